@@ -1,0 +1,147 @@
+//! The command line's words. Types only; what they do is in `command`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Delivers staffing time-clock events as signed webhooks.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  tempclock-webhooks demo
+  tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
+  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed";
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+}
+
+/// One word a thing that can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    #[command(after_help = "Example:\n  tempclock-webhooks serve --config config.toml --listen 127.0.0.1:8080")]
+    Serve {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Where to listen; port 0 takes a free one
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
+        /// The folder of the database
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<String>,
+    },
+    /// Show it all at work on loopback: server, receiver, a morning of clock-ins
+    #[command(after_help = "Example:\n  tempclock-webhooks demo")]
+    Demo {
+        /// Where the server listens; port 0 takes a free one
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: String,
+    },
+    /// Make the database and a first key that may do everything
+    #[command(after_help = "Example:\n  tempclock-webhooks init --config config.toml")]
+    Init {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key; its text is shown this once
+    #[command(
+        after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write --expires 90d"
+    )]
+    Create {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// What to call it
+        #[arg(long)]
+        name: String,
+        /// What it may do: webhooks:read, webhooks:write, events:write, events:read, keys:admin, or * for all
+        #[arg(long, value_delimiter = ',')]
+        scopes: Vec<String>,
+        /// Whose it is; made if new
+        #[arg(long, default_value = "default")]
+        account: String,
+        /// For how long it is good, such as 90d
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<String>,
+        /// From which networks it may be used, such as 10.0.0.0/8
+        #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+        networks: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the keys, without their texts
+    #[command(after_help = "Example:\n  tempclock-webhooks keys list --json")]
+    List {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Only those of this account
+        #[arg(long)]
+        account: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a key; it is refused at once
+    #[command(after_help = "Example:\n  tempclock-webhooks keys revoke 3")]
+    Revoke {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Its number, visible prefix or name
+        key: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check it and report every error at once
+    #[command(after_help = "Example:\n  tempclock-webhooks config check --config config.toml")]
+    Check {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show each value and where it comes from
+    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml")]
+    Show {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}

@@ -1,0 +1,34 @@
+//! What a person types: one file a command. Everything here runs on the main thread; data goes to stdout, messages
+//! go to stderr.
+
+mod config;
+mod demo;
+mod exit;
+mod init;
+mod keys;
+mod serve;
+
+pub use exit::Exit;
+
+use crate::cli::{Cli, Command};
+
+/// Runs one command and gives the code to exit with.
+pub fn run(cli: Cli) -> Exit {
+    let result = match cli.command {
+        Command::Serve { config, listen, data_dir } => serve::run(&config, listen, data_dir),
+        Command::Demo { listen } => demo::run(&listen),
+        Command::Init { config, json } => init::run(&config, json),
+        Command::Keys(command) => keys::run(command),
+        Command::Config(command) => config::run(&command),
+    };
+    match result {
+        Ok(()) => Exit::Done,
+        Err((exit, message)) => {
+            eprintln!("{message}");
+            exit
+        }
+    }
+}
+
+/// What a command comes to: nothing more to say, or an exit code and a message.
+type Outcome = Result<(), (Exit, String)>;

@@ -1,0 +1,67 @@
+//! Finds the known name that an unknown one was probably meant to be.
+//!
+//! Runs at start-up, on the main thread only. It must never see values, only names.
+
+/// Longer names are cut before they are compared: the effort grows with the product of the lengths.
+const COMPARED_CHARACTERS: usize = 64;
+
+/// A remark that names the known key nearest to `written`; `spell` turns the key into the form in
+/// which the reader would write it.
+pub(super) fn suggestion<'a>(
+    written: &str,
+    known: impl Iterator<Item = &'a str>,
+    spell: impl Fn(&str) -> String,
+) -> String {
+    let written: String = written.chars().take(COMPARED_CHARACTERS).collect();
+    let written = written.to_lowercase();
+    let ranked = known.map(|key| (distance(&written, key), key));
+    match ranked.min() {
+        Some((far, key)) if far <= 2 + last(&written).chars().count() / 4 => {
+            format!("did you mean {}?", spell(key))
+        }
+        Some((_, key)) => format!("the nearest known one is {}, config.toml.example lists all", spell(key)),
+        None => "nothing is known".to_owned(),
+    }
+}
+
+/// A right name in the wrong section, or in none, is nearer than a wrong name in the right one.
+fn distance(written: &str, key: &str) -> usize {
+    let whole = strsim::damerau_levenshtein(written, key);
+    let name = strsim::damerau_levenshtein(last(written), last(key));
+    whole.min(name + 1)
+}
+
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 4] = ["delivery.threads", "delivery.timeout", "server.listen", "storage.cache"];
+
+    fn suggested(written: &str) -> String {
+        suggestion(written, KNOWN.into_iter(), |key| format!("{key:?}"))
+    }
+
+    #[test]
+    fn slips_wrong_sections_and_missing_sections_are_seen_through() {
+        for (written, meant) in [
+            ("delivery.thread", "delivery.threads"),
+            ("delivery.Threads", "delivery.threads"),
+            ("server.threads", "delivery.threads"),
+            ("listen", "server.listen"),
+            ("delivrey.timeuot", "delivery.timeout"),
+            ("storage_cache", "storage.cache"),
+        ] {
+            assert_eq!(suggested(written), format!("did you mean {meant:?}?"));
+        }
+    }
+
+    #[test]
+    fn a_far_name_still_gets_a_pointer() {
+        assert!(suggested("xyzzy.plugh").starts_with("the nearest known one is "));
+        assert!(suggested(&"long".repeat(100_000)).contains("nearest"));
+    }
+}

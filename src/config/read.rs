@@ -1,0 +1,83 @@
+//! Picks the strongest value of each key and keeps a record of where it came from.
+//!
+//! Runs at start-up, on the main thread only. It must never let a broken value pass because a
+//! stronger one hides it: every value that was given is checked, and every error is kept.
+
+use std::collections::BTreeMap;
+
+use super::Origin;
+use super::error::Findings;
+use super::source::Gathered;
+use super::value::Raw;
+
+/// Hands typed values out, key by key.
+pub(super) struct Reader<'a> {
+    gathered: &'a Gathered,
+    findings: &'a mut Findings,
+    /// Where the value of each key that was asked for came from.
+    pub(super) origins: BTreeMap<&'static str, Origin>,
+    /// That value, as TOML.
+    pub(super) values: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(gathered: &'a Gathered, findings: &'a mut Findings) -> Self {
+        Self { gathered, findings, origins: BTreeMap::new(), values: BTreeMap::new() }
+    }
+
+    /// The value of `key`. None only when the compiled-in defaults lack it or are broken, which is
+    /// then an error too.
+    pub(super) fn take<T>(&mut self, key: &'static str, parse: impl Fn(&Raw) -> Result<T, String>) -> Option<T> {
+        self.choose(key, |raw| parse(raw).map_err(|fault| vec![fault]))
+    }
+
+    /// The entries of the list `key`, of which there may be `most`.
+    pub(super) fn take_list<T>(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        parse: impl Fn(&Raw) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        self.choose(key, |raw| {
+            let Raw::List(entries) = raw else {
+                return Err(vec![r#"is not a list; write ["…", "…"] or []"#.to_owned()]);
+            };
+            if entries.len() > most {
+                let number = entries.len();
+                return Err(vec![format!("has {number} entries; allowed is 0 to {most}")]);
+            }
+            let mut taken = Vec::with_capacity(entries.len());
+            let mut faults = Vec::new();
+            for (position, entry) in entries.iter().enumerate() {
+                match parse(entry) {
+                    Ok(value) => taken.push(value),
+                    Err(fault) => faults.push(format!("entry {} {fault}", position + 1)),
+                }
+            }
+            if faults.is_empty() { Ok(taken) } else { Err(faults) }
+        })
+    }
+
+    fn choose<T>(&mut self, key: &'static str, parse: impl Fn(&Raw) -> Result<T, Vec<String>>) -> Option<T> {
+        let mut chosen = None;
+        for (origin, raw) in self.gathered.of(key) {
+            match parse(raw) {
+                Ok(value) => {
+                    self.origins.insert(key, origin.clone());
+                    self.values.insert(key, raw.to_string());
+                    chosen = Some(value);
+                }
+                Err(faults) => {
+                    for fault in faults {
+                        self.findings.add(origin, key, format!("{key} {fault}"));
+                    }
+                }
+            }
+        }
+        if chosen.is_none() {
+            let message = format!("{key} has no usable default");
+            self.findings.add(&Origin::Default, key, message);
+        }
+        chosen
+    }
+}

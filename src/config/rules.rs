@@ -1,0 +1,83 @@
+//! Rules that hold between keys, and warnings about settings that are allowed but seldom meant.
+//!
+//! Runs at start-up, on the main thread only. It must never judge a key that has an error already:
+//! its value here is then not the one its writer meant.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::error::Findings;
+use super::{Config, Origin, reach};
+
+/// An idempotency key is promised to be recognised for this long, and it lives in its event.
+const IDEMPOTENCY: Duration = Duration::from_hours(24);
+
+/// Adds an error for every rule that is broken.
+pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, findings: &mut Findings) {
+    let mut rules = Rules { origins, findings };
+    let server = &config.server;
+    for (set, given, missing, lacking) in [
+        ("server.tls_certificate", server.tls_certificate.is_some(), "server.tls_key", server.tls_key.is_none()),
+        ("server.tls_key", server.tls_key.is_some(), "server.tls_certificate", server.tls_certificate.is_none()),
+    ] {
+        rules.require(!(given && lacking), missing, set, || {
+            format!("{set} is set but {missing} is not; set both or none")
+        });
+    }
+    let events = "retention.events";
+    rules.require(config.retention.events >= IDEMPOTENCY, events, events, || {
+        format!("{events} is shorter than 24h, for which repeated events must be recognised")
+    });
+}
+
+struct Rules<'a> {
+    origins: &'a BTreeMap<&'static str, Origin>,
+    findings: &'a mut Findings,
+}
+
+impl Rules<'_> {
+    /// The error is about `key`, and placed at whichever of the two was set more deliberately.
+    fn require(&mut self, holds: bool, key: &'static str, other: &'static str, message: impl Fn() -> String) {
+        if holds || self.findings.concerns(key) || self.findings.concerns(other) {
+            return;
+        }
+        let (own, others) = (self.origins.get(key), self.origins.get(other));
+        // A place is named after the key that stands there.
+        if others > own {
+            if let Some(origin) = others {
+                self.findings.add_placed_by(origin, other, key, message());
+            }
+        } else if let Some(origin) = own {
+            self.findings.add(origin, key, message());
+        }
+    }
+}
+
+/// Remarks for the operator, each a full sentence that names its key.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let delivery = &config.delivery;
+    let mut warnings = Vec::new();
+    if delivery.drain < delivery.timeout {
+        warnings.push(
+            "delivery.drain is shorter than delivery.timeout: attempts under way when the server \
+             stops may be cut off and sent again"
+                .to_owned(),
+        );
+    }
+    if delivery.allow_http {
+        warnings.push("delivery.allow_http is on: events sent to http endpoints can be read on the way".to_owned());
+    }
+    for network in &delivery.allow_networks {
+        if let Some(danger) = reach::danger(network) {
+            warnings.push(format!("delivery.allow_networks has {network}: {danger}"));
+        }
+    }
+    if !delivery.allow_hosts.is_empty() {
+        warnings.push(format!(
+            "delivery.allow_hosts lets any address through for {}: whoever controls these names \
+             in DNS chooses what deliveries reach",
+            delivery.allow_hosts.join(", ")
+        ));
+    }
+    warnings
+}

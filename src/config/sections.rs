@@ -1,0 +1,204 @@
+//! The typed sections of the configuration, and the range that each key may have.
+//!
+//! Runs at start-up, on the main thread only. It must never compare one key with another, which is
+//! left to the rules across sections.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::read::Reader;
+use super::{reach, value};
+
+/// One tick of the clock that due times are kept in; a shorter wait would be none.
+const SHORTEST: Duration = Duration::from_millis(1);
+const YEAR: Duration = Duration::from_hours(366 * 24);
+const HOUR: Duration = Duration::from_hours(1);
+const WAITS: RangeInclusive<Duration> = SHORTEST..=YEAR;
+const TIMEOUTS: RangeInclusive<Duration> = SHORTEST..=HOUR;
+const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
+const RETRIES: usize = 50;
+const OPENINGS: usize = 1000;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+/// `[server]`: how callers reach the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSection {
+    /// Address of the HTTP API; port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Unix socket for commands; none: `control.sock` in the data folder.
+    pub control_socket: Option<PathBuf>,
+    /// PEM file with the certificate chain; set exactly when `tls_key` is.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the private key; set exactly when `tls_certificate` is.
+    pub tls_key: Option<PathBuf>,
+    /// Address of the listener for `/metrics`; none: metrics are off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// HTTP worker threads, 1 to 64.
+    pub workers: usize,
+    /// Connections of callers open at once, 1 to 100,000.
+    pub max_connections: usize,
+    /// Time a caller has to send a whole request, up to 1 hour.
+    pub request_timeout: Duration,
+}
+
+impl ServerSection {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            listen: reader.take("server.listen", value::address)?,
+            control_socket: reader.take("server.control_socket", value::optional_path)?,
+            tls_certificate: reader.take("server.tls_certificate", value::optional_path)?,
+            tls_key: reader.take("server.tls_key", value::optional_path)?,
+            metrics_listen: reader.take("server.metrics_listen", value::optional_address)?,
+            workers: reader.take("server.workers", |raw| value::count(raw, &(1..=64)))?,
+            max_connections: reader.take("server.max_connections", |raw| value::count(raw, &(1..=100_000)))?,
+            request_timeout: reader.take("server.request_timeout", |raw| value::duration(raw, &TIMEOUTS))?,
+        })
+    }
+}
+
+/// `[storage]`: where the database lives and what it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageSection {
+    /// Folder of the database.
+    pub data_dir: PathBuf,
+    /// File with the key that encrypts signing secrets; none: they are stored unencrypted.
+    pub encryption_key_file: Option<PathBuf>,
+    /// Free disk space in bytes below which publishing is refused, up to 1 TiB; 0: no check.
+    pub free_space_reserve_bytes: u64,
+    /// Memory in bytes for the database's page cache, 8 MiB to 16 GiB.
+    pub cache_bytes: u64,
+}
+
+impl StorageSection {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            data_dir: reader.take("storage.data_dir", value::path)?,
+            encryption_key_file: reader.take("storage.encryption_key_file", value::optional_path)?,
+            free_space_reserve_bytes: reader.take("storage.free_space_reserve", |raw| value::size(raw, &(0..=TIB)))?,
+            cache_bytes: reader.take("storage.cache", |raw| value::size(raw, &(8 * MIB..=16 * GIB)))?,
+        })
+    }
+}
+
+/// `[retention]`: how long settled things are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionSection {
+    /// How long events are kept, 24 hours to 366 days.
+    pub events: Duration,
+    /// How long attempts are kept, up to 366 days.
+    pub attempts: Duration,
+}
+
+impl RetentionSection {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            events: reader.take("retention.events", |raw| value::duration(raw, &WAITS))?,
+            attempts: reader.take("retention.attempts", |raw| value::duration(raw, &WAITS))?,
+        })
+    }
+}
+
+/// `[delivery]`: how deliveries are sent, repeated and guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliverySection {
+    /// Delivery threads, 1 to 1,024.
+    pub threads: usize,
+    /// Attempts under way to one endpoint, 1 to 256 and at most `threads`.
+    pub max_in_flight_per_endpoint: usize,
+    /// Time for one attempt, from connecting to the last byte read, up to 1 hour.
+    pub timeout: Duration,
+    /// Time attempts under way get when the server stops, 0 to 10 minutes.
+    pub drain: Duration,
+    /// Wait before each retry, each up to 366 days, at most 50; empty: one attempt only.
+    pub retry_schedule: Vec<Duration>,
+    /// Longest wait that a `Retry-After` can ask for, up to 366 days.
+    pub retry_after_max: Duration,
+    /// Time of failure without a success after which an endpoint is turned off, up to 366 days.
+    pub disable_after: Duration,
+    /// Whether endpoints may use plain `http`.
+    pub allow_http: bool,
+    /// Blocks that the address rule lets through, without host bits, never v4-mapped.
+    pub allow_networks: Vec<IpNet>,
+    /// Host names for which any address is let through, in lower case, never addresses.
+    pub allow_hosts: Vec<String>,
+    /// PEM file with trusted roots besides the public ones; none: only the public ones.
+    pub ca_certificates: Option<PathBuf>,
+}
+
+impl DeliverySection {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let wait = |raw: &value::Raw| value::duration(raw, &WAITS);
+        Some(Self {
+            threads: reader.take("delivery.threads", |raw| value::count(raw, &(1..=1024)))?,
+            max_in_flight_per_endpoint: reader
+                .take("delivery.max_in_flight_per_endpoint", |raw| value::count(raw, &(1..=256)))?,
+            timeout: reader.take("delivery.timeout", |raw| value::duration(raw, &TIMEOUTS))?,
+            drain: reader.take("delivery.drain", |raw| value::duration(raw, &DRAINS))?,
+            retry_schedule: reader.take_list("delivery.retry_schedule", RETRIES, wait)?,
+            retry_after_max: reader.take("delivery.retry_after_max", wait)?,
+            disable_after: reader.take("delivery.disable_after", wait)?,
+            allow_http: reader.take("delivery.allow_http", value::truth)?,
+            allow_networks: reader.take_list("delivery.allow_networks", OPENINGS, reach::network)?,
+            allow_hosts: reader.take_list("delivery.allow_hosts", OPENINGS, reach::host)?,
+            ca_certificates: reader.take("delivery.ca_certificates", value::optional_path)?,
+        })
+    }
+}
+
+/// `[limits]`: how much one caller can put in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsSection {
+    /// Largest event in bytes, 1 KiB to 16 MiB.
+    pub event_bytes: u64,
+    /// Subscriptions of one account, 1 to 100,000.
+    pub subscriptions_per_account: u32,
+}
+
+impl LimitsSection {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            event_bytes: reader.take("limits.event_bytes", |raw| value::size(raw, &(KIB..=16 * MIB)))?,
+            subscriptions_per_account: reader
+                .take("limits.subscriptions_per_account", |raw| value::count(raw, &(1..=100_000)))?,
+        })
+    }
+}
+
+/// `[rate_limit]`: how often one API key can ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimitSection {
+    /// Management requests a minute; 0: no limit.
+    pub management_per_minute: u32,
+    /// Publishing requests a minute; 0: no limit.
+    pub publish_per_minute: u32,
+}
+
+impl RateLimitSection {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let rate = |raw: &value::Raw| value::count(raw, &(0..=u32::MAX));
+        Some(Self {
+            management_per_minute: reader.take("rate_limit.management_per_minute", rate)?,
+            publish_per_minute: reader.take("rate_limit.publish_per_minute", rate)?,
+        })
+    }
+}
+
+/// `[log]`: what is written down while the server runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSection {
+    /// Filter text for `env_logger`; every level in it is a known one.
+    pub level: String,
+}
+
+impl LogSection {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { level: reader.take("log.level", value::log_filter)? })
+    }
+}

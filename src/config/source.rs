@@ -1,0 +1,256 @@
+//! Collects what the defaults, the file, the environment and the flags say about each key.
+//!
+//! Runs at start-up, on the main thread only. It must never read anything but the file that is
+//! named and the variables that are passed in, and never judge a value: it only finds and names it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::Findings;
+use super::nearest::suggestion;
+use super::value::Raw;
+use super::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
+
+/// Every value that was given for every known key.
+pub(super) struct Gathered {
+    keys: BTreeMap<String, Vec<(Origin, Raw)>>,
+    /// False when the file could not be read, so that its keys are missing here.
+    pub(super) complete: bool,
+}
+
+impl Gathered {
+    /// What was given for `key`, the strongest last.
+    pub(super) fn of(&self, key: &str) -> &[(Origin, Raw)] {
+        self.keys.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// All keys that exist, in alphabetical order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
+    fn sections(&self) -> impl Iterator<Item = &str> {
+        self.keys().filter_map(|key| Some(key.split_once('.')?.0))
+    }
+
+    fn add(&mut self, key: &str, origin: Origin, raw: Raw) {
+        if let Some(given) = self.keys.get_mut(key) {
+            given.push((origin, raw));
+        }
+    }
+
+    /// The default, whose kind says how text without TOML's marks is to be read.
+    fn model(&self, key: &str) -> Option<Raw> {
+        self.of(key).first().map(|(_, raw)| raw.clone())
+    }
+}
+
+/// Collects from all sources, weakest first.
+pub(super) fn gather(sources: &Sources, findings: &mut Findings) -> Gathered {
+    let mut gathered = Gathered { keys: BTreeMap::new(), complete: true };
+    match entries(EXAMPLE) {
+        Ok(defaults) => {
+            for entry in defaults {
+                let given = gathered.keys.entry(entry.key).or_default();
+                given.push((Origin::Default, entry.raw));
+            }
+        }
+        Err(fault) => findings.add_spot(fault.line, fault.column, fault.message),
+    }
+    if let Some(path) = &sources.file {
+        gathered.complete = add_file(path, &mut gathered, findings);
+    }
+    add_environment(&sources.environment, &mut gathered, findings);
+    add_flags(&sources.flags, &mut gathered, findings);
+    gathered
+}
+
+fn add_file(path: &Path, gathered: &mut Gathered, findings: &mut Findings) -> bool {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            findings.add_file(format!("cannot be read: {error}"));
+            return false;
+        }
+    };
+    let parsed = match std::str::from_utf8(&bytes) {
+        Ok(text) => entries(text),
+        Err(error) => {
+            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let before = String::from_utf8_lossy(before);
+            Err(Fault::at(&before, before.len(), "is not UTF-8 text"))
+        }
+    };
+    match parsed {
+        Ok(entries) => {
+            for entry in entries {
+                add_entry(entry, gathered, findings);
+            }
+            true
+        }
+        Err(fault) => {
+            findings.add_spot(fault.line, fault.column, fault.message);
+            false
+        }
+    }
+}
+
+fn add_entry(entry: Entry, gathered: &mut Gathered, findings: &mut Findings) {
+    let Entry { key, in_section, line, raw } = entry;
+    let origin = Origin::File { line };
+    if in_section && !gathered.of(&key).is_empty() {
+        gathered.add(&key, origin, raw);
+    } else if !in_section && gathered.sections().any(|section| section == key) {
+        if raw != Raw::Table {
+            let message = format!("{key:?} is a section; write [{key}] and its keys below");
+            findings.add(&origin, &key, message);
+        }
+    } else if !in_section && !gathered.of(&key).is_empty() {
+        let message = format!("{key:?} in quotes is one name with a dot; write {key} unquoted");
+        findings.add(&origin, &key, message);
+    } else if !in_section && raw == Raw::Table {
+        let hint = suggestion(&key, gathered.sections(), |near| format!("[{near}]"));
+        findings.add(&origin, &key, format!("unknown section {key:?}; {hint}"));
+    } else {
+        let hint = suggestion(&key, gathered.keys(), |near| format!("{near:?}"));
+        findings.add(&origin, &key, format!("unknown key {key:?}; {hint}"));
+    }
+}
+
+fn add_environment(environment: &[(String, String)], gathered: &mut Gathered, findings: &mut Findings) {
+    for (variable, text) in environment {
+        let Some(name) = variable.strip_prefix(VARIABLE_PREFIX) else {
+            continue;
+        };
+        if variable == CONFIG_VARIABLE {
+            continue;
+        }
+        let origin = Origin::Environment { variable: variable.clone() };
+        let key = gathered.keys().find(|key| variable_name(key) == *variable);
+        if let Some(key) = key.map(str::to_owned) {
+            add_plain(&key, origin, text, gathered, findings);
+        } else {
+            let written = name.to_lowercase().replace("__", ".");
+            let hint = suggestion(&written, gathered.keys(), variable_name);
+            findings.add(&origin, &written, format!("stands for no key; {hint}"));
+        }
+    }
+}
+
+fn add_flags(flags: &[(&'static str, String)], gathered: &mut Gathered, findings: &mut Findings) {
+    for (key, text) in flags {
+        if gathered.of(key).is_empty() {
+            let hint = suggestion(key, gathered.keys(), |near| format!("{near:?}"));
+            findings.add(&Origin::Flag, key, format!("unknown key {key:?}; {hint}"));
+        } else {
+            add_plain(key, Origin::Flag, text, gathered, findings);
+        }
+    }
+}
+
+/// The environment variable that sets `key`.
+pub(super) fn variable_name(key: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+fn add_plain(key: &str, origin: Origin, text: &str, gathered: &mut Gathered, findings: &mut Findings) {
+    let read = match gathered.model(key) {
+        Some(Raw::Whole(_)) => text.trim().parse().ok().map(Raw::Whole),
+        Some(Raw::Truth(_)) => text.trim().parse().ok().map(Raw::Truth),
+        Some(Raw::List(_)) => plain_list(text.trim()),
+        _ => None,
+    };
+    let raw = read.unwrap_or_else(|| Raw::Text(text.to_owned()));
+    if matches!(gathered.model(key), Some(Raw::List(_))) && !matches!(raw, Raw::List(_)) {
+        let hint = r#"write ["a", "b"] or a,b"#;
+        findings.add(&origin, key, format!("{key} is not a list; {hint}"));
+        return;
+    }
+    gathered.add(key, origin, raw);
+}
+
+/// A TOML array, or entries between commas; none when it begins as the one and does not end so.
+fn plain_list(text: &str) -> Option<Raw> {
+    if text.starts_with('[') {
+        return DeValue::parse(text).ok().map(|value| raw(value.get_ref()));
+    }
+    if text.is_empty() {
+        return Some(Raw::List(Vec::new()));
+    }
+    let entries = text.split(',').map(|entry| Raw::Text(entry.trim().into()));
+    Some(Raw::List(entries.collect()))
+}
+
+/// One key of a TOML text; keys of the root and empty sections have no section before them.
+struct Entry {
+    key: String,
+    in_section: bool,
+    line: usize,
+    raw: Raw,
+}
+
+struct Fault {
+    line: usize,
+    column: usize,
+    message: String,
+}
+
+impl Fault {
+    fn at(text: &str, offset: usize, message: &str) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: line_of(text, offset),
+            column: before.get(line_start..).unwrap_or("").chars().count() + 1,
+            message: message.to_owned(),
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.bytes().take(offset);
+    before.filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn entries(text: &str) -> Result<Vec<Entry>, Fault> {
+    // The parser's own display repeats the line, which may hold a secret; its message does not.
+    let table = DeTable::parse(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        Fault::at(text, offset, &format!("is not TOML: {}", error.message()))
+    })?;
+    let mut entries = Vec::new();
+    for (name, value) in table.get_ref() {
+        match value.get_ref() {
+            DeValue::Table(section) if !section.is_empty() => {
+                entries.extend(section.iter().map(|(key, value)| Entry {
+                    key: format!("{}.{}", name.get_ref(), key.get_ref()),
+                    in_section: true,
+                    line: line_of(text, key.span().start),
+                    raw: raw(value.get_ref()),
+                }));
+            }
+            value => entries.push(Entry {
+                key: name.get_ref().to_string(),
+                in_section: false,
+                line: line_of(text, name.span().start),
+                raw: raw(value),
+            }),
+        }
+    }
+    Ok(entries)
+}
+
+fn raw(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
+            .map_or(Raw::Other("a number beyond all bounds"), Raw::Whole),
+        DeValue::Boolean(truth) => Raw::Truth(*truth),
+        DeValue::Array(list) => Raw::List(list.iter().map(|v| raw(v.get_ref())).collect()),
+        DeValue::Table(_) => Raw::Table,
+        DeValue::Float(_) => Raw::Other("a number with decimals"),
+        DeValue::Datetime(_) => Raw::Other("a date or time"),
+    }
+}

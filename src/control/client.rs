@@ -1,0 +1,28 @@
+//! The command line's end of the control socket. Runs in a command, on the main thread.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Request, Response};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connects to the server, if one listens there.
+#[must_use]
+pub fn connect(socket: &Path) -> Option<UnixStream> {
+    UnixStream::connect(socket).ok()
+}
+
+/// Sends one request and waits for what came of it.
+pub fn ask(stream: &UnixStream, request: &Request) -> std::io::Result<Response> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut text = serde_json::to_string(request)?;
+    text.push('\n');
+    let mut sender = stream;
+    sender.write_all(text.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}

@@ -1,0 +1,87 @@
+//! The server's end of the control socket: one thread that takes one request a connection. The socket is made with
+//! mode 0600 after the database lock is held, so a socket that lies there already belongs to nobody.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Response, execute};
+use crate::clock::Clock;
+use crate::storage::reader::Reader;
+use crate::storage::writer::WriterHandle;
+
+const REQUEST_BYTES: u64 = 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The control socket at work.
+pub struct ControlServer {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl ControlServer {
+    /// Makes the socket and starts its thread.
+    pub fn start(path: PathBuf, reader: Reader, writer: WriterHandle, clock: Clock) -> std::io::Result<Self> {
+        let listener = bind(&path)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_stopping = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            for stream in listener.incoming() {
+                if is_stopping.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let Err(error) = stream.and_then(|stream| serve(&stream, &reader, &writer, clock)) {
+                    log::debug!("a request on the control socket failed: {error}");
+                }
+            }
+        })?;
+        Ok(Self { path, stop, thread })
+    }
+
+    /// Takes no more requests, ends the thread and removes the socket.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // The thread waits for a connection; this is the last one.
+        drop(UnixStream::connect(&self.path));
+        if self.thread.join().is_err() {
+            log::error!("the control thread had panicked");
+        }
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(_) => return Err(std::io::Error::other("something that is not a socket lies there; it was not touched")),
+        Err(_) => {}
+    }
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn serve(stream: &UnixStream, reader: &Reader, writer: &WriterHandle, clock: Clock) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(REQUEST_BYTES)).read_line(&mut line)?;
+    let response = match serde_json::from_str(&line) {
+        Ok(request) => execute(reader, writer, clock, request),
+        Err(error) => Response::usage(format!("the server does not understand this command: {error}")),
+    };
+    let mut text = serde_json::to_string(&response)?;
+    text.push('\n');
+    let mut stream = stream;
+    stream.write_all(text.as_bytes())
+}

@@ -1,0 +1,220 @@
+//! The dispatcher: guards the schedule with one short lock and feeds it. Its thread reads pages of the outbox from
+//! the disk, and sleeps until the next retry is due or somebody wakes it. It never sends and never writes. The
+//! writer's thread hands in what was committed; delivery threads take jobs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::schedule::{FinishedJob, Job, Limits, PAGE, PageWanted, Schedule};
+use crate::clock::Clock;
+use crate::domain::outcome::EndpointSign;
+use crate::storage::command::Committed;
+use crate::storage::error::StorageError;
+use crate::storage::reader::Reader;
+use crate::storage::registry::Registry;
+
+/// The schedule behind its lock, and the two places where threads wait for it.
+pub struct Dispatcher {
+    clock: Clock,
+    state: Mutex<State>,
+    jobs: Condvar,
+    pages: Condvar,
+    ended: Condvar,
+    threads: usize,
+    alive: AtomicUsize,
+}
+
+/// Counts a thread as alive for as long as it exists, however it ends.
+pub(super) struct Alive<'a>(&'a Dispatcher);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct State {
+    schedule: Schedule,
+    idle_workers: usize,
+    is_stopping: bool,
+}
+
+impl Dispatcher {
+    /// A dispatcher without lanes.
+    #[must_use]
+    pub fn new(threads: usize, per_endpoint: usize, clock: Clock) -> Arc<Self> {
+        let schedule = Schedule::new(Limits { threads, per_endpoint });
+        Arc::new(Self {
+            clock,
+            state: Mutex::new(State { schedule, idle_workers: 0, is_stopping: false }),
+            jobs: Condvar::new(),
+            pages: Condvar::new(),
+            ended: Condvar::new(),
+            // The delivery threads and the dispatcher's own.
+            threads: threads + 1,
+            alive: AtomicUsize::new(0),
+        })
+    }
+
+    /// Counts the calling thread as alive until the guard is dropped.
+    pub(super) fn count_alive(&self) -> Alive<'_> {
+        self.alive.fetch_add(1, Ordering::Relaxed);
+        Alive(self)
+    }
+
+    /// Are all delivery threads and the dispatcher's own there?
+    #[must_use]
+    pub fn has_all_threads(&self) -> bool {
+        self.alive.load(Ordering::Relaxed) == self.threads
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The schedule is changed by methods that do not panic half-way; a thread that died elsewhere while holding
+        // the lock has left it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a lane for every subscription, each with whatever lies in the outbox for it.
+    pub fn resume(&self, reader: &Reader) -> Result<(), StorageError> {
+        for subscription in reader.registry().subscriptions() {
+            let is_suspect = reader.history(subscription.id)?.health.is_suspect;
+            self.lock().schedule.put_lane(subscription.id, subscription.state.is_active(), is_suspect, true);
+        }
+        Ok(())
+    }
+
+    /// Takes in what a commit has changed. Called by the writer, so it only ever holds the lock briefly.
+    pub fn committed(&self, committed: Committed, registry: &Registry) {
+        let mut state = self.lock();
+        for id in committed.changed {
+            match registry.subscription(id) {
+                Some(subscription) => state.schedule.put_lane(id, subscription.state.is_active(), false, false),
+                None => state.schedule.remove_lane(id),
+            }
+        }
+        for fresh in committed.fresh {
+            state.schedule.offer(fresh);
+        }
+        for recorded in committed.recorded {
+            state.schedule.recorded(recorded.delivery, recorded.due);
+        }
+        for (id, due) in committed.redelivered {
+            state.schedule.due_at(id, due);
+        }
+        self.wake(&state);
+        // The dispatcher's thread looks for itself whether a page is wanted or an earlier retry is due.
+        self.pages.notify_one();
+    }
+
+    fn wake(&self, state: &State) {
+        if state.idle_workers > 0 && state.schedule.has_work() {
+            self.jobs.notify_one();
+        }
+    }
+
+    /// Waits for a job; `None` when the dispatcher stops.
+    pub(super) fn next_job(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.is_stopping {
+                return None;
+            }
+            if let Some(job) = state.schedule.take() {
+                // Whoever takes a job wakes the next: a burst wakes as many threads as it has work for.
+                self.wake(&state);
+                return Some(job);
+            }
+            state.idle_workers += 1;
+            state = self.jobs.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle_workers -= 1;
+        }
+    }
+
+    /// A thread is free again.
+    pub(super) fn finished(&self, job: &FinishedJob, sign: EndpointSign, took: Duration) {
+        let mut state = self.lock();
+        state.schedule.finished(job, sign, took);
+        self.wake(&state);
+        if state.is_stopping {
+            self.ended.notify_all();
+        }
+    }
+
+    /// How many attempts are in flight now.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.lock().schedule.in_flight()
+    }
+
+    /// Hands out no more jobs and waits, at most for `drain`, until none is in flight. Gives how many still are.
+    pub(super) fn stop(&self, drain: Duration) -> usize {
+        let deadline = Instant::now() + drain;
+        let mut state = self.lock();
+        state.is_stopping = true;
+        self.jobs.notify_all();
+        self.pages.notify_all();
+        while state.schedule.in_flight() > 0 {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
+            state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.schedule.in_flight()
+    }
+
+    fn run(&self, reader: &Reader) {
+        let _alive = self.count_alive();
+        let mut state = self.lock();
+        while !state.is_stopping {
+            let now = self.clock.steady();
+            if let Some(page) = state.schedule.next_page(now) {
+                drop(state);
+                let is_read = self.read_page(reader, page);
+                state = self.lock();
+                if let Err(error) = is_read {
+                    // Reads fail when the store has failed; the writer ends the process then. Until it does, or if
+                    // it was a passing fault, look again a little later instead of spinning.
+                    log::error!("the outbox could not be read: {error}");
+                    state = self.wait(state, Some(Duration::from_secs(1)));
+                }
+                continue;
+            }
+            let due = state.schedule.next_due().map(|due| due.since(now));
+            state = self.wait(state, due);
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Option<Duration>) -> MutexGuard<'a, State> {
+        let limit = limit.unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(1));
+        self.pages.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn read_page(&self, reader: &Reader, page: PageWanted) -> Result<(), StorageError> {
+        match page {
+            PageWanted::Fresh { subscription, after } => {
+                let read = reader.fresh_after(subscription, after, PAGE);
+                let mut state = self.lock();
+                match &read {
+                    Ok(events) => state.schedule.fresh_page(subscription, events),
+                    Err(_) => state.schedule.page_failed(subscription, self.clock.steady()),
+                }
+                self.wake(&state);
+                read.map(drop)
+            }
+            PageWanted::Retries { subscription, limit } => {
+                let read = reader.retries(subscription, limit);
+                let mut state = self.lock();
+                match &read {
+                    Ok(rows) => state.schedule.retry_page(subscription, limit, rows, self.clock.steady()),
+                    Err(_) => state.schedule.page_failed(subscription, self.clock.steady()),
+                }
+                self.wake(&state);
+                read.map(drop)
+            }
+        }
+    }
+}
+
+pub(super) fn spawn(dispatcher: Arc<Dispatcher>, reader: Reader) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("dispatcher".to_owned()).spawn(move || dispatcher.run(&reader))
+}

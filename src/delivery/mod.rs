@@ -1,0 +1,63 @@
+//! Sends what the outbox holds. [`schedule`] decides what goes next, [`dispatcher`] feeds it from the disk, and a
+//! fixed pool of [`worker`] threads takes jobs from it, sends each by [`transport`] to an address that [`guard`] let
+//! through, and reports the outcome to the writer.
+
+pub mod dispatcher;
+pub mod guard;
+mod schedule;
+pub mod transport;
+pub mod worker;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+pub use dispatcher::Dispatcher;
+pub use transport::Transport;
+
+use crate::storage::reader::Reader;
+use crate::storage::writer::WriterHandle;
+
+/// The threads that deliver.
+pub struct Pipeline {
+    dispatcher: Arc<Dispatcher>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Starts the dispatcher's thread and `workers` delivery threads.
+    pub fn start(
+        dispatcher: &Arc<Dispatcher>,
+        transport: &Arc<Transport>,
+        reader: &Reader,
+        writer: &WriterHandle,
+        workers: usize,
+    ) -> std::io::Result<Self> {
+        let mut threads = Vec::with_capacity(workers + 1);
+        threads.push(dispatcher::spawn(Arc::clone(dispatcher), reader.clone())?);
+        for number in 0..workers {
+            let worker = worker::Worker {
+                dispatcher: Arc::clone(dispatcher),
+                transport: Arc::clone(transport),
+                reader: reader.clone(),
+                writer: writer.clone(),
+            };
+            threads.push(worker.spawn(number)?);
+        }
+        Ok(Self { dispatcher: Arc::clone(dispatcher), threads })
+    }
+
+    /// Takes no new work, lets attempts in flight end until `drain` is over, and tells how many were cut off. Their
+    /// deliveries are still in the outbox.
+    #[must_use]
+    pub fn stop(self, drain: std::time::Duration) -> usize {
+        let left = self.dispatcher.stop(drain);
+        if left == 0 {
+            for thread in self.threads {
+                if thread.join().is_err() {
+                    log::error!("a delivery thread had panicked");
+                }
+            }
+        }
+        left
+    }
+}

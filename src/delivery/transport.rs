@@ -1,0 +1,299 @@
+//! Makes one attempt: signs, sends, reads as much of the answer as is kept, and says how it ended. Runs on delivery
+//! threads. It follows no redirect, uses no proxy, and reads at most 64 KiB of any answer.
+//!
+//! Each subscription has a small HTTP agent of its own, made on demand and dropped when idle, because an agent's
+//! pool is searched from end to end at every request.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body};
+
+use super::guard::{Guard, GuardError};
+use crate::clock::Clock;
+use crate::domain::attempt::{self, Attempt, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, Response, Signed};
+use crate::domain::outcome::{Outcome, Phase};
+use crate::domain::retry::parse_retry_after;
+use crate::domain::subscription::Subscription;
+use crate::domain::{DeliveryId, EventId, SubscriptionId};
+use crate::storage::record::EventRow;
+
+/// How requests are made.
+#[derive(Clone, Debug)]
+pub struct TransportSettings {
+    /// From connecting to the last byte read.
+    pub timeout: Duration,
+    /// Concurrent attempts of one endpoint, and so the connections worth keeping.
+    pub per_endpoint: usize,
+    /// Plain HTTP is allowed.
+    pub allow_http: bool,
+    /// Trusted roots, as DER: the public ones and the operator's.
+    pub roots: Arc<Vec<Certificate<'static>>>,
+}
+
+/// Sends attempts; shared by all delivery threads.
+pub struct Transport {
+    settings: TransportSettings,
+    guard: Guard,
+    clock: Clock,
+    agents: Mutex<Agents>,
+}
+
+struct Agents {
+    by_subscription: HashMap<SubscriptionId, Arc<EndpointAgent>>,
+    swept: Instant,
+}
+
+struct EndpointAgent {
+    url: String,
+    agent: Agent,
+    used: Mutex<Instant>,
+    has_answered: AtomicBool,
+}
+
+/// An attempt and what the receiver asked for about the next one.
+#[derive(Debug)]
+pub struct Sent {
+    /// What happened.
+    pub attempt: Attempt,
+    /// How long the receiver wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+const BUFFER_BYTES: usize = 8 * 1024;
+const HEADER_BYTES: usize = 32 * 1024;
+/// At most this much of an answer's body is read.
+const READ_BODY_BYTES: usize = 64 * 1024;
+const AGENT_IDLE: Duration = Duration::from_secs(60);
+/// A connection that breaks sooner than this on an agent that was answered before was closed by the receiver while
+/// idle, and the request never reached it.
+const STALE_CONNECTION: Duration = Duration::from_secs(1);
+
+impl Transport {
+    /// A transport without connections.
+    #[must_use]
+    pub fn new(settings: TransportSettings, guard: Guard, clock: Clock) -> Arc<Self> {
+        let agents = Agents { by_subscription: HashMap::new(), swept: Instant::now() };
+        Arc::new(Self { settings, guard, clock, agents: Mutex::new(agents) })
+    }
+
+    /// Makes an attempt. Always comes back within the time limit.
+    pub fn send(&self, subscription: &Subscription, event: EventId, row: &EventRow, number: u32) -> Sent {
+        let delivery = DeliveryId { event, subscription: subscription.id };
+        let started_at = self.clock.wall();
+        let started = Instant::now();
+        let timestamp_s = started_at.as_seconds();
+        let signed = Signed { timestamp_s, signatures: subscription.secret.sign(event, timestamp_s, row.body()) };
+        let url = subscription.endpoint.as_str();
+        let answer = if !row.is_intact() {
+            Answer::of(Outcome::BodyDamaged)
+        } else if !subscription.endpoint.is_https() && !self.settings.allow_http {
+            Answer::of(Outcome::AddressNotAllowed(
+                "plain http is not allowed; use https, or let the operator set delivery.allow_http".to_owned(),
+            ))
+        } else {
+            let headers = attempt::request_headers(delivery, row.event_type.name(), number, &signed);
+            self.exchange(subscription.id, url, &headers, row.body(), started)
+        };
+        let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let now_s = self.clock.wall().as_seconds();
+        let retry_after = answer.retry_after.and_then(|value| parse_retry_after(&value, now_s));
+        let attempt = Attempt {
+            number,
+            started_at,
+            duration_ms,
+            url: url.to_owned(),
+            signed,
+            outcome: answer.outcome,
+            response: answer.response,
+        };
+        Sent { attempt, retry_after }
+    }
+
+    fn exchange(
+        &self,
+        id: SubscriptionId,
+        url: &str,
+        headers: &[(&'static str, String)],
+        body: &[u8],
+        started: Instant,
+    ) -> Answer {
+        let agent = self.agent(id, url);
+        let had_answered = agent.has_answered.load(Ordering::Relaxed);
+        let mut result = post(&agent.agent, url, headers, body);
+        if had_answered && started.elapsed() < STALE_CONNECTION && result.as_ref().is_err_and(is_disconnect) {
+            result = post(&self.fresh_agent(id, url).agent, url, headers, body);
+        }
+        match result {
+            Ok(response) => {
+                agent.has_answered.store(true, Ordering::Relaxed);
+                read(response)
+            }
+            Err(error) => Answer::of(classify(&error, Phase::Wait)),
+        }
+    }
+
+    fn agent(&self, id: SubscriptionId, url: &str) -> Arc<EndpointAgent> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if agents.swept.elapsed() > AGENT_IDLE {
+            agents.swept = Instant::now();
+            agents
+                .by_subscription
+                .retain(|_, agent| agent.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < AGENT_IDLE);
+        }
+        match agents.by_subscription.get(&id) {
+            Some(agent) if agent.url == url => {
+                *agent.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                Arc::clone(agent)
+            }
+            _ => self.put_agent(&mut agents, id, url),
+        }
+    }
+
+    fn fresh_agent(&self, id: SubscriptionId, url: &str) -> Arc<EndpointAgent> {
+        self.put_agent(&mut self.agents.lock().unwrap_or_else(PoisonError::into_inner), id, url)
+    }
+
+    fn put_agent(&self, agents: &mut Agents, id: SubscriptionId, url: &str) -> Arc<EndpointAgent> {
+        let agent = Arc::new(EndpointAgent {
+            url: url.to_owned(),
+            agent: self.make_agent(),
+            used: Mutex::new(Instant::now()),
+            has_answered: AtomicBool::new(false),
+        });
+        agents.by_subscription.insert(id, Arc::clone(&agent));
+        agent
+    }
+
+    fn make_agent(&self) -> Agent {
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .root_certs(RootCerts::Specific(Arc::clone(&self.settings.roots)))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let timeout = self.settings.timeout;
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .user_agent("")
+            .accept("")
+            .accept_encoding("")
+            .timeout_global(Some(timeout))
+            // A shade shorter, so that the error can tell connecting from waiting.
+            .timeout_connect(Some(timeout.mul_f64(0.99)))
+            .max_response_header_size(HEADER_BYTES)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
+            .max_idle_connections(self.settings.per_endpoint)
+            .max_idle_connections_per_host(self.settings.per_endpoint)
+            .build();
+        Agent::with_parts(config, DefaultConnector::default(), self.guard.clone())
+    }
+}
+
+fn post(
+    agent: &Agent,
+    url: &str,
+    headers: &[(&'static str, String)],
+    body: &[u8],
+) -> Result<ureq::http::Response<Body>, ureq::Error> {
+    let request = headers.iter().fold(agent.post(url), |request, (name, value)| request.header(*name, value));
+    request.send(body)
+}
+
+struct Answer {
+    outcome: Outcome,
+    response: Option<Response>,
+    retry_after: Option<String>,
+}
+
+impl Answer {
+    fn of(outcome: Outcome) -> Self {
+        Self { outcome, response: None, retry_after: None }
+    }
+}
+
+fn read(response: ureq::http::Response<Body>) -> Answer {
+    let (head, body) = response.into_parts();
+    let status = head.status.as_u16();
+    let retry_after = head.headers.get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut left = KEPT_HEADER_BYTES;
+    let mut headers = Vec::new();
+    for (name, value) in &head.headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let Some(rest) = left.checked_sub(name.as_str().len() + value.len()) else { break };
+        left = rest;
+        headers.push((name.as_str().to_owned(), value));
+    }
+    let mut kept = Vec::new();
+    let mut reader = body.into_reader().take(READ_BODY_BYTES as u64);
+    let mut buffer = [0; 4096];
+    let outcome = loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => break Outcome::of_status(status),
+            Ok(count) => {
+                let wanted = count.min(KEPT_BODY_BYTES.saturating_sub(kept.len()));
+                kept.extend_from_slice(buffer.get(..wanted).unwrap_or_default());
+            }
+            // An answer that is no success stays what it is, however its body ends.
+            Err(_) if !(200..300).contains(&status) => break Outcome::of_status(status),
+            Err(error) => break classify(&ureq::Error::from(error), Phase::Read),
+        }
+    };
+    Answer { outcome, response: Some(Response { headers, body: kept }), retry_after }
+}
+
+fn is_disconnect(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        ureq::Error::Io(error) => {
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        }
+        _ => false,
+    }
+}
+
+/// What an error of the HTTP client means. `phase` is what was going on when a limit for the whole ran out.
+fn classify(error: &ureq::Error, phase: Phase) -> Outcome {
+    use std::io::ErrorKind;
+    match error {
+        ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
+            Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
+            Some(GuardError::NotFound(host)) => Outcome::NameNotFound(host.clone()),
+            Some(GuardError::TimedOut(_)) => Outcome::TimedOut(Phase::Resolve),
+            None => Outcome::Internal(inner.to_string()),
+        },
+        ureq::Error::Timeout(ureq::Timeout::Resolve) => Outcome::TimedOut(Phase::Resolve),
+        ureq::Error::Timeout(ureq::Timeout::Connect) => Outcome::TimedOut(Phase::Connect),
+        ureq::Error::Timeout(ureq::Timeout::SendRequest | ureq::Timeout::SendBody) => Outcome::TimedOut(Phase::Send),
+        ureq::Error::Timeout(ureq::Timeout::RecvBody) => Outcome::TimedOut(Phase::Read),
+        ureq::Error::Timeout(_) => Outcome::TimedOut(phase),
+        ureq::Error::HostNotFound => Outcome::NameNotFound(String::new()),
+        ureq::Error::Rustls(error) => Outcome::TlsFailed(error.to_string()),
+        ureq::Error::Tls(text) => Outcome::TlsFailed((*text).to_owned()),
+        ureq::Error::ConnectionFailed => Outcome::ConnectFailed("no address could be reached".to_owned()),
+        ureq::Error::Io(error) => {
+            let text = error.to_string();
+            match error.kind() {
+                ErrorKind::ConnectionRefused => Outcome::ConnectFailed("connection refused".to_owned()),
+                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable => {
+                    Outcome::ConnectFailed(text)
+                }
+                ErrorKind::TimedOut => Outcome::TimedOut(phase),
+                ErrorKind::InvalidData => Outcome::TlsFailed(text),
+                _ => Outcome::ConnectionLost(text),
+            }
+        }
+        ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..) => {
+            Outcome::BadAnswer(error.to_string())
+        }
+        _ => Outcome::Internal(error.to_string()),
+    }
+}

@@ -1,0 +1,56 @@
+//! An event and the body that every receiver gets. Pure; any thread.
+
+use super::event_type::EventType;
+use super::{EventId, Timestamp};
+
+/// An event that passed every check and waits to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// What kind of thing happened.
+    pub event_type: EventType,
+    /// The `data` as published, untouched.
+    pub data: Box<str>,
+    /// When it happened, if the publisher said so.
+    pub occurred_at: Option<Timestamp>,
+    /// Under which names a repetition is recognised; none, one, or header and `id` both.
+    pub idempotency: Vec<IdempotencyKey>,
+    /// A digest of what was asked for, to tell a repetition from another event under the same key.
+    pub fingerprint: [u8; 16],
+}
+
+/// The digest of a publisher's idempotency key, with its kind mixed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(pub u128);
+
+/// The body of every delivery of one event: the same bytes on each attempt.
+#[must_use]
+pub fn body(id: EventId, event_type: EventType, timestamp: Timestamp, data: &str) -> Vec<u8> {
+    let mut body = Vec::with_capacity(data.len() + 128);
+    body.extend_from_slice(br#"{"id":""#);
+    body.extend_from_slice(id.to_string().as_bytes());
+    body.extend_from_slice(br#"","event":""#);
+    body.extend_from_slice(event_type.name().as_bytes());
+    body.extend_from_slice(br#"","timestamp":""#);
+    body.extend_from_slice(timestamp.to_string().as_bytes());
+    body.extend_from_slice(br#"","data":"#);
+    body.extend_from_slice(data.as_bytes());
+    body.push(b'}');
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_stands_in_the_body_as_it_was_published() {
+        let data = r#"{ "b":1.50,"a" : 1e2, "ü":"\u00fc" }"#;
+        let body = body(EventId(5), EventType::ClockIn, Timestamp::from_ms(0), data);
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            format!(
+                r#"{{"id":"evt_00000000000000000000000000000005","event":"clock_in","timestamp":"1970-01-01T00:00:00.000Z","data":{data}}}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,362 @@
+//! What each event type's `data` must hold. Pure; any thread. It looks at the published text and never changes it:
+//! what was published is what gets delivered, byte for byte.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::event_type::EventType;
+use super::{FieldError, Timestamp};
+
+/// What a required field must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A whole number.
+    Integer,
+    /// A whole number from 0 on.
+    Count,
+    /// Text that is not empty.
+    Text,
+    /// A list of texts.
+    TextList,
+    /// RFC 3339 with an offset.
+    Time,
+    /// `YYYY-MM-DD`.
+    Date,
+    /// `HH:MM` or `HH:MM:SS`.
+    TimeOfDay,
+}
+
+impl FieldKind {
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::Integer => "an integer",
+            Self::Count => "an integer from 0 on",
+            Self::Text => "a string that is not empty",
+            Self::TextList => "an array of strings",
+            Self::Time => "a time such as \"2026-03-02T08:00:00Z\"",
+            Self::Date => "a date such as \"2026-03-02\"",
+            Self::TimeOfDay => "a time of day such as \"08:00\" or \"08:00:00\"",
+        }
+    }
+}
+
+impl EventType {
+    /// The fields that `data` must have; more may follow.
+    #[must_use]
+    pub fn required_fields(self) -> &'static [(&'static str, FieldKind)] {
+        use FieldKind::{Count, Date, Integer, Text, TextList, Time, TimeOfDay};
+        match self {
+            Self::ClockIn => &[
+                ("entry_id", Integer),
+                ("worker_id", Integer),
+                ("worker_name", Text),
+                ("clock_in", Time),
+                ("location_id", Integer),
+            ],
+            Self::ClockOut => &[
+                ("entry_id", Integer),
+                ("worker_id", Integer),
+                ("worker_name", Text),
+                ("clock_in", Time),
+                ("clock_out", Time),
+                ("total_minutes", Count),
+                ("location_id", Integer),
+            ],
+            Self::WorkerCreated => &[("worker_id", Integer), ("worker_name", Text)],
+            Self::WorkerUpdated => &[("worker_id", Integer), ("worker_name", Text), ("changed_fields", TextList)],
+            Self::ShiftCreated => &[
+                ("shift_id", Integer),
+                ("worker_id", Integer),
+                ("location_id", Integer),
+                ("shift_date", Date),
+                ("start_time", TimeOfDay),
+                ("end_time", TimeOfDay),
+            ],
+            Self::DocumentExpired => &[
+                ("document_id", Integer),
+                ("worker_id", Integer),
+                ("worker_name", Text),
+                ("document_type", Text),
+                ("expired_on", Date),
+            ],
+            Self::Ping => &[("message", Text), ("webhook_id", Integer)],
+        }
+    }
+}
+
+/// Deeper than this, receivers' parsers begin to give up.
+pub const MAX_DEPTH: usize = 32;
+
+/// Checks the text of `data` against its type; the errors name every wrong field.
+pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
+    if depth(data) > MAX_DEPTH {
+        return Err(vec![FieldError::new("data", format!("must not be nested deeper than {MAX_DEPTH} levels"))]);
+    }
+    // Escapes that no receiver could turn into text (a lone half of a surrogate pair) pass unseen when a value is
+    // skipped over, so the rare data with escapes is read in full once.
+    if data.contains("\\u") && serde_json::from_str::<serde_json::Value>(data).is_err() {
+        return Err(vec![FieldError::new("data", "holds an escape that is not a character")]);
+    }
+    let fields = event_type.required_fields();
+    let mut deserializer = serde_json::Deserializer::from_str(data);
+    let Ok(found) = deserializer.deserialize_any(ObjectReader { fields }) else {
+        return Err(vec![FieldError::new("data", "must be an object")]);
+    };
+    let mut errors = found.errors;
+    for (index, (name, kind)) in fields.iter().enumerate() {
+        if found.seen & (1 << index) == 0 {
+            errors.push(FieldError::new(format!("data.{name}"), format!("is missing; must be {}", kind.wanted())));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+struct ObjectReader {
+    fields: &'static [(&'static str, FieldKind)],
+}
+
+struct Found {
+    seen: u32,
+    errors: Vec<FieldError>,
+}
+
+impl<'de> Visitor<'de> for ObjectReader {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+        let mut found = Found { seen: 0, errors: Vec::new() };
+        while let Some(Text(key)) = map.next_key()? {
+            let Some(index) = self.fields.iter().position(|(name, _)| *name == key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value: Shape = map.next_value()?;
+            let Some((name, kind)) = self.fields.get(index) else { continue };
+            if found.seen & (1 << index) != 0 {
+                found.errors.push(FieldError::new(format!("data.{name}"), "is given twice"));
+            } else if !value.is(*kind) {
+                found.errors.push(FieldError::new(format!("data.{name}"), format!("must be {}", kind.wanted())));
+            }
+            found.seen |= 1 << index;
+        }
+        Ok(found)
+    }
+}
+
+/// Text that is borrowed where it holds no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextReader;
+        impl<'de> Visitor<'de> for TextReader {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextReader)
+    }
+}
+
+/// As much of a value as the rules ask about.
+enum Shape<'a> {
+    Integer { is_negative: bool },
+    Text(Cow<'a, str>),
+    TextList,
+    Other,
+}
+
+impl Shape<'_> {
+    fn is(&self, kind: FieldKind) -> bool {
+        match (kind, self) {
+            (FieldKind::Integer, Self::Integer { .. }) | (FieldKind::TextList, Self::TextList) => true,
+            (FieldKind::Count, Self::Integer { is_negative }) => !is_negative,
+            (FieldKind::Text, Self::Text(text)) => !text.is_empty(),
+            (FieldKind::Time, Self::Text(text)) => Timestamp::parse(text).is_some(),
+            (FieldKind::Date, Self::Text(text)) => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
+            (FieldKind::TimeOfDay, Self::Text(text)) => is_time_of_day(text),
+            _ => false,
+        }
+    }
+}
+
+fn is_time_of_day(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(':').collect();
+    let limits = [23_u8, 59, 59];
+    (2..=3).contains(&parts.len())
+        && parts.iter().zip(limits).all(|(part, limit)| {
+            part.len() == 2
+                && part.bytes().all(|byte| byte.is_ascii_digit())
+                && part.parse::<u8>().is_ok_and(|number| number <= limit)
+        })
+}
+
+impl<'de> Deserialize<'de> for Shape<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ShapeReader;
+        impl<'de> Visitor<'de> for ShapeReader {
+            type Value = Shape<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Shape<'de>, E> {
+                Ok(Shape::Other)
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Shape<'de>, E> {
+                Ok(Shape::Integer { is_negative: number < 0 })
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Shape<'de>, E> {
+                Ok(Shape::Integer { is_negative: false })
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Shape<'de>, E> {
+                Ok(Shape::Other)
+            }
+            fn visit_unit<E>(self) -> Result<Shape<'de>, E> {
+                Ok(Shape::Other)
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Shape<'de>, E> {
+                Ok(Shape::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Shape<'de>, E> {
+                Ok(Shape::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape<'de>, A::Error> {
+                let mut are_texts = true;
+                while let Some(item) = items.next_element::<Shape>()? {
+                    are_texts &= matches!(item, Shape::Text(_));
+                }
+                Ok(if are_texts { Shape::TextList } else { Shape::Other })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape<'de>, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Shape::Other)
+            }
+        }
+        deserializer.deserialize_any(ShapeReader)
+    }
+}
+
+/// A valid `data` of each type, for the catalogue, the demo and tests.
+#[must_use]
+pub fn example(event_type: EventType) -> &'static str {
+    match event_type {
+        EventType::ClockIn => {
+            r#"{"entry_id":4711,"worker_id":52,"worker_name":"Ana Kowalska","clock_in":"2026-03-02T07:58:12Z","location_id":3}"#
+        }
+        EventType::ClockOut => {
+            r#"{"entry_id":4711,"worker_id":52,"worker_name":"Ana Kowalska","clock_in":"2026-03-02T07:58:12Z","clock_out":"2026-03-02T16:03:40Z","total_minutes":485,"location_id":3}"#
+        }
+        EventType::WorkerCreated => r#"{"worker_id":53,"worker_name":"Jonas Petraitis"}"#,
+        EventType::WorkerUpdated => {
+            r#"{"worker_id":53,"worker_name":"Jonas Petraitis","changed_fields":["phone","hourly_rate"]}"#
+        }
+        EventType::ShiftCreated => {
+            r#"{"shift_id":900,"worker_id":53,"location_id":3,"shift_date":"2026-03-03","start_time":"08:00","end_time":"16:30"}"#
+        }
+        EventType::DocumentExpired => {
+            r#"{"document_id":77,"worker_id":52,"worker_name":"Ana Kowalska","document_type":"forklift_licence","expired_on":"2026-03-01"}"#
+        }
+        EventType::Ping => r#"{"message":"Hello from tempclock-webhooks","webhook_id":1}"#,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong_fields(event_type: EventType, data: &str) -> Vec<String> {
+        check(event_type, data).unwrap_err().into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn every_example_fits_its_type() {
+        for event_type in EventType::ALL {
+            assert_eq!(check(event_type, example(event_type)), Ok(()), "{event_type}");
+        }
+    }
+
+    #[test]
+    fn every_missing_field_is_named_at_once() {
+        for event_type in EventType::ALL {
+            assert_eq!(wrong_fields(event_type, "{}").len(), event_type.required_fields().len());
+        }
+    }
+
+    #[test]
+    fn types_are_checked_and_further_fields_let_through() {
+        let data = r#"{"worker_id":"5","worker_name":7,"changed_fields":["a",1],"more":{"x":[1.50]}}"#;
+        assert_eq!(
+            wrong_fields(EventType::WorkerUpdated, data),
+            ["data.worker_id", "data.worker_name", "data.changed_fields"]
+        );
+        assert_eq!(
+            wrong_fields(EventType::WorkerCreated, r#"{"worker_id":1.0,"worker_name":"a"}"#),
+            ["data.worker_id"]
+        );
+        assert_eq!(
+            wrong_fields(EventType::WorkerCreated, r#"{"worker_id":1,"worker_id":2,"worker_name":"a"}"#),
+            ["data.worker_id"]
+        );
+        assert!(check(EventType::WorkerCreated, r#"{"worker_id":-1,"worker_name":"a","\u0061":1e999}"#).is_err());
+    }
+
+    #[test]
+    fn dates_and_times_are_strict() {
+        let shift = |date: &str, start: &str| {
+            format!(
+                r#"{{"shift_id":1,"worker_id":1,"location_id":1,"shift_date":"{date}","start_time":"{start}","end_time":"08:00:00"}}"#
+            )
+        };
+        assert_eq!(check(EventType::ShiftCreated, &shift("2026-02-28", "23:59")), Ok(()));
+        assert_eq!(
+            wrong_fields(EventType::ShiftCreated, &shift("2026-02-30", "24:00")),
+            ["data.shift_date", "data.start_time"]
+        );
+        assert_eq!(
+            wrong_fields(EventType::ShiftCreated, &shift("20260228", "8:00")),
+            ["data.shift_date", "data.start_time"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_or_too_deep_or_no_text_is_refused() {
+        for data in ["[]", "null", "1", "\"x\""] {
+            assert_eq!(wrong_fields(EventType::Ping, data), ["data"]);
+        }
+        let deep =
+            format!(r#"{{"message":"a","webhook_id":1,"x":{}{}}}"#, "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        assert_eq!(wrong_fields(EventType::Ping, &deep), ["data"]);
+        assert_eq!(wrong_fields(EventType::Ping, r#"{"message":"a","webhook_id":1,"x":"\ud800"}"#), ["data"]);
+    }
+}

@@ -1,0 +1,68 @@
+//! What an endpoint's attempts say about its health over time. Pure; any thread.
+
+use std::time::Duration;
+
+use super::Timestamp;
+use super::outcome::{EndpointSign, Outcome};
+use super::subscription::OffReason;
+
+/// How a subscription's endpoint has been lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Since when there has been no success, if the last attempt failed.
+    pub failing_since: Option<Timestamp>,
+    /// Did the last attempt meet silence? Then one attempt at a time.
+    pub is_suspect: bool,
+}
+
+impl Health {
+    /// The health after one more attempt, and why the subscription is to be switched off, if it is. `disable_after`
+    /// is how long an endpoint may fail without a success.
+    #[must_use]
+    pub fn after(self, outcome: &Outcome, now: Timestamp, disable_after: Duration) -> (Self, Option<OffReason>) {
+        let sign = outcome.sign();
+        if sign == EndpointSign::Healthy {
+            return (Self::default(), None);
+        }
+        let since = self.failing_since.unwrap_or(now);
+        let after = Self { failing_since: Some(since), is_suspect: sign == EndpointSign::Unresponsive };
+        let off = match sign {
+            EndpointSign::Gone => Some(OffReason::Gone),
+            _ if self.failing_since.is_some() && now.since(since) >= disable_after => Some(OffReason::FailedTooLong),
+            _ => None,
+        };
+        (after, off)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn at(s: u64) -> Timestamp {
+        Timestamp::from_ms(s * 1000)
+    }
+
+    #[test]
+    fn an_endpoint_is_switched_off_after_failing_for_the_whole_time() {
+        let (health, off) = Health::default().after(&Outcome::Refused(500), at(100), LIMIT);
+        assert_eq!((health.failing_since, off), (Some(at(100)), None));
+        assert_eq!(health.after(&Outcome::Refused(500), at(109), LIMIT).1, None);
+        assert_eq!(health.after(&Outcome::Refused(500), at(110), LIMIT).1, Some(OffReason::FailedTooLong));
+    }
+
+    #[test]
+    fn one_success_forgives_everything() {
+        let (health, _) = Health::default().after(&Outcome::ConnectFailed(String::new()), at(1), LIMIT);
+        assert!(health.is_suspect);
+        let (health, off) = health.after(&Outcome::Delivered(200), at(100), LIMIT);
+        assert_eq!((health, off), (Health::default(), None));
+    }
+
+    #[test]
+    fn gone_switches_off_at_once() {
+        assert_eq!(Health::default().after(&Outcome::Refused(410), at(1), LIMIT).1, Some(OffReason::Gone));
+    }
+}

@@ -1,0 +1,191 @@
+//! Identifiers as types, with the text that callers see. Pure; any thread.
+//!
+//! An event's id is 48 bits of milliseconds and 80 random bits, so ids sort by time and are never used twice, also
+//! not after a restore. A delivery is one event for one subscription, and its id says just that.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::Timestamp;
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u32);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number_id!(
+    /// A tenant.
+    AccountId
+);
+number_id!(
+    /// An API key's number, for naming it without showing it.
+    KeyId
+);
+number_id!(
+    /// A subscription; an integer in the API, as TempClock's clients expect.
+    SubscriptionId
+);
+
+/// An event; `evt_` and 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub u128);
+
+/// One event for one subscription; `dlv_` and 40 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    /// What is delivered.
+    pub event: EventId,
+    /// For whom.
+    pub subscription: SubscriptionId,
+}
+
+/// One HTTP request of a delivery; `att_`, the delivery's digits and the attempt's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId {
+    /// The delivery that it belongs to.
+    pub delivery: DeliveryId,
+    /// Counted from 1 without gaps.
+    pub number: u32,
+}
+
+const RANDOM_BITS: u32 = 80;
+const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
+
+impl EventId {
+    /// The smallest id that an event of that time can have; where a range of times begins.
+    #[must_use]
+    pub fn first_at(time: Timestamp) -> Self {
+        Self(u128::from(time.as_ms()) << RANDOM_BITS)
+    }
+
+    /// The time in it, by the wall clock of its making (or a little later, if the clock stepped back).
+    #[must_use]
+    pub fn time(self) -> Timestamp {
+        Timestamp::from_ms(u64::try_from(self.0 >> RANDOM_BITS).unwrap_or(u64::MAX))
+    }
+
+    /// Reads `evt_…`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text.strip_prefix("evt_")?, 32).map(Self)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "evt_{:032x}", self.0)
+    }
+}
+
+impl DeliveryId {
+    /// Reads `dlv_…`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("dlv_")?;
+        let (event, subscription) = digits.split_at_checked(32)?;
+        let event = EventId(parse_hex(event, 32)?);
+        let subscription = u32::try_from(parse_hex(subscription, 8)?).ok().map(SubscriptionId)?;
+        Some(Self { event, subscription })
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dlv_{:032x}{:08x}", self.event.0, self.subscription.0)
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DeliveryId { event, subscription } = self.delivery;
+        write!(f, "att_{:032x}{:08x}_{}", event.0, subscription.0, self.number)
+    }
+}
+
+fn parse_hex(digits: &str, length: usize) -> Option<u128> {
+    let is_canonical = digits.len() == length && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if is_canonical { u128::from_str_radix(digits, 16).ok() } else { None }
+}
+
+macro_rules! text_id {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+text_id!(EventId, DeliveryId, AttemptId);
+
+/// Makes event ids that only ever grow, whatever the clock does.
+#[derive(Debug)]
+pub struct EventIds {
+    last: u128,
+}
+
+impl EventIds {
+    /// Continues after the greatest id that was ever stored.
+    #[must_use]
+    pub fn after(last: Option<EventId>) -> Self {
+        Self { last: last.map_or(0, |id| id.0) }
+    }
+
+    /// A new id for an event made at `now`. `random` is any 80 bits; the highest is dropped, which leaves room to
+    /// count upwards when several ids fall into one millisecond or the clock steps back.
+    pub fn next(&mut self, now: Timestamp, random: u128) -> EventId {
+        let fresh = EventId::first_at(now).0 | (random & (RANDOM_MASK >> 1));
+        self.last = if fresh > self.last { fresh } else { self.last.saturating_add(1 + (random & 0xffff)) };
+        EventId(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_read_back_from_their_text_and_from_nothing_else() {
+        let delivery = DeliveryId { event: EventId(0xabc), subscription: SubscriptionId(7) };
+        assert_eq!(DeliveryId::parse(&delivery.to_string()), Some(delivery));
+        assert_eq!(EventId::parse(&delivery.event.to_string()), Some(delivery.event));
+        for wrong in [
+            "",
+            "evt_",
+            "evt_12",
+            "dlv_0",
+            "evt_0000000000000000000000000000000G",
+            "evt_0000000000000000000000000000000A",
+            "dlv_é000000000000000000000000000000000000000",
+        ] {
+            assert_eq!(EventId::parse(wrong), None, "{wrong}");
+            assert_eq!(DeliveryId::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_grow_even_when_the_clock_steps_back(steps in prop::collection::vec((0_u64..100_000, any::<u128>()), 1..200)) {
+            let mut ids = EventIds::after(Some(EventId::first_at(Timestamp::from_ms(50_000))));
+            let mut last = EventId::first_at(Timestamp::from_ms(50_000));
+            for (ms, random) in steps {
+                let id = ids.next(Timestamp::from_ms(ms), random);
+                prop_assert!(id > last);
+                last = id;
+            }
+        }
+    }
+}

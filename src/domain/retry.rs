@@ -1,0 +1,100 @@
+//! The retry rule: after a failure, when next, or never. Pure; any thread. To change the rule, change
+//! [`RetryRule::after_failure`].
+
+use std::time::Duration;
+
+/// The waits between attempts and the cap on what a receiver may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryRule {
+    /// The wait after the first, second, … failed attempt. One attempt more than there are waits.
+    pub waits: Vec<Duration>,
+    /// The longest wait that a `Retry-After` can bring about.
+    pub retry_after_max: Duration,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt after this wait.
+    RetryIn(Duration),
+    /// The schedule is used up.
+    Exhausted,
+}
+
+/// Jitter adds up to a tenth of the wait, so that endpoints that failed together do not come back together.
+const JITTER_DIVISOR: u32 = 10;
+
+impl RetryRule {
+    /// Decides after the `failures`-th failed attempt of a schedule (counted from 1). `retry_after` is what the
+    /// receiver asked for; it can only lengthen the wait. `jitter` is any random number; it only adds.
+    #[must_use]
+    pub fn after_failure(&self, failures: u32, retry_after: Option<Duration>, jitter: u32) -> Next {
+        let index = usize::try_from(failures).unwrap_or(usize::MAX).saturating_sub(1);
+        let Some(wait) = self.waits.get(index) else { return Next::Exhausted };
+        let asked = retry_after.unwrap_or_default().min(self.retry_after_max);
+        let share = f64::from(jitter) / f64::from(u32::MAX) / f64::from(JITTER_DIVISOR);
+        Next::RetryIn((*wait).max(asked) + wait.mul_f64(share))
+    }
+}
+
+/// Reads a `Retry-After` header: seconds or an HTTP date. `now_s` is the wall clock in seconds. What cannot be read
+/// is `None`; a date that has passed is zero.
+#[must_use]
+pub fn parse_retry_after(value: &str, now_s: u64) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    let now = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(now_s))?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rule() -> RetryRule {
+        RetryRule {
+            waits: vec![Duration::from_secs(5), Duration::from_secs(300)],
+            retry_after_max: Duration::from_secs(3600),
+        }
+    }
+
+    #[test]
+    fn the_waits_follow_the_schedule_and_then_end() {
+        assert_eq!(rule().after_failure(1, None, 0), Next::RetryIn(Duration::from_secs(5)));
+        assert_eq!(rule().after_failure(2, None, 0), Next::RetryIn(Duration::from_secs(300)));
+        assert_eq!(rule().after_failure(3, None, 0), Next::Exhausted);
+    }
+
+    #[test]
+    fn retry_after_only_lengthens_and_is_capped() {
+        let wait = |asked_s| rule().after_failure(1, Some(Duration::from_secs(asked_s)), 0);
+        assert_eq!(wait(1), Next::RetryIn(Duration::from_secs(5)));
+        assert_eq!(wait(60), Next::RetryIn(Duration::from_secs(60)));
+        assert_eq!(wait(u64::MAX), Next::RetryIn(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        assert_eq!(parse_retry_after(" 120 ", 0), Some(Duration::from_secs(120)));
+        assert_eq!(parse_retry_after("99999999999999999999999", 0), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 20), Some(Duration::from_secs(40)));
+        assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 90), Some(Duration::ZERO));
+        for junk in ["", "-5", "1.5", "soon", "+3"] {
+            assert_eq!(parse_retry_after(junk, 0), None, "{junk}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_only_adds_and_never_more_than_a_tenth(failures in 1_u32..3, jitter: u32) {
+            let Next::RetryIn(plain) = rule().after_failure(failures, None, 0) else { panic!() };
+            let Next::RetryIn(wait) = rule().after_failure(failures, None, jitter) else { panic!() };
+            prop_assert!(wait >= plain && wait <= plain.mul_f64(1.1) + Duration::from_millis(1));
+        }
+    }
+}

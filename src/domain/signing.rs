@@ -1,0 +1,118 @@
+//! Signing secrets and the two signatures that every delivery carries. Pure; any thread. Nothing here ever shows a
+//! secret: the type has no `Display`, and its `Debug` hides the text.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::EventId;
+
+/// A subscription's secret: 64 lower-case hexadecimal characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningSecret(Zeroizing<String>);
+
+/// Both signatures of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signatures {
+    /// HMAC-SHA256 of the body under the secret's text, for `X-TempClock-Signature`.
+    pub tempclock: [u8; 32],
+    /// HMAC-SHA256 of `id.timestamp.body` under the secret read as base64, for `webhook-signature`.
+    pub standard: [u8; 32],
+}
+
+impl SigningSecret {
+    /// A secret of 32 random bytes.
+    #[must_use]
+    pub fn from_random(bytes: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(hex::encode(bytes)))
+    }
+
+    /// Takes back a secret that was shown or stored before.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_secret = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_secret.then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The text, for the one answer that shows it and for the store.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Signs a body in both ways.
+    #[must_use]
+    pub fn sign(&self, id: EventId, timestamp_s: u64, body: &[u8]) -> Signatures {
+        // 64 characters of the hexadecimal alphabet are valid base64 as they stand: 48 bytes.
+        let standard_key = Zeroizing::new(STANDARD.decode(self.0.as_bytes()).unwrap_or_default());
+        let prefix = format!("{id}.{timestamp_s}.");
+        Signatures {
+            tempclock: hmac(self.0.as_bytes(), &[body]),
+            standard: hmac(&standard_key, &[prefix.as_bytes(), body]),
+        }
+    }
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes keys of any length, so the error cannot come up; an all-zero signature would verify nowhere.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+impl Signatures {
+    /// The value of `X-TempClock-Signature`.
+    #[must_use]
+    pub fn tempclock_header(&self) -> String {
+        hex::encode(self.tempclock)
+    }
+
+    /// The value of `webhook-signature`.
+    #[must_use]
+    pub fn standard_header(&self) -> String {
+        format!("v1,{}", STANDARD.encode(self.standard))
+    }
+}
+
+impl fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningSecret(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_rfc_4231_case_2() {
+        assert_eq!(
+            hex::encode(hmac(b"Jefe", &[b"what do ya want ", b"for nothing?"])),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn a_secret_never_shows_in_debug_text() {
+        let secret = SigningSecret::from_random(&[0xab; 32]);
+        assert!(!format!("{secret:?}").contains("abab"));
+        assert_eq!(SigningSecret::parse(secret.expose()).as_ref(), Some(&secret));
+        assert!(SigningSecret::parse("AB").is_none());
+    }
+
+    #[test]
+    fn each_part_of_what_is_signed_changes_the_standard_signature() {
+        let secret = SigningSecret::from_random(&[1; 32]);
+        let base = secret.sign(EventId(1), 10, b"body");
+        assert_ne!(base.standard, secret.sign(EventId(2), 10, b"body").standard);
+        assert_ne!(base.standard, secret.sign(EventId(1), 11, b"body").standard);
+        assert_ne!(base.standard, secret.sign(EventId(1), 10, b"bodz").standard);
+        assert_eq!(base.tempclock, secret.sign(EventId(2), 11, b"body").tempclock);
+    }
+}

@@ -1,0 +1,133 @@
+//! Points in time as the API shows them. Pure; any thread.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Milliseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339 in UTC with milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+/// The last millisecond of the year 9999, beyond which RFC 3339 has no text.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+impl Timestamp {
+    /// From milliseconds since the epoch; what lies beyond the year 9999 becomes its last millisecond.
+    #[must_use]
+    pub fn from_ms(ms: u64) -> Self {
+        Self(ms.min(LAST_MS))
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub fn as_ms(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, as `webhook-timestamp` carries them.
+    #[must_use]
+    pub fn as_seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// This time and a while later; never overflows.
+    #[must_use]
+    pub fn plus(self, wait: Duration) -> Self {
+        Self::from_ms(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Reads RFC 3339 with an offset (`2026-03-02T08:00:00Z`, `…+01:00`). Anything looser is refused: receivers
+    /// parse what publishers write, and not all of them are generous.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if !is_rfc3339_shaped(text) {
+            return None;
+        }
+        let parsed: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(parsed.as_millisecond()).ok().map(Self::from_ms)
+    }
+}
+
+fn is_rfc3339_shaped(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let template = b"dddd-dd-ddTdd:dd:dd";
+    if bytes.len() < template.len() + 1 {
+        return false;
+    }
+    let head = bytes.iter().zip(template).all(|(byte, shape)| match shape {
+        b'd' => byte.is_ascii_digit(),
+        b'T' => matches!(byte, b'T' | b't'),
+        other => byte == other,
+    });
+    let mut rest = bytes.get(template.len()..).unwrap_or_default();
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 || digits > 9 {
+            return false;
+        }
+        rest = fraction.get(digits..).unwrap_or_default();
+    }
+    match rest {
+        b"Z" | b"z" => head,
+        [b'+' | b'-', h1, h2, b':', m1, m2] => head && [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = i64::try_from(self.0).unwrap_or(i64::MAX);
+        match jiff::Timestamp::from_millisecond(ms) {
+            Ok(time) => write!(f, "{time:.3}"),
+            Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_u64(self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_shown_in_utc_with_milliseconds() {
+        assert_eq!(Timestamp::from_ms(1_772_438_400_007).to_string(), "2026-03-02T08:00:00.007Z");
+    }
+
+    #[test]
+    fn only_rfc_3339_with_an_offset_is_read() {
+        assert_eq!(Timestamp::parse("2026-03-02T09:00:00+01:00"), Timestamp::parse("2026-03-02T08:00:00Z"));
+        assert!(Timestamp::parse("2026-03-02T08:00:00.123456Z").is_some());
+        for wrong in [
+            "2026-03-02 08:00:00Z",
+            "2026-03-02T08:00:00",
+            "2026-03-02",
+            "20260302T080000Z",
+            "2026-13-02T08:00:00Z",
+            "",
+            "2026-03-02T08:00:00.Z",
+            "2026-03-02T08:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_stops_at_the_ends_instead_of_wrapping() {
+        assert_eq!(Timestamp::from_ms(u64::MAX).plus(Duration::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_ms(1).since(Timestamp::from_ms(5)), Duration::ZERO);
+    }
+}

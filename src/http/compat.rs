@@ -1,0 +1,63 @@
+//! `/webhooks.php`, the way in which TempClock's own clients call: an id and an action in the query, the rest as in
+//! `subscriptions`. Runs on the HTTP workers.
+
+use actix_web::{HttpResponse, web};
+
+use super::error::ApiError;
+use super::extract::{Caller, JsonText, Query};
+use super::state::HttpState;
+use super::subscriptions;
+use crate::domain::SubscriptionId;
+use crate::domain::access::Scope;
+
+type Answer = Result<HttpResponse, ApiError>;
+type State = web::Data<HttpState>;
+
+fn required_id(query: &Query) -> Result<SubscriptionId, ApiError> {
+    let id = query.get("id").ok_or_else(|| ApiError::invalid_field("id", "is missing from the query"))?;
+    let id: u32 = id.parse().map_err(|_| ApiError::invalid_field("id", "must be an integer"))?;
+    Ok(SubscriptionId(id))
+}
+
+pub async fn get(state: State, caller: Caller, query: Query) -> Answer {
+    if query.get("id").is_none() {
+        return subscriptions::list(state, caller, query).await;
+    }
+    let account = caller.require(Scope::WebhooksRead)?;
+    subscriptions::read_one(&state, account, required_id(&query)?).await
+}
+
+pub async fn post(
+    state: State,
+    caller: Caller,
+    query: Query,
+    request: actix_web::HttpRequest,
+    payload: web::Payload,
+) -> Answer {
+    match query.get("action") {
+        None => {
+            let body = read_body(&request, payload).await?;
+            subscriptions::create(state, caller, body).await
+        }
+        Some("test") => {
+            let account = caller.require(Scope::WebhooksWrite)?;
+            subscriptions::test_one(&state, account, required_id(&query)?).await
+        }
+        Some(_) => Err(ApiError::invalid_field("action", "must be \"test\", or left out to make a subscription")),
+    }
+}
+
+async fn read_body(request: &actix_web::HttpRequest, payload: web::Payload) -> Result<JsonText, ApiError> {
+    use actix_web::FromRequest as _;
+    JsonText::from_request(request, &mut payload.into_inner()).await
+}
+
+pub async fn put(state: State, caller: Caller, query: Query, body: JsonText) -> Answer {
+    let account = caller.require(Scope::WebhooksWrite)?;
+    subscriptions::update_one(&state, account, required_id(&query)?, &body).await
+}
+
+pub async fn delete(state: State, caller: Caller, query: Query) -> Answer {
+    let account = caller.require(Scope::WebhooksWrite)?;
+    subscriptions::delete_one(&state, account, required_id(&query)?).await
+}

@@ -1,0 +1,183 @@
+//! What a caller is told when something is wrong, and what the log gets instead. Runs on the HTTP workers.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+use crate::domain::FieldError;
+use crate::domain::access::Scope;
+use crate::storage::error::{Refusal, StorageError};
+
+/// An answer that is no success. The middleware adds the request id and writes the body.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    status: u16,
+    code: &'static str,
+    message: String,
+    fields: Vec<FieldError>,
+    retry_after_s: Option<u64>,
+    allow: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: bool,
+    message: &'a str,
+    status: u16,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl ApiError {
+    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), fields: Vec::new(), retry_after_s: None, allow: None }
+    }
+
+    /// Invalid input; every wrong field is named.
+    pub fn invalid(fields: Vec<FieldError>) -> Self {
+        let message = match fields.as_slice() {
+            [one] => format!("{}: {}", one.field, one.message),
+            many => format!("{} fields are not valid", many.len()),
+        };
+        Self { fields, ..Self::new(400, "invalid_input", message) }
+    }
+
+    /// One wrong field or parameter.
+    pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::new(field, message)])
+    }
+
+    /// The body is not JSON.
+    pub fn invalid_json(message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_json", message)
+    }
+
+    /// No usable key: one text, whatever is wrong with it.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            401,
+            "unauthorized",
+            "a valid API key is needed: Authorization: Bearer tc_live_… (this one is missing, wrong, revoked or expired)",
+        )
+    }
+
+    /// The key may not do this.
+    pub fn forbidden(scope: Scope) -> Self {
+        Self::new(403, "forbidden", format!("the API key lacks the scope {}", scope.name()))
+    }
+
+    /// There is no such thing, or it belongs to another account.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(404, "not_found", format!("{what} not found"))
+    }
+
+    /// The route exists, the method does not.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let message = format!("this method is not allowed here; allowed: {allow}");
+        Self { allow: Some(allow), ..Self::new(405, "method_not_allowed", message) }
+    }
+
+    /// The body did not arrive in time.
+    pub fn request_timeout() -> Self {
+        Self::new(408, "request_timeout", "the request did not arrive in time")
+    }
+
+    /// The body is longer than allowed.
+    pub fn too_large(limit_bytes: u64) -> Self {
+        Self::new(413, "too_large", format!("the body may have at most {limit_bytes} bytes"))
+    }
+
+    /// The body is not declared as JSON.
+    pub fn unsupported_media_type() -> Self {
+        Self::new(415, "unsupported_media_type", "send JSON with Content-Type: application/json")
+    }
+
+    /// Too many requests.
+    pub fn rate_limited(limit: u32, retry_after_s: u64) -> Self {
+        let message = format!("more than {limit} requests within a minute; try again in {retry_after_s} s");
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) }
+    }
+
+    fn unavailable(code: &'static str, message: &str, retry_after_s: u64) -> Self {
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(503, code, message) }
+    }
+
+    /// Something failed that the caller can do nothing about; the cause goes to the log.
+    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
+        log::error!("a request failed: {cause}");
+        Self::new(500, "internal", "something went wrong here; the log has the cause under this request id")
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The answer with its body.
+    pub fn response(&self, request_id: &str) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, HeaderValue::from_static(allow)));
+        }
+        if self.status == 401 {
+            response.insert_header(("WWW-Authenticate", "Bearer"));
+        }
+        let body = ErrorBody {
+            error: true,
+            message: &self.message,
+            status: self.status,
+            code: self.code,
+            request_id,
+            errors: &self.fields,
+        };
+        super::respond::json(&mut response, &body)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => Self::new(404, "not_found", "not found"),
+            Refusal::IdempotencyConflict(index) => Self {
+                fields: vec![FieldError::new(format!("events[{index}]"), "differs from the event sent before")],
+                ..Self::new(409, "idempotency_conflict", "this idempotency key was used before with another event")
+            },
+            Refusal::TooManySubscriptions(limit) => {
+                let message = format!("the account has {limit} subscriptions, which is the limit; delete one first");
+                Self::new(409, "too_many_subscriptions", message)
+            }
+            Refusal::OutOfSpace => Self::unavailable(
+                "out_of_space",
+                "the server's disk is nearly full: nothing was stored, send it again later; the operator has to make room",
+                60,
+            ),
+            Refusal::Busy => Self::unavailable("busy", "too much at once: nothing was stored, send it again", 1),
+            Refusal::StoreFailed => Self::unavailable(
+                "store_failed",
+                "the server's store failed and restarts; whether this took effect is unknown, so send it again with \
+                 the same idempotency key",
+                5,
+            ),
+        }
+    }
+}

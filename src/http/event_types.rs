@@ -1,0 +1,54 @@
+//! The catalogue of event types: name, description, JSON Schema, example. Runs on the HTTP workers.
+
+use actix_web::HttpResponse;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::extract::Caller;
+use super::respond::{self, Pagination};
+use crate::domain::event_data::{self, FieldKind};
+use crate::domain::event_type::EventType;
+
+pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
+    let data: Vec<Value> = EventType::ALL.into_iter().map(describe).collect();
+    let pagination = Pagination { total: data.len(), limit: data.len(), offset: 0, has_more: false, next_cursor: None };
+    Ok(respond::list(&data, &pagination))
+}
+
+fn describe(event_type: EventType) -> Value {
+    let example: Value = serde_json::from_str(event_data::example(event_type)).unwrap_or_default();
+    json!({
+        "name": event_type.name(),
+        "description": event_type.description(),
+        "schema": schema(event_type),
+        "example": example,
+    })
+}
+
+/// JSON Schema of a type's `data`.
+pub fn schema(event_type: EventType) -> Value {
+    let fields = event_type.required_fields();
+    let properties: serde_json::Map<String, Value> =
+        fields.iter().map(|(name, kind)| ((*name).to_owned(), field_schema(*kind))).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "required": fields.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        "properties": properties,
+        "additionalProperties": true,
+    })
+}
+
+fn field_schema(kind: FieldKind) -> Value {
+    match kind {
+        FieldKind::Integer => json!({"type": "integer"}),
+        FieldKind::Count => json!({"type": "integer", "minimum": 0}),
+        FieldKind::Text => json!({"type": "string", "minLength": 1}),
+        FieldKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
+        FieldKind::Time => json!({"type": "string", "format": "date-time"}),
+        FieldKind::Date => json!({"type": "string", "format": "date"}),
+        FieldKind::TimeOfDay => {
+            json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"})
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What a handler takes from a request: who calls, the body, path ids, the page of a list. Everything is checked
+//! here, so that handlers deal in types. Runs on the HTTP workers.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use futures_core::Stream;
+
+use super::error::ApiError;
+use super::rate_limit::{Allowance, RateLimit};
+use super::respond::{DEFAULT_LIMIT, MAX_LIMIT};
+use super::state::HttpState;
+use crate::domain::access::{ApiKey, KeyHash, Scope, is_key_shaped};
+use crate::domain::{AccountId, KeyId};
+use crate::storage::reader::PageRequest;
+
+/// Whoever sent a valid key, counted against the limit for management.
+pub struct Caller(Arc<ApiKey>);
+
+/// Whoever sent a valid key, counted against the limit for publishing.
+pub struct Publisher(Arc<ApiKey>);
+
+impl Caller {
+    /// The account, if the key may do this.
+    pub fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
+        require(&self.0, scope)
+    }
+}
+
+impl Publisher {
+    /// The account, if the key may do this.
+    pub fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
+        require(&self.0, scope)
+    }
+}
+
+fn require(key: &ApiKey, scope: Scope) -> Result<AccountId, ApiError> {
+    if key.scopes.contains(scope) { Ok(key.account) } else { Err(ApiError::forbidden(scope)) }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(authenticate(request, |state| &state.management).map(Self))
+    }
+}
+
+impl FromRequest for Publisher {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(authenticate(request, |state| &state.publishing).map(Self))
+    }
+}
+
+fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
+    request.app_data().ok_or_else(|| ApiError::internal(&"the HTTP state is missing"))
+}
+
+fn authenticate(
+    request: &HttpRequest,
+    limit: impl Fn(&HttpState) -> &RateLimit<KeyId>,
+) -> Result<Arc<ApiKey>, ApiError> {
+    let state = state(request)?;
+    let source = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let limit = limit(state);
+    let Some(key) = find_key(request, state, source) else {
+        let allowance = Allowance { limit: limit.limit(), remaining: 0 };
+        // Guessing is slowed by source; who has a valid key is let through whatever others at that address do.
+        let counted = source.map_or(Ok(allowance), |source| state.failures.count(source));
+        return Err(match counted {
+            Ok(allowance) => {
+                request.extensions_mut().insert(allowance);
+                ApiError::unauthorized()
+            }
+            Err(wait_s) => {
+                request.extensions_mut().insert(allowance);
+                ApiError::rate_limited(state.failures.limit(), wait_s)
+            }
+        });
+    };
+    match limit.count(key.id) {
+        Ok(allowance) => {
+            request.extensions_mut().insert(allowance);
+            Ok(key)
+        }
+        Err(wait_s) => {
+            request.extensions_mut().insert(Allowance { limit: limit.limit(), remaining: 0 });
+            Err(ApiError::rate_limited(limit.limit(), wait_s))
+        }
+    }
+}
+
+fn find_key(request: &HttpRequest, state: &HttpState, source: Option<IpAddr>) -> Option<Arc<ApiKey>> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, text) = header.split_once(' ')?;
+    let text = text.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || !is_key_shaped(text) {
+        return None;
+    }
+    let registry = state.reader.registry();
+    let key = registry.key_by_hash(&KeyHash::of(text))?;
+    key.is_usable(state.clock.wall(), source).then(|| Arc::clone(key))
+}
+
+/// A request's body, declared as JSON, of allowed length, and arrived in time.
+pub struct JsonText(pub String);
+
+impl FromRequest for JsonText {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let mut payload = payload.take();
+        let is_json = is_json(request);
+        let state = state(request).cloned();
+        let is_batch = request.path().ends_with("/batch");
+        Box::pin(async move {
+            let state = state?;
+            if !is_json {
+                return Err(ApiError::unsupported_media_type());
+            }
+            let settings = &state.settings;
+            // A batch holds up to a thousand events; its own length is bounded all the same.
+            let limit_bytes = if is_batch { settings.event_bytes.max(BATCH_BYTES) } else { settings.event_bytes };
+            let body = tokio::time::timeout(settings.request_timeout, collect(&mut payload, limit_bytes));
+            let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
+            String::from_utf8(bytes).map(Self).map_err(|_| ApiError::invalid_json("the body is not UTF-8"))
+        })
+    }
+}
+
+/// The longest batch, in bytes.
+const BATCH_BYTES: u64 = 8 * 1024 * 1024;
+
+fn is_json(request: &HttpRequest) -> bool {
+    let Some(value) = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+async fn collect(payload: &mut Payload, limit_bytes: u64) -> Result<Vec<u8>, ApiError> {
+    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    loop {
+        let next = std::future::poll_fn(|context| Pin::new(&mut *payload).poll_next(context)).await;
+        let Some(chunk) = next else { return Ok(bytes) };
+        let chunk = chunk.map_err(|error| ApiError::invalid_json(format!("the body could not be read: {error}")))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(ApiError::too_large(limit_bytes));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+}
+
+/// The query of a request, by name; the first of several values counts.
+pub struct Query(Vec<(String, String)>);
+
+impl FromRequest for Query {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+        let pairs = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        std::future::ready(Ok(Self(pairs)))
+    }
+}
+
+impl Query {
+    /// The value of a parameter that is given and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The value of a parameter, read by `parse`; what it cannot read is an error that says what is `wanted`.
+    pub fn parse<T>(&self, name: &str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ApiError> {
+        self.get(name)
+            .map(|value| parse(value).ok_or_else(|| ApiError::invalid_field(name, format!("must be {wanted}"))))
+            .transpose()
+    }
+
+    /// The part of a list that is wanted; `cursor` reads an item's id.
+    pub fn page<C>(&self, cursor: impl Fn(&str) -> Option<C>) -> Result<PageRequest<C>, ApiError> {
+        let limit = self.parse("limit", "a number from 1 on (100 at most are given)", |text| {
+            text.parse().ok().filter(|limit: &usize| *limit > 0)
+        })?;
+        let offset = self.parse("offset", "a number from 0 on", |text| text.parse().ok())?;
+        let after = self.parse("cursor", "the next_cursor of an earlier page", cursor)?;
+        Ok(PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT), offset: offset.unwrap_or(0), after })
+    }
+}

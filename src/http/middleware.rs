@@ -1,0 +1,72 @@
+//! What every answer has: a request id, the rate-limit headers, and one shape of error. Runs on the HTTP workers.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage};
+
+use super::error::ApiError;
+use super::rate_limit::Allowance;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const ID_CHARS: usize = 128;
+
+/// Wraps every request.
+pub async fn dress<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let id = request_id(&request);
+    let response = next.call(request).await?.map_into_boxed_body();
+    let mut response = match response.response().error().map(as_api_error) {
+        Some(error) => {
+            let status = error.status();
+            let request = response.request();
+            if status >= 500 {
+                log::error!("{} {} answered {status} request_id={id}: {error}", request.method(), request.path());
+            } else {
+                log::debug!("{} {} answered {status} request_id={id}: {error}", request.method(), request.path());
+            }
+            response.into_response(error.response(&id))
+        }
+        None => response,
+    };
+    let allowance = response.request().extensions().get::<Allowance>().copied();
+    let headers = response.response_mut().headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    if let Some(Allowance { limit, remaining }) = allowance {
+        headers.insert(RATE_LIMIT, HeaderValue::from(limit));
+        headers.insert(RATE_REMAINING, HeaderValue::from(remaining));
+    }
+    Ok(response)
+}
+
+fn as_api_error(error: &Error) -> ApiError {
+    match error.as_error::<ApiError>() {
+        Some(error) => error.clone(),
+        None if error.as_response_error().status_code().is_server_error() => ApiError::internal(error),
+        None => ApiError::invalid_json(error.to_string()),
+    }
+}
+
+/// The caller's id if it is safe to repeat in headers and logs, else one of our own.
+fn request_id(request: &ServiceRequest) -> String {
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
+    let is_safe = |id: &&str| {
+        (1..=ID_CHARS).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
+    };
+    given.filter(is_safe).map_or_else(new_id, str::to_owned)
+}
+
+fn new_id() -> String {
+    let mut bytes = [0; 12];
+    // An id of zeros, if the system has no random numbers, is of no use and does no harm.
+    let _ = getrandom::fill(&mut bytes);
+    format!("req_{}", hex::encode(bytes))
+}

@@ -1,0 +1,119 @@
+//! What every handler can reach. Shared by the HTTP workers.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::web;
+use tokio::sync::oneshot;
+
+use super::error::ApiError;
+use super::rate_limit::RateLimit;
+use crate::clock::Clock;
+use crate::delivery::{Dispatcher, Transport};
+use crate::domain::KeyId;
+use crate::domain::endpoint::EndpointPolicy;
+use crate::storage::command::{Command, Reply};
+use crate::storage::error::{Refusal, StorageError};
+use crate::storage::reader::Reader;
+use crate::storage::writer::WriterHandle;
+
+/// Limits and rules of the API.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Which endpoints may be subscribed.
+    pub policy: EndpointPolicy,
+    /// How long a whole request may take to arrive.
+    pub request_timeout: Duration,
+    /// The longest event, in bytes.
+    pub event_bytes: u64,
+    /// Requests a minute of one key, except for publishing; 0: any number.
+    pub management_per_minute: u32,
+    /// Publish requests a minute of one key; 0: any number.
+    pub publish_per_minute: u32,
+    /// The time limit of an attempt, for the words about one that ran into it.
+    pub attempt_timeout: Duration,
+    /// The folder whose file system has to have space.
+    pub data_dir: PathBuf,
+    /// How much space it has to have.
+    pub free_space_reserve_bytes: u64,
+}
+
+/// Shared by all handlers.
+pub struct HttpState {
+    pub(super) settings: HttpSettings,
+    pub(super) reader: Reader,
+    pub(super) writer: WriterHandle,
+    pub(super) transport: Arc<Transport>,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) clock: Clock,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) management: RateLimit<KeyId>,
+    pub(super) publishing: RateLimit<KeyId>,
+    pub(super) failures: RateLimit<IpAddr>,
+}
+
+/// What readiness depends on besides the disk.
+#[derive(Debug, Default)]
+pub struct Vitals {
+    /// The store has failed.
+    pub store_failed: AtomicBool,
+    /// The process is stopping.
+    pub is_stopping: AtomicBool,
+}
+
+impl Vitals {
+    pub(super) fn has_store(&self) -> bool {
+        !self.store_failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn accepts(&self) -> bool {
+        !self.is_stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl HttpState {
+    /// The state of a server that is about to start.
+    #[must_use]
+    pub fn new(
+        settings: HttpSettings,
+        (reader, writer): (Reader, WriterHandle),
+        (dispatcher, transport): (Arc<Dispatcher>, Arc<Transport>),
+        clock: Clock,
+        vitals: Arc<Vitals>,
+    ) -> Self {
+        Self {
+            management: RateLimit::new(settings.management_per_minute),
+            publishing: RateLimit::new(settings.publish_per_minute),
+            failures: RateLimit::new(settings.management_per_minute),
+            settings,
+            reader,
+            writer,
+            transport,
+            dispatcher,
+            clock,
+            vitals,
+        }
+    }
+
+    /// Asks the writer and waits for its answer, which comes after the commit.
+    pub(super) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.try_send(command(reply))?;
+        Ok(answer.await.unwrap_or(Err(Refusal::StoreFailed))?)
+    }
+
+    /// Reads beside the executor.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let reader = self.reader.clone();
+        match web::block(move || read(&reader)).await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(ApiError::internal(&error)),
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Carries out one command inside the open write transaction: checks everything first, then writes. Runs on the
+//! writer thread. It never commits, never answers, and never touches anything for a command that it refuses.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::command::{Committed, Completion, FreshDelivery, NewKey, Published, Recorded};
+use super::error::{Refusal, StorageError};
+use super::random::Randomness;
+use super::record::{self, EventRow, History, IdempotencyRow};
+use super::registry::Registry;
+use super::tables;
+use crate::clock::Clock;
+use crate::domain::access::ApiKey;
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::event::{self, NewEvent};
+use crate::domain::ids::EventIds;
+use crate::domain::retry::RetryRule;
+use crate::domain::signing::SigningSecret;
+use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange, SubscriptionState};
+use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
+
+/// The rules that the writer applies.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// When the next attempt follows a failed one.
+    pub retry: RetryRule,
+    /// How long an endpoint may fail without a success before its subscription is switched off.
+    pub disable_after: Duration,
+    /// How many subscriptions an account may have.
+    pub subscriptions_per_account: u32,
+}
+
+/// Everything that lives in the writer's memory from one transaction to the next.
+pub struct State {
+    pub rules: Rules,
+    pub clock: Clock,
+    pub registry: Arc<Registry>,
+    pub histories: HashMap<SubscriptionId, History>,
+    pub ids: EventIds,
+    pub random: Randomness,
+}
+
+type Answer<T> = Result<Result<T, Refusal>, StorageError>;
+type Rows<'txn, K> = Table<'txn, K, &'static [u8]>;
+
+/// The tables of one write transaction and what has been done in it so far.
+pub struct Batch<'txn> {
+    meta: Table<'txn, &'static str, u128>,
+    accounts: Rows<'txn, u32>,
+    keys: Rows<'txn, u32>,
+    subscriptions: Rows<'txn, u32>,
+    histories: Rows<'txn, u32>,
+    events: Rows<'txn, (u32, u128)>,
+    idempotency: Rows<'txn, (u32, u128)>,
+    fresh: Table<'txn, (u32, u128), u8>,
+    retries: Table<'txn, (u32, u64, u128), ()>,
+    deliveries: Rows<'txn, (u32, u128)>,
+    purges: Table<'txn, u32, ()>,
+    touched: BTreeSet<SubscriptionId>,
+    done: Committed,
+}
+
+impl<'txn> Batch<'txn> {
+    /// Opens every table of the transaction, making those that are not there yet.
+    pub fn open(transaction: &'txn WriteTransaction) -> Result<Self, StorageError> {
+        Ok(Self {
+            meta: transaction.open_table(tables::META)?,
+            accounts: transaction.open_table(tables::ACCOUNTS)?,
+            keys: transaction.open_table(tables::KEYS)?,
+            subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
+            histories: transaction.open_table(tables::HISTORIES)?,
+            events: transaction.open_table(tables::EVENTS)?,
+            idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
+            fresh: transaction.open_table(tables::FRESH)?,
+            retries: transaction.open_table(tables::RETRIES)?,
+            deliveries: transaction.open_table(tables::DELIVERIES)?,
+            purges: transaction.open_table(tables::PURGES)?,
+            touched: BTreeSet::new(),
+            done: Committed::default(),
+        })
+    }
+
+    /// Writes what is written once a transaction, and gives what the commit will have changed.
+    pub fn finish(mut self, state: &State) -> Result<Committed, StorageError> {
+        for id in &self.touched {
+            if let Some(history) = state.histories.get(id) {
+                self.histories.insert(id.0, history.encode()?.as_slice())?;
+            }
+        }
+        Ok(self.done)
+    }
+
+    /// Stores events with all their deliveries: all of them or, when one is in conflict, none.
+    pub fn publish(&mut self, state: &mut State, account: AccountId, events: Vec<NewEvent>) -> Answer<Vec<Published>> {
+        let mut within = HashMap::new();
+        let mut known = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            let mut earlier = None;
+            for key in &event.idempotency {
+                let stored = match self.idempotency.get((account.0, key.0))? {
+                    Some(row) => Some(Earlier::Stored(IdempotencyRow::decode(row.value())?)),
+                    None => within.get(key).map(|first| Earlier::Within(*first)),
+                };
+                let Some(found) = stored else { continue };
+                let fingerprint = match found {
+                    Earlier::Stored(row) => row.fingerprint,
+                    Earlier::Within(first) => events.get(first).map_or([0; 16], |first: &NewEvent| first.fingerprint),
+                };
+                if fingerprint != event.fingerprint {
+                    return Ok(Err(Refusal::IdempotencyConflict(index)));
+                }
+                earlier = Some(found);
+            }
+            if earlier.is_none() {
+                within.extend(event.idempotency.iter().map(|key| (*key, index)));
+            }
+            known.push(earlier);
+        }
+        let mut answers: Vec<Published> = Vec::with_capacity(events.len());
+        for (event, earlier) in events.into_iter().zip(known) {
+            let event_type = event.event_type;
+            let answer = match earlier {
+                None => self.store_event(state, account, event)?,
+                Some(Earlier::Stored(row)) => {
+                    Published { id: EventId(row.event), event_type, deliveries: row.deliveries, duplicate: true }
+                }
+                Some(Earlier::Within(first)) => match answers.get(first) {
+                    Some(first) => Published { duplicate: true, ..*first },
+                    None => return Ok(Err(Refusal::StoreFailed)),
+                },
+            };
+            answers.push(answer);
+        }
+        Ok(Ok(answers))
+    }
+
+    fn store_event(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        event: NewEvent,
+    ) -> Result<Published, StorageError> {
+        let now = state.clock.wall();
+        let id = state.ids.next(now, state.random.next_u128()?);
+        let event_type = event.event_type;
+        let body = event::body(id, event_type, event.occurred_at.unwrap_or(now), &event.data);
+        let matching = state.registry.subscriptions_of(account).iter();
+        let receivers: Vec<_> = matching.filter(|sub| sub.events.contains(event_type)).map(|sub| sub.id).collect();
+        let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
+        let row = EventRow::new(event_type, receivers, event.idempotency, body);
+        self.events.insert((account.0, id.0), row.encode()?.as_slice())?;
+        for key in &row.idempotency {
+            let answer = IdempotencyRow { event: id.0, fingerprint: event.fingerprint, deliveries };
+            self.idempotency.insert((account.0, key.0), answer.encode()?.as_slice())?;
+        }
+        for subscription in &row.subscriptions {
+            self.fresh.insert((subscription.0, id.0), event_type.number())?;
+            self.done.fresh.push(FreshDelivery { subscription: *subscription, event: id, row: row.clone() });
+        }
+        Ok(Published { id, event_type, deliveries, duplicate: false })
+    }
+
+    /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
+    pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
+        let Completion { delivery: id, event_type, attempt, retry_after } = completion;
+        let place = (id.subscription.0, id.event.0);
+        let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
+            // Deleted while the attempt was under way: there is no history left to write to.
+            self.done.recorded.push(Recorded { delivery: id, due: None });
+            return Ok(());
+        };
+        let mut delivery = if attempt.number == 1 {
+            self.fresh.remove(place)?;
+            Delivery::fresh(event_type, id.event.time())
+        } else {
+            match self.deliveries.get(place)? {
+                Some(row) => record::decode_delivery(row.value())?,
+                None => Delivery::fresh(event_type, id.event.time()),
+            }
+        };
+        if let DeliveryState::Pending { due } = delivery.state {
+            self.retries.remove((id.subscription.0, due.as_ms(), id.event.0))?;
+        }
+        let (wall, steady) = (state.clock.wall(), state.clock.steady());
+        let number = attempt.number;
+        let history = state.histories.entry(id.subscription).or_default();
+        let (health, off) = history.health.after(&attempt.outcome, wall, state.rules.disable_after);
+        history.health = health;
+        history.push(id.event, number);
+        self.touched.insert(id.subscription);
+        let jitter = state.random.next_u32()?;
+        delivery.record(attempt, &state.rules.retry, (wall, steady), retry_after, jitter);
+        let due = match delivery.state {
+            DeliveryState::Pending { due } => {
+                self.retries.insert((id.subscription.0, due.as_ms(), id.event.0), ())?;
+                Some(due)
+            }
+            _ => None,
+        };
+        self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
+        self.done.recorded.push(Recorded { delivery: id, due });
+        if let Some(reason) = off
+            && subscription.state.is_active()
+        {
+            log::warn!("subscription {} switched off: {}; its deliveries are held", id.subscription, reason.words());
+            let off = SubscriptionState::Off { reason, since: wall };
+            let subscription = Subscription { state: off, updated_at: wall, ..(*subscription).clone() };
+            self.put_subscription(state, subscription)?;
+        }
+        Ok(())
+    }
+
+    /// Stores a test ping and its one attempt; it never enters the outbox.
+    pub fn record_ping(&mut self, state: &mut State, id: DeliveryId, row: &EventRow, attempt: Attempt) -> Answer<()> {
+        let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
+            return Ok(Err(Refusal::NotFound));
+        };
+        let wall = state.clock.wall();
+        let history = state.histories.entry(id.subscription).or_default();
+        history.push(id.event, attempt.number);
+        if attempt.outcome.is_delivered() {
+            history.health = crate::domain::health::Health::default();
+        }
+        self.touched.insert(id.subscription);
+        let mut delivery = Delivery::fresh(row.event_type, id.event.time());
+        let never_again = RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO };
+        delivery.record(attempt, &never_again, (wall, wall), None, 0);
+        self.events.insert((subscription.account.0, id.event.0), row.encode()?.as_slice())?;
+        self.deliveries.insert((id.subscription.0, id.event.0), record::encode_delivery(&delivery)?.as_slice())?;
+        Ok(Ok(()))
+    }
+
+    /// Makes a delivery due now with its whole schedule ahead.
+    pub fn redeliver(&mut self, state: &State, account: AccountId, id: DeliveryId) -> Answer<()> {
+        if state.registry.subscription_of(account, id.subscription).is_none() {
+            return Ok(Err(Refusal::NotFound));
+        }
+        let place = (id.subscription.0, id.event.0);
+        let Some(row) = self.deliveries.get(place)?.map(|row| row.value().to_vec()) else {
+            // Never attempted means due already, with the whole schedule ahead.
+            let is_fresh = self.fresh.get(place)?.is_some();
+            return Ok(if is_fresh { Ok(()) } else { Err(Refusal::NotFound) });
+        };
+        if self.events.get((account.0, id.event.0))?.is_none() {
+            return Ok(Err(Refusal::NotFound));
+        }
+        let mut delivery = record::decode_delivery(&row)?;
+        if let DeliveryState::Pending { due } = delivery.state {
+            self.retries.remove((id.subscription.0, due.as_ms(), id.event.0))?;
+        }
+        let now = state.clock.steady();
+        delivery.redeliver(now);
+        self.retries.insert((id.subscription.0, now.as_ms(), id.event.0), ())?;
+        self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
+        self.done.redelivered.push((id.subscription, now));
+        Ok(Ok(()))
+    }
+
+    /// Makes a subscription.
+    pub fn create_subscription(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        new: NewSubscription,
+        secret: SigningSecret,
+    ) -> Answer<Subscription> {
+        let limit = state.rules.subscriptions_per_account;
+        if state.registry.subscriptions_of(account).len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+            return Ok(Err(Refusal::TooManySubscriptions(limit)));
+        }
+        let now = state.clock.wall();
+        let subscription = Subscription {
+            id: SubscriptionId(self.next_number(tables::NEXT_SUBSCRIPTION)?),
+            account,
+            endpoint: new.endpoint,
+            events: new.events,
+            description: new.description,
+            secret,
+            state: SubscriptionState::Active,
+            created_at: now,
+            updated_at: now,
+        };
+        self.put_subscription(state, subscription.clone())?;
+        Ok(Ok(subscription))
+    }
+
+    /// Changes a subscription. What is pending goes to the new endpoint; switching on forgives earlier failures.
+    pub fn change_subscription(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        id: SubscriptionId,
+        change: SubscriptionChange,
+    ) -> Answer<Subscription> {
+        let Some(before) = state.registry.subscription_of(account, id).cloned() else {
+            return Ok(Err(Refusal::NotFound));
+        };
+        let after = change.apply(&before, state.clock.wall());
+        let is_reset = after.endpoint != before.endpoint || (after.state.is_active() && !before.state.is_active());
+        if is_reset && let Some(history) = state.histories.get_mut(&id) {
+            history.health = crate::domain::health::Health::default();
+            self.touched.insert(id);
+        }
+        self.put_subscription(state, after.clone())?;
+        Ok(Ok(after))
+    }
+
+    fn put_subscription(&mut self, state: &mut State, subscription: Subscription) -> Result<(), StorageError> {
+        let id = subscription.id;
+        self.subscriptions.insert(id.0, record::encode_subscription(&subscription)?.as_slice())?;
+        Arc::make_mut(&mut state.registry).put_subscription(subscription);
+        self.done.changed.push(id);
+        Ok(())
+    }
+
+    /// Takes a subscription away at once; its rows follow in bounded steps (see `purge`).
+    pub fn delete_subscription(&mut self, state: &mut State, account: AccountId, id: SubscriptionId) -> Answer<()> {
+        if state.registry.subscription_of(account, id).is_none() {
+            return Ok(Err(Refusal::NotFound));
+        }
+        self.subscriptions.remove(id.0)?;
+        self.purges.insert(id.0, ())?;
+        Arc::make_mut(&mut state.registry).remove_subscription(id);
+        state.histories.remove(&id);
+        self.touched.remove(&id);
+        self.done.changed.push(id);
+        Ok(Ok(()))
+    }
+
+    /// Makes an API key, and its account if there is none of that name.
+    pub fn create_key(&mut self, state: &mut State, new: NewKey) -> Answer<(KeyId, AccountId)> {
+        let account = match state.registry.account_named(&new.account) {
+            Some(account) => account,
+            None => {
+                let account = AccountId(self.next_number(tables::NEXT_ACCOUNT)?);
+                self.accounts.insert(account.0, new.account.as_bytes())?;
+                Arc::make_mut(&mut state.registry).put_account(account, &new.account);
+                account
+            }
+        };
+        let key = ApiKey {
+            id: KeyId(self.next_number(tables::NEXT_KEY)?),
+            account,
+            name: new.name,
+            prefix: new.prefix,
+            hash: new.hash,
+            scopes: new.scopes,
+            expires_at: new.expires_at,
+            networks: new.networks,
+            created_at: state.clock.wall(),
+            revoked_at: None,
+        };
+        let id = key.id;
+        self.put_key(state, key)?;
+        Ok(Ok((id, account)))
+    }
+
+    /// Revokes an API key; one that is revoked already stays as it is.
+    pub fn revoke_key(&mut self, state: &mut State, id: KeyId) -> Answer<()> {
+        let Some(key) = state.registry.key(id).cloned() else { return Ok(Err(Refusal::NotFound)) };
+        if key.revoked_at.is_none() {
+            let now: Timestamp = state.clock.wall();
+            self.put_key(state, ApiKey { revoked_at: Some(now), ..(*key).clone() })?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn put_key(&mut self, state: &mut State, key: ApiKey) -> Result<(), StorageError> {
+        self.keys.insert(key.id.0, record::encode_key(&key)?.as_slice())?;
+        Arc::make_mut(&mut state.registry).put_key(key);
+        Ok(())
+    }
+
+    fn next_number(&mut self, counter: &'static str) -> Result<u32, StorageError> {
+        let number = self.meta.get(counter)?.map_or(1, |row| row.value());
+        let next = number.saturating_add(1);
+        self.meta.insert(counter, next)?;
+        u32::try_from(number).map_err(|_| StorageError::Codec(format!("{counter} has run out of numbers")))
+    }
+
+    /// Removes up to `limit` rows of deleted subscriptions. Gives whether there is more to do.
+    pub fn purge(&mut self, limit: usize) -> Result<bool, StorageError> {
+        let Some(id) = self.purges.first()?.map(|(id, _)| id.value()) else { return Ok(false) };
+        let mut left = limit;
+        left -= remove_some(&mut self.fresh, (id, 0)..=(id, u128::MAX), left)?;
+        left -= remove_some(&mut self.retries, (id, 0, 0)..=(id, u64::MAX, u128::MAX), left)?;
+        left -= remove_some(&mut self.deliveries, (id, 0)..=(id, u128::MAX), left)?;
+        if left > 0 {
+            self.histories.remove(id)?;
+            self.purges.remove(id)?;
+        }
+        Ok(self.purges.first()?.is_some())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Earlier {
+    Stored(IdempotencyRow),
+    Within(usize),
+}
+
+fn remove_some<'a, K, V>(
+    table: &mut Table<'_, K, V>,
+    range: std::ops::RangeInclusive<K::SelfType<'a>>,
+    limit: usize,
+) -> Result<usize, StorageError>
+where
+    K: redb::Key + 'static,
+    V: redb::Value + 'static,
+    K::SelfType<'a>: Clone,
+{
+    let mut removed = 0;
+    for row in table.extract_from_if(range, |_, _| true)?.take(limit) {
+        row?;
+        removed += 1;
+    }
+    Ok(removed)
+}

@@ -1,0 +1,126 @@
+//! What can go wrong with the store, and what a caller is told. Any thread.
+
+use std::path::PathBuf;
+
+/// A failure of the store itself. After one of these from a write, nothing more is written (see `writer`).
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The database reported an error; its own enum has the details.
+    #[error("the database reported: {0}")]
+    Database(#[source] Box<redb::Error>),
+    /// A row could not be written or read.
+    #[error("a row cannot be read or written: {0}")]
+    Codec(String),
+    /// The operating system gave no random numbers.
+    #[error("the operating system gives no random numbers: {0}")]
+    Randomness(String),
+    /// A file beside the database could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
+
+macro_rules! from_redb {
+    ($($error:ident),*) => {$(
+        impl From<redb::$error> for StorageError {
+            fn from(error: redb::$error) -> Self {
+                Self::Database(Box::new(error.into()))
+            }
+        }
+    )*};
+}
+from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{path} is in use{holder}; stop that process, or talk to it instead", holder = holder_text(.holder.as_deref()))]
+    InUse {
+        /// The database file.
+        path: PathBuf,
+        /// What the holder wrote about itself.
+        holder: Option<String>,
+    },
+    /// The file is something else.
+    #[error("{path} is not a tempclock-webhooks database ({found}); it was not touched. {help}")]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What was found in it.
+        found: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// The file was written by a newer version of the program.
+    #[error(
+        "{path} has format {found}, and this version reads formats up to {known}; it was not touched. Install the newer version again, or restore a backup made before the upgrade"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u128,
+        /// The newest format that is known here.
+        known: u128,
+    },
+    /// There was a database and it is gone.
+    #[error(
+        "{path} is missing, though {marker} says that there was a database here; nothing was created. Restore a backup, or remove {marker} to begin anew"
+    )]
+    Missing {
+        /// The database file.
+        path: PathBuf,
+        /// The marker that remembers it.
+        marker: PathBuf,
+    },
+    /// The database is another one than the marker beside it says.
+    #[error(
+        "{path} is not the database that {marker} belongs to; nothing was touched. Put the right file back, or remove {marker} if the change was meant"
+    )]
+    Swapped {
+        /// The database file.
+        path: PathBuf,
+        /// The marker.
+        marker: PathBuf,
+    },
+    /// The store failed while opening.
+    #[error("{path} cannot be opened: {source}")]
+    Failed {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: StorageError,
+    },
+}
+
+fn holder_text(holder: Option<&str>) -> String {
+    holder.map(|text| format!(" by {text}")).unwrap_or_default()
+}
+
+/// Why a command was refused. A refused command has changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such thing in that account.
+    #[error("not found")]
+    NotFound,
+    /// The same idempotency key came with another event; the index within the batch.
+    #[error("the idempotency key was used before with another event")]
+    IdempotencyConflict(usize),
+    /// The account has as many subscriptions as it may have.
+    #[error("the account has {0} subscriptions, which is the limit")]
+    TooManySubscriptions(u32),
+    /// The disk is nearly full; what is left is kept for deliveries.
+    #[error("out of space")]
+    OutOfSpace,
+    /// More commands are waiting than the writer can take.
+    #[error("busy")]
+    Busy,
+    /// The store failed; whether the command took effect is unknown.
+    #[error("the store failed")]
+    StoreFailed,
+}

@@ -1,0 +1,17 @@
+//! Remembers everything, in one redb file. [`Store::open`] gives the way to the single writer thread and the readers
+//! that any thread may use. The only layer that names redb.
+
+mod apply;
+mod codec;
+pub mod command;
+pub mod error;
+mod open;
+mod random;
+pub mod reader;
+pub mod record;
+pub mod registry;
+mod tables;
+pub mod writer;
+
+pub use apply::Rules;
+pub use open::{Opened, Store, StoreSettings};

@@ -1,0 +1,251 @@
+//! Opens the store: tells a first start from a lost, swapped, foreign or newer file before anything is written, and
+//! says who holds the file when it is in use. Runs on the main thread, before any other thread exists.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
+
+use super::apply::{Batch, Rules, State};
+use super::error::{OpenError, StorageError};
+use super::random::Randomness;
+use super::reader::Reader;
+use super::record::{self, History};
+use super::registry::{Registry, SharedRegistry};
+use super::tables;
+use super::writer::{self, Listeners, SpaceRule, WriterHandle};
+use crate::clock::Clock;
+use crate::domain::ids::EventIds;
+use crate::domain::{AccountId, EventId, KeyId, SubscriptionId};
+
+const DATABASE_FILE: &str = "tempclock.redb";
+const MARKER_FILE: &str = "identity";
+const HOLDER_FILE: &str = "holder";
+/// How every redb file begins.
+const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// Where the store is and how it is to behave.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The folder with the database and what lies beside it.
+    pub data_dir: PathBuf,
+    /// Memory for the database's page cache, in bytes; also what repair after a crash may take.
+    pub cache_bytes: usize,
+    /// Below this much free space publishing is refused.
+    pub free_space_reserve_bytes: u64,
+    /// The rules that the writer applies.
+    pub rules: Rules,
+}
+
+/// The store, open but without its writer.
+pub struct Opened {
+    db: Arc<Database>,
+    state: State,
+    registry: Arc<SharedRegistry>,
+    space: SpaceRule,
+    holder: PathBuf,
+}
+
+/// The store at work.
+pub struct Store {
+    /// The way to the writer.
+    pub writer: WriterHandle,
+    /// The way to what is stored.
+    pub reader: Reader,
+    /// Ends when the last [`WriterHandle`] is dropped and everything before that is committed.
+    pub thread: JoinHandle<()>,
+}
+
+impl Opened {
+    /// Opens the store in that folder, or makes one if there never was one.
+    pub fn open(settings: &StoreSettings, clock: Clock) -> Result<Self, OpenError> {
+        let folder = &settings.data_dir;
+        let path = folder.join(DATABASE_FILE);
+        let marker = folder.join(MARKER_FILE);
+        let holder = folder.join(HOLDER_FILE);
+        make_folder(folder)?;
+        let is_new = !path.exists();
+        if is_new && marker.exists() {
+            return Err(OpenError::Missing { path, marker });
+        }
+        if !is_new {
+            check_magic(&path)?;
+        }
+        let db = open_database(&path, settings.cache_bytes, &holder)?;
+        let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
+        let mut random = Randomness::new();
+        if is_new {
+            let store_id = random.next_u128().map_err(failed)?;
+            initialise(&db, store_id).map_err(failed)?;
+        }
+        let store_id = check_format(&db, &path)?;
+        settle_marker(&path, &marker, store_id)?;
+        let (registry, state) = load(&db, settings.rules.clone(), clock, random).map_err(failed)?;
+        write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall()))?;
+        let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
+        Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
+    }
+
+    /// The way to what is stored, before the writer runs.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.db), Arc::clone(&self.registry))
+    }
+
+    /// Starts the writer.
+    pub fn start(self, listeners: Listeners) -> Result<Store, OpenError> {
+        let reader = self.reader();
+        let (writer, thread) = writer::start(self.db, self.state, self.registry, self.space, listeners)
+            .map_err(|source| file_error(&self.holder, source))?;
+        Ok(Store { writer, reader, thread })
+    }
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> OpenError {
+    let path = path.to_owned();
+    OpenError::Failed { path: path.clone(), source: StorageError::File { path, source } }
+}
+
+fn make_folder(folder: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| file_error(folder, source))
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+    .map_err(|source| file_error(path, source))
+}
+
+fn check_magic(path: &Path) -> Result<(), OpenError> {
+    let not_ours = |found: &str, help| OpenError::NotOurs { path: path.to_owned(), found: found.to_owned(), help };
+    let restore = "Restore a backup, or move the file away to begin anew";
+    let mut head = Vec::new();
+    let file = fs::File::open(path).map_err(|source| file_error(path, source))?;
+    let length = u64::try_from(MAGIC.len()).unwrap_or(0);
+    file.take(length).read_to_end(&mut head).map_err(|source| file_error(path, source))?;
+    match head.as_slice() {
+        [] => Err(not_ours("the file is empty", restore)),
+        head if head == MAGIC => Ok(()),
+        head if head.iter().all(|byte| *byte == 0) => Err(not_ours("the file begins with zeros", restore)),
+        _ => Err(not_ours("another program's file", "Point storage.data_dir at another folder, or move the file away")),
+    }
+}
+
+fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // Made here, so that nobody else can read it; redb takes an empty file for a new database.
+    let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    drop(file.map_err(|source| file_error(path, source))?);
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    let shown = path.to_owned();
+    builder.set_repair_callback(move |session| {
+        log::info!("checking {} after an unclean end: {:.0} %", shown.display(), session.progress() * 100.0);
+    });
+    builder.create(path).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => {
+            OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(holder).ok() }
+        }
+        error => OpenError::Failed { path: path.to_owned(), source: error.into() },
+    })
+}
+
+fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    {
+        drop(Batch::open(&transaction)?);
+        let mut meta = transaction.open_table(tables::META)?;
+        meta.insert(tables::FORMAT, tables::FORMAT_VERSION)?;
+        meta.insert(tables::STORE_ID, store_id)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn check_format(db: &Database, path: &Path) -> Result<u128, OpenError> {
+    let read = || -> Result<(Option<u128>, Option<u128>), StorageError> {
+        let transaction = db.begin_read()?;
+        let meta = transaction.open_table(tables::META)?;
+        let format = meta.get(tables::FORMAT)?.map(|row| row.value());
+        Ok((format, meta.get(tables::STORE_ID)?.map(|row| row.value())))
+    };
+    let not_ours = || OpenError::NotOurs {
+        path: path.to_owned(),
+        found: "a redb database of another program".to_owned(),
+        help: "Point storage.data_dir at another folder, or move the file away",
+    };
+    match read() {
+        Ok((Some(found), _)) if found > tables::FORMAT_VERSION => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: tables::FORMAT_VERSION })
+        }
+        Ok((Some(_), Some(store_id))) => Ok(store_id),
+        Ok(_) => Err(not_ours()),
+        Err(StorageError::Database(error))
+            if matches!(*error, redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) =>
+        {
+            Err(not_ours())
+        }
+        Err(source) => Err(OpenError::Failed { path: path.to_owned(), source }),
+    }
+}
+
+fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Result<(), OpenError> {
+    let expected = format!("{store_id:032x}\n");
+    match fs::read_to_string(marker) {
+        Ok(found) if found == expected => Ok(()),
+        Ok(_) => Err(OpenError::Swapped { path: path.to_owned(), marker: marker.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_private(marker, &expected),
+        Err(source) => Err(file_error(marker, source)),
+    }
+}
+
+fn load(db: &Database, rules: Rules, clock: Clock, random: Randomness) -> Result<(Registry, State), StorageError> {
+    let transaction = db.begin_read()?;
+    let mut registry = Registry::default();
+    for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
+        let (id, name) = row?;
+        registry.put_account(AccountId(id.value()), &String::from_utf8_lossy(name.value()));
+    }
+    for row in transaction.open_table(tables::KEYS)?.iter()? {
+        let (id, key) = row?;
+        registry.put_key(record::decode_key(KeyId(id.value()), key.value())?);
+    }
+    for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
+        let (id, subscription) = row?;
+        registry.put_subscription(record::decode_subscription(SubscriptionId(id.value()), subscription.value())?);
+    }
+    let mut histories = std::collections::HashMap::new();
+    for row in transaction.open_table(tables::HISTORIES)?.iter()? {
+        let (id, history) = row?;
+        histories.insert(SubscriptionId(id.value()), History::decode(history.value())?);
+    }
+    let ids = EventIds::after(last_event(&transaction)?);
+    let state = State { rules, clock, registry: Arc::new(registry.clone()), histories, ids, random };
+    Ok((registry, state))
+}
+
+/// The greatest event id in any account, so that ids go on growing even if the clock was set back meanwhile.
+fn last_event(transaction: &redb::ReadTransaction) -> Result<Option<EventId>, StorageError> {
+    let events = transaction.open_table(tables::EVENTS)?;
+    let mut last = None;
+    let mut below = u32::MAX;
+    while let Some(row) = events.range(..=(below, u128::MAX))?.next_back() {
+        let (account, event) = row?.0.value();
+        last = last.max(Some(EventId(event)));
+        let Some(next) = account.checked_sub(1) else { break };
+        below = next;
+    }
+    Ok(last)
+}

@@ -1,0 +1,295 @@
+//! Reads what is stored. Any thread may call, but each call can wait for the disk, so the HTTP layer does it beside
+//! its executor. Every call sees one consistent moment; none keeps it longer than the call.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase};
+
+use super::error::StorageError;
+use super::record::{self, EventRow, History};
+use super::registry::{Registry, SharedRegistry};
+use super::tables;
+use crate::domain::delivery::Delivery;
+use crate::domain::event_type::EventType;
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+
+/// A way to what is stored; cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    db: Arc<Database>,
+    registry: Arc<SharedRegistry>,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest<C> {
+    /// How many items at most.
+    pub limit: usize,
+    /// How many to pass over.
+    pub offset: usize,
+    /// Only what comes after this item in the order of the list.
+    pub after: Option<C>,
+}
+
+/// Part of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// How many items the whole list has.
+    pub total: usize,
+    /// Are there items after these?
+    pub has_more: bool,
+}
+
+/// Which deliveries are wanted; `None` is any.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Of these subscriptions.
+    pub subscriptions: Vec<SubscriptionId>,
+    /// In this state (a word of `DeliveryState::NAMES`).
+    pub status: Option<&'static str>,
+    /// Of this type.
+    pub event_type: Option<EventType>,
+    /// Made from this time on.
+    pub since: Option<Timestamp>,
+    /// Made before this time.
+    pub until: Option<Timestamp>,
+    /// Whose last attempt was answered so.
+    pub response_code: Option<u16>,
+}
+
+/// Which events are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventFilter {
+    /// Of this type.
+    pub event_type: Option<EventType>,
+    /// Made from this time on.
+    pub since: Option<Timestamp>,
+    /// Made before this time.
+    pub until: Option<Timestamp>,
+}
+
+fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u128, u128) {
+    let first = since.map_or(0, |time| EventId::first_at(time).0);
+    (first, until.map_or(u128::MAX, |time| EventId::first_at(time).0.saturating_sub(1)))
+}
+
+struct Collector<T> {
+    limit: usize,
+    offset: usize,
+    page: Page<T>,
+}
+
+impl<T> Collector<T> {
+    fn new<C>(request: &PageRequest<C>) -> Self {
+        let page = Page { items: Vec::new(), total: 0, has_more: false };
+        Self { limit: request.limit, offset: request.offset, page }
+    }
+
+    /// Counts an item, and keeps it if it lies on the page.
+    fn offer(&mut self, is_after: bool, item: impl FnOnce() -> Result<T, StorageError>) -> Result<(), StorageError> {
+        self.page.total += 1;
+        if !is_after {
+            return Ok(());
+        }
+        if self.offset > 0 {
+            self.offset -= 1;
+        } else if self.page.items.len() < self.limit {
+            self.page.items.push(item()?);
+        } else {
+            self.page.has_more = true;
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    pub(super) fn new(db: Arc<Database>, registry: Arc<SharedRegistry>) -> Self {
+        Self { db, registry }
+    }
+
+    /// Accounts, keys and subscriptions as they are now; never waits for the disk.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.get()
+    }
+
+    /// One event of an account.
+    pub fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
+        let events = self.db.begin_read()?.open_table(tables::EVENTS)?;
+        events.get((account.0, id.0))?.map(|row| EventRow::decode(row.value())).transpose()
+    }
+
+    /// One delivery. `None` if there is no such delivery; whose it is, is for the caller to check.
+    pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
+        let transaction = self.db.begin_read()?;
+        let place = (id.subscription.0, id.event.0);
+        if let Some(row) = transaction.open_table(tables::DELIVERIES)?.get(place)? {
+            return record::decode_delivery(row.value()).map(Some);
+        }
+        let fresh = transaction.open_table(tables::FRESH)?.get(place)?.map(|row| row.value());
+        Ok(fresh.and_then(EventType::from_number).map(|event_type| Delivery::fresh(event_type, id.event.time())))
+    }
+
+    /// The health and the last attempts of a subscription.
+    pub fn history(&self, id: SubscriptionId) -> Result<History, StorageError> {
+        let histories = self.db.begin_read()?.open_table(tables::HISTORIES)?;
+        histories.get(id.0)?.map_or_else(|| Ok(History::default()), |row| History::decode(row.value()))
+    }
+
+    /// Events of an account, newest first.
+    pub fn events(
+        &self,
+        account: AccountId,
+        filter: EventFilter,
+        request: PageRequest<EventId>,
+    ) -> Result<Page<(EventId, EventRow)>, StorageError> {
+        let events = self.db.begin_read()?.open_table(tables::EVENTS)?;
+        let (first, last) = range_of(filter.since, filter.until);
+        let mut collector = Collector::new(&request);
+        if first > last {
+            return Ok(collector.page);
+        }
+        for row in events.range((account.0, first)..=(account.0, last))?.rev() {
+            let (key, value) = row?;
+            let id = EventId(key.value().1);
+            if let Some(wanted) = filter.event_type
+                && EventRow::decode(value.value())?.event_type != wanted
+            {
+                continue;
+            }
+            let is_after = request.after.is_none_or(|after| id < after);
+            collector.offer(is_after, || Ok((id, EventRow::decode(value.value())?)))?;
+        }
+        Ok(collector.page)
+    }
+
+    /// Deliveries of the filter's subscriptions, newest event first.
+    pub fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        request: PageRequest<DeliveryId>,
+    ) -> Result<Page<(DeliveryId, Delivery)>, StorageError> {
+        let transaction = self.db.begin_read()?;
+        let fresh = transaction.open_table(tables::FRESH)?;
+        let settled = transaction.open_table(tables::DELIVERIES)?;
+        let (first, last) = range_of(filter.since, filter.until);
+        let mut collector = Collector::new(&request);
+        if first > last {
+            return Ok(collector.page);
+        }
+        let wants_fresh = filter.response_code.is_none() && filter.status.is_none_or(|status| status == "pending");
+        let mut sources: Vec<Source<'_>> = Vec::new();
+        for id in &filter.subscriptions {
+            let range = (id.0, first)..=(id.0, last);
+            let rows = settled.range(range.clone())?.rev().map(|row| {
+                let (key, value) = row?;
+                Ok((key.value(), Found::Row(value.value().to_vec())))
+            });
+            sources.push(Box::new(rows));
+            if wants_fresh {
+                let rows = fresh.range(range)?.rev().map(|row| {
+                    let (key, value) = row?;
+                    Ok((key.value(), Found::Fresh(value.value())))
+                });
+                sources.push(Box::new(rows));
+            }
+        }
+        for item in NewestFirst::new(sources)? {
+            let (id, found) = item?;
+            let delivery = match found {
+                Found::Row(bytes) => record::decode_delivery(&bytes)?,
+                Found::Fresh(number) => match EventType::from_number(number) {
+                    Some(event_type) => Delivery::fresh(event_type, id.event.time()),
+                    None => continue,
+                },
+            };
+            let last_code = delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code());
+            let is_wanted = filter.status.is_none_or(|status| delivery.state.name() == status)
+                && filter.event_type.is_none_or(|event_type| delivery.event_type == event_type)
+                && filter.response_code.is_none_or(|code| last_code == Some(code));
+            if is_wanted {
+                collector.offer(request.after.is_none_or(|after| id < after), || Ok((id, delivery)))?;
+            }
+        }
+        Ok(collector.page)
+    }
+
+    /// Up to `limit` never attempted deliveries of a subscription, oldest first, after that event.
+    pub fn fresh_after(
+        &self,
+        id: SubscriptionId,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Vec<EventId>, StorageError> {
+        let fresh = self.db.begin_read()?.open_table(tables::FRESH)?;
+        let first = after.map_or(0, |event| event.0.saturating_add(1));
+        let rows = fresh.range((id.0, first)..=(id.0, u128::MAX))?.take(limit);
+        rows.map(|row| Ok(EventId(row?.0.value().1))).collect()
+    }
+
+    /// Up to `limit` deliveries of a subscription that wait for a further attempt, earliest due first.
+    pub fn retries(&self, id: SubscriptionId, limit: usize) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
+        let retries = self.db.begin_read()?.open_table(tables::RETRIES)?;
+        let rows = retries.range((id.0, 0, 0)..=(id.0, u64::MAX, u128::MAX))?.take(limit);
+        rows.map(|row| {
+            let (_, due_ms, event) = row?.0.value();
+            Ok((Timestamp::from_ms(due_ms), EventId(event)))
+        })
+        .collect()
+    }
+}
+
+enum Found {
+    Row(Vec<u8>),
+    Fresh(u8),
+}
+
+type Source<'a> = Box<dyn Iterator<Item = Result<((u32, u128), Found), StorageError>> + 'a>;
+
+/// Merges sources, each newest first, into one.
+struct NewestFirst<'a> {
+    sources: Vec<Source<'a>>,
+    heads: BinaryHeap<(DeliveryId, Reverse<usize>)>,
+    waiting: Vec<Option<Found>>,
+}
+
+impl<'a> NewestFirst<'a> {
+    fn new(sources: Vec<Source<'a>>) -> Result<Self, StorageError> {
+        let waiting = sources.iter().map(|_| None).collect();
+        let mut merged = Self { heads: BinaryHeap::new(), waiting, sources };
+        for index in 0..merged.sources.len() {
+            merged.refill(index)?;
+        }
+        Ok(merged)
+    }
+
+    fn refill(&mut self, index: usize) -> Result<(), StorageError> {
+        if let Some(((subscription, event), found)) =
+            self.sources.get_mut(index).and_then(Iterator::next).transpose()?
+        {
+            let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
+            self.heads.push((id, Reverse(index)));
+            if let Some(place) = self.waiting.get_mut(index) {
+                *place = Some(found);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for NewestFirst<'_> {
+    type Item = Result<(DeliveryId, Found), StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (id, Reverse(index)) = self.heads.pop()?;
+        let found = self.waiting.get_mut(index)?.take()?;
+        match self.refill(index) {
+            Ok(()) => Some(Ok((id, found))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The stored form of everything, and the way between it and the domain's types. Pure; any thread. A stored struct
+//! never changes: another shape is another version.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::codec;
+use super::error::StorageError;
+use crate::domain::access::{ApiKey, KeyHash, Scopes};
+use crate::domain::attempt::{Attempt, Response, Signed};
+use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event::IdempotencyKey;
+use crate::domain::event_type::{EventType, EventTypes};
+use crate::domain::health::Health;
+use crate::domain::outcome::Outcome;
+use crate::domain::signing::{Signatures, SigningSecret};
+use crate::domain::subscription::{OffReason, Subscription, SubscriptionState};
+use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
+
+const VERSION: u8 = 1;
+
+fn damaged(what: &str) -> StorageError {
+    StorageError::Codec(format!("a stored {what} is not valid"))
+}
+
+/// An event as stored. Cheap to clone: writer, scheduler and delivery threads share the bytes.
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    /// What kind of thing happened.
+    pub event_type: EventType,
+    /// Which subscriptions it was for when it was published.
+    pub subscriptions: Vec<SubscriptionId>,
+    /// Under which keys its repetition is recognised.
+    pub idempotency: Vec<IdempotencyKey>,
+    body: Arc<[u8]>,
+    digest: [u8; 16],
+}
+
+#[derive(Serialize, Deserialize)]
+struct EventHeadV1 {
+    event_type: u8,
+    subscriptions: Vec<u32>,
+    idempotency: Vec<u128>,
+    digest: [u8; 16],
+}
+
+/// The first half of SHA-256: enough to notice any damage, small enough to keep with every body.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> [u8; 16] {
+    let full: [u8; 32] = Sha256::digest(bytes).into();
+    let mut half = [0; 16];
+    half.copy_from_slice(full.split_at(16).0);
+    half
+}
+
+impl EventRow {
+    /// An event with the body that its receivers get.
+    #[must_use]
+    pub fn new(
+        event_type: EventType,
+        subscriptions: Vec<SubscriptionId>,
+        idempotency: Vec<IdempotencyKey>,
+        body: Vec<u8>,
+    ) -> Self {
+        let digest = digest(&body);
+        Self { event_type, subscriptions, idempotency, body: body.into(), digest }
+    }
+
+    /// What every receiver gets.
+    #[must_use]
+    pub fn body(&self) -> &Arc<[u8]> {
+        &self.body
+    }
+
+    /// Is the body still what was published?
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        digest(&self.body) == self.digest
+    }
+
+    /// The stored form: head, then the body as it is.
+    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        let head = EventHeadV1 {
+            event_type: self.event_type.number(),
+            subscriptions: self.subscriptions.iter().map(|id| id.0).collect(),
+            idempotency: self.idempotency.iter().map(|key| key.0).collect(),
+            digest: self.digest,
+        };
+        let mut bytes = Vec::with_capacity(self.body.len() + 64 + head.subscriptions.len() * 2);
+        codec::encode_into(VERSION, &head, &mut bytes)?;
+        bytes.extend_from_slice(&self.body);
+        Ok(bytes)
+    }
+
+    /// Reads the stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        let (head, body): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
+        Ok(Self {
+            event_type: EventType::from_number(head.event_type).ok_or_else(|| damaged("event"))?,
+            subscriptions: head.subscriptions.into_iter().map(SubscriptionId).collect(),
+            idempotency: head.idempotency.into_iter().map(IdempotencyKey).collect(),
+            body: body.into(),
+            digest: head.digest,
+        })
+    }
+}
+
+/// What was answered to a publish, to be answered again.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct IdempotencyRow {
+    /// The event's id.
+    pub event: u128,
+    /// What was asked for.
+    pub fingerprint: [u8; 16],
+    /// How many deliveries it had.
+    pub deliveries: u32,
+}
+
+impl IdempotencyRow {
+    /// The stored form.
+    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        codec::encode(VERSION, self)
+    }
+
+    /// Reads the stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        codec::decode(VERSION, bytes)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptV1 {
+    number: u32,
+    started_ms: u64,
+    duration_ms: u32,
+    url: String,
+    timestamp_s: u64,
+    tempclock: [u8; 32],
+    standard: [u8; 32],
+    outcome: Outcome,
+    response: Option<(Vec<(String, String)>, Vec<u8>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeliveryV1 {
+    event_type: u8,
+    state: u8,
+    time_ms: u64,
+    attempts_before_schedule: u32,
+    attempt_count: u32,
+    attempts: Vec<AttemptV1>,
+}
+
+/// The stored form of a delivery.
+pub fn encode_delivery(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
+    let (state, time) = match delivery.state {
+        DeliveryState::Pending { due } => (0, due),
+        DeliveryState::Delivered { at } => (1, at),
+        DeliveryState::Exhausted { at } => (2, at),
+    };
+    let attempts = delivery.attempts.iter().map(|attempt| AttemptV1 {
+        number: attempt.number,
+        started_ms: attempt.started_at.as_ms(),
+        duration_ms: attempt.duration_ms,
+        url: attempt.url.clone(),
+        timestamp_s: attempt.signed.timestamp_s,
+        tempclock: attempt.signed.signatures.tempclock,
+        standard: attempt.signed.signatures.standard,
+        outcome: attempt.outcome.clone(),
+        response: attempt.response.clone().map(|response| (response.headers, response.body)),
+    });
+    let row = DeliveryV1 {
+        event_type: delivery.event_type.number(),
+        state,
+        time_ms: time.as_ms(),
+        attempts_before_schedule: delivery.attempts_before_schedule,
+        attempt_count: delivery.attempt_count,
+        attempts: attempts.collect(),
+    };
+    codec::encode(VERSION, &row)
+}
+
+/// Reads the stored form of a delivery.
+pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, StorageError> {
+    let row: DeliveryV1 = codec::decode(VERSION, bytes)?;
+    let time = Timestamp::from_ms(row.time_ms);
+    let attempts = row.attempts.into_iter().map(|attempt| Attempt {
+        number: attempt.number,
+        started_at: Timestamp::from_ms(attempt.started_ms),
+        duration_ms: attempt.duration_ms,
+        url: attempt.url,
+        signed: Signed {
+            timestamp_s: attempt.timestamp_s,
+            signatures: Signatures { tempclock: attempt.tempclock, standard: attempt.standard },
+        },
+        outcome: attempt.outcome,
+        response: attempt.response.map(|(headers, body)| Response { headers, body }),
+    });
+    Ok(Delivery {
+        event_type: EventType::from_number(row.event_type).ok_or_else(|| damaged("delivery"))?,
+        state: match row.state {
+            0 => DeliveryState::Pending { due: time },
+            1 => DeliveryState::Delivered { at: time },
+            2 => DeliveryState::Exhausted { at: time },
+            _ => return Err(damaged("delivery")),
+        },
+        attempts_before_schedule: row.attempts_before_schedule,
+        attempt_count: row.attempt_count,
+        attempts: attempts.collect(),
+    })
+}
+
+/// The health of a subscription's endpoint and its last attempts, newest last.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// How the endpoint has been.
+    pub health: Health,
+    /// Which attempts were the last.
+    pub recent: Vec<(EventId, u32)>,
+}
+
+/// How many attempts `recent_deliveries` shows.
+pub const RECENT_ATTEMPTS: usize = 10;
+
+#[derive(Serialize, Deserialize)]
+struct HistoryV1 {
+    failing_since_ms: Option<u64>,
+    is_suspect: bool,
+    recent: Vec<(u128, u32)>,
+}
+
+impl History {
+    /// Remembers one more attempt.
+    pub fn push(&mut self, event: EventId, number: u32) {
+        if self.recent.len() >= RECENT_ATTEMPTS {
+            self.recent.remove(0);
+        }
+        self.recent.push((event, number));
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        let row = HistoryV1 {
+            failing_since_ms: self.health.failing_since.map(Timestamp::as_ms),
+            is_suspect: self.health.is_suspect,
+            recent: self.recent.iter().map(|(event, number)| (event.0, *number)).collect(),
+        };
+        codec::encode(VERSION, &row)
+    }
+
+    /// Reads the stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        let row: HistoryV1 = codec::decode(VERSION, bytes)?;
+        Ok(Self {
+            health: Health { failing_since: row.failing_since_ms.map(Timestamp::from_ms), is_suspect: row.is_suspect },
+            recent: row.recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SubscriptionV1 {
+    account: u32,
+    url: String,
+    events: u8,
+    description: String,
+    secret: String,
+    off: Option<(u8, u64)>,
+    created_ms: u64,
+    updated_ms: u64,
+}
+
+/// The stored form of a subscription.
+pub fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, StorageError> {
+    let off = match subscription.state {
+        SubscriptionState::Active => None,
+        SubscriptionState::Off { reason, since } => Some((reason as u8, since.as_ms())),
+    };
+    let row = SubscriptionV1 {
+        account: subscription.account.0,
+        url: subscription.endpoint.as_str().to_owned(),
+        events: subscription.events.as_bits(),
+        description: subscription.description.clone(),
+        secret: subscription.secret.expose().to_owned(),
+        off,
+        created_ms: subscription.created_at.as_ms(),
+        updated_ms: subscription.updated_at.as_ms(),
+    };
+    codec::encode(VERSION, &row)
+}
+
+/// Reads the stored form of a subscription.
+pub fn decode_subscription(id: SubscriptionId, bytes: &[u8]) -> Result<Subscription, StorageError> {
+    let row: SubscriptionV1 = codec::decode(VERSION, bytes)?;
+    let state = match row.off {
+        None => SubscriptionState::Active,
+        Some((reason, since_ms)) => SubscriptionState::Off {
+            reason: OffReason::from_number(reason).ok_or_else(|| damaged("subscription"))?,
+            since: Timestamp::from_ms(since_ms),
+        },
+    };
+    Ok(Subscription {
+        id,
+        account: AccountId(row.account),
+        endpoint: Endpoint::from_stored(&row.url).ok_or_else(|| damaged("subscription"))?,
+        events: EventTypes::from_bits(row.events),
+        description: row.description,
+        secret: SigningSecret::parse(&row.secret).ok_or_else(|| damaged("subscription"))?,
+        state,
+        created_at: Timestamp::from_ms(row.created_ms),
+        updated_at: Timestamp::from_ms(row.updated_ms),
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyV1 {
+    account: u32,
+    name: String,
+    prefix: String,
+    hash: KeyHash,
+    scopes: Scopes,
+    expires_ms: Option<u64>,
+    networks: Vec<String>,
+    created_ms: u64,
+    revoked_ms: Option<u64>,
+}
+
+/// The stored form of an API key.
+pub fn encode_key(key: &ApiKey) -> Result<Vec<u8>, StorageError> {
+    let row = KeyV1 {
+        account: key.account.0,
+        name: key.name.clone(),
+        prefix: key.prefix.clone(),
+        hash: key.hash,
+        scopes: key.scopes,
+        expires_ms: key.expires_at.map(Timestamp::as_ms),
+        networks: key.networks.iter().map(ToString::to_string).collect(),
+        created_ms: key.created_at.as_ms(),
+        revoked_ms: key.revoked_at.map(Timestamp::as_ms),
+    };
+    codec::encode(VERSION, &row)
+}
+
+/// Reads the stored form of an API key.
+pub fn decode_key(id: KeyId, bytes: &[u8]) -> Result<ApiKey, StorageError> {
+    let row: KeyV1 = codec::decode(VERSION, bytes)?;
+    Ok(ApiKey {
+        id,
+        account: AccountId(row.account),
+        name: row.name,
+        prefix: row.prefix,
+        hash: row.hash,
+        scopes: row.scopes,
+        expires_at: row.expires_ms.map(Timestamp::from_ms),
+        networks: row.networks.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(|_| damaged("key"))?,
+        created_at: Timestamp::from_ms(row.created_ms),
+        revoked_at: row.revoked_ms.map(Timestamp::from_ms),
+    })
+}

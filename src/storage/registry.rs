@@ -1,0 +1,128 @@
+//! Accounts, keys and subscriptions in memory: few, read at every request, changed seldom. The writer owns the
+//! present state and hands out immutable copies; readers on any thread take one and never wait for the disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::domain::access::{ApiKey, KeyHash};
+use crate::domain::subscription::Subscription;
+use crate::domain::{AccountId, KeyId, SubscriptionId};
+
+/// All accounts, keys and subscriptions at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    accounts: BTreeMap<AccountId, Arc<str>>,
+    keys: BTreeMap<KeyId, Arc<ApiKey>>,
+    keys_by_hash: HashMap<KeyHash, Arc<ApiKey>>,
+    subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
+    by_account: HashMap<AccountId, Vec<Arc<Subscription>>>,
+}
+
+impl Registry {
+    /// Takes in an account.
+    pub fn put_account(&mut self, id: AccountId, name: &str) {
+        self.accounts.insert(id, name.into());
+    }
+
+    /// Takes in a key, in place of the one with the same number.
+    pub fn put_key(&mut self, key: ApiKey) {
+        let key = Arc::new(key);
+        self.keys_by_hash.insert(key.hash, Arc::clone(&key));
+        self.keys.insert(key.id, key);
+    }
+
+    /// Takes in a subscription, in place of the one with the same number.
+    pub fn put_subscription(&mut self, subscription: Subscription) {
+        let subscription = Arc::new(subscription);
+        let siblings = self.by_account.entry(subscription.account).or_default();
+        siblings.retain(|sibling| sibling.id != subscription.id);
+        let place = siblings.partition_point(|sibling| sibling.id < subscription.id);
+        siblings.insert(place, Arc::clone(&subscription));
+        self.subscriptions.insert(subscription.id, subscription);
+    }
+
+    /// Forgets a subscription.
+    pub fn remove_subscription(&mut self, id: SubscriptionId) {
+        if let Some(gone) = self.subscriptions.remove(&id)
+            && let Some(siblings) = self.by_account.get_mut(&gone.account)
+        {
+            siblings.retain(|sibling| sibling.id != id);
+        }
+    }
+
+    /// The account of that name.
+    #[must_use]
+    pub fn account_named(&self, name: &str) -> Option<AccountId> {
+        self.accounts.iter().find(|(_, known)| known.as_ref() == name).map(|(id, _)| *id)
+    }
+
+    /// The name of an account.
+    #[must_use]
+    pub fn account_name(&self, id: AccountId) -> &str {
+        self.accounts.get(&id).map_or("", AsRef::as_ref)
+    }
+
+    /// All keys, by number.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
+        self.keys.values()
+    }
+
+    /// The key with that number.
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<&Arc<ApiKey>> {
+        self.keys.get(&id)
+    }
+
+    /// The key with that hash; compared in constant time once found.
+    #[must_use]
+    pub fn key_by_hash(&self, hash: &KeyHash) -> Option<&Arc<ApiKey>> {
+        self.keys_by_hash.get(hash).filter(|key| key.hash.matches(hash))
+    }
+
+    /// The subscription with that number.
+    #[must_use]
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&id)
+    }
+
+    /// The subscription with that number, if it belongs to that account.
+    #[must_use]
+    pub fn subscription_of(&self, account: AccountId, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscription(id).filter(|subscription| subscription.account == account)
+    }
+
+    /// An account's subscriptions, by number.
+    #[must_use]
+    pub fn subscriptions_of(&self, account: AccountId) -> &[Arc<Subscription>] {
+        self.by_account.get(&account).map_or(&[], Vec::as_slice)
+    }
+
+    /// All subscriptions, by number.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values()
+    }
+}
+
+/// The place where the writer puts the present registry and everybody takes it from.
+#[derive(Debug, Default)]
+pub struct SharedRegistry(RwLock<Arc<Registry>>);
+
+impl SharedRegistry {
+    /// Begins with this one.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self(RwLock::new(Arc::new(registry)))
+    }
+
+    /// The present one.
+    #[must_use]
+    pub fn get(&self) -> Arc<Registry> {
+        // The lock guards one pointer, which is whole even if a thread died while holding it.
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a new one in place; the writer alone calls this, after a commit.
+    pub fn set(&self, registry: Arc<Registry>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = registry;
+    }
+}

@@ -1,0 +1,44 @@
+//! Every table with its key and value, in one place. Constants only.
+//!
+//! Whether a delivery is pending is said by two small tables that together are the outbox: [`FRESH`] holds what was
+//! never attempted, [`RETRIES`] what waits for a further attempt. A delivery has a row in [`DELIVERIES`] from its
+//! first attempt on; before that, all there is to know about it follows from its event's row.
+
+use redb::TableDefinition;
+
+/// Facts about the store: format version, identity, the next free numbers.
+pub const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
+/// Account number → account.
+pub const ACCOUNTS: TableDefinition<u32, &[u8]> = TableDefinition::new("accounts");
+/// Key number → API key, as a hash.
+pub const KEYS: TableDefinition<u32, &[u8]> = TableDefinition::new("keys");
+/// Subscription number → subscription.
+pub const SUBSCRIPTIONS: TableDefinition<u32, &[u8]> = TableDefinition::new("subscriptions");
+/// Subscription number → health of its endpoint and its last attempts.
+pub const HISTORIES: TableDefinition<u32, &[u8]> = TableDefinition::new("histories");
+/// (account, event) → event with the body that is delivered.
+pub const EVENTS: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("events");
+/// (account, digest of a publisher's key) → what was answered.
+pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
+/// (subscription, event) → event type: due since the event was made, never attempted.
+pub const FRESH: TableDefinition<(u32, u128), u8> = TableDefinition::new("fresh");
+/// (subscription, due time in ms, event): attempted, and due again then.
+pub const RETRIES: TableDefinition<(u32, u64, u128), ()> = TableDefinition::new("retries");
+/// (subscription, event) → delivery with its attempts.
+pub const DELIVERIES: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("deliveries");
+/// Subscriptions that were deleted and whose rows are still being removed.
+pub const PURGES: TableDefinition<u32, ()> = TableDefinition::new("purges");
+
+/// Key in [`META`]: the version of this layout.
+pub const FORMAT: &str = "format";
+/// Key in [`META`]: a random number that tells this store from every other.
+pub const STORE_ID: &str = "store_id";
+/// Key in [`META`]: the next account number.
+pub const NEXT_ACCOUNT: &str = "next_account";
+/// Key in [`META`]: the next key number.
+pub const NEXT_KEY: &str = "next_key";
+/// Key in [`META`]: the next subscription number.
+pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
+
+/// The version of this layout. A store with a greater one is refused.
+pub const FORMAT_VERSION: u128 = 1;

@@ -1,0 +1,275 @@
+//! The writer: the only thread that opens a write transaction (I2). Commands queue up; it takes what is there,
+//! applies all of them in one transaction, pays for the disk once, and only then answers everybody. It waits for
+//! nobody above it (I8). After a storage error it refuses all further work and reports, once, that the process has
+//! to end: what such a handle reads or writes afterwards cannot be trusted.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use redb::{Database, Durability};
+
+use super::apply::{Batch, State};
+use super::command::{Command, Committed, Completion, Reply};
+use super::error::{Refusal, StorageError};
+use super::registry::{Registry, SharedRegistry};
+
+/// How many commands may wait; beyond that a publish is answered with 503 instead of waiting.
+const QUEUE_COMMANDS: usize = 4096;
+/// At most this many commands share a commit: beyond it the gain is small and the wait of the first grows.
+const BATCH_COMMANDS: usize = 1024;
+/// How long a batch of nothing but completions waits for company. It halves the commits at a low rate and delays
+/// nobody, as nobody waits for a completion.
+const COMPANY_WAIT: Duration = Duration::from_millis(2);
+/// How many rows of deleted subscriptions are removed in one transaction.
+const PURGE_ROWS: usize = 2000;
+/// How often free space is looked at.
+const SPACE_CHECK_EVERY: Duration = Duration::from_millis(500);
+
+/// What the writer needs to know about the disk.
+#[derive(Clone, Debug)]
+pub struct SpaceRule {
+    /// A folder on the file system that the database is on.
+    pub folder: PathBuf,
+    /// Below this, publishing is refused while deliveries go on: in a copy-on-write store even a delete needs space.
+    pub reserve_bytes: u64,
+}
+
+/// Whom the writer tells. Called on the writer thread; neither may block.
+pub struct Listeners {
+    /// After every commit.
+    pub committed: Box<dyn Fn(Committed, &Registry) + Send>,
+    /// Once, when the store has failed for good.
+    pub failed: Box<dyn Fn(&StorageError) + Send>,
+}
+
+/// A way to the writer; cheap to clone. The writer ends when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct WriterHandle(Sender<Command>);
+
+impl WriterHandle {
+    /// Queues a command without ever waiting.
+    pub fn try_send(&self, command: Command) -> Result<(), Refusal> {
+        self.0.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Busy,
+            TrySendError::Disconnected(_) => Refusal::StoreFailed,
+        })
+    }
+
+    /// Queues the outcome of an attempt; waits while the queue is full, so only delivery threads call this.
+    pub fn complete(&self, completion: Completion) {
+        // A writer that is gone has ended the process; the attempt is then repeated after the restart.
+        let _ = self.0.send(Command::Complete(Box::new(completion)));
+    }
+}
+
+/// Starts the writer.
+pub fn start(
+    db: Arc<Database>,
+    state: State,
+    shared: Arc<SharedRegistry>,
+    space: SpaceRule,
+    listeners: Listeners,
+) -> std::io::Result<(WriterHandle, JoinHandle<()>)> {
+    let (sender, commands) = bounded(QUEUE_COMMANDS);
+    let mut writer = Writer {
+        db,
+        state,
+        shared,
+        space,
+        listeners,
+        commands,
+        has_space: true,
+        space_checked: None,
+        purge_left: true,
+    };
+    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run())?;
+    Ok((WriterHandle(sender), thread))
+}
+
+struct Writer {
+    db: Arc<Database>,
+    state: State,
+    shared: Arc<SharedRegistry>,
+    space: SpaceRule,
+    listeners: Listeners,
+    commands: Receiver<Command>,
+    has_space: bool,
+    space_checked: Option<Instant>,
+    purge_left: bool,
+}
+
+enum Wake {
+    Command(Command),
+    Idle,
+    End,
+}
+
+impl Writer {
+    fn run(&mut self) {
+        loop {
+            let result = match self.next() {
+                Wake::End => return,
+                Wake::Idle => self.purge(),
+                Wake::Command(first) => {
+                    let batch = self.collect(first);
+                    self.commit(batch)
+                }
+            };
+            if let Err(error) = result {
+                log::error!("the store failed, and the process ends so that nothing is read from it again: {error}");
+                (self.listeners.failed)(&error);
+                self.refuse_everything();
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Wake {
+        if self.purge_left {
+            return match self.commands.try_recv() {
+                Ok(command) => Wake::Command(command),
+                Err(crossbeam_channel::TryRecvError::Empty) => Wake::Idle,
+                Err(crossbeam_channel::TryRecvError::Disconnected) => Wake::End,
+            };
+        }
+        self.commands.recv().map_or(Wake::End, Wake::Command)
+    }
+
+    fn collect(&self, first: Command) -> Vec<Command> {
+        let mut is_waited_for = !matches!(first, Command::Complete(_));
+        let mut batch = vec![first];
+        let deadline = Instant::now() + COMPANY_WAIT;
+        while batch.len() < BATCH_COMMANDS {
+            let next = if is_waited_for {
+                self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout)
+            } else {
+                self.commands.recv_deadline(deadline)
+            };
+            let Ok(command) = next else { break };
+            is_waited_for |= !matches!(command, Command::Complete(_));
+            batch.push(command);
+        }
+        batch
+    }
+
+    fn commit(&mut self, commands: Vec<Command>) -> Result<(), StorageError> {
+        self.check_space();
+        let mut transaction = self.db.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_two_phase_commit(true);
+        let mut answers: Vec<Box<dyn FnOnce()>> = Vec::with_capacity(commands.len());
+        let before = Arc::clone(&self.state.registry);
+        let committed = {
+            let mut batch = Batch::open(&transaction)?;
+            for command in commands {
+                answers.extend(self.apply(&mut batch, command)?);
+            }
+            batch.finish(&self.state)?
+        };
+        transaction.commit()?;
+        if !Arc::ptr_eq(&before, &self.state.registry) {
+            self.shared.set(Arc::clone(&self.state.registry));
+        }
+        (self.listeners.committed)(committed, &self.state.registry);
+        for answer in answers {
+            answer();
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &mut Batch<'_>, command: Command) -> Result<Option<Box<dyn FnOnce()>>, StorageError> {
+        let state = &mut self.state;
+        Ok(match command {
+            Command::Complete(completion) => {
+                batch.complete(state, *completion)?;
+                None
+            }
+            Command::Publish { account, events, reply } => {
+                let result =
+                    if self.has_space { batch.publish(state, account, events)? } else { Err(Refusal::OutOfSpace) };
+                answer(reply, result)
+            }
+            Command::RecordPing { event, row, subscription, attempt, reply } => {
+                let id = crate::domain::DeliveryId { event, subscription };
+                answer(reply, batch.record_ping(state, id, &row, *attempt)?)
+            }
+            Command::CreateSubscription { account, new, secret, reply } => {
+                answer(reply, batch.create_subscription(state, account, new, secret)?)
+            }
+            Command::ChangeSubscription { account, id, change, reply } => {
+                answer(reply, batch.change_subscription(state, account, id, change)?)
+            }
+            Command::DeleteSubscription { account, id, reply } => {
+                let result = batch.delete_subscription(state, account, id)?;
+                self.purge_left |= result.is_ok();
+                answer(reply, result)
+            }
+            Command::Redeliver { account, id, reply } => answer(reply, batch.redeliver(state, account, id)?),
+            Command::CreateKey { new, reply } => answer(reply, batch.create_key(state, *new)?),
+            Command::RevokeKey { id, reply } => answer(reply, batch.revoke_key(state, id)?),
+        })
+    }
+
+    fn purge(&mut self) -> Result<(), StorageError> {
+        let mut transaction = self.db.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        let mut batch = Batch::open(&transaction)?;
+        self.purge_left = batch.purge(PURGE_ROWS)?;
+        batch.finish(&self.state)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn check_space(&mut self) {
+        if self.space_checked.is_some_and(|at| at.elapsed() < SPACE_CHECK_EVERY) {
+            return;
+        }
+        self.space_checked = Some(Instant::now());
+        // A file system that does not say how much is free is taken to have enough; a full one shows as an error.
+        let free_bytes = free_bytes(&self.space.folder).unwrap_or(u64::MAX);
+        let has_space = free_bytes >= self.space.reserve_bytes;
+        if has_space != self.has_space {
+            if has_space {
+                log::info!("enough free space again: publishing is accepted");
+            } else {
+                log::error!(
+                    "only {free_bytes} bytes free: publishing is refused until there is more, deliveries go on"
+                );
+            }
+        }
+        self.has_space = has_space;
+    }
+
+    fn refuse_everything(&self) {
+        while let Ok(command) = self.commands.recv() {
+            match command {
+                Command::Complete(_) => {}
+                Command::Publish { reply, .. } => refuse(reply),
+                Command::RecordPing { reply, .. }
+                | Command::DeleteSubscription { reply, .. }
+                | Command::Redeliver { reply, .. }
+                | Command::RevokeKey { reply, .. } => refuse(reply),
+                Command::CreateSubscription { reply, .. } | Command::ChangeSubscription { reply, .. } => refuse(reply),
+                Command::CreateKey { reply, .. } => refuse(reply),
+            }
+        }
+    }
+}
+
+/// How much is free for this process on the file system of that folder, in bytes.
+pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
+    let space = rustix::fs::statvfs(folder).ok()?;
+    Some(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+fn answer<T: 'static>(reply: Reply<T>, result: Result<T, Refusal>) -> Option<Box<dyn FnOnce()>> {
+    // A caller that has gone away does not want the answer any more.
+    Some(Box::new(move || drop(reply.send(result))))
+}
+
+fn refuse<T>(reply: Reply<T>) {
+    drop(reply.send(Err(Refusal::StoreFailed)));
+}
