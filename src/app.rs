@@ -161,11 +161,10 @@ impl App {
         self.vitals.is_stopping.store(true, Ordering::Relaxed);
         self.control.stop();
         let server = self.server;
-        let stopped = actix_web::rt::System::new().block_on(async move {
+        actix_web::rt::System::new().block_on(async move {
             // Requests under way wait for the writer, which goes on until the end.
             server.stop(true).await;
         });
-        let () = stopped;
         if self.http.join().is_err() {
             log::error!("the HTTP thread had panicked");
         }

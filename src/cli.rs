@@ -24,7 +24,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not fo
 /// Where the configuration comes from.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]
+    /// The configuration file [default: $`TEMPCLOCK_WEBHOOKS_CONFIG`, else /etc/tempclock-webhooks/config.toml if there]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 }
@@ -48,9 +48,9 @@ pub enum Command {
     /// Show it all at work on loopback: server, receiver, a morning of clock-ins
     #[command(after_help = "Example:\n  tempclock-webhooks demo")]
     Demo {
-        /// Where the server listens; port 0 takes a free one
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-        listen: String,
+        /// Where the server listens [default: 127.0.0.1:8080, or a free port if that is taken]
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
     },
     /// Make the database and a first key that may do everything
     #[command(after_help = "Example:\n  tempclock-webhooks init --config config.toml")]

@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod init;
 mod keys;
+mod receiver;
 mod serve;
 
 pub use exit::Exit;
@@ -13,10 +14,11 @@ pub use exit::Exit;
 use crate::cli::{Cli, Command};
 
 /// Runs one command and gives the code to exit with.
+#[must_use]
 pub fn run(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Serve { config, listen, data_dir } => serve::run(&config, listen, data_dir),
-        Command::Demo { listen } => demo::run(&listen),
+        Command::Demo { listen } => demo::run(listen.as_deref()),
         Command::Init { config, json } => init::run(&config, json),
         Command::Keys(command) => keys::run(command),
         Command::Config(command) => config::run(&command),

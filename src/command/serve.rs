@@ -53,7 +53,7 @@ pub fn wait(ends: Sender<End>, end: &Receiver<End>) -> Option<End> {
     end.recv().ok()
 }
 
-fn watch_signals(ends: &Sender<End>) {
+pub fn watch_signals(ends: &Sender<End>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {

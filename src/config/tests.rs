@@ -214,7 +214,7 @@ fn the_ends_of_a_range_are_inside_it() {
     let config = load(text, &[]).unwrap().config;
     assert_eq!(config.limits.event_bytes, 1024);
     assert_eq!(config.rate_limit.publish_per_minute, u32::MAX);
-    assert_eq!(config.delivery.retry_schedule, Vec::new());
+    assert!(config.delivery.retry_schedule.is_empty());
     let marked = "\u{feff}[delivery]\r\nthreads = 16\r\n";
     assert_eq!(load(marked, &[]).unwrap().config.delivery.threads, 16);
 }

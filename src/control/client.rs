@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Request, Response};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Connects to the server, if one listens there.
 #[must_use]

@@ -196,11 +196,10 @@ fn revoke_key(reader: &Reader, writer: &WriterHandle, wanted: &str) -> Response 
         [one] => one.id,
         _ => return Response::usage(format!("{wanted} fits several keys; give the number")),
     };
-    match ask(writer, |reply| Command::RevokeKey { id, reply }) {
-        Err(refusal) => refused(&refusal),
-        Ok(()) => {
-            log::info!("key {id} revoked");
-            Response::Done(reader.registry().key(id).map_or(Value::Null, |key| show(key, reader)))
-        }
+    if let Err(refusal) = ask(writer, |reply| Command::RevokeKey { id, reply }) {
+        refused(&refusal)
+    } else {
+        log::info!("key {id} revoked");
+        Response::Done(reader.registry().key(id).map_or(Value::Null, |key| show(key, reader)))
     }
 }

@@ -133,7 +133,7 @@ impl Dispatcher {
     }
 
     /// A thread is free again.
-    pub(super) fn finished(&self, job: &FinishedJob, sign: EndpointSign, took: Duration) {
+    pub(super) fn finished(&self, job: FinishedJob, sign: EndpointSign, took: Duration) {
         let mut state = self.lock();
         state.schedule.finished(job, sign, took);
         self.wake(&state);
@@ -185,7 +185,7 @@ impl Dispatcher {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Option<Duration>) -> MutexGuard<'a, State> {
-        let limit = limit.unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(1));
+        let limit = limit.unwrap_or(Duration::from_hours(1)).max(Duration::from_millis(1));
         self.pages.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 

@@ -4,7 +4,7 @@
 
 pub mod dispatcher;
 pub mod guard;
-mod schedule;
+pub mod schedule;
 pub mod transport;
 pub mod worker;
 

@@ -91,6 +91,7 @@ pub enum PageWanted {
     },
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one lane")]
 struct Lane {
     is_active: bool,
     trust: Trust,
@@ -129,6 +130,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// A schedule without lanes.
+    #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
             limits: Limits { per_endpoint: limits.per_endpoint.min(limits.threads), ..limits },
@@ -267,7 +269,7 @@ impl Schedule {
     }
 
     /// An attempt has ended and its thread is free; its claim lasts until the outcome is recorded.
-    pub fn finished(&mut self, job: &FinishedJob, sign: EndpointSign, took: Duration) {
+    pub fn finished(&mut self, job: FinishedJob, sign: EndpointSign, took: Duration) {
         if let Some(held) = self.held.get_mut(job.ring as usize) {
             *held = held.saturating_sub(1);
         }
@@ -292,11 +294,13 @@ impl Schedule {
     }
 
     /// How many attempts are in flight.
+    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.held.iter().sum()
     }
 
     /// Is there a job that a thread could perhaps take?
+    #[must_use]
     pub fn has_work(&self) -> bool {
         self.rings.iter().any(|ring| !ring.is_empty())
     }
@@ -314,6 +318,7 @@ impl Schedule {
     }
 
     /// When the next retry is due.
+    #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         self.timers.first().map(|(due, _)| *due)
     }
@@ -428,6 +433,7 @@ pub struct FinishedJob {
 
 impl Job {
     /// For [`Schedule::finished`].
+    #[must_use]
     pub fn finished(&self) -> FinishedJob {
         FinishedJob { subscription: self.delivery.subscription, ring: self.ring }
     }

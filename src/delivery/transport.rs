@@ -69,7 +69,7 @@ const BUFFER_BYTES: usize = 8 * 1024;
 const HEADER_BYTES: usize = 32 * 1024;
 /// At most this much of an answer's body is read.
 const READ_BODY_BYTES: usize = 64 * 1024;
-const AGENT_IDLE: Duration = Duration::from_secs(60);
+const AGENT_IDLE: Duration = Duration::from_mins(1);
 /// A connection that breaks sooner than this on an agent that was answered before was closed by the receiver while
 /// idle, and the request never reached it.
 const STALE_CONNECTION: Duration = Duration::from_secs(1);

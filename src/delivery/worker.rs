@@ -46,12 +46,12 @@ impl Worker {
         let prepared = match self.prepare(job) {
             Ok(Some(prepared)) => prepared,
             // Nothing to send (any more): the subscription was deleted, or the row is gone.
-            Ok(None) => return self.dispatcher.finished(&finished, EndpointSign::Healthy, Duration::ZERO),
+            Ok(None) => return self.dispatcher.finished(finished, EndpointSign::Healthy, Duration::ZERO),
             Err(error) => {
                 // The claim stays, so that a store that cannot be read is not asked in a circle; the restart that
                 // follows a failed store takes the delivery up again.
                 log::error!("delivery {delivery} could not be read: {error}");
-                return self.dispatcher.finished(&finished, EndpointSign::Failing, Duration::ZERO);
+                return self.dispatcher.finished(finished, EndpointSign::Failing, Duration::ZERO);
             }
         };
         let Prepared { subscription, row, number } = prepared;
@@ -68,7 +68,7 @@ impl Worker {
             );
         }
         // The thread's slot is free now, the claim lasts until the writer has recorded the outcome.
-        self.dispatcher.finished(&finished, attempt.outcome.sign(), started.elapsed());
+        self.dispatcher.finished(finished, attempt.outcome.sign(), started.elapsed());
         self.writer.complete(Completion { delivery, event_type: row.event_type, attempt, retry_after });
     }
 

@@ -64,16 +64,11 @@ impl Scopes {
                 set |= EVERY_SCOPE;
                 continue;
             }
-            match Scope::ALL.into_iter().find(|scope| scope.name() == name) {
-                Some(scope) => set |= scope as u8,
-                None => {
-                    let hint =
-                        nearest(name, &known).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-                    return Err(format!(
-                        "unknown scope \"{name}\"{hint}; scopes are {}, or * for all",
-                        known.join(", ")
-                    ));
-                }
+            if let Some(scope) = Scope::ALL.into_iter().find(|scope| scope.name() == name) {
+                set |= scope as u8;
+            } else {
+                let hint = nearest(name, &known).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+                return Err(format!("unknown scope \"{name}\"{hint}; scopes are {}, or * for all", known.join(", ")));
             }
         }
         if set == 0 {

@@ -16,7 +16,7 @@ pub enum FieldKind {
     Integer,
     /// A whole number from 0 on.
     Count,
-    /// Text that is not empty.
+    /// Text.
     Text,
     /// A list of texts.
     TextList,
@@ -33,7 +33,7 @@ impl FieldKind {
         match self {
             Self::Integer => "an integer",
             Self::Count => "an integer from 0 on",
-            Self::Text => "a string that is not empty",
+            Self::Text => "a string",
             Self::TextList => "an array of strings",
             Self::Time => "a time such as \"2026-03-02T08:00:00Z\"",
             Self::Date => "a date such as \"2026-03-02\"",
@@ -200,9 +200,10 @@ enum Shape<'a> {
 impl Shape<'_> {
     fn is(&self, kind: FieldKind) -> bool {
         match (kind, self) {
-            (FieldKind::Integer, Self::Integer { .. }) | (FieldKind::TextList, Self::TextList) => true,
+            (FieldKind::Integer, Self::Integer { .. })
+            | (FieldKind::Text, Self::Text(_))
+            | (FieldKind::TextList, Self::TextList) => true,
             (FieldKind::Count, Self::Integer { is_negative }) => !is_negative,
-            (FieldKind::Text, Self::Text(text)) => !text.is_empty(),
             (FieldKind::Time, Self::Text(text)) => Timestamp::parse(text).is_some(),
             (FieldKind::Date, Self::Text(text)) => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
             (FieldKind::TimeOfDay, Self::Text(text)) => is_time_of_day(text),

@@ -33,7 +33,7 @@ number_id!(
     KeyId
 );
 number_id!(
-    /// A subscription; an integer in the API, as TempClock's clients expect.
+    /// A subscription; an integer in the API, as clients of `TempClock` expect.
     SubscriptionId
 );
 

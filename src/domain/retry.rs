@@ -58,15 +58,15 @@ mod tests {
 
     fn rule() -> RetryRule {
         RetryRule {
-            waits: vec![Duration::from_secs(5), Duration::from_secs(300)],
-            retry_after_max: Duration::from_secs(3600),
+            waits: vec![Duration::from_secs(5), Duration::from_mins(5)],
+            retry_after_max: Duration::from_hours(1),
         }
     }
 
     #[test]
     fn the_waits_follow_the_schedule_and_then_end() {
         assert_eq!(rule().after_failure(1, None, 0), Next::RetryIn(Duration::from_secs(5)));
-        assert_eq!(rule().after_failure(2, None, 0), Next::RetryIn(Duration::from_secs(300)));
+        assert_eq!(rule().after_failure(2, None, 0), Next::RetryIn(Duration::from_mins(5)));
         assert_eq!(rule().after_failure(3, None, 0), Next::Exhausted);
     }
 
@@ -74,13 +74,13 @@ mod tests {
     fn retry_after_only_lengthens_and_is_capped() {
         let wait = |asked_s| rule().after_failure(1, Some(Duration::from_secs(asked_s)), 0);
         assert_eq!(wait(1), Next::RetryIn(Duration::from_secs(5)));
-        assert_eq!(wait(60), Next::RetryIn(Duration::from_secs(60)));
-        assert_eq!(wait(u64::MAX), Next::RetryIn(Duration::from_secs(3600)));
+        assert_eq!(wait(60), Next::RetryIn(Duration::from_mins(1)));
+        assert_eq!(wait(u64::MAX), Next::RetryIn(Duration::from_hours(1)));
     }
 
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {
-        assert_eq!(parse_retry_after(" 120 ", 0), Some(Duration::from_secs(120)));
+        assert_eq!(parse_retry_after(" 120 ", 0), Some(Duration::from_mins(2)));
         assert_eq!(parse_retry_after("99999999999999999999999", 0), Some(Duration::from_secs(u64::MAX)));
         assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 20), Some(Duration::from_secs(40)));
         assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 90), Some(Duration::ZERO));

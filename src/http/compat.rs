@@ -1,4 +1,4 @@
-//! `/webhooks.php`, the way in which TempClock's own clients call: an id and an action in the query, the rest as in
+//! `/webhooks.php`, the way in which `TempClock`'s own clients call: an id and an action in the query, the rest as in
 //! `subscriptions`. Runs on the HTTP workers.
 
 use actix_web::{HttpResponse, web};

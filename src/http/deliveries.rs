@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 use super::error::ApiError;
 use super::events::{event_type, time};
 use super::extract::{Caller, Query};
-use super::respond::{self, Pagination};
+use super::respond::{self, NextPage, Pagination};
 use super::state::HttpState;
 use super::subscriptions::parse_id;
 use super::view::DeliveryView;
@@ -18,11 +18,10 @@ use crate::storage::reader::DeliveryFilter;
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
 
-pub async fn list(state: State, caller: Caller, query: Query) -> Answer {
+pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
-    let wanted =
-        query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId))?;
-    list_of(&state, account, wanted, &query).await
+    let wanted = query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId));
+    list_of(&state, account, wanted, query).await
 }
 
 pub async fn list_of_subscription(state: State, caller: Caller, path: web::Path<String>, query: Query) -> Answer {
@@ -30,25 +29,26 @@ pub async fn list_of_subscription(state: State, caller: Caller, path: web::Path<
     let id = parse_id(&path)?;
     let registry = state.reader.registry();
     registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    list_of(&state, account, Some(id), &query).await
+    list_of(&state, account, Some(id), query).await
 }
 
-async fn list_of(state: &State, account: AccountId, wanted: Option<SubscriptionId>, query: &Query) -> Answer {
-    let request = query.page(DeliveryId::parse)?;
+async fn list_of(state: &State, account: AccountId, wanted: Option<SubscriptionId>, mut query: Query) -> Answer {
+    let request = query.page(DeliveryId::parse);
     let names = DeliveryState::NAMES.join(", ");
     let status = query.parse("status", &format!("one of {names}"), |text| {
         DeliveryState::NAMES.into_iter().find(|name| *name == text)
-    })?;
+    });
     let registry = state.reader.registry();
     let own = registry.subscriptions_of(account).iter().map(|subscription| subscription.id);
     let filter = DeliveryFilter {
         subscriptions: own.filter(|id| wanted.is_none_or(|wanted| *id == wanted)).collect(),
         status,
-        event_type: event_type(query)?,
-        since: time(query, "since")?,
-        until: time(query, "until")?,
-        response_code: query.parse("response_code", "an HTTP status", |text| text.parse().ok())?,
+        event_type: event_type(&mut query),
+        since: time(&mut query, "since"),
+        until: time(&mut query, "until"),
+        response_code: query.parse("response_code", "an HTTP status", |text| text.parse().ok()),
     };
+    query.finish()?;
     let page = state.read(move |reader| reader.deliveries(&filter, request)).await?;
     let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
     let timeout = state.settings.attempt_timeout;
@@ -62,7 +62,7 @@ async fn list_of(state: &State, account: AccountId, wanted: Option<SubscriptionI
         .collect();
     let (total, has_more) = (page.total, page.has_more);
     let (limit, offset) = (request.limit, request.offset);
-    Ok(respond::list(&views, &Pagination { total, limit, offset, has_more, next_cursor: Some(next_cursor) }))
+    Ok(respond::list(&views, &Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) }))
 }
 
 pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answer {

@@ -11,14 +11,16 @@ use crate::storage::error::{Refusal, StorageError};
 
 /// An answer that is no success. The middleware adds the request id and writes the body.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{code}: {message}")]
+#[error("{code}: {}", cause.as_deref().unwrap_or(message))]
 pub struct ApiError {
     status: u16,
     code: &'static str,
-    message: String,
+    message: Box<str>,
     fields: Vec<FieldError>,
     retry_after_s: Option<u64>,
     allow: Option<&'static str>,
+    /// What the log gets in place of the message.
+    cause: Option<Box<str>>,
 }
 
 #[derive(Serialize)]
@@ -34,10 +36,19 @@ struct ErrorBody<'a> {
 
 impl ApiError {
     fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: Vec::new(), retry_after_s: None, allow: None }
+        Self {
+            status,
+            code,
+            message: message.into().into(),
+            fields: Vec::new(),
+            retry_after_s: None,
+            allow: None,
+            cause: None,
+        }
     }
 
     /// Invalid input; every wrong field is named.
+    #[must_use]
     pub fn invalid(fields: Vec<FieldError>) -> Self {
         let message = match fields.as_slice() {
             [one] => format!("{}: {}", one.field, one.message),
@@ -57,6 +68,7 @@ impl ApiError {
     }
 
     /// No usable key: one text, whatever is wrong with it.
+    #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(
             401,
@@ -66,37 +78,44 @@ impl ApiError {
     }
 
     /// The key may not do this.
+    #[must_use]
     pub fn forbidden(scope: Scope) -> Self {
         Self::new(403, "forbidden", format!("the API key lacks the scope {}", scope.name()))
     }
 
     /// There is no such thing, or it belongs to another account.
+    #[must_use]
     pub fn not_found(what: &str) -> Self {
         Self::new(404, "not_found", format!("{what} not found"))
     }
 
     /// The route exists, the method does not.
+    #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let message = format!("this method is not allowed here; allowed: {allow}");
         Self { allow: Some(allow), ..Self::new(405, "method_not_allowed", message) }
     }
 
     /// The body did not arrive in time.
+    #[must_use]
     pub fn request_timeout() -> Self {
         Self::new(408, "request_timeout", "the request did not arrive in time")
     }
 
     /// The body is longer than allowed.
+    #[must_use]
     pub fn too_large(limit_bytes: u64) -> Self {
         Self::new(413, "too_large", format!("the body may have at most {limit_bytes} bytes"))
     }
 
     /// The body is not declared as JSON.
+    #[must_use]
     pub fn unsupported_media_type() -> Self {
         Self::new(415, "unsupported_media_type", "send JSON with Content-Type: application/json")
     }
 
     /// Too many requests.
+    #[must_use]
     pub fn rate_limited(limit: u32, retry_after_s: u64) -> Self {
         let message = format!("more than {limit} requests within a minute; try again in {retry_after_s} s");
         Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) }
@@ -108,16 +127,18 @@ impl ApiError {
 
     /// Something failed that the caller can do nothing about; the cause goes to the log.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
-        log::error!("a request failed: {cause}");
-        Self::new(500, "internal", "something went wrong here; the log has the cause under this request id")
+        let message = "something went wrong here; the log has the cause under this request id";
+        Self { cause: Some(cause.to_string().into()), ..Self::new(500, "internal", message) }
     }
 
     /// The HTTP status.
+    #[must_use]
     pub fn status(&self) -> u16 {
         self.status
     }
 
     /// The answer with its body.
+    #[must_use]
     pub fn response(&self, request_id: &str) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);

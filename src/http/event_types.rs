@@ -11,7 +11,7 @@ use crate::domain::event_type::EventType;
 
 pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
     let data: Vec<Value> = EventType::ALL.into_iter().map(describe).collect();
-    let pagination = Pagination { total: data.len(), limit: data.len(), offset: 0, has_more: false, next_cursor: None };
+    let pagination = Pagination { total: data.len(), limit: data.len(), offset: 0, has_more: false, next: None };
     Ok(respond::list(&data, &pagination))
 }
 

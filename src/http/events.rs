@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use super::extract::{Caller, JsonText, Publisher, Query};
-use super::respond::{self, Pagination};
+use super::respond::{self, NextPage, Pagination};
 use super::state::HttpState;
 use super::view::{DeliveryView, EventView};
 use crate::domain::access::Scope;
@@ -76,11 +76,15 @@ struct BatchView {
 pub async fn publish_batch(state: State, caller: Publisher, request: HttpRequest, body: JsonText) -> Answer {
     let account = caller.require(Scope::EventsWrite)?;
     let header = idempotency_header(&request)?;
-    let batch: Batch<'_> = serde_json::from_str(&body.0).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            ApiError::invalid_field("events", "must be an array of events, and the only field")
+    let batch: Batch<'_> = serde_json::from_str(&body.0).map_err(|error| {
+        // An unexpected field stops the reading before the rest of the text is seen.
+        match serde_json::from_str::<IgnoredAny>(&body.0) {
+            Err(error) => not_json(&error),
+            Ok(_) if error.is_data() => {
+                ApiError::invalid_field("events", "must be an array of events, and the only field")
+            }
+            Ok(_) => not_json(&error),
         }
-        _ => not_json(&error),
     })?;
     if batch.events.is_empty() || batch.events.len() > BATCH_EVENTS {
         return Err(ApiError::invalid_field("events", format!("must hold 1 to {BATCH_EVENTS} events")));
@@ -115,17 +119,21 @@ pub async fn publish_batch(state: State, caller: Publisher, request: HttpRequest
     Ok(respond::json(&mut HttpResponse::Accepted(), &view))
 }
 
-pub async fn list(state: State, caller: Caller, query: Query) -> Answer {
+pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::EventsRead)?;
-    let request = query.page(EventId::parse)?;
-    let filter =
-        EventFilter { event_type: event_type(&query)?, since: time(&query, "since")?, until: time(&query, "until")? };
+    let request = query.page(EventId::parse);
+    let filter = EventFilter {
+        event_type: event_type(&mut query),
+        since: time(&mut query, "since"),
+        until: time(&mut query, "until"),
+    };
+    query.finish()?;
     let page = state.read(move |reader| reader.events(account, filter, request)).await?;
     let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
     let views: Vec<_> = page.items.iter().map(|(id, row)| EventView::new(*id, row, None)).collect();
     let (total, has_more) = (page.total, page.has_more);
     let (limit, offset) = (request.limit, request.offset);
-    Ok(respond::list(&views, &Pagination { total, limit, offset, has_more, next_cursor: Some(next_cursor) }))
+    Ok(respond::list(&views, &Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) }))
 }
 
 pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answer {
@@ -154,13 +162,12 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
 }
 
 /// The filter by event type of a query.
-pub fn event_type(query: &Query) -> Result<Option<EventType>, ApiError> {
-    let name = query.get("event");
-    name.map(|name| EventType::parse(name).map_err(|message| ApiError::invalid_field("event", message))).transpose()
+pub fn event_type(query: &mut Query) -> Option<EventType> {
+    query.read("event", EventType::parse)
 }
 
 /// A filter by time of a query.
-pub fn time(query: &Query, name: &str) -> Result<Option<Timestamp>, ApiError> {
+pub fn time(query: &mut Query, name: &str) -> Option<Timestamp> {
     query.parse(name, "a time such as 2026-03-02T08:00:00Z", Timestamp::parse)
 }
 
@@ -264,14 +271,15 @@ impl Fields<'_> {
         };
         let idempotency = match given(self.id) {
             None => Vec::new(),
-            Some(raw) => match own_id(raw) {
-                Some(id) => vec![digest_key(&["id", &id])],
-                None => {
+            Some(raw) => {
+                if let Some(id) = own_id(raw) {
+                    vec![digest_key(&["id", &id])]
+                } else {
                     let message = format!("must be a string of 1 to {KEY_CHARS} characters, or an integer");
                     errors.push(FieldError::new("id", message));
                     Vec::new()
                 }
-            },
+            }
         };
         let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
             for error in &mut errors {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_core::Stream;
 
@@ -16,7 +16,7 @@ use super::rate_limit::{Allowance, RateLimit};
 use super::respond::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::state::HttpState;
 use crate::domain::access::{ApiKey, KeyHash, Scope, is_key_shaped};
-use crate::domain::{AccountId, KeyId};
+use crate::domain::{AccountId, FieldError, KeyId};
 use crate::storage::reader::PageRequest;
 
 /// Whoever sent a valid key, counted against the limit for management.
@@ -123,6 +123,7 @@ impl FromRequest for JsonText {
         let is_json = is_json(request);
         let state = state(request).cloned();
         let is_batch = request.path().ends_with("/batch");
+        let declared_bytes = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         Box::pin(async move {
             let state = state?;
             if !is_json {
@@ -131,6 +132,9 @@ impl FromRequest for JsonText {
             let settings = &state.settings;
             // A batch holds up to a thousand events; its own length is bounded all the same.
             let limit_bytes = if is_batch { settings.event_bytes.max(BATCH_BYTES) } else { settings.event_bytes };
+            if declared_bytes.is_some_and(|bytes: u64| bytes > limit_bytes) {
+                return Err(ApiError::too_large(limit_bytes));
+            }
             let body = tokio::time::timeout(settings.request_timeout, collect(&mut payload, limit_bytes));
             let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
             String::from_utf8(bytes).map(Self).map_err(|_| ApiError::invalid_json("the body is not UTF-8"))
@@ -161,8 +165,12 @@ async fn collect(payload: &mut Payload, limit_bytes: u64) -> Result<Vec<u8>, Api
     }
 }
 
-/// The query of a request, by name; the first of several values counts.
-pub struct Query(Vec<(String, String)>);
+/// The query of a request, by name; the first of several values counts. What cannot be read is remembered until
+/// [`Query::finish`], so that the caller hears of everything at once.
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    errors: Vec<FieldError>,
+}
 
 impl FromRequest for Query {
     type Error = ApiError;
@@ -171,14 +179,14 @@ impl FromRequest for Query {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
         let pairs = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        std::future::ready(Ok(Self(pairs)))
+        std::future::ready(Ok(Self { pairs, errors: Vec::new() }))
     }
 }
 
 impl Query {
     /// The value of a parameter that is given and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
+        self.pairs
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
@@ -186,19 +194,33 @@ impl Query {
     }
 
     /// The value of a parameter, read by `parse`; what it cannot read is an error that says what is `wanted`.
-    pub fn parse<T>(&self, name: &str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ApiError> {
-        self.get(name)
-            .map(|value| parse(value).ok_or_else(|| ApiError::invalid_field(name, format!("must be {wanted}"))))
-            .transpose()
+    pub fn parse<T>(&mut self, name: &str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.read(name, |value| parse(value).ok_or_else(|| format!("must be {wanted}")))
+    }
+
+    /// The value of a parameter, read by `parse`, whose error is the message.
+    pub fn read<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        match parse(self.get(name)?) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.errors.push(FieldError::new(name, message));
+                None
+            }
+        }
+    }
+
+    /// An error that names every parameter that could not be read.
+    pub fn finish(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.errors)) }
     }
 
     /// The part of a list that is wanted; `cursor` reads an item's id.
-    pub fn page<C>(&self, cursor: impl Fn(&str) -> Option<C>) -> Result<PageRequest<C>, ApiError> {
+    pub fn page<C>(&mut self, cursor: impl Fn(&str) -> Option<C>) -> PageRequest<C> {
         let limit = self.parse("limit", "a number from 1 on (100 at most are given)", |text| {
             text.parse().ok().filter(|limit: &usize| *limit > 0)
-        })?;
-        let offset = self.parse("offset", "a number from 0 on", |text| text.parse().ok())?;
-        let after = self.parse("cursor", "the next_cursor of an earlier page", cursor)?;
-        Ok(PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT), offset: offset.unwrap_or(0), after })
+        });
+        let offset = self.parse("offset", "a number from 0 on", |text| text.parse().ok());
+        let after = self.parse("cursor", "the next_cursor of an earlier page", cursor);
+        PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT), offset: offset.unwrap_or(0), after }
     }
 }

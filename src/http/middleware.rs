@@ -2,9 +2,10 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, HttpRequest};
 
 use super::error::ApiError;
 use super::rate_limit::Allowance;
@@ -21,18 +22,12 @@ pub async fn dress<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
     let response = next.call(request).await?.map_into_boxed_body();
-    let mut response = match response.response().error().map(as_api_error) {
-        Some(error) => {
-            let status = error.status();
-            let request = response.request();
-            if status >= 500 {
-                log::error!("{} {} answered {status} request_id={id}: {error}", request.method(), request.path());
-            } else {
-                log::debug!("{} {} answered {status} request_id={id}: {error}", request.method(), request.path());
-            }
-            response.into_response(error.response(&id))
-        }
-        None => response,
+    let mut response = if let Some(error) = response.response().error().map(as_api_error) {
+        note(response.request(), error.status(), &id, &format!(": {error}"));
+        response.into_response(error.response(&id))
+    } else {
+        note(response.request(), response.status().as_u16(), &id, "");
+        response
     };
     let allowance = response.request().extensions().get::<Allowance>().copied();
     let headers = response.response_mut().headers_mut();
@@ -44,6 +39,18 @@ pub async fn dress<B: MessageBody + 'static>(
         headers.insert(RATE_REMAINING, HeaderValue::from(remaining));
     }
     Ok(response)
+}
+
+/// The log tells of what changed and of what went wrong here; publishing and reading are too frequent for it.
+fn note(request: &HttpRequest, status: u16, id: &str, cause: &str) {
+    let (method, path) = (request.method(), request.path());
+    let level = match *method {
+        _ if status >= 500 => log::Level::Error,
+        Method::GET | Method::HEAD => log::Level::Debug,
+        _ if path.starts_with("/api/v1/events") => log::Level::Debug,
+        _ => log::Level::Info,
+    };
+    log::log!(level, "{method} {path} answered {status} request_id={id}{cause}");
 }
 
 fn as_api_error(error: &Error) -> ApiError {

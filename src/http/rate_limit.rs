@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 const WINDOW_S: u64 = 60;
+const SLOTS: usize = 60;
 /// More callers than this are not told apart; the oldest are forgotten.
 const CALLERS: usize = 10_000;
 
@@ -19,7 +20,7 @@ pub struct RateLimit<K> {
 
 #[derive(Debug)]
 struct Window {
-    counts: [u32; WINDOW_S as usize],
+    counts: [u32; SLOTS],
     last_s: u64,
 }
 
@@ -62,7 +63,7 @@ impl<K: Eq + Hash> RateLimit<K> {
         if windows.len() >= CALLERS {
             windows.clear();
         }
-        let window = windows.entry(caller).or_insert(Window { counts: [0; WINDOW_S as usize], last_s: now_s });
+        let window = windows.entry(caller).or_insert(Window { counts: [0; SLOTS], last_s: now_s });
         window.advance(now_s);
         let used: u32 = window.counts.iter().fold(0, |sum, count| sum.saturating_add(*count));
         if used >= limit {
@@ -89,7 +90,7 @@ impl Window {
         }
         // After a pause longer than the window every slot is clear, whichever was the last.
         if passed == WINDOW_S {
-            self.counts = [0; WINDOW_S as usize];
+            self.counts = [0; SLOTS];
         }
         self.last_s = self.last_s.max(now_s);
     }
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn no_minute_sees_more_than_the_limit() {
-        let limit = RateLimit::new(3);
+        let limit: RateLimit<&str> = RateLimit::new(3);
         assert_eq!(limit.count_at("a", 100), Ok(Allowance { limit: 3, remaining: 2 }));
         assert!(limit.count_at("a", 130).is_ok());
         assert_eq!(limit.count_at("a", 130), Ok(Allowance { limit: 3, remaining: 0 }));
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        let limit = RateLimit::new(0);
+        let limit: RateLimit<&str> = RateLimit::new(0);
         assert!((0..10_000).all(|_| limit.count_at("a", 1).is_ok()));
     }
 }

@@ -33,9 +33,16 @@ pub struct Pagination {
     pub offset: usize,
     /// Are there items after the page?
     pub has_more: bool,
-    /// What to give as `cursor` to get the next page, in lists that take one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<Option<String>>,
+    /// In lists that take a cursor.
+    #[serde(flatten)]
+    pub next: Option<NextPage>,
+}
+
+/// Where the next page begins.
+#[derive(Debug, Serialize)]
+pub struct NextPage {
+    /// What to give as `cursor`; none on the last page.
+    pub next_cursor: Option<String>,
 }
 
 /// Finishes an answer with a JSON body.

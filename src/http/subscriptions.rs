@@ -60,14 +60,15 @@ pub async fn create(state: State, caller: Caller, body: JsonText) -> Answer {
     ))
 }
 
-pub async fn list(state: State, caller: Caller, query: Query) -> Answer {
+pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
-    let PageRequest { limit, offset, .. } = query.page(|_| None::<()>)?;
+    let PageRequest { limit, offset, .. } = query.page(|_| None::<()>);
+    query.finish()?;
     let registry = state.reader.registry();
     let all = registry.subscriptions_of(account);
     let page: Vec<_> = all.iter().skip(offset).take(limit).map(|found| SubscriptionView::new(found)).collect();
     let has_more = offset.saturating_add(page.len()) < all.len();
-    Ok(respond::list(&page, &Pagination { total: all.len(), limit, offset, has_more, next_cursor: None }))
+    Ok(respond::list(&page, &Pagination { total: all.len(), limit, offset, has_more, next: None }))
 }
 
 pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answer {

@@ -19,9 +19,12 @@ pub struct SubscriptionView<'a> {
     events: Vec<&'static str>,
     active: bool,
     description: &'a str,
-    /// Why and since when it is off.
+    /// Why it is off.
     #[serde(skip_serializing_if = "Option::is_none")]
-    off: Option<OffView>,
+    disabled_reason: Option<&'static str>,
+    /// Since when it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_at: Option<Timestamp>,
     /// In the answer to its making and in no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
@@ -33,18 +36,12 @@ pub struct SubscriptionView<'a> {
     recent_deliveries: Option<Vec<AttemptView>>,
 }
 
-#[derive(Serialize)]
-struct OffView {
-    reason: &'static str,
-    since: Timestamp,
-}
-
 impl<'a> SubscriptionView<'a> {
     /// Without secret and history.
     pub fn new(subscription: &'a Subscription) -> Self {
         let off = match subscription.state {
             SubscriptionState::Active => None,
-            SubscriptionState::Off { reason, since } => Some(OffView { reason: reason.words(), since }),
+            SubscriptionState::Off { reason, since } => Some((reason.words(), since)),
         };
         Self {
             id: subscription.id,
@@ -52,7 +49,8 @@ impl<'a> SubscriptionView<'a> {
             events: subscription.events.names(),
             active: subscription.state.is_active(),
             description: &subscription.description,
-            off,
+            disabled_reason: off.map(|(reason, _)| reason),
+            disabled_at: off.map(|(_, since)| since),
             secret: None,
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
@@ -88,10 +86,15 @@ pub struct AttemptView {
     created_at: Timestamp,
     completed_at: Timestamp,
     next_attempt_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<RequestView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response: Option<Option<ResponseView>>,
+    #[serde(flatten)]
+    exchange: Option<ExchangeView>,
+}
+
+/// What went out and what came back.
+#[derive(Serialize)]
+struct ExchangeView {
+    request: RequestView,
+    response: Option<ResponseView>,
 }
 
 #[derive(Serialize)]
@@ -128,8 +131,7 @@ impl AttemptView {
             created_at: attempt.started_at,
             completed_at: attempt.started_at.plus(Duration::from_millis(attempt.duration_ms.into())),
             next_attempt_at,
-            request: None,
-            response: None,
+            exchange: None,
         }
     }
 
@@ -145,7 +147,7 @@ impl AttemptView {
             headers: response.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect(),
             body: String::from_utf8_lossy(&response.body).into_owned(),
         });
-        Self { request: Some(request), response: Some(response), ..Self::short(id, delivery, attempt, timeout) }
+        Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, timeout) }
     }
 }
 
@@ -164,10 +166,14 @@ pub struct DeliveryView {
     next_attempt_at: Option<Timestamp>,
     created_at: Timestamp,
     completed_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<Vec<AttemptView>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<Option<String>>,
+    #[serde(flatten)]
+    history: Option<DeliveryHistoryView>,
+}
+
+#[derive(Serialize)]
+struct DeliveryHistoryView {
+    attempts: Vec<AttemptView>,
+    body: Option<String>,
 }
 
 impl DeliveryView {
@@ -191,8 +197,7 @@ impl DeliveryView {
             next_attempt_at,
             created_at: id.event.time(),
             completed_at,
-            attempts: None,
-            body: None,
+            history: None,
         }
     }
 
@@ -205,11 +210,11 @@ impl DeliveryView {
         timeout: Duration,
     ) -> Self {
         let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, timeout));
-        Self {
-            attempts: Some(attempts.collect()),
-            body: Some(row.map(|row| String::from_utf8_lossy(row.body()).into_owned())),
-            ..Self::short(id, delivery, is_active, timeout)
-        }
+        let history = DeliveryHistoryView {
+            attempts: attempts.collect(),
+            body: row.map(|row| String::from_utf8_lossy(row.body()).into_owned()),
+        };
+        Self { history: Some(history), ..Self::short(id, delivery, is_active, timeout) }
     }
 }
 

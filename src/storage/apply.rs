@@ -334,14 +334,13 @@ impl<'txn> Batch<'txn> {
 
     /// Makes an API key, and its account if there is none of that name.
     pub fn create_key(&mut self, state: &mut State, new: NewKey) -> Answer<(KeyId, AccountId)> {
-        let account = match state.registry.account_named(&new.account) {
-            Some(account) => account,
-            None => {
-                let account = AccountId(self.next_number(tables::NEXT_ACCOUNT)?);
-                self.accounts.insert(account.0, new.account.as_bytes())?;
-                Arc::make_mut(&mut state.registry).put_account(account, &new.account);
-                account
-            }
+        let account = if let Some(account) = state.registry.account_named(&new.account) {
+            account
+        } else {
+            let account = AccountId(self.next_number(tables::NEXT_ACCOUNT)?);
+            self.accounts.insert(account.0, new.account.as_bytes())?;
+            Arc::make_mut(&mut state.registry).put_account(account, &new.account);
+            account
         };
         let key = ApiKey {
             id: KeyId(self.next_number(tables::NEXT_KEY)?),

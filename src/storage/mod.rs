@@ -1,4 +1,4 @@
-//! Remembers everything, in one redb file. [`Store::open`] gives the way to the single writer thread and the readers
+//! Remembers everything, in one redb file. [`Opened::open`] gives the way to the single writer thread and the readers
 //! that any thread may use. The only layer that names redb.
 
 mod apply;

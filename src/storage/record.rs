@@ -131,6 +131,9 @@ impl IdempotencyRow {
     }
 }
 
+/// Headers and the beginning of the body.
+type ResponseV1 = (Vec<(String, String)>, Vec<u8>);
+
 #[derive(Serialize, Deserialize)]
 struct AttemptV1 {
     number: u32,
@@ -141,7 +144,7 @@ struct AttemptV1 {
     tempclock: [u8; 32],
     standard: [u8; 32],
     outcome: Outcome,
-    response: Option<(Vec<(String, String)>, Vec<u8>)>,
+    response: Option<ResponseV1>,
 }
 
 #[derive(Serialize, Deserialize)]

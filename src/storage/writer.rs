@@ -37,10 +37,16 @@ pub struct SpaceRule {
     pub reserve_bytes: u64,
 }
 
+/// Hears of every commit.
+pub type CommitListener = Box<dyn Fn(Committed, &Registry) + Send>;
+
+/// An answer that waits for the commit.
+type Answer = Box<dyn FnOnce()>;
+
 /// Whom the writer tells. Called on the writer thread; neither may block.
 pub struct Listeners {
     /// After every commit.
-    pub committed: Box<dyn Fn(Committed, &Registry) + Send>,
+    pub committed: CommitListener,
     /// Once, when the store has failed for good.
     pub failed: Box<dyn Fn(&StorageError) + Send>,
 }
@@ -160,7 +166,7 @@ impl Writer {
         let mut transaction = self.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
-        let mut answers: Vec<Box<dyn FnOnce()>> = Vec::with_capacity(commands.len());
+        let mut answers: Vec<Answer> = Vec::with_capacity(commands.len());
         let before = Arc::clone(&self.state.registry);
         let committed = {
             let mut batch = Batch::open(&transaction)?;
@@ -180,12 +186,12 @@ impl Writer {
         Ok(())
     }
 
-    fn apply(&mut self, batch: &mut Batch<'_>, command: Command) -> Result<Option<Box<dyn FnOnce()>>, StorageError> {
+    fn apply(&mut self, batch: &mut Batch<'_>, command: Command) -> Result<Option<Answer>, StorageError> {
         let state = &mut self.state;
-        Ok(match command {
+        Ok(Some(match command {
             Command::Complete(completion) => {
                 batch.complete(state, *completion)?;
-                None
+                return Ok(None);
             }
             Command::Publish { account, events, reply } => {
                 let result =
@@ -210,7 +216,7 @@ impl Writer {
             Command::Redeliver { account, id, reply } => answer(reply, batch.redeliver(state, account, id)?),
             Command::CreateKey { new, reply } => answer(reply, batch.create_key(state, *new)?),
             Command::RevokeKey { id, reply } => answer(reply, batch.revoke_key(state, id)?),
-        })
+        }))
     }
 
     fn purge(&mut self) -> Result<(), StorageError> {
@@ -260,14 +266,15 @@ impl Writer {
 }
 
 /// How much is free for this process on the file system of that folder, in bytes.
+#[must_use]
 pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
     let space = rustix::fs::statvfs(folder).ok()?;
     Some(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-fn answer<T: 'static>(reply: Reply<T>, result: Result<T, Refusal>) -> Option<Box<dyn FnOnce()>> {
+fn answer<T: 'static>(reply: Reply<T>, result: Result<T, Refusal>) -> Answer {
     // A caller that has gone away does not want the answer any more.
-    Some(Box::new(move || drop(reply.send(result))))
+    Box::new(move || drop(reply.send(result)))
 }
 
 fn refuse<T>(reply: Reply<T>) {
