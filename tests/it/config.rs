@@ -1,0 +1,200 @@
+//! A configuration is read from four places, and a wrong one stops the start with all its errors.
+
+use std::{fs, net::TcpListener, path::Path};
+
+use tempfile::TempDir;
+
+use crate::harness::{Output, Server, run};
+
+fn check(text: &str, environment: &[(&str, &str)]) -> Output {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("config.toml");
+    fs::write(&file, text).unwrap();
+    run(&["config", "check", "--config", file.to_str().unwrap()], environment)
+}
+
+#[track_caller]
+fn assert_invalid(output: &Output, named: &[&str]) {
+    assert_eq!(output.code, Some(3), "{output:?}");
+    for name in named {
+        assert!(output.stderr.contains(name), "{name} is not named: {}", output.stderr);
+    }
+}
+
+const BROKEN: &str = r#"
+[server]
+listen = "nowhere"
+[delivery]
+threads = 0
+timeout = "30 lightyears"
+retry_schedule = ["5s", 7]
+allow_networks = ["10.0.0.0/99"]
+allow_http = "maybe"
+[limits]
+event_bytes = "lots"
+[rate_limit]
+management_per_minute = -1
+[colour]
+red = 1
+"#;
+
+const BROKEN_NAMES: [&str; 9] = [
+    "listen",
+    "threads",
+    "timeout",
+    "retry_schedule",
+    "allow_networks",
+    "allow_http",
+    "event_bytes",
+    "management_per_minute",
+    "colour",
+];
+
+#[test]
+fn all_errors_of_a_configuration_are_told_at_once() {
+    assert_invalid(&check(BROKEN, &[]), &BROKEN_NAMES);
+}
+
+#[test]
+fn a_wrong_configuration_stops_the_start_and_nothing_is_made() {
+    let server = Server::stopped(&[]);
+    fs::write(server.config_file(), BROKEN).unwrap();
+    assert_invalid(&server.fail_to_start(), &BROKEN_NAMES);
+    assert!(!server.data_dir().exists(), "the data folder was made");
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_line_and_the_nearest_name() {
+    let output = check("[delivery]\n\nmax_in_flight_per_endpont = 5\n", &[]);
+    assert_invalid(&output, &["max_in_flight_per_endpont", "max_in_flight_per_endpoint"]);
+    let line = ["line 3", ":3"].iter().any(|spelling| output.stderr.contains(spelling));
+    assert!(line, "line 3 is not named: {}", output.stderr);
+    let output = check("[delivry]\nthreads = 5\n", &[]);
+    assert_invalid(&output, &["delivry", "delivery"]);
+}
+
+#[test]
+fn text_that_is_no_toml_is_told_with_its_line() {
+    let output = check("[delivery]\nthreads = = 5\n", &[]);
+    assert_invalid(&output, &["config.toml"]);
+    let line = ["line 2", ":2"].iter().any(|spelling| output.stderr.contains(spelling));
+    assert!(line, "line 2 is not named: {}", output.stderr);
+}
+
+#[test]
+fn a_file_that_is_missing_is_named() {
+    let output = run(&["config", "check", "--config", "/nonexistent/webhooks.toml"], &[]);
+    assert!(output.code.is_some_and(|code| code == 1 || code == 3), "{output:?}");
+    assert!(output.stderr.contains("/nonexistent/webhooks.toml"), "{}", output.stderr);
+}
+
+#[test]
+fn a_certificate_without_its_key_is_told() {
+    assert_invalid(&check("[server]\ntls_certificate = \"/tmp/cert.pem\"\n", &[]), &["tls_certificate", "tls_key"]);
+}
+
+#[test]
+fn the_example_is_valid_and_shows_every_promised_default() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml.example");
+    let output = run(&["config", "check", "--config", example.to_str().unwrap()], &[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+
+    let shown: toml::Table = toml::from_str(&fs::read_to_string(example).unwrap()).unwrap();
+    let promised: toml::Table = toml::from_str(PROMISED).unwrap();
+    for (section, keys) in promised {
+        for (key, value) in keys.as_table().unwrap() {
+            assert_eq!(shown[&section].get(key), Some(value), "{section}.{key}");
+        }
+    }
+}
+
+const PROMISED: &str = r#"
+[server]
+listen = "127.0.0.1:8080"
+control_socket = ""
+tls_certificate = ""
+tls_key = ""
+metrics_listen = ""
+[storage]
+data_dir = "/var/lib/tempclock-webhooks"
+encryption_key_file = ""
+free_space_reserve = "64MiB"
+[retention]
+events = "30d"
+attempts = "30d"
+[delivery]
+threads = 64
+max_in_flight_per_endpoint = 16
+timeout = "30s"
+drain = "30s"
+retry_schedule = ["5s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h"]
+disable_after = "5d"
+allow_http = false
+allow_networks = []
+allow_hosts = []
+ca_certificates = ""
+[limits]
+event_bytes = "256KiB"
+subscriptions_per_account = 100
+[rate_limit]
+management_per_minute = 60
+publish_per_minute = 0
+"#;
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file() {
+    let mut server = Server::stopped(&[
+        ("server.listen", r#""127.0.0.1:1""#),
+        ("rate_limit.management_per_minute", "7"),
+        ("rate_limit.publish_per_minute", "11"),
+    ]);
+    server.environment("TEMPCLOCK_WEBHOOKS_SERVER__LISTEN", "127.0.0.1:2");
+    server.environment("TEMPCLOCK_WEBHOOKS_RATE_LIMIT__MANAGEMENT_PER_MINUTE", "9");
+    server.launch();
+    assert!(server.address().port() > 2, "the flag was not heard");
+    let client = server.client();
+    assert_eq!(client.get("/webhooks").expect(200).header("x-ratelimit-limit"), Some("9"));
+    let body = serde_json::json!({"event": "clock_in", "data": crate::harness::clock_in(1)});
+    assert_eq!(client.post("/events", &body).expect(202).header("x-ratelimit-limit"), Some("11"));
+}
+
+#[test]
+fn a_wrong_or_unknown_variable_is_named() {
+    let wrong = [("TEMPCLOCK_WEBHOOKS_DELIVERY__THREADS", "many")];
+    assert_invalid(&check("", &wrong), &["TEMPCLOCK_WEBHOOKS_DELIVERY__THREADS"]);
+    let unknown = [("TEMPCLOCK_WEBHOOKS_DELIVERY__THREAD", "5")];
+    assert_invalid(&check("", &unknown), &["TEMPCLOCK_WEBHOOKS_DELIVERY__THREAD"]);
+    let good = [("TEMPCLOCK_WEBHOOKS_DELIVERY__RETRY_SCHEDULE", r#"["1s", "2m"]"#)];
+    assert_eq!(check("", &good).code, Some(0), "{:?}", check("", &good));
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let server = Server::stopped(&[]);
+    let (config, data) = (server.config_file(), server.data_dir());
+    let arguments =
+        ["serve", "--config", config.to_str().unwrap(), "--listen", &address, "--data-dir", data.to_str().unwrap()];
+    let output = run(&arguments, &[]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains(&address), "{address} is not named: {}", output.stderr);
+}
+
+#[test]
+fn what_cannot_be_understood_on_the_command_line_ends_with_two() {
+    for arguments in [vec![], vec!["srve"], vec!["serve", "--nonsense"], vec!["keys", "revoke"]] {
+        let output = run(&arguments, &[]);
+        assert_eq!(output.code, Some(2), "{arguments:?}: {output:?}");
+        assert!(output.stderr.contains("Usage"), "{arguments:?}: {}", output.stderr);
+        assert_eq!(output.stdout, "");
+    }
+    let version = run(&["--version"], &[]);
+    assert_eq!(version.code, Some(0));
+    assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{}", version.stdout);
+    let help = run(&["--help"], &[]);
+    assert_eq!(help.code, Some(0));
+    for command in ["serve", "demo", "init", "keys", "config"] {
+        assert!(help.stdout.contains(command), "{command} is not in {}", help.stdout);
+    }
+}

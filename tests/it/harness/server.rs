@@ -1,0 +1,413 @@
+//! The real binary on a folder of its own, stopped at the end whatever happens.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{ALL_SCOPES, Client, PATIENCE, eventually};
+
+/// The program under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
+
+/// What most tests run on; a test's own settings come over it.
+const SETTINGS: [(&str, &str); 4] = [
+    ("delivery.allow_http", "true"),
+    ("delivery.allow_networks", r#"["127.0.0.0/8"]"#),
+    ("delivery.retry_schedule", r#"["1s", "1s", "1s"]"#),
+    ("rate_limit.management_per_minute", "0"),
+];
+
+/// A server and its folder.
+pub struct Server {
+    folder: TempDir,
+    settings: BTreeMap<String, String>,
+    environment: Vec<(String, String)>,
+    running: Option<Running>,
+    /// What earlier runs wrote to stderr.
+    earlier: String,
+}
+
+struct Running {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Log>,
+}
+
+/// The lines of stderr so far.
+#[derive(Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command of the binary to its end.
+#[track_caller]
+pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut child = command(environment.iter().copied())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let stdout = read_in_background(child.stdout.take().unwrap());
+    let stderr = read_in_background(child.stderr.take().unwrap());
+    let code = wait_guarded(&mut child, &format!("{arguments:?}")).code();
+    Output { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+fn read_in_background(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text).expect("UTF-8 from the binary");
+        text
+    })
+}
+
+/// Waits for the end of a process, and ends it when that takes too long.
+#[track_caller]
+pub fn wait_guarded(child: &mut Child, what: &str) -> ExitStatus {
+    let begun = Instant::now();
+    eventually(&format!("the end of {what}"), || {
+        if begun.elapsed() + Duration::from_secs(1) > PATIENCE {
+            let _ = child.kill();
+        }
+        child.try_wait().unwrap()
+    })
+}
+
+/// A command that takes nothing from the environment of the tests but what is given here.
+fn command<'a>(environment: impl Iterator<Item = (&'a str, &'a str)>) -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy().to_ascii_uppercase();
+        if text.starts_with("TEMPCLOCK_") || text.starts_with("RUST_LOG") || text.ends_with("_PROXY") {
+            command.env_remove(&name);
+        }
+    }
+    command.envs(environment);
+    command
+}
+
+impl Server {
+    /// Starts a server in a new folder, with settings such as `("delivery.threads", "8")` over
+    /// those of [`SETTINGS`]; an empty value takes a setting away.
+    #[track_caller]
+    pub fn start(overrides: &[(&str, &str)]) -> Self {
+        let mut server = Self::stopped(overrides);
+        server.launch();
+        server
+    }
+
+    /// A folder with a configuration on which nothing runs yet.
+    pub fn stopped(overrides: &[(&str, &str)]) -> Self {
+        let mut server = Self {
+            folder: TempDir::new().unwrap(),
+            settings: BTreeMap::new(),
+            environment: Vec::new(),
+            running: None,
+            earlier: String::new(),
+        };
+        server.configure(&SETTINGS);
+        let data_dir = format!("'{}'", server.data_dir().display());
+        server.configure(&[("storage.data_dir", &data_dir)]);
+        server.configure(overrides);
+        server
+    }
+
+    /// Changes the configuration file; it is read at the next start.
+    pub fn configure(&mut self, overrides: &[(&str, &str)]) {
+        for (name, value) in overrides {
+            if value.is_empty() {
+                self.settings.remove(*name);
+            } else {
+                self.settings.insert((*name).to_owned(), (*value).to_owned());
+            }
+        }
+        let mut text = String::new();
+        for (name, value) in &self.settings {
+            let (section, key) = name.split_once('.').expect("section.key");
+            let header = format!("[{section}]\n");
+            if !text.contains(&header) {
+                text.push_str(&header);
+            }
+            writeln!(text, "{key} = {value}").unwrap();
+        }
+        fs::write(self.config_file(), text).unwrap();
+    }
+
+    /// Sets a variable of the environment for the next start.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Starts the server on its folder and waits until it listens.
+    #[track_caller]
+    pub fn launch(&mut self) {
+        assert!(self.running.is_none(), "the server runs already");
+        let mut child = self.spawn();
+        let log = Arc::new(Log::default());
+        let stderr = child.stderr.take().unwrap();
+        let writer = Arc::clone(&log);
+        thread::spawn(move || writer.fill(BufReader::new(stderr)));
+        let Some(address) = log.wait_for_address() else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the server never listened:\n{}", log.text());
+        };
+        self.running = Some(Running { child, address, log });
+    }
+
+    fn spawn(&self) -> Child {
+        command(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config_file())
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(self.data_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts")
+    }
+
+    /// Tries to start the server where it must fail, and gives what it said.
+    #[track_caller]
+    pub fn fail_to_start(&self) -> Output {
+        let mut child = self.spawn();
+        let log = Arc::new(Log::default());
+        let stderr = child.stderr.take().unwrap();
+        let writer = Arc::clone(&log);
+        let reader = thread::spawn(move || writer.fill(BufReader::new(stderr)));
+        if let Some(address) = log.wait_for_address() {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the server listens on {address} although it should not start:\n{}", log.text());
+        }
+        let status = wait_guarded(&mut child, "a server that cannot start");
+        reader.join().unwrap();
+        Output { code: status.code(), stdout: String::new(), stderr: log.text() }
+    }
+
+    #[track_caller]
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("the server runs")
+    }
+
+    /// Where the server listens.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        self.running().address
+    }
+
+    /// The process id of the server.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.running().child.id()
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("config.toml")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A folder for a test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Everything written to stderr so far, by all runs.
+    pub fn log(&self) -> String {
+        let now = self.running.as_ref().map(|running| running.log.text()).unwrap_or_default();
+        format!("{}{now}", self.earlier)
+    }
+
+    /// Runs a command with this server's configuration.
+    #[track_caller]
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        let config = self.config_file();
+        let mut all = arguments.to_vec();
+        all.extend(["--config", config.to_str().unwrap()]);
+        run(&all, &[])
+    }
+
+    /// Makes a key and gives what the command printed about it.
+    #[track_caller]
+    pub fn create_key(&self, further: &[&str]) -> Value {
+        let mut arguments = vec!["keys", "create", "--json"];
+        arguments.extend(further);
+        let output = self.cli(&arguments);
+        assert_eq!(output.code, Some(0), "keys create failed: {output:?}\n{}", self.log());
+        let printed: Value = serde_json::from_str(&output.stdout).expect("JSON on stdout");
+        printed["data"].clone()
+    }
+
+    /// Makes a key of the default account.
+    #[track_caller]
+    pub fn key(&self, scopes: &str) -> String {
+        self.key_for("default", scopes)
+    }
+
+    /// Makes a key of an account.
+    #[track_caller]
+    pub fn key_for(&self, account: &str, scopes: &str) -> String {
+        let key = self.create_key(&["--name", "tests", "--account", account, "--scopes", scopes]);
+        key["key"].as_str().expect("the text of the key").to_owned()
+    }
+
+    /// A client with a new key of the default account and all scopes.
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        self.client_of("default")
+    }
+
+    /// A client with a new key of an account and all scopes.
+    #[track_caller]
+    pub fn client_of(&self, account: &str) -> Client {
+        self.client_with(&self.key_for(account, ALL_SCOPES))
+    }
+
+    /// A client with a key that exists.
+    #[track_caller]
+    pub fn client_with(&self, key: &str) -> Client {
+        Client::new(self.address(), Some(key))
+    }
+
+    /// A client without a key.
+    #[track_caller]
+    pub fn stranger(&self) -> Client {
+        Client::new(self.address(), None)
+    }
+
+    /// Ends the process at once, as a power cut would.
+    #[track_caller]
+    pub fn kill_9(&mut self) {
+        let mut running = self.running.take().expect("the server runs");
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+        self.keep(&running.log);
+    }
+
+    /// Asks the server to stop, without waiting for it.
+    #[track_caller]
+    pub fn ask_to_stop(&self) {
+        let pid = Pid::from_child(&self.running().child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end of a server that was asked to stop.
+    #[track_caller]
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let running = self.running.as_mut().expect("the server runs");
+        let status = eventually("the server ends", || running.child.try_wait().unwrap());
+        let running = self.running.take().unwrap();
+        self.keep(&running.log);
+        status
+    }
+
+    /// Stops the server and gives how it ended.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.wait_for_exit()
+    }
+
+    /// Starts the server again on its folder, after stopping it if it runs.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        if self.running.is_some() {
+            let status = self.terminate();
+            assert!(status.success(), "the server ended with {status}:\n{}", self.earlier);
+        }
+        self.launch();
+    }
+
+    fn keep(&mut self, log: &Log) {
+        log.wait_for_end();
+        self.earlier.push_str(&log.text());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(running) = &mut self.running {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("--- the server wrote ---\n{}------------------------", self.log());
+        }
+    }
+}
+
+impl Log {
+    fn fill(&self, stderr: impl BufRead) {
+        for line in stderr.lines().map_while(Result::ok) {
+            self.state.lock().unwrap().lines.push(line);
+            self.changed.notify_all();
+        }
+        self.state.lock().unwrap().ended = true;
+        self.changed.notify_all();
+    }
+
+    fn text(&self) -> String {
+        let state = self.state.lock().unwrap();
+        state.lines.iter().fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    /// The address in the line that says that the server is ready, or `None` when there is none.
+    fn wait_for_address(&self) -> Option<SocketAddr> {
+        let begun = Instant::now();
+        let mut state = self.state.lock().unwrap();
+        loop {
+            if let Some(address) = state.lines.iter().find_map(|line| {
+                let rest = line.split_once("listening on http://")?.1;
+                let end = rest.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c));
+                rest[..end.unwrap_or(rest.len())].parse().ok()
+            }) {
+                return Some(address);
+            }
+            let left = PATIENCE.checked_sub(begun.elapsed())?;
+            if state.ended {
+                return None;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    fn wait_for_end(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_timeout_while(state, PATIENCE, |state| !state.ended).unwrap());
+    }
+}

@@ -1,0 +1,31 @@
+//! Black-box tests: the real binary, a real receiver, one promise a file.
+//!
+//! No test sleeps for a fixed time: each one waits for something it can see, under a guard of
+//! [`harness::PATIENCE`]. That nothing more arrives is shown by what the server says of its outbox,
+//! or by a later event that overtakes the one that must not come.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is not as promised"
+)]
+
+mod harness;
+
+mod accounts_and_keys;
+mod address_rule;
+mod compat;
+mod config;
+mod deliveries;
+mod demo;
+mod errors;
+mod events;
+mod events_kept;
+mod health;
+mod idempotency;
+mod isolation;
+mod rate_limit;
+mod restart;
+mod retries;
+mod signing;
+mod subscriptions;
