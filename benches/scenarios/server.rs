@@ -1,0 +1,187 @@
+//! The real server as a child process: its configuration, keys and subscriptions, and how it is stopped and started
+//! again on the same data.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::Result;
+
+const READY: &str = "listening on http://";
+/// A start that takes longer has failed.
+const START_LIMIT: Duration = Duration::from_mins(2);
+/// The drain time is 30 s; a stop that takes much longer has failed.
+const STOP_LIMIT: Duration = Duration::from_mins(1);
+
+/// What a scenario sets beside the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Replaces the retry schedule.
+    pub retry_schedule: Option<&'static [&'static str]>,
+    /// A certificate authority for deliveries.
+    pub authority: Option<PathBuf>,
+}
+
+/// The program to measure, if there is one.
+pub fn binary() -> Option<PathBuf> {
+    std::env::var_os("TEMPCLOCK_WEBHOOKS_BIN")
+        .map(PathBuf::from)
+        .or_else(|| option_env!("CARGO_BIN_EXE_tempclock-webhooks").map(PathBuf::from))
+        .filter(|path| path.is_file())
+}
+
+/// A server at work.
+pub struct Server {
+    binary: PathBuf,
+    config: PathBuf,
+    data_dir: PathBuf,
+    child: Child,
+    keys: BTreeMap<String, String>,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// How long the last start took.
+    pub started_in: Duration,
+}
+
+impl Server {
+    /// Starts it in a folder.
+    pub fn start(binary: &Path, dir: &Path, settings: &Settings) -> Result<Self> {
+        let data_dir = dir.join("data");
+        let config = dir.join("config.toml");
+        fs::create_dir_all(&data_dir)?;
+        fs::write(&config, configuration(&data_dir, settings))?;
+        let (child, addr, started_in) = launch(binary, &config, &data_dir)?;
+        let binary = binary.to_owned();
+        Ok(Self { binary, config, data_dir, child, keys: BTreeMap::new(), addr, started_in })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A key of an account, made at the first call.
+    pub fn key(&mut self, account: &str) -> Result<String> {
+        if let Some(key) = self.keys.get(account) {
+            return Ok(key.clone());
+        }
+        let output = Command::new(&self.binary)
+            .args(["keys", "create", "--name", "bench", "--scopes", "*", "--json", "--account", account, "--config"])
+            .arg(&self.config)
+            .output()?;
+        if !output.status.success() {
+            return Err(format!("keys create: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        let key = answer["data"]["key"].as_str().ok_or("keys create gave no key")?.to_owned();
+        self.keys.insert(account.to_owned(), key.clone());
+        Ok(key)
+    }
+
+    /// Subscribes endpoints to what the driver publishes.
+    pub fn subscribe(&mut self, account: &str, urls: &[String]) -> Result<()> {
+        let key = self.key(account)?;
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
+        for url in urls {
+            let mut answer = agent
+                .post(format!("http://{}/api/v1/webhooks", self.addr))
+                .header("Authorization", format!("Bearer {key}"))
+                .header("Content-Type", "application/json")
+                .send(json!({"url": url, "events": ["clock_in"]}).to_string())?;
+            let text = answer.body_mut().read_to_string()?;
+            if answer.status() != 201 {
+                return Err(format!("subscribing {url}: {} {text}", answer.status()).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop, as systemd would, and waits; gives the time it took.
+    pub fn stop(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("odd process id")?;
+        kill_process(pid, Signal::TERM)?;
+        while began.elapsed() < STOP_LIMIT {
+            if let Some(status) = self.child.try_wait()? {
+                return if status.success() {
+                    Ok(began.elapsed())
+                } else {
+                    Err(format!("the server stopped with {status}").into())
+                };
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err("the server did not stop".into())
+    }
+
+    /// Starts it again after a stop.
+    pub fn start_again(&mut self) -> Result<()> {
+        (self.child, self.addr, self.started_in) = launch(&self.binary, &self.config, &self.data_dir)?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configuration(data_dir: &Path, settings: &Settings) -> String {
+    // A TOML string of the plain kind is written as JSON writes it.
+    let text = |value: &dyn std::fmt::Display| json!(value.to_string()).to_string();
+    let schedule = settings.retry_schedule.map(|waits| format!("retry_schedule = {}\n", json!(waits)));
+    let authority = settings.authority.as_ref().map(|path| format!("ca_certificates = {}\n", text(&path.display())));
+    format!(
+        "[storage]\ndata_dir = {}\n\n[delivery]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\n\
+         [limits]\nsubscriptions_per_account = 2000\n\n\
+         [rate_limit]\nmanagement_per_minute = 0\npublish_per_minute = 0\n",
+        text(&data_dir.display()),
+        schedule.unwrap_or_default(),
+        authority.unwrap_or_default(),
+    )
+}
+
+/// Starts the process and waits until it says that it listens.
+fn launch(binary: &Path, config: &Path, data_dir: &Path) -> Result<(Child, SocketAddr, Duration)> {
+    let began = Instant::now();
+    let mut child = Command::new(binary)
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(config)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let log = BufReader::new(child.stderr.take().ok_or("no pipe from the server")?);
+    let (send, lines) = mpsc::channel();
+    // Reads on after the start: a full pipe would stop the server.
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(std::result::Result::ok) {
+            let _ = send.send((Instant::now(), line));
+        }
+    });
+    let mut said = String::new();
+    while let Ok((at, line)) = lines.recv_timeout(START_LIMIT.saturating_sub(began.elapsed())) {
+        if let Some((_, rest)) = line.split_once(READY) {
+            let addr = rest.split_whitespace().next().unwrap_or_default().parse()?;
+            return Ok((child, addr, at - began));
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(format!("the server did not start:\n{said}").into())
+}
