@@ -62,7 +62,7 @@ fn run(words: &[&str]) -> Result<()> {
     allow_many_connections()?;
     let server = if words.contains(&"--yardstick") { None } else { server::binary() };
     if server.is_none() {
-        eprintln!("no server: measuring the yardstick alone (set TEMPCLOCK_WEBHOOKS_BIN to the program)");
+        eprintln!("no server: measuring the yardstick alone (set SCENARIOS_SERVER to the program)");
     }
     let bench = Bench::new(words.contains(&"--quick"), server.map(System::Server));
     let machine = measure::machine();

@@ -32,7 +32,7 @@ pub struct Settings {
 
 /// The program to measure, if there is one.
 pub fn binary() -> Option<PathBuf> {
-    std::env::var_os("TEMPCLOCK_WEBHOOKS_BIN")
+    std::env::var_os("SCENARIOS_SERVER")
         .map(PathBuf::from)
         .or_else(|| option_env!("CARGO_BIN_EXE_tempclock-webhooks").map(PathBuf::from))
         .filter(|path| path.is_file())

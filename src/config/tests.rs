@@ -56,7 +56,7 @@ fn the_defaults_are_the_published_ones() {
             data_dir: PathBuf::from("/var/lib/tempclock-webhooks"),
             encryption_key_file: None,
             free_space_reserve_bytes: 64 << 20,
-            cache_bytes: 64 << 20,
+            cache_bytes: 32 << 20,
         },
         retention: RetentionSection { events: seconds(30 * DAY), attempts: seconds(30 * DAY) },
         delivery: DeliverySection {

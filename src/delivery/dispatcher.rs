@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::schedule::{FinishedJob, Job, Limits, PAGE, PageWanted, Schedule};
+use super::schedule::{FinishedJob, Job, Limits, PageWanted, Schedule};
 use crate::clock::Clock;
 use crate::domain::outcome::EndpointSign;
 use crate::storage::command::Committed;
@@ -33,6 +33,15 @@ impl Drop for Alive<'_> {
     fn drop(&mut self) {
         self.0.alive.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// How a job ended.
+pub(super) struct Finished {
+    pub job: FinishedJob,
+    /// What its outcome says of the endpoint.
+    pub sign: EndpointSign,
+    /// How long the thread was busy with it.
+    pub took: Duration,
 }
 
 struct State {
@@ -108,37 +117,36 @@ impl Dispatcher {
         self.pages.notify_one();
     }
 
+    /// Wakes one thread if there is a job that it may take; that thread wakes the next.
     fn wake(&self, state: &State) {
-        if state.idle_workers > 0 && state.schedule.has_work() {
+        if state.idle_workers > 0 && state.schedule.has_job() {
             self.jobs.notify_one();
         }
     }
 
-    /// Waits for a job; `None` when the dispatcher stops.
-    pub(super) fn next_job(&self) -> Option<Job> {
+    /// Hands back a job that has ended, if there was one, and waits for the next; `None` when the dispatcher stops.
+    /// Both under one lock, so that a busy thread goes on without waking another.
+    pub(super) fn next_job(&self, finished: Option<&Finished>) -> Option<Job> {
         let mut state = self.lock();
+        if let Some(&Finished { job, sign, took }) = finished {
+            state.schedule.finished(job, sign, took);
+        }
         loop {
             if state.is_stopping {
+                self.ended.notify_all();
                 return None;
             }
             if let Some(job) = state.schedule.take() {
                 // Whoever takes a job wakes the next: a burst wakes as many threads as it has work for.
                 self.wake(&state);
+                if state.schedule.wants_page(self.clock.steady()) {
+                    self.pages.notify_one();
+                }
                 return Some(job);
             }
             state.idle_workers += 1;
             state = self.jobs.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle_workers -= 1;
-        }
-    }
-
-    /// A thread is free again.
-    pub(super) fn finished(&self, job: FinishedJob, sign: EndpointSign, took: Duration) {
-        let mut state = self.lock();
-        state.schedule.finished(job, sign, took);
-        self.wake(&state);
-        if state.is_stopping {
-            self.ended.notify_all();
         }
     }
 
@@ -191,15 +199,21 @@ impl Dispatcher {
 
     fn read_page(&self, reader: &Reader, page: PageWanted) -> Result<(), StorageError> {
         match page {
-            PageWanted::Fresh { subscription, after } => {
-                let read = reader.fresh_after(subscription, after, PAGE);
+            PageWanted::Fresh { subscription, after, limit, bodies_bytes } => {
+                let read = reader.fresh_after(subscription, after, limit, bodies_bytes);
                 let mut state = self.lock();
-                match &read {
-                    Ok(events) => state.schedule.fresh_page(subscription, events),
-                    Err(_) => state.schedule.page_failed(subscription, self.clock.steady()),
-                }
+                let result = match read {
+                    Ok(events) => {
+                        state.schedule.fresh_page(subscription, limit, events);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        state.schedule.page_failed(subscription, self.clock.steady());
+                        Err(error)
+                    }
+                };
                 self.wake(&state);
-                read.map(drop)
+                result
             }
             PageWanted::Retries { subscription, limit } => {
                 let read = reader.retries(subscription, limit);

@@ -4,6 +4,7 @@
 
 pub mod dispatcher;
 pub mod guard;
+pub mod lane;
 pub mod schedule;
 pub mod transport;
 pub mod worker;

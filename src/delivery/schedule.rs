@@ -8,24 +8,25 @@
 //!
 //! Memory is bounded: a lane holds a short queue and otherwise remembers only that there is more on the disk.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::lane::{Lane, Ring, Trust, Work};
 use crate::domain::outcome::EndpointSign;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::command::FreshDelivery;
-use crate::storage::record::EventRow;
+use crate::storage::reader::FreshRow;
 
 /// How many deliveries a lane keeps at hand, and how many one page from the disk brings.
 pub const PAGE: usize = 256;
 /// A lane with fewer than this at hand asks for its next page.
 const LOW_WATER: usize = 64;
-/// How many deliveries all lanes together keep at hand before new ones stay on the disk.
+/// How many deliveries all lanes together keep at hand before new ones stay on the disk and pages become small.
 const TOTAL_AT_HAND: usize = 32_768;
+/// How long a page is then, and how many a lane keeps at hand without going to the disk.
+const SMALL_PAGE: usize = 8;
 /// How many bytes of bodies are kept with them; beyond it delivery threads read the body from the store.
 const BODIES_BYTES: usize = 16 * 1024 * 1024;
-/// An endpoint that takes longer than this to answer holds threads; it is slow.
-const SLOW_ANSWER: Duration = Duration::from_secs(1);
 
 /// How many threads there are and how many of them one endpoint may hold.
 #[derive(Clone, Copy, Debug)]
@@ -46,31 +47,7 @@ pub struct Job {
     ring: Ring,
 }
 
-/// What a delivery thread has to find out before it can send.
-#[derive(Debug)]
-pub enum Work {
-    /// A first attempt; the event is here, or has to be read.
-    First(Option<EventRow>),
-    /// A further attempt; event and attempt number have to be read.
-    Further,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ring {
-    First = 0,
-    Further = 1,
-    Slow = 2,
-    Suspect = 3,
-}
-
 const RINGS: [Ring; 4] = [Ring::First, Ring::Further, Ring::Slow, Ring::Suspect];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    Quick,
-    Slow,
-    Suspect,
-}
 
 /// A page that the dispatcher is to read for a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +58,10 @@ pub enum PageWanted {
         subscription: SubscriptionId,
         /// Where the lane's queue ends.
         after: Option<EventId>,
+        /// How many to read.
+        limit: usize,
+        /// How many bytes of bodies to read with them; further bodies are left to the delivery threads.
+        bodies_bytes: usize,
     },
     /// Deliveries that wait for a further attempt, earliest due first.
     Retries {
@@ -91,28 +72,10 @@ pub enum PageWanted {
     },
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about one lane")]
-struct Lane {
-    is_active: bool,
-    trust: Trust,
-    window: usize,
-    in_flight: usize,
-    ready: VecDeque<(EventId, Work)>,
-    ring: Option<Ring>,
-    /// Retries that are queued, in flight or not yet recorded: they still have their row in the outbox.
-    claims: HashSet<EventId>,
-    /// The last never attempted delivery that came into the queue.
-    cursor: Option<EventId>,
-    /// Are there never attempted deliveries after the cursor on the disk?
-    has_fresh_on_disk: bool,
-    /// Did some arrive there while a page was being read?
-    fresh_came_meanwhile: bool,
-    is_reading_fresh: bool,
-    is_reading_retries: bool,
-    /// Claims that ended while a page of retries was being read: what that page says of them is out of date.
-    ended_meanwhile: HashSet<EventId>,
-    /// When the earliest retry on the disk that is not claimed is due.
-    retry_due: Option<Timestamp>,
+#[derive(Clone, Copy)]
+enum PageKind {
+    Fresh(SubscriptionId),
+    Retries(SubscriptionId),
 }
 
 /// All lanes and whose turn it is.
@@ -123,7 +86,7 @@ pub struct Schedule {
     held: [usize; 4],
     next_ring: usize,
     timers: BTreeSet<(Timestamp, SubscriptionId)>,
-    pages: VecDeque<PageWanted>,
+    pages: VecDeque<PageKind>,
     at_hand: usize,
     bodies_bytes: usize,
 }
@@ -148,22 +111,7 @@ impl Schedule {
     /// Makes a lane for a subscription, or takes note that it was switched on or off. `has_backlog`: there may be
     /// deliveries for it on the disk already.
     pub fn put_lane(&mut self, id: SubscriptionId, is_active: bool, is_suspect: bool, has_backlog: bool) {
-        let lane = self.lanes.entry(id).or_insert_with(|| Lane {
-            is_active,
-            trust: if is_suspect { Trust::Suspect } else { Trust::Slow },
-            window: 1,
-            in_flight: 0,
-            ready: VecDeque::new(),
-            ring: None,
-            claims: HashSet::new(),
-            cursor: None,
-            has_fresh_on_disk: has_backlog,
-            fresh_came_meanwhile: false,
-            is_reading_fresh: false,
-            is_reading_retries: false,
-            ended_meanwhile: HashSet::new(),
-            retry_due: has_backlog.then(|| Timestamp::from_ms(0)),
-        });
+        let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(is_active, is_suspect, has_backlog));
         if is_active && !lane.is_active {
             lane.trust = Trust::Slow;
         }
@@ -176,7 +124,7 @@ impl Schedule {
         let Some(lane) = self.lanes.remove(&id) else { return };
         self.at_hand = self.at_hand.saturating_sub(lane.ready.len());
         for (_, work) in &lane.ready {
-            self.bodies_bytes = self.bodies_bytes.saturating_sub(body_bytes(work));
+            self.bodies_bytes = self.bodies_bytes.saturating_sub(work.body_bytes());
         }
         if let Some(due) = lane.retry_due {
             self.timers.remove(&(due, id));
@@ -189,7 +137,11 @@ impl Schedule {
     /// Takes in a new delivery right after its commit.
     pub fn offer(&mut self, fresh: FreshDelivery) {
         let Some(lane) = self.lanes.get_mut(&fresh.subscription) else { return };
-        let is_crowded = lane.ready.len() >= PAGE || (self.at_hand >= TOTAL_AT_HAND && lane.ready.len() >= 8);
+        // A page that was read between the commit and this call has brought it already; ids grow with every commit.
+        if lane.cursor.is_some_and(|cursor| fresh.event <= cursor) {
+            return;
+        }
+        let is_crowded = lane.ready.len() >= PAGE || (self.at_hand >= TOTAL_AT_HAND && lane.ready.len() >= SMALL_PAGE);
         if lane.has_fresh_on_disk || is_crowded {
             lane.has_fresh_on_disk = true;
             lane.fresh_came_meanwhile = true;
@@ -246,7 +198,7 @@ impl Schedule {
                     *held += 1;
                 }
                 self.at_hand = self.at_hand.saturating_sub(1);
-                self.bodies_bytes = self.bodies_bytes.saturating_sub(body_bytes(&work));
+                self.bodies_bytes = self.bodies_bytes.saturating_sub(work.body_bytes());
                 self.next_ring = (self.next_ring + step + 1) % RINGS.len();
                 self.settle(id);
                 return Some(Job { delivery: DeliveryId { event, subscription: id }, work, ring });
@@ -275,21 +227,7 @@ impl Schedule {
         }
         let cap = self.limits.per_endpoint;
         let Some(lane) = self.lanes.get_mut(&job.subscription) else { return };
-        lane.in_flight = lane.in_flight.saturating_sub(1);
-        match sign {
-            EndpointSign::Unresponsive => {
-                lane.trust = Trust::Suspect;
-                lane.window = 1;
-            }
-            _ if took > SLOW_ANSWER => {
-                lane.trust = Trust::Slow;
-                lane.window = (lane.window * 2).min(cap);
-            }
-            _ => {
-                lane.trust = Trust::Quick;
-                lane.window = (lane.window * 2).min(cap);
-            }
-        }
+        lane.learn(sign, took, cap);
         self.settle(job.subscription);
     }
 
@@ -299,10 +237,10 @@ impl Schedule {
         self.held.iter().sum()
     }
 
-    /// Is there a job that a thread could perhaps take?
+    /// Is there a job that one more thread may take?
     #[must_use]
-    pub fn has_work(&self) -> bool {
-        self.rings.iter().any(|ring| !ring.is_empty())
+    pub fn has_job(&self) -> bool {
+        RINGS.iter().zip(&self.rings).any(|(ring, queue)| !queue.is_empty() && self.may_take(*ring))
     }
 
     /// The next page to read from the disk, if one is wanted now.
@@ -312,9 +250,26 @@ impl Schedule {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             lane.retry_due = None;
             lane.is_reading_retries = true;
-            self.pages.push_back(PageWanted::Retries { subscription: id, limit: PAGE + lane.claims.len() });
+            self.pages.push_back(PageKind::Retries(id));
         }
-        self.pages.pop_front()
+        while let Some(kind) = self.pages.pop_front() {
+            let (PageKind::Fresh(id) | PageKind::Retries(id)) = kind;
+            // What a page may hold is decided when it is read, as those before it have filled the memory meanwhile.
+            let Some(lane) = self.lanes.get(&id) else { continue };
+            let limit = if self.at_hand < TOTAL_AT_HAND { PAGE } else { SMALL_PAGE };
+            let bodies_bytes = BODIES_BYTES.saturating_sub(self.bodies_bytes);
+            return Some(match kind {
+                PageKind::Fresh(_) => PageWanted::Fresh { subscription: id, after: lane.cursor, limit, bodies_bytes },
+                PageKind::Retries(_) => PageWanted::Retries { subscription: id, limit: limit + lane.claims.len() },
+            });
+        }
+        None
+    }
+
+    /// Is a page to be read now?
+    #[must_use]
+    pub fn wants_page(&self, now: Timestamp) -> bool {
+        !self.pages.is_empty() || self.timers.first().is_some_and(|(due, _)| *due <= now)
     }
 
     /// When the next retry is due.
@@ -324,13 +279,17 @@ impl Schedule {
     }
 
     /// Takes in a page of never attempted deliveries.
-    pub fn fresh_page(&mut self, id: SubscriptionId, events: &[EventId]) {
+    pub fn fresh_page(&mut self, id: SubscriptionId, limit: usize, events: Vec<FreshRow>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.is_reading_fresh = false;
-        lane.cursor = events.last().copied().or(lane.cursor);
-        lane.has_fresh_on_disk = events.len() >= PAGE || lane.fresh_came_meanwhile;
-        lane.ready.extend(events.iter().map(|event| (*event, Work::First(None))));
+        lane.cursor = events.last().map(|(event, _)| *event).or(lane.cursor);
+        lane.has_fresh_on_disk = events.len() >= limit || lane.fresh_came_meanwhile;
         self.at_hand += events.len();
+        for (event, row) in events {
+            let work = Work::First(row);
+            self.bodies_bytes += work.body_bytes();
+            lane.ready.push_back((event, work));
+        }
         self.settle(id);
     }
 
@@ -385,10 +344,11 @@ impl Schedule {
                 self.timers.remove(&(due, id));
             }
         }
-        if lane.is_active && lane.has_fresh_on_disk && !lane.is_reading_fresh && lane.ready.len() < LOW_WATER {
+        let low_water = if self.at_hand < TOTAL_AT_HAND { LOW_WATER } else { SMALL_PAGE / 2 };
+        if lane.is_active && lane.has_fresh_on_disk && !lane.is_reading_fresh && lane.ready.len() < low_water {
             lane.is_reading_fresh = true;
             lane.fresh_came_meanwhile = false;
-            self.pages.push_back(PageWanted::Fresh { subscription: id, after: lane.cursor });
+            self.pages.push_back(PageKind::Fresh(id));
         }
         if lane.ring.is_none()
             && let Some(ring) = lane.wanted_ring(cap)
@@ -409,21 +369,6 @@ impl Schedule {
     }
 }
 
-impl Lane {
-    fn wanted_ring(&self, cap: usize) -> Option<Ring> {
-        if !self.is_active || self.ready.is_empty() {
-            return None;
-        }
-        let has_room = self.in_flight < self.window.min(cap);
-        match self.trust {
-            Trust::Suspect => (self.in_flight == 0).then_some(Ring::Suspect),
-            Trust::Slow => has_room.then_some(Ring::Slow),
-            Trust::Quick if self.in_flight == 0 => Some(Ring::First),
-            Trust::Quick => has_room.then_some(Ring::Further),
-        }
-    }
-}
-
 /// What the schedule needs to know of a job that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct FinishedJob {
@@ -439,9 +384,73 @@ impl Job {
     }
 }
 
-fn body_bytes(work: &Work) -> usize {
-    match work {
-        Work::First(Some(row)) => row.body().len(),
-        _ => 0,
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::event_type::EventType;
+    use crate::storage::record::EventRow;
+
+    const LANE: SubscriptionId = SubscriptionId(1);
+
+    fn schedule(has_backlog: bool) -> Schedule {
+        let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
+        schedule.put_lane(LANE, true, false, has_backlog);
+        schedule
+    }
+
+    fn row() -> Arc<EventRow> {
+        Arc::new(EventRow::new(EventType::ClockIn, vec![LANE], Vec::new(), b"{}".to_vec()))
+    }
+
+    fn offer(schedule: &mut Schedule, event: u128) {
+        schedule.offer(FreshDelivery { subscription: LANE, event: EventId(event), row: row() });
+    }
+
+    /// Takes and ends everything that is there, and gives the events in their order.
+    fn drain(schedule: &mut Schedule) -> Vec<u128> {
+        let mut events = Vec::new();
+        while let Some(job) = schedule.take() {
+            events.push(job.delivery.event.0);
+            schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO);
+        }
+        events
+    }
+
+    #[test]
+    fn a_delivery_that_a_page_brought_is_not_taken_again_when_its_commit_is_told() {
+        let mut schedule = schedule(true);
+        let now = Timestamp::from_ms(1);
+        // The backlog and the retries of a lane that is resumed are both looked for.
+        while let Some(page) = schedule.next_page(now) {
+            match page {
+                PageWanted::Fresh { limit, .. } => {
+                    let page = vec![(EventId(7), None), (EventId(8), Some(row()))];
+                    schedule.fresh_page(LANE, limit, page);
+                }
+                PageWanted::Retries { limit, .. } => schedule.retry_page(LANE, limit, &[], now),
+            }
+        }
+        offer(&mut schedule, 8);
+        offer(&mut schedule, 9);
+        assert_eq!(drain(&mut schedule), [7, 8, 9]);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_read_from_the_disk_once_and_in_order() {
+        let mut schedule = schedule(false);
+        let last = 3 * PAGE as u128;
+        for event in 1..=last {
+            offer(&mut schedule, event);
+        }
+        let mut taken = drain(&mut schedule);
+        while let Some(PageWanted::Fresh { after, limit, .. }) = schedule.next_page(Timestamp::from_ms(1)) {
+            let first = after.map_or(1, |event| event.0 + 1);
+            let page = (first..=last).take(limit).map(|event| (EventId(event), None)).collect();
+            schedule.fresh_page(LANE, limit, page);
+            taken.extend(drain(&mut schedule));
+        }
+        assert_eq!(taken, (1..=last).collect::<Vec<_>>());
     }
 }

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::dispatcher::Dispatcher;
-use super::schedule::{Job, Work};
+use super::dispatcher::{Dispatcher, Finished};
+use super::lane::Work;
+use super::schedule::Job;
 use super::transport::{Sent, Transport};
+use crate::domain::DeliveryId;
 use crate::domain::outcome::EndpointSign;
 use crate::domain::subscription::Subscription;
 use crate::storage::command::Completion;
@@ -34,24 +36,26 @@ impl Worker {
 
     fn run(&self) {
         let _alive = self.dispatcher.count_alive();
-        while let Some(job) = self.dispatcher.next_job() {
-            self.work(job);
+        let mut finished = None;
+        while let Some(job) = self.dispatcher.next_job(finished.as_ref()) {
+            let started = Instant::now();
+            let ended = job.finished();
+            let sign = self.work(job);
+            finished = Some(Finished { job: ended, sign, took: started.elapsed() });
         }
     }
 
-    fn work(&self, job: Job) {
-        let finished = job.finished();
+    fn work(&self, job: Job) -> EndpointSign {
         let delivery = job.delivery;
-        let started = Instant::now();
         let prepared = match self.prepare(job) {
             Ok(Some(prepared)) => prepared,
             // Nothing to send (any more): the subscription was deleted, or the row is gone.
-            Ok(None) => return self.dispatcher.finished(finished, EndpointSign::Healthy, Duration::ZERO),
+            Ok(None) => return EndpointSign::Healthy,
             Err(error) => {
                 // The claim stays, so that a store that cannot be read is not asked in a circle; the restart that
                 // follows a failed store takes the delivery up again.
                 log::error!("delivery {delivery} could not be read: {error}");
-                return self.dispatcher.finished(finished, EndpointSign::Failing, Duration::ZERO);
+                return EndpointSign::Failing;
             }
         };
         let Prepared { subscription, row, number } = prepared;
@@ -67,9 +71,9 @@ impl Worker {
                 attempt.duration_ms,
             );
         }
-        // The thread's slot is free now, the claim lasts until the writer has recorded the outcome.
-        self.dispatcher.finished(finished, attempt.outcome.sign(), started.elapsed());
+        let sign = attempt.outcome.sign();
         self.writer.complete(Completion { delivery, event_type: row.event_type, attempt, retry_after });
+        sign
     }
 
     fn prepare(&self, job: Job) -> Result<Option<Prepared>, StorageError> {
@@ -77,18 +81,26 @@ impl Worker {
         let Some(subscription) = registry.subscription(job.delivery.subscription).cloned() else { return Ok(None) };
         let (row, number) = match job.work {
             Work::First(Some(row)) => (Some(row), 1),
-            Work::First(None) => (self.reader.event(subscription.account, job.delivery.event)?, 1),
+            Work::First(None) => (self.read_event(&subscription, job.delivery)?, 1),
             Work::Further => {
                 let Some(delivery) = self.reader.delivery(job.delivery)? else { return Ok(None) };
-                (self.reader.event(subscription.account, job.delivery.event)?, delivery.next_number())
+                (self.read_event(&subscription, job.delivery)?, delivery.next_number())
             }
         };
         Ok(row.map(|row| Prepared { subscription, row, number }))
+    }
+
+    fn read_event(
+        &self,
+        subscription: &Subscription,
+        delivery: DeliveryId,
+    ) -> Result<Option<Arc<EventRow>>, StorageError> {
+        Ok(self.reader.event(subscription.account, delivery.event)?.map(Arc::new))
     }
 }
 
 struct Prepared {
     subscription: Arc<Subscription>,
-    row: EventRow,
+    row: Arc<EventRow>,
     number: u32,
 }

@@ -152,7 +152,7 @@ impl<'txn> Batch<'txn> {
         let matching = state.registry.subscriptions_of(account).iter();
         let receivers: Vec<_> = matching.filter(|sub| sub.events.contains(event_type)).map(|sub| sub.id).collect();
         let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
-        let row = EventRow::new(event_type, receivers, event.idempotency, body);
+        let row = Arc::new(EventRow::new(event_type, receivers, event.idempotency, body));
         self.events.insert((account.0, id.0), row.encode()?.as_slice())?;
         for key in &row.idempotency {
             let answer = IdempotencyRow { event: id.0, fingerprint: event.fingerprint, deliveries };
@@ -160,7 +160,7 @@ impl<'txn> Batch<'txn> {
         }
         for subscription in &row.subscriptions {
             self.fresh.insert((subscription.0, id.0), event_type.number())?;
-            self.done.fresh.push(FreshDelivery { subscription: *subscription, event: id, row: row.clone() });
+            self.done.fresh.push(FreshDelivery { subscription: *subscription, event: id, row: Arc::clone(&row) });
         }
         Ok(Published { id, event_type, deliveries, duplicate: false })
     }

@@ -1,5 +1,6 @@
 //! What the writer can be asked and what it answers. Any thread makes commands; the writer alone carries them out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -166,7 +167,7 @@ pub struct FreshDelivery {
     /// Which event.
     pub event: EventId,
     /// The event itself.
-    pub row: EventRow,
+    pub row: Arc<EventRow>,
 }
 
 /// An attempt that is now in the store.

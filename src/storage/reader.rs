@@ -61,6 +61,9 @@ pub struct DeliveryFilter {
     pub response_code: Option<u16>,
 }
 
+/// A never attempted delivery of some subscription, with its event if that was read along.
+pub type FreshRow = (EventId, Option<Arc<EventRow>>);
+
 /// Which events are wanted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EventFilter {
@@ -218,17 +221,37 @@ impl Reader {
         Ok(collector.page)
     }
 
-    /// Up to `limit` never attempted deliveries of a subscription, oldest first, after that event.
+    /// Up to `limit` never attempted deliveries of a subscription, oldest first, after that event; with their events,
+    /// as far as their bodies together have at most `bodies_bytes`.
     pub fn fresh_after(
         &self,
         id: SubscriptionId,
         after: Option<EventId>,
         limit: usize,
-    ) -> Result<Vec<EventId>, StorageError> {
-        let fresh = self.db.begin_read()?.open_table(tables::FRESH)?;
+        bodies_bytes: usize,
+    ) -> Result<Vec<FreshRow>, StorageError> {
+        let Some(account) = self.registry().subscription(id).map(|subscription| subscription.account) else {
+            return Ok(Vec::new());
+        };
+        let transaction = self.db.begin_read()?;
+        let fresh = transaction.open_table(tables::FRESH)?;
+        let events = transaction.open_table(tables::EVENTS)?;
         let first = after.map_or(0, |event| event.0.saturating_add(1));
-        let rows = fresh.range((id.0, first)..=(id.0, u128::MAX))?.take(limit);
-        rows.map(|row| Ok(EventId(row?.0.value().1))).collect()
+        let mut left = bodies_bytes;
+        let mut page = Vec::with_capacity(limit);
+        for row in fresh.range((id.0, first)..=(id.0, u128::MAX))?.take(limit) {
+            let event = EventId(row?.0.value().1);
+            let mut found = None;
+            if left > 0
+                && let Some(bytes) = events.get((account.0, event.0))?
+            {
+                let row = EventRow::decode(bytes.value())?;
+                left = left.saturating_sub(row.body().len());
+                found = Some(Arc::new(row));
+            }
+            page.push((event, found));
+        }
+        Ok(page)
     }
 
     /// Up to `limit` deliveries of a subscription that wait for a further attempt, earliest due first.

@@ -1,8 +1,6 @@
 //! The stored form of everything, and the way between it and the domain's types. Pure; any thread. A stored struct
 //! never changes: another shape is another version.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -26,7 +24,7 @@ fn damaged(what: &str) -> StorageError {
     StorageError::Codec(format!("a stored {what} is not valid"))
 }
 
-/// An event as stored. Cheap to clone: writer, scheduler and delivery threads share the bytes.
+/// An event as stored. Writer, scheduler and delivery threads share one copy.
 #[derive(Clone, Debug)]
 pub struct EventRow {
     /// What kind of thing happened.
@@ -35,7 +33,7 @@ pub struct EventRow {
     pub subscriptions: Vec<SubscriptionId>,
     /// Under which keys its repetition is recognised.
     pub idempotency: Vec<IdempotencyKey>,
-    body: Arc<[u8]>,
+    body: Box<[u8]>,
     digest: [u8; 16],
 }
 
@@ -71,7 +69,7 @@ impl EventRow {
 
     /// What every receiver gets.
     #[must_use]
-    pub fn body(&self) -> &Arc<[u8]> {
+    pub fn body(&self) -> &[u8] {
         &self.body
     }
 
