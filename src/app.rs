@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::web;
@@ -74,11 +74,15 @@ pub struct App {
     server: ServerHandle,
     http: JoinHandle<std::io::Result<()>>,
     control: ControlServer,
+    dispatcher: Arc<Dispatcher>,
     pipeline: Pipeline,
     writer: WriterHandle,
     writer_thread: JoinHandle<()>,
     vitals: Arc<Vitals>,
 }
+
+/// How long the last outcomes may take to be recorded when the server stops.
+const FLUSH: Duration = Duration::from_secs(10);
 
 /// What the store needs to know of the configuration.
 #[must_use]
@@ -130,23 +134,36 @@ impl App {
             roots,
         };
         let transport = Transport::new(transport_settings, Guard::new(rule.clone()), clock);
-        let threads = |error: std::io::Error| StartError::Threads(error.to_string());
-        let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
         let path = control_socket(config);
         let control = ControlServer::start(path.clone(), reader.clone(), writer.clone(), clock)
             .map_err(|source| StartError::Control { path, source })?;
         let state = HttpState::new(
             http_settings(config, rule),
-            (reader, writer.clone()),
-            (dispatcher, transport),
+            (reader.clone(), writer.clone()),
+            (Arc::clone(&dispatcher), Arc::clone(&transport)),
             clock,
             Arc::clone(&vitals),
         );
         let is_tls = tls.is_some();
+        let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let (server, address, http) =
             start_http(listener, tls, web::Data::new(state), server_settings(config)).map_err(threads)?;
+        // Last, so that a start that fails before repeats no attempt.
+        let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
         let drain = delivery.drain;
-        Ok(Self { address, is_tls, drain, server, http, control, pipeline, writer, writer_thread: thread, vitals })
+        Ok(Self {
+            address,
+            is_tls,
+            drain,
+            server,
+            http,
+            control,
+            dispatcher,
+            pipeline,
+            writer,
+            writer_thread: thread,
+            vitals,
+        })
     }
 
     /// Where it listens, as a URL.
@@ -158,7 +175,9 @@ impl App {
     /// Stops: no new requests, attempts in flight end within the drain time, everything is committed, threads end.
     /// Whatever is not delivered is due at the next start.
     pub fn stop(self) {
+        let deadline = Instant::now() + self.drain;
         self.vitals.is_stopping.store(true, Ordering::Relaxed);
+        self.dispatcher.begin_stop();
         self.control.stop();
         let server = self.server;
         actix_web::rt::System::new().block_on(async move {
@@ -168,14 +187,18 @@ impl App {
         if self.http.join().is_err() {
             log::error!("the HTTP thread had panicked");
         }
-        let cut_off = self.pipeline.stop(self.drain);
+        let cut_off = self.pipeline.stop(deadline);
         if cut_off > 0 {
             log::warn!(
                 "{cut_off} attempts in flight were cut off by the drain time; they are made again at the next start"
             );
         }
+        // Delivery threads that were cut off still hold a way to the writer, so it cannot be waited for to end; what
+        // they have reported is recorded all the same.
+        if !self.writer.flush(FLUSH) {
+            log::warn!("not all outcomes could be recorded; these attempts are made again at the next start");
+        }
         drop(self.writer);
-        // Delivery threads that were cut off still hold a way to the writer, so it is only waited for without them.
         if cut_off == 0 && self.writer_thread.join().is_err() {
             log::error!("the writer had panicked");
         }

@@ -21,11 +21,14 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed";
 
+const CONFIG_HELP: &str =
+    "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
+
 /// Where the configuration comes from.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// The configuration file [default: $`TEMPCLOCK_WEBHOOKS_CONFIG`, else /etc/tempclock-webhooks/config.toml if there]
-    #[arg(long, value_name = "FILE", global = true)]
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", global = true, help = CONFIG_HELP)]
     pub config: Option<PathBuf>,
 }
 

@@ -33,7 +33,11 @@ pub fn run(args: &ConfigArgs, json: bool) -> Outcome {
             "The database is in {}. The line above is the first API key; it may do everything and is not shown again.\n\
              Next: tempclock-webhooks serve, then {}/api/v1/event-types with it.",
             config.storage.data_dir.display(),
-            format_args!("http://{}", config.server.listen)
+            format_args!(
+                "{}://{}",
+                if config.server.tls_key.is_some() { "https" } else { "http" },
+                config.server.listen
+            )
         );
     }
     Ok(())

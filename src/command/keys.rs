@@ -8,6 +8,7 @@ use crate::cli::{ConfigArgs, KeysCommand};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{FailureKind, Request, Response, client, execute};
+use crate::domain::Timestamp;
 use crate::storage::writer::Listeners;
 use crate::storage::{Opened, Store};
 
@@ -106,10 +107,16 @@ fn scopes_of(key: &Value) -> String {
 }
 
 fn print_table(keys: &[Value]) {
+    let now = Clock::start().wall();
     println!("{:>4}  {:16} {:20} {:14} {:24} STATE", "ID", "ACCOUNT", "NAME", "PREFIX", "EXPIRES");
     for key in keys {
-        let state = if key["revoked_at"].is_null() { "active" } else { "revoked" };
         let expires = key["expires_at"].as_str().unwrap_or("never");
+        let is_over = Timestamp::parse(expires).is_some_and(|time| time <= now);
+        let state = match key["revoked_at"].is_null() {
+            false => "revoked",
+            true if is_over => "expired",
+            true => "active",
+        };
         let (account, name, prefix) = (text(key, "account"), text(key, "name"), text(key, "prefix"));
         println!("{:>4}  {account:16} {name:20} {prefix:14} {expires:24} {state}  {}", key["id"], scopes_of(key));
     }

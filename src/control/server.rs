@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Response, execute};
 use crate::clock::Clock;
@@ -18,6 +18,7 @@ use crate::storage::writer::WriterHandle;
 
 const REQUEST_BYTES: u64 = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The control socket at work.
 pub struct ControlServer {
@@ -48,9 +49,14 @@ impl ControlServer {
     /// Takes no more requests, ends the thread and removes the socket.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        // The thread waits for a connection; this is the last one.
+        // The thread waits for a connection; this is the last one. If somebody has removed the socket or put another
+        // in its place, the thread cannot be reached and ends with the process.
         drop(UnixStream::connect(&self.path));
-        if self.thread.join().is_err() {
+        let deadline = Instant::now() + FAREWELL;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.thread.is_finished() && self.thread.join().is_err() {
             log::error!("the control thread had panicked");
         }
         drop(fs::remove_file(&self.path));
@@ -59,6 +65,9 @@ impl ControlServer {
 
 fn bind(path: &Path) -> std::io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() && UnixStream::connect(path).is_ok() => {
+            return Err(std::io::Error::other("another server listens there; give each a path of its own"));
+        }
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
         Ok(_) => return Err(std::io::Error::other("something that is not a socket lies there; it was not touched")),
         Err(_) => {}

@@ -156,13 +156,16 @@ impl Dispatcher {
         self.lock().schedule.in_flight()
     }
 
-    /// Hands out no more jobs and waits, at most for `drain`, until none is in flight. Gives how many still are.
-    pub(super) fn stop(&self, drain: Duration) -> usize {
-        let deadline = Instant::now() + drain;
-        let mut state = self.lock();
-        state.is_stopping = true;
+    /// Hands out no more jobs from now on.
+    pub fn begin_stop(&self) {
+        self.lock().is_stopping = true;
         self.jobs.notify_all();
         self.pages.notify_all();
+    }
+
+    /// Waits, at most until then, until no attempt is in flight. Gives how many still are.
+    pub(super) fn await_end(&self, deadline: Instant) -> usize {
+        let mut state = self.lock();
         while state.schedule.in_flight() > 0 {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
             state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

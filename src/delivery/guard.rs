@@ -88,9 +88,13 @@ impl Names {
         {
             return Ok(addresses.clone());
         }
-        if self.under_way.fetch_add(1, Ordering::Relaxed) >= LOOKUPS {
+        let deadline = Instant::now() + limit;
+        while self.under_way.fetch_add(1, Ordering::Relaxed) >= LOOKUPS {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
-            return Err(GuardError::TimedOut(name.to_owned()));
+            if Instant::now() >= deadline {
+                return Err(GuardError::TimedOut(name.to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         let (sender, answer) = mpsc::sync_channel(1);
         let asked = name.to_owned();
@@ -105,7 +109,7 @@ impl Names {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
             return Err(GuardError::TimedOut(name.to_owned()));
         }
-        let found: Vec<IpAddr> = match answer.recv_timeout(limit) {
+        let found: Vec<IpAddr> = match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Ok(found)) => found,
             Ok(Err(_)) => return Err(GuardError::NotFound(name.to_owned())),
             Err(_) => return Err(GuardError::TimedOut(name.to_owned())),

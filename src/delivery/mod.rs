@@ -47,11 +47,12 @@ impl Pipeline {
         Ok(Self { dispatcher: Arc::clone(dispatcher), threads })
     }
 
-    /// Takes no new work, lets attempts in flight end until `drain` is over, and tells how many were cut off. Their
+    /// Takes no new work, lets attempts in flight end until `deadline`, and tells how many were cut off. Their
     /// deliveries are still in the outbox.
     #[must_use]
-    pub fn stop(self, drain: std::time::Duration) -> usize {
-        let left = self.dispatcher.stop(drain);
+    pub fn stop(self, deadline: std::time::Instant) -> usize {
+        self.dispatcher.begin_stop();
+        let left = self.dispatcher.await_end(deadline);
         if left == 0 {
             for thread in self.threads {
                 if thread.join().is_err() {

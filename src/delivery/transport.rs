@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::domain::attempt::{self, Attempt, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, Response, Signed};
 use crate::domain::outcome::{Outcome, Phase};
 use crate::domain::retry::parse_retry_after;
+use crate::domain::signing::Signatures;
 use crate::domain::subscription::Subscription;
 use crate::domain::{DeliveryId, EventId, SubscriptionId};
 use crate::storage::record::EventRow;
@@ -113,6 +114,15 @@ impl Transport {
             response: answer.response,
         };
         Sent { attempt, retry_after }
+    }
+
+    /// An attempt that failed before anything was sent.
+    pub fn not_sent(&self, subscription: &Subscription, number: u32, outcome: Outcome) -> Sent {
+        let started_at = self.clock.wall();
+        let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
+        let url = subscription.endpoint.as_str().to_owned();
+        let attempt = Attempt { number, started_at, duration_ms: 0, url, signed, outcome, response: None };
+        Sent { attempt, retry_after: None }
     }
 
     fn exchange(

@@ -1,19 +1,19 @@
 //! A delivery thread: takes a job, finds out what it needs, sends, reports to the writer. It holds no lock while it
 //! sends. The claim on a delivery ends only when its outcome is committed (I5).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dispatcher::{Dispatcher, Finished};
 use super::lane::Work;
 use super::schedule::Job;
 use super::transport::{Sent, Transport};
 use crate::domain::DeliveryId;
-use crate::domain::outcome::EndpointSign;
+use crate::domain::outcome::{EndpointSign, Outcome};
 use crate::domain::subscription::Subscription;
 use crate::storage::command::Completion;
-use crate::storage::error::StorageError;
 use crate::storage::reader::Reader;
 use crate::storage::record::EventRow;
 use crate::storage::writer::WriterHandle;
@@ -38,28 +38,31 @@ impl Worker {
         let _alive = self.dispatcher.count_alive();
         let mut finished = None;
         while let Some(job) = self.dispatcher.next_job(finished.as_ref()) {
-            let started = Instant::now();
-            let ended = job.finished();
-            let sign = self.work(job);
-            finished = Some(Finished { job: ended, sign, took: started.elapsed() });
+            finished = Some(self.work(job));
         }
     }
 
-    fn work(&self, job: Job) -> EndpointSign {
+    fn work(&self, job: Job) -> Finished {
+        let started = Instant::now();
+        let finished = job.finished();
         let delivery = job.delivery;
-        let prepared = match self.prepare(job) {
-            Ok(Some(prepared)) => prepared,
-            // Nothing to send (any more): the subscription was deleted, or the row is gone.
-            Ok(None) => return EndpointSign::Healthy,
+        let Some(subscription) = self.reader.registry().subscription(delivery.subscription).cloned() else {
+            // Deleted meanwhile, with all that was pending for it.
+            return Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO };
+        };
+        let sent = match self.prepare(&subscription, job) {
+            Ok(Some((row, number))) => self.send(&subscription, delivery, &row, number),
+            Ok(None) => return Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO },
             Err(error) => {
-                // The claim stays, so that a store that cannot be read is not asked in a circle; the restart that
-                // follows a failed store takes the delivery up again.
+                // It becomes a failed attempt, so that a damaged row is seen where one looks for it, is tried again
+                // later, and holds up nothing else.
                 log::error!("delivery {delivery} could not be read: {error}");
-                return EndpointSign::Failing;
+                let outcome = Outcome::Internal(format!("the event could not be read ({error})"));
+                self.transport.not_sent(&subscription, error.number, outcome)
             }
         };
-        let Prepared { subscription, row, number } = prepared;
-        let Sent { attempt, retry_after } = self.transport.send(&subscription, delivery.event, &row, number);
+        let Sent { attempt, retry_after } = sent;
+        let number = attempt.number;
         if attempt.outcome.is_delivered() {
             log::debug!("delivered {delivery} attempt={number} duration_ms={}", attempt.duration_ms);
         } else {
@@ -71,36 +74,44 @@ impl Worker {
                 attempt.duration_ms,
             );
         }
-        let sign = attempt.outcome.sign();
-        self.writer.complete(Completion { delivery, event_type: row.event_type, attempt, retry_after });
-        sign
+        let finished = Finished { job: finished, sign: attempt.outcome.sign(), took: started.elapsed() };
+        self.writer.complete(Completion { delivery, attempt, retry_after });
+        finished
     }
 
-    fn prepare(&self, job: Job) -> Result<Option<Prepared>, StorageError> {
-        let registry = self.reader.registry();
-        let Some(subscription) = registry.subscription(job.delivery.subscription).cloned() else { return Ok(None) };
-        let (row, number) = match job.work {
-            Work::First(Some(row)) => (Some(row), 1),
-            Work::First(None) => (self.read_event(&subscription, job.delivery)?, 1),
-            Work::Further => {
-                let Some(delivery) = self.reader.delivery(job.delivery)? else { return Ok(None) };
-                (self.read_event(&subscription, job.delivery)?, delivery.next_number())
-            }
+    fn send(&self, subscription: &Subscription, delivery: DeliveryId, row: &EventRow, number: u32) -> Sent {
+        let sent = AssertUnwindSafe(|| self.transport.send(subscription, delivery.event, row, number));
+        catch_unwind(sent).unwrap_or_else(|_| {
+            // One request that brings the HTTP client down must not take the thread and the delivery with it.
+            log::error!("sending {delivery} panicked");
+            self.transport.not_sent(subscription, number, Outcome::Internal("the HTTP client failed".to_owned()))
+        })
+    }
+
+    /// What to send and under which number; `None` if there is nothing to send (any more).
+    fn prepare(&self, subscription: &Subscription, job: Job) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
+        let number = match job.work {
+            Work::First(Some(row)) => return Ok(Some((row, 1))),
+            Work::First(None) => 1,
+            Work::Further => match self.reader.delivery(job.delivery) {
+                Ok(Some(delivery)) if delivery.state.is_pending() => delivery.next_number(),
+                Ok(_) => return Ok(None),
+                Err(error) => return Err(Unreadable { number: 1, cause: error.to_string() }),
+            },
         };
-        Ok(row.map(|row| Prepared { subscription, row, number }))
-    }
-
-    fn read_event(
-        &self,
-        subscription: &Subscription,
-        delivery: DeliveryId,
-    ) -> Result<Option<Arc<EventRow>>, StorageError> {
-        Ok(self.reader.event(subscription.account, delivery.event)?.map(Arc::new))
+        let unreadable = |cause: String| Unreadable { number, cause };
+        match self.reader.event(subscription.account, job.delivery.event) {
+            Ok(Some(row)) => Ok(Some((Arc::new(row), number))),
+            Ok(None) => Err(unreadable("it is not in the store".to_owned())),
+            Err(error) => Err(unreadable(error.to_string())),
+        }
     }
 }
 
-struct Prepared {
-    subscription: Arc<Subscription>,
-    row: Arc<EventRow>,
+/// Why an attempt cannot be made, and which number it has all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+struct Unreadable {
     number: u32,
+    cause: String,
 }

@@ -47,6 +47,12 @@ pub struct Delivery {
 pub const KEPT_ATTEMPTS: usize = 50;
 
 impl DeliveryState {
+    /// Is there an attempt to come?
+    #[must_use]
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::Pending { .. })
+    }
+
     /// The word for it in the API.
     #[must_use]
     pub fn name(self) -> &'static str {

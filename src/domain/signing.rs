@@ -67,6 +67,9 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 impl Signatures {
+    /// Of something that was never sent.
+    pub const NONE: Self = Self { tempclock: [0; 32], standard: [0; 32] };
+
     /// The value of `X-TempClock-Signature`.
     #[must_use]
     pub fn tempclock_header(&self) -> String {

@@ -89,6 +89,8 @@ pub struct NewSubscription {
     pub events: EventTypes,
     /// What its owner wrote about it.
     pub description: String,
+    /// Is it on from the beginning?
+    pub active: bool,
 }
 
 /// What to change about a subscription; `None` leaves a thing as it is.

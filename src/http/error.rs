@@ -125,6 +125,12 @@ impl ApiError {
         Self { retry_after_s: Some(retry_after_s), ..Self::new(503, code, message) }
     }
 
+    /// As many test pings are under way as may be.
+    #[must_use]
+    pub fn too_many_pings() -> Self {
+        Self::unavailable("busy", "too many test pings are under way; try again in a moment", 5)
+    }
+
     /// Something failed that the caller can do nothing about; the cause goes to the log.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         let message = "something went wrong here; the log has the cause under this request id";

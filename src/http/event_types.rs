@@ -43,7 +43,7 @@ fn field_schema(kind: FieldKind) -> Value {
     match kind {
         FieldKind::Integer => json!({"type": "integer"}),
         FieldKind::Count => json!({"type": "integer", "minimum": 0}),
-        FieldKind::Text => json!({"type": "string", "minLength": 1}),
+        FieldKind::Text => json!({"type": "string"}),
         FieldKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
         FieldKind::Time => json!({"type": "string", "format": "date-time"}),
         FieldKind::Date => json!({"type": "string", "format": "date"}),

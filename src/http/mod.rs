@@ -39,7 +39,7 @@ pub struct ServerSettings {
     pub drain: Duration,
 }
 
-/// Reads and pings that wait beside the executor, for each worker.
+/// Reads that wait beside the executor, for each worker.
 const BLOCKING_THREADS: usize = 16;
 
 /// Builds the server on a listener that is bound already. It runs when awaited, and stops when told by its handle.
@@ -75,11 +75,11 @@ fn routes(config: &mut web::ServiceConfig) {
 
 fn open<F, Args>(path: &'static str, handler: F) -> actix_web::Resource
 where
-    F: actix_web::Handler<Args>,
+    F: actix_web::Handler<Args> + Clone,
     Args: actix_web::FromRequest + 'static,
     F::Output: actix_web::Responder + 'static,
 {
-    resource(path, "GET, HEAD", [web::get().to(handler)])
+    resource(path, "GET, HEAD", [web::get().to(handler.clone()), web::head().to(handler)])
 }
 
 /// A resource that answers every other method with 405 and what is allowed.

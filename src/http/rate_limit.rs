@@ -7,7 +7,7 @@ use std::time::Instant;
 
 const WINDOW_S: u64 = 60;
 const SLOTS: usize = 60;
-/// More callers than this are not told apart; the oldest are forgotten.
+/// More callers than this within a minute are all forgotten: memory is bounded, and one minute is lost.
 const CALLERS: usize = 10_000;
 
 /// A rolling window of one minute for each caller, counted by the second.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::web;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::error::ApiError;
 use super::rate_limit::RateLimit;
@@ -53,7 +53,11 @@ pub struct HttpState {
     pub(super) management: RateLimit<KeyId>,
     pub(super) publishing: RateLimit<KeyId>,
     pub(super) failures: RateLimit<IpAddr>,
+    pub(super) pings: Semaphore,
 }
+
+/// How many test pings may be under way at once; each holds a thread for as long as the endpoint takes.
+const PINGS: usize = 16;
 
 /// What readiness depends on besides the disk.
 #[derive(Debug, Default)]
@@ -88,6 +92,7 @@ impl HttpState {
             management: RateLimit::new(settings.management_per_minute),
             publishing: RateLimit::new(settings.publish_per_minute),
             failures: RateLimit::new(settings.management_per_minute),
+            pings: Semaphore::new(PINGS),
             settings,
             reader,
             writer,

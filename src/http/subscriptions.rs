@@ -27,7 +27,8 @@ type State = web::Data<HttpState>;
 
 const FIELDS: [&str; 4] = ["url", "events", "active", "description"];
 /// What a subscription shows and nobody can set; accepted, and passed over, when a whole one is sent back.
-const SHOWN: [&str; 6] = ["id", "created_at", "updated_at", "off", "failing_since", "recent_deliveries"];
+const SHOWN: [&str; 7] =
+    ["id", "created_at", "updated_at", "disabled_reason", "disabled_at", "failing_since", "recent_deliveries"];
 const DESCRIPTION_CHARS: usize = 500;
 
 /// Reads a subscription's number from a path or query.
@@ -41,17 +42,16 @@ pub async fn create(state: State, caller: Caller, body: JsonText) -> Answer {
     let (Some(endpoint), Some(events)) = (change.endpoint, change.events) else {
         return Err(ApiError::internal(&"a parsed subscription lacks a required field"));
     };
-    let new = NewSubscription { endpoint, events, description: change.description.unwrap_or_default() };
+    let new = NewSubscription {
+        endpoint,
+        events,
+        description: change.description.unwrap_or_default(),
+        active: change.active.unwrap_or(true),
+    };
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(|error| ApiError::internal(&error))?;
     let secret = SigningSecret::from_random(&random);
     let made = state.ask(|reply| Command::CreateSubscription { account, new, secret, reply }).await?;
-    let made = if change.active == Some(false) {
-        let (id, change) = (made.id, SubscriptionChange { active: Some(false), ..SubscriptionChange::default() });
-        state.ask(|reply| Command::ChangeSubscription { account, id, change, reply }).await?
-    } else {
-        made
-    };
     log::info!("subscription {} made for {}", made.id, made.endpoint.origin());
     Ok(respond::single_with_message(
         HttpResponse::Created(),
@@ -81,6 +81,7 @@ pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     let registry = state.reader.registry();
     let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
     let timeout = state.settings.attempt_timeout;
+    let is_active = subscription.state.is_active();
     let (history, recent) = state
         .read(move |reader| {
             let history = reader.history(id)?;
@@ -89,7 +90,9 @@ pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> 
                 let delivery_id = DeliveryId { event: *event, subscription: id };
                 let Some(delivery) = reader.delivery(delivery_id)? else { continue };
                 let attempt = delivery.attempts.iter().find(|attempt| attempt.number == *number);
-                recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, timeout)));
+                recent.extend(
+                    attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, is_active, timeout)),
+                );
             }
             Ok((history, recent))
         })
@@ -164,8 +167,13 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     let body = event::body(event, EventType::Ping, now, &data);
     let row = EventRow::new(EventType::Ping, vec![id], Vec::new(), body);
     let (transport, subscription, sent_row) = (state.transport.clone(), subscription.clone(), row.clone());
-    let sent = web::block(move || transport.send(&subscription, event, &sent_row, 1)).await;
-    let Sent { attempt, .. } = sent.map_err(|error| ApiError::internal(&error))?;
+    let (sender, sent) = tokio::sync::oneshot::channel();
+    let _place = state.pings.try_acquire().map_err(|_| ApiError::too_many_pings())?;
+    // A thread of its own: pings that hang must not stand in the way of reads.
+    let thread = std::thread::Builder::new().name("test-ping".to_owned());
+    let spawned = thread.spawn(move || drop(sender.send(transport.send(&subscription, event, &sent_row, 1))));
+    spawned.map_err(|error| ApiError::internal(&error))?;
+    let Sent { attempt, .. } = sent.await.map_err(|error| ApiError::internal(&error))?;
     let result = TestResult {
         success: attempt.outcome.is_delivered(),
         response_code: attempt.outcome.response_code(),

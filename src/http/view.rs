@@ -112,10 +112,10 @@ struct ResponseView {
 
 impl AttemptView {
     /// In short, as recent deliveries show it.
-    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, timeout: Duration) -> Self {
+    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool, timeout: Duration) -> Self {
         let is_last = attempt.number == delivery.attempt_count;
         let next_attempt_at = match delivery.state {
-            DeliveryState::Pending { due } if is_last => Some(due),
+            DeliveryState::Pending { due } if is_last && is_active => Some(due),
             _ => None,
         };
         Self {
@@ -136,7 +136,7 @@ impl AttemptView {
     }
 
     /// With request and response.
-    pub fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, timeout: Duration) -> Self {
+    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool, timeout: Duration) -> Self {
         let headers = attempt::request_headers(id, delivery.event_type.name(), attempt.number, &attempt.signed);
         let request = RequestView {
             method: "POST",
@@ -144,11 +144,27 @@ impl AttemptView {
             headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
         };
         let response = attempt.response.as_ref().map(|response| ResponseView {
-            headers: response.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect(),
+            headers: joined(&response.headers),
             body: String::from_utf8_lossy(&response.body).into_owned(),
         });
-        Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, timeout) }
+        Self {
+            exchange: Some(ExchangeView { request, response }),
+            ..Self::short(id, delivery, attempt, is_active, timeout)
+        }
     }
+}
+
+/// Headers by name; the values of one that came several times, joined as HTTP allows.
+fn joined(headers: &[(String, String)]) -> serde_json::Map<String, serde_json::Value> {
+    let mut shown = serde_json::Map::new();
+    for (name, value) in headers {
+        let value = match shown.get(name).and_then(serde_json::Value::as_str) {
+            Some(earlier) => format!("{earlier}, {value}"),
+            None => value.clone(),
+        };
+        shown.insert(name.clone(), value.into());
+    }
+    shown
 }
 
 /// A delivery in a list, or with its attempts and the body that is sent.
@@ -209,7 +225,8 @@ impl DeliveryView {
         row: Option<&EventRow>,
         timeout: Duration,
     ) -> Self {
-        let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, timeout));
+        let attempts =
+            delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, is_active, timeout));
         let history = DeliveryHistoryView {
             attempts: attempts.collect(),
             body: row.map(|row| String::from_utf8_lossy(row.body()).into_owned()),

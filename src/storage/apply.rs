@@ -18,10 +18,11 @@ use crate::domain::access::ApiKey;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::{self, NewEvent};
+use crate::domain::event_type::EventType;
 use crate::domain::ids::EventIds;
 use crate::domain::retry::RetryRule;
 use crate::domain::signing::SigningSecret;
-use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange, SubscriptionState};
+use crate::domain::subscription::{NewSubscription, OffReason, Subscription, SubscriptionChange, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
 
 /// The rules that the writer applies.
@@ -103,7 +104,13 @@ impl<'txn> Batch<'txn> {
             let mut earlier = None;
             for key in &event.idempotency {
                 let stored = match self.idempotency.get((account.0, key.0))? {
-                    Some(row) => Some(Earlier::Stored(IdempotencyRow::decode(row.value())?)),
+                    Some(row) => match IdempotencyRow::decode(row.value()) {
+                        Ok(row) => Some(Earlier::Stored(row)),
+                        Err(error) => {
+                            log::error!("an idempotency key cannot be read: {error}");
+                            return Ok(Err(Refusal::StoreFailed));
+                        }
+                    },
                     None => within.get(key).map(|first| Earlier::Within(*first)),
                 };
                 let Some(found) = stored else { continue };
@@ -167,20 +174,28 @@ impl<'txn> Batch<'txn> {
 
     /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
     pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
-        let Completion { delivery: id, event_type, attempt, retry_after } = completion;
+        let Completion { delivery: id, attempt, retry_after } = completion;
         let place = (id.subscription.0, id.event.0);
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             // Deleted while the attempt was under way: there is no history left to write to.
             self.done.recorded.push(Recorded { delivery: id, due: None });
             return Ok(());
         };
-        let mut delivery = if attempt.number == 1 {
-            self.fresh.remove(place)?;
-            Delivery::fresh(event_type, id.event.time())
-        } else {
-            match self.deliveries.get(place)? {
-                Some(row) => record::decode_delivery(row.value())?,
-                None => Delivery::fresh(event_type, id.event.time()),
+        let fresh = self.fresh.remove(place)?.and_then(|row| EventType::from_number(row.value()));
+        let stored = self.deliveries.get(place)?.map(|row| record::decode_delivery(row.value()));
+        let mut delivery = match (stored, fresh) {
+            (Some(Ok(delivery)), _) => delivery,
+            (None, Some(event_type)) => Delivery::fresh(event_type, id.event.time()),
+            // A damaged row costs this delivery its history, and nobody else anything.
+            (Some(Err(error)), _) => {
+                log::error!("delivery {id} has lost its earlier attempts: {error}");
+                let all = (id.subscription.0, 0, 0)..=(id.subscription.0, u64::MAX, u128::MAX);
+                self.retries.retain_in(all, |(_, _, event), ()| event != id.event.0)?;
+                Delivery::fresh(fresh.unwrap_or(EventType::Ping), id.event.time())
+            }
+            (None, None) => {
+                self.done.recorded.push(Recorded { delivery: id, due: None });
+                return Ok(());
             }
         };
         if let DeliveryState::Pending { due } = delivery.state {
@@ -189,7 +204,7 @@ impl<'txn> Batch<'txn> {
         let (wall, steady) = (state.clock.wall(), state.clock.steady());
         let number = attempt.number;
         let history = state.histories.entry(id.subscription).or_default();
-        let (health, off) = history.health.after(&attempt.outcome, wall, state.rules.disable_after);
+        let (health, off) = history.health.after(&attempt.outcome, steady, state.rules.disable_after);
         history.health = health;
         history.push(id.event, number);
         self.touched.insert(id.subscription);
@@ -249,7 +264,13 @@ impl<'txn> Batch<'txn> {
         if self.events.get((account.0, id.event.0))?.is_none() {
             return Ok(Err(Refusal::NotFound));
         }
-        let mut delivery = record::decode_delivery(&row)?;
+        let mut delivery = match record::decode_delivery(&row) {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                log::error!("delivery {id} cannot be read: {error}");
+                return Ok(Err(Refusal::StoreFailed));
+            }
+        };
         if let DeliveryState::Pending { due } = delivery.state {
             self.retries.remove((id.subscription.0, due.as_ms(), id.event.0))?;
         }
@@ -281,7 +302,11 @@ impl<'txn> Batch<'txn> {
             events: new.events,
             description: new.description,
             secret,
-            state: SubscriptionState::Active,
+            state: if new.active {
+                SubscriptionState::Active
+            } else {
+                SubscriptionState::Off { reason: OffReason::Owner, since: now }
+            },
             created_at: now,
             updated_at: now,
         };

@@ -85,6 +85,11 @@ pub enum Command {
         /// Answered when it is due.
         reply: Reply<()>,
     },
+    /// Answer when everything that was queued before is committed.
+    Flush {
+        /// Answered then.
+        reply: Reply<()>,
+    },
     /// Make an API key, and its account if there is none of that name.
     CreateKey {
         /// What is known of it before it has a number.
@@ -99,6 +104,17 @@ pub enum Command {
         /// Answered when it is refused everywhere.
         reply: Reply<()>,
     },
+}
+
+impl Command {
+    /// How many bytes of bodies it keeps in memory while it waits.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Self::Publish { events, .. } => events.iter().map(|event| event.data.len()).sum(),
+            _ => 0,
+        }
+    }
 }
 
 /// What a publisher is told about one event.
@@ -119,8 +135,6 @@ pub struct Published {
 pub struct Completion {
     /// Of which delivery.
     pub delivery: DeliveryId,
-    /// What kind of event it carries.
-    pub event_type: EventType,
     /// What happened.
     pub attempt: Attempt,
     /// What the receiver asked for.

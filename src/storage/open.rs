@@ -67,20 +67,18 @@ impl Opened {
         let marker = folder.join(MARKER_FILE);
         let holder = folder.join(HOLDER_FILE);
         make_folder(folder)?;
-        let is_new = !path.exists();
-        if is_new && marker.exists() {
-            return Err(OpenError::Missing { path, marker });
-        }
-        if !is_new {
-            check_magic(&path)?;
-        }
-        let db = open_database(&path, settings.cache_bytes, &holder)?;
         let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
         let mut random = Randomness::new();
-        if is_new {
+        if !path.exists() {
+            if marker.exists() {
+                return Err(OpenError::Missing { path, marker });
+            }
             let store_id = random.next_u128().map_err(failed)?;
-            initialise(&db, store_id).map_err(failed)?;
+            create(&path, store_id, settings.cache_bytes, &holder)?;
         }
+        check_magic(&path)?;
+        drop_cached_pages(&path);
+        let db = open_database(&path, settings.cache_bytes, &holder)?;
         let store_id = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
         let (registry, state) = load(&db, settings.rules.clone(), clock, random).map_err(failed)?;
@@ -139,6 +137,38 @@ fn check_magic(path: &Path) -> Result<(), OpenError> {
         head if head == MAGIC => Ok(()),
         head if head.iter().all(|byte| *byte == 0) => Err(not_ours("the file begins with zeros", restore)),
         _ => Err(not_ours("another program's file", "Point storage.data_dir at another folder, or move the file away")),
+    }
+}
+
+/// Makes a database under another name and gives it its own when it is complete, so that a power cut on the way never
+/// leaves half a database under that name.
+fn create(path: &Path, store_id: u128, cache_bytes: usize, holder: &Path) -> Result<(), OpenError> {
+    let unfinished = path.with_extension("new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&unfinished, error)),
+        _ => {}
+    }
+    let db = open_database(&unfinished, cache_bytes, holder)?;
+    initialise(&db, store_id).map_err(|source| OpenError::Failed { path: unfinished.clone(), source })?;
+    drop(db);
+    fs::rename(&unfinished, path).map_err(|source| file_error(path, source))?;
+    sync_folder_of(path)
+}
+
+fn sync_folder_of(path: &Path) -> Result<(), OpenError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file_error(folder, source))
+}
+
+/// After a failed write-back the kernel may hold pages that it calls clean and that the disk never got. What is read
+/// from here on shall come from the disk.
+fn drop_cached_pages(path: &Path) {
+    let dropped = fs::File::open(path).and_then(|file| {
+        file.sync_all()?;
+        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+    });
+    if let Err(error) = dropped {
+        log::warn!("the cached pages of {} could not be dropped: {error}", path.display());
     }
 }
 
@@ -206,7 +236,10 @@ fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Result<(), OpenE
     match fs::read_to_string(marker) {
         Ok(found) if found == expected => Ok(()),
         Ok(_) => Err(OpenError::Swapped { path: path.to_owned(), marker: marker.to_owned() }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_private(marker, &expected),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            write_private(marker, &expected)?;
+            sync_folder_of(marker)
+        }
         Err(source) => Err(file_error(marker, source)),
     }
 }

@@ -93,6 +93,13 @@ impl EventRow {
         Ok(bytes)
     }
 
+    /// Reads the type alone, which is cheap.
+    pub fn decode_type(bytes: &[u8]) -> Result<EventType, StorageError> {
+        // The first field of the head.
+        let (number, _): (u8, &[u8]) = codec::decode_front(VERSION, bytes)?;
+        EventType::from_number(number).ok_or_else(|| damaged("event"))
+    }
+
     /// Reads the stored form.
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
         let (head, body): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
@@ -182,6 +189,17 @@ pub fn encode_delivery(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
         attempts: attempts.collect(),
     };
     codec::encode(VERSION, &row)
+}
+
+/// Reads type and the state's name alone, which is cheap.
+pub fn decode_delivery_summary(bytes: &[u8]) -> Result<(EventType, &'static str), StorageError> {
+    // The first two fields of the row.
+    let ((number, state), _): ((u8, u8), &[u8]) = codec::decode_front(VERSION, bytes)?;
+    let name = DeliveryState::NAMES.get(usize::from(state));
+    match (EventType::from_number(number), name) {
+        (Some(event_type), Some(name)) => Ok((event_type, name)),
+        _ => Err(damaged("delivery")),
+    }
 }
 
 /// Reads the stored form of a delivery.

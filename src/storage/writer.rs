@@ -3,8 +3,10 @@
 //! nobody above it (I8). After a storage error it refuses all further work and reports, once, that the process has
 //! to end: what such a handle reads or writes afterwards cannot be trusted.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ use super::registry::{Registry, SharedRegistry};
 
 /// How many commands may wait; beyond that a publish is answered with 503 instead of waiting.
 const QUEUE_COMMANDS: usize = 4096;
+/// How many bytes of bodies may wait with them.
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// At most this many commands share a commit: beyond it the gain is small and the wait of the first grows.
 const BATCH_COMMANDS: usize = 1024;
 /// How long a batch of nothing but completions waits for company. It halves the commits at a low rate and delays
@@ -53,21 +57,50 @@ pub struct Listeners {
 
 /// A way to the writer; cheap to clone. The writer ends when the last one is dropped.
 #[derive(Clone, Debug)]
-pub struct WriterHandle(Sender<Command>);
+pub struct WriterHandle {
+    commands: Sender<Command>,
+    queued_bytes: Arc<AtomicUsize>,
+}
 
 impl WriterHandle {
     /// Queues a command without ever waiting.
     pub fn try_send(&self, command: Command) -> Result<(), Refusal> {
-        self.0.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::Busy,
-            TrySendError::Disconnected(_) => Refusal::StoreFailed,
+        let bytes = command.body_bytes();
+        if self.queued_bytes.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE_BYTES {
+            return Err(Refusal::Busy);
+        }
+        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.commands.try_send(command).map_err(|error| {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => Refusal::Busy,
+                TrySendError::Disconnected(_) => Refusal::StoreFailed,
+            }
         })
+    }
+
+    /// Waits, at most for `limit`, until everything that was queued before is committed. Gives whether it is.
+    #[must_use]
+    pub fn flush(&self, limit: Duration) -> bool {
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        let deadline = Instant::now() + limit;
+        if self.commands.send_deadline(Command::Flush { reply }, deadline).is_err() {
+            return false;
+        }
+        while Instant::now() < deadline {
+            match answer.try_recv() {
+                Ok(result) => return result.is_ok(),
+                Err(tokio::sync::oneshot::error::TryRecvError::Closed) => return false,
+                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        false
     }
 
     /// Queues the outcome of an attempt; waits while the queue is full, so only delivery threads call this.
     pub fn complete(&self, completion: Completion) {
         // A writer that is gone has ended the process; the attempt is then repeated after the restart.
-        let _ = self.0.send(Command::Complete(Box::new(completion)));
+        let _ = self.commands.send(Command::Complete(Box::new(completion)));
     }
 }
 
@@ -80,6 +113,7 @@ pub fn start(
     listeners: Listeners,
 ) -> std::io::Result<(WriterHandle, JoinHandle<()>)> {
     let (sender, commands) = bounded(QUEUE_COMMANDS);
+    let queued_bytes = Arc::new(AtomicUsize::new(0));
     let mut writer = Writer {
         db,
         state,
@@ -87,12 +121,19 @@ pub fn start(
         space,
         listeners,
         commands,
+        queued_bytes: Arc::clone(&queued_bytes),
         has_space: true,
         space_checked: None,
         purge_left: true,
     };
-    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run())?;
-    Ok((WriterHandle(sender), thread))
+    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+        // A writer that is gone while the process lives would refuse everything for ever, so a panic counts as a
+        // failure of the store. What it was doing is in no committed transaction.
+        if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+            writer.fail(&StorageError::Codec("the writer panicked".to_owned()));
+        }
+    })?;
+    Ok((WriterHandle { commands: sender, queued_bytes }, thread))
 }
 
 struct Writer {
@@ -102,6 +143,7 @@ struct Writer {
     space: SpaceRule,
     listeners: Listeners,
     commands: Receiver<Command>,
+    queued_bytes: Arc<AtomicUsize>,
     has_space: bool,
     space_checked: Option<Instant>,
     purge_left: bool,
@@ -125,12 +167,15 @@ impl Writer {
                 }
             };
             if let Err(error) = result {
-                log::error!("the store failed, and the process ends so that nothing is read from it again: {error}");
-                (self.listeners.failed)(&error);
-                self.refuse_everything();
-                return;
+                return self.fail(&error);
             }
         }
+    }
+
+    fn fail(&self, error: &StorageError) {
+        log::error!("the store failed, and the process ends so that nothing is read from it again: {error}");
+        (self.listeners.failed)(error);
+        self.refuse_everything();
     }
 
     fn next(&self) -> Wake {
@@ -166,6 +211,8 @@ impl Writer {
         let mut transaction = self.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
+        let bytes = commands.iter().map(Command::body_bytes).sum();
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let mut answers: Vec<Answer> = Vec::with_capacity(commands.len());
         let before = Arc::clone(&self.state.registry);
         let committed = {
@@ -214,6 +261,7 @@ impl Writer {
                 answer(reply, result)
             }
             Command::Redeliver { account, id, reply } => answer(reply, batch.redeliver(state, account, id)?),
+            Command::Flush { reply } => answer(reply, Ok(())),
             Command::CreateKey { new, reply } => answer(reply, batch.create_key(state, *new)?),
             Command::RevokeKey { id, reply } => answer(reply, batch.revoke_key(state, id)?),
         }))
@@ -257,6 +305,7 @@ impl Writer {
                 Command::RecordPing { reply, .. }
                 | Command::DeleteSubscription { reply, .. }
                 | Command::Redeliver { reply, .. }
+                | Command::Flush { reply }
                 | Command::RevokeKey { reply, .. } => refuse(reply),
                 Command::CreateSubscription { reply, .. } | Command::ChangeSubscription { reply, .. } => refuse(reply),
                 Command::CreateKey { reply, .. } => refuse(reply),
