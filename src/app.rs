@@ -26,7 +26,7 @@ use crate::domain::retry::RetryRule;
 use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
 use crate::storage::error::OpenError;
 use crate::storage::writer::{Listeners, WriterHandle};
-use crate::storage::{Opened, Rules, Store, StoreSettings};
+use crate::storage::{Opened, RetentionRule, Rules, Store, StoreSettings};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
         rules: Rules {
             retry: RetryRule { waits: delivery.retry_schedule.clone(), retry_after_max: delivery.retry_after_max },
             disable_after: delivery.disable_after,
+            retention: RetentionRule { events: config.retention.events, attempts: config.retention.attempts },
             subscriptions_per_account: config.limits.subscriptions_per_account,
         },
     }

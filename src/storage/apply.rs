@@ -7,23 +7,22 @@ use std::time::Duration;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::command::{Committed, Completion, FreshDelivery, NewKey, Published, Recorded};
+use super::command::{Committed, Completion, FreshDelivery, Published, Recorded};
 use super::error::{Refusal, StorageError};
+use super::housekeeping::RetentionRule;
 use super::random::Randomness;
 use super::record::{self, EventRow, History, IdempotencyRow};
 use super::registry::Registry;
 use super::tables;
 use crate::clock::Clock;
-use crate::domain::access::ApiKey;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::{self, NewEvent};
 use crate::domain::event_type::EventType;
 use crate::domain::ids::EventIds;
 use crate::domain::retry::RetryRule;
-use crate::domain::signing::SigningSecret;
-use crate::domain::subscription::{NewSubscription, OffReason, Subscription, SubscriptionChange, SubscriptionState};
-use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
+use crate::domain::subscription::{Subscription, SubscriptionState};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 
 /// The rules that the writer applies.
 #[derive(Clone, Debug)]
@@ -32,6 +31,8 @@ pub struct Rules {
     pub retry: RetryRule,
     /// How long an endpoint may fail without a success before its subscription is switched off.
     pub disable_after: Duration,
+    /// How long settled things are kept.
+    pub retention: RetentionRule,
     /// How many subscriptions an account may have.
     pub subscriptions_per_account: u32,
 }
@@ -46,24 +47,24 @@ pub struct State {
     pub random: Randomness,
 }
 
-type Answer<T> = Result<Result<T, Refusal>, StorageError>;
-type Rows<'txn, K> = Table<'txn, K, &'static [u8]>;
+pub(super) type Answer<T> = Result<Result<T, Refusal>, StorageError>;
+pub(super) type Rows<'txn, K> = Table<'txn, K, &'static [u8]>;
 
 /// The tables of one write transaction and what has been done in it so far.
 pub struct Batch<'txn> {
-    meta: Table<'txn, &'static str, u128>,
-    accounts: Rows<'txn, u32>,
-    keys: Rows<'txn, u32>,
-    subscriptions: Rows<'txn, u32>,
-    histories: Rows<'txn, u32>,
-    events: Rows<'txn, (u32, u128)>,
-    idempotency: Rows<'txn, (u32, u128)>,
-    fresh: Table<'txn, (u32, u128), u8>,
-    retries: Table<'txn, (u32, u64, u128), ()>,
-    deliveries: Rows<'txn, (u32, u128)>,
-    purges: Table<'txn, u32, ()>,
-    touched: BTreeSet<SubscriptionId>,
-    done: Committed,
+    pub(super) meta: Table<'txn, &'static str, u128>,
+    pub(super) accounts: Rows<'txn, u32>,
+    pub(super) keys: Rows<'txn, u32>,
+    pub(super) subscriptions: Rows<'txn, u32>,
+    pub(super) histories: Rows<'txn, u32>,
+    pub(super) events: Rows<'txn, (u32, u128)>,
+    pub(super) idempotency: Rows<'txn, (u32, u128)>,
+    pub(super) fresh: Table<'txn, (u32, u128), u8>,
+    pub(super) retries: Table<'txn, (u32, u64, u128), ()>,
+    pub(super) deliveries: Rows<'txn, (u32, u128)>,
+    pub(super) purges: Table<'txn, u32, ()>,
+    pub(super) touched: BTreeSet<SubscriptionId>,
+    pub(super) done: Committed,
 }
 
 impl<'txn> Batch<'txn> {
@@ -281,167 +282,10 @@ impl<'txn> Batch<'txn> {
         self.done.redelivered.push((id.subscription, now));
         Ok(Ok(()))
     }
-
-    /// Makes a subscription.
-    pub fn create_subscription(
-        &mut self,
-        state: &mut State,
-        account: AccountId,
-        new: NewSubscription,
-        secret: SigningSecret,
-    ) -> Answer<Subscription> {
-        let limit = state.rules.subscriptions_per_account;
-        if state.registry.subscriptions_of(account).len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
-            return Ok(Err(Refusal::TooManySubscriptions(limit)));
-        }
-        let now = state.clock.wall();
-        let subscription = Subscription {
-            id: SubscriptionId(self.next_number(tables::NEXT_SUBSCRIPTION)?),
-            account,
-            endpoint: new.endpoint,
-            events: new.events,
-            description: new.description,
-            secret,
-            state: if new.active {
-                SubscriptionState::Active
-            } else {
-                SubscriptionState::Off { reason: OffReason::Owner, since: now }
-            },
-            created_at: now,
-            updated_at: now,
-        };
-        self.put_subscription(state, subscription.clone())?;
-        Ok(Ok(subscription))
-    }
-
-    /// Changes a subscription. What is pending goes to the new endpoint; switching on forgives earlier failures.
-    pub fn change_subscription(
-        &mut self,
-        state: &mut State,
-        account: AccountId,
-        id: SubscriptionId,
-        change: SubscriptionChange,
-    ) -> Answer<Subscription> {
-        let Some(before) = state.registry.subscription_of(account, id).cloned() else {
-            return Ok(Err(Refusal::NotFound));
-        };
-        let after = change.apply(&before, state.clock.wall());
-        let is_reset = after.endpoint != before.endpoint || (after.state.is_active() && !before.state.is_active());
-        if is_reset && let Some(history) = state.histories.get_mut(&id) {
-            history.health = crate::domain::health::Health::default();
-            self.touched.insert(id);
-        }
-        self.put_subscription(state, after.clone())?;
-        Ok(Ok(after))
-    }
-
-    fn put_subscription(&mut self, state: &mut State, subscription: Subscription) -> Result<(), StorageError> {
-        let id = subscription.id;
-        self.subscriptions.insert(id.0, record::encode_subscription(&subscription)?.as_slice())?;
-        Arc::make_mut(&mut state.registry).put_subscription(subscription);
-        self.done.changed.push(id);
-        Ok(())
-    }
-
-    /// Takes a subscription away at once; its rows follow in bounded steps (see `purge`).
-    pub fn delete_subscription(&mut self, state: &mut State, account: AccountId, id: SubscriptionId) -> Answer<()> {
-        if state.registry.subscription_of(account, id).is_none() {
-            return Ok(Err(Refusal::NotFound));
-        }
-        self.subscriptions.remove(id.0)?;
-        self.purges.insert(id.0, ())?;
-        Arc::make_mut(&mut state.registry).remove_subscription(id);
-        state.histories.remove(&id);
-        self.touched.remove(&id);
-        self.done.changed.push(id);
-        Ok(Ok(()))
-    }
-
-    /// Makes an API key, and its account if there is none of that name.
-    pub fn create_key(&mut self, state: &mut State, new: NewKey) -> Answer<(KeyId, AccountId)> {
-        let account = if let Some(account) = state.registry.account_named(&new.account) {
-            account
-        } else {
-            let account = AccountId(self.next_number(tables::NEXT_ACCOUNT)?);
-            self.accounts.insert(account.0, new.account.as_bytes())?;
-            Arc::make_mut(&mut state.registry).put_account(account, &new.account);
-            account
-        };
-        let key = ApiKey {
-            id: KeyId(self.next_number(tables::NEXT_KEY)?),
-            account,
-            name: new.name,
-            prefix: new.prefix,
-            hash: new.hash,
-            scopes: new.scopes,
-            expires_at: new.expires_at,
-            networks: new.networks,
-            created_at: state.clock.wall(),
-            revoked_at: None,
-        };
-        let id = key.id;
-        self.put_key(state, key)?;
-        Ok(Ok((id, account)))
-    }
-
-    /// Revokes an API key; one that is revoked already stays as it is.
-    pub fn revoke_key(&mut self, state: &mut State, id: KeyId) -> Answer<()> {
-        let Some(key) = state.registry.key(id).cloned() else { return Ok(Err(Refusal::NotFound)) };
-        if key.revoked_at.is_none() {
-            let now: Timestamp = state.clock.wall();
-            self.put_key(state, ApiKey { revoked_at: Some(now), ..(*key).clone() })?;
-        }
-        Ok(Ok(()))
-    }
-
-    fn put_key(&mut self, state: &mut State, key: ApiKey) -> Result<(), StorageError> {
-        self.keys.insert(key.id.0, record::encode_key(&key)?.as_slice())?;
-        Arc::make_mut(&mut state.registry).put_key(key);
-        Ok(())
-    }
-
-    fn next_number(&mut self, counter: &'static str) -> Result<u32, StorageError> {
-        let number = self.meta.get(counter)?.map_or(1, |row| row.value());
-        let next = number.saturating_add(1);
-        self.meta.insert(counter, next)?;
-        u32::try_from(number).map_err(|_| StorageError::Codec(format!("{counter} has run out of numbers")))
-    }
-
-    /// Removes up to `limit` rows of deleted subscriptions. Gives whether there is more to do.
-    pub fn purge(&mut self, limit: usize) -> Result<bool, StorageError> {
-        let Some(id) = self.purges.first()?.map(|(id, _)| id.value()) else { return Ok(false) };
-        let mut left = limit;
-        left -= remove_some(&mut self.fresh, (id, 0)..=(id, u128::MAX), left)?;
-        left -= remove_some(&mut self.retries, (id, 0, 0)..=(id, u64::MAX, u128::MAX), left)?;
-        left -= remove_some(&mut self.deliveries, (id, 0)..=(id, u128::MAX), left)?;
-        if left > 0 {
-            self.histories.remove(id)?;
-            self.purges.remove(id)?;
-        }
-        Ok(self.purges.first()?.is_some())
-    }
 }
 
 #[derive(Clone, Copy)]
 enum Earlier {
     Stored(IdempotencyRow),
     Within(usize),
-}
-
-fn remove_some<'a, K, V>(
-    table: &mut Table<'_, K, V>,
-    range: std::ops::RangeInclusive<K::SelfType<'a>>,
-    limit: usize,
-) -> Result<usize, StorageError>
-where
-    K: redb::Key + 'static,
-    V: redb::Value + 'static,
-    K::SelfType<'a>: Clone,
-{
-    let mut removed = 0;
-    for row in table.extract_from_if(range, |_, _| true)?.take(limit) {
-        row?;
-        removed += 1;
-    }
-    Ok(removed)
 }

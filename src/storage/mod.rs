@@ -5,6 +5,8 @@ mod apply;
 mod codec;
 pub mod command;
 pub mod error;
+mod housekeeping;
+mod management;
 mod open;
 mod random;
 pub mod reader;
@@ -14,4 +16,5 @@ mod tables;
 pub mod writer;
 
 pub use apply::Rules;
+pub use housekeeping::RetentionRule;
 pub use open::{Opened, Store, StoreSettings};

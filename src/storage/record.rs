@@ -113,6 +113,23 @@ impl EventRow {
     }
 }
 
+/// What an event's row says besides the body.
+#[derive(Debug)]
+pub struct EventHead {
+    /// For which subscriptions it was.
+    pub subscriptions: Vec<u32>,
+    /// Under which keys its repetition is recognised.
+    pub idempotency: Vec<u128>,
+}
+
+impl EventHead {
+    /// Reads the front of an event's stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        let (head, _): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
+        Ok(Self { subscriptions: head.subscriptions, idempotency: head.idempotency })
+    }
+}
+
 /// What was answered to a publish, to be answered again.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct IdempotencyRow {

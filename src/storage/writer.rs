@@ -16,6 +16,7 @@ use redb::{Database, Durability};
 use super::apply::{Batch, State};
 use super::command::{Command, Committed, Completion, Reply};
 use super::error::{Refusal, StorageError};
+use super::housekeeping::Housekeeping;
 use super::registry::{Registry, SharedRegistry};
 
 /// How many commands may wait; beyond that a publish is answered with 503 instead of waiting.
@@ -27,8 +28,9 @@ const BATCH_COMMANDS: usize = 1024;
 /// How long a batch of nothing but completions waits for company. It halves the commits at a low rate and delays
 /// nobody, as nobody waits for a completion.
 const COMPANY_WAIT: Duration = Duration::from_millis(2);
-/// How many rows of deleted subscriptions are removed in one transaction.
-const PURGE_ROWS: usize = 2000;
+/// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
+const HOUSEKEEPING_ROWS: usize = 2000;
+const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
 /// How often free space is looked at.
 const SPACE_CHECK_EVERY: Duration = Duration::from_millis(500);
 
@@ -124,7 +126,7 @@ pub fn start(
         queued_bytes: Arc::clone(&queued_bytes),
         has_space: true,
         space_checked: None,
-        purge_left: true,
+        housekeeping: Housekeeping::new(),
     };
     let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
         // A writer that is gone while the process lives would refuse everything for ever, so a panic counts as a
@@ -146,7 +148,7 @@ struct Writer {
     queued_bytes: Arc<AtomicUsize>,
     has_space: bool,
     space_checked: Option<Instant>,
-    purge_left: bool,
+    housekeeping: Housekeeping,
 }
 
 enum Wake {
@@ -160,7 +162,7 @@ impl Writer {
         loop {
             let result = match self.next() {
                 Wake::End => return,
-                Wake::Idle => self.purge(),
+                Wake::Idle => self.commit(Vec::new()),
                 Wake::Command(first) => {
                     let batch = self.collect(first);
                     self.commit(batch)
@@ -179,14 +181,11 @@ impl Writer {
     }
 
     fn next(&self) -> Wake {
-        if self.purge_left {
-            return match self.commands.try_recv() {
-                Ok(command) => Wake::Command(command),
-                Err(crossbeam_channel::TryRecvError::Empty) => Wake::Idle,
-                Err(crossbeam_channel::TryRecvError::Disconnected) => Wake::End,
-            };
+        match self.commands.recv_timeout(self.housekeeping.due_in()) {
+            Ok(command) => Wake::Command(command),
+            Err(RecvTimeoutError::Timeout) => Wake::Idle,
+            Err(RecvTimeoutError::Disconnected) => Wake::End,
         }
-        self.commands.recv().map_or(Wake::End, Wake::Command)
     }
 
     fn collect(&self, first: Command) -> Vec<Command> {
@@ -217,9 +216,13 @@ impl Writer {
         let before = Arc::clone(&self.state.registry);
         let committed = {
             let mut batch = Batch::open(&transaction)?;
+            let rows = if commands.is_empty() { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_BESIDE };
             for command in commands {
                 answers.extend(self.apply(&mut batch, command)?);
             }
+            // Beside whatever else is committed, so that it goes on under load and costs no sync of its own.
+            let now = self.state.clock.steady();
+            self.housekeeping.step(&mut batch, self.state.rules.retention, now, rows)?;
             batch.finish(&self.state)?
         };
         transaction.commit()?;
@@ -257,7 +260,7 @@ impl Writer {
             }
             Command::DeleteSubscription { account, id, reply } => {
                 let result = batch.delete_subscription(state, account, id)?;
-                self.purge_left |= result.is_ok();
+                self.housekeeping.subscription_deleted();
                 answer(reply, result)
             }
             Command::Redeliver { account, id, reply } => answer(reply, batch.redeliver(state, account, id)?),
@@ -265,16 +268,6 @@ impl Writer {
             Command::CreateKey { new, reply } => answer(reply, batch.create_key(state, *new)?),
             Command::RevokeKey { id, reply } => answer(reply, batch.revoke_key(state, id)?),
         }))
-    }
-
-    fn purge(&mut self) -> Result<(), StorageError> {
-        let mut transaction = self.db.begin_write()?;
-        transaction.set_two_phase_commit(true);
-        let mut batch = Batch::open(&transaction)?;
-        self.purge_left = batch.purge(PURGE_ROWS)?;
-        batch.finish(&self.state)?;
-        transaction.commit()?;
-        Ok(())
     }
 
     fn check_space(&mut self) {

@@ -1,0 +1,266 @@
+//! Removes what is no longer needed, in steps of bounded size, inside the open write transaction: the rows of deleted
+//! subscriptions, and events and attempts whose time is over. Runs on the writer thread. It never touches what is
+//! pending.
+
+use std::time::{Duration, Instant};
+
+use redb::{ReadableTable, Table};
+
+use super::apply::Batch;
+use super::error::StorageError;
+use super::record::{self, EventHead};
+use crate::domain::Timestamp;
+use crate::domain::delivery::DeliveryState;
+
+/// How long settled things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct RetentionRule {
+    /// Events with all their deliveries, counted from when the last of them was settled.
+    pub events: Duration,
+    /// Attempts, counted from when their delivery was settled.
+    pub attempts: Duration,
+}
+
+/// How often all events are looked through.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// Where housekeeping stands.
+pub struct Housekeeping {
+    has_purges: bool,
+    sweep_from: Option<(u32, u128)>,
+    next_sweep: Instant,
+}
+
+impl Housekeeping {
+    /// As at the start of the process, when nobody knows what is left to do.
+    pub fn new() -> Self {
+        Self { has_purges: true, sweep_from: None, next_sweep: Instant::now() }
+    }
+
+    /// Takes note that a subscription was deleted.
+    pub fn subscription_deleted(&mut self) {
+        self.has_purges = true;
+    }
+
+    /// How long there is nothing to do.
+    pub fn due_in(&self) -> Duration {
+        if self.has_purges || self.sweep_from.is_some() {
+            return Duration::ZERO;
+        }
+        self.next_sweep.saturating_duration_since(Instant::now())
+    }
+
+    /// One step over about so many rows. `now` is the steady clock's time, as a calendar that is set wrong must not
+    /// take anything away.
+    pub fn step(
+        &mut self,
+        batch: &mut Batch<'_>,
+        rule: RetentionRule,
+        now: Timestamp,
+        rows: usize,
+    ) -> Result<(), StorageError> {
+        if self.has_purges {
+            self.has_purges = batch.purge(rows)?;
+            return Ok(());
+        }
+        if self.sweep_from.is_none() && self.next_sweep > Instant::now() {
+            return Ok(());
+        }
+        self.sweep_from = batch.sweep(self.sweep_from.unwrap_or_default(), rule, now, rows)?;
+        if self.sweep_from.is_none() {
+            self.next_sweep = Instant::now() + SWEEP_EVERY;
+        }
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    /// Removes up to `limit` rows of deleted subscriptions. Gives whether there is more to do.
+    fn purge(&mut self, limit: usize) -> Result<bool, StorageError> {
+        let Some(id) = self.purges.first()?.map(|(id, _)| id.value()) else { return Ok(false) };
+        let mut left = limit;
+        left -= remove_some(&mut self.fresh, (id, 0)..=(id, u128::MAX), left)?;
+        left -= remove_some(&mut self.retries, (id, 0, 0)..=(id, u64::MAX, u128::MAX), left)?;
+        left -= remove_some(&mut self.deliveries, (id, 0)..=(id, u128::MAX), left)?;
+        if left > 0 {
+            self.histories.remove(id)?;
+            self.purges.remove(id)?;
+        }
+        Ok(self.purges.first()?.is_some())
+    }
+
+    /// Looks at up to `limit` events from there on. Gives where to go on; `None` at the end.
+    fn sweep(
+        &mut self,
+        from: (u32, u128),
+        rule: RetentionRule,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Option<(u32, u128)>, StorageError> {
+        let youngest = now.minus(rule.events.min(rule.attempts));
+        let mut old = Vec::new();
+        let mut next = None;
+        for row in self.events.range(from..)? {
+            let (key, value) = row?;
+            let (account, event) = key.value();
+            if old.len() == limit {
+                next = Some((account, event));
+                break;
+            }
+            if crate::domain::EventId(event).time() >= youngest {
+                // The rest of this account is younger still.
+                next = account.checked_add(1).map(|account| (account, 0));
+                break;
+            }
+            match EventHead::decode(value.value()) {
+                Ok(head) => old.push(((account, event), head)),
+                Err(error) => log::error!("an event cannot be read, and is left alone: {error}"),
+            }
+        }
+        for (place, head) in old {
+            self.sweep_event(place, &head, rule, now)?;
+        }
+        Ok(next)
+    }
+
+    fn sweep_event(
+        &mut self,
+        (account, event): (u32, u128),
+        head: &EventHead,
+        rule: RetentionRule,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let mut is_over = true;
+        for subscription in &head.subscriptions {
+            let place = (*subscription, event);
+            if self.fresh.get(place)?.is_some() {
+                return Ok(());
+            }
+            // No row: its subscription was deleted.
+            let Some(row) = self.deliveries.get(place)?.map(|row| row.value().to_vec()) else { continue };
+            let Ok(mut delivery) = record::decode_delivery(&row) else { continue };
+            let settled = match delivery.state {
+                DeliveryState::Pending { .. } => return Ok(()),
+                DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => at,
+            };
+            let age = now.since(settled);
+            is_over &= age > rule.events;
+            if age > rule.attempts && !delivery.attempts.is_empty() {
+                delivery.attempts.clear();
+                self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
+            }
+        }
+        if !is_over || now.since(crate::domain::EventId(event).time()) <= rule.events {
+            return Ok(());
+        }
+        for subscription in &head.subscriptions {
+            self.deliveries.remove((*subscription, event))?;
+        }
+        for key in &head.idempotency {
+            self.idempotency.remove((account, *key))?;
+        }
+        self.events.remove((account, event))?;
+        Ok(())
+    }
+}
+
+fn remove_some<'a, K, V>(
+    table: &mut Table<'_, K, V>,
+    range: std::ops::RangeInclusive<K::SelfType<'a>>,
+    limit: usize,
+) -> Result<usize, StorageError>
+where
+    K: redb::Key + 'static,
+    V: redb::Value + 'static,
+    K::SelfType<'a>: Clone,
+{
+    let mut removed = 0;
+    for row in table.extract_from_if(range, |_, _| true)?.take(limit) {
+        row?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::domain::endpoint::{Endpoint, EndpointPolicy};
+    use crate::domain::event::NewEvent;
+    use crate::domain::event_type::{EventType, EventTypes};
+    use crate::domain::retry::RetryRule;
+    use crate::domain::signing::SigningSecret;
+    use crate::domain::subscription::NewSubscription;
+    use crate::domain::{AccountId, EventId};
+    use crate::storage::command::{Command, Reply};
+    use crate::storage::error::Refusal;
+    use crate::storage::writer::Listeners;
+    use crate::storage::{Opened, Rules, Store, StoreSettings};
+
+    const OWN: AccountId = AccountId(1);
+
+    fn open(folder: &std::path::Path, keep: Duration) -> Store {
+        let rules = Rules {
+            retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
+            disable_after: Duration::MAX,
+            retention: RetentionRule { events: keep, attempts: keep },
+            subscriptions_per_account: 10,
+        };
+        let settings =
+            StoreSettings { data_dir: folder.into(), cache_bytes: 8 << 20, free_space_reserve_bytes: 0, rules };
+        let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
+        Opened::open(&settings, Clock::start()).unwrap().start(listeners).unwrap()
+    }
+
+    fn ask<T>(store: &Store, command: impl FnOnce(Reply<T>) -> Command) -> T {
+        let (reply, answer) = oneshot::channel::<Result<T, Refusal>>();
+        store.writer.try_send(command(reply)).unwrap();
+        answer.blocking_recv().unwrap().unwrap()
+    }
+
+    fn publish(store: &Store, event_type: EventType) -> EventId {
+        let event = NewEvent {
+            event_type,
+            data: "{}".into(),
+            occurred_at: None,
+            idempotency: Vec::new(),
+            fingerprint: [0; 16],
+        };
+        ask(store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id
+    }
+
+    fn close(store: Store) {
+        let Store { writer, reader, thread } = store;
+        drop((writer, reader));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_settled_goes_when_its_time_is_over_and_what_is_pending_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path(), Duration::from_hours(1));
+        let policy = EndpointPolicy::default();
+        let endpoint = Endpoint::parse("https://crm.example.com/hook", &policy).unwrap();
+        let events = EventTypes::parse(["clock_in"]).unwrap();
+        let new = NewSubscription { endpoint, events, description: String::new(), active: true };
+        let secret = SigningSecret::from_random(&[1; 32]);
+        ask(&store, |reply| Command::CreateSubscription { account: OWN, new, secret, reply });
+        let pending = publish(&store, EventType::ClockIn);
+        let settled = publish(&store, EventType::ClockOut);
+        assert!(store.reader.event(OWN, settled).unwrap().is_some(), "it went before its time");
+        close(store);
+
+        // Ids carry milliseconds, so a millisecond later both are older than no time at all.
+        std::thread::sleep(Duration::from_millis(2));
+        let store = open(folder.path(), Duration::ZERO);
+        // The first step comes beside this commit at the latest.
+        ask(&store, |reply| Command::Flush { reply });
+        ask(&store, |reply| Command::Flush { reply });
+        assert!(store.reader.event(OWN, settled).unwrap().is_none(), "it is still there");
+        assert!(store.reader.event(OWN, pending).unwrap().is_some(), "what is pending was taken away");
+        close(store);
+    }
+}

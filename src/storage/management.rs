@@ -1,0 +1,146 @@
+//! Carries out what changes subscriptions and keys, inside the open write transaction. Runs on the writer thread, and
+//! keeps to the same rules as `apply`: checks first, then writes, and never commits.
+
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::apply::{Answer, Batch, State};
+use super::command::NewKey;
+use super::error::{Refusal, StorageError};
+use super::{record, tables};
+use crate::domain::access::ApiKey;
+use crate::domain::signing::SigningSecret;
+use crate::domain::subscription::{NewSubscription, OffReason, Subscription, SubscriptionChange, SubscriptionState};
+use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
+
+impl Batch<'_> {
+    /// Makes a subscription.
+    pub fn create_subscription(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        new: NewSubscription,
+        secret: SigningSecret,
+    ) -> Answer<Subscription> {
+        let limit = state.rules.subscriptions_per_account;
+        if state.registry.subscriptions_of(account).len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+            return Ok(Err(Refusal::TooManySubscriptions(limit)));
+        }
+        let now = state.clock.wall();
+        let subscription = Subscription {
+            id: SubscriptionId(self.next_number(tables::NEXT_SUBSCRIPTION)?),
+            account,
+            endpoint: new.endpoint,
+            events: new.events,
+            description: new.description,
+            secret,
+            state: if new.active {
+                SubscriptionState::Active
+            } else {
+                SubscriptionState::Off { reason: OffReason::Owner, since: now }
+            },
+            created_at: now,
+            updated_at: now,
+        };
+        self.put_subscription(state, subscription.clone())?;
+        Ok(Ok(subscription))
+    }
+
+    /// Changes a subscription. What is pending goes to the new endpoint; switching on forgives earlier failures.
+    pub fn change_subscription(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        id: SubscriptionId,
+        change: SubscriptionChange,
+    ) -> Answer<Subscription> {
+        let Some(before) = state.registry.subscription_of(account, id).cloned() else {
+            return Ok(Err(Refusal::NotFound));
+        };
+        let after = change.apply(&before, state.clock.wall());
+        let is_reset = after.endpoint != before.endpoint || (after.state.is_active() && !before.state.is_active());
+        if is_reset && let Some(history) = state.histories.get_mut(&id) {
+            history.health = crate::domain::health::Health::default();
+            self.touched.insert(id);
+        }
+        self.put_subscription(state, after.clone())?;
+        Ok(Ok(after))
+    }
+
+    pub(super) fn put_subscription(
+        &mut self,
+        state: &mut State,
+        subscription: Subscription,
+    ) -> Result<(), StorageError> {
+        let id = subscription.id;
+        self.subscriptions.insert(id.0, record::encode_subscription(&subscription)?.as_slice())?;
+        Arc::make_mut(&mut state.registry).put_subscription(subscription);
+        self.done.changed.push(id);
+        Ok(())
+    }
+
+    /// Takes a subscription away at once; its rows follow in bounded steps (see `purge`).
+    pub fn delete_subscription(&mut self, state: &mut State, account: AccountId, id: SubscriptionId) -> Answer<()> {
+        if state.registry.subscription_of(account, id).is_none() {
+            return Ok(Err(Refusal::NotFound));
+        }
+        self.subscriptions.remove(id.0)?;
+        self.purges.insert(id.0, ())?;
+        Arc::make_mut(&mut state.registry).remove_subscription(id);
+        state.histories.remove(&id);
+        self.touched.remove(&id);
+        self.done.changed.push(id);
+        Ok(Ok(()))
+    }
+
+    /// Makes an API key, and its account if there is none of that name.
+    pub fn create_key(&mut self, state: &mut State, new: NewKey) -> Answer<(KeyId, AccountId)> {
+        let account = if let Some(account) = state.registry.account_named(&new.account) {
+            account
+        } else {
+            let account = AccountId(self.next_number(tables::NEXT_ACCOUNT)?);
+            self.accounts.insert(account.0, new.account.as_bytes())?;
+            Arc::make_mut(&mut state.registry).put_account(account, &new.account);
+            account
+        };
+        let key = ApiKey {
+            id: KeyId(self.next_number(tables::NEXT_KEY)?),
+            account,
+            name: new.name,
+            prefix: new.prefix,
+            hash: new.hash,
+            scopes: new.scopes,
+            expires_at: new.expires_at,
+            networks: new.networks,
+            created_at: state.clock.wall(),
+            revoked_at: None,
+        };
+        let id = key.id;
+        self.put_key(state, key)?;
+        Ok(Ok((id, account)))
+    }
+
+    /// Revokes an API key; one that is revoked already stays as it is.
+    pub fn revoke_key(&mut self, state: &mut State, id: KeyId) -> Answer<()> {
+        let Some(key) = state.registry.key(id).cloned() else { return Ok(Err(Refusal::NotFound)) };
+        if key.revoked_at.is_none() {
+            let now: Timestamp = state.clock.wall();
+            self.put_key(state, ApiKey { revoked_at: Some(now), ..(*key).clone() })?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn put_key(&mut self, state: &mut State, key: ApiKey) -> Result<(), StorageError> {
+        self.keys.insert(key.id.0, record::encode_key(&key)?.as_slice())?;
+        Arc::make_mut(&mut state.registry).put_key(key);
+        Ok(())
+    }
+
+    fn next_number(&mut self, counter: &'static str) -> Result<u32, StorageError> {
+        let number = self.meta.get(counter)?.map_or(1, |row| row.value());
+        let next = number.saturating_add(1);
+        self.meta.insert(counter, next)?;
+        u32::try_from(number).map_err(|_| StorageError::Codec(format!("{counter} has run out of numbers")))
+    }
+}
