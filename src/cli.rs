@@ -71,6 +71,41 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Write a backup of one moment, while the server runs or not
+    #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]
+    Backup {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Where to; - for stdout
+        #[arg(long, value_name = "FILE")]
+        output: String,
+    },
+    /// Put a backup in the place of the database, which is kept; the server must not run
+    #[command(after_help = "Example:\n  tempclock-webhooks restore --yes /var/backups/tempclock-2026-03-02.bak")]
+    Restore {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The backup
+        file: PathBuf,
+        /// Go on although there is a database already
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Look through a backup, or through a database that no server has open, for damage
+    #[command(after_help = "Example:\n  tempclock-webhooks verify /var/lib/tempclock-webhooks/tempclock.redb")]
+    Verify {
+        /// The backup or database
+        file: PathBuf,
+    },
+    /// Give unused space of the database back to the disk; the server must not run
+    #[command(after_help = "Example:\n  tempclock-webhooks compact")]
+    Compact {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
 }
 
 /// What can be done with keys.

@@ -1,6 +1,7 @@
 //! What a person types: one file a command. Everything here runs on the main thread; data goes to stdout, messages
 //! go to stderr.
 
+mod backup;
 mod config;
 mod demo;
 mod exit;
@@ -22,6 +23,10 @@ pub fn run(cli: Cli) -> Exit {
         Command::Init { config, json } => init::run(&config, json),
         Command::Keys(command) => keys::run(command),
         Command::Config(command) => config::run(&command),
+        Command::Backup { config, output } => backup::back_up(&config, &output),
+        Command::Restore { config, file, yes } => backup::restore(&config, &file, yes),
+        Command::Verify { file } => backup::verify(&file),
+        Command::Compact { config } => backup::compact(&config),
     };
     match result {
         Ok(()) => Exit::Done,

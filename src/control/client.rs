@@ -15,6 +15,22 @@ pub fn connect(socket: &Path) -> Option<UnixStream> {
     UnixStream::connect(socket).ok()
 }
 
+/// Asks for a backup; the stream follows.
+pub fn ask_for_backup(stream: UnixStream) -> std::io::Result<impl std::io::Read> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut text = serde_json::to_string(&Request::BackUp)?;
+    text.push('\n');
+    let mut sender = &stream;
+    sender.write_all(text.as_bytes())?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    match serde_json::from_str(&line)? {
+        Response::Done(_) => Ok(reader),
+        Response::Failed { message, .. } => Err(std::io::Error::other(message)),
+    }
+}
+
 /// Sends one request and waits for what came of it.
 pub fn ask(stream: &UnixStream, request: &Request) -> std::io::Result<Response> {
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -38,6 +38,8 @@ pub enum Request {
         /// The account's name.
         account: Option<String>,
     },
+    /// Send a backup of one moment, after the line with the response.
+    BackUp,
     /// Revoke the key with that number or visible prefix.
     RevokeKey {
         /// Number or prefix.
@@ -90,6 +92,8 @@ pub fn execute(reader: &Reader, writer: &WriterHandle, clock: Clock, request: Re
         }
         Request::ListKeys { account } => list_keys(reader, account.as_deref()),
         Request::RevokeKey { key } => revoke_key(reader, writer, &key),
+        // Its stream follows the response, so it is up to whoever has the connection.
+        Request::BackUp => Response::Done(Value::Null),
     }
 }
 

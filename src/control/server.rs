@@ -11,13 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Response, execute};
+use serde_json::Value;
+
+use super::{Request, Response, execute};
 use crate::clock::Clock;
+use crate::storage::dump::DumpError;
 use crate::storage::reader::Reader;
 use crate::storage::writer::WriterHandle;
 
 const REQUEST_BYTES: u64 = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How far a backup stands back behind publishing and delivering on a busy machine.
+const BACKUP_NICE: i32 = 10;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The control socket at work.
@@ -80,12 +85,31 @@ fn bind(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// A backup takes long, and other commands shall not wait for it.
+fn spawn_backup(mut stream: UnixStream, reader: Reader, clock: Clock) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("backup".to_owned());
+    thread.spawn(move || {
+        if rustix::process::nice(BACKUP_NICE).is_err() {
+            log::debug!("the backup runs at the priority of everything else");
+        }
+        let begun = Instant::now();
+        let answer = serde_json::to_string(&Response::Done(Value::Null)).map_err(std::io::Error::from);
+        let sent = answer.and_then(|line| stream.write_all(format!("{line}\n").as_bytes()));
+        match sent.map_err(DumpError::from).and_then(|()| reader.back_up(&stream, clock.wall(), &mut |_, _| {})) {
+            Ok(_) => log::info!("backup sent in {:.1} s", begun.elapsed().as_secs_f64()),
+            Err(error) => log::warn!("a backup was not completed: {error}"),
+        }
+    })?;
+    Ok(())
+}
+
 fn serve(stream: &UnixStream, reader: &Reader, writer: &WriterHandle, clock: Clock) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream.take(REQUEST_BYTES)).read_line(&mut line)?;
     let response = match serde_json::from_str(&line) {
+        Ok(Request::BackUp) => return spawn_backup(stream.try_clone()?, reader.clone(), clock),
         Ok(request) => execute(reader, writer, clock, request),
         Err(error) => Response::usage(format!("the server does not understand this command: {error}")),
     };

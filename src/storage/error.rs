@@ -88,6 +88,14 @@ pub enum OpenError {
         /// The marker.
         marker: PathBuf,
     },
+    /// The file is damaged beyond what the database can say.
+    #[error(
+        "{path} is damaged; it was left as it is. Restore a backup with: tempclock-webhooks restore FILE, or look closer with: tempclock-webhooks verify {path}"
+    )]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+    },
     /// The store failed while opening.
     #[error("{path} cannot be opened: {source}")]
     Failed {

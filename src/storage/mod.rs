@@ -2,8 +2,10 @@
 //! that any thread may use. The only layer that names redb.
 
 mod apply;
+pub mod backup;
 mod codec;
 pub mod command;
+pub mod dump;
 pub mod error;
 mod housekeeping;
 mod management;
@@ -13,6 +15,7 @@ pub mod reader;
 pub mod record;
 pub mod registry;
 mod tables;
+pub mod verify;
 pub mod writer;
 
 pub use apply::Rules;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,9 +22,9 @@ use crate::clock::Clock;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, EventId, KeyId, SubscriptionId};
 
-const DATABASE_FILE: &str = "tempclock.redb";
-const MARKER_FILE: &str = "identity";
-const HOLDER_FILE: &str = "holder";
+pub(super) const DATABASE_FILE: &str = "tempclock.redb";
+pub(super) const MARKER_FILE: &str = "identity";
+pub(super) const HOLDER_FILE: &str = "holder";
 /// How every redb file begins.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
@@ -81,7 +82,8 @@ impl Opened {
         let db = open_database(&path, settings.cache_bytes, &holder)?;
         let store_id = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
-        let (registry, state) = load(&db, settings.rules.clone(), clock, random).map_err(failed)?;
+        let loaded = catch_unwind(AssertUnwindSafe(|| load(&db, settings.rules.clone(), clock, random)));
+        let (registry, state) = loaded.map_err(|_| OpenError::Damaged { path: path.clone() })?.map_err(failed)?;
         write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall()))?;
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
         Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
@@ -102,18 +104,18 @@ impl Opened {
     }
 }
 
-fn file_error(path: &Path, source: std::io::Error) -> OpenError {
+pub(super) fn file_error(path: &Path, source: std::io::Error) -> OpenError {
     let path = path.to_owned();
     OpenError::Failed { path: path.clone(), source: StorageError::File { path, source } }
 }
 
-fn make_folder(folder: &Path) -> Result<(), OpenError> {
+pub(super) fn make_folder(folder: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|source| file_error(folder, source))
 }
 
-fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = fs::OpenOptions::new();
@@ -125,7 +127,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
     .map_err(|source| file_error(path, source))
 }
 
-fn check_magic(path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
     let not_ours = |found: &str, help| OpenError::NotOurs { path: path.to_owned(), found: found.to_owned(), help };
     let restore = "Restore a backup, or move the file away to begin anew";
     let mut head = Vec::new();
@@ -155,7 +157,7 @@ fn create(path: &Path, store_id: u128, cache_bytes: usize, holder: &Path) -> Res
     sync_folder_of(path)
 }
 
-fn sync_folder_of(path: &Path) -> Result<(), OpenError> {
+pub(super) fn sync_folder_of(path: &Path) -> Result<(), OpenError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file_error(folder, source))
 }
@@ -172,7 +174,7 @@ fn drop_cached_pages(path: &Path) {
     }
 }
 
-fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
+pub(super) fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // Made here, so that nobody else can read it; redb takes an empty file for a new database.
     let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -183,12 +185,15 @@ fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Datab
     builder.set_repair_callback(move |session| {
         log::info!("checking {} after an unclean end: {:.0} %", shown.display(), session.progress() * 100.0);
     });
-    builder.create(path).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => {
-            OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(holder).ok() }
+    // redb ends some kinds of damage with a panic.
+    match catch_unwind(AssertUnwindSafe(|| builder.create(path))) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => {
+            Err(OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(holder).ok() })
         }
-        error => OpenError::Failed { path: path.to_owned(), source: error.into() },
-    })
+        Ok(Err(error)) => Err(OpenError::Failed { path: path.to_owned(), source: error.into() }),
+        Err(_) => Err(OpenError::Damaged { path: path.to_owned() }),
+    }
 }
 
 fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
@@ -204,7 +209,7 @@ fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
     Ok(())
 }
 
-fn check_format(db: &Database, path: &Path) -> Result<u128, OpenError> {
+pub(super) fn check_format(db: &Database, path: &Path) -> Result<u128, OpenError> {
     let read = || -> Result<(Option<u128>, Option<u128>), StorageError> {
         let transaction = db.begin_read()?;
         let meta = transaction.open_table(tables::META)?;
@@ -231,8 +236,13 @@ fn check_format(db: &Database, path: &Path) -> Result<u128, OpenError> {
     }
 }
 
+/// What the marker beside a store says.
+pub(super) fn marker_text(store_id: u128) -> String {
+    format!("{store_id:032x}\n")
+}
+
 fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Result<(), OpenError> {
-    let expected = format!("{store_id:032x}\n");
+    let expected = marker_text(store_id);
     match fs::read_to_string(marker) {
         Ok(found) if found == expected => Ok(()),
         Ok(_) => Err(OpenError::Swapped { path: path.to_owned(), marker: marker.to_owned() }),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use redb::{AccessGuard, Database, ReadableDatabase};
 
+use super::dump::{self, DumpError, Manifest};
 use super::error::StorageError;
 use super::record::{self, EventRow, History};
 use super::registry::{Registry, SharedRegistry};
@@ -118,6 +119,17 @@ impl Reader {
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.get()
+    }
+
+    /// Writes a backup of one moment; `progress` is told how many rows of how many are written.
+    pub fn back_up(
+        &self,
+        out: impl std::io::Write,
+        created_at: Timestamp,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Manifest, DumpError> {
+        let transaction = self.db.begin_read().map_err(StorageError::from)?;
+        dump::write(&transaction, out, created_at, progress)
     }
 
     /// One event of an account.

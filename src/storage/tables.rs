@@ -42,3 +42,30 @@ pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
 
 /// The version of this layout. A store with a greater one is refused.
 pub const FORMAT_VERSION: u128 = 1;
+
+/// Something that is done to every table.
+pub trait Visit {
+    /// How it can fail.
+    type Error;
+
+    /// Does it to one table.
+    fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// Visits every table, always in the same order.
+pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
+    visitor.table(META)?;
+    visitor.table(ACCOUNTS)?;
+    visitor.table(KEYS)?;
+    visitor.table(SUBSCRIPTIONS)?;
+    visitor.table(HISTORIES)?;
+    visitor.table(EVENTS)?;
+    visitor.table(IDEMPOTENCY)?;
+    visitor.table(FRESH)?;
+    visitor.table(RETRIES)?;
+    visitor.table(DELIVERIES)?;
+    visitor.table(PURGES)
+}

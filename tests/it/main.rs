@@ -14,6 +14,7 @@ mod harness;
 
 mod accounts_and_keys;
 mod address_rule;
+mod backup;
 mod compat;
 mod config;
 mod deliveries;
@@ -23,6 +24,7 @@ mod events;
 mod events_kept;
 mod health;
 mod idempotency;
+mod interop;
 mod isolation;
 mod rate_limit;
 mod restart;

@@ -1,0 +1,274 @@
+//! What commands do with whole files while no server runs: verify, restore, compact. Runs on the main thread.
+//!
+//! A restore builds the new database under another name, checks it, keeps the old file beside it, and switches with
+//! one rename; whenever it is cut off, the old file or the new one is in place, whole.
+
+use std::fs;
+use std::io::{BufReader, Read as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Database, Durability, TableDefinition, TableHandle as _};
+
+use super::dump::{self, DumpError, Head, Manifest, Source};
+use super::error::{OpenError, StorageError};
+use super::open::{
+    DATABASE_FILE, HOLDER_FILE, MARKER_FILE, check_format, check_magic, file_error, make_folder, marker_text,
+    open_database, sync_folder_of, write_private,
+};
+use super::tables::{self, Visit};
+use super::verify::{self, Findings};
+use crate::domain::Timestamp;
+
+/// Enough for any of these.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// After a restore numbers go on this far behind the greatest that is known, so that none is used twice, also when
+/// some were given out after the backup and the old file can no longer be read.
+const NUMBER_GAP: u128 = 1000;
+
+/// Why a file could not be verified, restored or compacted.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The database could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The backup could not be read.
+    #[error("{path}: {source}")]
+    Dump {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DumpError,
+    },
+    /// The restored copy is not right, so nothing was switched.
+    #[error("the restored copy has faults, so the database was not touched; the first: {0}")]
+    Faults(String),
+    /// There is not enough room.
+    #[error("{path} has {free_bytes} bytes free and about {needed_bytes} are needed; nothing was done")]
+    NoSpace {
+        /// The folder.
+        path: PathBuf,
+        /// How much is free.
+        free_bytes: u64,
+        /// How much is needed.
+        needed_bytes: u64,
+    },
+}
+
+/// A file that was looked through.
+#[derive(Debug)]
+pub enum Verified {
+    /// A database.
+    Database(Findings),
+    /// A backup that is whole.
+    Backup(Head, Manifest),
+}
+
+/// What a restore has done.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the backup says of itself.
+    pub head: Head,
+    /// Where the old database is now, if there was one.
+    pub kept: Option<PathBuf>,
+}
+
+/// Looks through a database or a backup, whichever the file is.
+pub fn verify(path: &Path) -> Result<Verified, BackupError> {
+    let mut start = Vec::new();
+    let file = fs::File::open(path).map_err(|error| file_error(path, error))?;
+    let length = u64::try_from(dump::MAGIC.len()).unwrap_or(0);
+    file.take(length).read_to_end(&mut start).map_err(|error| file_error(path, error))?;
+    if start == dump::MAGIC {
+        let (head, manifest) = verify_backup(path)?;
+        return Ok(Verified::Backup(head, manifest));
+    }
+    check_magic(path)?;
+    // redb ends some kinds of damage with a panic.
+    let findings = catch_unwind(AssertUnwindSafe(|| verify_database(path)));
+    findings.unwrap_or_else(|_| Err(OpenError::Damaged { path: path.to_owned() }.into())).map(Verified::Database)
+}
+
+fn verify_database(path: &Path) -> Result<Findings, BackupError> {
+    let failed = |source: StorageError| OpenError::Failed { path: path.to_owned(), source };
+    let mut db = open_database(path, CACHE_BYTES, &path.with_file_name(HOLDER_FILE))?;
+    check_format(&db, path)?;
+    let is_sound = db.check_integrity().map_err(|error| failed(error.into()))?;
+    let mut findings = verify::rows(&db).map_err(failed)?;
+    if !is_sound {
+        findings.faults.insert(0, "pages that did not fit their checksums; they were repaired".to_owned());
+    }
+    Ok(findings)
+}
+
+fn open_backup(path: &Path) -> Result<Source<BufReader<fs::File>>, BackupError> {
+    let file = fs::File::open(path).map_err(|error| file_error(path, error))?;
+    Source::open(BufReader::with_capacity(256 * 1024, file)).map_err(|source| dump_error(path, source))
+}
+
+fn dump_error(path: &Path, source: DumpError) -> BackupError {
+    BackupError::Dump { path: path.to_owned(), source }
+}
+
+fn verify_backup(path: &Path) -> Result<(Head, Manifest), BackupError> {
+    let source = open_backup(path)?;
+    let head = source.head.clone();
+    let mut counter = RowReader { source, manifest: Manifest::default(), into: None, progress: &mut |_| {}, done: 0 };
+    let failed = |source| dump_error(path, source);
+    tables::visit_all(&mut counter).map_err(failed)?;
+    let RowReader { source, manifest, .. } = counter;
+    source.finish(&manifest).map_err(failed)?;
+    Ok((head, manifest))
+}
+
+struct RowReader<'a, R> {
+    source: Source<R>,
+    manifest: Manifest,
+    into: Option<&'a Database>,
+    progress: &'a mut dyn FnMut(u64),
+    done: u64,
+}
+
+impl<R: std::io::Read> Visit for RowReader<'_, R> {
+    type Error = DumpError;
+
+    fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), DumpError> {
+        self.source.table(table.name())?;
+        let transaction = self.into.map(Database::begin_write).transpose().map_err(StorageError::from)?;
+        let mut rows = match &transaction {
+            Some(transaction) => Some(transaction.open_table(table).map_err(StorageError::from)?),
+            None => None,
+        };
+        let mut count = 0;
+        while let Some((key, value)) = self.source.row()? {
+            if let Some(rows) = &mut rows {
+                rows.insert(K::from_bytes(&key), V::from_bytes(&value)).map_err(StorageError::from)?;
+            }
+            count += 1;
+            self.done += 1;
+            if self.done.is_multiple_of(1000) {
+                (self.progress)(self.done);
+            }
+        }
+        drop(rows);
+        if let Some(mut transaction) = transaction {
+            transaction.set_durability(Durability::Immediate).map_err(StorageError::from)?;
+            transaction.set_two_phase_commit(true);
+            transaction.commit().map_err(StorageError::from)?;
+        }
+        self.manifest.rows.insert(table.name().to_owned(), count);
+        Ok(())
+    }
+}
+
+/// Puts a backup in the place of the database in that folder. The old file is kept.
+pub fn restore(
+    backup: &Path,
+    folder: &Path,
+    now: Timestamp,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Restored, BackupError> {
+    // Before anything else, so that a backup that is no good changes nothing.
+    verify_backup(backup)?;
+    make_folder(folder)?;
+    let path = folder.join(DATABASE_FILE);
+    let holder = folder.join(HOLDER_FILE);
+    // Held until the switch, so that no server starts meanwhile.
+    let old = path.exists().then(|| open_old(&path, &holder)).transpose()?.flatten();
+    let size_bytes = fs::metadata(backup).map_err(|error| file_error(backup, error))?.len();
+    let needed_bytes = size_bytes.saturating_mul(3);
+    let free_bytes = super::writer::free_bytes(folder).unwrap_or(u64::MAX);
+    if free_bytes < needed_bytes {
+        return Err(BackupError::NoSpace { path: folder.to_owned(), free_bytes, needed_bytes });
+    }
+    let fresh = path.with_extension("restoring");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&fresh, error).into()),
+        _ => {}
+    }
+    let (head, store_id) = fill(backup, &fresh, &holder, old.as_ref(), progress)?;
+    let findings = catch_unwind(AssertUnwindSafe(|| verify_database(&fresh)));
+    let findings = findings.map_err(|_| BackupError::Faults("the database cannot be read".to_owned()))??;
+    if let Some(fault) = findings.faults.first() {
+        return Err(BackupError::Faults(fault.clone()));
+    }
+    let kept = path.exists().then(|| path.with_extension(format!("before-restore-{}", now.as_seconds())));
+    if let Some(kept) = &kept {
+        fs::hard_link(&path, kept).map_err(|error| file_error(kept, error))?;
+    }
+    fs::rename(&fresh, &path).map_err(|error| file_error(&path, error))?;
+    write_private(&folder.join(MARKER_FILE), &marker_text(store_id))?;
+    sync_folder_of(&path)?;
+    drop(old);
+    Ok(Restored { head, kept })
+}
+
+/// The old database, if it can be opened; one that is damaged is what restores are for.
+fn open_old(path: &Path, holder: &Path) -> Result<Option<Database>, BackupError> {
+    if check_magic(path).is_err() {
+        return Ok(None);
+    }
+    match open_database(path, CACHE_BYTES, holder) {
+        Ok(db) => Ok(Some(db)),
+        Err(error @ OpenError::InUse { .. }) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+fn fill(
+    backup: &Path,
+    fresh: &Path,
+    holder: &Path,
+    old: Option<&Database>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Head, u128), BackupError> {
+    let db = open_database(fresh, CACHE_BYTES, holder)?;
+    let source = open_backup(backup)?;
+    let head = source.head.clone();
+    let mut reader = RowReader { source, manifest: Manifest::default(), into: Some(&db), progress, done: 0 };
+    let failed = |source| dump_error(backup, source);
+    tables::visit_all(&mut reader).map_err(failed)?;
+    let RowReader { source, manifest, .. } = reader;
+    source.finish(&manifest).map_err(failed)?;
+    skip_numbers(&db, old).map_err(|source| OpenError::Failed { path: fresh.to_owned(), source })?;
+    Ok((head, check_format(&db, fresh)?))
+}
+
+fn skip_numbers(db: &Database, old: Option<&Database>) -> Result<(), StorageError> {
+    use redb::{ReadableDatabase as _, ReadableTable as _};
+    let transaction = db.begin_write()?;
+    {
+        let mut meta = transaction.open_table(tables::META)?;
+        for counter in [tables::NEXT_ACCOUNT, tables::NEXT_KEY, tables::NEXT_SUBSCRIPTION] {
+            let mut next = meta.get(counter)?.map_or(1, |row| row.value());
+            // Whatever cannot be read of the old file is covered by the gap.
+            if let Some(old) = old
+                && let Ok(old) = old.begin_read()?.open_table(tables::META)
+            {
+                next = next.max(old.get(counter)?.map_or(1, |row| row.value()));
+            }
+            meta.insert(counter, next + NUMBER_GAP)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Gives unused space back to the file system. Gives the size in bytes before and after.
+pub fn compact(folder: &Path) -> Result<(u64, u64), BackupError> {
+    let path = folder.join(DATABASE_FILE);
+    let size = || fs::metadata(&path).map(|found| found.len()).map_err(|error| file_error(&path, error));
+    let before = size()?;
+    check_magic(&path)?;
+    let mut db = open_database(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
+    check_format(&db, &path)?;
+    db.compact().map_err(|error| OpenError::Failed {
+        path: path.clone(),
+        source: StorageError::Database(Box::new(error.into())),
+    })?;
+    drop(db);
+    Ok((before, size()?))
+}

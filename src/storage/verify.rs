@@ -1,0 +1,138 @@
+//! Looks through a whole store for anything that is not as it was written: pages that do not fit their checksums,
+//! rows that cannot be read, bodies that do not fit their digests, and an outbox that contradicts the deliveries (I3).
+//! Runs in a command, on the main thread. It changes nothing.
+
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
+
+use super::error::StorageError;
+use super::record::{self, EventRow, History, IdempotencyRow};
+use super::tables;
+use crate::domain::delivery::DeliveryState;
+use crate::domain::event_type::EventType;
+use crate::domain::{DeliveryId, EventId, KeyId, SubscriptionId};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// How many rows were looked at.
+    pub rows: u64,
+    /// How many deliveries are pending.
+    pub pending: u64,
+    /// What is wrong, the first of it in words.
+    pub faults: Vec<String>,
+    /// How many more faults there are.
+    pub further: u64,
+}
+
+/// So many faults are told in words.
+const TOLD: usize = 20;
+
+impl Findings {
+    fn fault(&mut self, text: String) {
+        if self.faults.len() < TOLD {
+            self.faults.push(text);
+        } else {
+            self.further += 1;
+        }
+    }
+
+    fn check<T>(&mut self, what: impl std::fmt::Display, result: Result<T, StorageError>) -> Option<T> {
+        self.rows += 1;
+        result.map_err(|error| self.fault(format!("{what}: {error}"))).ok()
+    }
+}
+
+/// Looks at every row and at how rows fit together.
+pub fn rows(db: &impl ReadableDatabase) -> Result<Findings, StorageError> {
+    let transaction = db.begin_read()?;
+    let mut findings = Findings::default();
+    small_tables(&transaction, &mut findings)?;
+    events(&transaction, &mut findings)?;
+    outbox(&transaction, &mut findings)?;
+    deliveries(&transaction, &mut findings)?;
+    Ok(findings)
+}
+
+fn small_tables(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), StorageError> {
+    for row in transaction.open_table(tables::KEYS)?.iter()? {
+        let (id, row) = row?;
+        findings.check(format_args!("key {}", id.value()), record::decode_key(KeyId(id.value()), row.value()));
+    }
+    for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
+        let (id, row) = row?;
+        let id = SubscriptionId(id.value());
+        findings.check(format_args!("subscription {id}"), record::decode_subscription(id, row.value()));
+    }
+    for row in transaction.open_table(tables::HISTORIES)?.iter()? {
+        let (id, row) = row?;
+        findings.check(format_args!("history of subscription {}", id.value()), History::decode(row.value()));
+    }
+    Ok(())
+}
+
+fn events(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), StorageError> {
+    for row in transaction.open_table(tables::EVENTS)?.iter()? {
+        let (key, row) = row?;
+        let id = EventId(key.value().1);
+        let row = findings.check(format_args!("event {id}"), EventRow::decode(row.value()));
+        if row.is_some_and(|row| !row.is_intact()) {
+            findings.fault(format!("event {id}: the body does not fit its digest"));
+        }
+    }
+    for row in transaction.open_table(tables::IDEMPOTENCY)?.iter()? {
+        let (key, row) = row?;
+        findings.check(format_args!("idempotency key {:x}", key.value().1), IdempotencyRow::decode(row.value()));
+    }
+    Ok(())
+}
+
+fn outbox(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), StorageError> {
+    let deliveries = transaction.open_table(tables::DELIVERIES)?;
+    for row in transaction.open_table(tables::FRESH)?.iter()? {
+        let (key, number) = row?;
+        let (subscription, event) = key.value();
+        let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
+        findings.rows += 1;
+        findings.pending += 1;
+        if EventType::from_number(number.value()).is_none() {
+            findings.fault(format!("delivery {id}: unknown event type {}", number.value()));
+        }
+        if deliveries.get(key.value())?.is_some() {
+            findings.fault(format!("delivery {id}: in the outbox as never attempted, but it was attempted"));
+        }
+    }
+    for row in transaction.open_table(tables::RETRIES)?.iter()? {
+        let (subscription, due_ms, event) = row?.0.value();
+        let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
+        findings.rows += 1;
+        findings.pending += 1;
+        let delivery = deliveries.get((subscription, event))?.map(|row| record::decode_delivery(row.value()));
+        let fits = matches!(delivery, Some(Ok(delivery))
+            if matches!(delivery.state, DeliveryState::Pending { due } if due.as_ms() == due_ms));
+        if !fits {
+            findings.fault(format!("delivery {id}: in the outbox, but its own row does not say so"));
+        }
+    }
+    Ok(())
+}
+
+fn deliveries(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), StorageError> {
+    // The rows of a deleted subscription go table by table, so they need not fit together.
+    let purges = transaction.open_table(tables::PURGES)?;
+    let retries = transaction.open_table(tables::RETRIES)?;
+    for row in transaction.open_table(tables::DELIVERIES)?.iter()? {
+        let (key, row) = row?;
+        let (subscription, event) = key.value();
+        let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
+        let Some(delivery) = findings.check(format_args!("delivery {id}"), record::decode_delivery(row.value())) else {
+            continue;
+        };
+        if let DeliveryState::Pending { due } = delivery.state
+            && purges.get(subscription)?.is_none()
+            && retries.get((subscription, due.as_ms(), event))?.is_none()
+        {
+            findings.fault(format!("delivery {id}: pending, but not in the outbox"));
+        }
+    }
+    Ok(())
+}

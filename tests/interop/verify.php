@@ -1,0 +1,9 @@
+<?php
+// Reads a delivery a line ({secret, headers, body in base64}) and answers each with "ok" or why it is refused.
+while (($line = fgets(STDIN)) !== false) {
+    $delivery = json_decode($line, true);
+    $body = base64_decode($delivery['body']);
+    $expected = hash_hmac('sha256', $body, $delivery['secret']);
+    $genuine = hash_equals($expected, $delivery['headers']['x-tempclock-signature'] ?? '');
+    echo $genuine ? "ok\n" : "refused: X-TempClock-Signature does not fit\n";
+}

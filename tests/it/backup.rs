@@ -1,0 +1,174 @@
+//! A backup holds one moment and comes back as it was; nothing damaged is ever taken for a database.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::harness::{ALL_SCOPES, Client, Output, Receiver, Server, clock_in, run};
+
+fn backup(server: &Server, file: &Path) {
+    let output = server.cli(&["backup", "--output", file.to_str().unwrap()]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+}
+
+fn verify(file: &Path) -> Output {
+    run(&["verify", file.to_str().unwrap()], &[])
+}
+
+fn publish_batch(client: &Client, first: u64, count: u64) {
+    let events: Vec<_> = (first..first + count).map(|n| json!({"event": "clock_in", "data": clock_in(n)})).collect();
+    client.post("/events/batch", &json!({"events": events})).expect(202);
+}
+
+#[test]
+fn a_restored_backup_holds_what_was_stored_when_it_was_made_and_resends_nothing_that_was_confirmed() {
+    let mut server = Server::start(&[]);
+    let key = server.key(ALL_SCOPES);
+    let client = server.client_with(&key);
+    let receiver = Receiver::start();
+    let subscription = client.subscribe(&receiver.url("/"), &["clock_in"]);
+    publish_batch(&client, 0, 300);
+    client.wait_for_total("/deliveries?status=delivered", 300);
+    client.change(subscription.id, &json!({"active": false}));
+    publish_batch(&client, 300, 100);
+
+    let file = server.folder().join("moment.bak");
+    backup(&server, &file);
+    let verified = verify(&file);
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    assert!(verified.stdout.contains("400 events"), "{}", verified.stdout);
+
+    publish_batch(&client, 400, 50);
+    let later = client.subscribe(&receiver.url("/later"), &["clock_out"]).id;
+    let refused = server.cli(&["restore", "--yes", file.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1), "a restore beside a running server");
+    assert!(refused.stderr.contains("running"), "{}", refused.stderr);
+
+    assert!(server.terminate().success());
+    let unasked = server.cli(&["restore", file.to_str().unwrap()]);
+    assert_eq!(unasked.code, Some(2), "{}", unasked.stderr);
+    let restored = server.cli(&["restore", "--yes", file.to_str().unwrap()]);
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+    assert!(restored.stdout.contains("before-restore"), "{}", restored.stdout);
+    let database = server.data_dir().join("tempclock.redb");
+    let sound = verify(&database);
+    assert_eq!(sound.code, Some(0), "{}{}", sound.stdout, sound.stderr);
+
+    server.launch();
+    let client = server.client_with(&key);
+    assert_eq!(client.total("/events"), 400);
+    assert_eq!(client.total("/deliveries?status=delivered"), 300);
+    client.change(subscription.id, &json!({"active": true}));
+    client.wait_for_total("/deliveries?status=delivered", 400);
+    assert_eq!(receiver.requests_to("/").len(), 400, "something confirmed was sent again, or something is missing");
+    let fresh = client.subscribe(&receiver.url("/new"), &["clock_out"]).id;
+    assert!(fresh > later, "number {fresh} was given out before the restore");
+}
+
+#[test]
+fn a_backup_goes_to_stdout_and_works_without_a_server_too() {
+    let mut server = Server::start(&[]);
+    publish_batch(&server.client(), 0, 5);
+    assert!(server.terminate().success());
+    let file = server.folder().join("offline.bak");
+    backup(&server, &file);
+    assert_eq!(verify(&file).code, Some(0));
+    let config = server.config_file();
+    let piped = std::process::Command::new(crate::harness::BINARY)
+        .args(["backup", "--output", "-", "--config", config.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(piped.status.success());
+    let copy = server.folder().join("piped.bak");
+    fs::write(&copy, piped.stdout).unwrap();
+    assert_eq!(verify(&copy).code, Some(0));
+}
+
+#[test]
+fn a_damaged_backup_is_refused_and_the_database_stays_as_it_was() {
+    let mut server = Server::start(&[]);
+    publish_batch(&server.client(), 0, 20);
+    let file = server.folder().join("good.bak");
+    backup(&server, &file);
+    assert!(server.terminate().success());
+    let good = fs::read(&file).unwrap();
+    let database = fs::read(server.data_dir().join("tempclock.redb")).unwrap();
+    let bad = server.folder().join("bad.bak");
+    let flipped = |place: usize| {
+        let mut bytes = good.clone();
+        bytes[place] ^= 0x10;
+        bytes
+    };
+    let mut cases = vec![Vec::new(), vec![0; good.len()], b"#!/bin/sh\n".to_vec(), good[..good.len() / 2].to_vec()];
+    cases.push(good[..good.len() - 1].to_vec());
+    cases.extend((0..16).map(|n| flipped(n * (good.len() - 1) / 15)));
+    for (number, bytes) in cases.into_iter().enumerate() {
+        fs::write(&bad, bytes).unwrap();
+        for output in [verify(&bad), server.cli(&["restore", "--yes", bad.to_str().unwrap()])] {
+            assert_eq!(output.code, Some(1), "case {number}: {}{}", output.stdout, output.stderr);
+            assert!(!output.stderr.is_empty() && !output.stderr.contains("panicked"), "{}", output.stderr);
+        }
+    }
+    assert!(fs::read(server.data_dir().join("tempclock.redb")).unwrap() == database, "the database was touched");
+}
+
+#[test]
+fn a_damaged_database_is_found_by_verify_and_never_taken_for_a_first_start() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    publish_batch(&client, 0, 200);
+    client.wait_for_total("/deliveries?status=delivered", 200);
+    assert!(server.terminate().success());
+    let path = server.data_dir().join("tempclock.redb");
+    let good = fs::read(&path).unwrap();
+
+    for (what, bytes) in
+        [("zeros", vec![0; good.len()]), ("empty", Vec::new()), ("another program's", b"SQLite format 3\0".repeat(64))]
+    {
+        fs::write(&path, bytes).unwrap();
+        let output = server.fail_to_start();
+        assert!(output.stderr.contains("tempclock.redb"), "{what}: {}", output.stderr);
+        assert_ne!(verify(&path).code, Some(0), "{what}");
+    }
+    fs::write(&path, &good[..good.len() / 2]).unwrap();
+    assert_ne!(verify(&path).code, Some(0), "cut in half");
+    let output = server.fail_to_start();
+    assert!(output.stderr.contains("tempclock.redb"), "cut in half: {}", output.stderr);
+
+    let body = good.windows(12).position(|bytes| bytes == b"Ada Lovelace").expect("a body in the file");
+    let mut flipped = good.clone();
+    flipped[body] ^= 0x01;
+    fs::write(&path, &flipped).unwrap();
+    let output = verify(&path);
+    assert_eq!(output.code, Some(1), "a flipped bit in a body: {}{}", output.stdout, output.stderr);
+    // Wherever a bit flips, nothing ends in a panic.
+    for n in 0..40 {
+        let mut flipped = good.clone();
+        flipped[n * (good.len() - 1) / 39] ^= 0x04;
+        fs::write(&path, &flipped).unwrap();
+        let output = verify(&path);
+        assert!(matches!(output.code, Some(0 | 1)), "{n}: {:?} {}", output.code, output.stderr);
+        assert!(!output.stderr.contains("panicked"), "{n}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn compacting_gives_space_back_and_keeps_everything() {
+    let mut server = Server::start(&[]);
+    let key = server.key(ALL_SCOPES);
+    let client = server.client_with(&key);
+    let receiver = Receiver::start();
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    publish_batch(&client, 0, 1000);
+    client.wait_for_total("/deliveries?status=delivered", 1000);
+    client.delete(&format!("/webhooks/{id}")).expect(200);
+    assert!(server.terminate().success());
+    let output = server.cli(&["compact"]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    server.launch();
+    let client = server.client_with(&key);
+    assert_eq!(client.total("/events"), 1000);
+}
