@@ -314,9 +314,14 @@ impl Server {
     #[track_caller]
     pub fn kill_9(&mut self) {
         let mut running = self.running.take().expect("the server runs");
-        running.child.kill().unwrap();
+        let _ = running.child.kill();
         running.child.wait().unwrap();
         self.keep(&running.log);
+    }
+
+    /// How the server ended, if it has.
+    pub fn has_exited(&mut self) -> Option<ExitStatus> {
+        self.running.as_mut()?.child.try_wait().unwrap()
     }
 
     /// Asks the server to stop, without waiting for it.
