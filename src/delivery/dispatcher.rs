@@ -7,8 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::lane::Trust;
 use super::schedule::{FinishedJob, Job, Limits, PageWanted, Schedule};
 use crate::clock::Clock;
+use crate::domain::health::Health;
 use crate::domain::outcome::EndpointSign;
 use crate::storage::command::Committed;
 use crate::storage::error::StorageError;
@@ -88,8 +90,13 @@ impl Dispatcher {
     /// Makes a lane for every subscription, each with whatever lies in the outbox for it.
     pub fn resume(&self, reader: &Reader) -> Result<(), StorageError> {
         for subscription in reader.registry().subscriptions() {
-            let is_suspect = reader.history(subscription.id)?.health.is_suspect;
-            self.lock().schedule.put_lane(subscription.id, subscription.state.is_active(), is_suspect, true);
+            let history = reader.history(subscription.id)?;
+            let trust = match history.health {
+                Health { is_suspect: true, .. } => Trust::Suspect,
+                Health { failing_since: None, .. } if !history.recent.is_empty() => Trust::Quick,
+                _ => Trust::Unknown,
+            };
+            self.lock().schedule.put_lane(subscription.id, subscription.state.is_active(), trust, true);
         }
         Ok(())
     }
@@ -99,7 +106,9 @@ impl Dispatcher {
         let mut state = self.lock();
         for id in committed.changed {
             match registry.subscription(id) {
-                Some(subscription) => state.schedule.put_lane(id, subscription.state.is_active(), false, false),
+                Some(subscription) => {
+                    state.schedule.put_lane(id, subscription.state.is_active(), Trust::Unknown, false);
+                }
                 None => state.schedule.remove_lane(id),
             }
         }
@@ -129,7 +138,11 @@ impl Dispatcher {
     pub(super) fn next_job(&self, finished: Option<&Finished>) -> Option<Job> {
         let mut state = self.lock();
         if let Some(&Finished { job, sign, took }) = finished {
-            state.schedule.finished(job, sign, took);
+            state.schedule.finished(job, sign, took, self.clock.steady());
+            if sign == EndpointSign::Unresponsive {
+                // A rest has begun, whose end the dispatcher's thread has to see.
+                self.pages.notify_one();
+            }
         }
         loop {
             if state.is_stopping {
@@ -178,6 +191,8 @@ impl Dispatcher {
         let mut state = self.lock();
         while !state.is_stopping {
             let now = self.clock.steady();
+            state.schedule.end_rests(now);
+            self.wake(&state);
             if let Some(page) = state.schedule.next_page(now) {
                 drop(state);
                 let is_read = self.read_page(reader, page);

@@ -12,6 +12,11 @@ use crate::storage::record::EventRow;
 /// An endpoint that takes longer than this to answer holds threads; it is slow.
 const SLOW_ANSWER: Duration = Duration::from_secs(1);
 
+/// After silence an endpoint is left alone for this long, doubled with every further silence up to the maximum. It
+/// costs a dead endpoint's backlog nothing that it would not wait for anyway, and nobody else a busy thread.
+const FIRST_REST: Duration = Duration::from_millis(20);
+const LONGEST_REST: Duration = Duration::from_millis(500);
+
 /// What a delivery thread has to find out before it can send.
 #[derive(Debug)]
 pub enum Work {
@@ -35,15 +40,21 @@ impl Work {
 pub(super) enum Ring {
     First = 0,
     Further = 1,
-    Slow = 2,
-    Suspect = 3,
+    New = 2,
+    Slow = 3,
+    Suspect = 4,
 }
 
 /// What is known of how an endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub enum Trust {
+    /// Nobody knows yet.
+    Unknown,
+    /// It answers, and within a second.
     Quick,
+    /// It answers, but takes its time.
     Slow,
+    /// The last attempt met silence.
     Suspect,
 }
 
@@ -53,6 +64,10 @@ pub(super) struct Lane {
     pub(super) is_active: bool,
     pub(super) trust: Trust,
     pub(super) window: usize,
+    /// How many attempts in a row met silence.
+    pub(super) silences: u32,
+    /// Until when the endpoint is left alone.
+    pub(super) rest_until: Option<Timestamp>,
     pub(super) in_flight: usize,
     pub(super) ready: VecDeque<(EventId, Work)>,
     pub(super) ring: Option<Ring>,
@@ -74,11 +89,13 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A lane with nothing at hand.
-    pub(super) fn new(is_active: bool, is_suspect: bool, has_backlog: bool) -> Self {
+    pub(super) fn new(is_active: bool, trust: Trust, has_backlog: bool) -> Self {
         Self {
             is_active,
-            trust: if is_suspect { Trust::Suspect } else { Trust::Slow },
+            trust,
             window: 1,
+            silences: 0,
+            rest_until: None,
             in_flight: 0,
             ready: VecDeque::new(),
             ring: None,
@@ -93,28 +110,43 @@ impl Lane {
         }
     }
 
+    /// Forgets what was held against the endpoint, as it may be another one now.
+    pub(super) fn forgive(&mut self) {
+        self.silences = 0;
+        self.rest_until = None;
+        if self.trust != Trust::Quick {
+            self.trust = Trust::Unknown;
+        }
+    }
+
     /// Learns from an attempt that has ended. `cap`: how many may be in flight at most.
-    pub(super) fn learn(&mut self, sign: EndpointSign, took: Duration, cap: usize) {
+    pub(super) fn learn(&mut self, sign: EndpointSign, took: Duration, cap: usize, now: Timestamp) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window = (self.window * 2).min(cap);
         self.trust = match sign {
             EndpointSign::Unresponsive => {
+                let rest = FIRST_REST.saturating_mul(1 << self.silences.min(10)).min(LONGEST_REST);
+                self.silences = self.silences.saturating_add(1);
+                self.rest_until = Some(now.plus(rest));
                 self.window = 1;
-                Trust::Suspect
+                return self.trust = Trust::Suspect;
             }
             _ if took > SLOW_ANSWER => Trust::Slow,
             _ => Trust::Quick,
         };
+        self.silences = 0;
+        self.rest_until = None;
     }
 
     /// In which ring it is to stand, if it has a job that may go.
     pub(super) fn wanted_ring(&self, cap: usize) -> Option<Ring> {
-        if !self.is_active || self.ready.is_empty() {
+        if !self.is_active || self.ready.is_empty() || self.rest_until.is_some() {
             return None;
         }
         let has_room = self.in_flight < self.window.min(cap);
         match self.trust {
             Trust::Suspect => (self.in_flight == 0).then_some(Ring::Suspect),
+            Trust::Unknown => has_room.then_some(Ring::New),
             Trust::Slow => has_room.then_some(Ring::Slow),
             Trust::Quick if self.in_flight == 0 => Some(Ring::First),
             Trust::Quick => has_room.then_some(Ring::Further),

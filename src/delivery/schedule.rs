@@ -1,9 +1,10 @@
 //! What goes next. A pure state machine without I/O or clock: the dispatcher feeds it, delivery threads take from it.
 //!
-//! Every subscription has a lane of its own. Lanes stand in one of four rings by what is known of their endpoint,
+//! Every subscription has a lane of its own. Lanes stand in one of five rings by what is known of their endpoint,
 //! and each ring may hold only so many of the threads, so that a healthy endpoint always finds a free one:
-//! *first* (answers quickly, nothing in flight), *further* (answers quickly, has attempts in flight), *slow* (not
-//! known yet, or slow to answer) and *suspect* (was silent lately: one attempt at a time). A lane's window of
+//! *first* (answers quickly, nothing in flight), *further* (answers quickly, has attempts in flight), *new* (not
+//! known yet), *slow* (slow to answer) and *suspect* (was silent lately: one attempt at a time, with a short rest after
+//! each). A lane's window of
 //! concurrent attempts begins at one and doubles with every quick answer up to the endpoint's cap.
 //!
 //! Memory is bounded: a lane holds a short queue and otherwise remembers only that there is more on the disk.
@@ -47,7 +48,7 @@ pub struct Job {
     ring: Ring,
 }
 
-const RINGS: [Ring; 4] = [Ring::First, Ring::Further, Ring::Slow, Ring::Suspect];
+const RINGS: [Ring; 5] = [Ring::First, Ring::Further, Ring::New, Ring::Slow, Ring::Suspect];
 
 /// A page that the dispatcher is to read for a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +83,11 @@ enum PageKind {
 pub struct Schedule {
     limits: Limits,
     lanes: HashMap<SubscriptionId, Lane>,
-    rings: [VecDeque<SubscriptionId>; 4],
-    held: [usize; 4],
+    rings: [VecDeque<SubscriptionId>; 5],
+    held: [usize; 5],
     next_ring: usize,
     timers: BTreeSet<(Timestamp, SubscriptionId)>,
+    rests: BTreeSet<(Timestamp, SubscriptionId)>,
     pages: VecDeque<PageKind>,
     at_hand: usize,
     bodies_bytes: usize,
@@ -99,21 +101,22 @@ impl Schedule {
             limits: Limits { per_endpoint: limits.per_endpoint.min(limits.threads), ..limits },
             lanes: HashMap::new(),
             rings: Default::default(),
-            held: [0; 4],
+            held: [0; 5],
             next_ring: 0,
             timers: BTreeSet::new(),
+            rests: BTreeSet::new(),
             pages: VecDeque::new(),
             at_hand: 0,
             bodies_bytes: 0,
         }
     }
 
-    /// Makes a lane for a subscription, or takes note that it was switched on or off. `has_backlog`: there may be
+    /// Makes a lane for a subscription, or takes note that its owner changed it. `has_backlog`: there may be
     /// deliveries for it on the disk already.
-    pub fn put_lane(&mut self, id: SubscriptionId, is_active: bool, is_suspect: bool, has_backlog: bool) {
-        let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(is_active, is_suspect, has_backlog));
-        if is_active && !lane.is_active {
-            lane.trust = Trust::Slow;
+    pub fn put_lane(&mut self, id: SubscriptionId, is_active: bool, trust: Trust, has_backlog: bool) {
+        let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(is_active, trust, has_backlog));
+        if trust == Trust::Unknown {
+            lane.forgive();
         }
         lane.is_active = is_active;
         self.settle(id);
@@ -208,26 +211,31 @@ impl Schedule {
     }
 
     fn may_take(&self, ring: Ring) -> bool {
-        let [first, further, slow, suspect] = self.held;
+        let [_, _, new, slow, suspect] = self.held;
         let threads = self.limits.threads;
-        let share = (threads / 4).max(1);
+        let all_but = |part: usize| (threads - threads / part).max(1);
         match ring {
             Ring::First => true,
             // Only a thread that is not needed for somebody's first attempt.
-            Ring::Further => first + further + slow + suspect < threads - threads / 4,
-            Ring::Slow => slow + suspect < (threads - threads / 4).max(1),
-            Ring::Suspect => suspect < share && slow + suspect < (threads - threads / 4).max(1),
+            Ring::Further => self.in_flight() < all_but(4),
+            // Each of them may turn out to be silent, and holds its thread until that is known.
+            Ring::New => new + slow + suspect < all_but(8),
+            Ring::Slow => slow + suspect < all_but(4),
+            Ring::Suspect => suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
         }
     }
 
     /// An attempt has ended and its thread is free; its claim lasts until the outcome is recorded.
-    pub fn finished(&mut self, job: FinishedJob, sign: EndpointSign, took: Duration) {
+    pub fn finished(&mut self, job: FinishedJob, sign: EndpointSign, took: Duration, now: Timestamp) {
         if let Some(held) = self.held.get_mut(job.ring as usize) {
             *held = held.saturating_sub(1);
         }
         let cap = self.limits.per_endpoint;
         let Some(lane) = self.lanes.get_mut(&job.subscription) else { return };
-        lane.learn(sign, took, cap);
+        lane.learn(sign, took, cap, now);
+        if let Some(until) = lane.rest_until {
+            self.rests.insert((until, job.subscription));
+        }
         self.settle(job.subscription);
     }
 
@@ -266,16 +274,27 @@ impl Schedule {
         None
     }
 
+    /// Lets lanes go on whose rest is over.
+    pub fn end_rests(&mut self, now: Timestamp) {
+        while let Some((until, id)) = self.rests.first().copied().filter(|(until, _)| *until <= now) {
+            self.rests.remove(&(until, id));
+            if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.rest_until == Some(until)) {
+                lane.rest_until = None;
+                self.settle(id);
+            }
+        }
+    }
+
     /// Is a page to be read now?
     #[must_use]
     pub fn wants_page(&self, now: Timestamp) -> bool {
         !self.pages.is_empty() || self.timers.first().is_some_and(|(due, _)| *due <= now)
     }
 
-    /// When the next retry is due.
+    /// When the next retry is due or the next rest is over.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(due, _)| *due)
+        self.timers.first().into_iter().chain(self.rests.first()).map(|(due, _)| *due).min()
     }
 
     /// Takes in a page of never attempted deliveries.
@@ -359,10 +378,11 @@ impl Schedule {
     }
 
     fn ring_mut(&mut self, ring: Ring) -> &mut VecDeque<SubscriptionId> {
-        let [first, further, slow, suspect] = &mut self.rings;
+        let [first, further, new, slow, suspect] = &mut self.rings;
         match ring {
             Ring::First => first,
             Ring::Further => further,
+            Ring::New => new,
             Ring::Slow => slow,
             Ring::Suspect => suspect,
         }
@@ -385,72 +405,5 @@ impl Job {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::domain::event_type::EventType;
-    use crate::storage::record::EventRow;
-
-    const LANE: SubscriptionId = SubscriptionId(1);
-
-    fn schedule(has_backlog: bool) -> Schedule {
-        let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
-        schedule.put_lane(LANE, true, false, has_backlog);
-        schedule
-    }
-
-    fn row() -> Arc<EventRow> {
-        Arc::new(EventRow::new(EventType::ClockIn, vec![LANE], Vec::new(), b"{}".to_vec()))
-    }
-
-    fn offer(schedule: &mut Schedule, event: u128) {
-        schedule.offer(FreshDelivery { subscription: LANE, event: EventId(event), row: row() });
-    }
-
-    /// Takes and ends everything that is there, and gives the events in their order.
-    fn drain(schedule: &mut Schedule) -> Vec<u128> {
-        let mut events = Vec::new();
-        while let Some(job) = schedule.take() {
-            events.push(job.delivery.event.0);
-            schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO);
-        }
-        events
-    }
-
-    #[test]
-    fn a_delivery_that_a_page_brought_is_not_taken_again_when_its_commit_is_told() {
-        let mut schedule = schedule(true);
-        let now = Timestamp::from_ms(1);
-        // The backlog and the retries of a lane that is resumed are both looked for.
-        while let Some(page) = schedule.next_page(now) {
-            match page {
-                PageWanted::Fresh { limit, .. } => {
-                    let page = vec![(EventId(7), None), (EventId(8), Some(row()))];
-                    schedule.fresh_page(LANE, limit, page);
-                }
-                PageWanted::Retries { limit, .. } => schedule.retry_page(LANE, limit, &[], now),
-            }
-        }
-        offer(&mut schedule, 8);
-        offer(&mut schedule, 9);
-        assert_eq!(drain(&mut schedule), [7, 8, 9]);
-    }
-
-    #[test]
-    fn what_does_not_fit_into_memory_is_read_from_the_disk_once_and_in_order() {
-        let mut schedule = schedule(false);
-        let last = 3 * PAGE as u128;
-        for event in 1..=last {
-            offer(&mut schedule, event);
-        }
-        let mut taken = drain(&mut schedule);
-        while let Some(PageWanted::Fresh { after, limit, .. }) = schedule.next_page(Timestamp::from_ms(1)) {
-            let first = after.map_or(1, |event| event.0 + 1);
-            let page = (first..=last).take(limit).map(|event| (EventId(event), None)).collect();
-            schedule.fresh_page(LANE, limit, page);
-            taken.extend(drain(&mut schedule));
-        }
-        assert_eq!(taken, (1..=last).collect::<Vec<_>>());
-    }
-}
+#[path = "schedule_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! What the schedule promises, step by step without threads.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::domain::event_type::EventType;
+use crate::storage::record::EventRow;
+
+const LANE: SubscriptionId = SubscriptionId(1);
+
+fn schedule(has_backlog: bool) -> Schedule {
+    let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
+    schedule.put_lane(LANE, true, Trust::Unknown, has_backlog);
+    schedule
+}
+
+fn row() -> Arc<EventRow> {
+    Arc::new(EventRow::new(EventType::ClockIn, vec![LANE], Vec::new(), b"{}".to_vec()))
+}
+
+fn offer(schedule: &mut Schedule, event: u128) {
+    schedule.offer(FreshDelivery { subscription: LANE, event: EventId(event), row: row() });
+}
+
+/// Takes and ends everything that is there, and gives the events in their order.
+fn drain(schedule: &mut Schedule) -> Vec<u128> {
+    let mut events = Vec::new();
+    while let Some(job) = schedule.take() {
+        events.push(job.delivery.event.0);
+        schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO, Timestamp::from_ms(0));
+    }
+    events
+}
+
+#[test]
+fn a_delivery_that_a_page_brought_is_not_taken_again_when_its_commit_is_told() {
+    let mut schedule = schedule(true);
+    let now = Timestamp::from_ms(1);
+    // The backlog and the retries of a lane that is resumed are both looked for.
+    while let Some(page) = schedule.next_page(now) {
+        match page {
+            PageWanted::Fresh { limit, .. } => {
+                let page = vec![(EventId(7), None), (EventId(8), Some(row()))];
+                schedule.fresh_page(LANE, limit, page);
+            }
+            PageWanted::Retries { limit, .. } => schedule.retry_page(LANE, limit, &[], now),
+        }
+    }
+    offer(&mut schedule, 8);
+    offer(&mut schedule, 9);
+    assert_eq!(drain(&mut schedule), [7, 8, 9]);
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_read_from_the_disk_once_and_in_order() {
+    let mut schedule = schedule(false);
+    let last = 3 * PAGE as u128;
+    for event in 1..=last {
+        offer(&mut schedule, event);
+    }
+    let mut taken = drain(&mut schedule);
+    while let Some(PageWanted::Fresh { after, limit, .. }) = schedule.next_page(Timestamp::from_ms(1)) {
+        let first = after.map_or(1, |event| event.0 + 1);
+        let page = (first..=last).take(limit).map(|event| (EventId(event), None)).collect();
+        schedule.fresh_page(LANE, limit, page);
+        taken.extend(drain(&mut schedule));
+    }
+    assert_eq!(taken, (1..=last).collect::<Vec<_>>());
+}
+
+#[test]
+fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_among_them() {
+    let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 16 });
+    for id in 1..=100 {
+        schedule.put_lane(SubscriptionId(id), true, Trust::Unknown, false);
+        schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+    }
+    let silent: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+    assert_eq!(silent.len(), 56, "an eighth of the threads stays free for whoever is known to answer");
+    for job in &silent {
+        schedule.finished(job.finished(), EndpointSign::Unresponsive, Duration::from_secs(30), Timestamp::from_ms(1));
+    }
+    for event in 2..=3 {
+        for id in 1..=100 {
+            schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(event), row: row() });
+        }
+    }
+    schedule.end_rests(Timestamp::from_ms(1000));
+    let next: Vec<_> = std::iter::from_fn(|| schedule.take()).map(|job| job.delivery.subscription).collect();
+    let suspects = next.iter().filter(|id| silent.iter().any(|job| job.delivery.subscription == **id)).count();
+    assert_eq!(suspects, 16, "suspects together hold a quarter of the threads at most");
+    assert_eq!(next.len() - suspects, 40, "all that were not heard of yet get their first attempt");
+}
+
+#[test]
+fn an_endpoint_that_was_silent_rests_before_it_is_tried_again() {
+    let mut schedule = schedule(false);
+    offer(&mut schedule, 1);
+    offer(&mut schedule, 2);
+    let job = schedule.take().unwrap();
+    schedule.finished(job.finished(), EndpointSign::Unresponsive, Duration::ZERO, Timestamp::from_ms(1000));
+    assert!(schedule.take().is_none(), "no rest");
+    let until = schedule.next_due().unwrap();
+    schedule.end_rests(until.minus(Duration::from_millis(1)));
+    assert!(schedule.take().is_none(), "too short a rest");
+    schedule.end_rests(until);
+    assert_eq!(drain(&mut schedule), [2]);
+}
