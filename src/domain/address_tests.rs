@@ -1,3 +1,5 @@
+//! Which addresses the rule lets through: every special-purpose range, its edges, its neighbours and its disguises.
+
 use super::*;
 use crate::domain::special_ranges::RANGES;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Which URLs are taken, and every spelling that is not.
+
 use super::*;
 use crate::domain::special_ranges::RANGES;
 use ipnet::IpNet;

@@ -89,6 +89,24 @@ impl Opened {
         Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
     }
 
+    /// The store on a database that is open already, wherever it keeps its bytes; made anew if it is empty. For tests
+    /// that put a store of their own under the database.
+    pub fn on(db: Database, settings: &StoreSettings, clock: Clock) -> Result<Self, OpenError> {
+        let path = settings.data_dir.join(DATABASE_FILE);
+        let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
+        let mut random = Randomness::new();
+        let is_empty = db.begin_read().and_then(|read| Ok(read.list_tables()?.next().is_none()));
+        if is_empty.map_err(|error| failed(error.into()))? {
+            let store_id = random.next_u128().map_err(failed)?;
+            initialise(&db, store_id).map_err(failed)?;
+        }
+        check_format(&db, &path)?;
+        let (registry, state) = load(&db, settings.rules.clone(), clock, random).map_err(failed)?;
+        let space = SpaceRule { folder: settings.data_dir.clone(), reserve_bytes: settings.free_space_reserve_bytes };
+        let holder = settings.data_dir.join(HOLDER_FILE);
+        Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
+    }
+
     /// The way to what is stored, before the writer runs.
     #[must_use]
     pub fn reader(&self) -> Reader {

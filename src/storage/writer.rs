@@ -25,6 +25,9 @@ const QUEUE_COMMANDS: usize = 4096;
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// At most this many commands share a commit: beyond it the gain is small and the wait of the first grows.
 const BATCH_COMMANDS: usize = 1024;
+/// At most about so many deliveries are made in one commit, unless one command alone makes more: an event for a
+/// thousand subscriptions is a thousand rows, and memory and the wait of the others grow with them.
+const BATCH_DELIVERIES: usize = 8192;
 /// How long a batch of nothing but completions waits for company. It halves the commits at a low rate and delays
 /// nobody, as nobody waits for a completion.
 const COMPANY_WAIT: Duration = Duration::from_millis(2);
@@ -192,7 +195,8 @@ impl Writer {
         let mut is_waited_for = !matches!(first, Command::Complete(_));
         let mut batch = vec![first];
         let deadline = Instant::now() + COMPANY_WAIT;
-        while batch.len() < BATCH_COMMANDS {
+        let mut deliveries = batch.iter().map(|command| self.most_deliveries(command)).sum::<usize>();
+        while batch.len() < BATCH_COMMANDS && deliveries < BATCH_DELIVERIES {
             let next = if is_waited_for {
                 self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout)
             } else {
@@ -200,9 +204,20 @@ impl Writer {
             };
             let Ok(command) = next else { break };
             is_waited_for |= !matches!(command, Command::Complete(_));
+            deliveries = deliveries.saturating_add(self.most_deliveries(&command));
             batch.push(command);
         }
         batch
+    }
+
+    /// How many deliveries a command makes at most.
+    fn most_deliveries(&self, command: &Command) -> usize {
+        match command {
+            Command::Publish { account, events, .. } => {
+                events.len().saturating_mul(self.state.registry.subscriptions_of(*account).len())
+            }
+            _ => 0,
+        }
     }
 
     fn commit(&mut self, commands: Vec<Command>) -> Result<(), StorageError> {

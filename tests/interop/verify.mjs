@@ -1,24 +1,32 @@
-// Reads a delivery a line ({secret, headers, body in base64}) and answers each with "ok" or why it is refused.
+// Reads a delivery a line ({scheme, secret, headers, body in base64}) and answers each with "ok" or why it is refused.
+// Exits with 1 when it has refused any. The first argument is the folder that the packages are installed in.
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-// Installed outside of the sources, in the folder that the first argument names.
 const { Webhook } = createRequire(`${process.argv[2]}/`)("standardwebhooks");
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const { secret, headers, body: encoded } = JSON.parse(line);
-  const body = Buffer.from(encoded, "base64");
-  try {
+function verify({ scheme, secret, headers, body }) {
+  if (scheme === "standard") {
     new Webhook(secret).verify(body, headers);
-    const expected = createHmac("sha256", secret).update(body).digest("hex");
-    const given = headers["x-tempclock-signature"] ?? "";
-    if (given.length !== expected.length || !timingSafeEqual(Buffer.from(given), Buffer.from(expected))) {
-      throw new Error("X-TempClock-Signature does not fit");
-    }
+    return;
+  }
+  const expected = Buffer.from(createHmac("sha256", secret).update(body).digest("hex"));
+  const given = Buffer.from(headers["x-tempclock-signature"]);
+  if (given.length !== expected.length || !timingSafeEqual(given, expected)) {
+    throw new Error("X-TempClock-Signature does not fit");
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const delivery = JSON.parse(line);
+  delivery.body = Buffer.from(delivery.body, "base64");
+  try {
+    verify(delivery);
     console.log("ok");
   } catch (error) {
+    process.exitCode = 1;
     console.log(`refused: ${error.message}`);
   }
 }

@@ -1,4 +1,7 @@
-"""Reads a delivery a line ({secret, headers, body in base64}) and answers each with "ok" or why it is refused."""
+"""Reads a delivery a line ({scheme, secret, headers, body in base64}) and answers each with "ok" or why it is refused.
+
+Exits with 1 when it has refused any.
+"""
 
 import base64
 import hashlib
@@ -8,15 +11,24 @@ import sys
 
 from standardwebhooks.webhooks import Webhook
 
+
+def verify(scheme, secret, headers, body):
+    if scheme == "standard":
+        Webhook(secret).verify(body, headers)
+        return
+    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, headers["x-tempclock-signature"]):
+        raise ValueError("X-TempClock-Signature does not fit")
+
+
+refused = False
 for line in sys.stdin:
     delivery = json.loads(line)
-    secret, headers = delivery["secret"], delivery["headers"]
-    body = base64.b64decode(delivery["body"])
+    delivery["body"] = base64.b64decode(delivery["body"])
     try:
-        Webhook(secret).verify(body, headers)
-        expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected, headers["x-tempclock-signature"]):
-            raise ValueError("X-TempClock-Signature does not fit")
-        print("ok", flush=True)
+        verify(**delivery)
+        print("ok")
     except Exception as error:
-        print(f"refused: {error}", flush=True)
+        refused = True
+        print(f"refused: {error}")
+sys.exit(1 if refused else 0)

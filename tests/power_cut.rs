@@ -1,0 +1,281 @@
+//! The power fails at every sync of a run: what was written since the last sync arrives on the disk in part, torn and
+//! out of order, or not at all. Whatever was acknowledged before is there afterwards, and the store is sound.
+//!
+//! The store is the real one, on a disk of this test's own. A short form runs with all tests. The long form:
+//! `TEMPCLOCK_POWER_CUT_OPERATIONS=2000 cargo test --release --test power_cut`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first thing that is not as promised")]
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use redb::{Database, StorageBackend};
+use tempclock_webhooks::clock::Clock;
+use tempclock_webhooks::domain::attempt::{Attempt, Signed};
+use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
+use tempclock_webhooks::domain::event::NewEvent;
+use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::outcome::Outcome;
+use tempclock_webhooks::domain::retry::RetryRule;
+use tempclock_webhooks::domain::signing::{Signatures, SigningSecret};
+use tempclock_webhooks::domain::subscription::NewSubscription;
+use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
+use tempclock_webhooks::storage::command::{Command, Completion, Reply};
+use tempclock_webhooks::storage::writer::Listeners;
+use tempclock_webhooks::storage::{Opened, RetentionRule, Rules, Store, StoreSettings, verify};
+use tokio::sync::oneshot;
+
+const SHORT_OPERATIONS: usize = 200;
+const OWN: AccountId = AccountId(1);
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Length(length) => bytes.resize(*length, 0),
+        Change::Write(offset, data) => {
+            let end = offset + data.len();
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[*offset..end].copy_from_slice(data);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    /// What a power cut leaves for sure.
+    durable: Vec<u8>,
+    /// What a reader sees now.
+    seen: Vec<u8>,
+    /// What was written since the last sync.
+    unsynced: Vec<Change>,
+    /// What was acknowledged so far.
+    acknowledged: Vec<EventId>,
+    /// The disk as power cuts leave it, each with what had been acknowledged before.
+    cuts: Vec<(Vec<u8>, usize)>,
+    random: u64,
+    /// A disk that says it has synced and has not: the negative control.
+    lies: bool,
+}
+
+impl Disk {
+    /// A small generator with a fixed seed, so that a failure comes again.
+    fn random(&mut self) -> usize {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.random >> 33).unwrap()
+    }
+
+    /// The disk after a cut now: the durable bytes, and of each later write all, nothing, or some sectors.
+    fn cut(&mut self) -> Vec<u8> {
+        let mut bytes = self.durable.clone();
+        let mut changes = self.unsynced.clone();
+        let turns = changes.len();
+        for _ in 0..turns {
+            let (a, b) = (self.random() % turns, self.random() % turns);
+            // The order of lengths and writes to the same place matters to no disk cache.
+            changes.swap(a, b);
+        }
+        for change in &changes {
+            match (self.random() % 3, change) {
+                (0, _) => {}
+                (1, Change::Write(offset, data)) => {
+                    for (index, sector) in data.chunks(SECTOR).enumerate() {
+                        if self.random().is_multiple_of(2) {
+                            apply(&mut bytes, &Change::Write(offset + index * SECTOR, sector.to_vec()));
+                        }
+                    }
+                }
+                // A length never takes away what is durable.
+                (_, Change::Length(length)) if *length < bytes.len() => {}
+                (_, change) => apply(&mut bytes, change),
+            }
+        }
+        bytes
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Backend(Arc<Mutex<Disk>>);
+
+impl Backend {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap()
+    }
+
+    fn with(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(Disk { durable: bytes.clone(), seen: bytes, ..Disk::default() })))
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk().seen.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let (disk, offset) = (self.disk(), usize::try_from(offset).unwrap());
+        let found = disk.seen.get(offset..offset + out.len());
+        out.copy_from_slice(found.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(Change::Length(usize::try_from(len).unwrap()));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.disk();
+        let cut = disk.cut();
+        let acknowledged = disk.acknowledged.len();
+        disk.cuts.push((cut, acknowledged));
+        if !disk.lies {
+            let changes = std::mem::take(&mut disk.unsynced);
+            for change in &changes {
+                apply(&mut disk.durable, change);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.change(Change::Write(usize::try_from(offset).unwrap(), data.to_vec()));
+        Ok(())
+    }
+}
+
+impl Backend {
+    fn change(&self, change: Change) {
+        let mut disk = self.disk();
+        apply(&mut disk.seen, &change);
+        disk.unsynced.push(change);
+    }
+}
+
+fn settings() -> StoreSettings {
+    let rules = Rules {
+        retry: RetryRule { waits: vec![Duration::from_secs(5)], retry_after_max: Duration::ZERO },
+        disable_after: Duration::MAX,
+        retention: RetentionRule { events: Duration::MAX, attempts: Duration::MAX },
+        subscriptions_per_account: 10,
+    };
+    StoreSettings { data_dir: std::env::temp_dir(), cache_bytes: 8 << 20, free_space_reserve_bytes: 0, rules }
+}
+
+fn open(backend: Backend) -> Result<Opened, String> {
+    let db = Database::builder().set_cache_size(8 << 20).create_with_backend(backend);
+    let db = db.map_err(|error| error.to_string())?;
+    Opened::on(db, &settings(), Clock::start()).map_err(|error| error.to_string())
+}
+
+fn ask<T>(store: &Store, command: impl FnOnce(Reply<T>) -> Command) -> T {
+    let (reply, answer) = oneshot::channel();
+    store.writer.try_send(command(reply)).unwrap();
+    answer.blocking_recv().unwrap().unwrap()
+}
+
+fn attempt(number: u32, outcome: Outcome) -> Attempt {
+    let started_at = Clock::start().wall();
+    let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
+    let url = "https://crm.example.com/hook".to_owned();
+    Attempt { number, started_at, duration_ms: 1, url, signed, outcome, response: None }
+}
+
+/// Publishes, delivers, fails and retries on that disk, and has every cut looked at: its bytes, and what had been
+/// acknowledged before it.
+fn work(backend: &Backend, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])) {
+    let mut look_at_cuts = || {
+        let (cuts, acknowledged) = {
+            let mut disk = backend.disk();
+            (std::mem::take(&mut disk.cuts), disk.acknowledged.clone())
+        };
+        // Before the first acknowledgement there need not even be a database.
+        for (bytes, count) in cuts.into_iter().filter(|(_, count)| *count > 0) {
+            look(bytes, &acknowledged[..count]);
+        }
+    };
+    let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
+    let store = open(backend.clone()).unwrap().start(listeners).unwrap();
+    let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
+    let events = EventTypes::parse(["clock_in"]).unwrap();
+    let new = NewSubscription { endpoint, events, description: String::new(), active: true };
+    let secret = SigningSecret::from_random(&[1; 32]);
+    ask(&store, |reply| Command::CreateSubscription { account: OWN, new, secret, reply });
+    for operation in 0..operations {
+        let data = format!(r#"{{"entry_id":{operation},"note":"{}"}}"#, "x".repeat(operation % 700)).into();
+        let event_type = EventType::ClockIn;
+        let event = NewEvent { event_type, data, occurred_at: None, idempotency: Vec::new(), fingerprint: [0; 16] };
+        let id = ask(&store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id;
+        backend.disk().acknowledged.push(id);
+        let delivery = DeliveryId { event: id, subscription: SubscriptionId(1) };
+        let outcomes = match operation % 3 {
+            0 => vec![Outcome::Delivered(200)],
+            1 => vec![Outcome::Refused(500), Outcome::Delivered(200)],
+            _ => Vec::new(),
+        };
+        for (number, outcome) in (1..).zip(outcomes) {
+            store.writer.complete(Completion { delivery, attempt: attempt(number, outcome), retry_after: None });
+        }
+        look_at_cuts();
+    }
+    ask(&store, |reply| Command::Flush { reply });
+    look_at_cuts();
+    let Store { writer, reader, thread } = store;
+    drop((writer, reader));
+    thread.join().unwrap();
+}
+
+/// What is wrong with a disk after a cut. redb ends some kinds of damage with a panic.
+fn faults(bytes: Vec<u8>, acknowledged: &[EventId]) -> Result<(), String> {
+    let found = std::panic::catch_unwind(|| look_for_faults(bytes, acknowledged));
+    found.unwrap_or_else(|_| Err("the database cannot be read".to_owned()))
+}
+
+fn look_for_faults(bytes: Vec<u8>, acknowledged: &[EventId]) -> Result<(), String> {
+    let backend = Backend::with(bytes);
+    let store = open(backend.clone())?;
+    let reader = store.reader();
+    for id in acknowledged {
+        match reader.event(OWN, *id) {
+            Ok(Some(row)) if row.is_intact() => {}
+            found => return Err(format!("event {id} was acknowledged and is now {found:?}")),
+        }
+        let delivery = DeliveryId { event: *id, subscription: SubscriptionId(1) };
+        if !matches!(reader.delivery(delivery), Ok(Some(_))) {
+            return Err(format!("delivery {delivery} is gone"));
+        }
+    }
+    drop((reader, store));
+    let db = Database::builder().create_with_backend(Backend::with(backend.disk().seen.clone()));
+    let findings = verify::rows(&db.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    findings.faults.first().map_or(Ok(()), |fault| Err(fault.clone()))
+}
+
+#[test]
+fn a_power_cut_at_any_sync_loses_nothing_that_was_acknowledged() {
+    let given = std::env::var("TEMPCLOCK_POWER_CUT_OPERATIONS").ok().and_then(|text| text.parse().ok());
+    let operations = given.unwrap_or(SHORT_OPERATIONS);
+    let mut cuts = 0;
+    work(&Backend::default(), operations, |bytes, acknowledged| {
+        cuts += 1;
+        assert_eq!(faults(bytes, acknowledged), Ok(()), "after the power was cut at sync {cuts}");
+    });
+    assert!(cuts > 2 * operations, "only {cuts} cuts: they prove little");
+}
+
+#[test]
+fn a_disk_that_does_not_sync_is_found_out() {
+    let backend = Backend::default();
+    backend.disk().lies = true;
+    let mut is_noticed = false;
+    work(&backend, 10, |bytes, acknowledged| is_noticed |= faults(bytes, acknowledged).is_err());
+    assert!(is_noticed, "the check would not notice a loss");
+}

@@ -1,0 +1,82 @@
+//! The house keeps its own rules: which layer may import which, how long a file is, and that each says what it owns.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that is not as promised")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longer files have more than one role.
+const LINES: usize = 450;
+
+/// Each layer with what it may import; see `docs/architecture.md`.
+const LAYERS: [(&str, &[&str]); 9] = [
+    ("domain", &["domain"]),
+    ("clock", &["domain"]),
+    ("config", &["config", "domain"]),
+    ("storage", &["storage", "domain", "clock"]),
+    ("delivery", &["delivery", "storage", "domain", "clock"]),
+    ("http", &["http", "delivery", "storage", "domain", "clock"]),
+    ("control", &["control", "storage", "domain", "clock"]),
+    ("app", &["control", "http", "delivery", "storage", "config", "domain", "clock"]),
+    ("cli", &[]),
+];
+
+fn sources() -> BTreeMap<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut found = BTreeMap::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.insert(path.strip_prefix(&root).unwrap().to_owned(), text);
+            }
+        }
+    }
+    assert!(found.len() > 50, "only {} sources found", found.len());
+    found
+}
+
+fn imports(text: &str) -> impl Iterator<Item = &str> {
+    text.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|character: char| !(character.is_ascii_lowercase() || character == '_'));
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
+#[test]
+fn layers_import_downward_only() {
+    for (path, text) in sources() {
+        let layer = path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == layer) else { continue };
+        for import in imports(&text) {
+            assert!(allowed.contains(&import), "{} imports {import}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_owns_and_has_one_role() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{} does not say what it owns", path.display());
+        let is_tests = path.to_str().unwrap().ends_with("tests.rs");
+        let lines = text.lines().count();
+        assert!(lines <= LINES || is_tests, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn redb_and_bincode_are_named_in_the_storage_layer_alone() {
+    for (path, text) in sources() {
+        let is_storage = path.starts_with("storage");
+        assert!(is_storage || !text.contains("redb::"), "{} names redb", path.display());
+        assert!(
+            path == Path::new("storage/codec.rs") || !text.contains("bincode::"),
+            "{} names bincode",
+            path.display()
+        );
+    }
+}
