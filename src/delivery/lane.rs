@@ -66,6 +66,10 @@ pub(super) struct Lane {
     pub(super) window: usize,
     /// How many attempts in a row met silence.
     pub(super) silences: u32,
+    /// Did it ever answer, as far as is known?
+    pub(super) has_answered: bool,
+    /// Is the next attempt likely to hold its thread for the whole time limit?
+    pub(super) holds_threads: bool,
     /// Until when the endpoint is left alone.
     pub(super) rest_until: Option<Timestamp>,
     pub(super) in_flight: usize,
@@ -95,6 +99,8 @@ impl Lane {
             trust,
             window: 1,
             silences: 0,
+            has_answered: trust == Trust::Quick,
+            holds_threads: trust == Trust::Suspect,
             rest_until: None,
             in_flight: 0,
             ready: VecDeque::new(),
@@ -125,6 +131,9 @@ impl Lane {
         self.window = (self.window * 2).min(cap);
         self.trust = match sign {
             EndpointSign::Unresponsive => {
+                // Who refuses at once holds nobody up, and one silence of an endpoint that answers may be a mishap: it
+                // must not queue behind those that hang.
+                self.holds_threads = took > SLOW_ANSWER && (self.silences > 0 || !self.has_answered);
                 let rest = FIRST_REST.saturating_mul(1 << self.silences.min(10)).min(LONGEST_REST);
                 self.silences = self.silences.saturating_add(1);
                 self.rest_until = Some(now.plus(rest));
@@ -135,6 +144,7 @@ impl Lane {
             _ => Trust::Quick,
         };
         self.silences = 0;
+        self.has_answered = true;
         self.rest_until = None;
     }
 
@@ -145,7 +155,8 @@ impl Lane {
         }
         let has_room = self.in_flight < self.window.min(cap);
         match self.trust {
-            Trust::Suspect => (self.in_flight == 0).then_some(Ring::Suspect),
+            Trust::Suspect if self.in_flight > 0 => None,
+            Trust::Suspect => Some(if self.holds_threads { Ring::Suspect } else { Ring::New }),
             Trust::Unknown => has_room.then_some(Ring::New),
             Trust::Slow => has_room.then_some(Ring::Slow),
             Trust::Quick if self.in_flight == 0 => Some(Ring::First),

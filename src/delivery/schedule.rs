@@ -3,7 +3,7 @@
 //! Every subscription has a lane of its own. Lanes stand in one of five rings by what is known of their endpoint,
 //! and each ring may hold only so many of the threads, so that a healthy endpoint always finds a free one:
 //! *first* (answers quickly, nothing in flight), *further* (answers quickly, has attempts in flight), *new* (not
-//! known yet), *slow* (slow to answer) and *suspect* (was silent lately: one attempt at a time, with a short rest after
+//! known yet, refused at once, or silent for the first time), *slow* (slow to answer) and *suspect* (was silent lately: one attempt at a time, with a short rest after
 //! each). A lane's window of
 //! concurrent attempts begins at one and doubles with every quick answer up to the endpoint's cap.
 //!

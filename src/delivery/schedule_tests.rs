@@ -106,3 +106,24 @@ fn an_endpoint_that_was_silent_rests_before_it_is_tried_again() {
     schedule.end_rests(until);
     assert_eq!(drain(&mut schedule), [2]);
 }
+
+#[test]
+fn an_endpoint_that_answers_does_not_queue_behind_hanging_ones_after_one_mishap() {
+    let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
+    let healthy = SubscriptionId(100);
+    for id in 1..=20 {
+        schedule.put_lane(SubscriptionId(id), true, Trust::Suspect, false);
+        schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+    }
+    schedule.put_lane(healthy, true, Trust::Quick, false);
+    for event in 1..=2 {
+        schedule.offer(FreshDelivery { subscription: healthy, event: EventId(event), row: row() });
+    }
+    let held: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+    let mishap = held.iter().find(|job| job.delivery.subscription == healthy).unwrap();
+    let limit = Duration::from_secs(30);
+    schedule.finished(mishap.finished(), EndpointSign::Unresponsive, limit, Timestamp::from_ms(1));
+    schedule.end_rests(Timestamp::from_ms(1000));
+    let next = schedule.take().unwrap();
+    assert_eq!(next.delivery, DeliveryId { event: EventId(2), subscription: healthy });
+}
