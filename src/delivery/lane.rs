@@ -74,7 +74,8 @@ pub(super) struct Lane {
     pub(super) rest_until: Option<Timestamp>,
     pub(super) in_flight: usize,
     pub(super) ready: VecDeque<(EventId, Work)>,
-    pub(super) ring: Option<Ring>,
+    /// In which ring it stands, and its place there.
+    pub(super) place: Option<(Ring, u64)>,
     /// Retries that are queued, in flight or not yet recorded: they still have their row in the outbox.
     pub(super) claims: HashSet<EventId>,
     /// The last never attempted delivery that came into the queue.
@@ -104,7 +105,7 @@ impl Lane {
             rest_until: None,
             in_flight: 0,
             ready: VecDeque::new(),
-            ring: None,
+            place: None,
             claims: HashSet::new(),
             cursor: None,
             has_fresh_on_disk: has_backlog,

@@ -9,7 +9,7 @@
 //!
 //! Memory is bounded: a lane holds a short queue and otherwise remembers only that there is more on the disk.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::lane::{Lane, Ring, Trust, Work};
@@ -83,7 +83,9 @@ enum PageKind {
 pub struct Schedule {
     limits: Limits,
     lanes: HashMap<SubscriptionId, Lane>,
-    rings: [VecDeque<SubscriptionId>; 5],
+    /// Lanes by their places; whoever came first goes first.
+    rings: [BTreeMap<u64, SubscriptionId>; 5],
+    next_place: u64,
     held: [usize; 5],
     next_ring: usize,
     timers: BTreeSet<(Timestamp, SubscriptionId)>,
@@ -101,6 +103,7 @@ impl Schedule {
             limits: Limits { per_endpoint: limits.per_endpoint.min(limits.threads), ..limits },
             lanes: HashMap::new(),
             rings: Default::default(),
+            next_place: 0,
             held: [0; 5],
             next_ring: 0,
             timers: BTreeSet::new(),
@@ -132,8 +135,8 @@ impl Schedule {
         if let Some(due) = lane.retry_due {
             self.timers.remove(&(due, id));
         }
-        for ring in &mut self.rings {
-            ring.retain(|queued| *queued != id);
+        if let Some((ring, place)) = lane.place {
+            self.ring_mut(ring).remove(&place);
         }
     }
 
@@ -188,9 +191,9 @@ impl Schedule {
         for step in 0..RINGS.len() {
             let ring = *RINGS.get((self.next_ring + step) % RINGS.len())?;
             while self.may_take(ring) {
-                let Some(id) = self.ring_mut(ring).pop_front() else { break };
+                let Some((_, id)) = self.ring_mut(ring).pop_first() else { break };
                 let Some(lane) = self.lanes.get_mut(&id) else { continue };
-                lane.ring = None;
+                lane.place = None;
                 if lane.wanted_ring(self.limits.per_endpoint) != Some(ring) {
                     self.settle(id);
                     continue;
@@ -369,15 +372,22 @@ impl Schedule {
             lane.fresh_came_meanwhile = false;
             self.pages.push_back(PageKind::Fresh(id));
         }
-        if lane.ring.is_none()
-            && let Some(ring) = lane.wanted_ring(cap)
-        {
-            lane.ring = Some(ring);
-            self.ring_mut(ring).push_back(id);
+        let wanted = lane.wanted_ring(cap);
+        if wanted == lane.place.map(|(ring, _)| ring) {
+            return;
+        }
+        let place = self.next_place;
+        self.next_place += 1;
+        let left = std::mem::replace(&mut lane.place, wanted.map(|ring| (ring, place)));
+        if let Some((ring, place)) = left {
+            self.ring_mut(ring).remove(&place);
+        }
+        if let Some(ring) = wanted {
+            self.ring_mut(ring).insert(place, id);
         }
     }
 
-    fn ring_mut(&mut self, ring: Ring) -> &mut VecDeque<SubscriptionId> {
+    fn ring_mut(&mut self, ring: Ring) -> &mut BTreeMap<u64, SubscriptionId> {
         let [first, further, new, slow, suspect] = &mut self.rings;
         match ring {
             Ring::First => first,

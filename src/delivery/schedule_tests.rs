@@ -127,3 +127,23 @@ fn an_endpoint_that_answers_does_not_queue_behind_hanging_ones_after_one_mishap(
     let next = schedule.take().unwrap();
     assert_eq!(next.delivery, DeliveryId { event: EventId(2), subscription: healthy });
 }
+
+#[test]
+fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
+    let mut schedule = Schedule::new(Limits { threads: 16, per_endpoint: 4 });
+    for id in 1..=12 {
+        schedule.put_lane(SubscriptionId(id), true, Trust::Unknown, false);
+        schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+    }
+    let hanging: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+    assert_eq!(hanging.len(), 12);
+    let healthy = SubscriptionId(100);
+    schedule.put_lane(healthy, true, Trust::Quick, false);
+    schedule.offer(FreshDelivery { subscription: healthy, event: EventId(1), row: row() });
+    for event in 2..100 {
+        let job = schedule.take().expect("a thread is free, and this endpoint answers");
+        // The next one comes while this one is in flight.
+        schedule.offer(FreshDelivery { subscription: healthy, event: EventId(event), row: row() });
+        schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO, Timestamp::from_ms(1));
+    }
+}
