@@ -90,6 +90,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
     let delivery = &config.delivery;
     StoreSettings {
         data_dir: config.storage.data_dir.clone(),
+        encryption_key_file: config.storage.encryption_key_file.clone(),
         cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
         rules: Rules {
@@ -111,9 +112,6 @@ impl App {
     /// Opens the store and starts everything. `on_failure` is called once, from another thread, when the store has
     /// failed for good and the process has to end.
     pub fn start(config: &Config, on_failure: impl Fn() + Send + 'static) -> Result<Self, StartError> {
-        if config.storage.encryption_key_file.is_some() {
-            return Err(StartError::Unsupported("storage.encryption_key_file is not supported yet; leave it empty"));
-        }
         if config.server.metrics_listen.is_some() {
             return Err(StartError::Unsupported("server.metrics_listen is not supported yet; leave it empty"));
         }

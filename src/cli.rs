@@ -71,6 +71,9 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make and change the key that signing secrets are encrypted with on disk
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Write a backup of one moment, while the server runs or not
     #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]
     Backup {
@@ -181,5 +184,36 @@ pub enum ConfigCommand {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
+    },
+}
+
+/// What can be done with the key of signing secrets.
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// Write a new key to a file that is not there yet
+    #[command(after_help = "Example:\n  tempclock-webhooks secrets make-key secrets.key")]
+    MakeKey {
+        /// Where to; the configuration names it as the encryption key file
+        file: PathBuf,
+    },
+    /// Encrypt all signing secrets with another key; the server must not run
+    #[command(after_help = "Example:\n  tempclock-webhooks secrets rotate --new-key-file new.key")]
+    Rotate {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The file with the new key
+        #[arg(long, value_name = "FILE")]
+        new_key_file: PathBuf,
+    },
+    /// Store signing secrets as they are from now on; the server must not run
+    #[command(after_help = "Example:\n  tempclock-webhooks secrets decrypt --yes")]
+    Decrypt {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Go on
+        #[arg(long)]
+        yes: bool,
     },
 }

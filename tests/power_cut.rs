@@ -167,7 +167,13 @@ fn settings() -> StoreSettings {
         retention: RetentionRule { events: Duration::MAX, attempts: Duration::MAX },
         subscriptions_per_account: 10,
     };
-    StoreSettings { data_dir: std::env::temp_dir(), cache_bytes: 8 << 20, free_space_reserve_bytes: 0, rules }
+    StoreSettings {
+        data_dir: std::env::temp_dir(),
+        encryption_key_file: None,
+        cache_bytes: 8 << 20,
+        free_space_reserve_bytes: 0,
+        rules,
+    }
 }
 
 fn open(backend: Backend) -> Result<Opened, String> {

@@ -8,6 +8,7 @@ mod exit;
 mod init;
 mod keys;
 mod receiver;
+mod secrets;
 mod serve;
 
 pub use exit::Exit;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Init { config, json } => init::run(&config, json),
         Command::Keys(command) => keys::run(command),
         Command::Config(command) => config::run(&command),
+        Command::Secrets(command) => secrets::run(&command),
         Command::Backup { config, output } => backup::back_up(&config, &output),
         Command::Restore { config, file, yes } => backup::restore(&config, &file, yes),
         Command::Verify { file } => backup::verify(&file),

@@ -38,6 +38,7 @@ pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, 
     app.map_err(|error| {
         let exit = match error {
             StartError::Certificate { .. } | StartError::Unsupported(_) => Exit::Configuration,
+            StartError::Store(ref error) if error.is_of_the_configuration() => Exit::Configuration,
             _ => Exit::Failed,
         };
         (exit, error.to_string())

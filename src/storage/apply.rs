@@ -13,6 +13,7 @@ use super::housekeeping::RetentionRule;
 use super::random::Randomness;
 use super::record::{self, EventRow, History, IdempotencyRow};
 use super::registry::Registry;
+use super::sealing::Seal;
 use super::tables;
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
@@ -45,6 +46,7 @@ pub struct State {
     pub histories: HashMap<SubscriptionId, History>,
     pub ids: EventIds,
     pub random: Randomness,
+    pub seal: Seal,
 }
 
 pub(super) type Answer<T> = Result<Result<T, Refusal>, StorageError>;

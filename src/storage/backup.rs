@@ -21,7 +21,7 @@ use super::verify::{self, Findings};
 use crate::domain::Timestamp;
 
 /// Enough for any of these.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
+pub(super) const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// After a restore numbers go on this far behind the greatest that is known, so that none is used twice, also when
 /// some were given out after the backup and the old file can no longer be read.
 const NUMBER_GAP: u128 = 1000;

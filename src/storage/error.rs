@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::sealing::KeyFileError;
+
 /// A failure of the store itself. After one of these from a write, nothing more is written (see `writer`).
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -96,6 +98,33 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
     },
+    /// The key file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The secrets are sealed with another key.
+    #[error(
+        "the signing secrets in {path} are encrypted with another key than the one in storage.encryption_key_file; nothing was touched. Put the right key file back"
+    )]
+    WrongKey {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The secrets are sealed and there is no key.
+    #[error(
+        "the signing secrets in {path} are encrypted; set storage.encryption_key_file to the file with their key. Nothing was touched"
+    )]
+    KeyNeeded {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The secrets could not be sealed.
+    #[error("the signing secrets in {path} cannot be encrypted: {reason}. Nothing was changed")]
+    NotSealed {
+        /// The database file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The store failed while opening.
     #[error("{path} cannot be opened: {source}")]
     Failed {
@@ -104,6 +133,14 @@ pub enum OpenError {
         /// Why.
         source: StorageError,
     },
+}
+
+impl OpenError {
+    /// Is it for a person to change the configuration, and no use to try again before?
+    #[must_use]
+    pub fn is_of_the_configuration(&self) -> bool {
+        matches!(self, Self::KeyFile(_) | Self::WrongKey { .. } | Self::KeyNeeded { .. })
+    }
 }
 
 fn holder_text(holder: Option<&str>) -> String {

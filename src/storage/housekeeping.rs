@@ -209,8 +209,13 @@ mod tests {
             retention: RetentionRule { events: keep, attempts: keep },
             subscriptions_per_account: 10,
         };
-        let settings =
-            StoreSettings { data_dir: folder.into(), cache_bytes: 8 << 20, free_space_reserve_bytes: 0, rules };
+        let settings = StoreSettings {
+            data_dir: folder.into(),
+            encryption_key_file: None,
+            cache_bytes: 8 << 20,
+            free_space_reserve_bytes: 0,
+            rules,
+        };
         let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
         Opened::open(&settings, Clock::start()).unwrap().start(listeners).unwrap()
     }

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::apply::{Answer, Batch, State};
 use super::command::NewKey;
 use super::error::{Refusal, StorageError};
-use super::{record, tables};
+use super::{record, subscription_record, tables};
 use crate::domain::access::ApiKey;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::{NewSubscription, OffReason, Subscription, SubscriptionChange, SubscriptionState};
@@ -74,7 +74,7 @@ impl Batch<'_> {
         subscription: Subscription,
     ) -> Result<(), StorageError> {
         let id = subscription.id;
-        self.subscriptions.insert(id.0, record::encode_subscription(&subscription)?.as_slice())?;
+        self.subscriptions.insert(id.0, subscription_record::encode(&subscription, &state.seal)?.as_slice())?;
         Arc::make_mut(&mut state.registry).put_subscription(subscription);
         self.done.changed.push(id);
         Ok(())

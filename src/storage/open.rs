@@ -16,6 +16,9 @@ use super::random::Randomness;
 use super::reader::Reader;
 use super::record::{self, History};
 use super::registry::{Registry, SharedRegistry};
+use super::reseal::{self, Step};
+use super::sealing::Seal;
+use super::subscription_record::SubscriptionRow;
 use super::tables;
 use super::writer::{self, Listeners, SpaceRule, WriterHandle};
 use crate::clock::Clock;
@@ -33,6 +36,8 @@ const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 pub struct StoreSettings {
     /// The folder with the database and what lies beside it.
     pub data_dir: PathBuf,
+    /// The file with the key that signing secrets are sealed with; none: they are stored as they are.
+    pub encryption_key_file: Option<PathBuf>,
     /// Memory for the database's page cache, in bytes; also what repair after a crash may take.
     pub cache_bytes: usize,
     /// Below this much free space publishing is refused.
@@ -68,6 +73,7 @@ impl Opened {
         let marker = folder.join(MARKER_FILE);
         let holder = folder.join(HOLDER_FILE);
         make_folder(folder)?;
+        let seal = Seal::from_file(settings.encryption_key_file.as_deref())?;
         let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
         let mut random = Randomness::new();
         if !path.exists() {
@@ -82,7 +88,8 @@ impl Opened {
         let db = open_database(&path, settings.cache_bytes, &holder)?;
         let store_id = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
-        let loaded = catch_unwind(AssertUnwindSafe(|| load(&db, settings.rules.clone(), clock, random)));
+        let db = settle_seal(db, &path, &seal, settings.cache_bytes)?;
+        let loaded = catch_unwind(AssertUnwindSafe(|| load(&db, settings.rules.clone(), clock, random, seal)));
         let (registry, state) = loaded.map_err(|_| OpenError::Damaged { path: path.clone() })?.map_err(failed)?;
         write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall()))?;
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
@@ -101,7 +108,7 @@ impl Opened {
             initialise(&db, store_id).map_err(failed)?;
         }
         check_format(&db, &path)?;
-        let (registry, state) = load(&db, settings.rules.clone(), clock, random).map_err(failed)?;
+        let (registry, state) = load(&db, settings.rules.clone(), clock, random, Seal::NONE).map_err(failed)?;
         let space = SpaceRule { folder: settings.data_dir.clone(), reserve_bytes: settings.free_space_reserve_bytes };
         let holder = settings.data_dir.join(HOLDER_FILE);
         Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
@@ -272,7 +279,33 @@ fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Result<(), OpenE
     }
 }
 
-fn load(db: &Database, rules: Rules, clock: Clock, random: Randomness) -> Result<(Registry, State), StorageError> {
+/// Sees to it that secrets are sealed when there is a key for them, and that it is the right one.
+fn settle_seal(db: Database, path: &Path, seal: &Seal, cache_bytes: usize) -> Result<Database, OpenError> {
+    reseal::check_key(&db, path, seal)?;
+    match reseal::step_before_use(&db, path, seal)? {
+        Step::None => Ok(db),
+        Step::Mark => {
+            reseal::mark(&db, seal).map_err(|source| OpenError::Failed { path: path.to_owned(), source })?;
+            Ok(db)
+        }
+        Step::Rewrite => {
+            log::info!("encrypting the signing secrets in {}; the whole file is written anew", path.display());
+            let count = reseal::rewrite(&db, path, &Seal::NONE, seal)
+                .map_err(|error| OpenError::NotSealed { path: path.to_owned(), reason: error.to_string() })?;
+            drop(db);
+            log::info!("{count} signing secrets encrypted");
+            open_database(path, cache_bytes, &path.with_file_name(HOLDER_FILE))
+        }
+    }
+}
+
+fn load(
+    db: &Database,
+    rules: Rules,
+    clock: Clock,
+    random: Randomness,
+    seal: Seal,
+) -> Result<(Registry, State), StorageError> {
     let transaction = db.begin_read()?;
     let mut registry = Registry::default();
     for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
@@ -285,7 +318,8 @@ fn load(db: &Database, rules: Rules, clock: Clock, random: Randomness) -> Result
     }
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, subscription) = row?;
-        registry.put_subscription(record::decode_subscription(SubscriptionId(id.value()), subscription.value())?);
+        let id = SubscriptionId(id.value());
+        registry.put_subscription(SubscriptionRow::decode(subscription.value())?.open(id, &seal)?);
     }
     let mut histories = std::collections::HashMap::new();
     for row in transaction.open_table(tables::HISTORIES)?.iter()? {
@@ -293,7 +327,7 @@ fn load(db: &Database, rules: Rules, clock: Clock, random: Randomness) -> Result
         histories.insert(SubscriptionId(id.value()), History::decode(history.value())?);
     }
     let ids = EventIds::after(last_event(&transaction)?);
-    let state = State { rules, clock, registry: Arc::new(registry.clone()), histories, ids, random };
+    let state = State { rules, clock, registry: Arc::new(registry.clone()), histories, ids, random, seal };
     Ok((registry, state))
 }
 

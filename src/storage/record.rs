@@ -9,18 +9,16 @@ use super::error::StorageError;
 use crate::domain::access::{ApiKey, KeyHash, Scopes};
 use crate::domain::attempt::{Attempt, Response, Signed};
 use crate::domain::delivery::{Delivery, DeliveryState};
-use crate::domain::endpoint::Endpoint;
 use crate::domain::event::IdempotencyKey;
-use crate::domain::event_type::{EventType, EventTypes};
+use crate::domain::event_type::EventType;
 use crate::domain::health::Health;
 use crate::domain::outcome::Outcome;
-use crate::domain::signing::{Signatures, SigningSecret};
-use crate::domain::subscription::{OffReason, Subscription, SubscriptionState};
+use crate::domain::signing::Signatures;
 use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
 
 const VERSION: u8 = 1;
 
-fn damaged(what: &str) -> StorageError {
+pub(super) fn damaged(what: &str) -> StorageError {
     StorageError::Codec(format!("a stored {what} is not valid"))
 }
 
@@ -295,60 +293,6 @@ impl History {
             recent: row.recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
         })
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SubscriptionV1 {
-    account: u32,
-    url: String,
-    events: u8,
-    description: String,
-    secret: String,
-    off: Option<(u8, u64)>,
-    created_ms: u64,
-    updated_ms: u64,
-}
-
-/// The stored form of a subscription.
-pub fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, StorageError> {
-    let off = match subscription.state {
-        SubscriptionState::Active => None,
-        SubscriptionState::Off { reason, since } => Some((reason as u8, since.as_ms())),
-    };
-    let row = SubscriptionV1 {
-        account: subscription.account.0,
-        url: subscription.endpoint.as_str().to_owned(),
-        events: subscription.events.as_bits(),
-        description: subscription.description.clone(),
-        secret: subscription.secret.expose().to_owned(),
-        off,
-        created_ms: subscription.created_at.as_ms(),
-        updated_ms: subscription.updated_at.as_ms(),
-    };
-    codec::encode(VERSION, &row)
-}
-
-/// Reads the stored form of a subscription.
-pub fn decode_subscription(id: SubscriptionId, bytes: &[u8]) -> Result<Subscription, StorageError> {
-    let row: SubscriptionV1 = codec::decode(VERSION, bytes)?;
-    let state = match row.off {
-        None => SubscriptionState::Active,
-        Some((reason, since_ms)) => SubscriptionState::Off {
-            reason: OffReason::from_number(reason).ok_or_else(|| damaged("subscription"))?,
-            since: Timestamp::from_ms(since_ms),
-        },
-    };
-    Ok(Subscription {
-        id,
-        account: AccountId(row.account),
-        endpoint: Endpoint::from_stored(&row.url).ok_or_else(|| damaged("subscription"))?,
-        events: EventTypes::from_bits(row.events),
-        description: row.description,
-        secret: SigningSecret::parse(&row.secret).ok_or_else(|| damaged("subscription"))?,
-        state,
-        created_at: Timestamp::from_ms(row.created_ms),
-        updated_at: Timestamp::from_ms(row.updated_ms),
-    })
 }
 
 #[derive(Serialize, Deserialize)]

@@ -33,6 +33,8 @@ pub const PURGES: TableDefinition<u32, ()> = TableDefinition::new("purges");
 pub const FORMAT: &str = "format";
 /// Key in [`META`]: a random number that tells this store from every other.
 pub const STORE_ID: &str = "store_id";
+/// Key in [`META`]: the check number of the key that signing secrets are sealed with; none: they are not.
+pub const SEALED_WITH: &str = "sealed_with";
 /// Key in [`META`]: the next account number.
 pub const NEXT_ACCOUNT: &str = "next_account";
 /// Key in [`META`]: the next key number.

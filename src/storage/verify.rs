@@ -6,6 +6,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
 
 use super::error::StorageError;
 use super::record::{self, EventRow, History, IdempotencyRow};
+use super::subscription_record::SubscriptionRow;
 use super::tables;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::event_type::EventType;
@@ -61,7 +62,7 @@ fn small_tables(transaction: &ReadTransaction, findings: &mut Findings) -> Resul
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, row) = row?;
         let id = SubscriptionId(id.value());
-        findings.check(format_args!("subscription {id}"), record::decode_subscription(id, row.value()));
+        findings.check(format_args!("subscription {id}"), SubscriptionRow::decode(row.value()));
     }
     for row in transaction.open_table(tables::HISTORIES)?.iter()? {
         let (id, row) = row?;

@@ -31,5 +31,6 @@ mod kill;
 mod rate_limit;
 mod restart;
 mod retries;
+mod secrets;
 mod signing;
 mod subscriptions;

@@ -1,0 +1,67 @@
+//! `secrets`: the key that signing secrets are encrypted with on disk. Runs on the main thread; nothing here prints
+//! a key or a secret.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{Exit, Outcome, config};
+use crate::app;
+use crate::cli::{ConfigArgs, SecretsCommand};
+use crate::control::client;
+use crate::storage::reseal;
+use crate::storage::sealing::{self, Seal};
+
+pub fn run(command: &SecretsCommand) -> Outcome {
+    match command {
+        SecretsCommand::MakeKey { file } => make_key(file),
+        SecretsCommand::Rotate { config, new_key_file } => {
+            let to = Seal::from_file(Some(new_key_file)).map_err(wrong_key)?;
+            let count = change_key(config, &to)?;
+            println!("{count} signing secrets are now encrypted with the key in {}.", new_key_file.display());
+            println!("Set storage.encryption_key_file to it, or move it there, before the next start.");
+            Ok(())
+        }
+        SecretsCommand::Decrypt { config, yes } => {
+            if !yes {
+                let message = "signing secrets would be stored as they are from now on; say --yes to go on";
+                return Err((Exit::Usage, message.to_owned()));
+            }
+            let count = change_key(config, &Seal::NONE)?;
+            println!("{count} signing secrets are now stored as they are.");
+            println!("Remove storage.encryption_key_file before the next start, which would encrypt them again.");
+            Ok(())
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> (Exit, String) {
+    (Exit::Failed, error.to_string())
+}
+
+fn wrong_key(error: impl std::fmt::Display) -> (Exit, String) {
+    (Exit::Configuration, error.to_string())
+}
+
+fn make_key(file: &Path) -> Outcome {
+    let key = sealing::new_key().map_err(failed)?;
+    // Never in the place of another: secrets that are sealed with it would be lost.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let written = made.and_then(|mut made| {
+        made.write_all(key.as_bytes())?;
+        made.sync_all()
+    });
+    written.map_err(|error| failed(format!("{}: {error}", file.display())))?;
+    println!("{} holds a new key. Keep a copy apart from the backups: without it they are of no use.", file.display());
+    Ok(())
+}
+
+fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {
+    let config = config::load(args, Vec::new())?.config;
+    if client::connect(&app::control_socket(&config)).is_some() {
+        return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));
+    }
+    let from = Seal::from_file(config.storage.encryption_key_file.as_deref()).map_err(wrong_key)?;
+    reseal::change_key(&config.storage.data_dir, &from, to).map_err(failed)
+}
