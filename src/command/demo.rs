@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::receiver::{self, Received};
 use super::serve::{self, End};
-use super::{Exit, Outcome};
+use super::{Exit, Outcome, log_lines};
 use crate::clock::Clock;
-use crate::config::{Config, Sources};
+use crate::config::{Config, LogFormat, LogSection, Sources};
 use crate::control::Request;
 use crate::domain::signing::SigningSecret;
 
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn run(listen: Option<&str>) -> Outcome {
     let failed = |error: &dyn std::fmt::Display| (Exit::Failed, format!("the demo cannot run: {error}"));
-    serve::start_log("warn");
+    log_lines::follow(&LogSection { level: "warn".to_owned(), format: LogFormat::Text });
     let folder = tempfile::Builder::new().prefix("tempclock-demo-").tempdir().map_err(|error| failed(&error))?;
     let (address, received) = receiver::start(answer).map_err(|error| failed(&error))?;
     let (ends, end) = channel();
@@ -51,8 +51,7 @@ pub fn run(listen: Option<&str>) -> Outcome {
     let key = make_key(&config)?;
     let hook = format!("http://{address}/crm");
     let demo = Demo { url: app.url(), key, receiver: hook };
-    let watcher = std::thread::Builder::new().name("signals".to_owned()).spawn(move || serve::watch_signals(&ends));
-    watcher.map_err(|error| failed(&error))?;
+    serve::watch_signals(ends, || log::warn!("SIGHUP: the demo has no configuration to reload"));
     let outcome = demo.play(&mut io::stdout(), &received, &end);
     app.stop();
     outcome.map_err(|error| failed(&error))

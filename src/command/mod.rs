@@ -7,9 +7,11 @@ mod demo;
 mod exit;
 mod init;
 mod keys;
+mod log_lines;
 mod receiver;
 mod secrets;
 mod serve;
+mod supervisor;
 
 pub use exit::Exit;
 

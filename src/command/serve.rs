@@ -1,13 +1,14 @@
 //! `serve`: runs the server until it is told to stop or its store fails.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, Outcome, config};
-use crate::app::{App, StartError};
+use super::{Exit, Outcome, config, log_lines, supervisor};
+use crate::app::{App, Remote, StartError};
 use crate::cli::ConfigArgs;
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 
 /// Why the server is to end.
 pub enum End {
@@ -17,18 +18,50 @@ pub enum End {
     StoreFailed,
 }
 
+/// What the command line says over the configuration file.
+type Flags = Vec<(&'static str, String)>;
+
 pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) -> Outcome {
     let flags = [("server.listen", listen), ("storage.data_dir", data_dir)];
-    let flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
-    let Loaded { config, warnings, .. } = config::load(args, flags)?;
-    start_log(&config.log.level);
+    let flags: Flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
+    let Loaded { config, warnings, .. } = config::load(args, flags.clone())?;
+    log_lines::follow(&config.log);
     for warning in warnings {
         log::warn!("{warning}");
     }
     let (sender, end) = channel();
     let app = start(&config, &sender)?;
+    let remote = Arc::new(app.remote());
+    let args = args.clone();
+    let reloaded = Arc::clone(&remote);
+    watch_signals(sender, move || reload(&args, &flags, &config, &reloaded));
     eprintln!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
-    wait(sender, &end).map_or(Ok(()), |end| finish(app, &end))
+    if let Some(url) = app.metrics_url() {
+        log::info!("metrics at {url}");
+    }
+    supervisor::watch(remote);
+    supervisor::ready(&app.url());
+    end.recv().map_or(Ok(()), |end| finish(app, &end))
+}
+
+/// Takes over from the configuration file what can change while the server runs. What is no good changes nothing.
+fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
+    supervisor::reloading();
+    match config::load(args, flags.clone()) {
+        Err((_, message)) => log::error!("SIGHUP: the configuration is not valid, so it stays as it was: {message}"),
+        Ok(Loaded { config: wanted, .. }) => {
+            log_lines::follow(&wanted.log);
+            // The certificates are those that the server was started with, whatever the file names now.
+            match remote.reload_certificates(present) {
+                Ok(()) => log::info!("SIGHUP: log level and certificates reloaded"),
+                Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
+            }
+            if (Config { log: present.log.clone(), ..wanted }) != *present {
+                log::warn!("SIGHUP: further changes of the configuration take effect at the next start");
+            }
+        }
+    }
+    supervisor::reloaded();
 }
 
 /// Starts the app, with its failure reported as an end.
@@ -37,7 +70,7 @@ pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, 
     let app = App::start(config, move || drop(failed.send(End::StoreFailed)));
     app.map_err(|error| {
         let exit = match error {
-            StartError::Certificate { .. } | StartError::Unsupported(_) => Exit::Configuration,
+            StartError::Certificate { .. } => Exit::Configuration,
             StartError::Store(ref error) if error.is_of_the_configuration() => Exit::Configuration,
             _ => Exit::Failed,
         };
@@ -45,28 +78,31 @@ pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, 
     })
 }
 
-/// Waits for a signal or a failure. A second signal ends the process at once.
-pub fn wait(ends: Sender<End>, end: &Receiver<End>) -> Option<End> {
-    let watcher = std::thread::Builder::new().name("signals".to_owned()).spawn(move || watch_signals(&ends));
-    if let Err(error) = watcher {
-        log::error!("signals cannot be watched: {error}");
+/// Watches for signals on a thread of its own, and comes back when it does. SIGTERM and SIGINT are reported as an end, and the second one ends the
+/// process at once; SIGHUP runs `reload`.
+pub fn watch_signals(ends: Sender<End>, reload: impl Fn() + Send + 'static) {
+    let (watching, is_watching) = sync_channel(1);
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    let watcher = thread.spawn(move || await_signals(&ends, reload, &watching));
+    if watcher.is_err() || is_watching.recv().is_err() {
+        log::error!("signals cannot be watched, so the server can only be ended by force");
     }
-    end.recv().ok()
 }
 
-pub fn watch_signals(ends: &Sender<End>) {
+fn await_signals(ends: &Sender<End>, reload: impl Fn(), watching: &SyncSender<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
         let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds else { return };
+        let _ = watching.send(());
         let mut is_first = true;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => {
-                    log::warn!("SIGHUP: nothing is reloaded in this version; restart to take over a new configuration");
+                    reload();
                     continue;
                 }
             }
@@ -82,6 +118,7 @@ pub fn watch_signals(ends: &Sender<End>) {
 fn finish(app: App, end: &End) -> Outcome {
     match end {
         End::Asked => {
+            supervisor::stopping();
             log::info!("stopping");
             app.stop();
             log::info!("stopped");
@@ -90,17 +127,4 @@ fn finish(app: App, end: &End) -> Outcome {
         // Nothing that such a store says can be trusted any more, so nothing is drained.
         End::StoreFailed => Err((Exit::StoreFailed, "the store failed; see the log".to_owned())),
     }
-}
-
-/// Sends log lines to stderr, without a date when the journal adds its own.
-pub fn start_log(filter: &str) {
-    let mut builder = env_logger::Builder::new();
-    builder.parse_filters(filter);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.format_timestamp(None);
-    } else {
-        builder.format_timestamp_millis();
-    }
-    // Set up twice only in tests; the first one stays.
-    drop(builder.try_init());
 }

@@ -20,7 +20,8 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use sections::{
-    DeliverySection, LimitsSection, LogSection, RateLimitSection, RetentionSection, ServerSection, StorageSection,
+    DeliverySection, LimitsSection, LogFormat, LogSection, RateLimitSection, RetentionSection, ServerSection,
+    StorageSection,
 };
 
 use error::Findings;

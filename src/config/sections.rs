@@ -195,10 +195,26 @@ impl RateLimitSection {
 pub struct LogSection {
     /// Filter text for `env_logger`; every level in it is a known one.
     pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
 }
 
 impl LogSection {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        Some(Self { level: reader.take("log.level", value::log_filter)? })
+        Some(Self {
+            level: reader.take("log.level", value::log_filter)?,
+            format: reader.take("log.format", |raw| {
+                value::one_of(raw, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+            })?,
+        })
     }
 }

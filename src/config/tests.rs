@@ -74,7 +74,7 @@ fn the_defaults_are_the_published_ones() {
         },
         limits: LimitsSection { event_bytes: 256 << 10, subscriptions_per_account: 100 },
         rate_limit: RateLimitSection { management_per_minute: 60, publish_per_minute: 0 },
-        log: LogSection { level: "info".to_owned() },
+        log: LogSection { level: "info".to_owned(), format: LogFormat::Text },
     };
     assert_eq!(loaded.config, expected);
     assert_eq!(loaded.warnings, Vec::<String>::new());

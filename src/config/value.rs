@@ -198,6 +198,18 @@ pub(super) fn path(raw: &Raw) -> Result<PathBuf, String> {
 
 /// What is to be logged, in the language of `env_logger`, as strictly as a slip needs it: there, a
 /// misspelt level counts as the name of a module and silences everything else.
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(raw: &Raw, words: &[(&str, T)]) -> Result<T, String> {
+    let found = match raw {
+        Raw::Text(text) => words.iter().find(|(word, _)| word == text),
+        _ => None,
+    };
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let known: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        wrong(raw, "a known word", &format!("write {}", known.join(" or ")))
+    })
+}
+
 pub(super) fn log_filter(raw: &Raw) -> Result<String, String> {
     const HINT: &str = r#"write for example "info" or "info,tempclock_webhooks::delivery=debug""#;
     let Raw::Text(text) = raw else {

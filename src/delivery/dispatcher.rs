@@ -75,10 +75,16 @@ impl Dispatcher {
         Alive(self)
     }
 
+    /// How many delivery threads there are, with the dispatcher's own.
+    #[must_use]
+    pub fn alive_threads(&self) -> usize {
+        self.alive.load(Ordering::Relaxed)
+    }
+
     /// Are all delivery threads and the dispatcher's own there?
     #[must_use]
     pub fn has_all_threads(&self) -> bool {
-        self.alive.load(Ordering::Relaxed) == self.threads
+        self.alive_threads() == self.threads
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

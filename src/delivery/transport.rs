@@ -33,9 +33,10 @@ pub struct TransportSettings {
     pub per_endpoint: usize,
     /// Plain HTTP is allowed.
     pub allow_http: bool,
-    /// Trusted roots, as DER: the public ones and the operator's.
-    pub roots: Arc<Vec<Certificate<'static>>>,
 }
+
+/// Whom deliveries trust: the public roots and the operator's own, as DER.
+pub type TrustedRoots = Arc<Vec<Certificate<'static>>>;
 
 /// Sends attempts; shared by all delivery threads.
 pub struct Transport {
@@ -46,6 +47,7 @@ pub struct Transport {
 }
 
 struct Agents {
+    roots: TrustedRoots,
     by_subscription: HashMap<SubscriptionId, Arc<EndpointAgent>>,
     swept: Instant,
 }
@@ -78,9 +80,16 @@ const STALE_CONNECTION: Duration = Duration::from_secs(1);
 impl Transport {
     /// A transport without connections.
     #[must_use]
-    pub fn new(settings: TransportSettings, guard: Guard, clock: Clock) -> Arc<Self> {
-        let agents = Agents { by_subscription: HashMap::new(), swept: Instant::now() };
+    pub fn new(settings: TransportSettings, roots: TrustedRoots, guard: Guard, clock: Clock) -> Arc<Self> {
+        let agents = Agents { roots, by_subscription: HashMap::new(), swept: Instant::now() };
         Arc::new(Self { settings, guard, clock, agents: Mutex::new(agents) })
+    }
+
+    /// Trusts these roots from the next connection on.
+    pub fn trust(&self, roots: TrustedRoots) {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.roots = roots;
+        agents.by_subscription.clear();
     }
 
     /// Makes an attempt. Always comes back within the time limit.
@@ -172,7 +181,7 @@ impl Transport {
     fn put_agent(&self, agents: &mut Agents, id: SubscriptionId, url: &str) -> Arc<EndpointAgent> {
         let agent = Arc::new(EndpointAgent {
             url: url.to_owned(),
-            agent: self.make_agent(),
+            agent: self.make_agent(&agents.roots),
             used: Mutex::new(Instant::now()),
             has_answered: AtomicBool::new(false),
         });
@@ -180,10 +189,10 @@ impl Transport {
         agent
     }
 
-    fn make_agent(&self) -> Agent {
+    fn make_agent(&self, roots: &TrustedRoots) -> Agent {
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::Specific(Arc::clone(&self.settings.roots)))
+            .root_certs(RootCerts::Specific(Arc::clone(roots)))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
         let timeout = self.settings.timeout;

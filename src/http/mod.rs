@@ -9,6 +9,7 @@ mod event_types;
 mod events;
 mod extract;
 mod health;
+pub mod metrics;
 mod middleware;
 mod rate_limit;
 mod respond;
@@ -16,7 +17,7 @@ mod state;
 mod subscriptions;
 mod view;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -48,8 +49,7 @@ pub fn server(
     tls: Option<rustls::ServerConfig>,
     state: web::Data<HttpState>,
     settings: &ServerSettings,
-) -> std::io::Result<(Server, SocketAddr)> {
-    let address = listener.local_addr()?;
+) -> std::io::Result<Server> {
     let server =
         HttpServer::new(move || App::new().app_data(state.clone()).wrap(from_fn(middleware::dress)).configure(routes))
             .workers(settings.workers)
@@ -62,7 +62,7 @@ pub fn server(
         None => server.listen(listener)?,
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,
     };
-    Ok((server.run(), address))
+    Ok(server.run())
 }
 
 fn routes(config: &mut web::ServiceConfig) {

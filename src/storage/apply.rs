@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::command::{Committed, Completion, FreshDelivery, Published, Recorded};
+use super::command::{AttemptFigures, Committed, Completion, FreshDelivery, Published, Recorded};
 use super::error::{Refusal, StorageError};
 use super::housekeeping::RetentionRule;
 use super::random::Randomness;
@@ -172,6 +172,7 @@ impl<'txn> Batch<'txn> {
             self.fresh.insert((subscription.0, id.0), event_type.number())?;
             self.done.fresh.push(FreshDelivery { subscription: *subscription, event: id, row: Arc::clone(&row) });
         }
+        self.done.events += 1;
         Ok(Published { id, event_type, deliveries, duplicate: false })
     }
 
@@ -181,7 +182,7 @@ impl<'txn> Batch<'txn> {
         let place = (id.subscription.0, id.event.0);
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             // Deleted while the attempt was under way: there is no history left to write to.
-            self.done.recorded.push(Recorded { delivery: id, due: None });
+            self.done.recorded.push(Recorded { delivery: id, due: None, attempt: None });
             return Ok(());
         };
         let fresh = self.fresh.remove(place)?.and_then(|row| EventType::from_number(row.value()));
@@ -197,7 +198,7 @@ impl<'txn> Batch<'txn> {
                 Delivery::fresh(fresh.unwrap_or(EventType::Ping), id.event.time())
             }
             (None, None) => {
-                self.done.recorded.push(Recorded { delivery: id, due: None });
+                self.done.recorded.push(Recorded { delivery: id, due: None, attempt: None });
                 return Ok(());
             }
         };
@@ -212,6 +213,11 @@ impl<'txn> Batch<'txn> {
         history.push(id.event, number);
         self.touched.insert(id.subscription);
         let jitter = state.random.next_u32()?;
+        let figures = AttemptFigures {
+            outcome: attempt.outcome.code(),
+            took: Duration::from_millis(attempt.duration_ms.into()),
+            delivered_after: attempt.outcome.is_delivered().then(|| wall.since(id.event.time())),
+        };
         delivery.record(attempt, &state.rules.retry, (wall, steady), retry_after, jitter);
         let due = match delivery.state {
             DeliveryState::Pending { due } => {
@@ -221,7 +227,7 @@ impl<'txn> Batch<'txn> {
             _ => None,
         };
         self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
-        self.done.recorded.push(Recorded { delivery: id, due });
+        self.done.recorded.push(Recorded { delivery: id, due, attempt: Some(figures) });
         if let Some(reason) = off
             && subscription.state.is_active()
         {

@@ -171,6 +171,10 @@ pub struct Committed {
     pub redelivered: Vec<(SubscriptionId, Timestamp)>,
     /// Subscriptions that were made, changed or removed.
     pub changed: Vec<SubscriptionId>,
+    /// How many new events it stored.
+    pub events: u64,
+    /// How long it took, the disk included.
+    pub took: Duration,
 }
 
 /// A new delivery, with its event at hand.
@@ -191,4 +195,17 @@ pub struct Recorded {
     pub delivery: DeliveryId,
     /// When it is due again, if it is.
     pub due: Option<Timestamp>,
+    /// What the attempt came to; nothing if the delivery is gone.
+    pub attempt: Option<AttemptFigures>,
+}
+
+/// An attempt in figures.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptFigures {
+    /// How it ended, a word of `Outcome::code`.
+    pub outcome: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// The delivery has arrived, so long after its event.
+    pub delivered_after: Option<Duration>,
 }

@@ -23,4 +23,4 @@ pub mod writer;
 
 pub use apply::Rules;
 pub use housekeeping::RetentionRule;
-pub use open::{Opened, Store, StoreSettings};
+pub use open::{DATABASE_FILE, Opened, Store, StoreSettings};

@@ -25,7 +25,8 @@ use crate::clock::Clock;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, EventId, KeyId, SubscriptionId};
 
-pub(super) const DATABASE_FILE: &str = "tempclock.redb";
+/// The name of the database in its folder.
+pub const DATABASE_FILE: &str = "tempclock.redb";
 pub(super) const MARKER_FILE: &str = "identity";
 pub(super) const HOLDER_FILE: &str = "holder";
 /// How every redb file begins.

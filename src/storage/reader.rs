@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use redb::{AccessGuard, Database, ReadableDatabase};
+use redb::{AccessGuard, Database, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _};
 
 use super::dump::{self, DumpError, Manifest};
 use super::error::StorageError;
@@ -61,6 +61,20 @@ pub struct DeliveryFilter {
     /// Whose last attempt was answered so.
     pub response_code: Option<u16>,
 }
+
+/// The outbox in figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Outbox {
+    /// Deliveries that were never attempted.
+    pub fresh: u64,
+    /// Deliveries that wait for a further attempt.
+    pub retrying: u64,
+    /// When the oldest of them was made; of those that wait for a further attempt, [`LOOKED_AT`] are looked at.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Retries are not kept by age, and reading all of a long backlog for one figure would be too much.
+const LOOKED_AT: usize = 10_000;
 
 /// A never attempted delivery of some subscription, with its event if that was read along.
 pub type FreshRow = (EventId, Option<Arc<EventRow>>);
@@ -254,6 +268,25 @@ impl Reader {
             page.push((event, found));
         }
         Ok(page)
+    }
+
+    /// How much is pending, and since when.
+    pub fn outbox(&self) -> Result<Outbox, StorageError> {
+        let transaction = self.db.begin_read()?;
+        let fresh = transaction.open_table(tables::FRESH)?;
+        let retries = transaction.open_table(tables::RETRIES)?;
+        let mut oldest: Option<EventId> = None;
+        let mut offer = |event: u128| oldest = Some(oldest.map_or(EventId(event), |oldest| oldest.min(EventId(event))));
+        for subscription in self.registry().subscriptions() {
+            let id = subscription.id.0;
+            if let Some(row) = fresh.range((id, 0)..=(id, u128::MAX))?.next() {
+                offer(row?.0.value().1);
+            }
+        }
+        for row in retries.iter()?.take(LOOKED_AT) {
+            offer(row?.0.value().2);
+        }
+        Ok(Outbox { fresh: fresh.len()?, retrying: retries.len()?, oldest: oldest.map(EventId::time) })
     }
 
     /// Up to `limit` deliveries of a subscription that wait for a further attempt, earliest due first.

@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,7 @@ pub struct Listeners {
 pub struct WriterHandle {
     commands: Sender<Command>,
     queued_bytes: Arc<AtomicUsize>,
+    commits: Arc<AtomicU64>,
 }
 
 impl WriterHandle {
@@ -102,6 +103,18 @@ impl WriterHandle {
         false
     }
 
+    /// How many commits there were since the start.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// How many commands wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.commands.len()
+    }
+
     /// Queues the outcome of an attempt; waits while the queue is full, so only delivery threads call this.
     pub fn complete(&self, completion: Completion) {
         // A writer that is gone has ended the process; the attempt is then repeated after the restart.
@@ -119,6 +132,7 @@ pub fn start(
 ) -> std::io::Result<(WriterHandle, JoinHandle<()>)> {
     let (sender, commands) = bounded(QUEUE_COMMANDS);
     let queued_bytes = Arc::new(AtomicUsize::new(0));
+    let commits = Arc::new(AtomicU64::new(0));
     let mut writer = Writer {
         db,
         state,
@@ -127,6 +141,7 @@ pub fn start(
         listeners,
         commands,
         queued_bytes: Arc::clone(&queued_bytes),
+        commits: Arc::clone(&commits),
         has_space: true,
         space_checked: None,
         housekeeping: Housekeeping::new(),
@@ -138,7 +153,7 @@ pub fn start(
             writer.fail(&StorageError::Codec("the writer panicked".to_owned()));
         }
     })?;
-    Ok((WriterHandle { commands: sender, queued_bytes }, thread))
+    Ok((WriterHandle { commands: sender, queued_bytes, commits }, thread))
 }
 
 struct Writer {
@@ -149,6 +164,7 @@ struct Writer {
     listeners: Listeners,
     commands: Receiver<Command>,
     queued_bytes: Arc<AtomicUsize>,
+    commits: Arc<AtomicU64>,
     has_space: bool,
     space_checked: Option<Instant>,
     housekeeping: Housekeeping,
@@ -229,7 +245,8 @@ impl Writer {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let mut answers: Vec<Answer> = Vec::with_capacity(commands.len());
         let before = Arc::clone(&self.state.registry);
-        let committed = {
+        let begun = Instant::now();
+        let mut committed = {
             let mut batch = Batch::open(&transaction)?;
             let rows = if commands.is_empty() { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_BESIDE };
             for command in commands {
@@ -241,6 +258,8 @@ impl Writer {
             batch.finish(&self.state)?
         };
         transaction.commit()?;
+        committed.took = begun.elapsed();
+        self.commits.fetch_add(1, Ordering::Relaxed);
         if !Arc::ptr_eq(&before, &self.state.registry) {
             self.shared.set(Arc::clone(&self.state.registry));
         }

@@ -397,7 +397,7 @@ impl Log {
         let mut state = self.state.lock().unwrap();
         loop {
             if let Some(address) = state.lines.iter().find_map(|line| {
-                let rest = line.split_once("listening on http://")?.1;
+                let rest = line.split_once("listening on http")?.1.split_once("://")?.1;
                 let end = rest.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c));
                 rest[..end.unwrap_or(rest.len())].parse().ok()
             }) {

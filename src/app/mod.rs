@@ -1,19 +1,22 @@
 //! Puts the product together: opens the store, starts the threads and the server, knows the bound address, and stops
 //! everything in the order in which nothing is lost. Runs on the main thread.
 
-use std::net::{SocketAddr, TcpListener};
+mod certificates;
+mod remote;
+mod web_server;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
 use actix_web::web;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ureq::tls::Certificate;
 
+use self::certificates::{ServerCertificate, trusted_roots};
+pub use self::remote::Remote;
+use self::web_server::{WebServer, listen};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::server::ControlServer;
@@ -23,10 +26,13 @@ use crate::delivery::{Dispatcher, Pipeline, Transport};
 use crate::domain::address::AddressRule;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::retry::RetryRule;
+use crate::http::metrics::MetricsPage;
 use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
+use crate::metrics::Metrics;
+use crate::storage::command::Committed;
 use crate::storage::error::OpenError;
 use crate::storage::writer::{Listeners, WriterHandle};
-use crate::storage::{Opened, RetentionRule, Rules, Store, StoreSettings};
+use crate::storage::{DATABASE_FILE, Opened, RetentionRule, Rules, Store, StoreSettings};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,22 +67,20 @@ pub enum StartError {
     /// A thread could not be started, or the outbox not be read.
     #[error("cannot start: {0}")]
     Threads(String),
-    /// The configuration asks for something that this version cannot do yet.
-    #[error("{0}")]
-    Unsupported(&'static str),
 }
 
 /// The server at work.
 pub struct App {
-    address: SocketAddr,
     is_tls: bool,
     drain: Duration,
-    server: ServerHandle,
-    http: JoinHandle<std::io::Result<()>>,
+    http: WebServer,
+    metrics_page: Option<WebServer>,
     control: ControlServer,
     dispatcher: Arc<Dispatcher>,
+    transport: Arc<Transport>,
+    certificate: Option<Arc<ServerCertificate>>,
     pipeline: Pipeline,
-    writer: WriterHandle,
+    writer: Arc<WriterHandle>,
     writer_thread: JoinHandle<()>,
     vitals: Arc<Vitals>,
 }
@@ -112,27 +116,27 @@ impl App {
     /// Opens the store and starts everything. `on_failure` is called once, from another thread, when the store has
     /// failed for good and the process has to end.
     pub fn start(config: &Config, on_failure: impl Fn() + Send + 'static) -> Result<Self, StartError> {
-        if config.server.metrics_listen.is_some() {
-            return Err(StartError::Unsupported("server.metrics_listen is not supported yet; leave it empty"));
-        }
         let clock = Clock::start();
-        let tls = server_tls(config)?;
-        let roots = Arc::new(trusted_roots(config)?);
+        let certificate = ServerCertificate::of(config)?;
+        let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
+        let roots = trusted_roots(config)?;
         let opened = Opened::open(&store_settings(config), clock)?;
         let listener = listen(config.server.listen)?;
+        let metrics_listener = config.server.metrics_listen.map(listen).transpose()?;
         let delivery = &config.delivery;
         let dispatcher = Dispatcher::new(delivery.threads, delivery.max_in_flight_per_endpoint, clock);
         let vitals = Arc::new(Vitals::default());
-        let Store { writer, reader, thread } = opened.start(listeners(&dispatcher, &vitals, on_failure))?;
+        let metrics = Metrics::new();
+        let listeners = listeners((&dispatcher, &metrics, &vitals), on_failure);
+        let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
         let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
         let transport_settings = TransportSettings {
             timeout: delivery.timeout,
             per_endpoint: delivery.max_in_flight_per_endpoint,
             allow_http: delivery.allow_http,
-            roots,
         };
-        let transport = Transport::new(transport_settings, Guard::new(rule.clone()), clock);
+        let transport = Transport::new(transport_settings, roots, Guard::new(rule.clone()), clock);
         let path = control_socket(config);
         let control = ControlServer::start(path.clone(), reader.clone(), writer.clone(), clock)
             .map_err(|source| StartError::Control { path, source })?;
@@ -145,21 +149,32 @@ impl App {
         );
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
-        let (server, address, http) =
-            start_http(listener, tls, web::Data::new(state), server_settings(config)).map_err(threads)?;
+        let page = MetricsPage {
+            metrics,
+            reader: reader.clone(),
+            dispatcher: Arc::clone(&dispatcher),
+            clock,
+            database: config.storage.data_dir.join(DATABASE_FILE),
+        };
+        let start_page = |listener| WebServer::start("metrics", listener, |it| http::metrics::server(it, page));
+        let metrics_page = metrics_listener.map(start_page).transpose().map_err(threads)?;
+        let (state, settings) = (web::Data::new(state), server_settings(config));
+        let build = move |listener| http::server(listener, tls, state, &settings);
+        let http = WebServer::start("http", listener, build).map_err(threads)?;
         // Last, so that a start that fails before repeats no attempt.
         let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
         let drain = delivery.drain;
         Ok(Self {
-            address,
             is_tls,
             drain,
-            server,
             http,
+            metrics_page,
             control,
             dispatcher,
+            transport,
+            certificate,
             pipeline,
-            writer,
+            writer: Arc::new(writer),
             writer_thread: thread,
             vitals,
         })
@@ -168,7 +183,24 @@ impl App {
     /// Where it listens, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.address)
+        format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.http.address())
+    }
+
+    /// Where the metrics are, as a URL, if they are on.
+    #[must_use]
+    pub fn metrics_url(&self) -> Option<String> {
+        self.metrics_page.as_ref().map(|page| format!("http://{}/metrics", page.address()))
+    }
+
+    /// What can be asked of it, and of what it can be told, from another thread.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote {
+            dispatcher: Arc::clone(&self.dispatcher),
+            transport: Arc::clone(&self.transport),
+            certificate: self.certificate.clone(),
+            writer: Arc::downgrade(&self.writer),
+        }
     }
 
     /// Stops: no new requests, attempts in flight end within the drain time, everything is committed, threads end.
@@ -178,19 +210,16 @@ impl App {
         self.vitals.is_stopping.store(true, Ordering::Relaxed);
         self.dispatcher.begin_stop();
         self.control.stop();
-        let server = self.server;
-        actix_web::rt::System::new().block_on(async move {
-            // Requests under way wait for the writer, which goes on until the end.
-            server.stop(true).await;
-        });
-        if self.http.join().is_err() {
-            log::error!("the HTTP thread had panicked");
-        }
+        // Requests under way wait for the writer, which goes on until the end.
+        self.http.stop();
         let cut_off = self.pipeline.stop(deadline);
         if cut_off > 0 {
             log::warn!(
                 "{cut_off} attempts in flight were cut off by the drain time; they are made again at the next start"
             );
+        }
+        if let Some(page) = self.metrics_page {
+            page.stop();
         }
         // Delivery threads that were cut off still hold a way to the writer, so it cannot be waited for to end; what
         // they have reported is recorded all the same.
@@ -204,10 +233,16 @@ impl App {
     }
 }
 
-fn listeners(dispatcher: &Arc<Dispatcher>, vitals: &Arc<Vitals>, on_failure: impl Fn() + Send + 'static) -> Listeners {
-    let (dispatcher, vitals) = (Arc::clone(dispatcher), Arc::clone(vitals));
+fn listeners(
+    (dispatcher, metrics, vitals): (&Arc<Dispatcher>, &Arc<Metrics>, &Arc<Vitals>),
+    on_failure: impl Fn() + Send + 'static,
+) -> Listeners {
+    let (dispatcher, metrics, vitals) = (Arc::clone(dispatcher), Arc::clone(metrics), Arc::clone(vitals));
     Listeners {
-        committed: Box::new(move |committed, registry| dispatcher.committed(committed, registry)),
+        committed: Box::new(move |committed, registry| {
+            count(&metrics, &committed);
+            dispatcher.committed(committed, registry);
+        }),
         failed: Box::new(move |_| {
             vitals.store_failed.store(true, Ordering::Relaxed);
             on_failure();
@@ -215,8 +250,17 @@ fn listeners(dispatcher: &Arc<Dispatcher>, vitals: &Arc<Vitals>, on_failure: imp
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+fn count(metrics: &Metrics, committed: &Committed) {
+    metrics.committed(committed.took, committed.events);
+    for recorded in &committed.recorded {
+        let Some(attempt) = recorded.attempt else { continue };
+        metrics.attempted(attempt.outcome, attempt.took);
+        match attempt.delivered_after {
+            Some(latency) => metrics.delivered(latency),
+            None if recorded.due.is_none() => metrics.exhausted(),
+            None => {}
+        }
+    }
 }
 
 fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
@@ -239,62 +283,4 @@ fn server_settings(config: &Config) -> ServerSettings {
         request_timeout: config.server.request_timeout,
         drain: config.delivery.drain,
     }
-}
-
-type HttpThread = JoinHandle<std::io::Result<()>>;
-
-fn start_http(
-    listener: TcpListener,
-    tls: Option<rustls::ServerConfig>,
-    state: web::Data<HttpState>,
-    settings: ServerSettings,
-) -> std::io::Result<(ServerHandle, SocketAddr, HttpThread)> {
-    let (sender, started) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-        actix_web::rt::System::new().block_on(async move {
-            match http::server(listener, tls, state, &settings) {
-                Ok((server, address)) => {
-                    drop(sender.send(Ok((server.handle(), address))));
-                    server.await
-                }
-                Err(error) => {
-                    drop(sender.send(Err(error)));
-                    Ok(())
-                }
-            }
-        })
-    })?;
-    let (handle, address) =
-        started.recv().unwrap_or_else(|_| Err(std::io::Error::other("the HTTP thread ended early")))?;
-    Ok((handle, address, thread))
-}
-
-fn server_tls(config: &Config) -> Result<Option<rustls::ServerConfig>, StartError> {
-    let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key) else {
-        return Ok(None);
-    };
-    let failed = |path: &PathBuf, reason: String| StartError::Certificate { path: path.clone(), reason };
-    let chain = read_certificates(certificate)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map(Some)
-        .map_err(|error| failed(certificate, error.to_string()))
-}
-
-fn read_certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    let failed = |reason: String| StartError::Certificate { path: path.clone(), reason };
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?.collect();
-    let certificates = certificates.map_err(|error| failed(error.to_string()))?;
-    if certificates.is_empty() { Err(failed("it holds no PEM certificate".to_owned())) } else { Ok(certificates) }
-}
-
-fn trusted_roots(config: &Config) -> Result<Vec<Certificate<'static>>, StartError> {
-    let own = config.delivery.ca_certificates.as_ref().map(read_certificates).transpose()?.unwrap_or_default();
-    let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    let all = public.map(|root| root.as_ref().to_vec()).chain(own.into_iter().map(|root| root.as_ref().to_vec()));
-    Ok(all.map(|der| Certificate::from_der(&der).to_owned()).collect())
 }

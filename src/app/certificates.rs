@@ -1,0 +1,89 @@
+//! The server's own certificate, which can be exchanged while it runs, and the roots that deliveries trust. Files are
+//! read on the main thread or on that of the signals; the HTTP workers only take what is in place.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use ureq::tls::Certificate;
+
+use super::StartError;
+use crate::config::Config;
+use crate::delivery::transport::TrustedRoots;
+
+/// The certificate that the server shows to each new connection.
+pub struct ServerCertificate {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: RwLock<Arc<CertifiedKey>>,
+}
+
+fn failed(path: &Path, reason: impl fmt::Display) -> StartError {
+    StartError::Certificate { path: path.to_owned(), reason: reason.to_string() }
+}
+
+impl ServerCertificate {
+    /// Reads the files that the configuration names, if it names any.
+    pub fn of(config: &Config) -> Result<Option<Arc<Self>>, StartError> {
+        let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key) else {
+            return Ok(None);
+        };
+        let current = RwLock::new(Arc::new(read_pair(certificate, key)?));
+        Ok(Some(Arc::new(Self { certificate: certificate.clone(), key: key.clone(), current })))
+    }
+
+    /// Reads the files again. If they are no good, the server goes on with what it had.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let fresh = Arc::new(read_pair(&self.certificate, &self.key)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// How the server speaks TLS.
+    pub fn server_config(self: Arc<Self>) -> Result<ServerConfig, StartError> {
+        let path = self.certificate.clone();
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(&path, error))?;
+        Ok(builder.with_no_client_auth().with_cert_resolver(self))
+    }
+}
+
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, StartError> {
+    let chain = read_certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, error))?;
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain, private, &provider).map_err(|error| failed(certificate, error))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(|error| failed(path, error))?.collect();
+    let certificates = certificates.map_err(|error| failed(path, error))?;
+    if certificates.is_empty() { Err(failed(path, "it holds no PEM certificate")) } else { Ok(certificates) }
+}
+
+/// The public roots and the operator's own.
+pub fn trusted_roots(config: &Config) -> Result<TrustedRoots, StartError> {
+    let own = config.delivery.ca_certificates.as_deref().map(read_certificates).transpose()?.unwrap_or_default();
+    let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    let all = public.map(|root| root.as_ref().to_vec()).chain(own.into_iter().map(|root| root.as_ref().to_vec()));
+    Ok(Arc::new(all.map(|der| Certificate::from_der(&der).to_owned()).collect()))
+}

@@ -1,0 +1,46 @@
+//! What other threads of the process may do with the running server: exchange its certificates, and see whether it is
+//! still at work. Any thread.
+
+use std::sync::{Arc, Weak};
+
+use super::StartError;
+use super::certificates::{ServerCertificate, trusted_roots};
+use crate::config::Config;
+use crate::delivery::{Dispatcher, Transport};
+use crate::storage::writer::WriterHandle;
+
+/// A handle on the running server.
+pub struct Remote {
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) transport: Arc<Transport>,
+    pub(super) certificate: Option<Arc<ServerCertificate>>,
+    /// Weak, because the writer ends when the last way to it is gone.
+    pub(super) writer: Weak<WriterHandle>,
+}
+
+impl Remote {
+    /// Reads all certificates again. Whatever is no good is left as it was.
+    pub fn reload_certificates(&self, config: &Config) -> Result<(), StartError> {
+        let own = self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload());
+        self.transport.trust(trusted_roots(config)?);
+        own
+    }
+
+    /// How many attempts are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.dispatcher.in_flight()
+    }
+
+    /// Are all delivery threads there?
+    #[must_use]
+    pub fn has_all_threads(&self) -> bool {
+        self.dispatcher.has_all_threads()
+    }
+
+    /// How many commits there were, and whether anything waits for the next one; `None` when the writer has ended.
+    #[must_use]
+    pub fn writer_progress(&self) -> Option<(u64, bool)> {
+        self.writer.upgrade().map(|writer| (writer.commits(), writer.waiting() > 0))
+    }
+}

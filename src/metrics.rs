@@ -1,0 +1,178 @@
+//! What is counted while the server runs. Any thread may count; it costs an atomic addition or two. No label ever
+//! holds a URL, an account, a key or anything else that a caller chose: their number would have no bound.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Seconds; a commit is one sync of the disk, 0.1 ms on flash to a second on a tired disk.
+const COMMIT_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Seconds; up to the time limit of an attempt.
+const ATTEMPT_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0];
+/// Seconds; from a few milliseconds to the three days of the retry schedule.
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 21_600.0, 86_400.0];
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    outcome: &'static str,
+}
+
+/// On or off.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubscriptionLabels {
+    state: &'static str,
+}
+
+/// Everything that is counted, and the gauges that are read when somebody looks.
+pub struct Metrics {
+    registry: Registry,
+    events: Counter,
+    attempts: Family<AttemptLabels, Counter>,
+    delivered: Counter,
+    exhausted: Counter,
+    commit: Histogram,
+    attempt: Histogram,
+    latency: Histogram,
+    pending: Gauge,
+    retrying: Gauge,
+    oldest_pending: Gauge,
+    in_flight: Gauge,
+    threads: Gauge,
+    subscriptions: Family<SubscriptionLabels, Gauge>,
+    database: Gauge,
+    free_space: Gauge,
+}
+
+/// What is read at the moment when somebody looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// Deliveries in the outbox.
+    pub pending: u64,
+    /// Those of them that were attempted before.
+    pub retrying: u64,
+    /// How long the oldest of them has waited.
+    pub oldest_pending: Duration,
+    /// Attempts in flight.
+    pub in_flight: u64,
+    /// Delivery threads alive, the dispatcher's included.
+    pub threads: u64,
+    /// Subscriptions that are on.
+    pub active: u64,
+    /// Subscriptions that are off.
+    pub off: u64,
+    /// Size of the database file.
+    pub database_bytes: u64,
+    /// Free space on its file system.
+    pub free_bytes: u64,
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("tempclock");
+        let events = Counter::default();
+        registry.register("events_published", "Events stored, repetitions not counted", events.clone());
+        let attempts = Family::<AttemptLabels, Counter>::default();
+        registry.register("attempts", "Attempts recorded, by how they ended", attempts.clone());
+        let delivered = Counter::default();
+        registry.register("deliveries_delivered", "Deliveries that have arrived", delivered.clone());
+        let exhausted = Counter::default();
+        registry.register("deliveries_exhausted", "Deliveries whose schedule was used up", exhausted.clone());
+        let commit = Histogram::new(COMMIT_BUCKETS);
+        registry.register_with_unit("commit", "Time of a commit, disk included", Unit::Seconds, commit.clone());
+        let attempt = Histogram::new(ATTEMPT_BUCKETS);
+        registry.register_with_unit("attempt_duration", "Time of an attempt", Unit::Seconds, attempt.clone());
+        let latency = Histogram::new(LATENCY_BUCKETS);
+        let help = "Time from an event to its successful delivery";
+        registry.register_with_unit("delivery_latency", help, Unit::Seconds, latency.clone());
+        let pending = Gauge::default();
+        registry.register("pending_deliveries", "Deliveries in the outbox, held ones included", pending.clone());
+        let retrying = Gauge::default();
+        registry.register("retrying_deliveries", "Deliveries that wait for a further attempt", retrying.clone());
+        let oldest_pending = Gauge::default();
+        let help = "Age of the oldest delivery in the outbox; of those that wait for a further attempt, at most 10000 are looked at";
+        registry.register_with_unit("oldest_pending", help, Unit::Seconds, oldest_pending.clone());
+        let in_flight = Gauge::default();
+        registry.register("attempts_in_flight", "Attempts under way", in_flight.clone());
+        let threads = Gauge::default();
+        registry.register("delivery_threads", "Delivery threads alive, with the dispatcher's", threads.clone());
+        let subscriptions = Family::<SubscriptionLabels, Gauge>::default();
+        registry.register("subscriptions", "Subscriptions, by state", subscriptions.clone());
+        let database = Gauge::default();
+        registry.register_with_unit("database_size", "Size of the database file", Unit::Bytes, database.clone());
+        let free_space = Gauge::default();
+        registry.register_with_unit("free_space", "Free space of its file system", Unit::Bytes, free_space.clone());
+        Arc::new(Self {
+            registry,
+            events,
+            attempts,
+            delivered,
+            exhausted,
+            commit,
+            attempt,
+            latency,
+            pending,
+            retrying,
+            oldest_pending,
+            in_flight,
+            threads,
+            subscriptions,
+            database,
+            free_space,
+        })
+    }
+
+    /// A commit that took so long and stored so many new events.
+    pub fn committed(&self, took: Duration, events: u64) {
+        self.commit.observe(took.as_secs_f64());
+        self.events.inc_by(events);
+    }
+
+    /// An attempt that ended in this way (a word of `Outcome::code`).
+    pub fn attempted(&self, outcome: &'static str, took: Duration) {
+        self.attempts.get_or_create(&AttemptLabels { outcome }).inc();
+        self.attempt.observe(took.as_secs_f64());
+    }
+
+    /// A delivery that has arrived, so long after its event.
+    pub fn delivered(&self, latency: Duration) {
+        self.delivered.inc();
+        self.latency.observe(latency.as_secs_f64());
+    }
+
+    /// A delivery whose schedule is used up.
+    pub fn exhausted(&self) {
+        self.exhausted.inc();
+    }
+
+    /// Everything as text, in the form of `OpenMetrics`.
+    pub fn render(&self, now: Gauges) -> Result<String, fmt::Error> {
+        let set = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.pending, now.pending);
+        set(&self.retrying, now.retrying);
+        set(&self.oldest_pending, now.oldest_pending.as_secs());
+        set(&self.in_flight, now.in_flight);
+        set(&self.threads, now.threads);
+        set(&self.database, now.database_bytes);
+        set(&self.free_space, now.free_bytes);
+        for (state, count) in [("active", now.active), ("off", now.off)] {
+            set(&self.subscriptions.get_or_create(&SubscriptionLabels { state }), count);
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
