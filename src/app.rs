@@ -1,6 +1,8 @@
 //! Puts the product together: opens the store, starts the threads and the server, knows the bound address, and stops
 //! everything in the order in which nothing is lost. Runs on the main thread.
 
+mod offline;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::tls::Certificate;
 
+pub use self::offline::Offline;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::server::ControlServer;
@@ -119,7 +122,7 @@ impl App {
         }
         let clock = Clock::start();
         let tls = server_tls(config)?;
-        let roots = Arc::new(trusted_roots(config)?);
+        let (transport, rule) = transport(config, clock)?;
         let opened = Opened::open(&store_settings(config), clock)?;
         let listener = listen(config.server.listen)?;
         let delivery = &config.delivery;
@@ -127,28 +130,17 @@ impl App {
         let vitals = Arc::new(Vitals::default());
         let Store { writer, reader, thread } = opened.start(listeners(&dispatcher, &vitals, on_failure))?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
-        let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
-        let transport_settings = TransportSettings {
-            timeout: delivery.timeout,
-            per_endpoint: delivery.max_in_flight_per_endpoint,
-            allow_http: delivery.allow_http,
-            roots,
-        };
-        let transport = Transport::new(transport_settings, Guard::new(rule.clone()), clock);
-        let path = control_socket(config);
-        let control = ControlServer::start(path.clone(), reader.clone(), writer.clone(), clock)
-            .map_err(|source| StartError::Control { path, source })?;
-        let state = HttpState::new(
+        let state = web::Data::new(HttpState::new(
             http_settings(config, rule),
             (reader.clone(), writer.clone()),
             (Arc::clone(&dispatcher), Arc::clone(&transport)),
             clock,
             Arc::clone(&vitals),
-        );
+        ));
+        let control = start_control(control_socket(config), &state)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
-        let (server, address, http) =
-            start_http(listener, tls, web::Data::new(state), server_settings(config)).map_err(threads)?;
+        let (server, address, http) = start_http(listener, tls, state, server_settings(config)).map_err(threads)?;
         // Last, so that a start that fails before repeats no attempt.
         let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
         let drain = delivery.drain;
@@ -215,6 +207,23 @@ fn listeners(dispatcher: &Arc<Dispatcher>, vitals: &Arc<Vitals>, on_failure: imp
             on_failure();
         }),
     }
+}
+
+/// What sends attempts, and the rule about where to.
+fn transport(config: &Config, clock: Clock) -> Result<(Arc<Transport>, AddressRule), StartError> {
+    let delivery = &config.delivery;
+    let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
+    let settings = TransportSettings {
+        timeout: delivery.timeout,
+        per_endpoint: delivery.max_in_flight_per_endpoint,
+        allow_http: delivery.allow_http,
+        roots: Arc::new(trusted_roots(config)?),
+    };
+    Ok((Transport::new(settings, Guard::new(rule.clone()), clock), rule))
+}
+
+fn start_control(path: PathBuf, state: &web::Data<HttpState>) -> Result<ControlServer, StartError> {
+    ControlServer::start(path.clone(), state.clone()).map_err(|source| StartError::Control { path, source })
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("storage", &["storage", "domain", "clock"]),
     ("delivery", &["delivery", "storage", "domain", "clock"]),
     ("http", &["http", "delivery", "storage", "domain", "clock"]),
-    ("control", &["control", "storage", "domain", "clock"]),
+    ("control", &["control", "http", "storage", "domain", "clock"]),
     ("app", &["control", "http", "delivery", "storage", "config", "domain", "clock"]),
     ("cli", &[]),
 ];

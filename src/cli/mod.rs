@@ -1,8 +1,14 @@
-//! The command line's words. Types only; what they do is in `command`.
+//! The command line's words, one file a group of them. Types only; what they do is in `command`.
+
+mod config;
+mod keys;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::config::ConfigCommand;
+pub use self::keys::KeysCommand;
 
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]
@@ -19,7 +25,9 @@ Examples:
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
   tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed";
+While the server runs, commands go to it over its control socket; while it is down they open the database themselves.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed,\n130 cut short by a second Ctrl-C";
 
 const CONFIG_HELP: &str =
     "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
@@ -102,82 +110,6 @@ pub enum Command {
     /// Give unused space of the database back to the disk; the server must not run
     #[command(after_help = "Example:\n  tempclock-webhooks compact")]
     Compact {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
-}
-
-/// What can be done with keys.
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a key; its text is shown this once
-    #[command(
-        after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write --expires 90d"
-    )]
-    Create {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// What to call it
-        #[arg(long)]
-        name: String,
-        /// What it may do: webhooks:read, webhooks:write, events:write, events:read, keys:admin, or * for all
-        #[arg(long, value_delimiter = ',')]
-        scopes: Vec<String>,
-        /// Whose it is; made if new
-        #[arg(long, default_value = "default")]
-        account: String,
-        /// For how long it is good, such as 90d
-        #[arg(long, value_name = "DURATION")]
-        expires: Option<String>,
-        /// From which networks it may be used, such as 10.0.0.0/8
-        #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-        networks: Vec<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// List the keys, without their texts
-    #[command(after_help = "Example:\n  tempclock-webhooks keys list --json")]
-    List {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Only those of this account
-        #[arg(long)]
-        account: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Revoke a key; it is refused at once
-    #[command(after_help = "Example:\n  tempclock-webhooks keys revoke 3")]
-    Revoke {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Its number, visible prefix or name
-        key: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-/// What can be done with the configuration.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Check it and report every error at once
-    #[command(after_help = "Example:\n  tempclock-webhooks config check --config config.toml")]
-    Check {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
-    /// Show each value and where it comes from
-    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml")]
-    Show {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,

@@ -1,12 +1,15 @@
 //! What a person types: one file a command. Everything here runs on the main thread; data goes to stdout, messages
 //! go to stderr.
 
+mod access;
 mod backup;
 mod config;
 mod demo;
 mod exit;
 mod init;
 mod keys;
+mod output;
+mod progress;
 mod receiver;
 mod serve;
 
@@ -31,11 +34,16 @@ pub fn run(cli: Cli) -> Exit {
     match result {
         Ok(()) => Exit::Done,
         Err((exit, message)) => {
-            eprintln!("{message}");
+            if !message.is_empty() {
+                eprintln!("{message}");
+            }
             exit
         }
     }
 }
 
 /// What a command comes to: nothing more to say, or an exit code and a message.
-type Outcome = Result<(), (Exit, String)>;
+type Outcome = Result<(), Failure>;
+
+/// The exit code and message of a command that did not do what it was asked.
+type Failure = (Exit, String);

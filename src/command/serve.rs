@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, Outcome, config};
+use super::{Exit, Failure, Outcome, config};
 use crate::app::{App, StartError};
 use crate::cli::ConfigArgs;
 use crate::config::Loaded;
@@ -32,16 +32,19 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
 }
 
 /// Starts the app, with its failure reported as an end.
-pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, (Exit, String)> {
+pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, Failure> {
     let failed = ends.clone();
     let app = App::start(config, move || drop(failed.send(End::StoreFailed)));
-    app.map_err(|error| {
-        let exit = match error {
-            StartError::Certificate { .. } | StartError::Unsupported(_) => Exit::Configuration,
-            _ => Exit::Failed,
-        };
-        (exit, error.to_string())
-    })
+    app.map_err(|error| start_failure(&error))
+}
+
+/// The exit code and message of a start that failed.
+pub fn start_failure(error: &StartError) -> Failure {
+    let exit = match error {
+        StartError::Certificate { .. } | StartError::Unsupported(_) => Exit::Configuration,
+        _ => Exit::Failed,
+    };
+    (exit, error.to_string())
 }
 
 /// Waits for a signal or a failure. A second signal ends the process at once.
