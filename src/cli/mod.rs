@@ -1,14 +1,20 @@
 //! The command line's words, one file a group of them. Types only; what they do is in `command`.
 
 mod config;
+mod deliveries;
+mod events;
 mod keys;
+mod subscriptions;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use self::config::ConfigCommand;
+pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
+pub use self::events::{EventsCommand, PublishArgs};
 pub use self::keys::KeysCommand;
+pub use self::subscriptions::SubscriptionsCommand;
 
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]
@@ -24,6 +30,8 @@ Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
   tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
+  tempclock-webhooks subscriptions create --url https://crm.example.com/hook --events clock_in,clock_out
+  tempclock-webhooks deliveries list --status exhausted
 
 While the server runs, commands go to it over its control socket; while it is down they open the database themselves.
 
@@ -38,6 +46,20 @@ pub struct ConfigArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE", global = true, help = CONFIG_HELP)]
     pub config: Option<PathBuf>,
+}
+
+/// For which account a command works, and how it answers.
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Whose subscriptions, events and deliveries
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub account: String,
+    /// Print JSON, as the API answers it
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// One word a thing that can be done.
@@ -76,6 +98,15 @@ pub enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Make, look at, change, test, pause and delete subscriptions
+    #[command(subcommand)]
+    Subscriptions(SubscriptionsCommand),
+    /// Publish events and look at them
+    #[command(subcommand)]
+    Events(EventsCommand),
+    /// Look at deliveries, follow them, send them again
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

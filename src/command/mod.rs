@@ -4,14 +4,20 @@
 mod access;
 mod backup;
 mod config;
+mod confirm;
+mod deliveries;
 mod demo;
+mod events;
 mod exit;
 mod init;
 mod keys;
 mod output;
 mod progress;
+mod publish;
 mod receiver;
 mod serve;
+mod subscriptions;
+mod tail;
 
 pub use exit::Exit;
 
@@ -25,6 +31,9 @@ pub fn run(cli: Cli) -> Exit {
         Command::Demo { listen } => demo::run(listen.as_deref()),
         Command::Init { config, json } => init::run(&config, json),
         Command::Keys(command) => keys::run(command),
+        Command::Subscriptions(command) => subscriptions::run(command),
+        Command::Events(command) => events::run(command),
+        Command::Deliveries(command) => deliveries::run(command),
         Command::Config(command) => config::run(&command),
         Command::Backup { config, output } => backup::back_up(&config, &output),
         Command::Restore { config, file, yes } => backup::restore(&config, &file, yes),
