@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("storage", &["storage", "domain", "clock"]),
     ("delivery", &["delivery", "storage", "domain", "clock"]),
     ("http", &["http", "delivery", "storage", "domain", "clock", "metrics"]),
-    ("control", &["control", "storage", "domain", "clock"]),
+    ("control", &["control", "http", "storage", "domain", "clock"]),
     ("app", &["app", "control", "metrics", "http", "delivery", "storage", "config", "domain", "clock"]),
     ("cli", &[]),
 ];

@@ -2,6 +2,7 @@
 //! everything in the order in which nothing is lost. Runs on the main thread.
 
 mod certificates;
+mod offline;
 mod remote;
 mod web_server;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 
 use self::certificates::{ServerCertificate, trusted_roots};
+pub use self::offline::Offline;
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
 use crate::clock::Clock;
@@ -119,7 +121,7 @@ impl App {
         let clock = Clock::start();
         let certificate = ServerCertificate::of(config)?;
         let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
-        let roots = trusted_roots(config)?;
+        let (transport, rule) = transport(config, clock)?;
         let opened = Opened::open(&store_settings(config), clock)?;
         let listener = listen(config.server.listen)?;
         let metrics_listener = config.server.metrics_listen.map(listen).transpose()?;
@@ -130,23 +132,14 @@ impl App {
         let listeners = listeners((&dispatcher, &metrics, &vitals), on_failure);
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
-        let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
-        let transport_settings = TransportSettings {
-            timeout: delivery.timeout,
-            per_endpoint: delivery.max_in_flight_per_endpoint,
-            allow_http: delivery.allow_http,
-        };
-        let transport = Transport::new(transport_settings, roots, Guard::new(rule.clone()), clock);
-        let path = control_socket(config);
-        let control = ControlServer::start(path.clone(), reader.clone(), writer.clone(), clock)
-            .map_err(|source| StartError::Control { path, source })?;
-        let state = HttpState::new(
+        let state = web::Data::new(HttpState::new(
             http_settings(config, rule),
             (reader.clone(), writer.clone()),
             (Arc::clone(&dispatcher), Arc::clone(&transport)),
             clock,
             Arc::clone(&vitals),
-        );
+        ));
+        let control = start_control(control_socket(config), &state)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let page = MetricsPage {
@@ -158,7 +151,7 @@ impl App {
         };
         let start_page = |listener| WebServer::start("metrics", listener, |it| http::metrics::server(it, page));
         let metrics_page = metrics_listener.map(start_page).transpose().map_err(threads)?;
-        let (state, settings) = (web::Data::new(state), server_settings(config));
+        let settings = server_settings(config);
         let build = move |listener| http::server(listener, tls, state, &settings);
         let http = WebServer::start("http", listener, build).map_err(threads)?;
         // Last, so that a start that fails before repeats no attempt.
@@ -261,6 +254,22 @@ fn count(metrics: &Metrics, committed: &Committed) {
             None => {}
         }
     }
+}
+
+/// What sends attempts, and the rule about where to.
+fn transport(config: &Config, clock: Clock) -> Result<(Arc<Transport>, AddressRule), StartError> {
+    let delivery = &config.delivery;
+    let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
+    let settings = TransportSettings {
+        timeout: delivery.timeout,
+        per_endpoint: delivery.max_in_flight_per_endpoint,
+        allow_http: delivery.allow_http,
+    };
+    Ok((Transport::new(settings, trusted_roots(config)?, Guard::new(rule.clone()), clock), rule))
+}
+
+fn start_control(path: PathBuf, state: &web::Data<HttpState>) -> Result<ControlServer, StartError> {
+    ControlServer::start(path.clone(), state.clone()).map_err(|source| StartError::Control { path, source })
 }
 
 fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {

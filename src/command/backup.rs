@@ -1,11 +1,11 @@
 //! `backup`, `restore`, `verify`, `compact`: what an operator does with the whole database.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, IsTerminal as _, Read, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use super::output::failed;
+use super::progress::bar;
 use super::{Exit, Outcome, config};
 use crate::app;
 use crate::cli::ConfigArgs;
@@ -15,10 +15,6 @@ use crate::control::client;
 use crate::storage::Opened;
 use crate::storage::backup::{self, Restored, Verified};
 use crate::storage::writer::free_bytes;
-
-fn failed(error: impl std::fmt::Display) -> (Exit, String) {
-    (Exit::Failed, error.to_string())
-}
 
 /// Writes a backup beside its final name and renames it when it is whole; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
@@ -75,8 +71,8 @@ fn sync_folder_of(path: &Path) {
 
 /// From the running server, else from the file itself.
 fn copy_backup(config: &Config, out: &mut impl Write) -> Outcome {
-    if let Some(stream) = client::connect(&app::control_socket(config)) {
-        let mut stream = client::ask_for_backup(stream).map_err(failed)?;
+    if let Some(client) = client::connect(&app::control_socket(config)) {
+        let mut stream = client.back_up().map_err(failed)?;
         let bar = bar(0, "{spinner} {binary_bytes} {binary_bytes_per_sec}");
         let copied = io::copy(&mut bar.wrap_read(stream.by_ref()), out);
         bar.finish_and_clear();
@@ -94,13 +90,6 @@ fn copy_backup(config: &Config, out: &mut impl Write) -> Outcome {
 }
 
 const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
-
-/// A bar on stderr; nothing when that is no terminal.
-fn bar(length: u64, template: &str) -> ProgressBar {
-    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(length), target).with_style(style)
-}
 
 /// Looks through a database or a backup.
 pub fn verify(file: &Path) -> Outcome {

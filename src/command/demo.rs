@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::access::with_store;
+use super::keys;
+use super::output::text;
 use super::receiver::{self, Received};
 use super::serve::{self, End};
 use super::{Exit, Outcome, log_lines};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogSection, Sources};
-use crate::control::Request;
 use crate::domain::signing::SigningSecret;
 
 const USUAL_ADDRESS: &str = "127.0.0.1:8080";
@@ -78,15 +80,8 @@ fn load(address: &str, folder: &std::path::Path) -> Result<Config, (Exit, String
 }
 
 fn make_key(config: &Config) -> Result<String, (Exit, String)> {
-    let request = Request::CreateKey {
-        account: "demo".to_owned(),
-        name: "demo".to_owned(),
-        scopes: vec!["*".to_owned()],
-        expires_in_s: None,
-        networks: Vec::new(),
-    };
-    let key = super::keys::finish(super::keys::perform(config, request)?)?;
-    Ok(super::keys::text(&key, "key").to_owned())
+    let answer = with_store(config, |client| keys::create_first(client, "demo", "demo"))?;
+    Ok(text(&answer["data"], "key"))
 }
 
 struct Demo {

@@ -1,14 +1,18 @@
 //! `init`: makes the database and a first key. Run again, it changes nothing and says so.
 
-use super::keys::{finish, perform, print_json, text};
+use super::access::with_store;
+use super::keys;
+use super::output::{put, put_answer, rows, text};
 use super::{Exit, Outcome, config};
 use crate::cli::ConfigArgs;
-use crate::control::Request;
 
 pub fn run(args: &ConfigArgs, json: bool) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
-    let keys = finish(perform(&config, Request::ListKeys { account: None })?)?;
-    if keys.as_array().is_some_and(|keys| !keys.is_empty()) {
+    let made = with_store(&config, |client| {
+        let existing = keys::list(client)?;
+        if rows(&existing).is_empty() { keys::create_first(client, "default", "first").map(Some) } else { Ok(None) }
+    })?;
+    let Some(answer) = made else {
         return Err((
             Exit::Failed,
             format!(
@@ -16,19 +20,11 @@ pub fn run(args: &ConfigArgs, json: bool) -> Outcome {
                 config.storage.data_dir.display()
             ),
         ));
-    }
-    let request = Request::CreateKey {
-        account: "default".to_owned(),
-        name: "first".to_owned(),
-        scopes: vec!["*".to_owned()],
-        expires_in_s: None,
-        networks: Vec::new(),
     };
-    let key = finish(perform(&config, request)?)?;
     if json {
-        print_json(&key);
+        put_answer(&answer)?;
     } else {
-        println!("{}", text(&key, "key"));
+        put(&format!("{}\n", text(&answer["data"], "key")))?;
         eprintln!(
             "The database is in {}. The line above is the first API key; it may do everything and is not shown again.\n\
              Next: tempclock-webhooks serve, then {}/api/v1/event-types with it.",

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, Outcome, config, log_lines, supervisor};
+use super::{Exit, Failure, Outcome, config, log_lines, supervisor};
 use crate::app::{App, Remote, StartError};
 use crate::cli::ConfigArgs;
 use crate::config::{Config, Loaded};
@@ -65,17 +65,20 @@ fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
 }
 
 /// Starts the app, with its failure reported as an end.
-pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, (Exit, String)> {
+pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, Failure> {
     let failed = ends.clone();
     let app = App::start(config, move || drop(failed.send(End::StoreFailed)));
-    app.map_err(|error| {
-        let exit = match error {
-            StartError::Certificate { .. } => Exit::Configuration,
-            StartError::Store(ref error) if error.is_of_the_configuration() => Exit::Configuration,
-            _ => Exit::Failed,
-        };
-        (exit, error.to_string())
-    })
+    app.map_err(|error| start_failure(&error))
+}
+
+/// The exit code and message of a start that failed.
+pub fn start_failure(error: &StartError) -> Failure {
+    let exit = match error {
+        StartError::Certificate { .. } => Exit::Configuration,
+        StartError::Store(error) if error.is_of_the_configuration() => Exit::Configuration,
+        _ => Exit::Failed,
+    };
+    (exit, error.to_string())
 }
 
 /// Watches for signals on a thread of its own, and comes back when it does. SIGTERM and SIGINT are reported as an end, and the second one ends the

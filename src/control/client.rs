@@ -1,44 +1,105 @@
 //! The command line's end of the control socket. Runs in a command, on the main thread.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Request, Response};
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::Request;
+use ureq::unversioned::resolver::DefaultResolver;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+use super::unix::UnixConnector;
 
-/// Connects to the server, if one listens there.
-#[must_use]
-pub fn connect(socket: &Path) -> Option<UnixStream> {
-    UnixStream::connect(socket).ok()
+/// How long nothing may come. Longer than an attempt, because a test ping is awaited.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// An answer is a page of a list at most.
+const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Asks whoever has the store open.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
 }
 
-/// Asks for a backup; the stream follows.
-pub fn ask_for_backup(stream: UnixStream) -> std::io::Result<impl std::io::Read> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut text = serde_json::to_string(&Request::BackUp)?;
-    text.push('\n');
-    let mut sender = &stream;
-    sender.write_all(text.as_bytes())?;
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    match serde_json::from_str(&line)? {
-        Response::Done(_) => Ok(reader),
-        Response::Failed { message, .. } => Err(std::io::Error::other(message)),
+/// What came of a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// How long to wait before the same request may succeed.
+    pub retry_after_s: Option<u64>,
+    /// The body as it came.
+    pub text: String,
+    /// The body, if it is JSON.
+    pub json: Value,
+}
+
+/// A way to the server, if one listens there.
+#[must_use]
+pub fn connect(socket: &Path) -> Option<Client> {
+    UnixStream::connect(socket).is_ok().then(|| Client::new(socket))
+}
+
+impl Client {
+    /// A way to whoever listens there.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(0)
+            .proxy(None)
+            .timeout_per_read(Some(PATIENCE))
+            .timeout_per_write(Some(PATIENCE))
+            .build();
+        let connector = UnixConnector(socket.to_owned());
+        Self { agent: Agent::with_parts(config, connector, DefaultResolver::default()) }
+    }
+
+    /// Sends one request and waits for its answer.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> std::io::Result<Answer> {
+        let request = Request::builder().method(method).uri(uri(path, query));
+        let sent = match body {
+            None => self.agent.run(request.body(()).map_err(std::io::Error::other)?),
+            Some(body) => {
+                let request = request.header("Content-Type", "application/json");
+                self.agent.run(request.body(body).map_err(std::io::Error::other)?)
+            }
+        };
+        let mut response = sent.map_err(ureq::Error::into_io)?;
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
+        let text = text.map_err(ureq::Error::into_io)?;
+        let json = serde_json::from_str(&text).unwrap_or_default();
+        Ok(Answer { status: response.status().as_u16(), retry_after_s: retry_after, text, json })
+    }
+
+    /// Asks for a backup; gives its stream.
+    pub fn back_up(&self) -> std::io::Result<impl Read + use<>> {
+        let mut response = self.agent.get(uri("/control/backup", &[])).call().map_err(ureq::Error::into_io)?;
+        if response.status().is_success() {
+            return Ok(response.into_body().into_reader());
+        }
+        let text = response.body_mut().read_to_string().map_err(ureq::Error::into_io)?;
+        let json: Value = serde_json::from_str(&text).unwrap_or_default();
+        Err(std::io::Error::other(json["message"].as_str().unwrap_or("the server sent no backup").to_owned()))
     }
 }
 
-/// Sends one request and waits for what came of it.
-pub fn ask(stream: &UnixStream, request: &Request) -> std::io::Result<Response> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut text = serde_json::to_string(request)?;
-    text.push('\n');
-    let mut sender = stream;
-    sender.write_all(text.as_bytes())?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    Ok(serde_json::from_str(&line)?)
+fn uri(path: &str, query: &[(&str, &str)]) -> String {
+    // The host is of no meaning: the connector knows one socket.
+    let mut uri = format!("http://127.0.0.1{path}");
+    if !query.is_empty() {
+        uri.push('?');
+        uri.push_str(&url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish());
+    }
+    uri
 }

@@ -55,6 +55,9 @@ pub struct Scopes(u8);
 const EVERY_SCOPE: u8 = 0x80;
 
 impl Scopes {
+    /// Everything, also what is not there yet.
+    pub const EVERY: Self = Self(EVERY_SCOPE);
+
     /// Reads names, `*` for all; the error is a sentence that lists them.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let known = Scope::ALL.map(Scope::name);

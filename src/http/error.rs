@@ -89,6 +89,16 @@ impl ApiError {
         Self::new(404, "not_found", format!("{what} not found"))
     }
 
+    /// The operator named an account that nobody has made.
+    #[must_use]
+    pub fn no_account(name: &str) -> Self {
+        let message = format!(
+            "there is no account named {name}; an account is made with its first key: tempclock-webhooks keys create \
+             --account NAME --name NAME --scopes SCOPES"
+        );
+        Self::new(404, "not_found", message)
+    }
+
     /// The route exists, the method does not.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
@@ -123,6 +133,12 @@ impl ApiError {
 
     fn unavailable(code: &'static str, message: &str, retry_after_s: u64) -> Self {
         Self { retry_after_s: Some(retry_after_s), ..Self::new(503, code, message) }
+    }
+
+    /// As many backups are under way as may be.
+    #[must_use]
+    pub fn too_many_backups() -> Self {
+        Self::unavailable("busy", "another backup is under way; try again when it is done", 60)
     }
 
     /// As many test pings are under way as may be.

@@ -10,9 +10,15 @@ use crate::domain::event_data::{self, FieldKind};
 use crate::domain::event_type::EventType;
 
 pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
-    let data: Vec<Value> = EventType::ALL.into_iter().map(describe).collect();
+    let data = catalogue();
     let pagination = Pagination { total: data.len(), limit: data.len(), offset: 0, has_more: false, next: None };
     Ok(respond::list(&data, &pagination))
+}
+
+/// Every event type, as the API shows it.
+#[must_use]
+pub fn catalogue() -> Vec<Value> {
+    EventType::ALL.into_iter().map(describe).collect()
 }
 
 fn describe(event_type: EventType) -> Value {

@@ -15,15 +15,28 @@ use super::error::ApiError;
 use super::rate_limit::{Allowance, RateLimit};
 use super::respond::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::state::HttpState;
-use crate::domain::access::{ApiKey, KeyHash, Scope, is_key_shaped};
+use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::{AccountId, FieldError, KeyId};
 use crate::storage::reader::PageRequest;
 
-/// Whoever sent a valid key, counted against the limit for management.
-pub struct Caller(Arc<ApiKey>);
+/// Marks an app whose callers are the operator. It belongs to the app of the control socket and to no other, so
+/// nothing that a request says makes its sender the operator.
+pub struct Operator;
 
-/// Whoever sent a valid key, counted against the limit for publishing.
-pub struct Publisher(Arc<ApiKey>);
+/// The account of a command that names none.
+const DEFAULT_ACCOUNT: &str = "default";
+
+/// For which account somebody calls, and what they may do there.
+struct Grant {
+    account: AccountId,
+    scopes: Scopes,
+}
+
+/// Whoever sent a valid key, counted against the limit for management; or the operator.
+pub struct Caller(Grant);
+
+/// Whoever sent a valid key, counted against the limit for publishing; or the operator.
+pub struct Publisher(Grant);
 
 impl Caller {
     /// The account, if the key may do this.
@@ -39,8 +52,8 @@ impl Publisher {
     }
 }
 
-fn require(key: &ApiKey, scope: Scope) -> Result<AccountId, ApiError> {
-    if key.scopes.contains(scope) { Ok(key.account) } else { Err(ApiError::forbidden(scope)) }
+fn require(grant: &Grant, scope: Scope) -> Result<AccountId, ApiError> {
+    if grant.scopes.contains(scope) { Ok(grant.account) } else { Err(ApiError::forbidden(scope)) }
 }
 
 impl FromRequest for Caller {
@@ -48,7 +61,7 @@ impl FromRequest for Caller {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(authenticate(request, |state| &state.management).map(Self))
+        std::future::ready(grant(request, |state| &state.management).map(Self))
     }
 }
 
@@ -57,7 +70,7 @@ impl FromRequest for Publisher {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(authenticate(request, |state| &state.publishing).map(Self))
+        std::future::ready(grant(request, |state| &state.publishing).map(Self))
     }
 }
 
@@ -65,11 +78,28 @@ fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
     request.app_data().ok_or_else(|| ApiError::internal(&"the HTTP state is missing"))
 }
 
+fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>) -> Result<Grant, ApiError> {
+    let state = state(request)?;
+    if request.app_data::<Operator>().is_some() {
+        return Ok(Grant { account: named_account(request, state)?, scopes: Scopes::EVERY });
+    }
+    let key = authenticate(request, state, limit)?;
+    Ok(Grant { account: key.account, scopes: key.scopes })
+}
+
+/// The account that the operator's query names.
+fn named_account(request: &HttpRequest, state: &HttpState) -> Result<AccountId, ApiError> {
+    let mut pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+    let named = pairs.find(|(name, _)| name == "account").map(|(_, value)| value);
+    let name = named.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+    state.reader.registry().account_named(name).ok_or_else(|| ApiError::no_account(name))
+}
+
 fn authenticate(
     request: &HttpRequest,
+    state: &HttpState,
     limit: impl Fn(&HttpState) -> &RateLimit<KeyId>,
 ) -> Result<Arc<ApiKey>, ApiError> {
-    let state = state(request)?;
     let source = request.peer_addr().map(|peer| peer.ip().to_canonical());
     let limit = limit(state);
     let Some(key) = find_key(request, state, source) else {
@@ -185,6 +215,7 @@ impl FromRequest for Query {
 
 impl Query {
     /// The value of a parameter that is given and not empty.
+    #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.pairs
             .iter()

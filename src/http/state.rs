@@ -44,11 +44,13 @@ pub struct HttpSettings {
 /// Shared by all handlers.
 pub struct HttpState {
     pub(super) settings: HttpSettings,
-    pub(super) reader: Reader,
+    /// The way to what is stored.
+    pub reader: Reader,
     pub(super) writer: WriterHandle,
     pub(super) transport: Arc<Transport>,
     pub(super) dispatcher: Arc<Dispatcher>,
-    pub(super) clock: Clock,
+    /// The time.
+    pub clock: Clock,
     pub(super) vitals: Arc<Vitals>,
     pub(super) management: RateLimit<KeyId>,
     pub(super) publishing: RateLimit<KeyId>,
@@ -104,7 +106,7 @@ impl HttpState {
     }
 
     /// Asks the writer and waits for its answer, which comes after the commit.
-    pub(super) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
+    pub async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
         let (reply, answer) = oneshot::channel();
         self.writer.try_send(command(reply))?;
         Ok(answer.await.unwrap_or(Err(Refusal::StoreFailed))?)

@@ -1,8 +1,22 @@
-//! The command line's words. Types only; what they do is in `command`.
+//! The command line's words, one file a group of them. Types only; what they do is in `command`.
+
+mod config;
+mod deliveries;
+mod events;
+mod keys;
+mod secrets;
+mod subscriptions;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::config::ConfigCommand;
+pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
+pub use self::events::{EventsCommand, PublishArgs};
+pub use self::keys::KeysCommand;
+pub use self::secrets::SecretsCommand;
+pub use self::subscriptions::SubscriptionsCommand;
 
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]
@@ -18,8 +32,12 @@ Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
   tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
+  tempclock-webhooks subscriptions create --url https://crm.example.com/hook --events clock_in,clock_out
+  tempclock-webhooks deliveries list --status exhausted
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed";
+While the server runs, commands go to it over its control socket; while it is down they open the database themselves.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed,\n130 cut short by a second Ctrl-C";
 
 const CONFIG_HELP: &str =
     "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
@@ -30,6 +48,20 @@ pub struct ConfigArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE", global = true, help = CONFIG_HELP)]
     pub config: Option<PathBuf>,
+}
+
+/// For which account a command works, and how it answers.
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Whose subscriptions, events and deliveries
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub account: String,
+    /// Print JSON, as the API answers it
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// One word a thing that can be done.
@@ -68,6 +100,15 @@ pub enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Make, look at, change, test, pause and delete subscriptions
+    #[command(subcommand)]
+    Subscriptions(SubscriptionsCommand),
+    /// Publish events and look at them
+    #[command(subcommand)]
+    Events(EventsCommand),
+    /// Look at deliveries, follow them, send them again
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -108,112 +149,5 @@ pub enum Command {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-    },
-}
-
-/// What can be done with keys.
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a key; its text is shown this once
-    #[command(
-        after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write --expires 90d"
-    )]
-    Create {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// What to call it
-        #[arg(long)]
-        name: String,
-        /// What it may do: webhooks:read, webhooks:write, events:write, events:read, keys:admin, or * for all
-        #[arg(long, value_delimiter = ',')]
-        scopes: Vec<String>,
-        /// Whose it is; made if new
-        #[arg(long, default_value = "default")]
-        account: String,
-        /// For how long it is good, such as 90d
-        #[arg(long, value_name = "DURATION")]
-        expires: Option<String>,
-        /// From which networks it may be used, such as 10.0.0.0/8
-        #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-        networks: Vec<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// List the keys, without their texts
-    #[command(after_help = "Example:\n  tempclock-webhooks keys list --json")]
-    List {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Only those of this account
-        #[arg(long)]
-        account: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Revoke a key; it is refused at once
-    #[command(after_help = "Example:\n  tempclock-webhooks keys revoke 3")]
-    Revoke {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Its number, visible prefix or name
-        key: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-/// What can be done with the configuration.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Check it and report every error at once
-    #[command(after_help = "Example:\n  tempclock-webhooks config check --config config.toml")]
-    Check {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
-    /// Show each value and where it comes from
-    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml")]
-    Show {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
-}
-
-/// What can be done with the key of signing secrets.
-#[derive(Debug, Subcommand)]
-pub enum SecretsCommand {
-    /// Write a new key to a file that is not there yet
-    #[command(after_help = "Example:\n  tempclock-webhooks secrets make-key secrets.key")]
-    MakeKey {
-        /// Where to; the configuration names it as the encryption key file
-        file: PathBuf,
-    },
-    /// Encrypt all signing secrets with another key; the server must not run
-    #[command(after_help = "Example:\n  tempclock-webhooks secrets rotate --new-key-file new.key")]
-    Rotate {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// The file with the new key
-        #[arg(long, value_name = "FILE")]
-        new_key_file: PathBuf,
-    },
-    /// Store signing secrets as they are from now on; the server must not run
-    #[command(after_help = "Example:\n  tempclock-webhooks secrets decrypt --yes")]
-    Decrypt {
-        /// Configuration.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Go on
-        #[arg(long)]
-        yes: bool,
     },
 }

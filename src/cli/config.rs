@@ -1,0 +1,24 @@
+//! The words of `config`.
+
+use clap::Subcommand;
+
+use super::ConfigArgs;
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check it and report every error at once
+    #[command(after_help = "Example:\n  tempclock-webhooks config check --config config.toml")]
+    Check {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show each value and where it comes from
+    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml")]
+    Show {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}

@@ -1,0 +1,185 @@
+//! `deliveries list|show|retry`. Following them is in `tail`.
+
+use serde_json::Value;
+
+use super::access::{Api, with_api};
+use super::confirm::{can_ask, confirm};
+use super::events::{path_part, point};
+use super::output::{
+    note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, shown, text, time,
+};
+use super::progress::bar;
+use super::{Exit, Outcome, tail};
+use crate::cli::{DeliveriesCommand, DeliveryFilter};
+
+/// What a filter without a status means when it is about sending again.
+const GIVEN_UP: &str = "exhausted";
+const PAGE: &str = "100";
+
+pub fn run(command: DeliveriesCommand) -> Outcome {
+    match command {
+        DeliveriesCommand::List { account, filter, response_code, limit } => {
+            let mut filter = parameters(filter);
+            filter.extend(response_code.map(|code| ("response_code", code.to_string())));
+            with_api(&account, |api| {
+                let answer = api.list("/deliveries", &borrowed(&filter), limit)?;
+                if account.json { put_answer(&answer) } else { put_list(&answer) }
+            })
+        }
+        DeliveriesCommand::Show { account, id } => with_api(&account, |api| {
+            let answer = api.get(&format!("/deliveries/{}", path_part(&id)), &[])?;
+            if account.json { put_answer(&answer) } else { put_one(&answer["data"]) }
+        }),
+        DeliveriesCommand::Tail { account, subscription } => tail::run(&account, subscription),
+        DeliveriesCommand::Retry { account, id: Some(id), dry_run, .. } => with_api(&account, |api| {
+            let path = format!("/deliveries/{}", path_part(&id));
+            let answer =
+                if dry_run { api.get(&path, &[]) } else { api.change("POST", &format!("{path}/retry"), None) }?;
+            if account.json {
+                return put_answer(&answer);
+            }
+            note_message(&answer);
+            put_table_of(std::slice::from_ref(&answer["data"]))
+        }),
+        DeliveriesCommand::Retry { account, id: None, filter, dry_run, yes } => {
+            let mut filter = parameters(filter);
+            if filter.is_empty() {
+                let wanted = "say which: an id, or a filter such as --subscription 1 or --since 1d";
+                return Err((Exit::Usage, wanted.to_owned()));
+            }
+            if !filter.iter().any(|(name, _)| *name == "status") {
+                filter.push(("status", GIVEN_UP.to_owned()));
+            }
+            if !dry_run {
+                can_ask(yes)?;
+            }
+            with_api(&account, |api| retry_all(api, &borrowed(&filter), dry_run, yes, account.json))
+        }
+    }
+}
+
+fn parameters(filter: DeliveryFilter) -> Vec<(&'static str, String)> {
+    let DeliveryFilter { subscription, status, event, since, until } = filter;
+    let given = [
+        ("subscription", subscription.map(|number| number.to_string())),
+        ("status", status),
+        ("event", event),
+        ("since", since.map(point)),
+        ("until", until.map(point)),
+    ];
+    given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn borrowed<'a>(filter: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    filter.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json: bool) -> Outcome {
+    let found = api.get("/deliveries", &[filter, &[("limit", "1")]].concat())?;
+    let total = found["pagination"]["total"].as_u64().unwrap_or(0);
+    if dry_run {
+        return if json {
+            put_json(&found["pagination"])
+        } else {
+            put(&format!("{total} deliveries would be sent again.\n"))
+        };
+    }
+    if total > 0 {
+        confirm(&format!("Send {total} deliveries again?"), yes)?;
+    }
+    let bar = bar(total, "{bar:30} {pos}/{len} deliveries, {per_sec}, {eta} left");
+    let mut done = 0;
+    let result = retry_pages(api, filter, &mut || {
+        done += 1;
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    let told = if json {
+        put_json(&serde_json::json!({"data": {"retried": done}}))
+    } else {
+        put(&format!("{done} deliveries are due again, each with its whole retry schedule.\n"))
+    };
+    result.and(told)
+}
+
+/// One page after the other. The cursor stands still in time, so what is made meanwhile is not among them.
+fn retry_pages(api: &Api, filter: &[(&str, &str)], done: &mut impl FnMut()) -> Outcome {
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = [filter, &[("limit", PAGE)]].concat();
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = api.get("/deliveries", &query)?;
+        for delivery in rows(&page) {
+            let id = delivery["id"].as_str().unwrap_or_default();
+            match api.change("POST", &format!("/deliveries/{id}/retry"), None) {
+                Ok(_) => done(),
+                // Its subscription has been deleted since the page was read.
+                Err((Exit::NotFound, _)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        cursor = page["pagination"]["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn status(delivery: &Value) -> String {
+    if delivery["held"] == true { "held".to_owned() } else { text(delivery, "status") }
+}
+
+fn put_list(answer: &Value) -> Outcome {
+    put_table_of(rows(answer))?;
+    note_rest(answer);
+    Ok(())
+}
+
+/// Deliveries in short.
+pub fn put_table_of(deliveries: &[Value]) -> Outcome {
+    let row = |found: &Value| {
+        let (id, event, subscription) = (text(found, "id"), text(found, "event"), text(found, "subscription_id"));
+        let (tries, code) = (text(found, "attempt_count"), text(found, "response_code"));
+        vec![id, status(found), event, subscription, tries, code, time(found, "next_attempt_at")]
+    };
+    let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT"];
+    put_table(&names, deliveries.iter().map(row).collect())
+}
+
+fn put_one(delivery: &Value) -> Outcome {
+    put_fields(&[
+        ("id", text(delivery, "id")),
+        ("status", status(delivery)),
+        ("event", format!("{} {}", text(delivery, "event"), text(delivery, "event_id"))),
+        ("subscription", text(delivery, "subscription_id")),
+        ("made", time(delivery, "created_at")),
+        ("settled", time(delivery, "completed_at")),
+        ("next attempt", next_attempt(delivery)),
+        ("body", text(delivery, "body")),
+    ])?;
+    for attempt in delivery["attempts"].as_array().map_or(&[][..], Vec::as_slice) {
+        let error = attempt["error"].as_str().unwrap_or_default();
+        // The API says what happened and what to do about it in one sentence.
+        let (cause, advice) = error.split_once("; ").unwrap_or((error, ""));
+        put("\n")?;
+        put_fields(&[
+            ("attempt", format!("{} {}", attempt["attempt"], text(attempt, "status"))),
+            ("to", text(&attempt["request"], "url")),
+            ("at", time(attempt, "created_at")),
+            ("took", format!("{} ms", attempt["duration_ms"])),
+            ("answer", text(attempt, "response_code")),
+            ("cause", shown(cause)),
+            ("what to do", shown(advice)),
+            ("answer's body", text(&attempt["response"], "body")),
+        ])?;
+    }
+    Ok(())
+}
+
+fn next_attempt(delivery: &Value) -> String {
+    match delivery["status"].as_str() {
+        Some("pending") if delivery["held"] == true => "none until the subscription is resumed".to_owned(),
+        Some("exhausted") => "none; send it again with: deliveries retry".to_owned(),
+        _ => time(delivery, "next_attempt_at"),
+    }
+}

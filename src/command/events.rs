@@ -1,0 +1,83 @@
+//! `events list|show|types`. Publishing is in `publish`.
+
+use serde_json::{Value, json};
+
+use super::access::with_api;
+use super::output::{note_rest, put, put_answer, put_fields, put_json, put_table, rows, shown, text, time};
+use super::{Failure, Outcome, deliveries, publish};
+use crate::cli::EventsCommand;
+use crate::clock::Clock;
+use crate::http::catalogue;
+
+pub fn run(command: EventsCommand) -> Outcome {
+    match command {
+        EventsCommand::Publish(args) => publish::run(&args),
+        EventsCommand::List { account, event, since, until, limit } => {
+            let filter = [("event", event), ("since", since.map(point)), ("until", until.map(point))];
+            let filter: Vec<_> = filter.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+            with_api(&account, |api| {
+                let answer = api.list("/events", &filter, limit)?;
+                if account.json { put_answer(&answer) } else { put_list(&answer) }
+            })
+        }
+        EventsCommand::Show { account, id } => with_api(&account, |api| {
+            let answer = api.get(&format!("/events/{}", path_part(&id)), &[])?;
+            if account.json { put_answer(&answer) } else { put_one(&answer["data"]) }
+        }),
+        EventsCommand::Types { json } => put_types(json),
+    }
+}
+
+/// A point in time as the API reads it; `2h` is two hours ago.
+pub fn point(text: String) -> String {
+    humantime::parse_duration(&text).map_or(text, |ago| Clock::start().wall().minus(ago).to_string())
+}
+
+/// Text as one part of a path.
+pub fn path_part(text: &str) -> String {
+    text.bytes().fold(String::new(), |path, byte| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'-' => path + &char::from(byte).to_string(),
+        _ => path + &format!("%{byte:02X}"),
+    })
+}
+
+fn put_list(answer: &Value) -> Outcome {
+    let row = |event: &Value| {
+        let data = shown(&event["data"].to_string());
+        vec![text(event, "id"), text(event, "event"), time(event, "created_at"), data]
+    };
+    put_table(&["ID", "EVENT", "STORED", "DATA"], rows(answer).iter().map(row).collect())?;
+    note_rest(answer);
+    Ok(())
+}
+
+fn put_one(event: &Value) -> Outcome {
+    put_fields(&[
+        ("id", text(event, "id")),
+        ("event", text(event, "event")),
+        ("happened", time(event, "timestamp")),
+        ("stored", time(event, "created_at")),
+        ("data", shown(&event["data"].to_string())),
+    ])?;
+    let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
+    if deliveries.is_empty() {
+        eprintln!("It went to no subscription.");
+        return Ok(());
+    }
+    put("\n")?;
+    deliveries::put_table_of(deliveries)
+}
+
+fn put_types(json: bool) -> Result<(), Failure> {
+    let types = catalogue();
+    if json {
+        let total = types.len();
+        let pagination = json!({"total": total, "limit": total, "offset": 0, "has_more": false});
+        return put_json(&json!({"data": types, "pagination": pagination}));
+    }
+    let row = |found: &Value| {
+        let required = text(&found["schema"], "required");
+        vec![text(found, "name"), text(found, "description"), required.replace(',', " ")]
+    };
+    put_table(&["NAME", "MEANING", "NEEDS IN DATA"], types.iter().map(row).collect())
+}

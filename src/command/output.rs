@@ -1,0 +1,195 @@
+//! What commands print on stdout: JSON for programs, tables for people. Text that others have chosen never reaches
+//! the terminal as it is.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table};
+use serde_json::Value;
+
+use super::access::Reply;
+use super::{Exit, Failure, Outcome};
+
+/// Characters of this column are never broken over two lines, so that an id can be copied.
+const WHOLE: &str = "ID";
+/// The column whose words have colours.
+const COLOURED: &str = "STATUS";
+const GAP: u16 = 2;
+
+/// Writes text to stdout. Whoever reads it may have enough of it; that is no failure.
+pub fn put(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => (Exit::Done, String::new()),
+        _ => (Exit::Failed, format!("stdout: {error}")),
+    })
+}
+
+/// An answer as it came, so that numbers and the order of fields stay as they are.
+pub fn put_answer(answer: &Reply) -> Outcome {
+    put(&format!("{}\n", answer.text))
+}
+
+/// One JSON document on a line of its own.
+pub fn put_json(value: &Value) -> Outcome {
+    put(&format!("{value}\n"))
+}
+
+/// Columns under their names, as wide as the terminal allows.
+pub fn put_table(names: &[&str], rows: Vec<Vec<String>>) -> Outcome {
+    let width = io::stdout().is_terminal().then(console_width);
+    put(&table(names, rows, width, is_coloured()))
+}
+
+/// Names with their values, one a line; those without a value are left out.
+pub fn put_fields(fields: &[(&str, String)]) -> Outcome {
+    let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+        writeln!(text, "{name:longest$}  {value}").map_err(|error| (Exit::Failed, error.to_string()))?;
+    }
+    put(&text)
+}
+
+fn console_width() -> u16 {
+    Table::new().width().unwrap_or(80)
+}
+
+fn is_coloured() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+fn table(names: &[&str], rows: Vec<Vec<String>>, width: Option<u16>, is_coloured: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(names.iter().copied());
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    if is_coloured {
+        table.enforce_styling()
+    } else {
+        table.force_no_tty()
+    };
+    for row in rows {
+        table.add_row(row.into_iter().zip(names).map(|(text, name)| {
+            let colour = colour(&text).filter(|_| is_coloured && *name == COLOURED);
+            let cell = Cell::new(text);
+            if let Some(colour) = colour { cell.fg(colour) } else { cell }
+        }));
+    }
+    for (column, name) in table.column_iter_mut().zip(names) {
+        column.set_padding((0, GAP));
+        if *name == WHOLE {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    let mut text: String = table.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect();
+    if text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn colour(word: &str) -> Option<Color> {
+    match word {
+        "delivered" | "active" => Some(Color::Green),
+        "pending" | "held" | "paused" => Some(Color::Yellow),
+        "exhausted" | "failed" | "off" | "revoked" | "expired" => Some(Color::Red),
+        _ => None,
+    }
+}
+
+/// A field's text as it may be shown; empty if there is none.
+pub fn text(value: &Value, field: &str) -> String {
+    match &value[field] {
+        Value::Null => String::new(),
+        Value::String(text) => shown(text),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| item.as_str().map_or_else(|| shown(&item.to_string()), shown));
+            items.collect::<Vec<_>>().join(",")
+        }
+        other => shown(&other.to_string()),
+    }
+}
+
+/// A field's time to the second; empty if there is none.
+pub fn time(value: &Value, field: &str) -> String {
+    let text = text(value, field);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
+}
+
+/// The rows of a list.
+pub fn rows(answer: &Value) -> &[Value] {
+    answer["data"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Says on stderr that a list goes on.
+pub fn note_rest(answer: &Value) {
+    if answer["pagination"]["has_more"] == true {
+        eprintln!("{} of {}; more with --limit", rows(answer).len(), answer["pagination"]["total"]);
+    }
+}
+
+/// What the API says to a person, on stderr.
+pub fn note_message(answer: &Value) {
+    if let Some(message) = answer["message"].as_str() {
+        eprintln!("{}", shown(message));
+    }
+}
+
+/// Text with everything escaped that would move the cursor, change its direction, or not be seen at all.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_hidden(character) { shown.extend(character.escape_default()) } else { shown.push(character) }
+    }
+    shown
+}
+
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A failure that is nobody's fault.
+pub fn failed(error: impl std::fmt::Display) -> Failure {
+    (Exit::Failed, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_escaped_and_letters_of_any_language_are_not() {
+        assert_eq!(shown("a\u{1b}[2J\u{202e}b\u{7}\n\u{200b}"), "a\\u{1b}[2J\\u{202e}b\\u{7}\\n\\u{200b}");
+        assert_eq!(shown("Zoë Müller 山田 עברית 👷"), "Zoë Müller 山田 עברית 👷");
+    }
+
+    #[test]
+    fn a_table_keeps_to_the_width_of_the_terminal_and_ids_whole() {
+        let rows = vec![vec!["dlv_0123456789".to_owned(), "word ".repeat(30)]];
+        let narrow = table(&["ID", "ERROR"], rows.clone(), Some(40), false);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+        assert!(narrow.contains("dlv_0123456789"), "{narrow}");
+        let free = table(&["ID", "ERROR"], rows, None, false);
+        assert_eq!(free.lines().count(), 2, "{free}");
+    }
+
+    #[test]
+    fn only_the_words_of_a_status_have_colours_and_only_where_there_are_any() {
+        let rows = || vec![vec!["delivered".to_owned(), "delivered".to_owned()]];
+        let coloured = table(&["STATUS", "NAME"], rows(), None, true);
+        assert_eq!(coloured.matches("\u{1b}[38").count(), 1, "{coloured:?}");
+        assert!(!table(&["STATUS", "NAME"], rows(), None, false).contains('\u{1b}'));
+    }
+}

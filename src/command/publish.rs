@@ -1,0 +1,227 @@
+//! `events publish`: one event or many, from the command line, a file or stdin. Many go in batches; what has been
+//! published before a failure stays published, and the failure says how many that are.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, IsTerminal as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::access::{Api, accept, exit_of, with_api};
+use super::output::{failed, put, put_answer, rows, shown, text};
+use super::progress::bar;
+use super::{Exit, Failure, Outcome};
+use crate::cli::PublishArgs;
+use crate::control::client::Answer;
+
+/// The most events of one batch, and about the most bytes.
+const BATCH_EVENTS: usize = 1000;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How often a server that is busy is asked again.
+const TRIES: u32 = 60;
+/// How many wrong fields of a batch are named.
+const FIELDS: usize = 20;
+
+type Documents = Box<dyn Iterator<Item = Result<Box<RawValue>, Failure>>>;
+
+pub fn run(args: &PublishArgs) -> Outcome {
+    let (source, length) = open(args)?;
+    let (mut documents, is_array) = read(source)?;
+    let first = documents.next().ok_or_else(|| (Exit::Usage, "there is no event in what was given".to_owned()))??;
+    let second = documents.next().transpose()?;
+    if second.is_none() && !is_array {
+        return with_api(&args.account, |api| publish_one(api, args, &first));
+    }
+    if args.id.is_some() {
+        return Err((Exit::Usage, "--id is for one event, and there are several".to_owned()));
+    }
+    let documents = [Some(Ok(first)), second.map(Ok)].into_iter().flatten().chain(documents);
+    with_api(&args.account, |api| publish_all(api, args, documents, length))
+}
+
+/// What is read, and its length if that is known.
+fn open(args: &PublishArgs) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
+    match (&args.data, &args.file) {
+        (Some(data), _) => Ok((Box::new(Cursor::new(data.clone().into_bytes())), Some(data.len() as u64))),
+        (None, Some(path)) if path != Path::new("-") => {
+            let failed = |error: io::Error| (Exit::Failed, format!("{}: {error}", path.display()));
+            let file = File::open(path).map_err(failed)?;
+            let length = file.metadata().map_err(failed)?.len();
+            Ok((Box::new(BufReader::new(file)), Some(length)))
+        }
+        (None, None) if io::stdin().is_terminal() => {
+            Err((Exit::Usage, "give the event with --data, --file or on stdin".to_owned()))
+        }
+        _ => Ok((Box::new(BufReader::new(io::stdin())), None)),
+    }
+}
+
+/// The JSON documents in it, and whether they stand in an array.
+fn read(mut source: Box<dyn BufRead>) -> Result<(Documents, bool), Failure> {
+    let wrong = |error: &serde_json::Error| (Exit::Usage, format!("not JSON: {error}"));
+    loop {
+        let blank = source.fill_buf().map_err(failed)?;
+        let length = blank.len();
+        let start = blank.iter().position(|byte| !byte.is_ascii_whitespace());
+        if start.is_none() && length > 0 {
+            source.consume(length);
+            continue;
+        }
+        if start.and_then(|start| blank.get(start)) == Some(&b'[') {
+            let all: Vec<Box<RawValue>> = serde_json::from_reader(source).map_err(|error| wrong(&error))?;
+            return Ok((Box::new(all.into_iter().map(Ok)), true));
+        }
+        let documents = serde_json::Deserializer::from_reader(source).into_iter::<Box<RawValue>>();
+        return Ok((Box::new(documents.map(move |found| found.map_err(|error| wrong(&error)))), false));
+    }
+}
+
+/// A whole event as the API takes it.
+fn event(args: &PublishArgs, document: &RawValue) -> String {
+    let Some(event) = &args.event else { return document.get().to_owned() };
+    let text = |value: &str| Value::from(value).to_string();
+    let mut fields = vec![("event", text(event)), ("data", document.get().to_owned())];
+    fields.extend(args.id.as_deref().map(|id| ("id", text(id))));
+    fields.extend(args.occurred_at.as_deref().map(|time| ("occurred_at", text(time))));
+    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn publish_one(api: &Api, args: &PublishArgs, document: &RawValue) -> Outcome {
+    let answer = accept(send(api, "/events", &event(args, document))?)?;
+    if args.account.json {
+        return put_answer(&answer);
+    }
+    let published = &answer["data"];
+    put(&format!("{}\n", text(published, "id")))?;
+    if published["duplicate"] == true {
+        eprintln!("It was published before; nothing was added.");
+    } else {
+        eprintln!("Published for {} subscriptions.", published["deliveries"]);
+    }
+    Ok(())
+}
+
+/// Sends a request again for as long as the server says that it is busy, which means that nothing was stored.
+fn send(api: &Api, path: &str, body: &str) -> Result<Answer, Failure> {
+    let mut tries = 0;
+    loop {
+        let answer = api.send("POST", path, &[], Some(body))?;
+        tries += 1;
+        if answer.json["code"] != "busy" || tries == TRIES {
+            return Ok(answer);
+        }
+        std::thread::sleep(Duration::from_secs(answer.retry_after_s.unwrap_or(1)));
+    }
+}
+
+/// What has been published so far.
+struct Tally {
+    begun: Instant,
+    events: u64,
+    deliveries: u64,
+    duplicates: u64,
+    bar: ProgressBar,
+    json: bool,
+}
+
+fn publish_all(
+    api: &Api,
+    args: &PublishArgs,
+    documents: impl Iterator<Item = Result<Box<RawValue>, Failure>>,
+    length: Option<u64>,
+) -> Outcome {
+    let template = if length.is_some() { "{bar:30} {msg}, {eta} left" } else { "{spinner} {msg}" };
+    let bar = bar(length.unwrap_or(0), template);
+    let json = args.account.json;
+    let mut tally = Tally { begun: Instant::now(), events: 0, deliveries: 0, duplicates: 0, bar, json };
+    if json {
+        put("{\"data\":[")?;
+    }
+    let result = tally.publish(api, args, documents);
+    tally.bar.finish_and_clear();
+    let Tally { events, deliveries, duplicates, .. } = tally;
+    // Also after a failure, so that what is there can be read.
+    if json {
+        put("]}\n")?;
+    } else if events > 0 {
+        put(&format!("{events} events published, {deliveries} deliveries, {duplicates} published before.\n"))?;
+    }
+    result.map_err(|(exit, message)| match events {
+        0 => (exit, format!("{message}\nNothing was published.")),
+        _ => (exit, format!("{message}\nThe first {events} events were published, the rest were not.")),
+    })
+}
+
+impl Tally {
+    fn publish(
+        &mut self,
+        api: &Api,
+        args: &PublishArgs,
+        documents: impl Iterator<Item = Result<Box<RawValue>, Failure>>,
+    ) -> Outcome {
+        let (mut batch, mut count, mut read_bytes) = (String::new(), 0, 0);
+        for document in documents {
+            let document = document?;
+            let event = event(args, &document);
+            if count == BATCH_EVENTS || (count > 0 && batch.len() + event.len() > BATCH_BYTES) {
+                self.publish_batch(api, &batch, read_bytes)?;
+                (count, read_bytes) = (0, 0);
+                batch.clear();
+            }
+            if count > 0 {
+                batch.push(',');
+            }
+            batch.push_str(&event);
+            count += 1;
+            // With the line's end.
+            read_bytes += document.get().len() as u64 + 1;
+        }
+        if count > 0 { self.publish_batch(api, &batch, read_bytes) } else { Ok(()) }
+    }
+
+    fn publish_batch(&mut self, api: &Api, batch: &str, read_bytes: u64) -> Outcome {
+        let answer = send(api, "/events/batch", &format!("{{\"events\":[{batch}]}}"))?;
+        if answer.status >= 300 {
+            return Err(self.refusal(answer));
+        }
+        let published = rows(&answer.json);
+        for row in published {
+            if self.json {
+                let comma = if self.events == 0 { "" } else { "," };
+                put(&format!("{comma}{row}"))?;
+            }
+            self.events += 1;
+            self.deliveries += row["deliveries"].as_u64().unwrap_or(0);
+            self.duplicates += u64::from(row["duplicate"] == true);
+        }
+        self.bar.inc(read_bytes);
+        let a_second = self.events.saturating_mul(1000)
+            / u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        self.bar.set_message(format!("{} events, {a_second}/s", self.events));
+        Ok(())
+    }
+
+    /// The API counts from the beginning of the batch, a person from the beginning of the file.
+    fn refusal(&self, answer: Answer) -> Failure {
+        let errors = answer.json["errors"].as_array().map_or(&[][..], Vec::as_slice);
+        let lines = errors.iter().take(FIELDS).filter_map(|error| {
+            let field = error["field"].as_str()?.strip_prefix("events[")?;
+            let (index, rest) = field.split_once(']')?;
+            let number = self.events + index.parse::<u64>().ok()? + 1;
+            let place = shown(rest.trim_start_matches('.'));
+            let message = shown(error["message"].as_str()?);
+            Some(format!("event {number}: {place}{}{message}", if place.is_empty() { "" } else { " " }))
+        });
+        let lines: Vec<_> = lines.collect();
+        if lines.is_empty() {
+            return accept(answer).err().unwrap_or_else(|| failed("the server refused without saying why"));
+        }
+        let more = errors.len().saturating_sub(lines.len());
+        let rest = if more > 0 { format!("\nand {more} more") } else { String::new() };
+        (exit_of(&answer), lines.join("\n") + &rest)
+    }
+}

@@ -1,0 +1,146 @@
+//! `subscriptions`: what integrators wish for, in the operator's hands.
+
+use serde_json::{Value, json};
+
+use super::access::{Api, Reply, with_api};
+use super::confirm::{can_ask, confirm};
+use super::output::{note_message, note_rest, put, put_answer, put_fields, put_table, rows, text, time};
+use super::{Exit, Outcome};
+use crate::cli::SubscriptionsCommand;
+
+pub fn run(command: SubscriptionsCommand) -> Outcome {
+    match command {
+        SubscriptionsCommand::Create { account, url, events, description, paused } => {
+            let mut body = json!({"url": url, "events": events, "active": !paused});
+            if let Some(description) = description {
+                body["description"] = description.into();
+            }
+            with_api(&account, |api| {
+                let answer = api.change("POST", "/webhooks", Some(&body))?;
+                put_changed(&answer, account.json)
+            })
+        }
+        SubscriptionsCommand::List { account, limit } => with_api(&account, |api| {
+            let answer = api.list("/webhooks", &[], limit)?;
+            if account.json { put_answer(&answer) } else { put_list(&answer) }
+        }),
+        SubscriptionsCommand::Show { account, id } => with_api(&account, |api| {
+            let answer = api.get(&path(id), &[])?;
+            if account.json { put_answer(&answer) } else { put_one(&answer["data"]) }
+        }),
+        SubscriptionsCommand::Update { account, id, url, events, description } => {
+            let mut body = json!({});
+            if let Some(url) = url {
+                body["url"] = url.into();
+            }
+            if let Some(events) = events {
+                body["events"] = events.into();
+            }
+            if let Some(description) = description {
+                body["description"] = description.into();
+            }
+            with_api(&account, |api| update(api, id, &body, account.json))
+        }
+        SubscriptionsCommand::Pause { account, id } => {
+            with_api(&account, |api| update(api, id, &json!({"active": false}), account.json))
+        }
+        SubscriptionsCommand::Resume { account, id } => {
+            with_api(&account, |api| update(api, id, &json!({"active": true}), account.json))
+        }
+        SubscriptionsCommand::Test { account, id } => with_api(&account, |api| test(api, id, account.json)),
+        SubscriptionsCommand::Delete { account, id, yes } => {
+            can_ask(yes)?;
+            with_api(&account, |api| {
+                let url = text(&api.get(&path(id), &[])?["data"], "url");
+                confirm(&format!("Delete subscription {id} to {url} with its delivery history?"), yes)?;
+                let answer = api.change("DELETE", &path(id), None)?;
+                note_message(&answer);
+                if account.json { put_answer(&answer) } else { Ok(()) }
+            })
+        }
+    }
+}
+
+fn path(id: u32) -> String {
+    format!("/webhooks/{id}")
+}
+
+fn update(api: &Api, id: u32, body: &Value, json: bool) -> Outcome {
+    put_changed(&api.change("PUT", &path(id), Some(body))?, json)
+}
+
+fn put_changed(answer: &Reply, json: bool) -> Outcome {
+    if json {
+        return put_answer(answer);
+    }
+    put_one(&answer["data"])?;
+    note_message(answer);
+    Ok(())
+}
+
+/// A ping that fails is a failure of the command too, so that scripts notice.
+fn test(api: &Api, id: u32, json: bool) -> Outcome {
+    let answer = api.change("POST", &format!("/webhooks/{id}/test"), None)?;
+    let result = &answer["data"];
+    if json {
+        put_answer(&answer)?;
+    } else {
+        put_fields(&[
+            ("delivery", text(result, "delivery_id")),
+            ("status", if result["success"] == true { "delivered" } else { "failed" }.to_owned()),
+            ("answer", text(result, "response_code")),
+            ("took", format!("{} ms", result["duration_ms"])),
+        ])?;
+    }
+    if result["success"] == true {
+        note_message(&answer);
+        return Ok(());
+    }
+    Err((Exit::Failed, format!("the ping failed: {}", text(result, "error"))))
+}
+
+fn status(subscription: &Value) -> &'static str {
+    match (subscription["active"] == true, subscription["disabled_reason"].is_null()) {
+        (true, _) => "active",
+        (false, true) => "paused",
+        (false, false) => "off",
+    }
+}
+
+fn put_list(answer: &Value) -> Outcome {
+    let row = |found: &Value| {
+        let (id, status) = (text(found, "id"), status(found).to_owned());
+        vec![id, status, text(found, "events"), text(found, "url"), text(found, "description")]
+    };
+    put_table(&["ID", "STATUS", "EVENTS", "URL", "DESCRIPTION"], rows(answer).iter().map(row).collect())?;
+    note_rest(answer);
+    Ok(())
+}
+
+fn put_one(found: &Value) -> Outcome {
+    put_fields(&[
+        ("id", text(found, "id")),
+        ("status", status(found).to_owned()),
+        ("url", text(found, "url")),
+        ("events", text(found, "events")),
+        ("description", text(found, "description")),
+        ("secret", text(found, "secret")),
+        ("disabled reason", text(found, "disabled_reason")),
+        ("disabled at", time(found, "disabled_at")),
+        ("failing since", time(found, "failing_since")),
+        ("created", time(found, "created_at")),
+        ("updated", time(found, "updated_at")),
+    ])?;
+    let Some(recent) = found["recent_deliveries"].as_array().filter(|recent| !recent.is_empty()) else {
+        return Ok(());
+    };
+    let row = |attempt: &Value| {
+        let (id, status, event) = (text(attempt, "delivery_id"), text(attempt, "status"), text(attempt, "event"));
+        let (number, code, at) =
+            (text(attempt, "attempt"), text(attempt, "response_code"), time(attempt, "created_at"));
+        vec![id, status, event, number, code, at, text(attempt, "error")]
+    };
+    put("\n")?;
+    let names = ["ID", "STATUS", "EVENT", "ATTEMPT", "ANSWER", "AT", "ERROR"];
+    put_table(&names, recent.iter().map(row).collect())
+}

@@ -1,0 +1,97 @@
+//! The operator's route for a backup: a stream of one moment, written by a thread of its own at a low priority. A
+//! reader that stalls ends the backup, because for as long as it lasts no page that it shows can be used again.
+
+use std::io::{BufWriter, Error, ErrorKind, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_web::web::Bytes;
+use actix_web::{HttpResponse, web};
+use futures_core::Stream;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+
+use crate::http::HttpState;
+use crate::http::error::ApiError;
+use crate::storage::dump::DumpError;
+
+/// How far a backup stands back behind publishing and delivering on a busy machine.
+const NICE: i32 = 10;
+/// Chunks that wait for the reader.
+const CHUNKS: usize = 16;
+const CHUNK_BYTES: usize = 64 * 1024;
+/// How long the reader may take none.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Room for one backup at a time.
+pub struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+pub async fn stream(state: web::Data<HttpState>, places: web::Data<Places>) -> Result<HttpResponse, ApiError> {
+    let place = Arc::clone(&places.0).try_acquire_owned().map_err(|_| ApiError::too_many_backups())?;
+    let (sender, chunks) = channel(CHUNKS);
+    let (reader, created_at) = (state.reader.clone(), state.clock.wall());
+    let thread = std::thread::Builder::new().name("backup".to_owned());
+    let spawned = thread.spawn(move || {
+        if rustix::process::nice(NICE).is_err() {
+            log::debug!("the backup runs at the priority of everything else");
+        }
+        let begun = Instant::now();
+        let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChunkWriter(sender));
+        let written = reader.back_up(&mut out, created_at, &mut |_, _| {});
+        match written.and_then(|_| out.flush().map_err(DumpError::from)) {
+            Ok(()) => log::info!("backup sent in {:.1} s", begun.elapsed().as_secs_f64()),
+            Err(error) => {
+                log::warn!("a backup was not completed: {error}");
+                // What is buffered would look like more of the backup.
+                let (ChunkWriter(sender), _) = out.into_parts();
+                drop(sender.try_send(Err(Error::other(error.to_string()))));
+            }
+        }
+        drop(place);
+    });
+    spawned.map_err(|error| ApiError::internal(&error))?;
+    Ok(HttpResponse::Ok().content_type("application/octet-stream").streaming(Chunks(chunks)))
+}
+
+type Chunk = Result<Bytes, Error>;
+
+struct ChunkWriter(Sender<Chunk>);
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut chunk = Ok(Bytes::copy_from_slice(bytes));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.0.try_send(chunk) {
+                Ok(()) => return Ok(bytes.len()),
+                Err(TrySendError::Closed(_)) => return Err(ErrorKind::BrokenPipe.into()),
+                Err(TrySendError::Full(_)) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
+                Err(TrySendError::Full(back)) => chunk = back,
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Chunks(Receiver<Chunk>);
+
+impl Stream for Chunks {
+    type Item = Chunk;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        self.0.poll_recv(context)
+    }
+}

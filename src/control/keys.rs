@@ -1,0 +1,125 @@
+//! The operator's routes for API keys: list, make, revoke. Runs on the control socket's worker.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::domain::access::{ApiKey, KeyText, Scopes};
+use crate::domain::{FieldError, KeyId};
+use crate::http::HttpState;
+use crate::http::error::ApiError;
+use crate::http::extract::{JsonText, Query};
+use crate::http::respond::{self, Pagination};
+use crate::storage::command::{Command, NewKey};
+use crate::storage::registry::Registry;
+
+type Answer = Result<HttpResponse, ApiError>;
+type State = web::Data<HttpState>;
+
+/// The longest name of an account or key, in characters.
+const NAME_CHARS: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    account: String,
+    name: String,
+    scopes: Vec<String>,
+    expires_in_s: Option<u64>,
+    networks: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoked {
+    /// Number, visible prefix or name.
+    key: String,
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a JsonText) -> Result<T, ApiError> {
+    let wrong = |error| ApiError::invalid_json(format!("the server does not understand this command: {error}"));
+    serde_json::from_str(&body.0).map_err(wrong)
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
+    let is_good = (1..=NAME_CHARS).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    let wanted = || FieldError::new(field, format!("needs 1 to {NAME_CHARS} characters without control characters"));
+    if is_good { Ok(()) } else { Err(wanted()) }
+}
+
+pub async fn list(state: State, query: Query) -> Answer {
+    let registry = state.reader.registry();
+    let wanted = match query.get("account") {
+        None => None,
+        Some(name) => Some(registry.account_named(name).ok_or_else(|| ApiError::no_account(name))?),
+    };
+    let keys = registry.keys().filter(|key| wanted.is_none_or(|account| account == key.account));
+    let data: Vec<_> = keys.map(|key| show(key, &registry)).collect();
+    let (total, limit) = (data.len(), data.len());
+    Ok(respond::list(&data, &Pagination { total, limit, offset: 0, has_more: false, next: None }))
+}
+
+pub async fn create(state: State, body: JsonText) -> Answer {
+    let Wanted { account, name, scopes, expires_in_s, networks } = read(&body)?;
+    let mut errors: Vec<_> =
+        [check_name("name", &name), check_name("account", &account)].into_iter().filter_map(Result::err).collect();
+    let scopes = Scopes::parse(scopes.iter().map(String::as_str));
+    let scopes = scopes.map_err(|message| errors.push(FieldError::new("scopes", message))).ok();
+    let networks: Vec<_> = networks
+        .iter()
+        .filter_map(|text| {
+            let wrong = |_| FieldError::new("networks", format!("{text} is not a network such as 10.0.0.0/8"));
+            text.parse().map_err(wrong).map_err(|error| errors.push(error)).ok()
+        })
+        .collect();
+    let Some(scopes) = scopes.filter(|_| errors.is_empty()) else { return Err(ApiError::invalid(errors)) };
+    let mut random = [0; 20];
+    getrandom::fill(&mut random).map_err(|error| ApiError::internal(&error))?;
+    let text = KeyText::from_random(&random);
+    let expires_at = expires_in_s.map(|seconds| state.clock.wall().plus(Duration::from_secs(seconds)));
+    let (prefix, hash) = (text.prefix(), text.hash());
+    let new = Box::new(NewKey { account, name, prefix, hash, scopes, expires_at, networks });
+    let (id, _) = state.ask(|reply| Command::CreateKey { new, reply }).await?;
+    log::info!("key {id} made");
+    let registry = state.reader.registry();
+    let key = registry.key(id).ok_or_else(|| ApiError::not_found("key"))?;
+    let mut shown = show(key, &registry);
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert("key".to_owned(), text.expose().into());
+    }
+    Ok(respond::single(HttpResponse::Created(), &shown))
+}
+
+pub async fn revoke(state: State, body: JsonText) -> Answer {
+    let Revoked { key: wanted } = read(&body)?;
+    let number = wanted.parse().map(KeyId).ok();
+    let is_meant = |key: &ApiKey| Some(key.id) == number || key.prefix == wanted || key.name == wanted;
+    let registry = state.reader.registry();
+    let matching: Vec<_> = registry.keys().filter(|key| is_meant(key)).map(|key| key.id).collect();
+    let id = match matching.as_slice() {
+        [] => return Err(ApiError::not_found(&format!("key with the number, prefix or name {wanted}"))),
+        [one] => *one,
+        _ => return Err(ApiError::invalid_field("key", format!("{wanted} fits several keys; give the number"))),
+    };
+    state.ask(|reply| Command::RevokeKey { id, reply }).await?;
+    log::info!("key {id} revoked");
+    let registry = state.reader.registry();
+    let key = registry.key(id).ok_or_else(|| ApiError::not_found("key"))?;
+    Ok(respond::single(HttpResponse::Ok(), &show(key, &registry)))
+}
+
+fn show(key: &ApiKey, registry: &Registry) -> Value {
+    json!({
+        "id": key.id,
+        "account": registry.account_name(key.account),
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes.names(),
+        "expires_at": key.expires_at,
+        "networks": key.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at,
+    })
+}
