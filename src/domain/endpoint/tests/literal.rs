@@ -74,8 +74,9 @@ fn v6_spellings(address: Ipv6Addr) -> Vec<String> {
     let segments = address.segments();
     let long = segments.map(|segment| format!("{segment:04x}")).join(":");
     let short = segments.map(|segment| format!("{segment:x}")).join(":");
-    let (head, tail) = (segments[..6].iter(), Ipv4Addr::from_bits((address.to_bits() & 0xffff_ffff) as u32));
-    let dotted = head.map(|segment| format!("{segment:x}:")).collect::<String>() + &tail.to_string();
+    let tail = Ipv4Addr::from_bits((address.to_bits() & 0xffff_ffff) as u32);
+    let (head, _) = short.rsplit_once(':').and_then(|(rest, _)| rest.rsplit_once(':')).unwrap();
+    let dotted = format!("{head}:{tail}");
     vec![
         format!("[{address}]"),
         format!("[{long}]"),
