@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{FailureKind, Request, Response, client, execute};
 use crate::domain::Timestamp;
+use crate::domain::visible::visible;
 use crate::storage::writer::Listeners;
 use crate::storage::{Opened, Store};
 
@@ -28,7 +29,7 @@ pub fn run(command: KeysCommand) -> Outcome {
                 eprintln!(
                     "Key {} for account {} with scopes {}. Keep it: it is not shown again.",
                     key["id"],
-                    text(&key, "account"),
+                    visible(text(&key, "account")),
                     scopes_of(&key)
                 );
             }
@@ -46,7 +47,7 @@ pub fn run(command: KeysCommand) -> Outcome {
             if json {
                 print_json(&key);
             } else {
-                println!("Key {} ({}) is revoked.", key["id"], text(&key, "name"));
+                println!("Key {} ({}) is revoked.", key["id"], visible(text(&key, "name")));
             }
         }
     }
@@ -117,7 +118,8 @@ fn print_table(keys: &[Value]) {
             true if is_over => "expired",
             true => "active",
         };
-        let (account, name, prefix) = (text(key, "account"), text(key, "name"), text(key, "prefix"));
+        let (account, name) = (visible(text(key, "account")), visible(text(key, "name")));
+        let prefix = text(key, "prefix");
         println!("{:>4}  {account:16} {name:20} {prefix:14} {expires:24} {state}  {}", key["id"], scopes_of(key));
     }
 }

@@ -1,5 +1,6 @@
 //! `serve`: runs the server until it is told to stop or its store fails.
 
+use std::io::Write as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,6 +9,7 @@ use super::{Exit, Outcome, config};
 use crate::app::{App, StartError};
 use crate::cli::ConfigArgs;
 use crate::config::Loaded;
+use crate::domain::visible::visible;
 
 /// Why the server is to end.
 pub enum End {
@@ -93,13 +95,21 @@ fn finish(app: App, end: &End) -> Outcome {
 
 /// Sends log lines to stderr, without a date when the journal adds its own.
 pub fn start_log(filter: &str) {
+    let has_date = std::env::var_os("JOURNAL_STREAM").is_none();
     let mut builder = env_logger::Builder::new();
-    builder.parse_filters(filter);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.format_timestamp(None);
-    } else {
-        builder.format_timestamp_millis();
-    }
+    builder.parse_filters(filter).format(move |out, record| {
+        let level = record.level();
+        let style = out.default_level_style(level);
+        let message = record.args().to_string();
+        // Whatever a caller or a receiver puts into a message, it stays within its line.
+        let message = visible(&message);
+        let target = record.target();
+        if has_date {
+            writeln!(out, "[{} {style}{level:<5}{style:#} {target}] {message}", out.timestamp_millis())
+        } else {
+            writeln!(out, "[{style}{level:<5}{style:#} {target}] {message}")
+        }
+    });
     // Set up twice only in tests; the first one stays.
     drop(builder.try_init());
 }
