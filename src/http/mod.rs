@@ -14,6 +14,7 @@ mod rate_limit;
 mod respond;
 mod state;
 mod subscriptions;
+mod unread;
 mod view;
 
 use std::net::{SocketAddr, TcpListener};
