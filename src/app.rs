@@ -81,6 +81,9 @@ pub struct App {
     vitals: Arc<Vitals>,
 }
 
+/// Connections that may wait to be taken in; the system may allow fewer.
+const WAITING_CONNECTIONS: i32 = 1024;
+
 /// How long the last outcomes may take to be recorded when the server stops.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -218,7 +221,11 @@ fn listeners(dispatcher: &Arc<Dispatcher>, vitals: &Arc<Vitals>, on_failure: imp
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    // The standard library's queue is so short that a burst of callers would wait a second for the next try.
+    rustix::net::listen(&listener, WAITING_CONNECTIONS).map_err(|error| failed(error.into()))?;
+    Ok(listener)
 }
 
 fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
