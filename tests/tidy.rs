@@ -63,9 +63,8 @@ fn layers_import_downward_only() {
 fn every_file_says_what_it_owns_and_has_one_role() {
     for (path, text) in sources() {
         assert!(text.starts_with("//! "), "{} does not say what it owns", path.display());
-        let is_tests = path.to_str().unwrap().ends_with("tests.rs");
         let lines = text.lines().count();
-        assert!(lines <= LINES || is_tests, "{} has {lines} lines", path.display());
+        assert!(lines <= LINES, "{} has {lines} lines", path.display());
     }
 }
 

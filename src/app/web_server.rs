@@ -14,9 +14,16 @@ pub struct WebServer {
     thread: JoinHandle<std::io::Result<()>>,
 }
 
+/// Connections that may wait to be taken in; the system may allow fewer.
+const WAITING_CONNECTIONS: i32 = 1024;
+
 /// Takes the address, so that it is known whether it is free before anything else is done.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    // The standard library's queue is so short that a burst of callers would wait a second for the next try.
+    rustix::net::listen(&listener, WAITING_CONNECTIONS).map_err(|error| failed(error.into()))?;
+    Ok(listener)
 }
 
 impl WebServer {

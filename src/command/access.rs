@@ -7,12 +7,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::output::{failed, shown};
+use super::output::failed;
 use super::{Exit, Failure, config, serve};
 use crate::app::{self, Offline};
 use crate::cli::{AccountArgs, ConfigArgs};
 use crate::config::Config;
 use crate::control::client::{self, Answer, Client};
+use crate::domain::visible::visible;
 
 /// The most rows that one answer gives.
 const PAGE: u64 = 100;
@@ -105,12 +106,12 @@ fn silence(error: &std::io::Error) -> Failure {
 
 fn refusal(answer: &Answer) -> Failure {
     let message = answer.json["message"].as_str().unwrap_or("the server refused without saying why");
-    let mut lines = vec![shown(message)];
+    let mut lines = vec![visible(message)];
     let errors = answer.json["errors"].as_array().map_or(&[][..], Vec::as_slice);
     // The message of a single wrong field names it already.
     if errors.len() > 1 {
         for error in errors.iter().take(FIELDS) {
-            let part = |name: &str| shown(error[name].as_str().unwrap_or_default());
+            let part = |name: &str| visible(error[name].as_str().unwrap_or_default());
             lines.push(format!("  {}: {}", part("field"), part("message")));
         }
     }

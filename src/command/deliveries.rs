@@ -5,12 +5,11 @@ use serde_json::Value;
 use super::access::{Api, with_api};
 use super::confirm::{can_ask, confirm};
 use super::events::{path_part, point};
-use super::output::{
-    note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, shown, text, time,
-};
+use super::output::{note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time};
 use super::progress::bar;
 use super::{Exit, Outcome, tail};
 use crate::cli::{DeliveriesCommand, DeliveryFilter};
+use crate::domain::visible::visible;
 
 /// What a filter without a status means when it is about sending again.
 const GIVEN_UP: &str = "exhausted";
@@ -168,8 +167,8 @@ fn put_one(delivery: &Value) -> Outcome {
             ("at", time(attempt, "created_at")),
             ("took", format!("{} ms", attempt["duration_ms"])),
             ("answer", text(attempt, "response_code")),
-            ("cause", shown(cause)),
-            ("what to do", shown(advice)),
+            ("cause", visible(cause)),
+            ("what to do", visible(advice)),
             ("answer's body", text(&attempt["response"], "body")),
         ])?;
     }

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::access::with_api;
-use super::output::{note_rest, put, put_answer, put_fields, put_json, put_table, rows, shown, text, time};
+use super::output::{note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time};
 use super::{Failure, Outcome, deliveries, publish};
 use crate::cli::EventsCommand;
 use crate::clock::Clock;
+use crate::domain::visible::visible;
 use crate::http::catalogue;
 
 pub fn run(command: EventsCommand) -> Outcome {
@@ -43,7 +44,7 @@ pub fn path_part(text: &str) -> String {
 
 fn put_list(answer: &Value) -> Outcome {
     let row = |event: &Value| {
-        let data = shown(&event["data"].to_string());
+        let data = visible(&event["data"].to_string());
         vec![text(event, "id"), text(event, "event"), time(event, "created_at"), data]
     };
     put_table(&["ID", "EVENT", "STORED", "DATA"], rows(answer).iter().map(row).collect())?;
@@ -57,7 +58,7 @@ fn put_one(event: &Value) -> Outcome {
         ("event", text(event, "event")),
         ("happened", time(event, "timestamp")),
         ("stored", time(event, "created_at")),
-        ("data", shown(&event["data"].to_string())),
+        ("data", visible(&event["data"].to_string())),
     ])?;
     let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
     if deliveries.is_empty() {

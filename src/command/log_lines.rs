@@ -4,10 +4,11 @@
 use std::io::Write as _;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use env_logger::{Builder, Logger, TimestampPrecision};
+use env_logger::{Builder, Logger};
 use log::{Log, Metadata, Record};
 
 use crate::config::{LogFormat, LogSection};
+use crate::domain::visible::visible;
 
 /// The logger of the process, with another behind it that can be exchanged.
 struct Exchangeable(RwLock<Logger>);
@@ -52,12 +53,22 @@ fn build(section: &LogSection) -> Logger {
                 writeln!(out, "{}", json_line(&time, record))
             });
         }
-        // The journal has its own dates.
-        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            builder.format_timestamp(None);
-        }
         LogFormat::Text => {
-            builder.format_timestamp(Some(TimestampPrecision::Millis));
+            // The journal has its own dates.
+            let has_date = std::env::var_os("JOURNAL_STREAM").is_none();
+            builder.format(move |out, record| {
+                let level = record.level();
+                let style = out.default_level_style(level);
+                let message = record.args().to_string();
+                // Whatever a caller or a receiver puts into a message, it stays within its line.
+                let message = visible(&message);
+                let target = record.target();
+                if has_date {
+                    writeln!(out, "[{} {style}{level:<5}{style:#} {target}] {message}", out.timestamp_millis())
+                } else {
+                    writeln!(out, "[{style}{level:<5}{style:#} {target}] {message}")
+                }
+            });
         }
     }
     builder.build()

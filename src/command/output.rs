@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::access::Reply;
 use super::{Exit, Failure, Outcome};
+use crate::domain::visible::visible;
 
 /// Characters of this column are never broken over two lines, so that an id can be copied.
 const WHOLE: &str = "ID";
@@ -107,12 +108,12 @@ fn colour(word: &str) -> Option<Color> {
 pub fn text(value: &Value, field: &str) -> String {
     match &value[field] {
         Value::Null => String::new(),
-        Value::String(text) => shown(text),
+        Value::String(text) => visible(text),
         Value::Array(items) => {
-            let items = items.iter().map(|item| item.as_str().map_or_else(|| shown(&item.to_string()), shown));
+            let items = items.iter().map(|item| item.as_str().map_or_else(|| visible(&item.to_string()), visible));
             items.collect::<Vec<_>>().join(",")
         }
-        other => shown(&other.to_string()),
+        other => visible(&other.to_string()),
     }
 }
 
@@ -140,24 +141,8 @@ pub fn note_rest(answer: &Value) {
 /// What the API says to a person, on stderr.
 pub fn note_message(answer: &Value) {
     if let Some(message) = answer["message"].as_str() {
-        eprintln!("{}", shown(message));
+        eprintln!("{}", visible(message));
     }
-}
-
-/// Text with everything escaped that would move the cursor, change its direction, or not be seen at all.
-pub fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_hidden(character) { shown.extend(character.escape_default()) } else { shown.push(character) }
-    }
-    shown
-}
-
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A failure that is nobody's fault.
@@ -168,12 +153,6 @@ pub fn failed(error: impl std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_would_act_on_a_terminal_is_escaped_and_letters_of_any_language_are_not() {
-        assert_eq!(shown("a\u{1b}[2J\u{202e}b\u{7}\n\u{200b}"), "a\\u{1b}[2J\\u{202e}b\\u{7}\\n\\u{200b}");
-        assert_eq!(shown("Zoë Müller 山田 עברית 👷"), "Zoë Müller 山田 עברית 👷");
-    }
 
     #[test]
     fn a_table_keeps_to_the_width_of_the_terminal_and_ids_whole() {

@@ -11,11 +11,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::access::{Api, accept, exit_of, with_api};
-use super::output::{failed, put, put_answer, rows, shown, text};
+use super::output::{failed, put, put_answer, rows, text};
 use super::progress::bar;
 use super::{Exit, Failure, Outcome};
 use crate::cli::PublishArgs;
 use crate::control::client::Answer;
+use crate::domain::visible::visible;
 
 /// The most events of one batch, and about the most bytes.
 const BATCH_EVENTS: usize = 1000;
@@ -212,8 +213,8 @@ impl Tally {
             let field = error["field"].as_str()?.strip_prefix("events[")?;
             let (index, rest) = field.split_once(']')?;
             let number = self.events + index.parse::<u64>().ok()? + 1;
-            let place = shown(rest.trim_start_matches('.'));
-            let message = shown(error["message"].as_str()?);
+            let place = visible(rest.trim_start_matches('.'));
+            let message = visible(error["message"].as_str()?);
             Some(format!("event {number}: {place}{}{message}", if place.is_empty() { "" } else { " " }))
         });
         let lines: Vec<_> = lines.collect();

@@ -6,6 +6,7 @@ pub mod dispatcher;
 pub mod guard;
 pub mod lane;
 pub mod schedule;
+mod tls_cause;
 pub mod transport;
 pub mod worker;
 

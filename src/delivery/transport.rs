@@ -15,6 +15,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
 use super::guard::{Guard, GuardError};
+use super::tls_cause;
 use crate::clock::Clock;
 use crate::domain::attempt::{self, Attempt, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, Response, Signed};
 use crate::domain::outcome::{Outcome, Phase};
@@ -295,10 +296,13 @@ fn classify(error: &ureq::Error, phase: Phase) -> Outcome {
         ureq::Error::Timeout(ureq::Timeout::RecvBody) => Outcome::TimedOut(Phase::Read),
         ureq::Error::Timeout(_) => Outcome::TimedOut(phase),
         ureq::Error::HostNotFound => Outcome::NameNotFound(String::new()),
-        ureq::Error::Rustls(error) => Outcome::TlsFailed(error.to_string()),
+        ureq::Error::Rustls(error) => Outcome::TlsFailed(tls_cause::in_words(error)),
         ureq::Error::Tls(text) => Outcome::TlsFailed((*text).to_owned()),
         ureq::Error::ConnectionFailed => Outcome::ConnectFailed("no address could be reached".to_owned()),
         ureq::Error::Io(error) => {
+            if let Some(cause) = tls_cause::of_io(error) {
+                return Outcome::TlsFailed(cause);
+            }
             let text = error.to_string();
             match error.kind() {
                 ErrorKind::ConnectionRefused => Outcome::ConnectFailed("connection refused".to_owned()),

@@ -260,5 +260,4 @@ fn bits(address: Ipv6Addr, from: u32) -> Ipv4Addr {
 }
 
 #[cfg(test)]
-#[path = "address_tests.rs"]
 mod tests;

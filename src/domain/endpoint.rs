@@ -297,5 +297,4 @@ fn is_localhost(name: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "endpoint_tests.rs"]
 mod tests;

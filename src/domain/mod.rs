@@ -18,6 +18,7 @@ pub mod signing;
 mod special_ranges;
 pub mod subscription;
 pub mod timestamp;
+pub mod visible;
 
 pub use field_error::FieldError;
 pub use ids::{AccountId, AttemptId, DeliveryId, EventId, KeyId, SubscriptionId};

@@ -9,6 +9,7 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 
 use super::error::ApiError;
 use super::rate_limit::Allowance;
+use super::unread;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -17,10 +18,11 @@ const ID_CHARS: usize = 128;
 
 /// Wraps every request.
 pub async fn dress<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
+    let body = unread::keep(&mut request);
     let response = next.call(request).await?.map_into_boxed_body();
     let mut response = if let Some(error) = response.response().error().map(as_api_error) {
         note(response.request(), error.status(), &id, &format!(": {error}"));
@@ -38,7 +40,10 @@ pub async fn dress<B: MessageBody + 'static>(
         headers.insert(RATE_LIMIT, HeaderValue::from(limit));
         headers.insert(RATE_REMAINING, HeaderValue::from(remaining));
     }
-    Ok(response)
+    Ok(match body {
+        Some(body) => body.until_sent(response),
+        None => response,
+    })
 }
 
 /// The log tells of what changed and of what went wrong here; publishing and reading are too frequent for it.

@@ -15,6 +15,7 @@ mod rate_limit;
 pub mod respond;
 mod state;
 mod subscriptions;
+mod unread;
 mod view;
 
 use std::net::TcpListener;

@@ -1,8 +1,12 @@
 //! Subscriptions: make, list, read, change, delete, test. Runs on the HTTP workers.
 
+use std::fmt;
+
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::error::ApiError;
 use super::extract::{Caller, JsonText, Query};
@@ -189,20 +193,23 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
 
 /// Reads what a request says about a subscription; all errors at once.
 fn parse(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<SubscriptionChange, ApiError> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| ApiError::invalid_json(format!("not JSON: {error}")))?;
-    let Value::Object(mut fields) = value else {
-        return Err(ApiError::invalid_json("the body must be a JSON object"));
-    };
-    fields.retain(|name, _| !SHOWN.contains(&name.as_str()));
+    let Fields(mut fields) = serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => ApiError::invalid_json("the body must be a JSON object"),
+        _ => ApiError::invalid_json(format!("not JSON: {error}")),
+    })?;
+    fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
     let mut errors = Vec::new();
     for name in required {
-        if !fields.contains_key(*name) {
+        if !fields.iter().any(|(given, _)| given == name) {
             errors.push(FieldError::new(*name, "is missing"));
         }
     }
     let mut change = SubscriptionChange::default();
-    for (name, value) in &fields {
+    for (index, (name, value)) in fields.iter().enumerate() {
+        if fields.iter().take(index).any(|(before, _)| before == name) {
+            errors.push(FieldError::new(name, "is given twice"));
+            continue;
+        }
         let result = match name.as_str() {
             "url" => parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)),
             "events" => parse_events(value).map(|events| change.events = Some(events)),
@@ -217,6 +224,31 @@ fn parse(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<Subsc
         errors.extend(result.err().into_iter().flatten());
     }
     if errors.is_empty() { Ok(change) } else { Err(ApiError::invalid(errors)) }
+}
+
+/// The fields of an object as they were sent, one that is given twice included.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
 }
 
 fn parse_url(value: &Value, policy: &EndpointPolicy) -> Result<Endpoint, Vec<FieldError>> {

@@ -1,51 +1,9 @@
 //! At whichever write or sync the disk fails or the process dies, what was acknowledged is there afterwards and
 //! arrives, and the database is sound. Faults come from strace, which `tests/run` installs.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::harness::{ALL_SCOPES, Receiver, Server, clock_in, eventually, run};
-
-/// strace on a running server, with one fault armed.
-struct Fault {
-    strace: Child,
-    trace: PathBuf,
-}
-
-impl Fault {
-    fn arm(server: &Server, call: &str, what: &str, number: u32) -> Self {
-        let trace = server.folder().join("trace");
-        let mut strace = Command::new("strace")
-            .args(["-f", "-p", &server.pid().to_string(), "-e", &format!("trace={call}"), "-e"])
-            .arg(format!("inject={call}:{what}:when={number}"))
-            .arg("-o")
-            .arg(&trace)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("strace cannot be started ({error}); run tests/run"));
-        let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines();
-        let attached = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("attached")));
-        assert!(attached.is_some(), "strace could not attach to the server");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { strace, trace }
-    }
-
-    /// Takes strace off again, and tells whether the fault has struck.
-    fn disarm(mut self) -> bool {
-        if self.strace.try_wait().unwrap().is_none() {
-            let _ = kill_process(Pid::from_child(&self.strace), Signal::INT);
-        }
-        self.strace.wait().unwrap();
-        let trace = fs::read_to_string(&self.trace).unwrap();
-        trace.contains("INJECTED") || trace.contains("killed by SIGKILL")
-    }
-}
+use crate::harness::{ALL_SCOPES, Receiver, Server, Strace, clock_in, eventually, run};
 
 /// One publish and its delivery, with a fault at the n-th call for every n until there is no n-th call.
 fn at_every(call: &str, what: &str) {
@@ -56,10 +14,11 @@ fn at_every(call: &str, what: &str) {
     server.client_with(&key).subscribe(&receiver.url("/"), &["clock_in"]);
     server.terminate();
 
-    for number in 1.. {
+    for number in 1_u32.. {
         assert!(number < 100, "{call} is made without end");
         server.launch();
-        let fault = Fault::arm(&server, call, what, number);
+        let inject = format!("inject={call}:{what}:when={number}");
+        let fault = Strace::attach(&server, &["-e", &format!("trace={call}"), "-e", &inject]);
         let body = json!({"event": "clock_in", "data": clock_in(u64::from(number))}).to_string();
         let name = format!("event-{number}");
         let own_id = [("Idempotency-Key", name.as_str()), ("Content-Type", "application/json")];
@@ -83,7 +42,8 @@ fn at_every(call: &str, what: &str) {
             });
         }
         let status = server.has_exited();
-        let has_struck = fault.disarm();
+        let trace = fault.detach();
+        let has_struck = trace.contains("INJECTED") || trace.contains("killed by SIGKILL");
         let wants_code = what.starts_with("error") && has_struck;
         if let (Some(status), true) = (status, wants_code) {
             assert_eq!(status.code(), Some(74), "{call} {what} at {number}: {}", server.log());

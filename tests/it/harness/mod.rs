@@ -1,8 +1,12 @@
 //! The tools of the tests: a server, a client, a receiver, patience, signatures and sample data.
 
 mod client;
+mod island;
+mod name_server;
 mod receiver;
 mod server;
+mod strace;
+mod tls;
 
 use std::{
     thread,
@@ -16,8 +20,12 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 pub use client::{Answer, Client};
+pub use island::{PUBLIC, PUBLIC_V6, hosts, on_an_island};
+pub use name_server::NameServer;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use server::{BINARY, Output, Server, run, wait_guarded};
+pub use strace::Strace;
+pub use tls::{Authority, Identity, TlsReceiver};
 
 /// The longest that a test waits for anything: a guard against hanging, no measure of speed.
 pub const PATIENCE: Duration = Duration::from_mins(1);

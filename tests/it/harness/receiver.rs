@@ -45,6 +45,8 @@ pub enum Reply {
     CutShort,
     /// A head, then a byte now and then, for ever.
     Drip,
+    /// These bytes, then those again and again with a pause before each, as long as the other side stays.
+    Endless(&'static [u8], &'static [u8], Duration),
     /// A status and a body of up to so many bytes, as long as the other side stays.
     Flood(u16, u64),
     /// Exactly these bytes, then the end of the connection.
@@ -171,7 +173,16 @@ impl Receiver {
 
     /// A receiver that answers each request by a rule.
     pub fn answering(rule: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::answering_at("127.0.0.1:0", rule)
+    }
+
+    /// A receiver at an address of its own that answers every request with 200.
+    pub fn at(address: &str) -> Self {
+        Self::answering_at(address, |_| Reply::status(200))
+    }
+
+    fn answering_at(address: &str, rule: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -302,7 +313,7 @@ impl Shared {
             if let Reply::Held(gate, _) = &reply {
                 gate.pass(&self.stopped);
             }
-            let hangs = matches!(reply, Reply::Hang | Reply::Drip | Reply::Flood(..));
+            let hangs = matches!(reply, Reply::Hang | Reply::Drip | Reply::Endless(..) | Reply::Flood(..));
             if !hangs {
                 self.state.lock().unwrap().open -= 1;
             }
@@ -360,6 +371,14 @@ impl Shared {
                 while alive && !self.stopped.load(Ordering::Relaxed) {
                     alive = stream.write_all(b".").is_ok();
                     thread::sleep(Duration::from_millis(50));
+                }
+                false
+            }
+            Reply::Endless(first, again, pause) => {
+                let mut alive = stream.write_all(first).is_ok();
+                while alive && !self.stopped.load(Ordering::Relaxed) {
+                    thread::sleep(pause);
+                    alive = stream.write_all(again).is_ok();
                 }
                 false
             }

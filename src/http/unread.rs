@@ -1,0 +1,65 @@
+//! Keeps a body that comes in chunks of unknown length until its answer is sent. Runs on the HTTP workers.
+//!
+//! Of a body that is dropped before its end, the HTTP library reads the rest without a time limit, so that anybody
+//! could hold a connection for ever. One that is still there when the answer is out makes it close the connection.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_web::HttpMessage;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::web::Bytes;
+use futures_core::Stream;
+
+/// The body of a request, shared with whoever reads it.
+pub struct Kept(Rc<RefCell<Payload>>);
+
+/// Takes hold of a request's body, if its length is unknown.
+pub fn keep(request: &mut ServiceRequest) -> Option<Kept> {
+    if !request.chunked().unwrap_or(true) {
+        return None;
+    }
+    let body = Rc::new(RefCell::new(request.take_payload()));
+    request.set_payload(Payload::Stream { payload: Box::pin(Reading(Rc::clone(&body))) });
+    Some(Kept(body))
+}
+
+impl Kept {
+    /// Holds the body until the answer is sent.
+    pub fn until_sent(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+        let Self(request) = self;
+        response.map_body(|_, answer| BoxBody::new(Answer { answer, _request: request }))
+    }
+}
+
+struct Reading(Rc<RefCell<Payload>>);
+
+impl Stream for Reading {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // Nobody else reads it, so it is never borrowed twice.
+        self.0.try_borrow_mut().map_or(Poll::Ready(None), |mut body| Pin::new(&mut *body).poll_next(context))
+    }
+}
+
+struct Answer {
+    answer: BoxBody,
+    _request: Rc<RefCell<Payload>>,
+}
+
+impl MessageBody for Answer {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.answer).poll_next(context)
+    }
+}

@@ -1,0 +1,168 @@
+//! Whatever a receiver does with the connection, it costs one attempt, its time limit and a bounded piece of memory.
+
+use std::{fs, io::Read as _, net::TcpListener, thread, time::Duration};
+
+use serde_json::Value;
+
+use crate::harness::{Client, Receiver, Reply, Server, clock_in, sample};
+
+const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
+const SHORT: (&str, &str) = ("delivery.timeout", r#""1s""#);
+const OFTEN: Duration = Duration::from_millis(50);
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// What comes without end, each beginning with a head of its own.
+const ENDLESS: [(&str, &[u8], &[u8], Duration); 9] = [
+    ("/a-status-line-byte-by-byte", b"HTTP/1.1 200 ", b"O", OFTEN),
+    ("/a-header-byte-by-byte", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"y", OFTEN),
+    ("/headers", b"HTTP/1.1 200 OK\r\n", b"X-More: and more and more and more\r\n", AT_ONCE),
+    ("/one-header", b"HTTP/1.1 200 OK\r\nX-Long: ", b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", AT_ONCE),
+    ("/preliminary-answers", b"", b"HTTP/1.1 100 Continue\r\n\r\n", AT_ONCE),
+    ("/chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\nabcd\r\n", OFTEN),
+    ("/a-chunk-size", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0", AT_ONCE),
+    ("/trailers", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-T: 1\r\n", AT_ONCE),
+    ("/no-line-at-all", b"", b"x", AT_ONCE),
+];
+
+/// A receiver that answers without end, as its path says.
+fn endless() -> Receiver {
+    Receiver::answering(|request| match ENDLESS.iter().find(|(path, ..)| *path == request.path) {
+        Some((_, first, again, pause)) => Reply::Endless(first, again, *pause),
+        None => Reply::status(200),
+    })
+}
+
+fn attempts_of(client: &Client, event: &str) -> Vec<Value> {
+    let ids = client.delivery_ids(event);
+    ids.iter()
+        .map(|id| {
+            let delivery = client.wait_for_delivery(id, "is settled", |delivery| delivery["status"] != "pending");
+            delivery["attempts"][0].clone()
+        })
+        .collect()
+}
+
+#[test]
+fn an_answer_without_end_ends_with_the_time_limit() {
+    let server = Server::start(&[ONCE, SHORT]);
+    let client = server.client();
+    let receiver = endless();
+    for (path, ..) in ENDLESS {
+        client.subscribe(&receiver.url(path), &["clock_in"]);
+    }
+    let event = client.publish("clock_in", &clock_in(1));
+    let attempts = attempts_of(&client, &event);
+    assert_eq!(attempts.len(), ENDLESS.len());
+    for attempt in attempts {
+        assert_eq!(attempt["status"], "failed", "{attempt:#}");
+        assert!(attempt["error"].as_str().is_some_and(|cause| !cause.is_empty()), "{attempt:#}");
+        assert!(attempt["duration_ms"].as_u64().unwrap() < 20_000, "{attempt:#}");
+    }
+    // Others are still served, on threads that are free again.
+    client.subscribe(&receiver.url("/fine"), &["worker_created"]);
+    let event = client.publish("worker_created", &sample("worker_created"));
+    client.settled(&event, "delivered");
+}
+
+/// The most memory that the server has had since the last [`forget_peak`], in KiB.
+fn peak_kib(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn forget_peak(server: &Server) {
+    fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").unwrap();
+}
+
+#[test]
+fn answers_without_end_take_a_bounded_piece_of_memory_each() {
+    const ENDPOINTS: u64 = 48;
+    let server = Server::start(&[ONCE, SHORT]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    for number in 0..ENDPOINTS {
+        client.subscribe(&receiver.url(&format!("/{number}")), &["clock_in"]);
+    }
+    let event = client.publish("clock_in", &clock_in(1));
+    attempts_of(&client, &event);
+    forget_peak(&server);
+    let before = peak_kib(&server);
+
+    receiver.rule(|request| {
+        let number: usize = request.path.trim_start_matches('/').parse().unwrap();
+        match number % (ENDLESS.len() + 2) {
+            0 => Reply::Flood(200, 64 << 20),
+            1 => Reply::Flood(500, 64 << 20),
+            kind => {
+                let (_, first, again, pause) = ENDLESS[kind - 2];
+                Reply::Endless(first, again, pause)
+            }
+        }
+    });
+    let event = client.publish("clock_in", &clock_in(2));
+    assert_eq!(attempts_of(&client, &event).len() as u64, ENDPOINTS);
+    let grown = peak_kib(&server).saturating_sub(before);
+    // Per endpoint 64 KiB and its buffers; what the allocator keeps for 48 threads comes on top.
+    assert!(grown < ENDPOINTS * 128 + 8 * 1024, "{grown} KiB more for {ENDPOINTS} endpoints");
+}
+
+#[test]
+fn a_compressed_answer_is_never_unpacked() {
+    let server = Server::start(&[ONCE]);
+    let client = server.client();
+    // 16 MiB of zeros in 16 KiB.
+    let receiver = Receiver::answering(|_| {
+        let packed = include_bytes!("zeros.gz");
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+            packed.len()
+        );
+        Reply::Raw([head.as_bytes(), packed].concat())
+    });
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    forget_peak(&server);
+    let before = peak_kib(&server);
+    let event = client.publish("clock_in", &clock_in(1));
+    let delivery = client.settled(&event, "delivered");
+    assert!(receiver.requests()[0].headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("accept-encoding")));
+    let kept = delivery["attempts"][0]["response"]["body"].as_str().unwrap();
+    assert!(kept.starts_with('\u{1f}'), "the answer was unpacked");
+    let grown = peak_kib(&server).saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more");
+}
+
+#[test]
+fn a_connection_that_is_reset_is_a_failure_with_its_cause() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Closed with the rest of the request unread, the system resets the connection.
+            let _ = stream.read(&mut [0]);
+        }
+    });
+    let server = Server::start(&[ONCE]);
+    let client = server.client();
+    client.subscribe(&url, &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let delivery = client.settled(&event, "exhausted");
+    let cause = delivery["attempts"][0]["error"].as_str().unwrap();
+    assert!(cause.contains("connection broke"), "{cause}");
+}
+
+#[test]
+fn an_answer_cannot_put_words_into_the_log_or_a_terminal() {
+    let server = Server::start(&[ONCE, ("log.level", r#""debug""#)]);
+    let client = server.client();
+    let receiver = Receiver::answering(|_| {
+        Reply::Raw(
+            b"HTTP/1.1 500 \x1b[31mred\r\nX-Odd: \x1b]0;title\x07\r\nContent-Length: 8\r\n\r\n\x1b[2Jgone".to_vec(),
+        )
+    });
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let delivery = client.settled(&event, "exhausted");
+    assert!(!client.get(&format!("/deliveries/{}", delivery["id"].as_str().unwrap())).text.contains('\x1b'));
+    assert!(!server.log().contains('\x1b'), "{}", server.log());
+}
