@@ -1,25 +1,40 @@
 //! The command line's words. Types only; what they do is in `command`.
 
+mod pages;
+mod sign;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use pages::{CompletionsArgs, ManArgs, Shell};
+pub use sign::{SecretArgs, SignArgs, VerifyArgs};
+
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
-  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
+  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write";
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed";
+/// What the program's exit codes mean, for help and man page.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0   done; for verify: all is right
+  1   failed; for verify: something is wrong
+  2   wrong usage
+  3   the configuration is not valid
+  5   not found
+  74  the store failed
+  130 interrupted twice";
 
 const CONFIG_HELP: &str =
     "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
@@ -66,10 +81,10 @@ pub enum Command {
         json: bool,
     },
     /// Make, list and revoke API keys
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks keys list")]
     Keys(KeysCommand),
     /// Look at the configuration
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks config check")]
     Config(ConfigCommand),
     /// Write a backup of one moment, while the server runs or not
     #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]
@@ -93,12 +108,8 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Look through a backup, or through a database that no server has open, for damage
-    #[command(after_help = "Example:\n  tempclock-webhooks verify /var/lib/tempclock-webhooks/tempclock.redb")]
-    Verify {
-        /// The backup or database
-        file: PathBuf,
-    },
+    /// Look for damage in a backup or in a database that no server has open, or check the signature of a body
+    Verify(VerifyArgs),
     /// Give unused space of the database back to the disk; the server must not run
     #[command(after_help = "Example:\n  tempclock-webhooks compact")]
     Compact {
@@ -106,6 +117,12 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Sign a body as the server does, and print the headers
+    Sign(SignArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
 }
 
 /// What can be done with keys.
@@ -113,7 +130,7 @@ pub enum Command {
 pub enum KeysCommand {
     /// Make a key; its text is shown this once
     #[command(
-        after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write --expires 90d"
+        after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read --expires 90d --json"
     )]
     Create {
         /// Configuration.
@@ -176,10 +193,13 @@ pub enum ConfigCommand {
         config: ConfigArgs,
     },
     /// Show each value and where it comes from
-    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml")]
+    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml --json")]
     Show {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }

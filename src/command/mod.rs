@@ -6,9 +6,14 @@ mod config;
 mod demo;
 mod exit;
 mod init;
+mod input;
 mod keys;
+mod pages;
 mod receiver;
 mod serve;
+mod sign;
+mod terminal;
+mod verify;
 
 pub use exit::Exit;
 
@@ -25,13 +30,22 @@ pub fn run(cli: Cli) -> Exit {
         Command::Config(command) => config::run(&command),
         Command::Backup { config, output } => backup::back_up(&config, &output),
         Command::Restore { config, file, yes } => backup::restore(&config, &file, yes),
-        Command::Verify { file } => backup::verify(&file),
+        Command::Verify(args) => match &args.database {
+            Some(file) => backup::verify(file),
+            None => verify::run(&args),
+        },
         Command::Compact { config } => backup::compact(&config),
+        Command::Sign(args) => sign::run(&args),
+        Command::Completions(args) => pages::completions(args.shell),
+        Command::Man(args) => pages::man(args.output.as_deref()),
     };
     match result {
         Ok(()) => Exit::Done,
         Err((exit, message)) => {
-            eprintln!("{message}");
+            // A command that has said everything on stdout has nothing to add.
+            if !message.is_empty() {
+                eprintln!("{message}");
+            }
             exit
         }
     }

@@ -1,6 +1,7 @@
 //! The tools of the tests: a server, a client, a receiver, patience, signatures and sample data.
 
 mod client;
+mod process;
 mod receiver;
 mod server;
 
@@ -16,8 +17,9 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 pub use client::{Answer, Client};
+pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};
-pub use server::{BINARY, Output, Server, run, wait_guarded};
+pub use server::{BINARY, Output, Server, run, run_with, wait_guarded};
 
 /// The longest that a test waits for anything: a guard against hanging, no measure of speed.
 pub const PATIENCE: Duration = Duration::from_mins(1);

@@ -1,0 +1,75 @@
+//! What may be shown on a terminal: text from outside without control over it, and colour only where it is wanted.
+
+use std::io::{self, IsTerminal as _};
+
+/// Text from outside in one line, with everything escaped that could move the cursor or turn the direction of writing.
+pub fn shown(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unsafe(character) {
+            line.extend(character.escape_unicode());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
+}
+
+/// How a word is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// All is right.
+    Good,
+    /// Look at it.
+    Doubtful,
+    /// It is wrong.
+    Bad,
+}
+
+/// Colours words, or leaves them alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint(bool);
+
+impl Paint {
+    /// For stdout as it is: colour on a terminal that can show it, unless `NO_COLOR` says otherwise.
+    pub fn for_stdout() -> Self {
+        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self(io::stdout().is_terminal() && !is_unwanted && !is_dumb)
+    }
+
+    /// The word in the tone's colour.
+    pub fn word(self, tone: Tone, word: &str) -> String {
+        let colour = match tone {
+            Tone::Good => 32,
+            Tone::Doubtful => 33,
+            Tone::Bad => 31,
+        };
+        if self.0 { format!("\u{1b}[{colour}m{word}\u{1b}[0m") } else { word.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_cannot_move_the_cursor_or_turn_the_line() {
+        assert_eq!(shown("Zoë\u{1b}[2J\n\u{202e}x\u{9b}\u{feff}"), "Zoë\\u{1b}[2J\\u{a}\\u{202e}x\\u{9b}\\u{feff}");
+        assert_eq!(shown("नमस्ते 👩‍🚀"), "नमस्ते 👩‍🚀", "joiners belong to words");
+    }
+
+    #[test]
+    fn colour_is_put_around_words_only_where_it_is_wanted() {
+        assert_eq!(Paint(true).word(Tone::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
+        assert_eq!(Paint(false).word(Tone::Bad, "no"), "no");
+    }
+}
