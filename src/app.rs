@@ -294,7 +294,8 @@ fn read_certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Sta
     if certificates.is_empty() { Err(failed("it holds no PEM certificate".to_owned())) } else { Ok(certificates) }
 }
 
-fn trusted_roots(config: &Config) -> Result<Vec<Certificate<'static>>, StartError> {
+/// The roots that deliveries trust: the public ones and the operator's own.
+pub fn trusted_roots(config: &Config) -> Result<Vec<Certificate<'static>>, StartError> {
     let own = config.delivery.ca_certificates.as_ref().map(read_certificates).transpose()?.unwrap_or_default();
     let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
     let all = public.map(|root| root.as_ref().to_vec()).chain(own.into_iter().map(|root| root.as_ref().to_vec()));

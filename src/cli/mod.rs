@@ -1,5 +1,7 @@
 //! The command line's words. Types only; what they do is in `command`.
 
+mod api;
+mod listen;
 mod pages;
 mod sign;
 
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use api::ApiArgs;
+pub use listen::ListenArgs;
 pub use pages::{CompletionsArgs, ManArgs, Shell};
 pub use sign::{SecretArgs, SignArgs, VerifyArgs};
 
@@ -119,6 +123,8 @@ pub enum Command {
     },
     /// Sign a body as the server does, and print the headers
     Sign(SignArgs),
+    /// Receive deliveries on this machine, check their signatures, and say why one is wrong
+    Listen(ListenArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for each command

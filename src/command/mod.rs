@@ -1,6 +1,7 @@
 //! What a person types: one file a command. Everything here runs on the main thread; data goes to stdout, messages
 //! go to stderr.
 
+mod api;
 mod backup;
 mod config;
 mod demo;
@@ -8,6 +9,7 @@ mod exit;
 mod init;
 mod input;
 mod keys;
+mod listen;
 mod pages;
 mod receiver;
 mod serve;
@@ -36,6 +38,7 @@ pub fn run(cli: Cli) -> Exit {
         },
         Command::Compact { config } => backup::compact(&config),
         Command::Sign(args) => sign::run(&args),
+        Command::Listen(args) => listen::run(args),
         Command::Completions(args) => pages::completions(args.shell),
         Command::Man(args) => pages::man(args.output.as_deref()),
     };

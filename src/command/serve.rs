@@ -1,6 +1,6 @@
 //! `serve`: runs the server until it is told to stop or its store fails.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,8 +27,10 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     }
     let (sender, end) = channel();
     let app = start(&config, &sender)?;
+    // Before anybody is told that it is ready, so that from then on every signal leads to an orderly end.
+    watch_signals(sender).map_err(|error| (Exit::Failed, format!("signals cannot be watched: {error}")))?;
     eprintln!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
-    wait(sender, &end).map_or(Ok(()), |end| finish(app, &end))
+    end.recv().map_or(Ok(()), |end| finish(app, &end))
 }
 
 /// Starts the app, with its failure reported as an end.
@@ -44,38 +46,40 @@ pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, 
     })
 }
 
-/// Waits for a signal or a failure. A second signal ends the process at once.
-pub fn wait(ends: Sender<End>, end: &Receiver<End>) -> Option<End> {
-    let watcher = std::thread::Builder::new().name("signals".to_owned()).spawn(move || watch_signals(&ends));
-    if let Err(error) = watcher {
-        log::error!("signals cannot be watched: {error}");
-    }
-    end.recv().ok()
+/// Has a thread turn SIGTERM and SIGINT into ends, from the moment at which this returns. A second signal ends the
+/// process at once.
+pub fn watch_signals(ends: Sender<End>) -> std::io::Result<()> {
+    let (sender, is_watching) = channel();
+    let watch = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map(|runtime| runtime.block_on(turn_into_ends(&ends, &sender)))
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
+    is_watching.recv().map_err(std::io::Error::other)
 }
 
-pub fn watch_signals(ends: &Sender<End>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { return };
-    runtime.block_on(async {
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds else { return };
-        let mut is_first = true;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {
-                    log::warn!("SIGHUP: nothing is reloaded in this version; restart to take over a new configuration");
-                    continue;
-                }
+async fn turn_into_ends(ends: &Sender<End>, is_watching: &Sender<()>) {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds else { return };
+    if is_watching.send(()).is_err() {
+        return;
+    }
+    let mut is_first = true;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                log::warn!("SIGHUP: nothing is reloaded in this version; restart to take over a new configuration");
+                continue;
             }
-            if !is_first {
-                std::process::exit(130);
-            }
-            is_first = false;
-            drop(ends.send(End::Asked));
         }
-    });
+        if !is_first {
+            std::process::exit(130);
+        }
+        is_first = false;
+        drop(ends.send(End::Asked));
+    }
 }
 
 fn finish(app: App, end: &End) -> Outcome {
