@@ -1,6 +1,7 @@
 //! The command line's words. Types only; what they do is in `command`.
 
 mod api;
+mod doctor;
 mod listen;
 mod pages;
 mod sign;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use api::ApiArgs;
+pub use doctor::DoctorArgs;
 pub use listen::ListenArgs;
 pub use pages::{CompletionsArgs, ManArgs, Shell};
 pub use sign::{SecretArgs, SignArgs, VerifyArgs};
@@ -27,13 +29,14 @@ const EXAMPLES: &str = "\
 Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
-  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write";
+  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
+  tempclock-webhooks doctor";
 
 /// What the program's exit codes mean, for help and man page.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0   done; for verify: all is right
-  1   failed; for verify: something is wrong
+  0   done; for verify and doctor: all is right
+  1   failed; for verify and doctor: something is wrong
   2   wrong usage
   3   the configuration is not valid
   5   not found
@@ -125,6 +128,8 @@ pub enum Command {
     Sign(SignArgs),
     /// Receive deliveries on this machine, check their signatures, and say why one is wrong
     Listen(ListenArgs),
+    /// Look for whatever keeps the server from working, with a fix for each finding
+    Doctor(DoctorArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for each command

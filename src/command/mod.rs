@@ -5,6 +5,7 @@ mod api;
 mod backup;
 mod config;
 mod demo;
+mod doctor;
 mod exit;
 mod init;
 mod input;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Compact { config } => backup::compact(&config),
         Command::Sign(args) => sign::run(&args),
         Command::Listen(args) => listen::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => pages::completions(args.shell),
         Command::Man(args) => pages::man(args.output.as_deref()),
     };

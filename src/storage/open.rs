@@ -298,7 +298,7 @@ fn load(db: &Database, rules: Rules, clock: Clock, random: Randomness) -> Result
 }
 
 /// The greatest event id in any account, so that ids go on growing even if the clock was set back meanwhile.
-fn last_event(transaction: &redb::ReadTransaction) -> Result<Option<EventId>, StorageError> {
+pub(super) fn last_event(transaction: &redb::ReadTransaction) -> Result<Option<EventId>, StorageError> {
     let events = transaction.open_table(tables::EVENTS)?;
     let mut last = None;
     let mut below = u32::MAX;

@@ -15,6 +15,7 @@ mod harness;
 mod accounts_and_keys;
 mod address_rule;
 mod backup;
+mod cli_doctor;
 mod cli_listen;
 mod cli_pages;
 mod cli_sign_verify;
