@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::terminal::shown;
+use super::terminal::{self, shown};
 use super::{Exit, Outcome};
 use crate::cli::{ConfigArgs, ConfigCommand};
 use crate::config::{CONFIG_VARIABLE, Config, Loaded, Origin, Sources};
@@ -50,7 +50,7 @@ pub fn run(command: &ConfigCommand) -> Outcome {
             });
             if *json {
                 let values: Vec<Value> = values.map(|(key, value, origin)| row(key, &value, origin)).collect();
-                println!("{}", json!({"data": values, "file": file(config)}));
+                println!("{}", terminal::json(&json!({"data": values, "file": file(config)})));
             } else {
                 print_table(&values.collect::<Vec<_>>(), file(config).as_deref());
             }

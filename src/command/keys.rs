@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Exit, Outcome, config};
+use super::{Exit, Outcome, config, terminal};
 use crate::app;
 use crate::cli::{ConfigArgs, KeysCommand};
 use crate::clock::Clock;
@@ -93,7 +93,7 @@ pub fn finish(response: Response) -> Result<Value, (Exit, String)> {
 
 /// One JSON document on stdout, in the API's shape.
 pub fn print_json(value: &Value) {
-    println!("{}", json!({"data": value}));
+    println!("{}", terminal::json(&json!({"data": value})));
 }
 
 /// A field's text; empty if there is none.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::api::{self, Api, ApiError};
 use super::receiver::{self, Answer, Received};
 use super::serve::{self, End};
-use super::terminal::{Paint, Tone, shown};
+use super::terminal::{self, Paint, Tone, shown};
 use super::{Exit, Outcome, config, input};
 use crate::cli::ListenArgs;
 use crate::clock::Clock;
@@ -163,7 +163,8 @@ impl Printer {
     fn begin(&self, out: &mut impl Write, url: &str, id: Option<&Value>) -> io::Result<()> {
         let secret = id.map(|_| self.secret.as_str());
         if self.is_json {
-            writeln!(out, "{}", json!({"listening": url, "subscription_id": id, "secret": secret}))?;
+            let begun = json!({"listening": url, "subscription_id": id, "secret": secret});
+            writeln!(out, "{}", terminal::json(&begun))?;
         } else {
             let (url, secret) = (shown(url), secret.unwrap_or_default());
             writeln!(out, "Listening on {url}")?;
@@ -181,7 +182,7 @@ impl Printer {
         let now = Clock::start().wall();
         let faults = request.faults(&self.secret, now, TOLERANCE);
         if self.is_json {
-            writeln!(out, "{}", as_json(request, &faults, now))?;
+            writeln!(out, "{}", terminal::json(&as_json(request, &faults, now)))?;
         } else {
             self.print_line(out, request, &faults, now)?;
         }

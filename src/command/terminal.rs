@@ -1,6 +1,9 @@
 //! What may be shown on a terminal: text from outside without control over it, and colour only where it is wanted.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+
+use serde_json::Value;
 
 /// Text from outside in one line, with everything escaped that could move the cursor or turn the direction of writing.
 pub fn shown(text: &str) -> String {
@@ -8,6 +11,21 @@ pub fn shown(text: &str) -> String {
     for character in text.chars() {
         if is_unsafe(character) {
             line.extend(character.escape_unicode());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+/// JSON in one line, with the same characters escaped in its texts: it may be read on a terminal, too.
+pub fn json(value: &Value) -> String {
+    let mut line = String::new();
+    for character in value.to_string().chars() {
+        if is_unsafe(character) {
+            // All of them have four digits at most, and stand in texts: between these, compact JSON has none. Writing
+            // to a String cannot fail.
+            let _ = write!(line, "\\u{:04x}", u32::from(character));
         } else {
             line.push(character);
         }
@@ -65,6 +83,14 @@ mod tests {
     fn text_from_outside_cannot_move_the_cursor_or_turn_the_line() {
         assert_eq!(shown("Zoë\u{1b}[2J\n\u{202e}x\u{9b}\u{feff}"), "Zoë\\u{1b}[2J\\u{a}\\u{202e}x\\u{9b}\\u{feff}");
         assert_eq!(shown("नमस्ते 👩‍🚀"), "नमस्ते 👩‍🚀", "joiners belong to words");
+    }
+
+    #[test]
+    fn json_is_as_harmless_and_still_says_the_same() {
+        let value = serde_json::json!({"a": "Zoë\u{1b}[2J\n\u{202e}\u{9b}\u{feff}\u{7f}"});
+        let line = json(&value);
+        assert_eq!(line, "{\"a\":\"Zoë\\u001b[2J\\n\\u202e\\u009b\\ufeff\\u007f\"}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
     }
 
     #[test]

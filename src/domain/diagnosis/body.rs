@@ -57,8 +57,13 @@ pub const CHANGES: [Change; 14] = [
     Change::NotRead,
 ];
 
-/// Every style in which the JSON may have been written before, the likeliest first.
-pub fn json_changes() -> Vec<Change> {
+/// The styles in which the JSON may have been written before, the likeliest first; for a large body just these, as each
+/// takes its time.
+pub fn json_changes(is_large: bool) -> Vec<Change> {
+    if is_large {
+        let style = |layout| Style { layout, escapes: Escapes::AsIs, order: Order::AsIs };
+        return Layout::ALL.into_iter().map(|layout| Change::JsonWrittenAgain(style(layout))).collect();
+    }
     let mut changes = Vec::new();
     for order in [Order::AsIs, Order::Published, Order::Sorted] {
         for layout in Layout::ALL {

@@ -91,7 +91,9 @@ pub fn diagnose(claim: &Claim<'_>, now: Timestamp, tolerance: Duration) -> Verdi
     if signatures.is_empty() {
         return Verdict::Unexplained(oddities(claim, true));
     }
-    let most = if claim.body.len() <= TOGETHER_BYTES { MOST_CAUSES } else { 1 };
+    let is_large = claim.body.len() > TOGETHER_BYTES;
+    let most = if is_large { 1 } else { MOST_CAUSES };
+    let json_changes = body::json_changes(is_large);
     for wanted in 0..=most {
         // A cause in the signature's spelling is read off it, not searched for, so it does not count.
         for key in keys.iter().filter(|key| key.causes.len() == wanted) {
@@ -100,7 +102,7 @@ pub fn diagnose(claim: &Claim<'_>, now: Timestamp, tolerance: Duration) -> Verdi
                 return if causes.is_empty() { judge_age(claim, now, tolerance) } else { Verdict::Explained(causes) };
             }
         }
-        for change in body::CHANGES.iter().chain(&body::json_changes()) {
+        for change in body::CHANGES.iter().chain(&json_changes) {
             let Some((changed, cause)) = wanted.checked_sub(1).and_then(|_| change.undo(claim.body)) else { continue };
             for key in keys.iter().filter(|key| key.causes.len() + 1 == wanted) {
                 if let Some(signature) = fits(&changed, key) {

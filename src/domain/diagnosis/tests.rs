@@ -297,6 +297,15 @@ fn what_cannot_be_proven_is_only_called_odd() {
 }
 
 #[test]
+fn one_cause_is_found_in_a_large_body_too() {
+    let names = format!(r#"{{"worker_id":1,"worker_name":"{}"}}"#, "ë ".repeat(100_000));
+    let large = body_with(&names);
+    let text = String::from_utf8(large.clone()).unwrap();
+    assert_body_cause(&large, text.replace("\":", "\": ").replace(",\"", ", \"").as_bytes(), "json_written_again");
+    assert_body_cause(&large, &[&large[..], b"\n"].concat(), "newline_added");
+}
+
+#[test]
 fn nothing_that_is_received_brings_it_down() {
     let deep = "[".repeat(100_000);
     let large = vec![b'['; 100 << 10];
