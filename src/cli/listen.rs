@@ -21,8 +21,9 @@ Examples:
   tempclock-webhooks listen --secret-file secret.txt --listen 127.0.0.1:9090 \\
     --status 500 --delay 3s
 
-With an API key (scope webhooks:write) it makes a subscription for as long as it runs and removes it at the end. The
-server must be allowed to send to this machine: delivery.allow_http, delivery.allow_networks."
+With an API key (scope webhooks:write) it makes a subscription for as long as it runs and removes
+it at the end. The server must be allowed to send to this machine: delivery.allow_http,
+delivery.allow_networks."
 )]
 pub struct ListenArgs {
     /// Configuration.

@@ -49,7 +49,7 @@ Examples:
   tempclock-webhooks verify --secret-file secret.txt --signature \"$WEBHOOK_SIGNATURE\" \\
     --id \"$WEBHOOK_ID\" --timestamp \"$WEBHOOK_TIMESTAMP\" --file body.json
 
-It ends with 0 if all is right, and with 1 if not; then it names the cause, as far as it can be found.")]
+It ends with 0 if all is right, and with 1 if not; then it names the cause, if it can be found.")]
 pub struct VerifyArgs {
     /// The backup or database to look through
     #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file", "json"])]

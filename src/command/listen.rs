@@ -42,6 +42,10 @@ pub fn run(args: ListenArgs) -> Outcome {
     let (ends, end) = channel();
     serve::watch_signals(ends).map_err(|error| failed(&error))?;
 
+    if address.ip().is_unspecified() && args.url.is_none() && api.is_some() {
+        let message = format!("nobody can send to {address}: give the URL at which the server reaches it with --url");
+        return Err((Exit::Usage, message));
+    }
     let url = args.url.unwrap_or_else(|| format!("http://{address}/"));
     let registration = match (&api, given.is_some()) {
         (Some(api), false) => Some(Registration::make(api, &url, &args.events)?),

@@ -25,14 +25,22 @@ pub fn completions(shell: Shell) -> Outcome {
         Shell::Zsh => clap_complete::generate(clap_complete::Shell::Zsh, &mut command, NAME, &mut script),
         Shell::Fish => clap_complete::generate(clap_complete::Shell::Fish, &mut command, NAME, &mut script),
     }
-    io::stdout().write_all(&script).map_err(failed)
+    print(&script)
+}
+
+fn print(text: &[u8]) -> Outcome {
+    match io::stdout().write_all(text) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(failed),
+    }
 }
 
 pub fn man(output: Option<&Path>) -> Outcome {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = output else {
-        return io::stdout().write_all(&page(&command, NAME).map_err(failed)?).map_err(failed);
+        return print(&page(&command, NAME).map_err(failed)?);
     };
     fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
     write_pages(&command, NAME, folder)

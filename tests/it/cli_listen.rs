@@ -139,6 +139,9 @@ fn a_refusal_of_the_server_is_told_with_what_to_do() {
     let unreachable = run(&["listen", "--api-url", "http://127.0.0.1:1", "--api-key", &key], &[]);
     assert_eq!(unreachable.code, Some(1), "{unreachable:?}");
     assert!(unreachable.stderr.contains("--api-url"), "{unreachable:?}");
+    let everywhere = run(&["listen", "--api-url", &url, "--api-key", &key, "--listen", "0.0.0.0:0"], &[]);
+    assert_eq!(everywhere.code, Some(2), "{everywhere:?}");
+    assert!(everywhere.stderr.contains("--url"), "{everywhere:?}");
     let nothing = run(&["listen"], &[]);
     assert_eq!(nothing.code, Some(2), "{nothing:?}");
 }
