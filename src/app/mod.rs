@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::web;
 
-use self::certificates::{ServerCertificate, trusted_roots};
+use self::certificates::ServerCertificate;
+pub use self::certificates::trusted_roots;
 pub use self::offline::Offline;
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};

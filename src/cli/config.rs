@@ -15,10 +15,13 @@ pub enum ConfigCommand {
         config: ConfigArgs,
     },
     /// Show each value and where it comes from
-    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml")]
+    #[command(after_help = "Example:\n  tempclock-webhooks config show --config config.toml --json")]
     Show {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }

@@ -7,6 +7,12 @@ mod keys;
 mod secrets;
 mod subscriptions;
 
+mod api;
+mod doctor;
+mod listen;
+mod pages;
+mod sign;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -17,27 +23,42 @@ pub use self::events::{EventsCommand, PublishArgs};
 pub use self::keys::KeysCommand;
 pub use self::secrets::SecretsCommand;
 pub use self::subscriptions::SubscriptionsCommand;
+pub use api::ApiArgs;
+pub use doctor::DoctorArgs;
+pub use listen::ListenArgs;
+pub use pages::{CompletionsArgs, ManArgs, Shell};
+pub use sign::{SecretArgs, SignArgs, VerifyArgs};
 
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
   tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
   tempclock-webhooks subscriptions create --url https://crm.example.com/hook --events clock_in,clock_out
   tempclock-webhooks deliveries list --status exhausted
+  tempclock-webhooks doctor
 
-While the server runs, commands go to it over its control socket; while it is down they open the database themselves.
+While the server runs, commands go to it over its control socket; while it is down they open the database themselves.";
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed,\n130 cut short by a second Ctrl-C";
+/// What the program's exit codes mean, for help and man page.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0   done; for verify and doctor: all is right
+  1   failed; for verify and doctor: something is wrong
+  2   wrong usage
+  3   the configuration is not valid
+  5   not found
+  74  the store failed
+  130 interrupted twice";
 
 const CONFIG_HELP: &str =
     "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
@@ -98,7 +119,7 @@ pub enum Command {
         json: bool,
     },
     /// Make, list and revoke API keys
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks keys list")]
     Keys(KeysCommand),
     /// Make, look at, change, test, pause and delete subscriptions
     #[command(subcommand)]
@@ -110,7 +131,7 @@ pub enum Command {
     #[command(subcommand)]
     Deliveries(DeliveriesCommand),
     /// Look at the configuration
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks config check")]
     Config(ConfigCommand),
     /// Make and change the key that signing secrets are encrypted with on disk
     #[command(subcommand)]
@@ -137,12 +158,8 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Look through a backup, or through a database that no server has open, for damage
-    #[command(after_help = "Example:\n  tempclock-webhooks verify /var/lib/tempclock-webhooks/tempclock.redb")]
-    Verify {
-        /// The backup or database
-        file: PathBuf,
-    },
+    /// Look for damage in a backup or in a database that no server has open, or check the signature of a body
+    Verify(VerifyArgs),
     /// Give unused space of the database back to the disk; the server must not run
     #[command(after_help = "Example:\n  tempclock-webhooks compact")]
     Compact {
@@ -150,4 +167,14 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Sign a body as the server does, and print the headers
+    Sign(SignArgs),
+    /// Receive deliveries on this machine, check their signatures, and say why one is wrong
+    Listen(ListenArgs),
+    /// Look for whatever keeps the server from working, with a fix for each finding
+    Doctor(DoctorArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
 }

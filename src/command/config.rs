@@ -1,22 +1,37 @@
 //! `config check` and `config show`, and the loading of the configuration for every other command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
+use super::terminal;
 use super::{Exit, Outcome};
 use crate::cli::{ConfigArgs, ConfigCommand};
 use crate::config::{CONFIG_VARIABLE, Config, Loaded, Origin, Sources};
+use crate::domain::visible::visible;
 
 const USUAL_FILE: &str = "/etc/tempclock-webhooks/config.toml";
+/// Keys that name a file with something secret in it. Where there is no such file, the secret itself may stand there.
+const SECRET_FILES: [&str; 2] = ["server.tls_key", "storage.encryption_key_file"];
+
+/// The environment, as far as it can be configuration.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// The file that a command was told to read, or would read anyway.
+pub fn file(args: &ConfigArgs) -> Option<PathBuf> {
+    let named = || environment().into_iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.into());
+    let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
+    args.config.clone().or_else(named).or_else(usual)
+}
 
 /// Loads the configuration as a command was told to.
 pub fn load(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loaded, (Exit, String)> {
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-        .collect();
-    let named = environment.iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| PathBuf::from(path));
-    let usual = Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
-    let file = args.config.clone().or(named).or(usual);
-    Config::load(&Sources { file, environment, flags }).map_err(|errors| (Exit::Configuration, errors.to_string()))
+    Config::load(&Sources { file: file(args), environment: environment(), flags })
+        .map_err(|errors| (Exit::Configuration, errors.to_string()))
 }
 
 pub fn run(command: &ConfigCommand) -> Outcome {
@@ -28,19 +43,58 @@ pub fn run(command: &ConfigCommand) -> Outcome {
             }
             println!("The configuration is valid.");
         }
-        ConfigCommand::Show { config } => {
+        ConfigCommand::Show { config, json } => {
             let loaded = load(config, Vec::new())?;
-            let width = loaded.values.iter().map(|(key, value)| key.len() + value.len()).max().unwrap_or(0).min(60) + 4;
-            for (key, value) in &loaded.values {
-                let origin = match loaded.origins.get(key) {
-                    None | Some(Origin::Default) => "default".to_owned(),
-                    Some(Origin::File { line }) => format!("file, line {line}"),
-                    Some(Origin::Environment { variable }) => format!("environment, {variable}"),
-                    Some(Origin::Flag) => "flag".to_owned(),
-                };
-                println!("{:width$} # {origin}", format!("{key} = {value}"));
+            let values = loaded.values.iter().map(|(key, value)| {
+                let origin = loaded.origins.get(key).unwrap_or(&Origin::Default);
+                (*key, shown_value(key, value), origin)
+            });
+            if *json {
+                let values: Vec<Value> = values.map(|(key, value, origin)| row(key, &value, origin)).collect();
+                println!("{}", terminal::json(&json!({"data": values, "file": file(config)})));
+            } else {
+                print_table(&values.collect::<Vec<_>>(), file(config).as_deref());
             }
         }
     }
     Ok(())
+}
+
+/// The value as TOML; hidden where a secret may stand in the place of a file's name.
+fn shown_value(key: &str, value: &str) -> String {
+    let named = value.trim_matches(['"', '\'']);
+    if SECRET_FILES.contains(&key) && !named.is_empty() && !Path::new(named).exists() {
+        return "\"(hidden: there is no such file)\"".to_owned();
+    }
+    value.to_owned()
+}
+
+fn row(key: &str, value: &str, origin: &Origin) -> Value {
+    let parsed: Option<toml::Table> = toml::from_str(&format!("value = {value}")).ok();
+    let parsed = parsed.and_then(|table| serde_json::to_value(table).ok()).map(|table| table["value"].clone());
+    let (name, line, variable) = match origin {
+        Origin::Default => ("default", None, None),
+        Origin::File { line } => ("file", Some(line), None),
+        Origin::Environment { variable } => ("environment", None, Some(variable)),
+        Origin::Flag => ("flag", None, None),
+    };
+    json!({"key": key, "value": parsed, "origin": name, "line": line, "variable": variable})
+}
+
+/// Longer values do not push the origins of all others aside.
+const WIDEST: usize = 60;
+
+fn print_table(values: &[(&str, String, &Origin)], file: Option<&Path>) {
+    let file = file.map_or_else(|| "file".to_owned(), |path| visible(&path.display().to_string()));
+    let widths = values.iter().map(|(key, value, _)| key.len() + value.chars().count());
+    let width = widths.max().unwrap_or(0).min(WIDEST) + 4;
+    for (key, value, origin) in values {
+        let origin = match origin {
+            Origin::Default => "default".to_owned(),
+            Origin::File { line } => format!("{file}, line {line}"),
+            Origin::Environment { variable } => format!("environment, {variable}"),
+            Origin::Flag => "flag".to_owned(),
+        };
+        println!("{:width$} # {origin}", format!("{key} = {}", visible(value)));
+    }
 }

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::access::with_store;
 use super::keys;
 use super::output::text;
-use super::receiver::{self, Received};
+use super::receiver::{self, Answer, Received};
 use super::serve::{self, End};
 use super::{Exit, Outcome, log_lines};
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, LogSection, Sources};
+use crate::config::{Config, Sources};
 use crate::domain::signing::SigningSecret;
 
 const USUAL_ADDRESS: &str = "127.0.0.1:8080";
@@ -31,12 +31,14 @@ const BUSY_FOR: &str = "Linh Nguyen";
 const FIRST_WORKER: usize = 441;
 /// How long the first deliveries may take before the demo says that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How old a request may be, as the Standard Webhooks libraries have it.
+const TOLERANCE: Duration = Duration::from_mins(5);
 
 pub fn run(listen: Option<&str>) -> Outcome {
     let failed = |error: &dyn std::fmt::Display| (Exit::Failed, format!("the demo cannot run: {error}"));
-    log_lines::follow(&LogSection { level: "warn".to_owned(), format: LogFormat::Text });
+    log_lines::warnings_only();
     let folder = tempfile::Builder::new().prefix("tempclock-demo-").tempdir().map_err(|error| failed(&error))?;
-    let (address, received) = receiver::start(answer).map_err(|error| failed(&error))?;
+    let (address, received) = receiver::start(([127, 0, 0, 1], 0).into(), answer).map_err(|error| failed(&error))?;
     let (ends, end) = channel();
     let load = |address: &str| load(address, folder.path());
     let config = load(listen.unwrap_or(USUAL_ADDRESS))?;
@@ -59,9 +61,9 @@ pub fn run(listen: Option<&str>) -> Outcome {
     outcome.map_err(|error| failed(&error))
 }
 
-fn answer(received: &Received) -> u16 {
-    let is_busy = received.attempt == 1 && String::from_utf8_lossy(&received.body).contains(BUSY_FOR);
-    if is_busy { 503 } else { 200 }
+fn answer(received: &Received) -> Answer {
+    let is_busy = received.attempt() == 1 && String::from_utf8_lossy(&received.body).contains(BUSY_FOR);
+    Answer::status(if is_busy { 503 } else { 200 })
 }
 
 fn load(address: &str, folder: &std::path::Path) -> Result<Config, (Exit, String)> {
@@ -180,15 +182,16 @@ Ctrl-C ends the demo and removes its files.
 /// Prints one delivery; tells whether it was taken.
 fn print(out: &mut impl Write, delivery: &Received, secret: &SigningSecret) -> io::Result<bool> {
     let body: Value = serde_json::from_slice(&delivery.body).unwrap_or_default();
-    let is_taken = (200..300).contains(&delivery.answer);
+    let is_taken = (200..300).contains(&delivery.answer.status);
+    let is_genuine = delivery.faults(secret.expose(), Clock::start().wall(), TOLERANCE).is_empty();
     writeln!(
         out,
         "  {:10} {:16} attempt {}  answered {}  signature {}{}",
-        delivery.event,
+        delivery.event(),
         body["data"]["worker_name"].as_str().unwrap_or("-"),
-        delivery.attempt,
-        delivery.answer,
-        if delivery.is_genuine(secret) { "valid" } else { "of another subscription" },
+        delivery.attempt(),
+        delivery.answer.status,
+        if is_genuine { "valid" } else { "of another subscription" },
         if is_taken { "" } else { "  (busy: it is tried again in a second)" },
     )?;
     out.flush()?;

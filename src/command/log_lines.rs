@@ -27,6 +27,11 @@ impl Log for Exchangeable {
     fn flush(&self) {}
 }
 
+/// Sends warnings and errors to stderr, as is right beside what a command prints.
+pub fn warnings_only() {
+    follow(&LogSection { level: "warn".to_owned(), format: LogFormat::Text });
+}
+
 /// Sends log lines to stderr as the configuration says, from now on.
 pub fn follow(section: &LogSection) {
     let logger = build(section);

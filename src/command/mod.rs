@@ -2,25 +2,33 @@
 //! go to stderr.
 
 mod access;
+mod api;
 mod backup;
 mod config;
 mod confirm;
 mod deliveries;
 mod demo;
+mod doctor;
 mod events;
 mod exit;
 mod init;
+mod input;
 mod keys;
+mod listen;
 mod log_lines;
 mod output;
+mod pages;
 mod progress;
 mod publish;
 mod receiver;
 mod secrets;
 mod serve;
+mod sign;
 mod subscriptions;
 mod supervisor;
 mod tail;
+mod terminal;
+mod verify;
 
 pub use exit::Exit;
 
@@ -41,12 +49,21 @@ pub fn run(cli: Cli) -> Exit {
         Command::Secrets(command) => secrets::run(&command),
         Command::Backup { config, output } => backup::back_up(&config, &output),
         Command::Restore { config, file, yes } => backup::restore(&config, &file, yes),
-        Command::Verify { file } => backup::verify(&file),
+        Command::Verify(args) => match &args.database {
+            Some(file) => backup::verify(file),
+            None => verify::run(&args),
+        },
         Command::Compact { config } => backup::compact(&config),
+        Command::Sign(args) => sign::run(&args),
+        Command::Listen(args) => listen::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => pages::completions(args.shell),
+        Command::Man(args) => pages::man(args.output.as_deref()),
     };
     match result {
         Ok(()) => Exit::Done,
         Err((exit, message)) => {
+            // A command that has said everything on stdout has nothing to add.
             if !message.is_empty() {
                 eprintln!("{message}");
             }

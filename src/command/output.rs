@@ -35,7 +35,7 @@ pub fn put_answer(answer: &Reply) -> Outcome {
 
 /// One JSON document on a line of its own.
 pub fn put_json(value: &Value) -> Outcome {
-    put(&format!("{value}\n"))
+    put(&format!("{}\n", super::terminal::json(value)))
 }
 
 /// Columns under their names, as wide as the terminal allows.

@@ -29,9 +29,9 @@ pub struct Dispatcher {
 }
 
 /// Counts a thread as alive for as long as it exists, however it ends.
-pub(super) struct Alive<'a>(&'a Dispatcher);
+pub(super) struct Alive(Arc<Dispatcher>);
 
-impl Drop for Alive<'_> {
+impl Drop for Alive {
     fn drop(&mut self) {
         self.0.alive.fetch_sub(1, Ordering::Relaxed);
     }
@@ -69,10 +69,10 @@ impl Dispatcher {
         })
     }
 
-    /// Counts the calling thread as alive until the guard is dropped.
-    pub(super) fn count_alive(&self) -> Alive<'_> {
+    /// Counts a thread that is about to be started as alive until the guard, which it takes along, is dropped.
+    pub(super) fn count_alive(self: &Arc<Self>) -> Alive {
         self.alive.fetch_add(1, Ordering::Relaxed);
-        Alive(self)
+        Alive(Arc::clone(self))
     }
 
     /// How many delivery threads there are, with the dispatcher's own.
@@ -193,7 +193,6 @@ impl Dispatcher {
     }
 
     fn run(&self, reader: &Reader) {
-        let _alive = self.count_alive();
         let mut state = self.lock();
         while !state.is_stopping {
             let now = self.clock.steady();
@@ -254,5 +253,9 @@ impl Dispatcher {
 }
 
 pub(super) fn spawn(dispatcher: Arc<Dispatcher>, reader: Reader) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("dispatcher".to_owned()).spawn(move || dispatcher.run(&reader))
+    let alive = dispatcher.count_alive();
+    std::thread::Builder::new().name("dispatcher".to_owned()).spawn(move || {
+        dispatcher.run(&reader);
+        drop(alive);
+    })
 }

@@ -31,11 +31,14 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn spawn(self, number: usize) -> std::io::Result<JoinHandle<()>> {
         let name = format!("delivery-{number}");
-        std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || self.run())
+        let alive = self.dispatcher.count_alive();
+        std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || {
+            self.run();
+            drop(alive);
+        })
     }
 
     fn run(&self) {
-        let _alive = self.dispatcher.count_alive();
         let mut finished = None;
         while let Some(job) = self.dispatcher.next_job(finished.as_ref()) {
             finished = Some(self.work(job));

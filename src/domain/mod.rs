@@ -5,6 +5,7 @@ pub mod access;
 pub mod address;
 pub mod attempt;
 pub mod delivery;
+pub mod diagnosis;
 pub mod endpoint;
 pub mod event;
 pub mod event_data;

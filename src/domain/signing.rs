@@ -9,8 +9,6 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::EventId;
-
 /// A subscription's secret: 64 lower-case hexadecimal characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret(Zeroizing<String>);
@@ -44,9 +42,9 @@ impl SigningSecret {
         &self.0
     }
 
-    /// Signs a body in both ways.
+    /// Signs a body in both ways. `id` is what `webhook-id` says.
     #[must_use]
-    pub fn sign(&self, id: EventId, timestamp_s: u64, body: &[u8]) -> Signatures {
+    pub fn sign(&self, id: impl fmt::Display, timestamp_s: u64, body: &[u8]) -> Signatures {
         // 64 characters of the hexadecimal alphabet are valid base64 as they stand: 48 bytes.
         let standard_key = Zeroizing::new(STANDARD.decode(self.0.as_bytes()).unwrap_or_default());
         let prefix = format!("{id}.{timestamp_s}.");
@@ -57,7 +55,8 @@ impl SigningSecret {
     }
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+/// HMAC-SHA256 of the parts, one after the other.
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes keys of any length, so the error cannot come up; an all-zero signature would verify nowhere.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
     for part in parts {
@@ -92,6 +91,7 @@ impl fmt::Debug for SigningSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::EventId;
 
     #[test]
     fn the_signature_is_that_of_rfc_4231_case_2() {

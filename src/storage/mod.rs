@@ -8,6 +8,7 @@ pub mod command;
 pub mod dump;
 pub mod error;
 mod housekeeping;
+pub mod inspect;
 mod management;
 mod open;
 mod random;

@@ -333,7 +333,7 @@ fn load(
 }
 
 /// The greatest event id in any account, so that ids go on growing even if the clock was set back meanwhile.
-fn last_event(transaction: &redb::ReadTransaction) -> Result<Option<EventId>, StorageError> {
+pub(super) fn last_event(transaction: &redb::ReadTransaction) -> Result<Option<EventId>, StorageError> {
     let events = transaction.open_table(tables::EVENTS)?;
     let mut last = None;
     let mut below = u32::MAX;

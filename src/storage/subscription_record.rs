@@ -45,11 +45,11 @@ struct SubscriptionV2 {
 /// A subscription as it is stored, with its secret not yet opened.
 pub struct SubscriptionRow {
     account: AccountId,
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     events: EventTypes,
     description: String,
     secret: StoredSecret,
-    state: SubscriptionState,
+    pub(super) state: SubscriptionState,
     created_at: Timestamp,
     updated_at: Timestamp,
 }

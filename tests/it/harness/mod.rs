@@ -3,6 +3,7 @@
 mod client;
 mod island;
 mod name_server;
+mod process;
 mod receiver;
 mod server;
 mod strace;
@@ -22,8 +23,9 @@ use sha2::Sha256;
 pub use client::{Answer, Client};
 pub use island::{PUBLIC, PUBLIC_V6, hosts, on_an_island};
 pub use name_server::NameServer;
+pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};
-pub use server::{BINARY, Output, Server, run, wait_guarded};
+pub use server::{BINARY, Output, Server, run, run_with, wait_guarded};
 pub use strace::Strace;
 pub use tls::{Authority, Identity, TlsReceiver};
 

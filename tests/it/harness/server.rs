@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -70,13 +70,22 @@ pub struct Output {
 /// Runs a command of the binary to its end.
 #[track_caller]
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    run_with(arguments, environment, b"")
+}
+
+/// Runs a command of the binary with this on stdin to its end.
+#[track_caller]
+pub fn run_with(arguments: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
     let mut child = command(environment.iter().copied())
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
+    // A command that does not read may end before it is all written.
+    thread::spawn(move || drop(stdin.write_all(&input)));
     let stdout = read_in_background(child.stdout.take().unwrap());
     let stderr = read_in_background(child.stderr.take().unwrap());
     let code = wait_guarded(&mut child, &format!("{arguments:?}")).code();

@@ -1,0 +1,31 @@
+//! The words of `doctor`.
+
+use clap::Args;
+
+use super::ConfigArgs;
+use super::api::ApiArgs;
+
+/// `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tempclock-webhooks doctor --config /etc/tempclock-webhooks/config.toml
+  tempclock-webhooks doctor --api-key-file key.txt --host crm.example.com --json
+
+Each line begins with ok, warning or problem. It ends with 0 if there is no problem, else with 1.
+While the server runs, the queue can only be seen with an API key (scope webhooks:read, and
+events:read for the newest event).")]
+pub struct DoctorArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Which server to ask.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// The host to look up and to connect to by TLS [default: those of the subscriptions]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub host: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,59 @@
+//! The words of `listen`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+
+use super::ConfigArgs;
+use super::api::ApiArgs;
+use super::sign::SecretArgs;
+
+/// `listen`.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("source").required(true).args(["api_key", "api_key_file", "secret", "secret_file"]),
+    after_help = "\
+Examples:
+  tempclock-webhooks listen --api-key-file key.txt
+  tempclock-webhooks listen --api-key-file key.txt --events clock_in \\
+    --forward-to http://127.0.0.1:3000/hook
+  tempclock-webhooks listen --secret-file secret.txt --listen 127.0.0.1:9090 \\
+    --status 500 --delay 3s
+
+With an API key (scope webhooks:write) it makes a subscription for as long as it runs and removes
+it at the end. The server must be allowed to send to this machine: delivery.allow_http,
+delivery.allow_networks."
+)]
+pub struct ListenArgs {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where to subscribe.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// Without an API key: what deliveries are signed with.
+    #[command(flatten)]
+    pub secret: SecretArgs,
+    /// Event types to subscribe to
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "*")]
+    pub events: Vec<String>,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// The URL to subscribe, if it is not that of --listen, as behind a tunnel
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Pass each request on to this URL and answer what it answers
+    #[arg(long, value_name = "URL", conflicts_with = "status")]
+    pub forward_to: Option<String>,
+    /// The status to answer with
+    #[arg(long, value_name = "CODE", default_value = "200", value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub status: u16,
+    /// How long to wait before answering, such as 3s
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub delay: Option<Duration>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}

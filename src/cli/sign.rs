@@ -1,0 +1,78 @@
+//! The words of `sign` and of checking a signature, and how all commands are given a signing secret.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+
+/// A signing secret.
+#[derive(Debug, Args)]
+pub struct SecretArgs {
+    /// The signing secret; other users of this machine can see it while the command runs
+    #[arg(long, value_name = "SECRET", conflicts_with = "secret_file")]
+    pub secret: Option<String>,
+    /// A file with the signing secret
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+/// `sign`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tempclock-webhooks sign --secret-file secret.txt < body.json
+  tempclock-webhooks sign --secret-file secret.txt --file body.json --id evt_1 --json")]
+pub struct SignArgs {
+    /// What to sign with.
+    #[command(flatten)]
+    pub secret: SecretArgs,
+    /// The body [default: stdin]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The webhook-id, for a webhook-signature as well
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// The webhook-timestamp in seconds since 1970 [default: now]
+    #[arg(long, value_name = "SECONDS", requires = "id")]
+    pub timestamp: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["database", "signature"]), after_help = "\
+Examples:
+  tempclock-webhooks verify /var/lib/tempclock-webhooks/tempclock.redb
+  tempclock-webhooks verify --secret-file secret.txt --signature \"$SIGNATURE\" < body.json
+  tempclock-webhooks verify --secret-file secret.txt --signature \"$WEBHOOK_SIGNATURE\" \\
+    --id \"$WEBHOOK_ID\" --timestamp \"$WEBHOOK_TIMESTAMP\" --file body.json
+
+It ends with 0 if all is right, and with 1 if not; then it names the cause, if it can be found.")]
+pub struct VerifyArgs {
+    /// The backup or database to look through
+    #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file", "json"])]
+    pub database: Option<PathBuf>,
+    /// The value of X-TempClock-Signature or, with --id and --timestamp, of webhook-signature
+    #[arg(long, value_name = "VALUE")]
+    pub signature: Option<String>,
+    /// What it is to be signed with.
+    #[command(flatten)]
+    pub secret: SecretArgs,
+    /// The value of webhook-id
+    #[arg(long, value_name = "VALUE", requires_all = ["timestamp", "signature"])]
+    pub id: Option<String>,
+    /// The value of webhook-timestamp
+    #[arg(long, value_name = "VALUE", requires_all = ["id", "signature"])]
+    pub timestamp: Option<String>,
+    /// How far the timestamp may be from now
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    pub tolerance: Duration,
+    /// The body, byte for byte as it came [default: stdin]
+    #[arg(long, value_name = "FILE", requires = "signature")]
+    pub file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

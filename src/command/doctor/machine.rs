@@ -1,0 +1,147 @@
+//! Rights of the data folder and of files with secrets, free disk space, the clock.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use rustix::fs::Access;
+
+use super::{Finding, Patient};
+use crate::domain::Timestamp;
+use crate::storage::writer::free_bytes;
+
+const FOLDER: &str = "data folder";
+const DISK: &str = "disk";
+const CLOCK: &str = "clock";
+/// Files of the server in its folder.
+const FILES: [&str; 3] = ["tempclock.redb", "identity", "holder"];
+/// A clock that has never been set shows a year before, a broken one a year after.
+const YEARS: std::ops::RangeInclusive<u32> = 2025..=2099;
+/// The newest event may seem to be from so far ahead: ids only grow, also when the clock is corrected.
+const AHEAD: Duration = Duration::from_mins(1);
+
+pub fn data_folder(patient: &Patient) -> Vec<Finding> {
+    let folder = &patient.config.storage.data_dir;
+    let shown = folder.display();
+    let found = match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => found,
+        Ok(_) => {
+            return vec![Finding::problem(
+                FOLDER,
+                format!("{shown} is no folder"),
+                "Point storage.data_dir at a folder",
+            )];
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let fix = "Run: tempclock-webhooks init, as the user that the server runs as";
+            return vec![Finding::problem(FOLDER, format!("{shown} does not exist"), fix)];
+        }
+        Err(error) => {
+            let fix = "Run doctor as the user that the server runs as";
+            return vec![Finding::problem(FOLDER, format!("{shown} cannot be looked at: {error}"), fix)];
+        }
+    };
+    let mut findings = Vec::new();
+    if rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        let fix = format!("Run doctor as the user that the server runs as, or give the folder to it: chown {shown}");
+        findings.push(Finding::problem(FOLDER, format!("{shown} cannot be written by this user"), fix));
+    }
+    findings.extend(open_to_others(folder, &found, "700"));
+    for path in FILES.map(|name| folder.join(name)) {
+        let Ok(file) = fs::metadata(&path) else { continue };
+        findings.extend(open_to_others(&path, &file, "600"));
+        if file.uid() != found.uid() {
+            let message = format!("{} belongs to another user than the folder", path.display());
+            let fix = format!(
+                "chown --reference={shown} {}; run commands as the user that the server runs as",
+                path.display()
+            );
+            findings.push(Finding::problem(FOLDER, message, fix));
+        }
+    }
+    if !folder.join("tempclock.redb").exists() {
+        let fix = "Run: tempclock-webhooks init";
+        findings.push(Finding::warning(FOLDER, format!("{shown} has no database yet"), fix));
+    }
+    let secrets = [&patient.config.server.tls_key, &patient.config.storage.encryption_key_file];
+    for path in secrets.into_iter().flatten() {
+        match fs::metadata(path) {
+            Ok(file) => findings.extend(open_to_others(path, &file, "600")),
+            // Not named: the secret itself may have been written in the place of its file.
+            Err(error) => findings.push(Finding::problem(
+                "files",
+                format!("server.tls_key or storage.encryption_key_file names a file that cannot be looked at: {error}"),
+                "Correct the path, or the rights of the file",
+            )),
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(FOLDER, format!("{shown}: there, writable, closed to others")));
+    }
+    findings
+}
+
+fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> {
+    let bits = found.permissions().mode() & 0o777;
+    (bits & 0o077 != 0).then(|| {
+        let message = format!("{} is open to other users (mode {bits:o})", path.display());
+        Finding::warning(FOLDER, message, format!("chmod {mode} {}", path.display()))
+    })
+}
+
+pub fn disk(patient: &Patient) -> Vec<Finding> {
+    let storage = &patient.config.storage;
+    let existing = storage.data_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let Some(free) = free_bytes(existing) else {
+        let fix = "Look at the file system with: df";
+        return vec![Finding::warning(DISK, format!("{} does not say how much is free", existing.display()), fix)];
+    };
+    let reserve = storage.free_space_reserve_bytes;
+    let database = fs::metadata(storage.data_dir.join("tempclock.redb")).map_or(0, |file| file.len());
+    let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
+    let message = format!("{} free, {} reserved, the database has {}", size(free), size(reserve), size(database));
+    vec![if free < reserve {
+        let fix = "Publishing is refused until there is more: free some space, or lower storage.free_space_reserve";
+        Finding::problem(DISK, message, fix)
+    } else if free < reserve.saturating_add(database) {
+        Finding::warning(DISK, message, "There is no room for a backup or for compact on this disk: free some space")
+    } else {
+        Finding::ok(DISK, message)
+    }]
+}
+
+pub fn clock(now: Timestamp, newest: Option<Timestamp>) -> Finding {
+    let shown = now.to_string();
+    let year: u32 = shown.get(..4).and_then(|year| year.parse().ok()).unwrap_or_default();
+    let set = "Set the clock and keep it right: timedatectl set-ntp true";
+    if !YEARS.contains(&year) {
+        return Finding::problem(CLOCK, format!("it says {shown}"), set);
+    }
+    match newest {
+        Some(newest) if newest.since(now) > AHEAD => {
+            let behind = humantime::format_duration(Duration::from_secs(newest.since(now).as_secs()));
+            Finding::problem(CLOCK, format!("it says {shown}, {behind} before the newest event"), set)
+        }
+        Some(newest) => Finding::ok(CLOCK, format!("it says {shown}; the newest event is from {newest}")),
+        None => Finding::ok(CLOCK, format!("it says {shown}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn a_clock_that_cannot_be_right_is_a_problem() {
+        let now = Timestamp::parse("2026-03-02T08:00:00Z").unwrap();
+        let level = |now: &str, newest: Option<Timestamp>| clock(Timestamp::parse(now).unwrap(), newest).level;
+        assert_eq!(level("1970-01-01T00:01:00Z", None), Level::Problem);
+        assert_eq!(level("2100-01-01T00:00:00Z", None), Level::Problem);
+        assert_eq!(level("2026-03-02T08:00:00Z", None), Level::Ok);
+        assert_eq!(level("2026-03-02T07:59:30Z", Some(now)), Level::Ok, "a step of seconds is nothing");
+        assert_eq!(level("2026-03-02T07:50:00Z", Some(now)), Level::Problem);
+    }
+}

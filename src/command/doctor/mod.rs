@@ -1,0 +1,169 @@
+//! `doctor`: looks for whatever keeps the server from working, and says what to do about it. It changes nothing. Each
+//! check runs on a thread of its own under a time limit, so that none can hang the command.
+
+mod machine;
+mod network;
+mod outbox;
+mod server;
+mod unit;
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use serde::Serialize;
+use ureq::Agent;
+use zeroize::Zeroizing;
+
+use super::output::{put, put_json};
+use super::terminal::{Paint, Tone};
+use super::{Exit, Outcome, api, config};
+use crate::cli::DoctorArgs;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::Timestamp;
+use crate::domain::visible::visible;
+
+/// How long one check may take.
+const LIMIT: Duration = Duration::from_secs(15);
+/// How long one answer from the network may take; several fit into [`LIMIT`].
+const NETWORK_LIMIT: Duration = Duration::from_secs(5);
+
+/// What one look came to.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// What was looked at.
+    check: &'static str,
+    /// How it is.
+    level: Level,
+    /// What was seen.
+    message: String,
+    /// What to do about it.
+    fix: Option<String>,
+}
+
+/// How it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    Problem,
+}
+
+impl Finding {
+    fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, level: Level::Ok, message: message.into(), fix: None }
+    }
+
+    fn warning(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, level: Level::Warning, message: message.into(), fix: Some(fix.into()) }
+    }
+
+    fn problem(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, level: Level::Problem, message: message.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// All that the checks go by.
+struct Patient {
+    config: Config,
+    /// Where the server is to answer; `None` if it takes a port of its own choice.
+    url: Option<String>,
+    key: Option<Zeroizing<String>>,
+    agent: Agent,
+    host: Option<String>,
+    now: Timestamp,
+}
+
+pub fn run(args: &DoctorArgs) -> Outcome {
+    let mut findings = Vec::new();
+    match config::load(&args.config, Vec::new()) {
+        Err((_, errors)) => findings.extend(
+            errors
+                .lines()
+                .map(|error| Finding::problem("configuration", error, "Correct it; the other checks need it")),
+        ),
+        Ok(loaded) => {
+            let file = config::file(&args.config);
+            let source = file.map_or("the defaults".to_owned(), |path| path.display().to_string());
+            findings.push(Finding::ok("configuration", format!("{source}: valid")));
+            for warning in loaded.warnings {
+                let fix = "Change it, unless it is meant: tempclock-webhooks config show";
+                findings.push(Finding::warning("configuration", warning, fix));
+            }
+            let is_known = args.api.api_url.is_some() || loaded.config.server.listen.port() != 0;
+            let patient = Arc::new(Patient {
+                url: is_known.then(|| api::url(&args.api, &loaded.config)),
+                key: api::key(&args.api)?,
+                agent: api::agent(&loaded.config, NETWORK_LIMIT)?,
+                host: args.host.clone(),
+                now: Clock::start().wall(),
+                config: loaded.config,
+            });
+            findings.extend(examine(&patient));
+        }
+    }
+    show(&findings, args.json)?;
+    let has_problem = findings.iter().any(|finding| finding.level == Level::Problem);
+    if has_problem { Err((Exit::Failed, String::new())) } else { Ok(()) }
+}
+
+fn examine(patient: &Arc<Patient>) -> Vec<Finding> {
+    let check = |name, look: fn(&Patient) -> Vec<Finding>| {
+        let patient = Arc::clone(patient);
+        within(name, move || look(&patient)).unwrap_or_else(|late| vec![late])
+    };
+    let mut findings = check("data folder", machine::data_folder);
+    findings.extend(check("disk", machine::disk));
+    findings.extend(check("unit", unit::check));
+    let is_up = Arc::clone(patient);
+    let (is_up, seen) = match within("server", move || server::check(&is_up)) {
+        Ok(seen) => seen,
+        Err(late) => (false, vec![late]),
+    };
+    findings.extend(seen);
+    let asked = Arc::clone(patient);
+    let outbox = match within("queue", move || outbox::look(&asked, is_up)) {
+        Ok(outbox) => outbox,
+        Err(late) => Err(late),
+    };
+    let outbox = outbox.map_err(|finding| findings.push(finding)).ok();
+    findings.push(machine::clock(patient.now, outbox.as_ref().and_then(|outbox| outbox.newest_event)));
+    findings.extend(outbox.iter().flat_map(|outbox| outbox.judge(patient.now, is_up)));
+    for target in network::targets(patient, outbox.as_ref(), &mut findings) {
+        let patient = Arc::clone(patient);
+        let looked = within("network", move || network::check(&patient, &target));
+        findings.extend(looked.unwrap_or_else(|late| vec![late]));
+    }
+    findings
+}
+
+/// Runs a check, but waits no longer than [`LIMIT`] for it.
+fn within<T: Send + 'static>(name: &'static str, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Finding> {
+    let (sender, result) = channel();
+    let started = std::thread::Builder::new().name("check".to_owned()).spawn(move || drop(sender.send(look())));
+    let seconds = LIMIT.as_secs();
+    started.ok().and_then(|_| result.recv_timeout(LIMIT).ok()).ok_or_else(|| {
+        let fix = "Something that it asks hangs: the disk, a network folder, the name server, or systemd";
+        Finding::problem(name, format!("the check did not end within {seconds} s"), fix)
+    })
+}
+
+fn show(findings: &[Finding], is_json: bool) -> Outcome {
+    if is_json {
+        return put_json(&serde_json::json!({"data": findings}));
+    }
+    let paint = Paint::for_stdout();
+    for Finding { check, level, message, fix } in findings {
+        let (tone, word) = match level {
+            Level::Ok => (Tone::Good, "ok"),
+            Level::Warning => (Tone::Doubtful, "warning"),
+            Level::Problem => (Tone::Bad, "problem"),
+        };
+        let fix = fix.as_ref().map(|fix| format!(". Fix: {}", visible(fix))).unwrap_or_default();
+        let space = " ".repeat(8 - word.len());
+        put(&format!("{}{space}{check}: {}{fix}\n", paint.word(tone, word), visible(message)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Name look-ups and TLS connections to hosts that deliveries go to, as the server makes them.
+
+use std::collections::BTreeSet;
+
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use url::{Host, Url};
+
+use super::outbox::Outbox;
+use super::{Finding, NETWORK_LIMIT, Patient};
+use crate::app;
+use crate::domain::address::AddressRule;
+
+const DNS: &str = "dns";
+const TLS: &str = "tls";
+/// So many hosts are looked at; if these work, name server and way out do.
+const HOSTS: usize = 3;
+
+/// A place that deliveries go to.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    host: String,
+    port: u16,
+    is_tls: bool,
+}
+
+/// Where to look: the host that was named, else those of the subscriptions.
+pub fn targets(patient: &Patient, outbox: Option<&Outbox>, findings: &mut Vec<Finding>) -> Vec<Target> {
+    if let Some(host) = &patient.host {
+        let target = target(&format!("https://{host}/"));
+        if target.is_none() {
+            findings.push(Finding::problem(
+                DNS,
+                format!("{host} is no host"),
+                "Write --host crm.example.com or --host crm.example.com:8443",
+            ));
+        }
+        return target.into_iter().collect();
+    }
+    let urls = outbox.map_or(&[][..], |outbox| &outbox.urls);
+    let found: BTreeSet<Target> = urls.iter().filter_map(|url| target(url)).collect();
+    if found.is_empty() {
+        let message = "not checked: no subscription's host is known";
+        findings.push(Finding::warning(DNS, message, "Give a host to try with --host"));
+    }
+    found.into_iter().take(HOSTS).collect()
+}
+
+fn target(url: &str) -> Option<Target> {
+    let url = Url::parse(url).ok()?;
+    let host = match url.host()? {
+        Host::Domain(name) => name.to_owned(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => address.to_string(),
+    };
+    Some(Target { host, port: url.port_or_known_default()?, is_tls: url.scheme() == "https" })
+}
+
+/// Looks the name up, and connects.
+pub fn check(patient: &Patient, target: &Target) -> Vec<Finding> {
+    let Target { host, port, is_tls } = target;
+    let addresses: Vec<SocketAddr> = match (host.as_str(), *port).to_socket_addrs() {
+        Ok(addresses) => addresses.collect(),
+        Err(error) => {
+            let fix = "Check the name; if it is right, check the name server in /etc/resolv.conf";
+            return vec![Finding::problem(DNS, format!("{host} was not found: {error}"), fix)];
+        }
+    };
+    let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+    let delivery = &patient.config.delivery;
+    let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
+    if let Err(refusal) = rule.judge(host, &ips) {
+        let fix = "Deliveries to it fail; if it is meant, list it in delivery.allow_networks or delivery.allow_hosts";
+        return vec![Finding::problem(DNS, refusal.to_string(), fix)];
+    }
+    let first = ips.first().map(ToString::to_string).unwrap_or_default();
+    let mut findings = vec![Finding::ok(DNS, format!("{host} is {first}"))];
+    let place = format!("{host} port {port}");
+    findings.push(match connect(patient, target, &addresses) {
+        Ok(()) if *is_tls => Finding::ok(TLS, format!("{place}: connected, its certificate is trusted")),
+        Ok(()) => Finding::ok(TLS, format!("{place}: connected, by plain http")),
+        Err(Fault::Connect(error)) => {
+            let fix = "Check that it listens, and that a firewall lets this machine out to it";
+            Finding::problem(TLS, format!("{place} cannot be connected to: {error}"), fix)
+        }
+        Err(Fault::Tls(error)) => {
+            let fix =
+                "Its owner has to mend the certificate; for an authority of your own, set delivery.ca_certificates";
+            Finding::problem(TLS, format!("{place} has no trusted TLS: {error}"), fix)
+        }
+    });
+    findings
+}
+
+enum Fault {
+    Connect(std::io::Error),
+    Tls(String),
+}
+
+fn connect(patient: &Patient, target: &Target, addresses: &[SocketAddr]) -> Result<(), Fault> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    // Two: one of each family, as a rule. More would not fit into the time of a check.
+    for address in addresses.iter().take(2) {
+        match TcpStream::connect_timeout(address, NETWORK_LIMIT) {
+            Ok(stream) if target.is_tls => return handshake(patient, target, stream),
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(Fault::Connect(last))
+}
+
+fn handshake(patient: &Patient, target: &Target, mut stream: TcpStream) -> Result<(), Fault> {
+    let tls = |error: &dyn std::fmt::Display| Fault::Tls(error.to_string());
+    let limits = stream.set_read_timeout(Some(NETWORK_LIMIT)).and(stream.set_write_timeout(Some(NETWORK_LIMIT)));
+    limits.map_err(Fault::Connect)?;
+    let mut roots = RootCertStore::empty();
+    let trusted = app::trusted_roots(&patient.config).map_err(|error| tls(&error))?;
+    roots.add_parsable_certificates(trusted.iter().map(|root| CertificateDer::from_slice(root.der())));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| tls(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(target.host.clone()).map_err(|error| tls(&error))?;
+    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| tls(&error))?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).map_err(|error| tls(&error))?;
+    }
+    connection.send_close_notify();
+    drop(connection.complete_io(&mut stream));
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! What waits, for whom, and since when: over the API while the server runs, from the file while it does not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Finding, Patient};
+use crate::command::api::{Api, ApiError};
+use crate::domain::Timestamp;
+use crate::domain::subscription::SubscriptionState;
+use crate::storage::inspect::{InspectError, Inspection, inspect};
+
+const QUEUE: &str = "queue";
+/// What is due this long and not sent is stuck.
+const STUCK: Duration = Duration::from_mins(5);
+/// What a list shows at most.
+const PAGE: u64 = 100;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// When the newest event was stored, if there is one and it could be seen.
+    pub newest_event: Option<Timestamp>,
+    pending: u64,
+    /// Since when the oldest of what may go out is due.
+    oldest_due: Option<Timestamp>,
+    /// The endpoints of all subscriptions.
+    pub urls: Vec<String>,
+    off: Vec<String>,
+    failing: BTreeSet<String>,
+}
+
+/// Looks at it in whichever way there is.
+pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
+    match (is_up, &patient.url, &patient.key) {
+        (true, Some(url), Some(key)) => {
+            let api = Api::new(url.clone(), key.clone(), patient.agent.clone());
+            over_api(&api).map_err(|error| match error {
+                ApiError::Refused { status: 401 | 403, .. } => {
+                    Finding::problem(QUEUE, error.to_string(), "Give a key with the scope webhooks:read")
+                }
+                _ => Finding::problem(QUEUE, error.to_string(), "Look at the server's log"),
+            })
+        }
+        (true, ..) => Err(Finding::warning(
+            QUEUE,
+            "not looked at: the server runs",
+            "Give --api-key-file, with scope webhooks:read",
+        )),
+        _ => in_file(patient),
+    }
+}
+
+fn in_file(patient: &Patient) -> Result<Outbox, Finding> {
+    let folder = &patient.config.storage.data_dir;
+    if !folder.join("tempclock.redb").exists() {
+        return Ok(Outbox::default());
+    }
+    match inspect(folder) {
+        Ok(seen) => Ok(of_file(seen)),
+        Err(InspectError::InUse) => Err(Finding::warning(
+            QUEUE,
+            "not looked at: a process has the database open",
+            "If that is the server, give its address with --api-url and a key with --api-key-file",
+        )),
+        Err(error @ InspectError::Unclean) => {
+            Err(Finding::warning(QUEUE, error.to_string(), "Start the server; nothing that was acknowledged is lost"))
+        }
+        Err(error @ InspectError::Open(_)) => Err(Finding::problem(
+            QUEUE,
+            error.to_string(),
+            "Run: tempclock-webhooks verify FILE; if it is damaged, restore a backup",
+        )),
+    }
+}
+
+fn of_file(seen: Inspection) -> Outbox {
+    let mut outbox = Outbox { newest_event: seen.newest_event, pending: seen.pending, ..Outbox::default() };
+    for waiting in seen.subscriptions {
+        outbox.urls.push(waiting.endpoint.as_str().to_owned());
+        match waiting.state {
+            SubscriptionState::Active => {
+                outbox.oldest_due = outbox.oldest_due.into_iter().chain(waiting.oldest_due).min();
+                if let Some(since) = waiting.failing_since {
+                    outbox.failing.insert(format!("{} since {since}", waiting.id));
+                }
+            }
+            SubscriptionState::Off { reason, since } => {
+                outbox.off.push(format!("{} since {since} ({})", waiting.id, reason.words()));
+            }
+        }
+    }
+    outbox
+}
+
+fn over_api(api: &Api) -> Result<Outbox, ApiError> {
+    let mut outbox = Outbox::default();
+    let subscriptions = api.call("GET", &format!("/webhooks?limit={PAGE}"), None)?;
+    for subscription in rows(&subscriptions) {
+        outbox.urls.extend(subscription["url"].as_str().map(str::to_owned));
+        if subscription["active"] == false {
+            let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
+            outbox.off.push(format!(
+                "{} since {} ({})",
+                subscription["id"],
+                word("disabled_at"),
+                word("disabled_reason")
+            ));
+        }
+    }
+    let waiting = api.call("GET", &format!("/deliveries?status=pending&limit={PAGE}"), None)?;
+    outbox.pending = waiting["pagination"]["total"].as_u64().unwrap_or_default();
+    outbox.take(&waiting);
+    if outbox.pending > PAGE {
+        // Newest first, so the last page has the oldest.
+        let offset = outbox.pending.saturating_sub(PAGE);
+        let oldest = api.call("GET", &format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"), None)?;
+        outbox.take(&oldest);
+    }
+    // The key may lack the scope for events, which takes nothing away from the rest.
+    if let Ok(newest) = api.call("GET", "/events?limit=1", None) {
+        outbox.newest_event = rows(&newest).first().and_then(|event| time(&event["created_at"]));
+    }
+    Ok(outbox)
+}
+
+fn rows(answer: &Value) -> &[Value] {
+    answer["data"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    Timestamp::parse(value.as_str()?)
+}
+
+impl Outbox {
+    fn take(&mut self, deliveries: &Value) {
+        for delivery in rows(deliveries).iter().filter(|delivery| delivery["held"] == false) {
+            self.oldest_due = self.oldest_due.into_iter().chain(time(&delivery["next_attempt_at"])).min();
+            if delivery["error"].is_string() {
+                self.failing.insert(delivery["subscription_id"].to_string());
+            }
+        }
+    }
+
+    /// What is to be said of it.
+    pub fn judge(&self, now: Timestamp, is_up: bool) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let overdue = self.oldest_due.map(|due| (due, now.since(due))).filter(|(_, late)| *late > STUCK);
+        let pending = self.pending;
+        findings.push(match overdue {
+            Some((due, _)) if is_up => Finding::problem(
+                QUEUE,
+                format!("{pending} pending deliveries, the oldest of them due since {due}"),
+                "See what its last attempts say (GET /api/v1/deliveries?status=pending); raise delivery.threads if nothing fails",
+            ),
+            Some((due, _)) => Finding::warning(
+                QUEUE,
+                format!("{pending} pending deliveries, the oldest of them due since {due}"),
+                "They go out when the server runs",
+            ),
+            None => Finding::ok(QUEUE, format!("{pending} pending deliveries, none overdue")),
+        });
+        let list = |subscriptions: &mut dyn Iterator<Item = &String>| {
+            subscriptions.take(10).cloned().collect::<Vec<_>>().join(", ")
+        };
+        if !self.off.is_empty() {
+            findings.push(Finding::warning(
+                "endpoints",
+                format!("switched off: {} of {}: {}", self.off.len(), self.urls.len(), list(&mut self.off.iter())),
+                "Mend the endpoint, then switch it on: PUT /api/v1/webhooks/{id} {\"active\": true}",
+            ));
+        }
+        if !self.failing.is_empty() {
+            findings.push(Finding::warning(
+                "endpoints",
+                format!("failing: {} of {}: {}", self.failing.len(), self.urls.len(), list(&mut self.failing.iter())),
+                "See why: GET /api/v1/webhooks/{id}, recent_deliveries",
+            ));
+        }
+        findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    fn level(late: Duration, is_up: bool) -> Level {
+        let now = Timestamp::parse("2026-03-02T08:00:00Z").unwrap();
+        let outbox = Outbox { pending: 1, oldest_due: Some(now.minus(late)), ..Outbox::default() };
+        outbox.judge(now, is_up)[0].level
+    }
+
+    #[test]
+    fn what_is_long_overdue_is_a_problem_while_the_server_runs() {
+        assert_eq!(level(Duration::from_mins(6), true), Level::Problem);
+        assert_eq!(level(Duration::from_mins(4), true), Level::Ok);
+        assert_eq!(level(Duration::from_mins(6), false), Level::Warning, "it goes out when the server runs");
+    }
+}

@@ -1,0 +1,92 @@
+//! Is the server up, and ready for work? Asked over HTTP, as a load balancer would.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+use ureq::tls::{TlsConfig, TlsProvider};
+
+use super::{Finding, NETWORK_LIMIT, Patient};
+
+const SERVER: &str = "server";
+/// Seconds would do, but a server that repairs its file says nothing until it is done.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// What the checks of a server's readiness mean, and what to do when one fails.
+const READY: [(&str, &str); 3] = [
+    ("store", "Restart the server and look at its log; if the store fails again, verify it and restore a backup"),
+    ("threads", "Restart the server, and report what its log says about the thread that ended"),
+    ("disk_space", "Free some space, or lower storage.free_space_reserve"),
+];
+
+/// Whether it answers, and what is to be said of it.
+pub fn check(patient: &Patient) -> (bool, Vec<Finding>) {
+    let Some(url) = &patient.url else {
+        let fix = "Give --api-url, or set a port";
+        let message = "server.listen has port 0, so nobody knows where it listens; not checked";
+        return (false, vec![Finding::warning(SERVER, message, fix)]);
+    };
+    let agent = agent();
+    let health = match get(&agent, &format!("{url}/healthz")) {
+        Ok((_, health)) if health["version"].is_string() => health,
+        Ok(_) => {
+            let fix = "Give another port to one of the two (server.listen), or the right --api-url";
+            return (false, vec![Finding::problem(SERVER, format!("another program answers at {url}"), fix)]);
+        }
+        Err(error) => {
+            let fix =
+                "Start it: systemctl start tempclock-webhooks, or tempclock-webhooks serve; its log says why it ends";
+            return (false, vec![Finding::problem(SERVER, format!("{url} does not answer: {error}"), fix)]);
+        }
+    };
+    let mut findings = Vec::new();
+    let version = health["version"].as_str().unwrap_or_default();
+    if version != env!("CARGO_PKG_VERSION") {
+        let message = format!("it runs version {version}, this command is {}", env!("CARGO_PKG_VERSION"));
+        findings.push(Finding::warning(SERVER, message, "Restart it: systemctl restart tempclock-webhooks"));
+    }
+    match get(&agent, &format!("{url}/readyz")) {
+        Ok((200, _)) => findings.push(Finding::ok(SERVER, format!("{url} answers and is ready"))),
+        Ok((_, readiness)) => findings.extend(not_ready(&readiness)),
+        Err(error) => {
+            let fix = "Look at its log; restart it if it hangs";
+            findings.push(Finding::problem(SERVER, format!("{url}/readyz does not answer: {error}"), fix));
+        }
+    }
+    (true, findings)
+}
+
+fn not_ready(readiness: &Value) -> Vec<Finding> {
+    let failed = READY.iter().filter(|(name, _)| readiness["checks"][name] == "failed");
+    let mut findings: Vec<Finding> =
+        failed.map(|(name, fix)| Finding::problem(SERVER, format!("it is not ready: {name}"), *fix)).collect();
+    if findings.is_empty() {
+        let status = readiness["status"].as_str().unwrap_or("not ready").to_owned();
+        findings.push(Finding::problem(SERVER, format!("it is {status}"), "Wait, and look at its log"));
+    }
+    findings
+}
+
+/// A client that does not judge the server's certificate: that is for those who call it by its name.
+fn agent() -> Agent {
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .disable_verification(true)
+        .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_LIMIT))
+        .timeout_global(Some(NETWORK_LIMIT))
+        .build();
+    Agent::new_with_config(config)
+}
+
+fn get(agent: &Agent, url: &str) -> Result<(u16, Value), ureq::Error> {
+    let mut response = agent.get(url).call()?;
+    let text = response.body_mut().read_to_string()?;
+    Ok((response.status().as_u16(), serde_json::from_str(&text).unwrap_or_default()))
+}

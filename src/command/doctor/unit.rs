@@ -1,0 +1,113 @@
+//! The systemd unit: installed, hardened, running, started at boot. It asks `systemctl`, and nothing else of systemd.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Finding, Patient};
+
+const UNIT: &str = "unit";
+const NAME: &str = "tempclock-webhooks.service";
+/// What takes most away from somebody who breaks in.
+const HARDENED: [(&str, &str); 6] = [
+    ("NoNewPrivileges", "yes"),
+    ("ProtectSystem", "strict"),
+    ("ProtectHome", "yes"),
+    ("PrivateTmp", "yes"),
+    ("PrivateDevices", "yes"),
+    ("MemoryDenyWriteExecute", "yes"),
+];
+const FURTHER: [&str; 7] =
+    ["LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "User", "NRestarts"];
+/// How long systemd may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub fn check(_: &Patient) -> Vec<Finding> {
+    let names = FURTHER.into_iter().chain(HARDENED.map(|(name, _)| name)).collect::<Vec<_>>().join(",");
+    match ask(&["show", NAME, "--no-pager", &format!("--property={names}")]) {
+        Some(answer) => judge(&answer),
+        None => vec![Finding::ok(UNIT, "systemd does not run on this machine")],
+    }
+}
+
+/// What `systemctl` says; `None` if it is not there or has no systemd to ask.
+fn ask(arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("systemctl");
+    let mut child =
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let mut stdout = child.stdout.take()?;
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    let is_good = wait(&mut child);
+    let text = reader.join().ok()?.ok()?;
+    is_good.then_some(text)
+}
+
+fn wait(child: &mut Child) -> bool {
+    let begun = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if begun.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(20)),
+            _ => {
+                drop(child.kill());
+                drop(child.wait());
+                return false;
+            }
+        }
+    }
+}
+
+fn judge(answer: &str) -> Vec<Finding> {
+    let properties: HashMap<&str, &str> = answer.lines().filter_map(|line| line.split_once('=')).collect();
+    let property = |name: &str| properties.get(name).copied().unwrap_or_default();
+    match property("LoadState") {
+        "loaded" => {}
+        "not-found" | "" => {
+            let fix = format!("Copy systemd/{NAME} to /etc/systemd/system/, then: systemctl enable --now {NAME}");
+            return vec![Finding::warning(UNIT, format!("{NAME} is not installed"), fix)];
+        }
+        state => {
+            let fix = format!("Look at: systemctl status {NAME}");
+            return vec![Finding::problem(UNIT, format!("{NAME} cannot be used: {state}"), fix)];
+        }
+    }
+    let mut findings = vec![judge_state(property("ActiveState"), property("SubState"), property("NRestarts"))];
+    if !matches!(property("UnitFileState"), "enabled" | "static" | "generated" | "alias" | "indirect") {
+        let fix = format!("systemctl enable {NAME}");
+        findings.push(Finding::warning(UNIT, format!("{NAME} is not started at boot"), fix));
+    }
+    if property("NeedDaemonReload") == "yes" {
+        let fix = format!("systemctl daemon-reload, then: systemctl restart {NAME}");
+        findings.push(Finding::warning(UNIT, format!("{NAME} was changed after systemd had read it"), fix));
+    }
+    if matches!(property("User"), "" | "root") {
+        let fix = format!("Set User= and Group= as systemd/{NAME} has them");
+        findings.push(Finding::warning(UNIT, format!("{NAME} runs as root"), fix));
+    }
+    let lacking = HARDENED.iter().filter(|(name, wanted)| property(name) != *wanted);
+    let lacking = lacking.map(|(name, wanted)| format!("{name}={wanted}")).collect::<Vec<_>>().join(" ");
+    if !lacking.is_empty() {
+        let fix = format!("Take it over from systemd/{NAME}");
+        findings.push(Finding::warning(UNIT, format!("{NAME} is not hardened; it lacks {lacking}"), fix));
+    }
+    findings
+}
+
+fn judge_state(active: &str, sub: &str, restarts: &str) -> Finding {
+    match active {
+        "active" | "reloading" if matches!(restarts, "" | "0") => Finding::ok(UNIT, format!("{NAME} runs")),
+        "active" | "reloading" => {
+            let fix = format!("See why: journalctl -u {NAME} -p warning");
+            Finding::warning(UNIT, format!("{NAME} runs, and was started again {restarts} times after failures"), fix)
+        }
+        "inactive" => Finding::warning(UNIT, format!("{NAME} does not run"), format!("systemctl start {NAME}")),
+        _ => {
+            let fix = format!("See why: journalctl -u {NAME} -e");
+            Finding::problem(UNIT, format!("{NAME} is {active} ({sub})"), fix)
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `listen`: a receiver on this machine that checks the signature of whatever comes. With an API key it subscribes
+//! itself for as long as it runs. The main thread prints; requests are answered on the receiver's threads.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+use zeroize::Zeroizing;
+
+use super::api::{self, Api, ApiError};
+use super::receiver::{self, Answer, Received};
+use super::serve::{self, End};
+use super::terminal::{self, Paint, Tone};
+use super::{Exit, Outcome, config, input, log_lines};
+use crate::cli::ListenArgs;
+use crate::clock::Clock;
+use crate::domain::Timestamp;
+use crate::domain::diagnosis::Cause;
+use crate::domain::visible::visible;
+
+/// How long the server may take to answer, and whoever requests are passed on to.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// As the Standard Webhooks libraries have it.
+const TOLERANCE: Duration = Duration::from_mins(5);
+/// What of an answer is passed back.
+const ANSWER_BYTES: u64 = 64 * 1024;
+/// Headers that belong to one connection, not to the request.
+const OF_THE_CONNECTION: [&str; 6] = ["host", "connection", "content-length", "transfer-encoding", "expect", "upgrade"];
+
+pub fn run(args: ListenArgs) -> Outcome {
+    log_lines::warnings_only();
+    let failed = |error: &dyn std::fmt::Display| (Exit::Failed, error.to_string());
+    let config = config::load(&args.config, Vec::new())?.config;
+    let agent = api::agent(&config, PATIENCE)?;
+    let api = api::key(&args.api)?.map(|key| Api::new(api::url(&args.api, &config), key, agent.clone()));
+    let given = input::text(args.secret.secret.as_deref(), args.secret.secret_file.as_deref())?;
+    let responder =
+        Responder { status: args.status, delay: args.delay, forward: args.forward_to.map(|url| (agent, url)) };
+    let (address, received) = receiver::start(args.listen, move |request| responder.answer(request))
+        .map_err(|error| failed(&format!("cannot listen on {}: {error}", args.listen)))?;
+    let (ends, end) = channel();
+    serve::watch_signals(ends, || {});
+
+    if address.ip().is_unspecified() && args.url.is_none() && api.is_some() {
+        let message = format!("nobody can send to {address}: give the URL at which the server reaches it with --url");
+        return Err((Exit::Usage, message));
+    }
+    let url = args.url.unwrap_or_else(|| format!("http://{address}/"));
+    let registration = match (&api, given.is_some()) {
+        (Some(api), false) => Some(Registration::make(api, &url, &args.events)?),
+        _ => None,
+    };
+    let secret = match &registration {
+        Some(registration) => registration.secret.clone(),
+        None => given.unwrap_or_default(),
+    };
+    let id = registration.as_ref().map(|registration| registration.id.clone());
+    let printer = Printer { secret, is_json: args.json, paint: Paint::for_stdout() };
+    let ended = printer.run(&url, id.as_ref(), &received, &end);
+    // Whatever ended it, nothing is to go on being sent to a place where nobody listens.
+    let removed = registration.map_or(Ok(()), Registration::remove);
+    match ended {
+        // Whoever read the lines has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => removed,
+        Err(error) => removed.and(Err(failed(&error))),
+        Ok(()) => removed,
+    }
+}
+
+/// What requests are answered with.
+#[derive(Clone)]
+struct Responder {
+    status: u16,
+    delay: Option<Duration>,
+    forward: Option<(Agent, String)>,
+}
+
+impl Responder {
+    fn answer(&self, request: &Received) -> Answer {
+        if let Some(delay) = self.delay {
+            std::thread::sleep(delay);
+        }
+        let Some((agent, url)) = &self.forward else { return Answer::status(self.status) };
+        pass_on(agent, url, request).unwrap_or_else(|error| {
+            let fault = format!("{url} did not answer: {error}");
+            Answer { status: 502, body: fault.clone().into_bytes(), fault: Some(fault) }
+        })
+    }
+}
+
+fn pass_on(agent: &Agent, url: &str, request: &Received) -> Result<Answer, ureq::Error> {
+    let mut copy = ureq::http::Request::builder().method(request.method.as_str()).uri(url);
+    for (name, value) in &request.headers {
+        if !OF_THE_CONNECTION.contains(&name.as_str()) {
+            copy = copy.header(name, value);
+        }
+    }
+    let mut response = agent.run(copy.body(request.body.as_slice())?)?;
+    let body = io::Read::take(response.body_mut().as_reader(), ANSWER_BYTES);
+    let mut kept = Vec::new();
+    io::Read::read_to_end(&mut io::BufReader::new(body), &mut kept)?;
+    Ok(Answer { status: response.status().as_u16(), body: kept, fault: None })
+}
+
+/// A subscription that lasts as long as the command.
+struct Registration<'a> {
+    api: &'a Api,
+    id: Value,
+    secret: Zeroizing<String>,
+}
+
+impl<'a> Registration<'a> {
+    fn make(api: &'a Api, url: &str, events: &[String]) -> Result<Self, (Exit, String)> {
+        let wish = json!({"url": url, "events": events, "description": "tempclock-webhooks listen, temporary"});
+        let made = api.call("POST", "/webhooks", Some(&wish)).map_err(|error| {
+            let hint = match &error {
+                ApiError::Unreachable { .. } => "Give the server's URL with --api-url",
+                ApiError::Refused { status: 400, .. } => {
+                    "The server must be allowed to send to this machine: set delivery.allow_http = true and \
+                     delivery.allow_networks = [\"127.0.0.0/8\"] in its configuration, or give a URL that it may use with --url"
+                }
+                ApiError::Refused { .. } => "The API key needs the scope webhooks:write",
+            };
+            (Exit::Failed, format!("no subscription was made: {}\n{hint}", visible(&error.to_string())))
+        })?;
+        let secret = made["data"]["secret"].as_str().map(|secret| Zeroizing::new(secret.to_owned()));
+        let secret = secret.ok_or_else(|| (Exit::Failed, "the server gave no signing secret".to_owned()))?;
+        Ok(Self { api, id: made["data"]["id"].clone(), secret })
+    }
+
+    fn remove(self) -> Outcome {
+        match self.api.call("DELETE", &format!("/webhooks/{}", self.id), None) {
+            Ok(_) | Err(ApiError::Refused { status: 404, .. }) => Ok(()),
+            Err(error) => Err((
+                Exit::Failed,
+                format!(
+                    "subscription {} is still there, because it could not be removed: {}\nRemove it with DELETE /api/v1/webhooks/{0}",
+                    self.id,
+                    visible(&error.to_string())
+                ),
+            )),
+        }
+    }
+}
+
+struct Printer {
+    secret: Zeroizing<String>,
+    is_json: bool,
+    paint: Paint,
+}
+
+impl Printer {
+    /// Prints what comes until somebody asks for the end.
+    fn run(&self, url: &str, id: Option<&Value>, received: &Receiver<Received>, end: &Receiver<End>) -> io::Result<()> {
+        let mut out = io::stdout();
+        self.begin(&mut out, url, id)?;
+        loop {
+            match received.recv_timeout(Duration::from_millis(100)) {
+                Ok(request) => self.print(&mut out, &request)?,
+                Err(RecvTimeoutError::Timeout) if end.try_recv().is_err() => {}
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn begin(&self, out: &mut impl Write, url: &str, id: Option<&Value>) -> io::Result<()> {
+        let secret = id.map(|_| self.secret.as_str());
+        if self.is_json {
+            let begun = json!({"listening": url, "subscription_id": id, "secret": secret});
+            writeln!(out, "{}", terminal::json(&begun))?;
+        } else {
+            let (url, secret) = (visible(url), secret.unwrap_or_default());
+            writeln!(out, "Listening on {url}")?;
+            if let Some(id) = id {
+                writeln!(
+                    out,
+                    "Subscription {id} sends there until Ctrl-C. Its signing secret, for this URL alone: {secret}"
+                )?;
+            }
+        }
+        out.flush()
+    }
+
+    fn print(&self, out: &mut impl Write, request: &Received) -> io::Result<()> {
+        let now = Clock::start().wall();
+        let faults = request.faults(&self.secret, now, TOLERANCE);
+        if self.is_json {
+            writeln!(out, "{}", terminal::json(&as_json(request, &faults, now)))?;
+        } else {
+            self.print_line(out, request, &faults, now)?;
+        }
+        out.flush()
+    }
+
+    fn print_line(&self, out: &mut impl Write, request: &Received, faults: &[Cause], now: Timestamp) -> io::Result<()> {
+        let now = now.to_string();
+        let time = now.get(11..19).unwrap_or_default();
+        let verdict = if faults.is_empty() { (Tone::Good, "signature valid") } else { (Tone::Bad, "signature wrong") };
+        let event = Some(request.event()).filter(|event| !event.is_empty()).unwrap_or("-");
+        let delivery = request.header("x-tempclock-delivery").unwrap_or("-");
+        writeln!(
+            out,
+            "{time}  {:16} {}  attempt {}  {}  answered {}",
+            visible(event),
+            visible(delivery),
+            request.attempt(),
+            self.paint.word(verdict.0, verdict.1),
+            request.answer.status,
+        )?;
+        for Cause { code, message, fix } in faults {
+            writeln!(out, "  {code}: {message}.\n    {fix}.")?;
+        }
+        if let Some(fault) = &request.answer.fault {
+            writeln!(out, "  {}", visible(fault))?;
+        }
+        Ok(())
+    }
+}
+
+fn as_json(request: &Received, faults: &[Cause], now: Timestamp) -> Value {
+    json!({
+        "received_at": now,
+        "event": request.event(),
+        "event_id": request.header("webhook-id"),
+        "delivery_id": request.header("x-tempclock-delivery"),
+        "attempt": request.attempt(),
+        "verified": faults.is_empty(),
+        "causes": faults,
+        "answered": request.answer.status,
+        "error": request.answer.fault,
+        "body": String::from_utf8_lossy(&request.body),
+    })
+}

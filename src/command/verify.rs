@@ -1,0 +1,46 @@
+//! `verify` without a file: does a signature fit a body, and if not, why?
+
+use serde_json::json;
+
+use super::output::put_json;
+use super::terminal::{Paint, Tone};
+use super::{Exit, Outcome, input};
+use crate::cli::VerifyArgs;
+use crate::clock::Clock;
+use crate::domain::diagnosis::{Cause, Claim, Header, Verdict, diagnose};
+
+pub fn run(args: &VerifyArgs) -> Outcome {
+    let secret = input::text(args.secret.secret.as_deref(), args.secret.secret_file.as_deref())?
+        .ok_or_else(|| (Exit::Usage, "give the signing secret with --secret-file or --secret".to_owned()))?;
+    let signature = args.signature.as_deref().unwrap_or_default();
+    let header = match (&args.id, &args.timestamp) {
+        (Some(id), Some(timestamp)) => Header::Standard { id, timestamp, signature },
+        _ => Header::TempClock { signature },
+    };
+    let body = input::body(args.file.as_deref())?;
+    let verdict = diagnose(&Claim { body: &body, secret: &secret, header }, Clock::start().wall(), args.tolerance);
+    let (name, causes, is_explained) = match verdict {
+        Verdict::Fits => ("fits", Vec::new(), true),
+        Verdict::Explained(causes) => ("does not fit", causes, true),
+        Verdict::Unexplained(causes) => ("does not fit", causes, false),
+    };
+    let is_good = name == "fits";
+    if args.json {
+        put_json(&json!({"data": {"verified": is_good, "explained": is_explained, "causes": causes}}))?;
+    } else {
+        let tone = if is_good { Tone::Good } else { Tone::Bad };
+        println!("The signature {}.", Paint::for_stdout().word(tone, name));
+        if !is_explained {
+            println!("No usual cause makes it fit. What to look at:");
+        }
+        print(&causes);
+    }
+    if is_good { Ok(()) } else { Err((Exit::Failed, String::new())) }
+}
+
+/// Two lines a cause: what is wrong, and what to do.
+fn print(causes: &[Cause]) {
+    for Cause { code, message, fix } in causes {
+        println!("  {code}: {message}.\n    {fix}.");
+    }
+}

@@ -1,0 +1,214 @@
+//! `doctor` finds what keeps a server from working, one line a finding, each with its fix.
+
+use std::fs::{self, Permissions};
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Output, Receiver, Server, clock_in, run};
+
+/// The findings, after looking at their form.
+#[track_caller]
+fn findings(output: &Output) -> Vec<Value> {
+    let printed: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {output:?}"));
+    let findings = printed["data"].as_array().expect("a list").clone();
+    for finding in &findings {
+        let has_fix = finding["fix"].as_str().is_some_and(|fix| !fix.is_empty());
+        assert_eq!(has_fix, finding["level"] != "ok", "{finding}");
+    }
+    let has_problem = findings.iter().any(|finding| finding["level"] == "problem");
+    assert_eq!(output.code, Some(i32::from(has_problem)), "{findings:#?}");
+    findings
+}
+
+/// The only finding, or the worst, of that check.
+#[track_caller]
+fn worst<'a>(findings: &'a [Value], check: &str) -> &'a Value {
+    let rank = |finding: &&Value| ["ok", "warning", "problem"].iter().position(|level| finding["level"] == *level);
+    let of_check = findings.iter().filter(|finding| finding["check"] == check);
+    of_check.max_by_key(rank).unwrap_or_else(|| panic!("nothing of {check} in {findings:#?}"))
+}
+
+#[track_caller]
+fn assert_level(findings: &[Value], check: &str, level: &str) {
+    assert_eq!(worst(findings, check)["level"], level, "{findings:#?}");
+}
+
+fn write_listen(server: &mut Server) {
+    let listen = format!("\"{}\"", server.address());
+    server.configure(&[("server.listen", &listen)]);
+}
+
+#[test]
+fn a_server_that_works_has_no_problem() {
+    let mut server = Server::start(&[]);
+    write_listen(&mut server);
+    let (receiver, client) = (Receiver::start(), server.client());
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    client.settled(&event, "delivered");
+    let key = server.key("webhooks:read,events:read");
+    let seen = findings(&server.cli(&["doctor", "--json", "--api-key", &key]));
+    for check in ["data folder", "disk", "server", "clock", "queue", "dns", "tls"] {
+        assert_level(&seen, check, "ok");
+    }
+    assert!(worst(&seen, "clock")["message"].as_str().unwrap().contains("newest event"), "{seen:#?}");
+    // The tests' own configuration opens loopback and plain http, which is worth a word.
+    assert_level(&seen, "configuration", "warning");
+    let text = server.cli(&["doctor", "--api-key", &key]);
+    assert_eq!(text.code, Some(0), "{text:?}");
+    assert_eq!(text.stdout.lines().count(), seen.len(), "{}", text.stdout);
+    for line in text.stdout.lines() {
+        let word = line.split(' ').next().unwrap();
+        assert!(["ok", "warning"].contains(&word), "{line}");
+        assert_eq!(word == "warning", line.contains("Fix: "), "{line}");
+    }
+    assert!(!text.stdout.contains(&key) && !text.stdout.contains('\u{1b}'), "{}", text.stdout);
+    let wrong = findings(&server.cli(&["doctor", "--json", "--api-key", "tc_live_0"]));
+    assert_level(&wrong, "queue", "problem");
+    let none = findings(&server.cli(&["doctor", "--json"]));
+    assert_level(&none, "queue", "warning");
+}
+
+#[test]
+fn a_server_that_is_down_is_a_problem_and_its_file_is_looked_at_untouched() {
+    let mut server = Server::start(&[]);
+    write_listen(&mut server);
+    let client = server.client();
+    let off = client.subscribe("http://127.0.0.1:1/", &["clock_out"]).id;
+    client.change(off, &json!({"active": false}));
+    client.subscribe("http://127.0.0.1:1/", &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let delivery = client.delivery_ids(&event).remove(0);
+    client.wait_for_delivery(&delivery, "has failed", |delivery| !delivery["error"].is_null());
+    assert!(server.terminate().success());
+    let database = server.data_dir().join("tempclock.redb");
+    let before = fs::read(&database).unwrap();
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    assert_level(&seen, "server", "problem");
+    assert!(worst(&seen, "server")["fix"].as_str().unwrap().contains("systemctl start"), "{seen:#?}");
+    let endpoints: Vec<&str> =
+        seen.iter().filter_map(|f| f["message"].as_str().filter(|_| f["check"] == "endpoints")).collect();
+    assert!(endpoints.iter().any(|text| text.starts_with("switched off: 1 of 2")), "{seen:#?}");
+    assert!(endpoints.iter().any(|text| text.starts_with("failing: 1 of 2")), "{seen:#?}");
+    assert_level(&seen, "tls", "problem");
+    assert!(fs::read(&database).unwrap() == before, "the database was changed");
+}
+
+#[test]
+fn a_configuration_that_is_not_valid_is_told_error_by_error() {
+    let mut server = Server::stopped(&[("delivery.threads", "0")]);
+    server.configure(&[("delivery.timeout", "\"soon\"")]);
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    assert_eq!(seen.len(), 2, "{seen:#?}");
+    assert!(seen.iter().all(|finding| finding["check"] == "configuration"), "{seen:#?}");
+}
+
+#[test]
+fn rights_that_let_others_in_a_full_disk_and_a_missing_folder_are_found() {
+    let mut server = Server::stopped(&[("server.listen", "\"127.0.0.1:1\"")]);
+    assert_level(&findings(&server.cli(&["doctor", "--json"])), "data folder", "problem");
+    assert!(!server.data_dir().exists(), "doctor made the folder");
+    assert_eq!(server.cli(&["init"]).code, Some(0));
+    assert_level(&findings(&server.cli(&["doctor", "--json"])), "data folder", "ok");
+    fs::set_permissions(server.data_dir(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(server.data_dir().join("tempclock.redb"), Permissions::from_mode(0o644)).unwrap();
+    server.configure(&[("storage.free_space_reserve", "\"1TiB\"")]);
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    let open: Vec<&str> =
+        seen.iter().filter_map(|finding| finding["fix"].as_str().filter(|fix| fix.starts_with("chmod"))).collect();
+    assert_eq!(open.len(), 2, "{seen:#?}");
+    assert!(open[0].starts_with("chmod 700 ") && open[1].starts_with("chmod 600 "), "{open:?}");
+    assert_level(&seen, "disk", "problem");
+}
+
+#[test]
+fn a_key_in_the_place_of_its_file_is_not_shown() {
+    let key = "3f1c9a5e7b2d4f6081a3c5e7f90b1d2f";
+    let server = Server::stopped(&[("storage.encryption_key_file", &format!("\"{key}\""))]);
+    for arguments in
+        [vec!["doctor"], vec!["doctor", "--json"], vec!["config", "show"], vec!["config", "show", "--json"]]
+    {
+        let output = server.cli(&arguments);
+        assert!(!format!("{output:?}").contains(key), "{arguments:?}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn another_program_at_the_address_and_a_host_that_is_not_there_are_found() {
+    let other = Receiver::start();
+    let mut server = Server::stopped(&[("server.listen", &format!("\"127.0.0.1:{}\"", other.port()))]);
+    assert_eq!(server.cli(&["init"]).code, Some(0));
+    let seen = findings(&server.cli(&["doctor", "--json", "--host", "nobody.invalid"]));
+    assert!(worst(&seen, "server")["message"].as_str().unwrap().contains("another program"), "{seen:#?}");
+    assert_level(&seen, "dns", "problem");
+    server.configure(&[("delivery.allow_networks", "")]);
+    let seen = findings(&server.cli(&["doctor", "--json", "--host", "127.0.0.1:1"]));
+    assert!(worst(&seen, "dns")["fix"].as_str().unwrap().contains("allow_networks"), "{seen:#?}");
+}
+
+#[test]
+fn tls_is_tried_for_real_and_a_host_that_says_nothing_does_not_hold_it_up() {
+    let names = vec!["localhost".to_owned()];
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            // Whether the other side likes the certificate is its own affair.
+            let _ = connection.complete_io(&mut stream);
+            let _ = stream.read(&mut [0]);
+        }
+    });
+    let mut server = Server::stopped(&[("server.listen", "\"127.0.0.1:1\"")]);
+    assert_eq!(server.cli(&["init"]).code, Some(0));
+    let seen = findings(&server.cli(&["doctor", "--json", "--host", &host]));
+    assert!(worst(&seen, "tls")["fix"].as_str().unwrap().contains("ca_certificates"), "{seen:#?}");
+    let trusted = server.folder().join("own.pem");
+    fs::write(&trusted, cert.pem()).unwrap();
+    server.configure(&[("delivery.ca_certificates", &format!("'{}'", trusted.display()))]);
+    assert_level(&findings(&server.cli(&["doctor", "--json", "--host", &host])), "tls", "ok");
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("127.0.0.1:{}", silent.local_addr().unwrap().port());
+    assert_level(&findings(&server.cli(&["doctor", "--json", "--host", &host])), "tls", "problem");
+}
+
+#[test]
+fn the_unit_is_judged_by_what_systemd_says_of_it() {
+    let server = Server::stopped(&[("server.listen", "\"127.0.0.1:1\"")]);
+    assert_eq!(server.cli(&["init"]).code, Some(0));
+    let hardened = "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\n\
+        User=tempclock-webhooks\nNRestarts=0\nNoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\n\
+        PrivateDevices=yes\nMemoryDenyWriteExecute=yes";
+    let soft = hardened.replace("ProtectHome=yes", "ProtectHome=no").replace("enabled", "disabled");
+    let broken = hardened.replace("ActiveState=active", "ActiveState=failed");
+    for (answer, code, level, said) in [
+        (hardened, 0, "ok", "runs"),
+        (&soft, 0, "warning", "ProtectHome=yes"),
+        (&broken, 0, "problem", "failed"),
+        ("LoadState=not-found", 0, "warning", "not installed"),
+        ("", 1, "ok", "systemd does not run"),
+    ] {
+        let systemctl = server.folder().join("systemctl");
+        fs::write(&systemctl, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\nexit {code}\n")).unwrap();
+        fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", server.folder().display());
+        let config = server.config_file();
+        let output = run(&["doctor", "--json", "--config", config.to_str().unwrap()], &[("PATH", &path)]);
+        let seen = findings(&output);
+        assert_level(&seen, "unit", level);
+        let all = seen.iter().filter(|finding| finding["check"] == "unit").map(|finding| &finding["message"]);
+        assert!(all.clone().any(|message| message.as_str().unwrap().contains(said)), "{said}: {seen:#?}");
+    }
+}

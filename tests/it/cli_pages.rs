@@ -1,0 +1,251 @@
+//! Help, manual pages and completions are made of one definition, and every example in them works.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use clap::CommandFactory as _;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempclock_webhooks::cli::Cli;
+
+use crate::harness::{BINARY, Output, Process, Server, clock_in, run, signature_hex, signature_standard, wait_guarded};
+
+const NAME: &str = "tempclock-webhooks";
+
+/// Every command with its words and its examples, each in one line.
+fn commands() -> Vec<(Vec<String>, Vec<String>)> {
+    let mut found = Vec::new();
+    collect(&Cli::command(), &[], &mut found);
+    assert!(found.len() > 15, "{found:?}");
+    found
+}
+
+fn collect(command: &clap::Command, words: &[String], found: &mut Vec<(Vec<String>, Vec<String>)>) {
+    let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let after = after.replace("\\\n    ", "");
+    let is_example = |line: &&str| line.starts_with("  ") && line.contains(NAME);
+    let examples = after.lines().filter(is_example).map(|line| line.trim().to_owned()).collect();
+    found.push((words.to_vec(), examples));
+    for further in command.get_subcommands() {
+        collect(further, &[words, &[further.get_name().to_owned()]].concat(), found);
+    }
+}
+
+/// The folder in which examples run, with all that they name.
+struct Stage {
+    server: Server,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut server = Server::start(&[]);
+        let listen = format!("\"{}\"", server.address());
+        server.configure(&[("server.listen", &listen)]);
+        let key = server.key("*");
+        server.key("webhooks:read");
+        server.key("webhooks:read");
+        let client = server.client_with(&key);
+        let secret = client.subscribe("http://127.0.0.1:1/", &["clock_in"]).secret;
+        client.publish("clock_in", &clock_in(1));
+        let folder = server.folder();
+        fs::create_dir(folder.join("bin")).unwrap();
+        symlink(BINARY, folder.join("bin").join(NAME)).unwrap();
+        fs::write(folder.join("key.txt"), key).unwrap();
+        fs::write(folder.join("secret.txt"), &secret).unwrap();
+        fs::write(folder.join("body.json"), BODY).unwrap();
+        Self { server }
+    }
+
+    /// The example as it can be run here: on this folder instead of the system's, on free ports.
+    fn command(&self, example: &str) -> Command {
+        let folder = self.server.folder();
+        let here = folder.display().to_string();
+        let config = self.server.config_file().display().to_string();
+        let example = example
+            .replace("/etc/tempclock-webhooks/config.toml", &config)
+            .replace("--config config.toml", &format!("--config {config}"))
+            .replace("/var/lib/tempclock-webhooks", &self.server.data_dir().display().to_string())
+            .replace("/var/backups", &here)
+            .replace("/etc/bash_completion.d", &here)
+            .replace("/usr/local/share/zsh/site-functions", &here)
+            .replace("~/.config/fish/completions", &here)
+            .replace("/usr/local/share/man", &here)
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("127.0.0.1:9090", "127.0.0.1:0")
+            .replace("crm.example.com", "localhost");
+        let secret = fs::read_to_string(folder.join("secret.txt")).unwrap();
+        let now = jiff::Timestamp::now().as_second().to_string();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", example.as_str()])
+            .current_dir(folder)
+            .env("PATH", format!("{here}/bin:/usr/bin:/bin"))
+            .env("TEMPCLOCK_WEBHOOKS_CONFIG", &config)
+            .env("SIGNATURE", signature_hex(&secret, BODY))
+            .env("WEBHOOK_SIGNATURE", signature_standard(&secret, "evt_1", &now, BODY))
+            .env("WEBHOOK_ID", "evt_1")
+            .env("WEBHOOK_TIMESTAMP", now);
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, example: &str) {
+        let mut command = self.command(example);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+        let code = wait_guarded(&mut child, example).code();
+        // What it finds depends on the machine.
+        let is_good = code == Some(0) || (example.contains(" doctor") && code == Some(1));
+        assert!(is_good, "{example} ended with {code:?}: {stdout}");
+        if example.contains("--json") {
+            assert!(serde_json::from_str::<Value>(&stdout).is_ok(), "{example} printed {stdout}");
+        }
+    }
+
+    /// Runs a command that has no end of its own, until it says that it is ready.
+    #[track_caller]
+    fn run_until_ready(&self, example: &str) {
+        let mut command = self.command(&format!("exec 2>&1; exec {example}"));
+        let mut process = Process::spawn(&mut command);
+        process.wait_for_line(example, |line| line.contains("istening on http://") || line.starts_with("Ctrl-C ends"));
+        let end = process.stop(Signal::TERM);
+        assert!(end.status.success(), "{example}: {end:?}");
+    }
+}
+
+const BODY: &[u8] = br#"{"id":"evt_1","event":"ping","timestamp":"2026-03-02T08:00:00.000Z","data":{}}"#;
+
+#[test]
+fn every_command_has_an_example_and_every_example_works() {
+    let mut stage = Stage::new();
+    let all = commands();
+    let word = |words: &[String]| words.first().cloned().unwrap_or_default();
+    let mut without_server = Vec::new();
+    for (words, examples) in all {
+        assert!(!examples.is_empty(), "{words:?} has no example");
+        for example in examples {
+            let named = example.split(NAME).nth(1).unwrap().split_whitespace().next().unwrap_or_default().to_owned();
+            match named.as_str() {
+                "serve" | "restore" | "compact" | "verify" | "init" => without_server.push(example.clone()),
+                "demo" | "listen" => stage.run_until_ready(&example),
+                _ => stage.run(&example),
+            }
+            assert!(word(&words).is_empty() || named == word(&words), "{words:?} has the example {example}");
+        }
+    }
+    assert!(stage.server.terminate().success());
+    // An address that is taken by nobody now, but may be by another test.
+    stage.server.configure(&[("server.listen", "")]);
+    without_server.sort_by_key(|example| example.contains(" init"));
+    for example in without_server {
+        if example.contains(" init") {
+            fs::remove_dir_all(stage.server.data_dir()).unwrap();
+        }
+        if example.contains(" serve") { stage.run_until_ready(&example) } else { stage.run(&example) }
+    }
+}
+
+#[test]
+fn help_shows_the_examples_whole_and_lists_the_exit_codes() {
+    for (words, _) in commands() {
+        let arguments: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = run(&arguments, &[]);
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{words:?}");
+        let root = Cli::command();
+        let command = words.iter().fold(&root, |command, word| command.find_subcommand(word).unwrap());
+        for line in command.get_after_help().unwrap().to_string().lines() {
+            assert!(help.stdout.lines().any(|shown| shown == line), "{line:?} is broken in {}", help.stdout);
+        }
+    }
+    let help = run(&["--help"], &[]);
+    assert!(help.stdout.contains("Exit codes:"), "{}", help.stdout);
+    for code in ["0 ", "1 ", "2 ", "3 ", "5 ", "74 "] {
+        assert!(help.stdout.lines().any(|line| line.starts_with(&format!("  {code}"))), "{code}: {}", help.stdout);
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = run(&["man", "--output", folder.path().join("man1").to_str().unwrap()], &[]);
+    assert_eq!(written.code, Some(0), "{written:?}");
+    let names: Vec<String> =
+        commands().iter().map(|(words, _)| [&[NAME.to_owned()], words.as_slice()].concat().join("-")).collect();
+    assert_eq!(written.stdout.lines().count(), names.len(), "{}", written.stdout);
+    for (name, (_, examples)) in names.iter().zip(commands()) {
+        let page = fs::read_to_string(folder.path().join("man1").join(format!("{name}.1"))).expect(name);
+        for wanted in [".TH", ".SH NAME", ".SH SYNOPSIS", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", "not valid"] {
+            assert!(page.contains(wanted), "{name} has no {wanted}: {page}");
+        }
+        let plain = page.replace("\\-", "-");
+        assert!(plain.contains(examples[0].split(" \\").next().unwrap()), "{name}: {page}");
+    }
+    let first = run(&["man"], &[]);
+    assert_eq!(first.stdout, fs::read_to_string(folder.path().join("man1").join(format!("{NAME}.1"))).unwrap());
+}
+
+#[test]
+fn completions_know_every_command_and_bash_accepts_its_own() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell], &[]);
+        assert_eq!((script.code, script.stderr.as_str()), (Some(0), ""), "{shell}");
+        for (words, _) in commands() {
+            let last = words.last().cloned().unwrap_or_default();
+            assert!(script.stdout.contains(&last), "{shell} does not know {last}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("script");
+    fs::write(&path, run(&["completions", "bash"], &[]).stdout).unwrap();
+    assert!(bash_accepts(&path), "bash refuses its completions");
+    let unknown = run(&["completions", "tcsh"], &[]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stderr.contains("zsh"), "{unknown:?}");
+}
+
+fn bash_accepts(script: &Path) -> bool {
+    Command::new("bash").arg("-n").arg(script).status().expect("bash").success()
+}
+
+#[test]
+fn a_wrong_word_is_answered_with_the_nearest_right_one() {
+    for (arguments, meant) in [
+        (vec!["srve"], "serve"),
+        (vec!["lisen"], "listen"),
+        (vec!["sign", "--secert", "x"], "--secret"),
+        (vec!["config", "shwo"], "show"),
+        (vec!["completions", "bsh"], "bash"),
+    ] {
+        let output: Output = run(&arguments, &[]);
+        assert_eq!(output.code, Some(2), "{arguments:?}: {output:?}");
+        assert!(output.stderr.contains(meant), "{arguments:?}: {}", output.stderr);
+        assert!(!output.stderr.contains('\u{1b}'), "colour without a terminal: {output:?}");
+    }
+}
+
+#[test]
+fn the_configuration_is_shown_with_the_origin_of_each_value() {
+    let server = Server::stopped(&[("delivery.threads", "9")]);
+    let config = server.config_file();
+    let arguments = ["config", "show", "--config", config.to_str().unwrap()];
+    let environment = [("TEMPCLOCK_WEBHOOKS_LIMITS__EVENT_BYTES", "1KiB")];
+    let json = run(&[&arguments[..], &["--json"]].concat(), &environment);
+    let shown: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(shown["file"], config.to_str().unwrap());
+    let row = |key: &str| shown["data"].as_array().unwrap().iter().find(|row| row["key"] == key).unwrap().clone();
+    let threads = row("delivery.threads");
+    assert_eq!((&threads["value"], &threads["origin"]), (&9.into(), &"file".into()), "{threads}");
+    assert!(threads["line"].is_u64(), "{threads}");
+    let bytes = row("limits.event_bytes");
+    assert_eq!((&bytes["value"], &bytes["origin"]), (&"1KiB".into(), &"environment".into()), "{bytes}");
+    assert_eq!(bytes["variable"], environment[0].0);
+    assert_eq!(row("retention.events")["origin"], "default");
+    assert!(row("delivery.retry_schedule")["value"].is_array());
+    let text = run(&arguments, &environment);
+    assert!(text.stdout.contains("delivery.threads = 9"), "{}", text.stdout);
+    let line = text.stdout.lines().find(|line| line.starts_with("limits.event_bytes")).unwrap();
+    assert!(line.ends_with(environment[0].0), "{line}");
+    assert!(toml::from_str::<toml::Table>(&text.stdout).is_ok(), "{}", text.stdout);
+}
