@@ -30,12 +30,13 @@ Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
   tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
-  tempclock-webhooks subscriptions create --url https://crm.example.com/hook --events clock_in,clock_out
+  tempclock-webhooks subscriptions create \\
+    --url https://crm.example.com/hook --events clock_in,clock_out
   tempclock-webhooks deliveries list --status exhausted
 
 While the server runs, commands go to it over its control socket; while it is down they open the database themselves.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed,\n130 cut short by a second Ctrl-C";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration not valid, 5 not found, 74 the store failed, 130 cut short by a second Ctrl-C";
 
 const CONFIG_HELP: &str =
     "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
