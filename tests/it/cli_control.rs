@@ -68,7 +68,8 @@ fn what_is_no_request_is_refused_on_the_socket_and_the_next_command_works() {
     let server = Server::start(&[]);
     server.key("*");
     let socket = server.data_dir().join("control.sock");
-    for bytes in [&b"\0\0\0"[..], b"{\"command\":\"back_up\"}\n", b"GET / HTTP/9\r\n\r\n", &[b'a'; 300_000]] {
+    let endless = vec![b'a'; 300_000];
+    for bytes in [&b"\0\0\0"[..], b"{\"command\":\"back_up\"}\n", b"GET / HTTP/9\r\n\r\n", &endless] {
         let mut stream = UnixStream::connect(&socket).unwrap();
         // The server may refuse before it has read everything.
         let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(std::net::Shutdown::Write));
