@@ -20,4 +20,4 @@ pub mod writer;
 
 pub use apply::Rules;
 pub use housekeeping::RetentionRule;
-pub use open::{Opened, Store, StoreSettings};
+pub use open::{Opened, Store, StoreSettings, is_new};

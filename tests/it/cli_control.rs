@@ -84,6 +84,10 @@ fn what_is_no_request_is_refused_on_the_socket_and_the_next_command_works() {
 #[test]
 fn a_command_without_a_server_leaves_nothing_behind_and_stands_back_for_one() {
     let mut server = Server::stopped(&[]);
+    let nothing = server.cli(&["subscriptions", "list"]);
+    assert_eq!(nothing.code, Some(5), "{nothing:?}");
+    assert!(nothing.stderr.contains("tempclock-webhooks init"), "{}", nothing.stderr);
+    assert!(!server.data_dir().exists(), "a look made a database");
     server.key("*");
     let listed = server.cli(&["subscriptions", "list", "--json"]);
     assert_eq!(listed.code, Some(0), "{listed:?}");

@@ -8,14 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    BINARY, Client, Output, PATIENCE, Receiver, Reply, Server, assert_has_fields, clock_in, wait_guarded,
+    BINARY, Client, PATIENCE, Receiver, Reply, Server, assert_has_fields, clock_in, printed, wait_guarded,
 };
-
-#[track_caller]
-fn printed(output: &Output) -> Value {
-    assert_eq!(output.code, Some(0), "{output:?}");
-    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
 
 fn publish_batch(client: &Client, count: u64) {
     let events: Vec<_> = (0..count).map(|entry| json!({"event": "clock_in", "data": clock_in(entry)})).collect();

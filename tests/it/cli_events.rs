@@ -8,13 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{BINARY, Output, Receiver, Server, clock_in, run};
-
-#[track_caller]
-fn printed(output: &Output) -> Value {
-    assert_eq!(output.code, Some(0), "{output:?}");
-    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
+use crate::harness::{BINARY, Output, Receiver, Server, clock_in, printed, run};
 
 /// A file of so many whole events, one a line.
 fn lines(server: &Server, name: &str, first: u64, count: u64) -> String {

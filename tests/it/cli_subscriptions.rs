@@ -2,14 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Output, Receiver, Server, assert_has_fields};
-
-/// What a command printed for a program.
-#[track_caller]
-fn printed(output: &Output) -> Value {
-    assert_eq!(output.code, Some(0), "{output:?}");
-    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
+use crate::harness::{Receiver, Server, assert_has_fields, printed};
 
 fn whole_life(server: &Server, receiver: &Receiver) {
     let url = receiver.url("/life");
