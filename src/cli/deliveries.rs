@@ -25,7 +25,7 @@ pub enum DeliveriesCommand {
     },
     /// Show one with its attempts: what happened, what to do, when the next comes
     #[command(
-        after_help = "Example:\n  tempclock-webhooks deliveries show dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001"
+        after_help = "Example:\n  tempclock-webhooks deliveries show \\\n    dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001"
     )]
     Show {
         /// Account and output.
@@ -89,7 +89,8 @@ pub struct DeliveryFilter {
 
 const RETRY_HELP: &str = "\
 Examples:
-  tempclock-webhooks deliveries retry dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001
+  tempclock-webhooks deliveries retry \\
+    dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001
   tempclock-webhooks deliveries retry --subscription 1 --since 1d --dry-run
   tempclock-webhooks deliveries retry --subscription 1 --since 1d --yes
 

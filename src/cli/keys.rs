@@ -9,7 +9,7 @@ use super::ConfigArgs;
 pub enum KeysCommand {
     /// Make a key; its text is shown this once
     #[command(
-        after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write --expires 90d"
+        after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read --expires 90d"
     )]
     Create {
         /// Configuration.

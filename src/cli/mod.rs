@@ -43,7 +43,8 @@ Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
   tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
-  tempclock-webhooks subscriptions create --url https://crm.example.com/hook --events clock_in,clock_out
+  tempclock-webhooks subscriptions create \\
+    --url https://crm.example.com/hook --events clock_in,clock_out
   tempclock-webhooks deliveries list --status exhausted
   tempclock-webhooks doctor
 
@@ -122,19 +123,19 @@ pub enum Command {
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks keys list")]
     Keys(KeysCommand),
     /// Make, look at, change, test, pause and delete subscriptions
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks subscriptions list")]
     Subscriptions(SubscriptionsCommand),
     /// Publish events and look at them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks events list")]
     Events(EventsCommand),
     /// Look at deliveries, follow them, send them again
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks deliveries list --status exhausted")]
     Deliveries(DeliveriesCommand),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks config check")]
     Config(ConfigCommand),
     /// Make and change the key that signing secrets are encrypted with on disk
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks secrets make-key secrets.key")]
     Secrets(SecretsCommand),
     /// Write a backup of one moment, while the server runs or not
     #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]

@@ -9,7 +9,7 @@ use super::AccountArgs;
 pub enum SubscriptionsCommand {
     /// Make a subscription; its signing secret is shown this once
     #[command(
-        after_help = "Example:\n  tempclock-webhooks subscriptions create --url https://crm.example.com/hook --events clock_in,clock_out"
+        after_help = "Example:\n  tempclock-webhooks subscriptions create \\\n    --url https://crm.example.com/hook --events clock_in,clock_out"
     )]
     Create {
         /// Account and output.
@@ -48,9 +48,7 @@ pub enum SubscriptionsCommand {
         id: u32,
     },
     /// Change one; what is not named stays as it is
-    #[command(
-        after_help = "Example:\n  tempclock-webhooks subscriptions update 1 --events '*' --description 'All for the CRM'"
-    )]
+    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions update 1 --events '*' --description CRM")]
     Update {
         /// Account and output.
         #[command(flatten)]

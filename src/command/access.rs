@@ -2,6 +2,7 @@
 //! it asks the API's own handlers over a control socket.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,9 +15,12 @@ use crate::cli::{AccountArgs, ConfigArgs};
 use crate::config::Config;
 use crate::control::client::{self, Answer, Client};
 use crate::domain::visible::visible;
+use crate::storage;
 
 /// The most rows that one answer gives.
 const PAGE: u64 = 100;
+/// How often a server that is busy is asked again.
+const TRIES: u32 = 60;
 /// The most wrong fields that one message names.
 const FIELDS: usize = 20;
 
@@ -65,9 +69,15 @@ pub fn with_named_store<T>(args: &ConfigArgs, work: impl FnOnce(&Client) -> Resu
     with_store(&config::load(args, Vec::new())?.config, work)
 }
 
-/// Works with the API of one account.
+/// Works with the API of one account. A store that nobody has made is not made by looking for something in it.
 pub fn with_api<T>(args: &AccountArgs, work: impl FnOnce(&Api) -> Result<T, Failure>) -> Result<T, Failure> {
-    with_named_store(&args.config, |client| work(&Api { client: client.clone(), account: args.account.clone() }))
+    let config = config::load(&args.config, Vec::new())?.config;
+    let folder = &config.storage.data_dir;
+    if client::connect(&app::control_socket(&config)).is_none() && storage::is_new(folder) {
+        let message = format!("there is no database in {}; make one with: tempclock-webhooks init", folder.display());
+        return Err((Exit::NotFound, message));
+    }
+    with_store(&config, |client| work(&Api { client: client.clone(), account: args.account.clone() }))
 }
 
 /// The API of a server that has to be running.
@@ -136,7 +146,20 @@ impl Api {
 
     /// Changes something.
     pub fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
-        accept(self.send(method, path, &[], body.map(Value::to_string).as_deref())?)
+        accept(self.insist(method, path, body.map(Value::to_string).as_deref())?)
+    }
+
+    /// Sends a request again for as long as the server says that it is busy, which means that nothing was stored.
+    pub fn insist(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
+        let mut tries = 0;
+        loop {
+            let answer = self.send(method, path, &[], body)?;
+            tries += 1;
+            if answer.json["code"] != "busy" || tries == TRIES {
+                return Ok(answer);
+            }
+            std::thread::sleep(Duration::from_secs(answer.retry_after_s.unwrap_or(1)));
+        }
     }
 
     /// Sends a request below `/api/v1`; a refusal is an answer, too.

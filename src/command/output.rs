@@ -1,7 +1,6 @@
 //! What commands print on stdout: JSON for programs, tables for people. Text that others have chosen never reaches
 //! the terminal as it is.
 
-use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
 use comfy_table::presets::NOTHING;
@@ -12,8 +11,11 @@ use super::access::Reply;
 use super::{Exit, Failure, Outcome};
 use crate::domain::visible::visible;
 
-/// Characters of this column are never broken over two lines, so that an id can be copied.
-const WHOLE: &str = "ID";
+/// Columns of free text, which may be broken over several lines; all others are kept whole, so that an id can be
+/// copied.
+const FREE: [&str; 7] = ["DATA", "DESCRIPTION", "ERROR", "EVENTS", "MEANING", "NEEDS IN DATA", "URL"];
+/// The least that a column of free text needs to be read.
+const FREE_CHARS: usize = 20;
 /// The column whose words have colours.
 const COLOURED: &str = "STATUS";
 const GAP: u16 = 2;
@@ -38,20 +40,42 @@ pub fn put_json(value: &Value) -> Outcome {
     put(&format!("{}\n", super::terminal::json(value)))
 }
 
-/// Columns under their names, as wide as the terminal allows.
+/// Columns under their names where the terminal is wide enough, else the rows one below the other.
 pub fn put_table(names: &[&str], rows: Vec<Vec<String>>) -> Outcome {
     let width = io::stdout().is_terminal().then(console_width);
+    if width.is_some_and(|width| needed_chars(names, &rows) > usize::from(width)) {
+        return put(&records(names, &rows));
+    }
     put(&table(names, rows, width, is_coloured()))
 }
 
 /// Names with their values, one a line; those without a value are left out.
 pub fn put_fields(fields: &[(&str, String)]) -> Outcome {
+    put(&lines(fields))
+}
+
+fn lines(fields: &[(&str, String)]) -> String {
     let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
-        writeln!(text, "{name:longest$}  {value}").map_err(|error| (Exit::Failed, error.to_string()))?;
-    }
-    put(&text)
+    let given = fields.iter().filter(|(_, value)| !value.is_empty());
+    given.fold(String::new(), |text, (name, value)| text + &format!("{name:longest$}  {value}\n"))
+}
+
+fn records(names: &[&str], rows: &[Vec<String>]) -> String {
+    let record = |row: &Vec<String>| {
+        let fields: Vec<_> = names.iter().copied().zip(row.iter().cloned()).collect();
+        lines(&fields)
+    };
+    rows.iter().map(record).collect::<Vec<_>>().join("\n")
+}
+
+/// How wide a table has to be for its columns to be read.
+fn needed_chars(names: &[&str], rows: &[Vec<String>]) -> usize {
+    let column = |(index, name): (usize, &&str)| {
+        let cells = rows.iter().filter_map(|row| Some(row.get(index)?.chars().count()));
+        let widest = cells.chain([name.chars().count()]).max().unwrap_or(0);
+        usize::from(GAP) + if FREE.contains(name) { widest.min(FREE_CHARS) } else { widest }
+    };
+    names.iter().enumerate().map(column).sum::<usize>().saturating_sub(GAP.into())
 }
 
 fn console_width() -> u16 {
@@ -84,15 +108,11 @@ fn table(names: &[&str], rows: Vec<Vec<String>>, width: Option<u16>, is_coloured
     }
     for (column, name) in table.column_iter_mut().zip(names) {
         column.set_padding((0, GAP));
-        if *name == WHOLE {
+        if !FREE.contains(name) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    let mut text: String = table.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect();
-    if text.is_empty() {
-        text.push('\n');
-    }
-    text
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 fn colour(word: &str) -> Option<Color> {
@@ -162,6 +182,16 @@ mod tests {
         assert!(narrow.contains("dlv_0123456789"), "{narrow}");
         let free = table(&["ID", "ERROR"], rows, None, false);
         assert_eq!(free.lines().count(), 2, "{free}");
+    }
+
+    #[test]
+    fn rows_stand_one_below_the_other_when_the_columns_do_not_fit() {
+        let rows = vec![vec!["dlv_0123456789".to_owned(), String::new()], vec!["dlv_1".to_owned(), "word".repeat(30)]];
+        let needed = needed_chars(&["ID", "ERROR"], &rows);
+        assert_eq!(needed, 14 + 2 + 20);
+        let text = table(&["ID", "ERROR"], rows.clone(), Some(36), false);
+        assert!(text.lines().all(|line| line.chars().count() <= 36), "{text}");
+        assert!(records(&["ID", "ERROR"], &rows).starts_with("ID     dlv_0123456789\n\nID     dlv_1\nERROR  word"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, IsTerminal as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -21,8 +21,6 @@ use crate::domain::visible::visible;
 /// The most events of one batch, and about the most bytes.
 const BATCH_EVENTS: usize = 1000;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// How often a server that is busy is asked again.
-const TRIES: u32 = 60;
 /// How many wrong fields of a batch are named.
 const FIELDS: usize = 20;
 
@@ -92,7 +90,7 @@ fn event(args: &PublishArgs, document: &RawValue) -> String {
 }
 
 fn publish_one(api: &Api, args: &PublishArgs, document: &RawValue) -> Outcome {
-    let answer = accept(send(api, "/events", &event(args, document))?)?;
+    let answer = accept(api.insist("POST", "/events", Some(&event(args, document)))?)?;
     if args.account.json {
         return put_answer(&answer);
     }
@@ -104,19 +102,6 @@ fn publish_one(api: &Api, args: &PublishArgs, document: &RawValue) -> Outcome {
         eprintln!("Published for {} subscriptions.", published["deliveries"]);
     }
     Ok(())
-}
-
-/// Sends a request again for as long as the server says that it is busy, which means that nothing was stored.
-fn send(api: &Api, path: &str, body: &str) -> Result<Answer, Failure> {
-    let mut tries = 0;
-    loop {
-        let answer = api.send("POST", path, &[], Some(body))?;
-        tries += 1;
-        if answer.json["code"] != "busy" || tries == TRIES {
-            return Ok(answer);
-        }
-        std::thread::sleep(Duration::from_secs(answer.retry_after_s.unwrap_or(1)));
-    }
 }
 
 /// What has been published so far.
@@ -185,7 +170,8 @@ impl Tally {
     }
 
     fn publish_batch(&mut self, api: &Api, batch: &str, read_bytes: u64) -> Outcome {
-        let answer = send(api, "/events/batch", &format!("{{\"events\":[{batch}]}}"))?;
+        let body = format!("{{\"events\":[{batch}]}}");
+        let answer = api.insist("POST", "/events/batch", Some(&body))?;
         if answer.status >= 300 {
             return Err(self.refusal(answer));
         }

@@ -7,6 +7,7 @@ use super::confirm::{can_ask, confirm};
 use super::output::{note_message, note_rest, put, put_answer, put_fields, put_table, rows, text, time};
 use super::{Exit, Outcome};
 use crate::cli::SubscriptionsCommand;
+use crate::domain::subscription::OffReason;
 
 pub fn run(command: SubscriptionsCommand) -> Outcome {
     match command {
@@ -99,11 +100,12 @@ fn test(api: &Api, id: u32, json: bool) -> Outcome {
     Err((Exit::Failed, format!("the ping failed: {}", text(result, "error"))))
 }
 
+/// The one who paused it knows why; of anything else the operator has to hear.
 fn status(subscription: &Value) -> &'static str {
-    match (subscription["active"] == true, subscription["disabled_reason"].is_null()) {
+    match (subscription["active"] == true, subscription["disabled_reason"].as_str()) {
         (true, _) => "active",
-        (false, true) => "paused",
-        (false, false) => "off",
+        (false, Some(reason)) if reason != OffReason::Owner.words() => "off",
+        (false, _) => "paused",
     }
 }
 

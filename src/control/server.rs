@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 32;
 /// Reads that wait beside the executor.
 const BLOCKING_THREADS: usize = 4;
 /// How long the head of a request may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long requests under way may take to end when the server stops.
 const FAREWELL_S: u64 = 1;
 

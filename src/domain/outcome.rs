@@ -147,7 +147,10 @@ impl Outcome {
             Self::ConnectFailed(text) => {
                 format!("no connection to the endpoint ({text}); check that it runs and that no firewall is in the way")
             }
-            Self::ConnectionLost(text) => format!("the connection broke before the answer was complete ({text})"),
+            Self::ConnectionLost(text) => format!(
+                "the connection broke before the answer was complete ({text}); look at the receiver, and at a proxy \
+                 in front of it"
+            ),
             Self::TimedOut(phase) => format!(
                 "timed out after {limit_s} s while {}; answer first and work afterwards",
                 match phase {
@@ -158,8 +161,11 @@ impl Outcome {
                     Phase::Read => "reading the answer",
                 }
             ),
-            Self::TlsFailed(text) => format!("no trusted TLS connection to the endpoint: {text}"),
-            Self::BadAnswer(text) => format!("the answer is not valid HTTP ({text})"),
+            Self::TlsFailed(text) => format!(
+                "no trusted TLS connection to the endpoint: {text}; check its certificate, or add its authority to \
+                 delivery.ca_certificates"
+            ),
+            Self::BadAnswer(text) => format!("the answer is not valid HTTP ({text}); check what listens on that port"),
             Self::BodyDamaged => "the stored body is damaged and was not sent; run verify on the database".to_owned(),
             Self::Internal(text) => format!("the server could not make the attempt: {text}"),
         })

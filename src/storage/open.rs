@@ -47,6 +47,12 @@ pub struct StoreSettings {
     pub rules: Rules,
 }
 
+/// Has no store ever been in this folder? Not if that cannot be seen.
+#[must_use]
+pub fn is_new(folder: &Path) -> bool {
+    [DATABASE_FILE, MARKER_FILE].iter().all(|name| matches!(folder.join(name).try_exists(), Ok(false)))
+}
+
 /// The store, open but without its writer.
 pub struct Opened {
     db: Arc<Database>,

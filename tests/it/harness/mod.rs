@@ -132,3 +132,10 @@ pub fn assert_has_fields(value: &Value, names: &[&str]) {
         assert!(value.get(name).is_some(), "no field {name} in {value:#}");
     }
 }
+
+/// The JSON that a command printed for a program.
+#[track_caller]
+pub fn printed(output: &Output) -> Value {
+    assert_eq!(output.code, Some(0), "{output:?}");
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}

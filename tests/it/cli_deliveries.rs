@@ -1,0 +1,155 @@
+//! Deliveries on the command line: why one failed, sending again one or many, following what goes out.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    BINARY, Client, PATIENCE, Receiver, Reply, Server, assert_has_fields, clock_in, printed, wait_guarded,
+};
+
+fn publish_batch(client: &Client, count: u64) {
+    let events: Vec<_> = (0..count).map(|entry| json!({"event": "clock_in", "data": clock_in(entry)})).collect();
+    client.post("/events/batch", &json!({"events": events})).expect(202);
+}
+
+#[test]
+fn a_failed_delivery_says_what_happened_what_to_do_and_when_the_next_attempt_comes() {
+    let mut server = Server::start(&[("delivery.retry_schedule", r#"["1h"]"#)]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    receiver.rule(|_| Reply::with(404, &[], "no \u{1b}[31msuch page"));
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let id = client.delivery_ids(&event).remove(0);
+    client.wait_for_delivery(&id, "has failed once", |delivery| delivery["attempt_count"] == 1);
+    let check = |server: &Server| {
+        let shown = server.cli(&["deliveries", "show", &id]);
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        let line = |name: &str| {
+            let line = shown.stdout.lines().find(|line| line.starts_with(name));
+            line.unwrap_or_else(|| panic!("no {name} in {}", shown.stdout)).to_owned()
+        };
+        assert!(line("cause").contains("answered 404"), "{}", shown.stdout);
+        assert!(line("what to do").contains("check the subscription's URL"), "{}", shown.stdout);
+        assert!(line("next attempt").contains("20"), "{}", shown.stdout);
+        assert!(line("answer's body").contains(r"no \u{1b}[31msuch page"), "{}", shown.stdout);
+        let json = printed(&server.cli(&["deliveries", "show", &id, "--json"]));
+        assert_has_fields(&json["data"], &["id", "event_id", "subscription_id", "status", "attempts", "body"]);
+        let listed = printed(&server.cli(&["deliveries", "list", "--response-code", "404", "--json"]));
+        assert_eq!(listed["data"][0]["id"], id.as_str());
+        let none = printed(&server.cli(&["deliveries", "list", "--status", "delivered", "--json"]));
+        assert_eq!(none["data"], json!([]));
+    };
+    check(&server);
+    assert!(server.terminate().success());
+    check(&server);
+}
+
+#[test]
+fn one_delivery_is_sent_again_also_when_it_was_asked_for_while_the_server_was_down() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let id = client.settled(&event, "delivered")["id"].as_str().unwrap().to_owned();
+
+    let looked = server.cli(&["deliveries", "retry", &id, "--dry-run"]);
+    assert_eq!(looked.code, Some(0), "{looked:?}");
+    let again = printed(&server.cli(&["deliveries", "retry", &id, "--json"]));
+    assert_eq!(again["data"]["id"], id.as_str());
+    client.wait_for_delivery(&id, "was sent twice", |delivery| delivery["attempt_count"] == 2);
+    assert!(server.terminate().success());
+    assert_eq!(server.cli(&["deliveries", "retry", &id]).code, Some(0));
+    assert_eq!(receiver.requests_to("/").len(), 2, "sent without a server");
+    server.launch();
+    server.client().wait_for_delivery(&id, "was sent three times", |delivery| delivery["attempt_count"] == 3);
+    let unknown = server.cli(&["deliveries", "retry", "dlv_0"]);
+    assert_eq!(unknown.code, Some(5), "{unknown:?}");
+}
+
+#[test]
+fn all_exhausted_deliveries_of_a_subscription_are_sent_again_after_a_yes() {
+    let server = Server::start(&[("delivery.retry_schedule", r#"["1s"]"#)]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    receiver.rule(|_| Reply::status(500));
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id.to_string();
+    publish_batch(&client, 120);
+    client.wait_for_total("/deliveries?status=exhausted", 120);
+    receiver.rule(|_| Reply::status(200));
+
+    let retry = ["deliveries", "retry", "--subscription", &id, "--since", "1h"];
+    let counted = server.cli(&[&retry[..], &["--dry-run"]].concat());
+    assert!(counted.stdout.contains("120 deliveries would"), "{counted:?}");
+    let unasked = server.cli(&retry);
+    assert_eq!(unasked.code, Some(2), "{unasked:?}");
+    assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    assert_eq!(client.total("/deliveries?status=exhausted"), 120, "something was sent again without a yes");
+    let other = printed(&server.cli(&["deliveries", "retry", "--event", "clock_out", "--yes", "--json"]));
+    assert_eq!(other["data"]["retried"], 0);
+
+    let all = printed(&server.cli(&[&retry[..], &["--yes", "--json"]].concat()));
+    assert_eq!(all["data"]["retried"], 120);
+    client.wait_for_total("/deliveries?status=delivered", 120);
+    let listed = printed(&server.cli(&["deliveries", "list", "--limit", "110", "--json"]));
+    assert_eq!(listed["data"].as_array().unwrap().len(), 110);
+    for arguments in [vec!["deliveries", "retry"], vec!["deliveries", "retry", "dlv_0", "--since", "1h"]] {
+        let refused = server.cli(&arguments);
+        assert_eq!(refused.code, Some(2), "{arguments:?}: {refused:?}");
+    }
+    let wrong = server.cli(&["deliveries", "list", "--status", "lost", "--since", "yesterday"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(wrong.stderr.contains("exhausted") && wrong.stderr.contains("since"), "{}", wrong.stderr);
+}
+
+#[test]
+fn tail_shows_every_attempt_of_new_and_old_deliveries_until_it_is_interrupted() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let old = client.settled(&event, "delivered")["id"].as_str().unwrap().to_owned();
+
+    let mut child = Command::new(BINARY)
+        .args(["deliveries", "tail", "--json", "--config"])
+        .arg(server.config_file())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(child.stderr.take().unwrap());
+    let mut ready = String::new();
+    notes.read_line(&mut ready).unwrap();
+    assert!(ready.contains("Ctrl-C"), "{ready}");
+    let (sender, shown) = channel();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    let next = || -> Value { serde_json::from_str(&shown.recv_timeout(PATIENCE).expect("a line")).unwrap() };
+
+    let event = client.publish("clock_in", &clock_in(2));
+    let new = next();
+    assert_eq!(new["event_id"], event.as_str(), "the one before was there already");
+    assert_eq!(new["status"], "delivered");
+    client.post_nothing(&format!("/deliveries/{old}/retry")).expect(202);
+    let again = next();
+    assert_eq!(again["id"], old.as_str());
+    assert_eq!(again["attempt_count"], 2);
+    assert_eq!(
+        again.as_object().unwrap().keys().collect::<Vec<_>>(),
+        new.as_object().unwrap().keys().collect::<Vec<_>>()
+    );
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(wait_guarded(&mut child, "tail").code(), Some(0));
+
+    assert!(server.terminate().success());
+    let alone = server.cli(&["deliveries", "tail"]);
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    assert!(alone.stderr.contains("no server is running"), "{}", alone.stderr);
+}
