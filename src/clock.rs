@@ -22,6 +22,14 @@ impl Clock {
         Self { started: Instant::now(), started_ms: wall_ms() }
     }
 
+    /// The same clock, with its steady reading moved forward if it is behind that time: what was planned in an earlier
+    /// life of the process would else have to wait for a calendar that was set back since.
+    #[must_use]
+    pub fn not_before(self, earlier: Timestamp) -> Self {
+        let behind_ms = earlier.as_ms().saturating_sub(self.steady().as_ms());
+        Self { started_ms: self.started_ms.saturating_add(behind_ms), ..self }
+    }
+
     /// The calendar's time, which can step in either direction.
     #[must_use]
     pub fn wall(&self) -> Timestamp {

@@ -116,14 +116,15 @@ pub fn control_socket(config: &Config) -> PathBuf {
 }
 
 impl App {
-    /// Opens the store and starts everything. `on_failure` is called once, from another thread, when the store has
-    /// failed for good and the process has to end.
+    /// Opens the store and starts everything. `on_failure` is called from another thread when the store has failed for
+    /// good and the process has to end.
     pub fn start(config: &Config, on_failure: impl Fn() + Send + 'static) -> Result<Self, StartError> {
         let clock = Clock::start();
         let certificate = ServerCertificate::of(config)?;
         let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
         let (transport, rule) = transport(config, clock)?;
         let opened = Opened::open(&store_settings(config), clock)?;
+        let clock = opened.clock();
         let listener = listen(config.server.listen)?;
         let metrics_listener = config.server.metrics_listen.map(listen).transpose()?;
         let delivery = &config.delivery;
@@ -150,11 +151,12 @@ impl App {
             clock,
             database: config.storage.data_dir.join(DATABASE_FILE),
         };
-        let start_page = |listener| WebServer::start("metrics", listener, |it| http::metrics::server(it, page));
+        let build = |listener, ready| http::metrics::server(listener, page, ready);
+        let start_page = |listener| WebServer::start("metrics", listener, http::metrics::WORKERS, build);
         let metrics_page = metrics_listener.map(start_page).transpose().map_err(threads)?;
         let settings = server_settings(config);
-        let build = move |listener| http::server(listener, tls, state, &settings);
-        let http = WebServer::start("http", listener, build).map_err(threads)?;
+        let build = move |listener, ready| http::server(listener, tls, state, &settings, ready);
+        let http = WebServer::start("http", listener, config.server.workers, build).map_err(threads)?;
         // Last, so that a start that fails before repeats no attempt.
         let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
         let drain = delivery.drain;

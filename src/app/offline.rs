@@ -32,6 +32,7 @@ impl Offline {
         let clock = Clock::start();
         let (transport, rule) = transport(config, clock)?;
         let opened = Opened::open(&store_settings(config), clock)?;
+        let clock = opened.clock();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let folder = tempfile::Builder::new().prefix("tempclock-").tempdir().map_err(threads)?;
         let delivery = &config.delivery;

@@ -1,11 +1,13 @@
 //! Runs an HTTP server on a thread of its own, with the bound address known before the first request.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use actix_web::dev::{Server, ServerHandle};
 
 use super::StartError;
+use crate::http::Ready;
 
 /// A server at work.
 pub struct WebServer {
@@ -27,17 +29,20 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 impl WebServer {
-    /// Builds the server on its thread and runs it until it is stopped.
+    /// Builds the server on its thread and runs it until it is stopped. Comes back when each worker has reported with
+    /// what `build` is given, so that a machine without threads or descriptors for them is noticed here.
     pub fn start(
         name: &str,
         listener: TcpListener,
-        build: impl FnOnce(TcpListener) -> std::io::Result<Server> + Send + 'static,
+        workers: usize,
+        build: impl FnOnce(TcpListener, Ready) -> std::io::Result<Server> + Send + 'static,
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let (sender, started) = std::sync::mpsc::sync_channel(1);
+        let (sender, started) = sync_channel(1);
+        let (ready, is_ready) = sync_channel(workers);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                match build(listener) {
+                match build(listener, Ready(ready)) {
                     Ok(server) => {
                         drop(sender.send(Ok(server.handle())));
                         server.await
@@ -50,6 +55,14 @@ impl WebServer {
             })
         })?;
         let handle = started.recv().unwrap_or_else(|_| Err(std::io::Error::other("the HTTP thread ended early")))?;
+        for _ in 0..workers {
+            if is_ready.recv().is_err() {
+                return Err(match thread.join() {
+                    Ok(Err(error)) => error,
+                    _ => std::io::Error::other("an HTTP worker could not be started; the log has the cause"),
+                });
+            }
+        }
         Ok(Self { address, handle, thread })
     }
 
@@ -62,7 +75,10 @@ impl WebServer {
     /// Takes no more connections, lets requests under way end, and ends the thread.
     pub fn stop(self) {
         let handle = self.handle;
-        actix_web::rt::System::new().block_on(async move { handle.stop(true).await });
+        // A thread that has died would never answer.
+        if !self.thread.is_finished() {
+            actix_web::rt::System::new().block_on(async move { handle.stop(true).await });
+        }
         if self.thread.join().is_err() {
             log::error!("an HTTP thread had panicked");
         }

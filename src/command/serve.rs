@@ -1,5 +1,6 @@
 //! `serve`: runs the server until it is told to stop or its store fails.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
@@ -18,6 +19,9 @@ pub enum End {
     StoreFailed,
 }
 
+/// Its number on Linux.
+const SIGXFSZ: i32 = 25;
+
 /// What the command line says over the configuration file.
 type Flags = Vec<(&'static str, String)>;
 
@@ -29,19 +33,30 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     for warning in warnings {
         log::warn!("{warning}");
     }
+    heed_file_size_limit();
     let (sender, end) = channel();
     let app = start(&config, &sender)?;
     let remote = Arc::new(app.remote());
     let args = args.clone();
     let reloaded = Arc::clone(&remote);
     watch_signals(sender, move || reload(&args, &flags, &config, &reloaded));
-    eprintln!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
+    // A log that nobody can take does not keep the server from its work.
+    let _ = writeln!(io::stderr(), "tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
     if let Some(url) = app.metrics_url() {
         log::info!("metrics at {url}");
     }
     supervisor::watch(remote);
     supervisor::ready(&app.url());
     end.recv().map_or(Ok(()), |end| finish(app, &end))
+}
+
+/// Has a write beyond the limit on file sizes fail with an error, as a full disk does, instead of killing the process.
+fn heed_file_size_limit() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let heeded = runtime.and_then(|runtime| runtime.block_on(async { signal(SignalKind::from_raw(SIGXFSZ)) }));
+    if let Err(error) = heeded {
+        log::warn!("a limit on file sizes would end the process at once: {error}");
+    }
 }
 
 /// Takes over from the configuration file what can change while the server runs. What is no good changes nothing.

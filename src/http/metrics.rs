@@ -8,6 +8,7 @@ use actix_web::dev::Server;
 use actix_web::http::header::ContentType;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
+use super::Ready;
 use crate::clock::Clock;
 use crate::delivery::Dispatcher;
 use crate::metrics::{Gauges, Metrics};
@@ -30,14 +31,26 @@ pub struct MetricsPage {
     pub database: PathBuf,
 }
 
+/// Workers of this listener.
+pub const WORKERS: usize = 1;
+
 /// The text form of `OpenMetrics`, version 1.0.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Builds the server on a listener that is bound already.
-pub fn server(listener: TcpListener, page: MetricsPage) -> std::io::Result<Server> {
+pub fn server(listener: TcpListener, page: MetricsPage, ready: Ready) -> std::io::Result<Server> {
     let page = web::Data::new(page);
-    let server = HttpServer::new(move || App::new().app_data(page.clone()).route("/metrics", web::get().to(show)));
-    Ok(server.workers(1).worker_max_blocking_threads(1).shutdown_timeout(1).disable_signals().listen(listener)?.run())
+    let server = HttpServer::new(move || {
+        ready.tell();
+        App::new().app_data(page.clone()).route("/metrics", web::get().to(show))
+    });
+    Ok(server
+        .workers(WORKERS)
+        .worker_max_blocking_threads(1)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(listener)?
+        .run())
 }
 
 async fn show(page: web::Data<MetricsPage>) -> HttpResponse {

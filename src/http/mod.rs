@@ -19,6 +19,7 @@ mod unread;
 mod view;
 
 use std::net::TcpListener;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -44,6 +45,17 @@ pub struct ServerSettings {
     pub drain: Duration,
 }
 
+/// With what each HTTP worker says that it has started.
+#[derive(Clone)]
+pub struct Ready(pub SyncSender<()>);
+
+impl Ready {
+    fn tell(&self) {
+        // Nobody listens any more when a worker is started again later.
+        let _ = self.0.try_send(());
+    }
+}
+
 /// Reads that wait beside the executor, for each worker.
 const BLOCKING_THREADS: usize = 16;
 
@@ -53,15 +65,19 @@ pub fn server(
     tls: Option<rustls::ServerConfig>,
     state: web::Data<HttpState>,
     settings: &ServerSettings,
+    ready: Ready,
 ) -> std::io::Result<Server> {
-    let server =
-        HttpServer::new(move || App::new().app_data(state.clone()).wrap(from_fn(middleware::dress)).configure(routes))
-            .workers(settings.workers)
-            .worker_max_blocking_threads(BLOCKING_THREADS)
-            .max_connections(settings.max_connections.div_ceil(settings.workers))
-            .client_request_timeout(settings.request_timeout)
-            .shutdown_timeout(settings.drain.as_secs().max(1))
-            .disable_signals();
+    let make_app = move || {
+        ready.tell();
+        App::new().app_data(state.clone()).wrap(from_fn(middleware::dress)).configure(routes)
+    };
+    let server = HttpServer::new(make_app)
+        .workers(settings.workers)
+        .worker_max_blocking_threads(BLOCKING_THREADS)
+        .max_connections(settings.max_connections.div_ceil(settings.workers))
+        .client_request_timeout(settings.request_timeout)
+        .shutdown_timeout(settings.drain.as_secs().max(1))
+        .disable_signals();
     let server = match tls {
         None => server.listen(listener)?,
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,

@@ -9,6 +9,7 @@ use redb::{ReadableTable, Table};
 use super::apply::Batch;
 use super::error::StorageError;
 use super::record::{self, EventHead};
+use super::tables;
 use crate::domain::Timestamp;
 use crate::domain::delivery::DeliveryState;
 
@@ -65,6 +66,10 @@ impl Housekeeping {
         }
         if self.sweep_from.is_none() && self.next_sweep > Instant::now() {
             return Ok(());
+        }
+        if self.sweep_from.is_none() {
+            // From here the next start knows how far this clock had come, wherever the calendar is set by then.
+            batch.meta.insert(tables::SEEN_MS, u128::from(now.as_ms()))?;
         }
         self.sweep_from = batch.sweep(self.sweep_from.unwrap_or_default(), rule, now, rows)?;
         if self.sweep_from.is_none() {

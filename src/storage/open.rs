@@ -23,7 +23,7 @@ use super::tables;
 use super::writer::{self, Listeners, SpaceRule, WriterHandle};
 use crate::clock::Clock;
 use crate::domain::ids::EventIds;
-use crate::domain::{AccountId, EventId, KeyId, SubscriptionId};
+use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
 
 /// The name of the database in its folder.
 pub const DATABASE_FILE: &str = "tempclock.redb";
@@ -121,6 +121,12 @@ impl Opened {
         Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
     }
 
+    /// The clock that the store goes by; its steady reading is not behind anything that is stored.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.state.clock
+    }
+
     /// The way to what is stored, before the writer runs.
     #[must_use]
     pub fn reader(&self) -> Reader {
@@ -147,15 +153,18 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), OpenError> {
     made.map_err(|source| file_error(folder, source))
 }
 
+/// Writes a small file beside its name and puts it in place whole.
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
+    let unfinished = path.with_extension("new");
     let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
     file.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     })
+    .and_then(|()| fs::rename(&unfinished, path))
     .map_err(|source| file_error(path, source))
 }
 
@@ -333,7 +342,12 @@ fn load(
         let (id, history) = row?;
         histories.insert(SubscriptionId(id.value()), History::decode(history.value())?);
     }
-    let ids = EventIds::after(last_event(&transaction)?);
+    let last_event = last_event(&transaction)?;
+    let clock = last_event.map_or(clock, |event| clock.not_before(event.time()));
+    let seen_ms = transaction.open_table(tables::META)?.get(tables::SEEN_MS)?.map(|row| row.value());
+    let seen = seen_ms.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms);
+    let clock = seen.map_or(clock, |seen| clock.not_before(seen));
+    let ids = EventIds::after(last_event);
     let state = State { rules, clock, registry: Arc::new(registry.clone()), histories, ids, random, seal };
     Ok((registry, state))
 }

@@ -1,96 +1,252 @@
-//! At whichever write or sync the disk fails or the process dies, what was acknowledged is there afterwards and
-//! arrives, and the database is sound. Faults come from strace, which `tests/run` installs.
+//! At whichever write, sync or answer the disk fails or the process dies, what was acknowledged is there afterwards and
+//! arrives, and the database is sound: while it works, while it starts, and while it starts for the first time.
+//! Faults come from strace, which `tests/run` installs.
 
-use serde_json::json;
+use std::time::{Duration, Instant};
 
-use crate::harness::{ALL_SCOPES, Receiver, Server, Strace, clock_in, eventually, run};
+use crate::harness::{
+    ALL_SCOPES, Client, Failure, Fault, Ledger, Receiver, Server, eventually, run, sample, was_injected,
+};
+
+/// No call is made so often for one event or in one start.
+const MANY: u32 = 100;
+
+/// A server that is down, with one subscription for what its receiver wants.
+struct Bench {
+    server: Server,
+    key: String,
+    receiver: Receiver,
+    ledger: Ledger,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut server = Server::start(&[("delivery.threads", "4"), ("server.workers", "1")]);
+        let key = server.key(ALL_SCOPES);
+        let receiver = Receiver::start();
+        server.client_with(&key).subscribe(&receiver.url("/"), &["clock_in"]);
+        server.terminate();
+        Self { server, key, receiver, ledger: Ledger::default() }
+    }
+
+    fn client(&self) -> Client {
+        self.server.client_with(&self.key)
+    }
+
+    /// Waits until everything that was acknowledged has arrived and is recorded, or the server has ended.
+    fn settle(&mut self) {
+        let client = self.client();
+        eventually("all is delivered and recorded, or the server ends", || {
+            if self.server.has_exited().is_some() {
+                return Some(());
+            }
+            let pending = client.try_send("GET", "/api/v1/deliveries?status=pending", &[], None).ok()?;
+            let has_arrived = self.ledger.missing(&self.receiver.requests()).is_empty();
+            (pending.json["pagination"]["total"] == 0 && has_arrived).then_some(())
+        });
+    }
+
+    /// After the fault: a start without one, a repetition of the publish, and all that was acknowledged arrives.
+    fn prove(&mut self, entry: u64, what: &str) {
+        self.server.through(&[]);
+        self.server.launch();
+        let client = self.client();
+        assert_eq!(self.ledger.publish(&client, &[entry]), Some(202));
+        client.wait_for_total("/deliveries?status=pending", 0);
+        assert_eq!(self.ledger.faults(&self.receiver.requests(), |_| true), [""; 0], "{what}");
+        assert_eq!(client.total("/events"), self.ledger.len() as u64, "{what}: an event is there twice");
+        assert!(self.server.terminate().success());
+        verify(&self.server, what);
+    }
+}
+
+fn verify(server: &Server, what: &str) {
+    let database = server.data_dir().join("tempclock.redb");
+    let verified = run(&["verify", database.to_str().unwrap()], &[]);
+    assert_eq!(verified.code, Some(0), "{what}: {}{}", verified.stdout, verified.stderr);
+}
 
 /// One publish and its delivery, with a fault at the n-th call for every n until there is no n-th call.
-fn at_every(call: &str, what: &str) {
-    let mut server = Server::stopped(&[]);
-    server.launch();
-    let key = server.key(ALL_SCOPES);
-    let receiver = Receiver::start();
-    server.client_with(&key).subscribe(&receiver.url("/"), &["clock_in"]);
-    server.terminate();
-
-    for number in 1_u32.. {
-        assert!(number < 100, "{call} is made without end");
-        server.launch();
-        let inject = format!("inject={call}:{what}:when={number}");
-        let fault = Strace::attach(&server, &["-e", &format!("trace={call}"), "-e", &inject]);
-        let body = json!({"event": "clock_in", "data": clock_in(u64::from(number))}).to_string();
-        let name = format!("event-{number}");
-        let own_id = [("Idempotency-Key", name.as_str()), ("Content-Type", "application/json")];
-        let answer = server.client_with(&key).try_send("POST", "/api/v1/events", &own_id, Some(body.as_bytes()));
-        let acknowledged = answer.ok().filter(|answer| answer.status == 202);
-        let acknowledged = acknowledged.map(|answer| answer.data()["id"].as_str().unwrap().to_owned());
-        let has_arrived = |id: &String| receiver.requests().iter().any(|request| request.event_id() == *id);
-        let ended = eventually("the server ends or delivers", || match server.has_exited() {
-            Some(status) => Some(Some(status)),
-            None if acknowledged.as_ref().is_some_and(has_arrived) => Some(None),
-            None => None,
-        });
-        if ended.is_none() {
-            // The outcome is recorded, or fails to be, after the delivery has arrived.
-            let client = server.client_with(&key);
-            eventually("the outcome is recorded, or the server ends", || {
-                let path = "/api/v1/deliveries?status=pending";
-                let pending = client.try_send("GET", path, &[], None).ok().map(|answer| answer.json);
-                let is_recorded = pending.is_some_and(|json| json["pagination"]["total"] == 0);
-                (is_recorded || server.has_exited().is_some()).then_some(())
-            });
+fn at_every_call_of_an_event(call: &str, what: &str) {
+    let mut bench = Bench::new();
+    for number in 1..MANY {
+        let entry = u64::from(number);
+        let fault = Fault { call, what, number };
+        bench.server.launch();
+        let tracer = fault.arm(&bench.server);
+        let status = bench.ledger.publish(&bench.client(), &[entry]);
+        assert!(matches!(status, None | Some(202 | 503)), "{fault:?}: answered {status:?}");
+        bench.settle();
+        let ended = bench.server.has_exited();
+        let has_struck = tracer.disarm();
+        if let Some(status) = ended.filter(|_| has_struck && what.starts_with("error")) {
+            assert_eq!(status.code(), Some(74), "{fault:?}: {}", bench.server.log());
         }
-        let status = server.has_exited();
-        let trace = fault.detach();
-        let has_struck = trace.contains("INJECTED") || trace.contains("killed by SIGKILL");
-        let wants_code = what.starts_with("error") && has_struck;
-        if let (Some(status), true) = (status, wants_code) {
-            assert_eq!(status.code(), Some(74), "{call} {what} at {number}: {}", server.log());
-        }
-        server.kill_9();
-
-        server.launch();
-        let client = server.client_with(&key);
-        let again = client.post_with("/events", &own_id[..1], &body).expect(202);
-        let id = again.data()["id"].as_str().unwrap().to_owned();
-        if let Some(acknowledged) = acknowledged {
-            assert_eq!(id, acknowledged, "{call} {what} at {number}: what was acknowledged is gone");
-        }
-        eventually("it arrives after the restart", || has_arrived(&id).then_some(()));
-        client.wait_for_total("/deliveries?status=pending", 0);
-        assert!(server.terminate().success());
-        let database = server.data_dir().join("tempclock.redb");
-        let verified = run(&["verify", database.to_str().unwrap()], &[]);
-        assert_eq!(verified.code, Some(0), "{call} {what} at {number}: {}{}", verified.stdout, verified.stderr);
+        assert!(has_struck || ended.is_none(), "{fault:?}: the server ended by itself");
+        bench.server.kill_9();
+        bench.prove(entry, &format!("{fault:?}"));
         if !has_struck {
             assert!(number > 1, "{call} is never made: the fault proves nothing");
             return;
         }
     }
+    panic!("{call} is made without end");
+}
+
+/// A start after a kill, with a fault at the n-th call of each thread for every n until there is no n-th call.
+fn at_every_call_of_a_start(call: &str, what: &str) {
+    let mut bench = Bench::new();
+    for number in 1..MANY {
+        let entry = u64::from(number);
+        let fault = Fault { call, what, number };
+        bench.server.through(&[]);
+        bench.server.launch();
+        assert_eq!(bench.ledger.publish(&bench.client(), &[entry]), Some(202));
+        bench.server.kill_9();
+        let has_struck = start_with(&mut bench.server, fault);
+        bench.prove(entry, &format!("{fault:?}"));
+        if !has_struck {
+            assert!(number > 1, "{call} is never made: the fault proves nothing");
+            return;
+        }
+    }
+    panic!("{call} is made without end");
+}
+
+/// The very first start, with a fault likewise. The next one has to work as if it were the first.
+fn at_every_call_of_a_first_start(call: &str, what: &str) {
+    for number in 1..MANY {
+        let fault = Fault { call, what, number };
+        let mut server = Server::stopped(&[("delivery.threads", "4"), ("server.workers", "1")]);
+        let has_struck = start_with(&mut server, fault);
+        server.through(&[]);
+        if let Err(failure) = server.try_launch() {
+            panic!("{fault:?}: the next start fails: {}", failure.said);
+        }
+        let client = server.client();
+        let receiver = Receiver::start();
+        client.subscribe(&receiver.url("/"), &["clock_in"]);
+        assert_eq!(Ledger::default().publish(&client, &[1]), Some(202));
+        receiver.wait_for(1, "the event");
+        assert!(server.terminate().success());
+        verify(&server, &format!("{fault:?}"));
+        if !has_struck {
+            assert!(number > 1, "{call} is never made: the fault proves nothing");
+            return;
+        }
+    }
+    panic!("{call} is made without end");
+}
+
+/// Starts and stops the server with a fault, and sees that it ends in order. Tells whether the fault has struck.
+fn start_with(server: &mut Server, fault: Fault) -> bool {
+    let trace = server.folder().join("trace");
+    // Programs read and write much else when they start.
+    let files = ["", "tempclock.redb", "tempclock.new", "identity", "identity.new", "holder", "holder.new"]
+        .map(|name| server.data_dir().join(name));
+    let words = fault.words(&trace, &files);
+    server.through(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let (status, said) = match server.try_launch() {
+        Ok(()) => {
+            server.wait_until_it_heeds_signals();
+            let status = if server.has_exited().is_some() { server.wait_for_exit() } else { server.terminate() };
+            (status, server.log())
+        }
+        Err(Failure { status, said }) => {
+            if fault.what.starts_with("error") {
+                let names_a_file = said.contains(&server.data_dir().display().to_string());
+                assert!(names_a_file, "{fault:?} names no file: {said}");
+            }
+            (status, said)
+        }
+    };
+    if fault.what.starts_with("error") {
+        assert!(matches!(status.code(), Some(0 | 1 | 74)), "{fault:?}: {status}: {said}");
+        assert!(!said.contains("panicked"), "{fault:?} ends in a panic: {said}");
+    }
+    !status.success() || was_injected(&trace)
 }
 
 #[test]
 fn nothing_is_lost_when_any_sync_fails() {
-    at_every("fdatasync", "error=EIO");
+    at_every_call_of_an_event("fdatasync", "error=EIO");
 }
 
 #[test]
 fn nothing_is_lost_when_the_process_dies_at_any_sync() {
-    at_every("fdatasync", "signal=KILL");
+    at_every_call_of_an_event("fdatasync", "signal=KILL");
 }
 
 #[test]
 fn nothing_is_lost_when_any_write_fails() {
-    at_every("pwrite64", "error=EIO");
+    at_every_call_of_an_event("pwrite64", "error=EIO");
 }
 
 #[test]
 fn nothing_is_lost_when_the_disk_is_full_at_any_write() {
-    at_every("pwrite64", "error=ENOSPC");
+    at_every_call_of_an_event("pwrite64", "error=ENOSPC");
 }
 
 #[test]
 fn nothing_is_lost_when_the_process_dies_at_any_write() {
-    at_every("pwrite64", "signal=KILL");
+    at_every_call_of_an_event("pwrite64", "signal=KILL");
+}
+
+#[test]
+fn nothing_is_lost_when_the_process_dies_at_any_answer_or_request() {
+    at_every_call_of_an_event("sendto", "signal=KILL");
+}
+
+#[test]
+fn a_start_after_a_kill_that_fails_at_any_read_write_or_sync_is_made_good_by_the_next() {
+    for call in ["fdatasync", "fsync", "pwrite64", "pread64"] {
+        at_every_call_of_a_start(call, "error=EIO");
+    }
+}
+
+#[test]
+fn a_start_after_a_kill_that_dies_at_any_sync_or_write_is_made_good_by_the_next() {
+    for call in ["fdatasync", "fsync", "pwrite64"] {
+        at_every_call_of_a_start(call, "signal=KILL");
+    }
+}
+
+#[test]
+fn a_first_start_that_dies_at_any_change_of_the_disk_is_made_good_by_the_next() {
+    for call in ["fdatasync", "fsync", "pwrite64", "ftruncate", "rename", "write"] {
+        at_every_call_of_a_first_start(call, "signal=KILL");
+    }
+}
+
+#[test]
+fn a_first_start_on_a_disk_that_is_full_or_broken_is_made_good_by_the_next() {
+    for call in ["fdatasync", "fsync", "rename"] {
+        at_every_call_of_a_first_start(call, "error=EIO");
+    }
+    for call in ["pwrite64", "ftruncate", "write"] {
+        at_every_call_of_a_first_start(call, "error=ENOSPC");
+    }
+}
+
+#[test]
+fn a_publish_is_acknowledged_only_after_all_its_syncs() {
+    const LATE: Duration = Duration::from_millis(300);
+    let mut bench = Bench::new();
+    for number in 1..MANY {
+        bench.server.launch();
+        let client = bench.client();
+        // Nobody wants it, so that its commit is the only one.
+        let tracer = Fault { call: "fdatasync", what: "delay_exit=300000", number }.arm(&bench.server);
+        let begun = Instant::now();
+        client.publish("worker_created", &sample("worker_created"));
+        let took = begun.elapsed();
+        let has_struck = tracer.disarm();
+        assert!(bench.server.terminate().success());
+        if !has_struck {
+            // Two-phase: the data, and then the word that it is valid.
+            assert!(number > 2, "only {} syncs", number - 1);
+            return;
+        }
+        assert!(took >= LATE, "acknowledged after {took:?}, before sync {number} was over");
+    }
 }

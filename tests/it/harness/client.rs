@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use ureq::{Agent, http::Request};
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, clock_in, eventually};
 
 /// A user of the API with one key, or without any.
 #[derive(Clone)]
@@ -147,6 +147,21 @@ impl Client {
     pub fn publish(&self, event: &str, data: &Value) -> String {
         let answer = self.post("/events", &json!({"event": event, "data": data})).expect(202);
         answer.data()["id"].as_str().expect("an event id").to_owned()
+    }
+
+    /// Publishes one `clock_in`, or several in a batch, each with an idempotency key made of its entry, to a server
+    /// that may not live to answer.
+    pub fn try_publish(&self, entries: &[u64]) -> Result<Answer, ureq::Error> {
+        let key = |entry: u64| format!("entry-{entry}");
+        let json = ("Content-Type", "application/json");
+        if let [entry] = entries {
+            let body = json!({"event": "clock_in", "data": clock_in(*entry)}).to_string();
+            let headers = [json, ("Idempotency-Key", &key(*entry))];
+            return self.try_send("POST", "/api/v1/events", &headers, Some(body.as_bytes()));
+        }
+        let event = |entry: &u64| json!({"event": "clock_in", "data": clock_in(*entry), "id": key(*entry)});
+        let body = json!({"events": entries.iter().map(event).collect::<Vec<_>>()}).to_string();
+        self.try_send("POST", "/api/v1/events/batch", &[json], Some(body.as_bytes()))
     }
 
     /// The subscription as `GET /webhooks/{id}` shows it.

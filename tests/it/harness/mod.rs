@@ -1,11 +1,15 @@
 //! The tools of the tests: a server, a client, a receiver, patience, signatures and sample data.
 
 mod client;
+mod fault;
 mod island;
+mod ledger;
+mod log;
 mod name_server;
 mod process;
 mod receiver;
 mod server;
+mod small_disk;
 mod strace;
 mod tls;
 
@@ -21,11 +25,14 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 pub use client::{Answer, Client};
+pub use fault::{Fault, was_injected};
 pub use island::{PUBLIC, PUBLIC_V6, hosts, on_an_island};
+pub use ledger::{Ledger, repeated};
 pub use name_server::NameServer;
 pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};
-pub use server::{BINARY, Output, Server, run, run_with, wait_guarded};
+pub use server::{BINARY, Failure, Output, Server, run, run_with, wait_guarded};
+pub use small_disk::{DiskKind, SmallDisk};
 pub use strace::Strace;
 pub use tls::{Authority, Identity, TlsReceiver};
 

@@ -37,6 +37,8 @@ pub enum Reply {
     Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     /// No answer until the gate is opened, then a status.
     Held(Gate, u16),
+    /// A status, so much later.
+    Late(Duration, u16),
     /// No answer, as long as the other side stays.
     Hang,
     /// The connection ends without an answer.
@@ -357,6 +359,10 @@ impl Shared {
                 stream.write_all(&whole).is_ok()
             }
             Reply::Held(_, status) => self.answer(stream, Reply::status(status)),
+            Reply::Late(wait, status) => {
+                thread::sleep(wait);
+                self.answer(stream, Reply::status(status))
+            }
             Reply::Hang => {
                 let _ = stream.read(&mut [0]);
                 false

@@ -4,11 +4,11 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Read, Write as _},
+    io::{Read, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ALL_SCOPES, Client, PATIENCE, eventually};
+use super::{ALL_SCOPES, Client, PATIENCE, eventually, log::Log};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
@@ -35,6 +35,10 @@ pub struct Server {
     folder: TempDir,
     settings: BTreeMap<String, String>,
     environment: Vec<(String, String)>,
+    /// What every command of this server runs inside of, such as a namespace.
+    inside: Vec<String>,
+    /// What `serve` alone runs through, such as limits or a tracer.
+    through: Vec<String>,
     running: Option<Running>,
     /// What earlier runs wrote to stderr.
     earlier: String,
@@ -46,25 +50,20 @@ struct Running {
     log: Arc<Log>,
 }
 
-/// The lines of stderr so far.
-#[derive(Default)]
-struct Log {
-    state: Mutex<LogState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct LogState {
-    lines: Vec<String>,
-    ended: bool,
-}
-
 /// What a command left behind.
 #[derive(Debug)]
 pub struct Output {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+/// A start that failed.
+#[derive(Debug)]
+pub struct Failure {
+    pub status: ExitStatus,
+    /// What it wrote to stderr.
+    pub said: String,
 }
 
 /// Runs a command of the binary to its end.
@@ -76,7 +75,13 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 /// Runs a command of the binary with this on stdin to its end.
 #[track_caller]
 pub fn run_with(arguments: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
-    let mut child = command(environment.iter().copied())
+    run_behind(&[], arguments, environment, input)
+}
+
+/// Runs a command of the binary behind other words, such as `nice`, to its end.
+#[track_caller]
+fn run_behind(words: &[String], arguments: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
+    let mut child = command(words, environment.iter().copied())
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -112,9 +117,11 @@ pub fn wait_guarded(child: &mut Child, what: &str) -> ExitStatus {
     })
 }
 
-/// A command that takes nothing from the environment of the tests but what is given here.
-fn command<'a>(environment: impl Iterator<Item = (&'a str, &'a str)>) -> Command {
-    let mut command = Command::new(BINARY);
+/// The binary behind other words, which takes nothing from the environment of the tests but what is given here.
+fn command<'a>(words: &[String], environment: impl Iterator<Item = (&'a str, &'a str)>) -> Command {
+    let mut all = words.iter().map(String::as_str).chain([BINARY]);
+    let mut command = Command::new(all.next().unwrap());
+    command.args(all);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_uppercase();
         if text.starts_with("TEMPCLOCK_") || text.starts_with("RUST_LOG") || text.ends_with("_PROXY") {
@@ -123,6 +130,22 @@ fn command<'a>(environment: impl Iterator<Item = (&'a str, &'a str)>) -> Command
     }
     command.envs(environment);
     command
+}
+
+/// The address on 127.0.0.1 that a process listens on, as the kernel knows it.
+fn listens_on(process: u32) -> Option<SocketAddr> {
+    const LISTENING: &str = "0A";
+    let held: Vec<String> = fs::read_dir(format!("/proc/{process}/fd"))
+        .ok()?
+        .filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.to_string_lossy().into_owned()))
+        .collect();
+    let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = columns[3] == LISTENING && held.contains(&format!("socket:[{}]", columns[9]));
+        let port = columns[1].split_once(':')?.1;
+        is_ours.then(|| SocketAddr::from(([127, 0, 0, 1], u16::from_str_radix(port, 16).unwrap())))
+    })
 }
 
 impl Server {
@@ -141,6 +164,8 @@ impl Server {
             folder: TempDir::new().unwrap(),
             settings: BTreeMap::new(),
             environment: Vec::new(),
+            inside: Vec::new(),
+            through: Vec::new(),
             running: None,
             earlier: String::new(),
         };
@@ -177,25 +202,56 @@ impl Server {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Puts words before every command from now on, such as `nsenter`; they have to become that command.
+    pub fn inside(&mut self, words: &[&str]) {
+        self.inside = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Puts words before `serve` from now on, such as `prlimit`; they have to become that command.
+    pub fn through(&mut self, words: &[&str]) {
+        self.through = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Starts the server on its folder and waits until it listens.
     #[track_caller]
     pub fn launch(&mut self) {
-        assert!(self.running.is_none(), "the server runs already");
-        let mut child = self.spawn();
-        let log = Arc::new(Log::default());
-        let stderr = child.stderr.take().unwrap();
-        let writer = Arc::clone(&log);
-        thread::spawn(move || writer.fill(BufReader::new(stderr)));
-        let Some(address) = log.wait_for_address() else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("the server never listened:\n{}", log.text());
-        };
-        self.running = Some(Running { child, address, log });
+        if let Err(Failure { status, said }) = self.try_launch() {
+            panic!("the server never listened, and ended with {status}:\n{said}");
+        }
     }
 
-    fn spawn(&self) -> Child {
-        command(self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    /// Starts the server where it may fail, and gives how it failed.
+    #[track_caller]
+    pub fn try_launch(&mut self) -> Result<(), Failure> {
+        assert!(self.running.is_none(), "the server runs already");
+        self.running = Some(self.begin()?);
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<Running, Failure> {
+        let mut child = self.spawn(Stdio::piped());
+        let log = Log::of(child.stderr.take().unwrap());
+        if let Some(address) = log.wait_for_address() {
+            return Ok(Running { child, address, log });
+        }
+        let status = wait_guarded(&mut child, "a server that does not listen");
+        Err(Failure { status, said: log.text() })
+    }
+
+    /// Starts the server with a stderr that nobody can read, and waits until it listens.
+    #[track_caller]
+    pub fn launch_unheard(&mut self, stderr: Stdio) {
+        let mut child = self.spawn(stderr);
+        let address = eventually("the server listens, or ends", || match child.try_wait().unwrap() {
+            Some(status) => panic!("the server never listened, and ended with {status}"),
+            None => listens_on(child.id()),
+        });
+        self.running = Some(Running { child, address, log: Log::of(std::io::empty()) });
+    }
+
+    fn spawn(&self, stderr: Stdio) -> Child {
+        let words = [self.inside.as_slice(), &self.through].concat();
+        command(&words, self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
             .arg("serve")
             .arg("--config")
             .arg(self.config_file())
@@ -203,27 +259,22 @@ impl Server {
             .arg(self.data_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
-            .expect("the binary starts")
+            .unwrap_or_else(|error| panic!("{:?} does not start: {error}", words.first()))
     }
 
     /// Tries to start the server where it must fail, and gives what it said.
     #[track_caller]
     pub fn fail_to_start(&self) -> Output {
-        let mut child = self.spawn();
-        let log = Arc::new(Log::default());
-        let stderr = child.stderr.take().unwrap();
-        let writer = Arc::clone(&log);
-        let reader = thread::spawn(move || writer.fill(BufReader::new(stderr)));
-        if let Some(address) = log.wait_for_address() {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("the server listens on {address} although it should not start:\n{}", log.text());
+        match self.begin() {
+            Err(Failure { status, said }) => Output { code: status.code(), stdout: String::new(), stderr: said },
+            Ok(mut running) => {
+                let _ = running.child.kill();
+                let _ = running.child.wait();
+                panic!("the server listens although it should not start:\n{}", running.log.text());
+            }
         }
-        let status = wait_guarded(&mut child, "a server that cannot start");
-        reader.join().unwrap();
-        Output { code: status.code(), stdout: String::new(), stderr: log.text() }
     }
 
     #[track_caller]
@@ -268,7 +319,13 @@ impl Server {
         let config = self.config_file();
         let mut all = arguments.to_vec();
         all.extend(["--config", config.to_str().unwrap()]);
-        run(&all, &[])
+        self.command(&all)
+    }
+
+    /// Runs a command where this server runs, without its configuration.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        run_behind(&self.inside, arguments, &[], b"")
     }
 
     /// Makes a key and gives what the command printed about it.
@@ -333,6 +390,19 @@ impl Server {
         self.running.as_mut()?.child.try_wait().unwrap()
     }
 
+    /// Waits until SIGTERM is a request, and no longer the end; or until the server has ended.
+    #[track_caller]
+    pub fn wait_until_it_heeds_signals(&mut self) {
+        let status = format!("/proc/{}/status", self.pid());
+        let term = 1_u64 << (Signal::TERM.as_raw() - 1);
+        eventually("the server heeds signals, or ends", || {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = caught.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+            (caught & term != 0 || self.has_exited().is_some()).then_some(())
+        });
+    }
+
     /// Asks the server to stop, without waiting for it.
     #[track_caller]
     pub fn ask_to_stop(&self) {
@@ -382,46 +452,5 @@ impl Drop for Server {
         if thread::panicking() {
             eprintln!("--- the server wrote ---\n{}------------------------", self.log());
         }
-    }
-}
-
-impl Log {
-    fn fill(&self, stderr: impl BufRead) {
-        for line in stderr.lines().map_while(Result::ok) {
-            self.state.lock().unwrap().lines.push(line);
-            self.changed.notify_all();
-        }
-        self.state.lock().unwrap().ended = true;
-        self.changed.notify_all();
-    }
-
-    fn text(&self) -> String {
-        let state = self.state.lock().unwrap();
-        state.lines.iter().fold(String::new(), |text, line| text + line + "\n")
-    }
-
-    /// The address in the line that says that the server is ready, or `None` when there is none.
-    fn wait_for_address(&self) -> Option<SocketAddr> {
-        let begun = Instant::now();
-        let mut state = self.state.lock().unwrap();
-        loop {
-            if let Some(address) = state.lines.iter().find_map(|line| {
-                let rest = line.split_once("listening on http")?.1.split_once("://")?.1;
-                let end = rest.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c));
-                rest[..end.unwrap_or(rest.len())].parse().ok()
-            }) {
-                return Some(address);
-            }
-            let left = PATIENCE.checked_sub(begun.elapsed())?;
-            if state.ended {
-                return None;
-            }
-            state = self.changed.wait_timeout(state, left).unwrap().0;
-        }
-    }
-
-    fn wait_for_end(&self) {
-        let state = self.state.lock().unwrap();
-        drop(self.changed.wait_timeout_while(state, PATIENCE, |state| !state.ended).unwrap());
     }
 }
