@@ -5,6 +5,7 @@
 mod compat;
 mod deliveries;
 pub mod error;
+pub mod event_body;
 mod event_types;
 mod events;
 mod extract;
@@ -13,6 +14,7 @@ mod middleware;
 mod rate_limit;
 mod respond;
 mod state;
+pub mod subscription_body;
 mod subscriptions;
 mod unread;
 mod view;
