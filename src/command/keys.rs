@@ -109,9 +109,10 @@ fn scopes_of(key: &Value) -> String {
 
 fn print_table(keys: &[Value]) {
     let now = Clock::start().wall();
-    println!("{:>4}  {:16} {:20} {:14} {:24} STATE", "ID", "ACCOUNT", "NAME", "PREFIX", "EXPIRES");
+    println!("{:>4}  {:16} {:20} {:14} {:24} {:24} STATE", "ID", "ACCOUNT", "NAME", "PREFIX", "EXPIRES", "LAST USED");
     for key in keys {
         let expires = key["expires_at"].as_str().unwrap_or("never");
+        let used = key["last_used_at"].as_str().unwrap_or("never");
         let is_over = Timestamp::parse(expires).is_some_and(|time| time <= now);
         let state = match key["revoked_at"].is_null() {
             false => "revoked",
@@ -120,6 +121,10 @@ fn print_table(keys: &[Value]) {
         };
         let (account, name) = (visible(text(key, "account")), visible(text(key, "name")));
         let prefix = text(key, "prefix");
-        println!("{:>4}  {account:16} {name:20} {prefix:14} {expires:24} {state}  {}", key["id"], scopes_of(key));
+        println!(
+            "{:>4}  {account:16} {name:20} {prefix:14} {expires:24} {used:24} {state}  {}",
+            key["id"],
+            scopes_of(key)
+        );
     }
 }

@@ -173,6 +173,7 @@ fn show(key: &ApiKey, reader: &Reader) -> Value {
         "networks": key.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
     })
 }
 

@@ -8,6 +8,7 @@ pub mod command;
 pub mod dump;
 pub mod error;
 mod housekeeping;
+pub mod key_record;
 mod management;
 mod open;
 mod random;

@@ -12,6 +12,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
 
 use super::apply::{Batch, Rules, State};
 use super::error::{OpenError, StorageError};
+use super::key_record;
 use super::random::Randomness;
 use super::reader::Reader;
 use super::record::{self, History};
@@ -281,7 +282,7 @@ fn load(db: &Database, rules: Rules, clock: Clock, random: Randomness) -> Result
     }
     for row in transaction.open_table(tables::KEYS)?.iter()? {
         let (id, key) = row?;
-        registry.put_key(record::decode_key(KeyId(id.value()), key.value())?);
+        registry.put_key(key_record::decode(KeyId(id.value()), key.value())?);
     }
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, subscription) = row?;
