@@ -31,6 +31,7 @@ mod idempotency;
 mod interop;
 mod island;
 mod isolation;
+mod keys_guarded;
 mod kill;
 mod rate_limit;
 mod receivers_hostile;
