@@ -97,6 +97,8 @@ fn finish(app: App, end: &End) -> Outcome {
 pub fn start_log(filter: &str) {
     let has_date = std::env::var_os("JOURNAL_STREAM").is_none();
     let mut builder = env_logger::Builder::new();
+    // It takes every garbled request for an error of the server's, so that anybody could fill the log.
+    builder.filter_module("actix_http", log::LevelFilter::Off);
     builder.parse_filters(filter).format(move |out, record| {
         let level = record.level();
         let style = out.default_level_style(level);
