@@ -131,6 +131,8 @@ fn a_head_that_is_no_proper_http_is_refused() {
     }
     assert!(taken.is_empty(), "{taken:#?}");
     client.get("/webhooks").expect(200);
+    // Whoever sends garbage does not fill the log with errors.
+    assert!(!server.log().contains("ERROR"), "{}", server.log());
 }
 
 #[test]
