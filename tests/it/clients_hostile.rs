@@ -156,3 +156,23 @@ fn odd_methods_and_targets_are_no_way_in() {
     }
     client.get("/webhooks").expect(200);
 }
+
+#[test]
+fn a_body_in_chunks_that_is_read_to_its_end_keeps_its_connection() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let head = client.raw_head("POST", "/api/v1/events");
+    let body = |entry| json!({"event": "clock_in", "data": clock_in(entry)}).to_string();
+    let one = |entry, further: &str| {
+        let body = body(entry);
+        let (first, second) = body.split_at(10);
+        format!(
+            "{head}{further}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+             a\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+            second.len()
+        )
+    };
+    let three = [one(1, ""), one(2, ""), one(3, "Connection: close\r\n")].concat();
+    assert_eq!(statuses(&server, three.as_bytes()), [202, 202, 202]);
+    assert_eq!(client.total("/events"), 3);
+}
