@@ -76,11 +76,12 @@ fn put_keys(answer: &Value) -> Outcome {
             true => "active",
         };
         let expires = if expires.is_some() { time(key, "expires_at") } else { "never".to_owned() };
+        let used = if key["last_used_at"].is_null() { "never".to_owned() } else { time(key, "last_used_at") };
         let (id, account, name) = (text(key, "id"), text(key, "account"), text(key, "name"));
-        vec![id, account, name, text(key, "prefix"), expires, state.to_owned(), text(key, "scopes")]
+        vec![id, account, name, text(key, "prefix"), expires, used, state.to_owned(), text(key, "scopes")]
     };
     put_table(
-        &["ID", "ACCOUNT", "NAME", "PREFIX", "EXPIRES", "STATUS", "SCOPES"],
+        &["ID", "ACCOUNT", "NAME", "PREFIX", "EXPIRES", "LAST USED", "STATUS", "SCOPES"],
         rows(answer).iter().map(row).collect(),
     )
 }

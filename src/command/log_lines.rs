@@ -50,6 +50,8 @@ fn build(section: &LogSection) -> Logger {
     let mut builder = Builder::new();
     // Its start and stop say nothing that the lines of this program do not say.
     builder.filter_module("actix_server", log::LevelFilter::Warn);
+    // It takes every garbled request for an error of the server's, so that anybody could fill the log.
+    builder.filter_module("actix_http", log::LevelFilter::Off);
     builder.parse_filters(&section.level);
     match section.format {
         LogFormat::Json => {

@@ -120,6 +120,7 @@ fn show(key: &ApiKey, registry: &Registry) -> Value {
         "expires_at": key.expires_at,
         "networks": key.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "created_at": key.created_at,
+        "last_used_at": key.last_used_at,
         "revoked_at": key.revoked_at,
     })
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -184,7 +185,12 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When it was used; later uses within [`USE_NOTED_EVERY`] are not noted.
+    pub last_used_at: Option<Timestamp>,
 }
+
+/// How exactly a key's last use is known.
+pub const USE_NOTED_EVERY: Duration = Duration::from_hours(1);
 
 impl ApiKey {
     /// May a caller from that address use it now? A caller on the control socket has no address.
@@ -194,6 +200,12 @@ impl ApiKey {
             || from
                 .is_some_and(|address| self.networks.iter().any(|network| network.contains(&address.to_canonical())));
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end) && is_from_allowed
+    }
+
+    /// Is it worth a write that the key is used now?
+    #[must_use]
+    pub fn is_use_news(&self, now: Timestamp) -> bool {
+        self.last_used_at.is_none_or(|last| last.plus(USE_NOTED_EVERY) <= now)
     }
 }
 
@@ -232,6 +244,7 @@ mod tests {
             networks: vec!["10.0.0.0/8".parse().unwrap()],
             created_at: Timestamp::from_ms(0),
             revoked_at: None,
+            last_used_at: None,
         };
         let inside = Some("10.1.2.3".parse().unwrap());
         assert!(key.is_usable(Timestamp::from_ms(9), inside));

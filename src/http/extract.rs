@@ -17,6 +17,7 @@ use super::respond::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::state::HttpState;
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::{AccountId, FieldError, KeyId};
+use crate::storage::command::Command;
 use crate::storage::reader::PageRequest;
 
 /// Marks an app whose callers are the operator. It belongs to the app of the control socket and to no other, so
@@ -117,6 +118,10 @@ fn authenticate(
             }
         });
     };
+    if key.is_use_news(state.clock.wall()) {
+        // A queue that is full is no reason to keep anybody waiting: a later request is as good.
+        drop(state.writer.try_send(Command::NoteUse { id: key.id }));
+    }
     match limit.count(key.id) {
         Ok(allowance) => {
             request.extensions_mut().insert(allowance);

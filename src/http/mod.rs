@@ -5,6 +5,7 @@
 mod compat;
 mod deliveries;
 pub mod error;
+pub mod event_body;
 mod event_types;
 mod events;
 pub mod extract;
@@ -14,6 +15,7 @@ mod middleware;
 mod rate_limit;
 pub mod respond;
 mod state;
+pub mod subscription_body;
 mod subscriptions;
 mod unread;
 mod view;

@@ -97,6 +97,11 @@ pub enum Command {
         /// The key's number and account.
         reply: Reply<(KeyId, AccountId)>,
     },
+    /// Note that an API key was used. Nobody waits for it.
+    NoteUse {
+        /// Which.
+        id: KeyId,
+    },
     /// Revoke an API key.
     RevokeKey {
         /// Which.
@@ -107,6 +112,12 @@ pub enum Command {
 }
 
 impl Command {
+    /// Does anybody wait for it to be committed?
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        !matches!(self, Self::Complete(_) | Self::NoteUse { .. })
+    }
+
     /// How many bytes of bodies it keeps in memory while it waits.
     #[must_use]
     pub fn body_bytes(&self) -> usize {

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::apply::{Answer, Batch, State};
 use super::command::NewKey;
 use super::error::{Refusal, StorageError};
-use super::{record, subscription_record, tables};
+use super::{key_record, subscription_record, tables};
 use crate::domain::access::ApiKey;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::{NewSubscription, OffReason, Subscription, SubscriptionChange, SubscriptionState};
@@ -115,6 +115,7 @@ impl Batch<'_> {
             networks: new.networks,
             created_at: state.clock.wall(),
             revoked_at: None,
+            last_used_at: None,
         };
         let id = key.id;
         self.put_key(state, key)?;
@@ -131,8 +132,19 @@ impl Batch<'_> {
         Ok(Ok(()))
     }
 
+    /// Notes that an API key was used, unless that was noted lately.
+    pub fn note_use(&mut self, state: &mut State, id: KeyId) -> Result<(), StorageError> {
+        let now = state.clock.wall();
+        match state.registry.key(id).cloned() {
+            Some(key) if key.is_use_news(now) => {
+                self.put_key(state, ApiKey { last_used_at: Some(now), ..(*key).clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn put_key(&mut self, state: &mut State, key: ApiKey) -> Result<(), StorageError> {
-        self.keys.insert(key.id.0, record::encode_key(&key)?.as_slice())?;
+        self.keys.insert(key.id.0, key_record::encode(&key)?.as_slice())?;
         Arc::make_mut(&mut state.registry).put_key(key);
         Ok(())
     }

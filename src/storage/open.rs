@@ -12,9 +12,10 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
 
 use super::apply::{Batch, Rules, State};
 use super::error::{OpenError, StorageError};
+use super::key_record;
 use super::random::Randomness;
 use super::reader::Reader;
-use super::record::{self, History};
+use super::record::History;
 use super::registry::{Registry, SharedRegistry};
 use super::reseal::{self, Step};
 use super::sealing::Seal;
@@ -330,7 +331,7 @@ fn load(
     }
     for row in transaction.open_table(tables::KEYS)?.iter()? {
         let (id, key) = row?;
-        registry.put_key(record::decode_key(KeyId(id.value()), key.value())?);
+        registry.put_key(key_record::decode(KeyId(id.value()), key.value())?);
     }
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, subscription) = row?;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::codec;
 use super::error::StorageError;
-use crate::domain::access::{ApiKey, KeyHash, Scopes};
+
 use crate::domain::attempt::{Attempt, Response, Signed};
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
@@ -14,7 +14,7 @@ use crate::domain::event_type::EventType;
 use crate::domain::health::Health;
 use crate::domain::outcome::Outcome;
 use crate::domain::signing::Signatures;
-use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
+use crate::domain::{EventId, SubscriptionId, Timestamp};
 
 const VERSION: u8 = 1;
 
@@ -293,50 +293,4 @@ impl History {
             recent: row.recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
         })
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeyV1 {
-    account: u32,
-    name: String,
-    prefix: String,
-    hash: KeyHash,
-    scopes: Scopes,
-    expires_ms: Option<u64>,
-    networks: Vec<String>,
-    created_ms: u64,
-    revoked_ms: Option<u64>,
-}
-
-/// The stored form of an API key.
-pub fn encode_key(key: &ApiKey) -> Result<Vec<u8>, StorageError> {
-    let row = KeyV1 {
-        account: key.account.0,
-        name: key.name.clone(),
-        prefix: key.prefix.clone(),
-        hash: key.hash,
-        scopes: key.scopes,
-        expires_ms: key.expires_at.map(Timestamp::as_ms),
-        networks: key.networks.iter().map(ToString::to_string).collect(),
-        created_ms: key.created_at.as_ms(),
-        revoked_ms: key.revoked_at.map(Timestamp::as_ms),
-    };
-    codec::encode(VERSION, &row)
-}
-
-/// Reads the stored form of an API key.
-pub fn decode_key(id: KeyId, bytes: &[u8]) -> Result<ApiKey, StorageError> {
-    let row: KeyV1 = codec::decode(VERSION, bytes)?;
-    Ok(ApiKey {
-        id,
-        account: AccountId(row.account),
-        name: row.name,
-        prefix: row.prefix,
-        hash: row.hash,
-        scopes: row.scopes,
-        expires_at: row.expires_ms.map(Timestamp::from_ms),
-        networks: row.networks.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(|_| damaged("key"))?,
-        created_at: Timestamp::from_ms(row.created_ms),
-        revoked_at: row.revoked_ms.map(Timestamp::from_ms),
-    })
 }

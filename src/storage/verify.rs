@@ -5,6 +5,7 @@
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
 
 use super::error::StorageError;
+use super::key_record;
 use super::record::{self, EventRow, History, IdempotencyRow};
 use super::subscription_record::SubscriptionRow;
 use super::tables;
@@ -57,7 +58,7 @@ pub fn rows(db: &impl ReadableDatabase) -> Result<Findings, StorageError> {
 fn small_tables(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), StorageError> {
     for row in transaction.open_table(tables::KEYS)?.iter()? {
         let (id, row) = row?;
-        findings.check(format_args!("key {}", id.value()), record::decode_key(KeyId(id.value()), row.value()));
+        findings.check(format_args!("key {}", id.value()), key_record::decode(KeyId(id.value()), row.value()));
     }
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, row) = row?;

@@ -208,7 +208,7 @@ impl Writer {
     }
 
     fn collect(&self, first: Command) -> Vec<Command> {
-        let mut is_waited_for = !matches!(first, Command::Complete(_));
+        let mut is_waited_for = first.is_waited_for();
         let mut batch = vec![first];
         let deadline = Instant::now() + COMPANY_WAIT;
         let mut deliveries = batch.iter().map(|command| self.most_deliveries(command)).sum::<usize>();
@@ -219,7 +219,7 @@ impl Writer {
                 self.commands.recv_deadline(deadline)
             };
             let Ok(command) = next else { break };
-            is_waited_for |= !matches!(command, Command::Complete(_));
+            is_waited_for |= command.is_waited_for();
             deliveries = deliveries.saturating_add(self.most_deliveries(&command));
             batch.push(command);
         }
@@ -277,6 +277,10 @@ impl Writer {
                 batch.complete(state, *completion)?;
                 return Ok(None);
             }
+            Command::NoteUse { id } => {
+                batch.note_use(state, id)?;
+                return Ok(None);
+            }
             Command::Publish { account, events, reply } => {
                 let result =
                     if self.has_space { batch.publish(state, account, events)? } else { Err(Refusal::OutOfSpace) };
@@ -327,7 +331,7 @@ impl Writer {
     fn refuse_everything(&self) {
         while let Ok(command) = self.commands.recv() {
             match command {
-                Command::Complete(_) => {}
+                Command::Complete(_) | Command::NoteUse { .. } => {}
                 Command::Publish { reply, .. } => refuse(reply),
                 Command::RecordPing { reply, .. }
                 | Command::DeleteSubscription { reply, .. }

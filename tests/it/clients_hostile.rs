@@ -131,6 +131,8 @@ fn a_head_that_is_no_proper_http_is_refused() {
     }
     assert!(taken.is_empty(), "{taken:#?}");
     client.get("/webhooks").expect(200);
+    // Whoever sends garbage does not fill the log with errors.
+    assert!(!server.log().contains("ERROR"), "{}", server.log());
 }
 
 #[test]
@@ -153,4 +155,24 @@ fn odd_methods_and_targets_are_no_way_in() {
         assert!(answers.iter().all(|status| (400..500).contains(status)), "{line}: {answers:?}");
     }
     client.get("/webhooks").expect(200);
+}
+
+#[test]
+fn a_body_in_chunks_that_is_read_to_its_end_keeps_its_connection() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let head = client.raw_head("POST", "/api/v1/events");
+    let body = |entry| json!({"event": "clock_in", "data": clock_in(entry)}).to_string();
+    let one = |entry, further: &str| {
+        let body = body(entry);
+        let (first, second) = body.split_at(10);
+        format!(
+            "{head}{further}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+             a\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+            second.len()
+        )
+    };
+    let three = [one(1, ""), one(2, ""), one(3, "Connection: close\r\n")].concat();
+    assert_eq!(statuses(&server, three.as_bytes()), [202, 202, 202]);
+    assert_eq!(client.total("/events"), 3);
 }

@@ -10,6 +10,8 @@
     reason = "a test stops at the first thing that is not as promised"
 )]
 
+#[path = "../fuzz/changes.rs"]
+mod changes;
 mod harness;
 
 mod accounts_and_keys;
@@ -35,12 +37,14 @@ mod errors;
 mod events;
 mod events_kept;
 mod every_call;
+mod fuzzed_requests;
 mod health;
 mod hostile_data;
 mod idempotency;
 mod interop;
 mod island;
 mod isolation;
+mod keys_guarded;
 mod kill;
 mod limits;
 mod metrics;

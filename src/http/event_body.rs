@@ -1,0 +1,197 @@
+//! Reads published events from the text of a request; every wrong field is named at once. Pure; runs on the HTTP
+//! workers. The text of `data` stays as it came.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::error::ApiError;
+use crate::domain::event::{IdempotencyKey, NewEvent};
+use crate::domain::event_type::EventType;
+use crate::domain::{FieldError, Timestamp, event_data};
+
+const FIELDS: [&str; 4] = ["event", "data", "id", "occurred_at"];
+/// The most events in one batch.
+const BATCH_EVENTS: usize = 1000;
+/// The longest idempotency key, in characters.
+pub const KEY_CHARS: usize = 255;
+
+/// One event.
+pub fn one(text: &str) -> Result<NewEvent, ApiError> {
+    let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    fields.into_event("").map_err(ApiError::invalid)
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+/// The events of a batch, none of them longer than that.
+pub fn batch(text: &str, event_bytes: u64) -> Result<Vec<NewEvent>, ApiError> {
+    let batch: Batch<'_> = serde_json::from_str(text).map_err(|error| {
+        // An unexpected field stops the reading before the rest of the text is seen.
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Err(error) => not_json(&error),
+            Ok(_) if error.is_data() => {
+                ApiError::invalid_field("events", "must be an array of events, and the only field")
+            }
+            Ok(_) => not_json(&error),
+        }
+    })?;
+    if batch.events.is_empty() || batch.events.len() > BATCH_EVENTS {
+        return Err(ApiError::invalid_field("events", format!("must hold 1 to {BATCH_EVENTS} events")));
+    }
+    let mut events = Vec::with_capacity(batch.events.len());
+    let mut errors = Vec::new();
+    for (index, raw) in batch.events.iter().enumerate() {
+        let place = format!("events[{index}]");
+        if raw.get().len() as u64 > event_bytes {
+            errors.push(FieldError::new(place, format!("may have at most {event_bytes} bytes")));
+            continue;
+        }
+        match serde_json::from_str::<Fields<'_>>(raw.get()) {
+            Err(_) => errors.push(FieldError::new(place, "must be an object")),
+            Ok(fields) => match fields.into_event(&format!("{place}.")) {
+                Err(found) => errors.extend(found),
+                Ok(event) => events.push(event),
+            },
+        }
+    }
+    if errors.is_empty() { Ok(events) } else { Err(ApiError::invalid(errors)) }
+}
+
+fn not_json(error: &serde_json::Error) -> ApiError {
+    match error.classify() {
+        serde_json::error::Category::Data => ApiError::invalid_json("the body must be a JSON object"),
+        _ => ApiError::invalid_json(format!("not JSON: {error}")),
+    }
+}
+
+/// A publisher's key as the store knows it.
+#[must_use]
+pub fn digest_key(parts: &[&str]) -> IdempotencyKey {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    IdempotencyKey(digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte)))
+}
+
+/// The fields of a published event, as they stand in the text.
+#[derive(Default)]
+struct Fields<'a> {
+    event: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
+    occurred_at: Option<&'a RawValue>,
+    errors: Vec<FieldError>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                    let slot = match name.as_ref() {
+                        "event" => &mut fields.event,
+                        "data" => &mut fields.data,
+                        "id" => &mut fields.id,
+                        "occurred_at" => &mut fields.occurred_at,
+                        other => {
+                            fields.errors.push(FieldError::unknown(other, &FIELDS));
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    if slot.replace(map.next_value()?).is_some() {
+                        fields.errors.push(FieldError::new(name, "is given twice"));
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+impl Fields<'_> {
+    /// The event, if every field is right; `prefix` goes before the names in errors.
+    fn into_event(self, prefix: &str) -> Result<NewEvent, Vec<FieldError>> {
+        let mut errors = self.errors;
+        let event_type = match self.event {
+            None => Err("is missing".to_owned()),
+            Some(raw) => serde_json::from_str::<String>(raw.get())
+                .map_err(|_| "must be a string".to_owned())
+                .and_then(|name| EventType::parse(&name)),
+        };
+        let event_type = event_type.map_err(|message| errors.push(FieldError::new("event", message))).ok();
+        match (self.data, event_type) {
+            (None, _) => errors.push(FieldError::new("data", "is missing")),
+            (Some(data), Some(event_type)) => {
+                errors.extend(event_data::check(event_type, data.get()).err().into_iter().flatten());
+            }
+            (Some(_), None) => {}
+        }
+        let occurred_at = match given(self.occurred_at) {
+            None => None,
+            Some(raw) => {
+                let time = serde_json::from_str::<String>(raw.get()).ok().and_then(|text| Timestamp::parse(&text));
+                if time.is_none() {
+                    errors.push(FieldError::new("occurred_at", "must be a time such as \"2026-03-02T08:00:00Z\""));
+                }
+                time
+            }
+        };
+        let idempotency = match given(self.id) {
+            None => Vec::new(),
+            Some(raw) => {
+                if let Some(id) = own_id(raw) {
+                    vec![digest_key(&["id", &id])]
+                } else {
+                    let message = format!("must be a string of 1 to {KEY_CHARS} characters, or an integer");
+                    errors.push(FieldError::new("id", message));
+                    Vec::new()
+                }
+            }
+        };
+        let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
+            for error in &mut errors {
+                error.field.insert_str(0, prefix);
+            }
+            return Err(errors);
+        };
+        let mut hash = Sha256::new();
+        hash.update([event_type.number()]);
+        hash.update(occurred_at.map_or(0, Timestamp::as_ms).to_le_bytes());
+        hash.update(data.get().as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(digest.split_at(16).0);
+        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, idempotency, fingerprint })
+    }
+}
+
+fn given(field: Option<&RawValue>) -> Option<&RawValue> {
+    field.filter(|raw| raw.get() != "null")
+}
+
+fn own_id(raw: &RawValue) -> Option<String> {
+    if let Ok(number) = serde_json::from_str::<i64>(raw.get()) {
+        return Some(number.to_string());
+    }
+    let text: String = serde_json::from_str(raw.get()).ok()?;
+    (1..=KEY_CHARS).contains(&text.chars().count()).then_some(text)
+}

@@ -1,0 +1,111 @@
+//! Reads what a request says about a subscription; every wrong field is named at once. Pure; runs on the HTTP workers.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::error::ApiError;
+use crate::domain::FieldError;
+use crate::domain::endpoint::{Endpoint, EndpointPolicy};
+use crate::domain::event_type::EventTypes;
+use crate::domain::subscription::SubscriptionChange;
+
+const FIELDS: [&str; 4] = ["url", "events", "active", "description"];
+/// What a subscription shows and nobody can set; accepted, and passed over, when a whole one is sent back.
+const SHOWN: [&str; 7] =
+    ["id", "created_at", "updated_at", "disabled_reason", "disabled_at", "failing_since", "recent_deliveries"];
+const DESCRIPTION_CHARS: usize = 500;
+
+/// The change that the text asks for, with all fields that are `required`.
+pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<SubscriptionChange, ApiError> {
+    let Fields(mut fields) = serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => ApiError::invalid_json("the body must be a JSON object"),
+        _ => ApiError::invalid_json(format!("not JSON: {error}")),
+    })?;
+    fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
+    let mut errors = Vec::new();
+    for name in required {
+        if !fields.iter().any(|(given, _)| given == name) {
+            errors.push(FieldError::new(*name, "is missing"));
+        }
+    }
+    let mut change = SubscriptionChange::default();
+    let mut seen = HashSet::new();
+    for (name, value) in &fields {
+        if !seen.insert(name) {
+            errors.push(FieldError::new(name, "is given twice"));
+            continue;
+        }
+        let result = match name.as_str() {
+            "url" => parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)),
+            "events" => parse_events(value).map(|events| change.events = Some(events)),
+            "description" => parse_description(value).map(|text| change.description = Some(text)),
+            "active" => value
+                .as_bool()
+                .map(|active| change.active = Some(active))
+                .ok_or_else(|| vec![FieldError::new("active", "must be true or false")]),
+            "secret" => Err(vec![FieldError::new("secret", "is made by the server and cannot be set")]),
+            _ => Err(vec![FieldError::unknown(name, &FIELDS)]),
+        };
+        errors.extend(result.err().into_iter().flatten());
+    }
+    if errors.is_empty() { Ok(change) } else { Err(ApiError::invalid(errors)) }
+}
+
+/// The fields of an object as they were sent, one that is given twice included.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+fn parse_url(value: &Value, policy: &EndpointPolicy) -> Result<Endpoint, Vec<FieldError>> {
+    let text = value.as_str().ok_or_else(|| vec![FieldError::new("url", "must be a string")])?;
+    Endpoint::parse(text, policy).map_err(|error| vec![FieldError::new("url", error.to_string())])
+}
+
+fn parse_events(value: &Value) -> Result<EventTypes, Vec<FieldError>> {
+    let wanted = "must be an array of event types such as [\"clock_in\"], or [\"*\"] for all";
+    let names = value.as_array().filter(|names| !names.is_empty());
+    let names: Option<Vec<&str>> = names.and_then(|names| names.iter().map(Value::as_str).collect());
+    let names = names.ok_or_else(|| vec![FieldError::new("events", wanted)])?;
+    EventTypes::parse(names).map_err(|errors| {
+        errors.into_iter().map(|(index, message)| FieldError::new(format!("events[{index}]"), message)).collect()
+    })
+}
+
+fn parse_description(value: &Value) -> Result<String, Vec<FieldError>> {
+    let wrong = |message: String| vec![FieldError::new("description", message)];
+    match value {
+        Value::Null => Ok(String::new()),
+        Value::String(text) if text.chars().count() > DESCRIPTION_CHARS => {
+            Err(wrong(format!("may have at most {DESCRIPTION_CHARS} characters")))
+        }
+        Value::String(text) if text.chars().any(|character| character.is_control() && character != '\n') => {
+            Err(wrong("must not hold control characters".to_owned()))
+        }
+        Value::String(text) => Ok(text.clone()),
+        _ => Err(wrong("must be a string".to_owned())),
+    }
+}

@@ -1,0 +1,179 @@
+//! What is fuzzed, shared by libFuzzer's targets and by the bounded run of the ordinary tests. Each function takes any
+//! bytes, hands them to a reader of untrusted text, and panics when what comes out breaks a promise.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tempclock_webhooks::config::{Config, Sources};
+use tempclock_webhooks::domain::address::AddressRule;
+use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy, MAX_URL_LENGTH};
+use tempclock_webhooks::domain::event_data::MAX_DEPTH;
+use tempclock_webhooks::domain::retry::parse_retry_after;
+use tempclock_webhooks::domain::{KeyId, SubscriptionId};
+use tempclock_webhooks::http::error::ApiError;
+use tempclock_webhooks::http::{event_body, subscription_body};
+use tempclock_webhooks::storage::record;
+use tempclock_webhooks::storage::sealing::Seal;
+use tempclock_webhooks::storage::subscription_record::{self, SubscriptionRow};
+
+/// One thing that reads what others wrote.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the names of their folders in the corpus.
+pub const TARGETS: [(&str, Target); 6] = [
+    ("publish", publish),
+    ("subscription", subscription),
+    ("url", url),
+    ("record", record),
+    ("configuration", configuration),
+    ("retry_after", retry_after),
+];
+
+/// A refusal blames the caller, and says something.
+fn check_refusal(error: &ApiError) {
+    assert!((400..500).contains(&error.status()), "{error}");
+    assert!(!error.to_string().is_empty());
+}
+
+/// The body of `POST /events` and of `POST /events/batch`.
+pub fn publish(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match event_body::one(text) {
+        Err(error) => check_refusal(&error),
+        Ok(event) => {
+            assert!(text.contains(&*event.data), "the data is not what was published");
+            let value: serde_json::Value = serde_json::from_str(&event.data).expect("data that receivers can read");
+            assert!(depth(&value) <= MAX_DEPTH);
+        }
+    }
+    match event_body::batch(text, 64 * 1024) {
+        Err(error) => check_refusal(&error),
+        Ok(events) => assert!((1..=1000).contains(&events.len())),
+    }
+}
+
+fn depth(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        serde_json::Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The body of `POST /webhooks` and `PUT /webhooks/{id}`.
+pub fn subscription(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let policy = EndpointPolicy { allow_http: true, addresses: AddressRule::default() };
+    for required in [&["url", "events"][..], &[]] {
+        match subscription_body::read(text, &policy, required) {
+            Err(error) => check_refusal(&error),
+            Ok(change) => {
+                assert!(required.is_empty() || (change.endpoint.is_some() && change.events.is_some()));
+                change.endpoint.iter().for_each(check_endpoint);
+            }
+        }
+    }
+}
+
+/// A URL, and the rule for the address that it may name.
+pub fn url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let policy = EndpointPolicy { allow_http: true, addresses: AddressRule::default() };
+    match Endpoint::parse(text, &policy) {
+        Err(error) => assert!(!error.to_string().is_empty()),
+        Ok(endpoint) => check_endpoint(&endpoint),
+    }
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        let verdict = policy.addresses.judge(text, &[address]);
+        let known = text.parse::<IpAddr>().ok().is_some_and(is_plainly_private);
+        assert!(!(known && verdict.is_ok()), "{text} is let through");
+    }
+}
+
+/// What the standard library knows to be private is never let through.
+fn is_plainly_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(a) => {
+            a.is_private() || a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_unspecified()
+        }
+        IpAddr::V6(a) => a.is_loopback() || a.is_unique_local() || a.is_unicast_link_local() || a.is_multicast(),
+    }
+}
+
+fn check_endpoint(endpoint: &Endpoint) {
+    let text = endpoint.as_str();
+    assert!(text.len() <= MAX_URL_LENGTH && text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
+    assert!(text.starts_with(&format!("{}/", endpoint.origin())), "{text}");
+    assert_eq!(Endpoint::from_stored(text).as_ref(), Some(endpoint), "{text}");
+    // The HTTP client has a reader of URLs of its own; both have to see the same host.
+    let seen: ureq::http::Uri = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+    let seen = seen.host().unwrap_or_default().trim_matches(['[', ']']);
+    match endpoint.host().parse::<IpAddr>() {
+        Ok(address) => {
+            // One address of version 6 can be written in several ways.
+            assert_eq!(seen.parse(), Ok(address), "{text}");
+            assert!(!is_plainly_private(address), "{text} is let through");
+        }
+        Err(_) => assert_eq!(seen, endpoint.host(), "{text}"),
+    }
+}
+
+/// Rows as a damaged or strange file may hold them.
+pub fn record(data: &[u8]) {
+    if let Ok(row) = record::EventRow::decode(data) {
+        let _ = row.is_intact();
+        assert!(row.encode().is_ok());
+    }
+    let _ = record::EventRow::decode_type(data);
+    let _ = record::IdempotencyRow::decode(data);
+    let _ = record::decode_delivery_summary(data);
+    if let Ok(delivery) = record::decode_delivery(data) {
+        let again = record::encode_delivery(&delivery).expect("a delivery that was read can be written");
+        assert!(record::decode_delivery(&again).is_ok());
+    }
+    if let Ok(history) = record::History::decode(data) {
+        assert!(history.encode().is_ok());
+    }
+    let open = |data: &[u8]| SubscriptionRow::decode(data)?.open(SubscriptionId(1), &Seal::NONE);
+    if let Ok(subscription) = open(data) {
+        let again = subscription_record::encode(&subscription, &Seal::NONE);
+        assert!(open(&again.expect("a subscription that was read can be written")).is_ok());
+    }
+    if let Ok(key) = tempclock_webhooks::storage::key_record::decode(KeyId(1), data) {
+        let again = tempclock_webhooks::storage::key_record::encode(&key).expect("a key that was read can be written");
+        assert_eq!(tempclock_webhooks::storage::key_record::decode(KeyId(1), &again).ok(), Some(key));
+    }
+}
+
+/// A configuration file, and the same text as a flag's value.
+pub fn configuration(data: &[u8]) {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(data).expect("a temporary file that can be written");
+    let from_file = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+    let flag = ("delivery.retry_schedule", String::from_utf8_lossy(data).into_owned());
+    for sources in [from_file, Sources { flags: vec![flag], ..Sources::default() }] {
+        match Config::load(&sources) {
+            Err(errors) => assert!(!errors.errors().is_empty() && !errors.to_string().is_empty()),
+            Ok(loaded) => {
+                let delivery = &loaded.config.delivery;
+                assert!((1..=1024).contains(&delivery.threads));
+                assert!(delivery.max_in_flight_per_endpoint <= delivery.threads);
+                assert!(delivery.retry_schedule.iter().all(|wait| *wait > Duration::ZERO));
+            }
+        }
+    }
+}
+
+/// `Retry-After` of a receiver.
+pub fn retry_after(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for now_s in [0, 1_760_000_000, u64::MAX / 2] {
+        if let Some(wait) = parse_retry_after(text, now_s) {
+            let digits = text.trim();
+            if let Ok(seconds) = digits.parse::<u64>() {
+                assert_eq!(wait, Duration::from_secs(seconds), "{text}");
+            }
+        }
+    }
+}

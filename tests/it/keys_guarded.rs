@@ -1,0 +1,177 @@
+//! A key is good from where and for as long as it may be, its use is noted, and a wrong one learns nothing.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{ALL_SCOPES, Server, clock_in, eventually, time};
+
+/// What the server knows of a key, from `keys list`.
+fn listed(server: &Server, id: &Value) -> Value {
+    let output = server.cli(&["keys", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&output.stdout).unwrap();
+    listed["data"].as_array().unwrap().iter().find(|row| row["id"] == *id).unwrap().clone()
+}
+
+#[test]
+fn a_key_works_only_from_its_networks() {
+    let server = Server::start(&[]);
+    let make = |network: &str| {
+        let made = server.create_key(&["--name", network, "--scopes", "webhooks:read", "--networks", network]);
+        server.client_with(made["key"].as_str().unwrap())
+    };
+    for inside in ["127.0.0.0/8", "127.0.0.1/32", "0.0.0.0/0"] {
+        make(inside).get("/webhooks").expect(200);
+    }
+    let stranger = server.stranger().get("/webhooks").expect(401);
+    for outside in ["10.0.0.0/8", "127.0.0.2/32", "::/0", "::1/128"] {
+        let refused = make(outside).get("/webhooks").expect(401);
+        assert_eq!(refused.json["message"], stranger.json["message"]);
+    }
+}
+
+#[test]
+fn keys_are_changed_without_a_moment_in_which_none_is_good() {
+    let mut server = Server::start(&[]);
+    let old = server.create_key(&["--name", "2025", "--scopes", ALL_SCOPES]);
+    let publish = |server: &Server, key: &Value, entry: u64| {
+        let client = server.client_with(key["key"].as_str().unwrap());
+        client.post("/events", &json!({"event": "clock_in", "data": clock_in(entry)})).status
+    };
+    assert_eq!(publish(&server, &old, 1), 202);
+    let new = server.create_key(&["--name", "2026", "--scopes", ALL_SCOPES]);
+    for entry in [2, 3] {
+        assert_eq!((publish(&server, &old, entry), publish(&server, &new, entry)), (202, 202));
+    }
+    assert_eq!(server.cli(&["keys", "revoke", "2025"]).code, Some(0));
+    assert_eq!((publish(&server, &old, 4), publish(&server, &new, 4)), (401, 202));
+    server.restart();
+    assert_eq!((publish(&server, &old, 5), publish(&server, &new, 5)), (401, 202));
+    let reader = server.client_with(new["key"].as_str().unwrap());
+    assert_eq!(reader.total("/events"), 7, "both keys published into one account");
+}
+
+#[test]
+fn the_last_use_of_a_key_is_known_and_seldom_written() {
+    let mut server = Server::start(&[]);
+    let made = server.create_key(&["--name", "used", "--scopes", ALL_SCOPES]);
+    let idle = server.create_key(&["--name", "idle", "--scopes", ALL_SCOPES]);
+    assert_eq!(listed(&server, &made["id"])["last_used_at"], Value::Null);
+    let client = server.client_with(made["key"].as_str().unwrap());
+    let before = jiff::Timestamp::now();
+    client.get("/webhooks").expect(200);
+    let used = eventually("the use is noted", || {
+        let used = listed(&server, &made["id"])["last_used_at"].clone();
+        used.is_string().then_some(used)
+    });
+    let ahead = time(&used).duration_since(before);
+    assert!(ahead > -jiff::SignedDuration::from_secs(1), "{used}");
+    for entry in 0..50 {
+        client.publish("clock_in", &clock_in(entry));
+    }
+    server.restart();
+    assert_eq!(listed(&server, &made["id"])["last_used_at"], used, "it is not written at every use");
+    assert_eq!(listed(&server, &idle["id"])["last_used_at"], Value::Null);
+    let table = server.cli(&["keys", "list"]).stdout;
+    assert!(table.contains("LAST USED") && table.contains(used.as_str().unwrap()), "{table}");
+}
+
+#[test]
+fn a_refused_key_leaves_no_trace_of_use() {
+    let server = Server::start(&[]);
+    let outside = server.create_key(&["--name", "a", "--scopes", ALL_SCOPES, "--networks", "10.0.0.0/8"]);
+    server.client_with(outside["key"].as_str().unwrap()).get("/webhooks").expect(401);
+    let good = server.client();
+    good.publish("clock_in", &clock_in(1));
+    assert_eq!(listed(&server, &outside["id"])["last_used_at"], Value::Null);
+}
+
+/// Everything of an answer that does not differ from one request to the next.
+fn lasting(server: &Server, authorization: &str) -> (u16, Vec<(String, String)>, String) {
+    let headers = [("Authorization", authorization), ("X-Request-Id", "same")];
+    let answer = server.stranger().send("GET", "/api/v1/webhooks", &headers, None);
+    let mut headers: Vec<_> = answer.headers.into_iter().filter(|(name, _)| name != "date").collect();
+    headers.sort();
+    (answer.status, headers, answer.text)
+}
+
+#[test]
+fn every_kind_of_wrong_key_gets_the_very_same_answer() {
+    let server = Server::start(&[]);
+    let good = server.create_key(&["--name", "good", "--scopes", ALL_SCOPES]);
+    let good = good["key"].as_str().unwrap();
+    let revoked = server.create_key(&["--name", "revoked", "--scopes", ALL_SCOPES]);
+    server.cli(&["keys", "revoke", &revoked["id"].to_string()]);
+    let expired = server.create_key(&["--name", "expired", "--scopes", ALL_SCOPES, "--expires", "1s"]);
+    let elsewhere = server.create_key(&["--name", "b", "--scopes", ALL_SCOPES, "--networks", "10.0.0.0/8"]);
+    let bearer = |key: &Value| format!("Bearer {}", key["key"].as_str().unwrap());
+    eventually("the key expires", || (lasting(&server, &bearer(&expired)).0 == 401).then_some(()));
+    let unknown = lasting(&server, &format!("Bearer tc_live_{}", "0".repeat(40)));
+    assert_eq!(unknown.0, 401);
+    let wrong = [
+        bearer(&revoked),
+        bearer(&expired),
+        bearer(&elsewhere),
+        format!("Bearer {}", &good[..47]),
+        format!("Bearer {good}0"),
+        format!("Bearer {}", good.to_uppercase()),
+        format!("Basic {good}"),
+        "Bearer".to_owned(),
+        "Bearer tc_live_".to_owned(),
+        format!("Bearer {}", "x".repeat(4_000)),
+        good.to_owned(),
+    ];
+    for authorization in wrong {
+        assert_eq!(lasting(&server, &authorization), unknown, "{authorization}");
+    }
+}
+
+/// Mean and variance of what is measured, in nanoseconds.
+fn moments(samples: &[f64]) -> (f64, f64) {
+    #[expect(clippy::cast_precision_loss, reason = "a count of samples is small")]
+    let count = samples.len() as f64;
+    let mean = samples.iter().sum::<f64>() / count;
+    (mean, samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / (count - 1.0) / count)
+}
+
+/// Run by hand on a quiet machine: `cargo test --test it -- --ignored no_wrong_key`.
+#[test]
+#[ignore = "it measures time, which a busy machine spoils"]
+fn no_wrong_key_is_told_from_another_by_time() {
+    const TRIES: usize = 10_000;
+    let server = Server::start(&[]);
+    let made = server.create_key(&["--name", "a", "--scopes", ALL_SCOPES]);
+    server.cli(&["keys", "revoke", &made["id"].to_string()]);
+    let revoked = made["key"].as_str().unwrap().to_owned();
+    let near = format!("{}{}", &revoked[..47], if revoked.ends_with('0') { '1' } else { '0' });
+    let far = format!("tc_live_{}", "0".repeat(40));
+    // On one connection, so that one thread of the server answers all of them.
+    let client = server.stranger();
+    let kinds = [revoked, near, far].map(|key| (format!("Bearer {key}"), Vec::with_capacity(TRIES)));
+    let mut kinds = Vec::from(kinds);
+    for round in 0..TRIES {
+        // In every order in turn, so that none profits from its place.
+        kinds.rotate_left(1);
+        if round % 3 == 0 {
+            kinds.swap(0, 1);
+        }
+        for (authorization, samples) in &mut kinds {
+            let begun = Instant::now();
+            client.send("GET", "/api/v1/webhooks", &[("Authorization", authorization)], None).expect(401);
+            samples.push(Duration::as_secs_f64(&begun.elapsed()) * 1e9);
+        }
+    }
+    for (_, samples) in &mut kinds {
+        // The slowest tenth is what the machine did meanwhile.
+        samples.sort_by(f64::total_cmp);
+        samples.truncate(TRIES * 9 / 10);
+    }
+    for (index, (_, one)) in kinds.iter().enumerate() {
+        for (_, other) in &kinds[index + 1..] {
+            let ((a, spread_a), (b, spread_b)) = (moments(one), moments(other));
+            let t = (a - b) / (spread_a + spread_b).sqrt();
+            println!("{a:.0} ns and {b:.0} ns: t = {t:.2}");
+            assert!(t.abs() < 4.5, "{a:.0} ns and {b:.0} ns differ: t = {t:.2}");
+        }
+    }
+}
