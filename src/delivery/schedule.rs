@@ -248,6 +248,12 @@ impl Schedule {
         self.held.iter().sum()
     }
 
+    /// How many deliveries are kept in memory, and how many bytes of bodies with them.
+    #[must_use]
+    pub fn at_hand(&self) -> (usize, usize) {
+        (self.at_hand, self.bodies_bytes)
+    }
+
     /// Is there a job that one more thread may take?
     #[must_use]
     pub fn has_job(&self) -> bool {

@@ -21,3 +21,4 @@ pub mod writer;
 pub use apply::Rules;
 pub use housekeeping::RetentionRule;
 pub use open::{Opened, Store, StoreSettings};
+pub use random::Randomness;
