@@ -286,7 +286,7 @@ impl Dispatcher {
                 Ok(())
             }
             Err(error) => {
-                state.schedule.page_failed(subscription, now);
+                state.schedule.page_failed(page, now);
                 Err(error)
             }
         };

@@ -351,11 +351,17 @@ impl Schedule {
     }
 
     /// Takes note that a page could not be read: it is asked for again.
-    pub fn page_failed(&mut self, id: SubscriptionId, now: Timestamp) {
+    pub fn page_failed(&mut self, page: PageWanted, now: Timestamp) {
+        let (PageWanted::Fresh { subscription: id, .. } | PageWanted::Retries { subscription: id, .. }) = page;
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.is_reading_fresh = false;
-        if std::mem::take(&mut lane.is_reading_retries) {
-            self.due_at(id, now);
+        match page {
+            PageWanted::Fresh { .. } => lane.is_reading_fresh = false,
+            PageWanted::Retries { .. } => {
+                lane.is_reading_retries = false;
+                // The next page is read later than all of these ended, so it is not out of date.
+                lane.ended_meanwhile.clear();
+                self.due_at(id, now);
+            }
         }
         self.settle(id);
     }

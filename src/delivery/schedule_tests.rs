@@ -147,3 +147,24 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
         schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO, Timestamp::from_ms(1));
     }
 }
+
+/// Ends the first attempt of one delivery, and has its next one fall due at that time.
+fn fail_first_attempt(schedule: &mut Schedule, event: u128, due: Timestamp) {
+    offer(schedule, event);
+    let job = schedule.take().unwrap();
+    schedule.finished(job.finished(), EndpointSign::Failing, Duration::ZERO, Timestamp::from_ms(1));
+    schedule.recorded(job.delivery, Some(due));
+}
+
+#[test]
+fn a_retry_is_not_forgotten_when_a_page_could_not_be_read() {
+    let mut schedule = schedule(false);
+    let (early, late) = (Timestamp::from_ms(10), Timestamp::from_ms(20));
+    schedule.due_at(LANE, early);
+    let page = schedule.next_page(early).unwrap();
+    fail_first_attempt(&mut schedule, 7, late);
+    schedule.page_failed(page, early);
+    let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(late) else { panic!("no page is wanted") };
+    schedule.retry_page(LANE, limit, &[(late, EventId(7))], late);
+    assert_eq!(drain(&mut schedule), [7]);
+}
