@@ -199,6 +199,8 @@ impl Schedule {
                     continue;
                 }
                 let Some((event, work)) = lane.ready.pop_front() else { continue };
+                // A first attempt too: a retry row of its own commit must not be taken before that commit is told.
+                lane.claims.insert(event);
                 lane.in_flight += 1;
                 if let Some(held) = self.held.get_mut(ring as usize) {
                     *held += 1;

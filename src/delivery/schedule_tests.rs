@@ -168,3 +168,24 @@ fn a_retry_is_not_forgotten_when_a_page_could_not_be_read() {
     schedule.retry_page(LANE, limit, &[(late, EventId(7))], late);
     assert_eq!(drain(&mut schedule), [7]);
 }
+
+#[test]
+fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_once_at_a_time() {
+    let mut schedule = schedule(false);
+    let now = Timestamp::from_ms(10);
+    offer(&mut schedule, 7);
+    let job = schedule.take().unwrap();
+    schedule.finished(job.finished(), EndpointSign::Failing, Duration::ZERO, now);
+    // The page is read after that commit, and the commit is told after the page.
+    schedule.due_at(LANE, now);
+    let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
+    schedule.retry_page(LANE, limit, &[(now, EventId(7))], now);
+    let mut taken = drain(&mut schedule);
+    schedule.recorded(job.delivery, Some(Timestamp::from_ms(5000)));
+    schedule.due_at(LANE, now);
+    if let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) {
+        schedule.retry_page(LANE, limit, &[(now, EventId(7))], now);
+    }
+    taken.extend(drain(&mut schedule));
+    assert_eq!(taken, [7], "the redelivery is one attempt");
+}
