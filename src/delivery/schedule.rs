@@ -219,14 +219,15 @@ impl Schedule {
         let [_, _, new, slow, suspect] = self.held;
         let threads = self.limits.threads;
         let all_but = |part: usize| (threads - threads / part).max(1);
+        // Each of them may turn out to be silent, and holds its thread until that is known.
+        let spares_the_last = new + slow + suspect < all_but(8);
         match ring {
             Ring::First => true,
             // Only a thread that is not needed for somebody's first attempt.
             Ring::Further => self.in_flight() < all_but(4),
-            // Each of them may turn out to be silent, and holds its thread until that is known.
-            Ring::New => new + slow + suspect < all_but(8),
-            Ring::Slow => slow + suspect < all_but(4),
-            Ring::Suspect => suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
+            Ring::New => spares_the_last,
+            Ring::Slow => spares_the_last && slow + suspect < all_but(4),
+            Ring::Suspect => spares_the_last && suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
         }
     }
 

@@ -189,3 +189,16 @@ fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_o
     taken.extend(drain(&mut schedule));
     assert_eq!(taken, [7], "the redelivery is one attempt");
 }
+
+#[test]
+fn slow_endpoints_leave_the_last_threads_to_whoever_answers_quickly() {
+    let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
+    for id in 1..=10 {
+        schedule.put_lane(SubscriptionId(id), true, Trust::Unknown, false);
+        schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+    }
+    let new = std::iter::from_fn(|| schedule.take()).count();
+    schedule.put_lane(SubscriptionId(21), true, Trust::Slow, false);
+    schedule.offer(FreshDelivery { subscription: SubscriptionId(21), event: EventId(2), row: row() });
+    assert_eq!((new, schedule.take().map(|job| job.delivery)), (7, None));
+}
