@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tempclock_webhooks::clock::Clock;
 use tempclock_webhooks::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
 use tempclock_webhooks::domain::event::IdempotencyKey;
 use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
-use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
+use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::Published;
 use tempclock_webhooks::storage::error::Refusal;
 use tempclock_webhooks::storage::reader::{DeliveryFilter, EventFilter, PageRequest, Reader};
@@ -135,8 +134,9 @@ impl Model {
         }
     }
 
-    /// Compares the store with what was acknowledged, and its tables with one another.
-    pub fn compare(&mut self, reader: &Reader, settings: &StoreSettings, clock: Clock) -> Result<(), String> {
+    /// Compares the store with what was acknowledged, and its tables with one another. `latest`: the latest steady time
+    /// at which anything can have been taken away.
+    pub fn compare(&mut self, reader: &Reader, settings: &StoreSettings, latest: Timestamp) -> Result<(), String> {
         let rule = settings.rules.retention;
         let registry = reader.registry();
         let stored: Vec<_> = registry.subscriptions().map(|subscription| subscription.id).collect();
@@ -158,15 +158,14 @@ impl Model {
             return Err("a delivery is there both as never attempted and as attempted".to_owned());
         }
         self.look_at_outbox(reader, &now)?;
-        let steady = clock.steady();
         for (id, delivery) in &now {
-            self.look_at_delivery(*id, delivery, rule, clock)?;
+            self.look_at_delivery(*id, delivery, rule, latest)?;
         }
         self.last.retain(|id, _| self.wishes.contains_key(&id.subscription));
         for (id, before) in &self.last {
             let is_over = match before.state {
                 DeliveryState::Pending { .. } => false,
-                DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => steady.since(at) > rule.events,
+                DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => latest.since(at) > rule.events,
             };
             if !now.contains_key(id) && !is_over {
                 return Err(format!("{id} is gone; it was {before:?}"));
@@ -202,7 +201,7 @@ impl Model {
         id: DeliveryId,
         delivery: &Delivery,
         rule: RetentionRule,
-        clock: Clock,
+        latest: Timestamp,
     ) -> Result<(), String> {
         if !self.events.get(&id.event).is_some_and(|(_, receivers)| receivers.contains(&id.subscription)) {
             return Err(format!("nobody asked for {id}"));
@@ -217,7 +216,7 @@ impl Model {
         }
         if kept == 0
             && let DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } = delivery.state
-            && clock.steady().since(at) > rule.attempts
+            && latest.since(at) > rule.attempts
         {
             self.forgotten.insert(id);
         }

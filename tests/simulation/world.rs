@@ -39,8 +39,12 @@ pub struct World {
     settings: StoreSettings,
     time: &'static SimulatedTime,
     clock: Clock,
+    /// The latest steady time since the last look; a restart may set it back.
+    latest: Timestamp,
     threads: usize,
     per_endpoint: usize,
+    /// How many rows the outbox had at the last restart.
+    pending_rows: u64,
     /// Nothing fails any more.
     pub is_calm: bool,
     /// After how many more syncs the disk fails.
@@ -79,8 +83,10 @@ impl World {
             settings,
             time,
             clock,
+            latest: start,
             threads,
             per_endpoint,
+            pending_rows: 0,
             is_calm: false,
             fuse,
         })
@@ -271,7 +277,8 @@ impl World {
 
     fn compare(&mut self) -> Result<(), String> {
         let before = self.model.last.len();
-        self.model.compare(&self.process.reader, &self.settings, self.clock)?;
+        self.model.compare(&self.process.reader, &self.settings, self.latest.max(self.clock.steady()))?;
+        self.latest = self.clock.steady();
         if self.model.last.len() < before {
             self.note("rows taken away");
         }
@@ -308,10 +315,12 @@ impl World {
         let check =
             Database::builder().create_with_backend(process::disk(bytes.clone(), None, &new_fuse)).map_err(failed)?;
         let findings = verify::rows(&check).map_err(failed)?;
+        self.pending_rows = findings.pending;
         if let Some(fault) = findings.faults.first() {
             return Err(format!("verify finds: {fault}"));
         }
         drop(check);
+        self.latest = self.clock.steady();
         self.time.restart();
         let disk = process::disk(bytes, self.sabotage, &new_fuse);
         let limits = (self.threads, self.per_endpoint);
@@ -361,6 +370,14 @@ impl World {
 
     /// With every receiver healthy and every subscription on, everything arrives or is given up, and nothing is left.
     pub fn look_at_the_end(&mut self) -> Result<(), String> {
+        for _ in 0..20 {
+            self.commit(usize::MAX)?;
+        }
+        self.restart(false)?;
+        self.run_dry()?;
+        if self.pending_rows > 0 {
+            return Err(format!("{} rows of nobody are left in the outbox", self.pending_rows));
+        }
         if let Some((id, delivery)) = self.model.last.iter().find(|(_, delivery)| delivery.state.is_pending()) {
             let subscription = self.process.reader.registry().subscription(id.subscription).map(|found| found.state);
             let at_hand = self.process.dispatcher.at_hand();
