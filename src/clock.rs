@@ -4,43 +4,100 @@
 //! [`Clock::steady`] starts at the calendar's time and then only runs forward at the speed of the monotonic clock.
 //! Retries are planned on the steady reading, so that a clock step causes neither a storm nor a stall.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::Timestamp;
 
 /// The process's clock; cheap to copy.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    started: Instant,
-    started_ms: u64,
+pub struct Clock(Source);
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Machine { started: Instant, started_ms: u64 },
+    Simulated(&'static SimulatedTime),
+}
+
+/// Time that passes only when it is told to: a simulation has no other.
+#[derive(Debug)]
+pub struct SimulatedTime {
+    wall_ms: AtomicU64,
+    steady_ms: AtomicU64,
+}
+
+impl SimulatedTime {
+    /// Both readings begin here.
+    #[must_use]
+    pub fn new(start: Timestamp) -> Self {
+        Self { wall_ms: AtomicU64::new(start.as_ms()), steady_ms: AtomicU64::new(start.as_ms()) }
+    }
+
+    /// Lets that much time pass on both readings.
+    pub fn pass(&self, span: Duration) {
+        let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        self.wall_ms.fetch_add(span_ms, Ordering::Relaxed);
+        self.steady_ms.fetch_add(span_ms, Ordering::Relaxed);
+    }
+
+    /// Somebody sets the calendar.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.wall_ms.store(wall.as_ms(), Ordering::Relaxed);
+    }
+
+    /// The process begins anew, and with it the steady reading, at the present wall time.
+    pub fn restart(&self) {
+        self.steady_ms.store(self.wall_ms.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
 }
 
 impl Clock {
     /// A clock whose steady reading begins at the present wall time.
     #[must_use]
     pub fn start() -> Self {
-        Self { started: Instant::now(), started_ms: wall_ms() }
+        Self(Source::Machine { started: Instant::now(), started_ms: wall_ms() })
+    }
+
+    /// A clock that shows simulated time.
+    #[must_use]
+    pub fn simulated(time: &'static SimulatedTime) -> Self {
+        Self(Source::Simulated(time))
     }
 
     /// The same clock, with its steady reading moved forward if it is behind that time: what was planned in an earlier
     /// life of the process would else have to wait for a calendar that was set back since.
     #[must_use]
     pub fn not_before(self, earlier: Timestamp) -> Self {
-        let behind_ms = earlier.as_ms().saturating_sub(self.steady().as_ms());
-        Self { started_ms: self.started_ms.saturating_add(behind_ms), ..self }
+        match self.0 {
+            Source::Machine { started, started_ms } => {
+                let behind_ms = earlier.as_ms().saturating_sub(self.steady().as_ms());
+                Self(Source::Machine { started, started_ms: started_ms.saturating_add(behind_ms) })
+            }
+            Source::Simulated(time) => {
+                time.steady_ms.fetch_max(earlier.as_ms(), Ordering::Relaxed);
+                self
+            }
+        }
     }
 
     /// The calendar's time, which can step in either direction.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
-        Timestamp::from_ms(wall_ms())
+        Timestamp::from_ms(match self.0 {
+            Source::Machine { .. } => wall_ms(),
+            Source::Simulated(time) => time.wall_ms.load(Ordering::Relaxed),
+        })
     }
 
     /// The time by the monotonic clock, counted from the wall time at the start of the process.
     #[must_use]
     pub fn steady(&self) -> Timestamp {
-        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Timestamp::from_ms(self.started_ms.saturating_add(elapsed_ms))
+        Timestamp::from_ms(match self.0 {
+            Source::Machine { started, started_ms } => {
+                started_ms.saturating_add(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
+            }
+            Source::Simulated(time) => time.steady_ms.load(Ordering::Relaxed),
+        })
     }
 }
 

@@ -5,11 +5,13 @@
 //! `TEMPCLOCK_POWER_CUT_OPERATIONS=2000 cargo test --release --test power_cut`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first thing that is not as promised")]
 
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+mod disk;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redb::{Database, StorageBackend};
+use disk::{Backend, Change};
+use redb::Database;
 use tempclock_webhooks::clock::Clock;
 use tempclock_webhooks::domain::attempt::{Attempt, Signed};
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
@@ -22,7 +24,7 @@ use tempclock_webhooks::domain::subscription::NewSubscription;
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use tempclock_webhooks::storage::command::{Command, Completion, Reply};
 use tempclock_webhooks::storage::writer::Listeners;
-use tempclock_webhooks::storage::{Opened, RetentionRule, Rules, Store, StoreSettings, verify};
+use tempclock_webhooks::storage::{Opened, Randomness, RetentionRule, Rules, Store, StoreSettings, verify};
 use tokio::sync::oneshot;
 
 const SHORT_OPERATIONS: usize = 200;
@@ -30,43 +32,17 @@ const OWN: AccountId = AccountId(1);
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 
-#[derive(Clone, Debug)]
-enum Change {
-    Write(usize, Vec<u8>),
-    Length(usize),
-}
-
-fn apply(bytes: &mut Vec<u8>, change: &Change) {
-    match change {
-        Change::Length(length) => bytes.resize(*length, 0),
-        Change::Write(offset, data) => {
-            let end = offset + data.len();
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[*offset..end].copy_from_slice(data);
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Disk {
-    /// What a power cut leaves for sure.
-    durable: Vec<u8>,
-    /// What a reader sees now.
-    seen: Vec<u8>,
-    /// What was written since the last sync.
-    unsynced: Vec<Change>,
+/// What a disk that is watched has gone through.
+#[derive(Default)]
+struct Watch {
     /// What was acknowledged so far.
     acknowledged: Vec<EventId>,
     /// The disk as power cuts leave it, each with what had been acknowledged before.
     cuts: Vec<(Vec<u8>, usize)>,
     random: u64,
-    /// A disk that says it has synced and has not: the negative control.
-    lies: bool,
 }
 
-impl Disk {
+impl Watch {
     /// A small generator with a fixed seed, so that a failure comes again.
     fn random(&mut self) -> usize {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -74,90 +50,47 @@ impl Disk {
     }
 
     /// The disk after a cut now: the durable bytes, and of each later write all, nothing, or some sectors.
-    fn cut(&mut self) -> Vec<u8> {
-        let mut bytes = self.durable.clone();
-        let mut changes = self.unsynced.clone();
+    fn cut(&mut self, durable: &[u8], unsynced: &[Change]) {
+        let mut bytes = durable.to_vec();
+        let mut changes: Vec<&Change> = unsynced.iter().collect();
         let turns = changes.len();
         for _ in 0..turns {
             let (a, b) = (self.random() % turns, self.random() % turns);
             // The order of lengths and writes to the same place matters to no disk cache.
             changes.swap(a, b);
         }
-        for change in &changes {
+        for change in changes {
             match (self.random() % 3, change) {
                 (0, _) => {}
                 (1, Change::Write(offset, data)) => {
                     for (index, sector) in data.chunks(SECTOR).enumerate() {
                         if self.random().is_multiple_of(2) {
-                            apply(&mut bytes, &Change::Write(offset + index * SECTOR, sector.to_vec()));
+                            Change::Write(offset + index * SECTOR, sector.to_vec()).apply(&mut bytes);
                         }
                     }
                 }
                 // A length never takes away what is durable.
                 (_, Change::Length(length)) if *length < bytes.len() => {}
-                (_, change) => apply(&mut bytes, change),
+                (_, change) => change.apply(&mut bytes),
             }
         }
-        bytes
+        self.cuts.push((bytes, self.acknowledged.len()));
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Backend(Arc<Mutex<Disk>>);
-
-impl Backend {
-    fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap()
-    }
-
-    fn with(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(Disk { durable: bytes.clone(), seen: bytes, ..Disk::default() })))
-    }
+/// An empty disk whose every sync is watched. `lies`: it says it has synced and has not, the negative control.
+fn watched(lies: bool) -> (Backend, Arc<Mutex<Watch>>) {
+    let watch = Arc::new(Mutex::new(Watch::default()));
+    let watching = Arc::clone(&watch);
+    let at_sync = move |durable: &[u8], unsynced: &[Change]| {
+        watching.lock().unwrap().cut(durable, unsynced);
+        Ok(!lies)
+    };
+    (Backend::new(Vec::new(), Box::new(at_sync)), watch)
 }
 
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.disk().seen.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let (disk, offset) = (self.disk(), usize::try_from(offset).unwrap());
-        let found = disk.seen.get(offset..offset + out.len());
-        out.copy_from_slice(found.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Length(usize::try_from(len).unwrap()));
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.disk();
-        let cut = disk.cut();
-        let acknowledged = disk.acknowledged.len();
-        disk.cuts.push((cut, acknowledged));
-        if !disk.lies {
-            let changes = std::mem::take(&mut disk.unsynced);
-            for change in &changes {
-                apply(&mut disk.durable, change);
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(Change::Write(usize::try_from(offset).unwrap(), data.to_vec()));
-        Ok(())
-    }
-}
-
-impl Backend {
-    fn change(&self, change: Change) {
-        let mut disk = self.disk();
-        apply(&mut disk.seen, &change);
-        disk.unsynced.push(change);
-    }
+fn sound(bytes: Vec<u8>) -> Backend {
+    Backend::new(bytes, Box::new(|_, _| Ok(true)))
 }
 
 fn settings() -> StoreSettings {
@@ -179,7 +112,7 @@ fn settings() -> StoreSettings {
 fn open(backend: Backend) -> Result<Opened, String> {
     let db = Database::builder().set_cache_size(8 << 20).create_with_backend(backend);
     let db = db.map_err(|error| error.to_string())?;
-    Opened::on(db, &settings(), Clock::start()).map_err(|error| error.to_string())
+    Opened::on(db, &settings(), Clock::start(), Randomness::new()).map_err(|error| error.to_string())
 }
 
 fn ask<T>(store: &Store, command: impl FnOnce(Reply<T>) -> Command) -> T {
@@ -197,11 +130,12 @@ fn attempt(number: u32, outcome: Outcome) -> Attempt {
 
 /// Publishes, delivers, fails and retries on that disk, and has every cut looked at: its bytes, and what had been
 /// acknowledged before it.
-fn work(backend: &Backend, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])) {
+fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])) {
+    let (backend, watch) = watched(lies);
     let mut look_at_cuts = || {
         let (cuts, acknowledged) = {
-            let mut disk = backend.disk();
-            (std::mem::take(&mut disk.cuts), disk.acknowledged.clone())
+            let mut watch = watch.lock().unwrap();
+            (std::mem::take(&mut watch.cuts), watch.acknowledged.clone())
         };
         // Before the first acknowledgement there need not even be a database.
         for (bytes, count) in cuts.into_iter().filter(|(_, count)| *count > 0) {
@@ -209,7 +143,7 @@ fn work(backend: &Backend, operations: usize, mut look: impl FnMut(Vec<u8>, &[Ev
         }
     };
     let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
-    let store = open(backend.clone()).unwrap().start(listeners).unwrap();
+    let store = open(backend).unwrap().start(listeners).unwrap();
     let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
     let events = EventTypes::parse(["clock_in"]).unwrap();
     let new = NewSubscription { endpoint, events, description: String::new(), active: true };
@@ -220,7 +154,7 @@ fn work(backend: &Backend, operations: usize, mut look: impl FnMut(Vec<u8>, &[Ev
         let event_type = EventType::ClockIn;
         let event = NewEvent { event_type, data, occurred_at: None, idempotency: Vec::new(), fingerprint: [0; 16] };
         let id = ask(&store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id;
-        backend.disk().acknowledged.push(id);
+        watch.lock().unwrap().acknowledged.push(id);
         let delivery = DeliveryId { event: id, subscription: SubscriptionId(1) };
         let outcomes = match operation % 3 {
             0 => vec![Outcome::Delivered(200)],
@@ -246,7 +180,7 @@ fn faults(bytes: Vec<u8>, acknowledged: &[EventId]) -> Result<(), String> {
 }
 
 fn look_for_faults(bytes: Vec<u8>, acknowledged: &[EventId]) -> Result<(), String> {
-    let backend = Backend::with(bytes);
+    let backend = sound(bytes);
     let store = open(backend.clone())?;
     let reader = store.reader();
     for id in acknowledged {
@@ -260,7 +194,7 @@ fn look_for_faults(bytes: Vec<u8>, acknowledged: &[EventId]) -> Result<(), Strin
         }
     }
     drop((reader, store));
-    let db = Database::builder().create_with_backend(Backend::with(backend.disk().seen.clone()));
+    let db = Database::builder().create_with_backend(sound(backend.disk().seen.clone()));
     let findings = verify::rows(&db.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
     findings.faults.first().map_or(Ok(()), |fault| Err(fault.clone()))
 }
@@ -270,7 +204,7 @@ fn a_power_cut_at_any_sync_loses_nothing_that_was_acknowledged() {
     let given = std::env::var("TEMPCLOCK_POWER_CUT_OPERATIONS").ok().and_then(|text| text.parse().ok());
     let operations = given.unwrap_or(SHORT_OPERATIONS);
     let mut cuts = 0;
-    work(&Backend::default(), operations, |bytes, acknowledged| {
+    work(false, operations, |bytes, acknowledged| {
         cuts += 1;
         assert_eq!(faults(bytes, acknowledged), Ok(()), "after the power was cut at sync {cuts}");
     });
@@ -279,9 +213,7 @@ fn a_power_cut_at_any_sync_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_disk_that_does_not_sync_is_found_out() {
-    let backend = Backend::default();
-    backend.disk().lies = true;
     let mut is_noticed = false;
-    work(&backend, 10, |bytes, acknowledged| is_noticed |= faults(bytes, acknowledged).is_err());
+    work(true, 10, |bytes, acknowledged| is_noticed |= faults(bytes, acknowledged).is_err());
     assert!(is_noticed, "the check would not notice a loss");
 }

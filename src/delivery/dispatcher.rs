@@ -12,9 +12,10 @@ use super::schedule::{FinishedJob, Job, Limits, PageWanted, Schedule};
 use crate::clock::Clock;
 use crate::domain::health::Health;
 use crate::domain::outcome::EndpointSign;
+use crate::domain::{EventId, Timestamp};
 use crate::storage::command::Committed;
 use crate::storage::error::StorageError;
-use crate::storage::reader::Reader;
+use crate::storage::reader::{FreshRow, Reader};
 use crate::storage::registry::Registry;
 
 /// The schedule behind its lock, and the two places where threads wait for it.
@@ -38,12 +39,21 @@ impl Drop for Alive {
 }
 
 /// How a job ended.
-pub(super) struct Finished {
+pub struct Finished {
+    /// Which job.
     pub job: FinishedJob,
     /// What its outcome says of the endpoint.
     pub sign: EndpointSign,
     /// How long the thread was busy with it.
     pub took: Duration,
+}
+
+/// What a page of the outbox holds.
+pub enum PageRead {
+    /// Never attempted deliveries.
+    Fresh(Vec<FreshRow>),
+    /// Deliveries that wait for a further attempt, with their due times.
+    Retries(Vec<(Timestamp, EventId)>),
 }
 
 struct State {
@@ -143,30 +153,57 @@ impl Dispatcher {
     /// Both under one lock, so that a busy thread goes on without waking another.
     pub(super) fn next_job(&self, finished: Option<&Finished>) -> Option<Job> {
         let mut state = self.lock();
-        if let Some(&Finished { job, sign, took }) = finished {
-            state.schedule.finished(job, sign, took, self.clock.steady());
-            if sign == EndpointSign::Unresponsive {
-                // A rest has begun, whose end the dispatcher's thread has to see.
-                self.pages.notify_one();
-            }
-        }
+        self.hand_back(&mut state, finished);
         loop {
             if state.is_stopping {
                 self.ended.notify_all();
                 return None;
             }
-            if let Some(job) = state.schedule.take() {
-                // Whoever takes a job wakes the next: a burst wakes as many threads as it has work for.
-                self.wake(&state);
-                if state.schedule.wants_page(self.clock.steady()) {
-                    self.pages.notify_one();
-                }
+            if let Some(job) = self.pick(&mut state) {
                 return Some(job);
             }
             state.idle_workers += 1;
             state = self.jobs.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle_workers -= 1;
         }
+    }
+
+    /// Hands back a job that has ended, if there was one, and takes the next without waiting for it.
+    pub fn try_next_job(&self, finished: Option<&Finished>) -> Option<Job> {
+        let mut state = self.lock();
+        self.hand_back(&mut state, finished);
+        self.pick(&mut state)
+    }
+
+    fn hand_back(&self, state: &mut State, finished: Option<&Finished>) {
+        let Some(&Finished { job, sign, took }) = finished else { return };
+        state.schedule.finished(job, sign, took, self.clock.steady());
+        if sign == EndpointSign::Unresponsive {
+            // A rest has begun, whose end the dispatcher's thread has to see.
+            self.pages.notify_one();
+        }
+    }
+
+    fn pick(&self, state: &mut State) -> Option<Job> {
+        let job = state.schedule.take()?;
+        // Whoever takes a job wakes the next: a burst wakes as many threads as it has work for.
+        self.wake(state);
+        if state.schedule.wants_page(self.clock.steady()) {
+            self.pages.notify_one();
+        }
+        Some(job)
+    }
+
+    /// How many deliveries are kept in memory, and how many bytes of bodies with them.
+    #[must_use]
+    pub fn at_hand(&self) -> (usize, usize) {
+        self.lock().schedule.at_hand()
+    }
+
+    /// When a retry is due or a rest over, if nothing else happens before.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.lock().schedule.next_due()
     }
 
     /// How many attempts are in flight now.
@@ -195,12 +232,9 @@ impl Dispatcher {
     fn run(&self, reader: &Reader) {
         let mut state = self.lock();
         while !state.is_stopping {
-            let now = self.clock.steady();
-            state.schedule.end_rests(now);
-            self.wake(&state);
-            if let Some(page) = state.schedule.next_page(now) {
+            if let Some(page) = self.look(&mut state) {
                 drop(state);
-                let is_read = self.read_page(reader, page);
+                let is_read = self.end_page(page, Self::read_page(reader, page));
                 state = self.lock();
                 if let Err(error) = is_read {
                     // Reads fail when the store has failed; the writer ends the process then. Until it does, or if
@@ -210,7 +244,7 @@ impl Dispatcher {
                 }
                 continue;
             }
-            let due = state.schedule.next_due().map(|due| due.since(now));
+            let due = state.schedule.next_due().map(|due| due.since(self.clock.steady()));
             state = self.wait(state, due);
         }
     }
@@ -220,35 +254,49 @@ impl Dispatcher {
         self.pages.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn read_page(&self, reader: &Reader, page: PageWanted) -> Result<(), StorageError> {
+    /// Which page is to be read now, if any. Every page that is begun has to be ended.
+    pub fn begin_page(&self) -> Option<PageWanted> {
+        self.look(&mut self.lock())
+    }
+
+    fn look(&self, state: &mut State) -> Option<PageWanted> {
+        let now = self.clock.steady();
+        state.schedule.end_rests(now);
+        self.wake(state);
+        state.schedule.next_page(now)
+    }
+
+    /// Reads a page, without any lock.
+    pub fn read_page(reader: &Reader, page: PageWanted) -> Result<PageRead, StorageError> {
         match page {
             PageWanted::Fresh { subscription, after, limit, bodies_bytes } => {
-                let read = reader.fresh_after(subscription, after, limit, bodies_bytes);
-                let mut state = self.lock();
-                let result = match read {
-                    Ok(events) => {
-                        state.schedule.fresh_page(subscription, limit, events);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        state.schedule.page_failed(subscription, self.clock.steady());
-                        Err(error)
-                    }
-                };
-                self.wake(&state);
-                result
+                reader.fresh_after(subscription, after, limit, bodies_bytes).map(PageRead::Fresh)
             }
-            PageWanted::Retries { subscription, limit } => {
-                let read = reader.retries(subscription, limit);
-                let mut state = self.lock();
-                match &read {
-                    Ok(rows) => state.schedule.retry_page(subscription, limit, rows, self.clock.steady()),
-                    Err(_) => state.schedule.page_failed(subscription, self.clock.steady()),
-                }
-                self.wake(&state);
-                read.map(drop)
-            }
+            PageWanted::Retries { subscription, limit } => reader.retries(subscription, limit).map(PageRead::Retries),
         }
+    }
+
+    /// Takes in what the page holds, or that it could not be read.
+    pub fn end_page(&self, page: PageWanted, read: Result<PageRead, StorageError>) -> Result<(), StorageError> {
+        let (PageWanted::Fresh { subscription, limit, .. } | PageWanted::Retries { subscription, limit }) = page;
+        let mut state = self.lock();
+        let now = self.clock.steady();
+        let is_read = match read {
+            Ok(PageRead::Fresh(events)) => {
+                state.schedule.fresh_page(subscription, limit, events);
+                Ok(())
+            }
+            Ok(PageRead::Retries(rows)) => {
+                state.schedule.retry_page(subscription, limit, &rows, now);
+                Ok(())
+            }
+            Err(error) => {
+                state.schedule.page_failed(page, now);
+                Err(error)
+            }
+        };
+        self.wake(&state);
+        is_read
     }
 }
 

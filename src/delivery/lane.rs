@@ -76,7 +76,7 @@ pub(super) struct Lane {
     pub(super) ready: VecDeque<(EventId, Work)>,
     /// In which ring it stands, and its place there.
     pub(super) place: Option<(Ring, u64)>,
-    /// Retries that are queued, in flight or not yet recorded: they still have their row in the outbox.
+    /// What is in flight or not yet recorded, and retries that are queued: they still have their row in the outbox.
     pub(super) claims: HashSet<EventId>,
     /// The last never attempted delivery that came into the queue.
     pub(super) cursor: Option<EventId>,

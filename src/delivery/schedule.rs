@@ -199,6 +199,8 @@ impl Schedule {
                     continue;
                 }
                 let Some((event, work)) = lane.ready.pop_front() else { continue };
+                // A first attempt too: a retry row of its own commit must not be taken before that commit is told.
+                lane.claims.insert(event);
                 lane.in_flight += 1;
                 if let Some(held) = self.held.get_mut(ring as usize) {
                     *held += 1;
@@ -217,14 +219,15 @@ impl Schedule {
         let [_, _, new, slow, suspect] = self.held;
         let threads = self.limits.threads;
         let all_but = |part: usize| (threads - threads / part).max(1);
+        // Each of them may turn out to be silent, and holds its thread until that is known.
+        let spares_the_last = new + slow + suspect < all_but(8);
         match ring {
             Ring::First => true,
             // Only a thread that is not needed for somebody's first attempt.
             Ring::Further => self.in_flight() < all_but(4),
-            // Each of them may turn out to be silent, and holds its thread until that is known.
-            Ring::New => new + slow + suspect < all_but(8),
-            Ring::Slow => slow + suspect < all_but(4),
-            Ring::Suspect => suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
+            Ring::New => spares_the_last,
+            Ring::Slow => spares_the_last && slow + suspect < all_but(4),
+            Ring::Suspect => spares_the_last && suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
         }
     }
 
@@ -246,6 +249,12 @@ impl Schedule {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.held.iter().sum()
+    }
+
+    /// How many deliveries are kept in memory, and how many bytes of bodies with them.
+    #[must_use]
+    pub fn at_hand(&self) -> (usize, usize) {
+        (self.at_hand, self.bodies_bytes)
     }
 
     /// Is there a job that one more thread may take?
@@ -345,11 +354,17 @@ impl Schedule {
     }
 
     /// Takes note that a page could not be read: it is asked for again.
-    pub fn page_failed(&mut self, id: SubscriptionId, now: Timestamp) {
+    pub fn page_failed(&mut self, page: PageWanted, now: Timestamp) {
+        let (PageWanted::Fresh { subscription: id, .. } | PageWanted::Retries { subscription: id, .. }) = page;
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.is_reading_fresh = false;
-        if std::mem::take(&mut lane.is_reading_retries) {
-            self.due_at(id, now);
+        match page {
+            PageWanted::Fresh { .. } => lane.is_reading_fresh = false,
+            PageWanted::Retries { .. } => {
+                lane.is_reading_retries = false;
+                // The next page is read later than all of these ended, so it is not out of date.
+                lane.ended_meanwhile.clear();
+                self.due_at(id, now);
+            }
         }
         self.settle(id);
     }

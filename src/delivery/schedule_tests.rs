@@ -147,3 +147,58 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
         schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO, Timestamp::from_ms(1));
     }
 }
+
+/// Ends the first attempt of one delivery, and has its next one fall due at that time.
+fn fail_first_attempt(schedule: &mut Schedule, event: u128, due: Timestamp) {
+    offer(schedule, event);
+    let job = schedule.take().unwrap();
+    schedule.finished(job.finished(), EndpointSign::Failing, Duration::ZERO, Timestamp::from_ms(1));
+    schedule.recorded(job.delivery, Some(due));
+}
+
+#[test]
+fn a_retry_is_not_forgotten_when_a_page_could_not_be_read() {
+    let mut schedule = schedule(false);
+    let (early, late) = (Timestamp::from_ms(10), Timestamp::from_ms(20));
+    schedule.due_at(LANE, early);
+    let page = schedule.next_page(early).unwrap();
+    fail_first_attempt(&mut schedule, 7, late);
+    schedule.page_failed(page, early);
+    let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(late) else { panic!("no page is wanted") };
+    schedule.retry_page(LANE, limit, &[(late, EventId(7))], late);
+    assert_eq!(drain(&mut schedule), [7]);
+}
+
+#[test]
+fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_once_at_a_time() {
+    let mut schedule = schedule(false);
+    let now = Timestamp::from_ms(10);
+    offer(&mut schedule, 7);
+    let job = schedule.take().unwrap();
+    schedule.finished(job.finished(), EndpointSign::Failing, Duration::ZERO, now);
+    // The page is read after that commit, and the commit is told after the page.
+    schedule.due_at(LANE, now);
+    let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
+    schedule.retry_page(LANE, limit, &[(now, EventId(7))], now);
+    let mut taken = drain(&mut schedule);
+    schedule.recorded(job.delivery, Some(Timestamp::from_ms(5000)));
+    schedule.due_at(LANE, now);
+    if let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) {
+        schedule.retry_page(LANE, limit, &[(now, EventId(7))], now);
+    }
+    taken.extend(drain(&mut schedule));
+    assert_eq!(taken, [7], "the redelivery is one attempt");
+}
+
+#[test]
+fn slow_endpoints_leave_the_last_threads_to_whoever_answers_quickly() {
+    let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
+    for id in 1..=10 {
+        schedule.put_lane(SubscriptionId(id), true, Trust::Unknown, false);
+        schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+    }
+    let new = std::iter::from_fn(|| schedule.take()).count();
+    schedule.put_lane(SubscriptionId(21), true, Trust::Slow, false);
+    schedule.offer(FreshDelivery { subscription: SubscriptionId(21), event: EventId(2), row: row() });
+    assert_eq!((new, schedule.take().map(|job| job.delivery)), (7, None));
+}

@@ -53,7 +53,7 @@ impl Worker {
             // Deleted meanwhile, with all that was pending for it.
             return Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO };
         };
-        let sent = match self.prepare(&subscription, job) {
+        let sent = match prepare(&self.reader, &subscription, job) {
             Ok(Some((row, number))) => self.send(&subscription, delivery, &row, number),
             Ok(None) => return Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO },
             Err(error) => {
@@ -90,31 +90,35 @@ impl Worker {
             self.transport.not_sent(subscription, number, Outcome::Internal("the HTTP client failed".to_owned()))
         })
     }
+}
 
-    /// What to send and under which number; `None` if there is nothing to send (any more).
-    fn prepare(&self, subscription: &Subscription, job: Job) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
-        let number = match job.work {
-            Work::First(Some(row)) => return Ok(Some((row, 1))),
-            Work::First(None) => 1,
-            Work::Further => match self.reader.delivery(job.delivery) {
-                Ok(Some(delivery)) if delivery.state.is_pending() => delivery.next_number(),
-                Ok(_) => return Ok(None),
-                Err(error) => return Err(Unreadable { number: 1, cause: error.to_string() }),
-            },
-        };
-        let unreadable = |cause: String| Unreadable { number, cause };
-        match self.reader.event(subscription.account, job.delivery.event) {
-            Ok(Some(row)) => Ok(Some((Arc::new(row), number))),
-            Ok(None) => Err(unreadable("it is not in the store".to_owned())),
-            Err(error) => Err(unreadable(error.to_string())),
-        }
+/// What to send and under which number; `None` if there is nothing to send (any more).
+pub fn prepare(
+    reader: &Reader,
+    subscription: &Subscription,
+    job: Job,
+) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
+    let number = match job.work {
+        Work::First(Some(row)) => return Ok(Some((row, 1))),
+        Work::First(None) => 1,
+        Work::Further => match reader.delivery(job.delivery) {
+            Ok(Some(delivery)) if delivery.state.is_pending() => delivery.next_number(),
+            Ok(_) => return Ok(None),
+            Err(error) => return Err(Unreadable { number: 1, cause: error.to_string() }),
+        },
+    };
+    let unreadable = |cause: String| Unreadable { number, cause };
+    match reader.event(subscription.account, job.delivery.event) {
+        Ok(Some(row)) => Ok(Some((Arc::new(row), number))),
+        Ok(None) => Err(unreadable("it is not in the store".to_owned())),
+        Err(error) => Err(unreadable(error.to_string())),
     }
 }
 
 /// Why an attempt cannot be made, and which number it has all the same.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
-struct Unreadable {
+pub struct Unreadable {
     number: u32,
     cause: String,
 }

@@ -92,12 +92,14 @@ impl Delivery {
     ) {
         self.attempt_count = self.attempt_count.max(attempt.number);
         let failures = self.attempt_count.saturating_sub(self.attempts_before_schedule);
+        // It is kept for a time from here on by the steady clock, so a calendar that was set back must not age it.
+        let at = wall.max(steady);
         self.state = if attempt.outcome.is_delivered() {
-            DeliveryState::Delivered { at: wall }
+            DeliveryState::Delivered { at }
         } else {
             match rule.after_failure(failures, retry_after, jitter) {
                 Next::RetryIn(wait) => DeliveryState::Pending { due: steady.plus(wait) },
-                Next::Exhausted => DeliveryState::Exhausted { at: wall },
+                Next::Exhausted => DeliveryState::Exhausted { at },
             }
         };
         if self.attempts.len() >= KEPT_ATTEMPTS {
@@ -154,6 +156,15 @@ mod tests {
         assert_eq!(delivery.state, DeliveryState::Pending { due: Timestamp::from_ms(6000) });
         run(&mut delivery, &[Outcome::Refused(500)]);
         assert_eq!(delivery.state.name(), "exhausted");
+    }
+
+    #[test]
+    fn what_is_settled_while_the_calendar_is_behind_is_not_older_for_it() {
+        let mut delivery = Delivery::fresh(EventType::ClockIn, Timestamp::from_ms(0));
+        let rule = RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO };
+        let (wall, steady) = (Timestamp::from_ms(1000), Timestamp::from_ms(90_000_000));
+        delivery.record(attempt(1, Outcome::Delivered(200)), &rule, (wall, steady), None, 0);
+        assert_eq!(delivery.state, DeliveryState::Delivered { at: steady });
     }
 
     #[test]

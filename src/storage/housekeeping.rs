@@ -2,7 +2,7 @@
 //! subscriptions, and events and attempts whose time is over. Runs on the writer thread. It never touches what is
 //! pending.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redb::{ReadableTable, Table};
 
@@ -29,13 +29,13 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 pub struct Housekeeping {
     has_purges: bool,
     sweep_from: Option<(u32, u128)>,
-    next_sweep: Instant,
+    next_sweep: Timestamp,
 }
 
 impl Housekeeping {
     /// As at the start of the process, when nobody knows what is left to do.
-    pub fn new() -> Self {
-        Self { has_purges: true, sweep_from: None, next_sweep: Instant::now() }
+    pub fn new(now: Timestamp) -> Self {
+        Self { has_purges: true, sweep_from: None, next_sweep: now }
     }
 
     /// Takes note that a subscription was deleted.
@@ -44,11 +44,11 @@ impl Housekeeping {
     }
 
     /// How long there is nothing to do.
-    pub fn due_in(&self) -> Duration {
+    pub fn due_in(&self, now: Timestamp) -> Duration {
         if self.has_purges || self.sweep_from.is_some() {
             return Duration::ZERO;
         }
-        self.next_sweep.saturating_duration_since(Instant::now())
+        self.next_sweep.since(now)
     }
 
     /// One step over about so many rows. `now` is the steady clock's time, as a calendar that is set wrong must not
@@ -64,7 +64,7 @@ impl Housekeeping {
             self.has_purges = batch.purge(rows)?;
             return Ok(());
         }
-        if self.sweep_from.is_none() && self.next_sweep > Instant::now() {
+        if self.sweep_from.is_none() && self.next_sweep > now {
             return Ok(());
         }
         if self.sweep_from.is_none() {
@@ -73,7 +73,7 @@ impl Housekeeping {
         }
         self.sweep_from = batch.sweep(self.sweep_from.unwrap_or_default(), rule, now, rows)?;
         if self.sweep_from.is_none() {
-            self.next_sweep = Instant::now() + SWEEP_EVERY;
+            self.next_sweep = now.plus(SWEEP_EVERY);
         }
         Ok(())
     }

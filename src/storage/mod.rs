@@ -26,3 +26,4 @@ pub mod writer;
 pub use apply::Rules;
 pub use housekeeping::RetentionRule;
 pub use open::{DATABASE_FILE, Opened, Store, StoreSettings, is_new};
+pub use random::Randomness;

@@ -21,7 +21,7 @@ use super::reseal::{self, Step};
 use super::sealing::Seal;
 use super::subscription_record::SubscriptionRow;
 use super::tables;
-use super::writer::{self, Listeners, SpaceRule, WriterHandle};
+use super::writer::{self, Listeners, SpaceRule, Writer, WriterHandle};
 use crate::clock::Clock;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
@@ -106,10 +106,9 @@ impl Opened {
 
     /// The store on a database that is open already, wherever it keeps its bytes; made anew if it is empty. For tests
     /// that put a store of their own under the database.
-    pub fn on(db: Database, settings: &StoreSettings, clock: Clock) -> Result<Self, OpenError> {
+    pub fn on(db: Database, settings: &StoreSettings, clock: Clock, mut random: Randomness) -> Result<Self, OpenError> {
         let path = settings.data_dir.join(DATABASE_FILE);
         let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
-        let mut random = Randomness::new();
         let is_empty = db.begin_read().and_then(|read| Ok(read.list_tables()?.next().is_none()));
         if is_empty.map_err(|error| failed(error.into()))? {
             let store_id = random.next_u128().map_err(failed)?;
@@ -137,9 +136,16 @@ impl Opened {
     /// Starts the writer.
     pub fn start(self, listeners: Listeners) -> Result<Store, OpenError> {
         let reader = self.reader();
-        let (writer, thread) = writer::start(self.db, self.state, self.registry, self.space, listeners)
-            .map_err(|source| file_error(&self.holder, source))?;
-        Ok(Store { writer, reader, thread })
+        let holder = self.holder.clone();
+        let (handle, writer) = self.writer(listeners);
+        let thread = writer.start().map_err(|source| file_error(&holder, source))?;
+        Ok(Store { writer: handle, reader, thread })
+    }
+
+    /// The writer without a thread: whoever holds it says when to commit.
+    #[must_use]
+    pub fn writer(self, listeners: Listeners) -> (WriterHandle, Writer) {
+        writer::new(self.db, self.state, self.registry, self.space, listeners)
     }
 }
 

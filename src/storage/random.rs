@@ -1,4 +1,5 @@
-//! Random bits from the operating system, fetched in blocks so that the writer pays for one call in many.
+//! Random bits from the operating system, fetched in blocks so that the writer pays for one call in many. A simulation
+//! brings a seed instead, and gets the same bits for the same seed.
 
 use super::error::StorageError;
 
@@ -8,19 +9,38 @@ const BLOCK_BYTES: usize = 1024;
 pub struct Randomness {
     block: [u8; BLOCK_BYTES],
     used: usize,
+    /// Where a simulation's bits come from.
+    seed: Option<u64>,
 }
 
 impl Randomness {
     /// Begins with an empty buffer.
     #[must_use]
     pub fn new() -> Self {
-        Self { block: [0; BLOCK_BYTES], used: BLOCK_BYTES }
+        Self { block: [0; BLOCK_BYTES], used: BLOCK_BYTES, seed: None }
+    }
+
+    /// The same bits for the same seed: for simulations alone, as whoever knows the seed knows the bits.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        Self { seed: Some(seed), ..Self::new() }
+    }
+
+    fn refill(&mut self) -> Result<(), StorageError> {
+        if let Some(seed) = &mut self.seed {
+            for bytes in self.block.chunks_exact_mut(size_of::<u64>()) {
+                bytes.copy_from_slice(&next_simulated(seed).to_le_bytes());
+            }
+        } else {
+            getrandom::fill(&mut self.block).map_err(|error| StorageError::Randomness(error.to_string()))?;
+        }
+        self.used = 0;
+        Ok(())
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], StorageError> {
         if self.used + N > BLOCK_BYTES {
-            getrandom::fill(&mut self.block).map_err(|error| StorageError::Randomness(error.to_string()))?;
-            self.used = 0;
+            self.refill()?;
         }
         let mut bytes = [0; N];
         if let Some(source) = self.block.get(self.used..self.used + N) {
@@ -45,4 +65,12 @@ impl Default for Randomness {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A counter, well mixed.
+fn next_simulated(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*seed ^ (*seed >> 31)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed ^ (mixed >> 32)
 }

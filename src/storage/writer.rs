@@ -122,18 +122,19 @@ impl WriterHandle {
     }
 }
 
-/// Starts the writer.
-pub fn start(
+/// Makes the writer and the first way to it.
+pub(super) fn new(
     db: Arc<Database>,
     state: State,
     shared: Arc<SharedRegistry>,
     space: SpaceRule,
     listeners: Listeners,
-) -> std::io::Result<(WriterHandle, JoinHandle<()>)> {
+) -> (WriterHandle, Writer) {
     let (sender, commands) = bounded(QUEUE_COMMANDS);
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let commits = Arc::new(AtomicU64::new(0));
-    let mut writer = Writer {
+    let housekeeping = Housekeeping::new(state.clock.steady());
+    let writer = Writer {
         db,
         state,
         shared,
@@ -144,19 +145,13 @@ pub fn start(
         commits: Arc::clone(&commits),
         has_space: true,
         space_checked: None,
-        housekeeping: Housekeeping::new(),
+        housekeeping,
     };
-    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
-        // A writer that is gone while the process lives would refuse everything for ever, so a panic counts as a
-        // failure of the store. What it was doing is in no committed transaction.
-        if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-            writer.fail(&StorageError::Codec("the writer panicked".to_owned()));
-        }
-    })?;
-    Ok((WriterHandle { commands: sender, queued_bytes, commits }, thread))
+    (WriterHandle { commands: sender, queued_bytes, commits }, writer)
 }
 
-struct Writer {
+/// Carries out what is queued.
+pub struct Writer {
     db: Arc<Database>,
     state: State,
     shared: Arc<SharedRegistry>,
@@ -177,6 +172,24 @@ enum Wake {
 }
 
 impl Writer {
+    /// Gives the writer its thread, which ends with the last [`WriterHandle`].
+    pub(super) fn start(mut self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            // A writer that is gone while the process lives would refuse everything for ever, so a panic counts as a
+            // failure of the store. What it was doing is in no committed transaction.
+            if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+                self.fail(&StorageError::Codec("the writer panicked".to_owned()));
+            }
+        })
+    }
+
+    /// Commits up to that many of the commands that wait; with none, a step of housekeeping. For a writer without a
+    /// thread; after an error it must not be used again.
+    pub fn commit_waiting(&mut self, limit: usize) -> Result<(), StorageError> {
+        let commands = self.commands.try_iter().take(limit).collect();
+        self.commit(commands)
+    }
+
     fn run(&mut self) {
         loop {
             let result = match self.next() {
@@ -200,7 +213,7 @@ impl Writer {
     }
 
     fn next(&self) -> Wake {
-        match self.commands.recv_timeout(self.housekeeping.due_in()) {
+        match self.commands.recv_timeout(self.housekeeping.due_in(self.state.clock.steady())) {
             Ok(command) => Wake::Command(command),
             Err(RecvTimeoutError::Timeout) => Wake::Idle,
             Err(RecvTimeoutError::Disconnected) => Wake::End,

@@ -1,0 +1,180 @@
+//! Publishers and operators: what they ask for, and what they make of the answers.
+
+use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
+use tempclock_webhooks::domain::event::{IdempotencyKey, NewEvent};
+use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::signing::SigningSecret;
+use tempclock_webhooks::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
+use tempclock_webhooks::domain::{AccountId, DeliveryId, SubscriptionId};
+use tempclock_webhooks::storage::command::{Command, Published, Reply};
+use tempclock_webhooks::storage::error::Refusal;
+use tokio::sync::oneshot::{self, Receiver};
+
+use super::endpoints::Mood;
+use super::model::{Wanted, Wish};
+use super::world::World;
+
+type Answered<T> = Receiver<Result<T, Refusal>>;
+
+/// What is queued for the writer, in its order.
+pub enum Asked {
+    Attempt(DeliveryId, u32),
+    Publish(AccountId, Vec<Wanted>, Answered<Vec<Published>>),
+    Create(Answered<Subscription>),
+    Change(SubscriptionId, Answered<Subscription>),
+    Delete(SubscriptionId, Answered<()>),
+    Redeliver(DeliveryId, Answered<()>),
+}
+
+fn endpoint(number: usize) -> Endpoint {
+    Endpoint::parse(&format!("https://crm{number}.example.com/hook"), &EndpointPolicy::default()).unwrap()
+}
+
+fn now<T>(mut answer: Answered<T>) -> Result<Result<T, Refusal>, String> {
+    answer.try_recv().map_err(|_| "a commit without an answer".to_owned())
+}
+
+impl World {
+    fn ask<T>(&mut self, command: impl FnOnce(Reply<T>) -> Command) -> Answered<T> {
+        let (reply, answer) = oneshot::channel();
+        self.process.writer.try_send(command(reply)).unwrap();
+        answer
+    }
+
+    fn account(&mut self) -> AccountId {
+        AccountId(self.dice.pick(&[1, 1, 1, 2]))
+    }
+
+    pub fn publish(&mut self, events: usize) {
+        let account = self.account();
+        let wanted: Vec<_> = (0..events)
+            .map(|_| Wanted {
+                event_type: self.dice.pick(&EventType::ALL),
+                key: self.dice.one_in(4).then(|| IdempotencyKey(self.dice.below(30) as u128)),
+                fingerprint: [self.dice.pick(&[1, 1, 1, 2]); 16],
+            })
+            // The fingerprint is of the whole event, so it tells types apart.
+            .map(|one| Wanted { fingerprint: [one.fingerprint[0] + 10 * one.event_type.number(); 16], ..one })
+            .collect();
+        let length = self.dice.below(300);
+        let new = wanted.iter().map(|one| NewEvent {
+            event_type: one.event_type,
+            data: format!(r#"{{"note":"{}"}}"#, "x".repeat(length)).into(),
+            occurred_at: None,
+            idempotency: one.key.into_iter().collect(),
+            fingerprint: one.fingerprint,
+        });
+        let events = new.collect();
+        let answer = self.ask(|reply| Command::Publish { account, events, reply });
+        self.asked.push_back(Asked::Publish(account, wanted, answer));
+    }
+
+    pub fn create(&mut self) {
+        let account = self.account();
+        let number = self.dice.below(9);
+        let events = EventTypes::parse(if self.dice.one_in(2) { vec!["*"] } else { vec!["clock_in", "ping"] }).unwrap();
+        let active = !self.dice.one_in(8);
+        let new = NewSubscription { endpoint: endpoint(number), events, description: String::new(), active };
+        let secret = SigningSecret::from_random(&[1; 32]);
+        let answer = self.ask(|reply| Command::CreateSubscription { account, new, secret, reply });
+        self.asked.push_back(Asked::Create(answer));
+    }
+
+    fn change(&mut self, id: SubscriptionId, change: SubscriptionChange) {
+        let account = self.model.wishes[&id].account;
+        let answer = self.ask(|reply| Command::ChangeSubscription { account, id, change, reply });
+        self.asked.push_back(Asked::Change(id, answer));
+    }
+
+    /// An operator does something to a subscription or a delivery.
+    pub fn operate(&mut self) {
+        let ids: Vec<_> = self.model.wishes.keys().copied().collect();
+        if ids.is_empty() || self.dice.one_in(8) {
+            return self.create();
+        }
+        let id = self.dice.pick(&ids);
+        match self.dice.below(12) {
+            0 | 1 => self.change(id, SubscriptionChange { active: Some(false), ..SubscriptionChange::default() }),
+            2..=4 => self.change(id, SubscriptionChange { active: Some(true), ..SubscriptionChange::default() }),
+            5 => {
+                let other = Some(endpoint(self.dice.below(9)));
+                self.change(id, SubscriptionChange { endpoint: other, ..SubscriptionChange::default() });
+            }
+            6 if self.dice.one_in(2) => {
+                let account = self.model.wishes[&id].account;
+                let answer = self.ask(|reply| Command::DeleteSubscription { account, id, reply });
+                self.asked.push_back(Asked::Delete(id, answer));
+            }
+            _ => self.redeliver(),
+        }
+    }
+
+    fn redeliver(&mut self) {
+        let of: Vec<_> = self.model.last.keys().copied().collect();
+        let under_way = self.asked.iter().filter_map(|asked| match asked {
+            Asked::Attempt(id, _) => Some(*id),
+            _ => None,
+        });
+        // Those whose attempt has just ended are of interest.
+        let mut ids: Vec<_> = under_way.collect();
+        if ids.is_empty() || self.dice.one_in(2) {
+            ids = of;
+        }
+        if ids.is_empty() {
+            return;
+        }
+        let id = self.dice.pick(&ids);
+        let Some(account) = self.model.wishes.get(&id.subscription).map(|wish| wish.account) else { return };
+        let answer = self.ask(|reply| Command::Redeliver { account, id, reply });
+        self.asked.push_back(Asked::Redeliver(id, answer));
+    }
+
+    /// Switches everything on.
+    pub fn activate_all(&mut self) {
+        for id in self.model.wishes.keys().copied().collect::<Vec<_>>() {
+            self.change(id, SubscriptionChange { active: Some(true), ..SubscriptionChange::default() });
+        }
+    }
+
+    /// What follows from an answer that came with a commit.
+    pub fn settle(&mut self, asked: Asked) -> Result<(), String> {
+        match asked {
+            Asked::Attempt(id, number) => self.model.attempt_stored(id, number)?,
+            Asked::Publish(account, wanted, answer) => {
+                let is_accepted = self.model.published(account, &wanted, now(answer)?)?;
+                self.note(if is_accepted { "publish" } else { "conflict" });
+            }
+            Asked::Create(answer) => match now(answer)? {
+                Ok(made) => {
+                    let url = made.endpoint.as_str().to_owned();
+                    let wish = Wish { account: made.account, types: made.events, url };
+                    self.model.wishes.insert(made.id, wish);
+                    if !self.is_calm {
+                        self.moods.insert(made.id, Mood::draw(&mut self.dice));
+                    }
+                }
+                Err(Refusal::TooManySubscriptions(_)) => {}
+                Err(refusal) => return Err(format!("a subscription was refused: {refusal}")),
+            },
+            Asked::Change(id, answer) => match (now(answer)?, self.model.wishes.get_mut(&id)) {
+                (Ok(changed), Some(wish)) => changed.endpoint.as_str().clone_into(&mut wish.url),
+                (Err(Refusal::NotFound), None) => {}
+                (answer, wish) => return Err(format!("a change of {wish:?} was answered {answer:?}")),
+            },
+            Asked::Delete(id, answer) => match (now(answer)?, self.model.wishes.remove(&id)) {
+                (Ok(()), Some(_)) => self.note("deletion"),
+                (Err(Refusal::NotFound), None) => {}
+                (answer, wish) => return Err(format!("the deletion of {wish:?} was answered {answer:?}")),
+            },
+            Asked::Redeliver(id, answer) => {
+                let is_known = self.model.wishes.contains_key(&id.subscription) && self.model.last.contains_key(&id);
+                match now(answer)? {
+                    Ok(()) => self.note("redelivery"),
+                    Err(Refusal::NotFound) if !is_known => {}
+                    Err(refusal) => return Err(format!("a redelivery was refused: {refusal}")),
+                }
+            }
+        }
+        Ok(())
+    }
+}

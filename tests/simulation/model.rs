@@ -1,0 +1,254 @@
+//! What callers were told, and what the store has to hold because of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tempclock_webhooks::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
+use tempclock_webhooks::domain::event::IdempotencyKey;
+use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use tempclock_webhooks::storage::command::Published;
+use tempclock_webhooks::storage::error::Refusal;
+use tempclock_webhooks::storage::reader::{DeliveryFilter, EventFilter, PageRequest, Reader};
+use tempclock_webhooks::storage::{RetentionRule, StoreSettings};
+
+/// One event as a publisher asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub event_type: EventType,
+    pub key: Option<IdempotencyKey>,
+    pub fingerprint: [u8; 16],
+}
+
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub account: AccountId,
+    pub types: EventTypes,
+    pub url: String,
+}
+
+/// Everything that was acknowledged.
+#[derive(Default)]
+pub struct Model {
+    pub wishes: BTreeMap<SubscriptionId, Wish>,
+    pub events: BTreeMap<EventId, (AccountId, Vec<SubscriptionId>)>,
+    keys: HashMap<(AccountId, IdempotencyKey), (EventId, [u8; 16])>,
+    attempts: HashMap<DeliveryId, u32>,
+    /// Deliveries as they were seen last.
+    pub last: BTreeMap<DeliveryId, Delivery>,
+    forgotten: BTreeSet<DeliveryId>,
+}
+
+type Answer<T> = Result<T, Refusal>;
+
+impl Model {
+    pub fn attempts_of(&self, id: DeliveryId) -> u32 {
+        self.attempts.get(&id).copied().unwrap_or(0)
+    }
+
+    pub fn attempt_stored(&mut self, id: DeliveryId, number: u32) -> Result<(), String> {
+        if !self.wishes.contains_key(&id.subscription) {
+            return Ok(());
+        }
+        let before = self.attempts.insert(id, number).unwrap_or(0);
+        if number != before + 1 {
+            return Err(format!("attempt {number} of {id} was recorded after {before}"));
+        }
+        Ok(())
+    }
+
+    pub fn published(
+        &mut self,
+        account: AccountId,
+        wanted: &[Wanted],
+        answer: Answer<Vec<Published>>,
+    ) -> Result<bool, String> {
+        let known = |one: &Wanted| one.key.and_then(|key| self.keys.get(&(account, key)).copied());
+        let events = match answer {
+            Ok(events) => events,
+            Err(Refusal::IdempotencyConflict(index)) => {
+                let one = wanted[index];
+                let within = wanted[..index].iter().any(|other| other.key == one.key);
+                let is_other = known(&one).is_some_and(|(_, print)| print != one.fingerprint);
+                return if is_other || within { Ok(false) } else { Err(format!("no conflict: {one:?}")) };
+            }
+            Err(refusal) => return Err(format!("a publish was refused: {refusal}")),
+        };
+        for (one, event) in wanted.iter().zip(events) {
+            if let Some(key) = one.key {
+                let before = self.keys.insert((account, key), (event.id, one.fingerprint));
+                if before != event.duplicate.then_some((event.id, one.fingerprint)) {
+                    return Err(format!("{one:?} was answered {event:?}, and before {before:?}"));
+                }
+            }
+            if !event.duplicate {
+                let receivers: Vec<_> = self.receivers(account, one.event_type);
+                if usize::try_from(event.deliveries) != Ok(receivers.len()) {
+                    return Err(format!("{event:?} has other receivers than {receivers:?}"));
+                }
+                self.events.insert(event.id, (account, receivers));
+            }
+        }
+        Ok(true)
+    }
+
+    fn receivers(&self, account: AccountId, event_type: EventType) -> Vec<SubscriptionId> {
+        let wishes = self.wishes.iter();
+        let wanting = wishes.filter(|(_, wish)| wish.account == account && wish.types.contains(event_type));
+        wanting.map(|(id, _)| *id).collect()
+    }
+
+    /// After a crash: takes in what the store has of that which nobody was told the end of.
+    pub fn adopt(&mut self, reader: &Reader, wanted: &[(AccountId, Wanted)], ended: &[DeliveryId]) {
+        self.wishes = reader
+            .registry()
+            .subscriptions()
+            .map(|subscription| {
+                let url = subscription.endpoint.as_str().to_owned();
+                (subscription.id, Wish { account: subscription.account, types: subscription.events, url })
+            })
+            .collect();
+        for id in ended {
+            if let Ok(Some(delivery)) = reader.delivery(*id) {
+                self.attempts.insert(*id, delivery.attempt_count);
+            }
+        }
+        let mut left = wanted.to_vec();
+        for account in [AccountId(1), AccountId(2)] {
+            let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
+            for (id, row) in reader.events(account, EventFilter::default(), all).unwrap().items {
+                if self.events.contains_key(&id) {
+                    continue;
+                }
+                let fits = |(of, one): &(AccountId, Wanted)| {
+                    *of == account && one.event_type == row.event_type && one.key == row.idempotency.first().copied()
+                };
+                // What nobody asked for stays unknown, and the next look finds it.
+                if let Some(place) = left.iter().position(fits) {
+                    let (_, one) = left.swap_remove(place);
+                    self.events.insert(id, (account, row.subscriptions.clone()));
+                    if let Some(key) = one.key {
+                        self.keys.insert((account, key), (id, one.fingerprint));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Compares the store with what was acknowledged, and its tables with one another. `latest`: the latest steady time
+    /// at which anything can have been taken away.
+    pub fn compare(&mut self, reader: &Reader, settings: &StoreSettings, latest: Timestamp) -> Result<(), String> {
+        let rule = settings.rules.retention;
+        let registry = reader.registry();
+        let stored: Vec<_> = registry.subscriptions().map(|subscription| subscription.id).collect();
+        if stored != self.wishes.keys().copied().collect::<Vec<_>>() {
+            return Err(format!("there are the subscriptions {stored:?}, and should be {:?}", self.wishes));
+        }
+        for (id, wish) in &self.wishes {
+            let stored = registry.subscription(*id).map(|found| (found.endpoint.as_str().to_owned(), found.events));
+            if stored != Some((wish.url.clone(), wish.types)) {
+                return Err(format!("subscription {id} is {stored:?}, and should be {wish:?}"));
+            }
+        }
+        let filter = DeliveryFilter { subscriptions: stored, ..DeliveryFilter::default() };
+        let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
+        let listed = reader.deliveries(&filter, all).unwrap().items;
+        let count = listed.len();
+        let now: BTreeMap<_, _> = listed.into_iter().collect();
+        if now.len() != count {
+            return Err("a delivery is there both as never attempted and as attempted".to_owned());
+        }
+        self.look_at_outbox(reader, &now)?;
+        for (id, delivery) in &now {
+            self.look_at_delivery(*id, delivery, rule, latest)?;
+        }
+        self.last.retain(|id, _| self.wishes.contains_key(&id.subscription));
+        for (id, before) in &self.last {
+            let is_over = match before.state {
+                DeliveryState::Pending { .. } => false,
+                DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => latest.since(at) > rule.events,
+            };
+            if !now.contains_key(id) && !is_over {
+                return Err(format!("{id} is gone; it was {before:?}"));
+            }
+        }
+        let swept: BTreeSet<_> = self.last.keys().filter(|id| !now.contains_key(id)).map(|id| id.event).collect();
+        self.last = now;
+        self.look_at_events(reader, &swept)
+    }
+
+    fn look_at_outbox(&self, reader: &Reader, now: &BTreeMap<DeliveryId, Delivery>) -> Result<(), String> {
+        let mut outbox = BTreeSet::new();
+        for subscription in self.wishes.keys().copied() {
+            for (event, _) in reader.fresh_after(subscription, None, now.len() + 1, 0).unwrap() {
+                outbox.insert((DeliveryId { event, subscription }, None));
+            }
+            for (due, event) in reader.retries(subscription, usize::MAX).unwrap() {
+                outbox.insert((DeliveryId { event, subscription }, Some(due)));
+            }
+        }
+        let pending = now.iter().filter_map(|(id, delivery)| match delivery.state {
+            DeliveryState::Pending { .. } if delivery.attempt_count == 0 => Some((*id, None)),
+            DeliveryState::Pending { due } => Some((*id, Some(due))),
+            _ => None,
+        });
+        let pending: BTreeSet<_> = pending.collect();
+        let unlike: Vec<_> = outbox.symmetric_difference(&pending).collect();
+        if unlike.is_empty() { Ok(()) } else { Err(format!("outbox and deliveries contradict each other: {unlike:?}")) }
+    }
+
+    fn look_at_delivery(
+        &mut self,
+        id: DeliveryId,
+        delivery: &Delivery,
+        rule: RetentionRule,
+        latest: Timestamp,
+    ) -> Result<(), String> {
+        if !self.events.get(&id.event).is_some_and(|(_, receivers)| receivers.contains(&id.subscription)) {
+            return Err(format!("nobody asked for {id}"));
+        }
+        if delivery.attempt_count != self.attempts_of(id) {
+            return Err(format!("{id} has {} attempts and not {}", delivery.attempt_count, self.attempts_of(id)));
+        }
+        let numbers: Vec<u32> = delivery.attempts.iter().map(|attempt| attempt.number).collect();
+        let kept = u32::try_from(numbers.len()).unwrap();
+        if numbers != (delivery.attempt_count - kept + 1..=delivery.attempt_count).collect::<Vec<_>>() {
+            return Err(format!("{id} has the attempts {numbers:?} of {}", delivery.attempt_count));
+        }
+        if kept == 0
+            && let DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } = delivery.state
+            && latest.since(at) > rule.attempts
+        {
+            self.forgotten.insert(id);
+        }
+        if numbers.len() < KEPT_ATTEMPTS && kept < delivery.attempt_count && !self.forgotten.contains(&id) {
+            return Err(format!("{id} has lost attempts: {delivery:?}"));
+        }
+        Ok(())
+    }
+
+    fn look_at_events(&mut self, reader: &Reader, swept: &BTreeSet<EventId>) -> Result<(), String> {
+        let mut gone = Vec::new();
+        for (id, (account, receivers)) in &self.events {
+            let live = |id: &&SubscriptionId| self.wishes.contains_key(*id);
+            match reader.event(*account, *id).unwrap() {
+                Some(row) if !row.is_intact() => return Err(format!("event {id} is damaged")),
+                Some(row) if row.subscriptions != *receivers => {
+                    return Err(format!("event {id} is for {:?} and not {receivers:?}", row.subscriptions));
+                }
+                Some(_) => {
+                    let of = |subscription| DeliveryId { event: *id, subscription };
+                    if let Some(lost) = receivers.iter().filter(live).find(|id| !self.last.contains_key(&of(**id))) {
+                        return Err(format!("event {id} has no delivery for subscription {lost}"));
+                    }
+                }
+                None if swept.contains(id) || !receivers.iter().any(|id| live(&id)) => gone.push(*id),
+                None => return Err(format!("event {id} was acknowledged and is gone")),
+            }
+        }
+        for id in gone {
+            self.events.remove(&id);
+            self.keys.retain(|_, (event, _)| *event != id);
+        }
+        Ok(())
+    }
+}

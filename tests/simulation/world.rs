@@ -1,0 +1,397 @@
+//! One simulated machine: a process that lives and dies on a disk, its threads as steps that the seed puts in order,
+//! and callers who remember what they were told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redb::Database;
+use tempclock_webhooks::clock::{Clock, SimulatedTime};
+use tempclock_webhooks::delivery::Dispatcher;
+use tempclock_webhooks::delivery::dispatcher::Finished;
+use tempclock_webhooks::delivery::lane::Work;
+use tempclock_webhooks::delivery::schedule::Job;
+use tempclock_webhooks::delivery::worker;
+use tempclock_webhooks::domain::attempt::{Attempt, Signed};
+use tempclock_webhooks::domain::delivery::DeliveryState;
+use tempclock_webhooks::domain::outcome::EndpointSign;
+use tempclock_webhooks::domain::retry::RetryRule;
+use tempclock_webhooks::domain::signing::Signatures;
+use tempclock_webhooks::domain::{SubscriptionId, Timestamp};
+use tempclock_webhooks::storage::command::{Committed, Completion, Recorded};
+use tempclock_webhooks::storage::error::StorageError;
+use tempclock_webhooks::storage::{RetentionRule, Rules, StoreSettings, verify};
+
+use super::callers::Asked;
+use super::dice::Dice;
+use super::endpoints::Mood;
+use super::model::Model;
+use super::process::{self, Fuse, Process, Running, Sabotage, failed};
+
+pub struct World {
+    pub dice: Dice,
+    pub model: Model,
+    pub asked: VecDeque<Asked>,
+    pub moods: BTreeMap<SubscriptionId, Mood>,
+    pub process: Process,
+    pub happened: BTreeMap<&'static str, usize>,
+    sabotage: Option<Sabotage>,
+    settings: StoreSettings,
+    time: &'static SimulatedTime,
+    clock: Clock,
+    /// The latest steady time since the last look; a restart may set it back.
+    latest: Timestamp,
+    threads: usize,
+    per_endpoint: usize,
+    /// How many rows the outbox had at the last restart.
+    pending_rows: u64,
+    /// Nothing fails any more.
+    pub is_calm: bool,
+    /// After how many more syncs the disk fails.
+    fuse: Fuse,
+}
+
+impl World {
+    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Result<Self, String> {
+        let mut dice = Dice::new(seed);
+        let start = Timestamp::from_ms(1_800_000_000_000);
+        // Leaked, as a clock may be held for as long as the program runs: 16 bytes a seed.
+        let time: &'static SimulatedTime = Box::leak(Box::new(SimulatedTime::new(start)));
+        let waits: Vec<_> = (0..dice.below(5)).map(|_| Duration::from_secs(dice.pick(&[1, 5, 60, 3600]))).collect();
+        let keep = |dice: &mut Dice| Duration::from_hours(dice.pick(&[1, 24, 1000]));
+        let rules = Rules {
+            retry: RetryRule { waits, retry_after_max: Duration::from_hours(2) },
+            disable_after: Duration::from_hours(dice.pick(&[1, 120])),
+            retention: RetentionRule { events: keep(&mut dice), attempts: keep(&mut dice) },
+            subscriptions_per_account: 8,
+        };
+        let settings = StoreSettings {
+            data_dir: std::env::temp_dir(),
+            encryption_key_file: None,
+            cache_bytes: 4 << 20,
+            free_space_reserve_bytes: 0,
+            rules,
+        };
+        let fuse = Arc::new(Mutex::new(None));
+        let (threads, per_endpoint) = (dice.pick(&[1, 2, 3, 4, 8, 8, 16]), dice.pick(&[1, 2, 4]));
+        let clock = Clock::simulated(time);
+        let disk = process::disk(Vec::new(), sabotage, &fuse);
+        let process = process::start(disk, &settings, clock, &mut dice, (threads, per_endpoint))?;
+        Ok(Self {
+            dice,
+            model: Model::default(),
+            asked: VecDeque::new(),
+            moods: BTreeMap::new(),
+            process,
+            happened: BTreeMap::new(),
+            sabotage,
+            settings,
+            time,
+            clock,
+            latest: start,
+            threads,
+            per_endpoint,
+            pending_rows: 0,
+            is_calm: false,
+            fuse,
+        })
+    }
+
+    pub fn note(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    /// One step of a thread that is not the writer, or of time.
+    pub fn step_beside_the_writer(&mut self) -> Result<(), String> {
+        match self.dice.below(10) {
+            0..=2 => self.page_step(),
+            3 | 4 => self.thread_step().map(drop)?,
+            5 | 6 => self.end_attempt(),
+            7 | 8 => self.pass_time(),
+            _ if self.dice.one_in(4) => self.change_moods(),
+            _ => {}
+        }
+        self.look_at_memory()
+    }
+
+    fn look_at_memory(&self) -> Result<(), String> {
+        let (deliveries, bytes) = self.process.dispatcher.at_hand();
+        // A lane asks for more while it has less than a page, and gets up to a page.
+        if deliveries > self.process.endpoints.count() * 512 || bytes > 16 << 20 {
+            return Err(format!("the schedule holds {deliveries} deliveries and {bytes} bytes"));
+        }
+        Ok(())
+    }
+
+    /// The dispatcher's thread begins, reads or ends a page.
+    fn page_step(&mut self) {
+        let process = &mut self.process;
+        match process.page.take() {
+            None => process.page = process.dispatcher.begin_page().map(|page| (page, None)),
+            Some((page, None)) => {
+                let fault = self.dice.one_in(20);
+                let read = Dispatcher::read_page(&process.reader, page);
+                let read = if fault { Err(StorageError::Codec("simulated".to_owned())) } else { read };
+                process.page = Some((page, Some(read)));
+            }
+            // A page that cannot be read is asked for again.
+            Some((page, Some(read))) => drop(process.dispatcher.end_page(page, read)),
+        }
+    }
+
+    /// A delivery thread hands back what it has, and takes what it may. Gives whether it did either.
+    fn thread_step(&mut self) -> Result<bool, String> {
+        let process = &mut self.process;
+        let finished = (!process.ended.is_empty()).then(|| process.ended.remove(0));
+        if finished.is_none() && process.running.len() == self.threads {
+            return Ok(false);
+        }
+        if let Some((id, finished)) = &finished {
+            process.endpoints.ended(*id, finished.sign, finished.took, self.clock.steady());
+        }
+        let job = process.dispatcher.try_next_job(finished.as_ref().map(|(_, finished)| finished));
+        let is_busy = finished.is_some() || job.is_some();
+        job.map_or(Ok(()), |job| self.start(job))?;
+        Ok(is_busy)
+    }
+
+    fn start(&mut self, job: Job) -> Result<(), String> {
+        let (id, finished, steady) = (job.delivery, job.finished(), self.clock.steady());
+        let is_retry = matches!(job.work, Work::Further);
+        let process = &mut self.process;
+        process.endpoints.started(id, steady)?;
+        let nothing = Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO };
+        if self.sabotage == Some(Sabotage::DropRetries) && is_retry {
+            process.ended.push((id, nothing));
+            return Ok(());
+        }
+        if !process.claims.insert(id) {
+            return Err(format!("{id} is attempted twice at once"));
+        }
+        let Some(subscription) = process.reader.registry().subscription(id.subscription).cloned() else {
+            process.ended.push((id, nothing));
+            return Ok(());
+        };
+        let stored = process.reader.delivery(id).map_err(failed)?;
+        if let Some(DeliveryState::Pending { due }) = stored.as_ref().map(|delivery| delivery.state)
+            && is_retry
+            && due > steady
+        {
+            return Err(format!("{id} is attempted at {steady}, and due at {due}"));
+        }
+        let prepared = worker::prepare(&process.reader, &subscription, job).map_err(failed)?;
+        let Some((row, number)) = prepared else { return Err(format!("a thread got {id}, which is {stored:?}")) };
+        if !row.is_intact() || number != self.model.attempts_of(id) + 1 {
+            return Err(format!("attempt {number} of {id} follows {}", self.model.attempts_of(id)));
+        }
+        let mood = self.moods.get(&id.subscription).copied().unwrap_or(Mood::Healthy);
+        let (outcome, took) = mood.answer(&mut self.dice);
+        let ends_at = steady.plus(took);
+        self.process.running.push(Running { delivery: id, job: finished, number, outcome, took, ends_at });
+        self.note(if is_retry { "retry" } else { "first attempt" });
+        Ok(())
+    }
+
+    /// An attempt whose time has come ends, and its outcome is queued.
+    fn end_attempt(&mut self) {
+        let (now, running) = (self.clock.steady(), &self.process.running);
+        let over: Vec<_> = (0..running.len()).filter(|index| running[*index].ends_at <= now).collect();
+        if over.is_empty() {
+            return;
+        }
+        let index = self.dice.pick(&over);
+        let Running { delivery, job, number, outcome, took, .. } = self.process.running.swap_remove(index);
+        let retry_after = self.dice.one_in(4).then(|| Duration::from_secs(self.dice.next() % 20_000));
+        let started_at = self.clock.wall();
+        let attempt = Attempt {
+            number,
+            started_at,
+            duration_ms: u32::try_from(took.as_millis()).unwrap(),
+            url: String::new(),
+            signed: Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE },
+            outcome,
+            response: None,
+        };
+        self.process.ended.push((delivery, Finished { job, sign: attempt.outcome.sign(), took }));
+        self.process.writer.complete(Completion { delivery, attempt, retry_after });
+        self.asked.push_back(Asked::Attempt(delivery, number));
+        if self.sabotage == Some(Sabotage::EndClaimsEarly) {
+            let recorded = vec![Recorded { delivery, due: Some(self.clock.steady()), attempt: None }];
+            let early = Committed { recorded, ..Committed::default() };
+            self.process.dispatcher.committed(early, &self.process.reader.registry());
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let steady = self.clock.steady();
+        let ends = self.process.running.iter().map(|running| running.ends_at);
+        let next = ends.chain(self.process.dispatcher.next_due()).filter(|at| *at > steady).min();
+        let span = match self.dice.below(40) {
+            0..=9 => Duration::from_millis(self.dice.next() % 50),
+            10..=14 => Duration::from_secs(self.dice.next() % 30),
+            15 => Duration::from_mins(self.dice.next() % 120),
+            16 => return self.set_wall(),
+            _ => next.map_or(Duration::from_millis(1), |next| next.since(steady)),
+        };
+        self.time.pass(span);
+    }
+
+    fn set_wall(&mut self) {
+        let step = Duration::from_hours(self.dice.pick(&[1, 24]));
+        let wall = self.clock.wall();
+        self.time.set_wall(if self.dice.one_in(2) { wall.plus(step) } else { wall.minus(step) });
+        self.note("clock step");
+    }
+
+    fn change_moods(&mut self) {
+        let ids: Vec<_> = self.model.wishes.keys().copied().collect();
+        if !ids.is_empty() && !self.is_calm {
+            let (id, mood) = (self.dice.pick(&ids), Mood::draw(&mut self.dice));
+            self.moods.insert(id, mood);
+        }
+    }
+
+    /// The writer commits some of what is queued. Others go on before the dispatcher is told. The power may fail.
+    pub fn commit(&mut self, limit: usize) -> Result<(), String> {
+        if !self.is_calm && self.dice.one_in(40) {
+            *self.fuse.lock().unwrap() = Some(self.dice.below(2));
+        }
+        let is_committed = self.process.thread.commit_waiting(limit).is_ok();
+        if !is_committed || self.fuse.lock().unwrap().take().is_some() {
+            self.note("crash in a commit");
+            return self.crash();
+        }
+        for _ in 0..limit.min(self.asked.len()) {
+            let asked = self.asked.pop_front().unwrap();
+            self.settle(asked)?;
+        }
+        while !self.dice.one_in(5) {
+            self.step_beside_the_writer()?;
+        }
+        for committed in std::mem::take(&mut *self.process.committed.lock().unwrap()) {
+            for id in &committed.changed {
+                self.process.endpoints.changed(&self.process.reader, *id);
+            }
+            for recorded in &committed.recorded {
+                self.process.claims.remove(&recorded.delivery);
+            }
+            self.process.dispatcher.committed(committed, &self.process.reader.registry());
+        }
+        self.compare()
+    }
+
+    fn compare(&mut self) -> Result<(), String> {
+        let before = self.model.last.len();
+        self.model.compare(&self.process.reader, &self.settings, self.latest.max(self.clock.steady()))?;
+        self.latest = self.clock.steady();
+        if self.model.last.len() < before {
+            self.note("rows taken away");
+        }
+        for delivery in self.model.last.values().filter(|delivery| !delivery.state.is_pending()) {
+            *self.happened.entry(delivery.state.name()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// The process ends as at a stop: everything queued is committed first.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.note("stop");
+        while !self.asked.is_empty() {
+            self.commit(usize::MAX)?;
+        }
+        self.restart(false)
+    }
+
+    /// The process ends at once. What was not synced may be lost, or not.
+    pub fn crash(&mut self) -> Result<(), String> {
+        self.note("crash");
+        let loses_unsynced = self.dice.one_in(2);
+        self.restart(loses_unsynced)
+    }
+
+    fn restart(&mut self, loses_unsynced: bool) -> Result<(), String> {
+        let bytes = {
+            let disk = self.process.backend.disk();
+            if loses_unsynced { disk.durable.clone() } else { disk.seen.clone() }
+        };
+        // Nothing that the dying process still writes counts.
+        *self.fuse.lock().unwrap() = Some(0);
+        let new_fuse = Arc::new(Mutex::new(None));
+        let check =
+            Database::builder().create_with_backend(process::disk(bytes.clone(), None, &new_fuse)).map_err(failed)?;
+        let findings = verify::rows(&check).map_err(failed)?;
+        self.pending_rows = findings.pending;
+        if let Some(fault) = findings.faults.first() {
+            return Err(format!("verify finds: {fault}"));
+        }
+        drop(check);
+        self.latest = self.clock.steady();
+        self.time.restart();
+        let disk = process::disk(bytes, self.sabotage, &new_fuse);
+        let limits = (self.threads, self.per_endpoint);
+        self.process = process::start(disk, &self.settings, self.clock, &mut self.dice, limits)?;
+        self.fuse = new_fuse;
+        let (mut wanted, mut ended) = (Vec::new(), Vec::new());
+        for asked in std::mem::take(&mut self.asked) {
+            match asked {
+                Asked::Attempt(id, _) => ended.push(id),
+                Asked::Publish(account, events, _) => wanted.extend(events.iter().map(|event| (account, *event))),
+                _ => {}
+            }
+        }
+        self.model.adopt(&self.process.reader, &wanted, &ended);
+        self.compare()
+    }
+
+    /// Lets everything go on until nothing is left to do.
+    pub fn run_dry(&mut self) -> Result<(), String> {
+        for _ in 0..100_000 {
+            let mut is_busy = !self.asked.is_empty();
+            if is_busy {
+                self.commit(usize::MAX)?;
+            }
+            while self.process.page.is_some() || {
+                self.page_step();
+                self.process.page.is_some()
+            } {
+                self.page_step();
+                is_busy = true;
+            }
+            while self.thread_step()? {
+                is_busy = true;
+            }
+            let before = self.asked.len();
+            self.end_attempt();
+            is_busy |= self.asked.len() > before;
+            self.look_at_memory()?;
+            if !is_busy {
+                let ends = self.process.running.iter().map(|running| running.ends_at);
+                let Some(next) = ends.chain(self.process.dispatcher.next_due()).min() else { return Ok(()) };
+                self.time.pass(next.since(self.clock.steady()).max(Duration::from_millis(1)));
+            }
+        }
+        Err("it never comes to rest".to_owned())
+    }
+
+    /// With every receiver healthy and every subscription on, everything arrives or is given up, and nothing is left.
+    pub fn look_at_the_end(&mut self) -> Result<(), String> {
+        for _ in 0..20 {
+            self.commit(usize::MAX)?;
+        }
+        self.restart(false)?;
+        self.run_dry()?;
+        if self.pending_rows > 0 {
+            return Err(format!("{} rows of nobody are left in the outbox", self.pending_rows));
+        }
+        if let Some((id, delivery)) = self.model.last.iter().find(|(_, delivery)| delivery.state.is_pending()) {
+            let subscription = self.process.reader.registry().subscription(id.subscription).map(|found| found.state);
+            let at_hand = self.process.dispatcher.at_hand();
+            return Err(format!("{id} of {subscription:?} stays behind: {delivery:?}, at hand {at_hand:?}"));
+        }
+        let dispatcher = &self.process.dispatcher;
+        if dispatcher.at_hand() != (0, 0) || dispatcher.in_flight() > 0 {
+            return Err(format!("the schedule still counts {:?} and {}", dispatcher.at_hand(), dispatcher.in_flight()));
+        }
+        Ok(())
+    }
+}
