@@ -37,6 +37,7 @@ mod errors;
 mod events;
 mod events_kept;
 mod every_call;
+mod formats;
 mod fuzzed_requests;
 mod health;
 mod hostile_data;
