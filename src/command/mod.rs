@@ -65,7 +65,7 @@ pub fn run(cli: Cli) -> Exit {
         Err((exit, message)) => {
             // A command that has said everything on stdout has nothing to add.
             if !message.is_empty() {
-                eprintln!("{message}");
+                output::say(&message);
             }
             exit
         }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::output::say;
 use super::{Exit, Failure, Outcome, config, log_lines, supervisor};
 use crate::app::{App, Remote, StartError};
 use crate::cli::ConfigArgs;
@@ -35,7 +36,7 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     let args = args.clone();
     let reloaded = Arc::clone(&remote);
     watch_signals(sender, move || reload(&args, &flags, &config, &reloaded));
-    eprintln!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
+    say(&format!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url()));
     if let Some(url) = app.metrics_url() {
         log::info!("metrics at {url}");
     }
