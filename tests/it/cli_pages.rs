@@ -29,7 +29,7 @@ fn collect(command: &clap::Command, words: &[String], found: &mut Vec<(Vec<Strin
     let mut examples: Vec<String> = Vec::new();
     for line in after.lines().filter(|line| line.starts_with("  ")) {
         match examples.last_mut() {
-            Some(example) if example.ends_with('\\') => *example += &format!("\n{line}"),
+            Some(example) if example.ends_with('\\') => *example = format!("{example}\n{line}"),
             _ if line.trim_start().starts_with(NAME) => examples.push(line.trim().to_owned()),
             _ => {}
         }
