@@ -94,4 +94,5 @@ Examples:
   tempclock-webhooks deliveries retry --subscription 1 --since 1d --dry-run
   tempclock-webhooks deliveries retry --subscription 1 --since 1d --yes
 
-A filter without --status means exhausted ones. Receivers know a repetition by its X-TempClock-Delivery.";
+A filter without --status means exhausted ones. Receivers know a repetition by its
+X-TempClock-Delivery.";

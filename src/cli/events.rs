@@ -78,6 +78,7 @@ Examples:
     --data '{\"worker_id\": 52, \"worker_name\": \"Ana Kowalska\"}'
   tempclock-webhooks events publish --file morning.ndjson
 
-Whole events look like {\"event\": \"worker_created\", \"data\": {…}}, with \"id\" and \"occurred_at\" if you like. \
-Many are published in batches of up to 1,000, each of them wholly or not at all. Give each an \"id\" of your own, and \
-the same file can be sent again after a failure without anything being stored twice.";
+Whole events look like {\"event\": \"worker_created\", \"data\": {…}}, with \"id\" and
+\"occurred_at\" if you like. Many are published in batches of up to 1,000, each of them wholly or not
+at all. Give each an \"id\" of your own, and the same file can be sent again after a failure without
+anything being stored twice.";

@@ -42,13 +42,15 @@ const EXAMPLES: &str = "\
 Examples:
   tempclock-webhooks demo
   tempclock-webhooks init --config /etc/tempclock-webhooks/config.toml
-  tempclock-webhooks keys create --name crm --scopes webhooks:read,webhooks:write
+  tempclock-webhooks keys create --name crm \\
+    --scopes webhooks:read,webhooks:write
   tempclock-webhooks subscriptions create \\
     --url https://crm.example.com/hook --events clock_in,clock_out
   tempclock-webhooks deliveries list --status exhausted
   tempclock-webhooks doctor
 
-While the server runs, commands go to it over its control socket; while it is down they open the database themselves.";
+While the server runs, commands go to it over its control socket; while it is down they open the
+database themselves.";
 
 /// What the program's exit codes mean, for help and man page.
 pub const EXIT_CODES: &str = "\

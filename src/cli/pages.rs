@@ -19,10 +19,12 @@ pub enum Shell {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tempclock-webhooks completions bash > /etc/bash_completion.d/tempclock-webhooks
+  tempclock-webhooks completions bash \\
+    > /etc/bash_completion.d/tempclock-webhooks
   tempclock-webhooks completions zsh \\
     > /usr/local/share/zsh/site-functions/_tempclock-webhooks
-  tempclock-webhooks completions fish > ~/.config/fish/completions/tempclock-webhooks.fish")]
+  tempclock-webhooks completions fish \\
+    > ~/.config/fish/completions/tempclock-webhooks.fish")]
 pub struct CompletionsArgs {
     /// For which shell
     pub shell: Shell,

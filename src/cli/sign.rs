@@ -21,7 +21,8 @@ pub struct SecretArgs {
 #[command(after_help = "\
 Examples:
   tempclock-webhooks sign --secret-file secret.txt < body.json
-  tempclock-webhooks sign --secret-file secret.txt --file body.json --id evt_1 --json")]
+  tempclock-webhooks sign --secret-file secret.txt --file body.json \\
+    --id evt_1 --json")]
 pub struct SignArgs {
     /// What to sign with.
     #[command(flatten)]
@@ -45,9 +46,11 @@ pub struct SignArgs {
 #[command(group = ArgGroup::new("what").required(true).args(["database", "signature"]), after_help = "\
 Examples:
   tempclock-webhooks verify /var/lib/tempclock-webhooks/tempclock.redb
-  tempclock-webhooks verify --secret-file secret.txt --signature \"$SIGNATURE\" < body.json
-  tempclock-webhooks verify --secret-file secret.txt --signature \"$WEBHOOK_SIGNATURE\" \\
-    --id \"$WEBHOOK_ID\" --timestamp \"$WEBHOOK_TIMESTAMP\" --file body.json
+  tempclock-webhooks verify --secret-file secret.txt \\
+    --signature \"$SIGNATURE\" < body.json
+  tempclock-webhooks verify --secret-file secret.txt \\
+    --signature \"$WEBHOOK_SIGNATURE\" --id \"$WEBHOOK_ID\" \\
+    --timestamp \"$WEBHOOK_TIMESTAMP\" --file body.json
 
 It ends with 0 if all is right, and with 1 if not; then it names the cause, if it can be found.")]
 pub struct VerifyArgs {

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
-use super::output::failed;
+use super::output::{failed, put, say};
 use super::progress::bar;
 use super::{Exit, Outcome, config};
 use crate::app;
@@ -36,7 +36,7 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
         drop(fs::remove_file(&unfinished));
     } else {
         let bytes = fs::metadata(&output).map_or(0, |found| found.len());
-        eprintln!("{}: {bytes} bytes, complete. Check it again with: verify {0}", output.display());
+        say(&format!("{}: {bytes} bytes, complete. Check it again with: verify {0}", output.display()));
     }
     result
 }
@@ -65,7 +65,7 @@ fn write_file(path: &Path, write: impl FnOnce(&mut fs::File) -> Outcome) -> Outc
 fn sync_folder_of(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-        eprintln!("{} could not be synced: {error}", folder.display());
+        say(&format!("{} could not be synced: {error}", folder.display()));
     }
 }
 
@@ -95,20 +95,19 @@ const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
 pub fn verify(file: &Path) -> Outcome {
     match backup::verify(file).map_err(failed)? {
         Verified::Backup(head, manifest) => {
-            println!("{} is a whole backup of {}, made by version {}.", file.display(), head.created_at, head.version);
-            for (table, rows) in manifest.rows {
-                println!("{rows:>12} {table}");
-            }
-            Ok(())
+            let shown = file.display();
+            put(&format!("{shown} is a whole backup of {}, made by version {}.\n", head.created_at, head.version))?;
+            let tables = manifest.rows.into_iter().map(|(table, rows)| format!("{rows:>12} {table}\n"));
+            put(&tables.collect::<String>())
         }
         Verified::Database(findings) if findings.faults.is_empty() => {
-            println!("{} is sound: {} rows, {} pending deliveries.", file.display(), findings.rows, findings.pending);
-            Ok(())
+            let shown = file.display();
+            put(&format!("{shown} is sound: {} rows, {} pending deliveries.\n", findings.rows, findings.pending))
         }
         Verified::Database(findings) => {
-            for fault in &findings.faults {
-                println!("{fault}");
-            }
+            // What was found counts, whether or not anybody reads the list.
+            let lines: Vec<_> = findings.faults.iter().map(|fault| format!("{fault}\n")).collect();
+            drop(put(&lines.concat()));
             let further = if findings.further > 0 { format!(" and {} more", findings.further) } else { String::new() };
             Err((
                 Exit::Failed,
@@ -139,17 +138,13 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
     let restored = backup::restore(file, folder, Clock::start().wall(), &mut |done| bar.set_position(done));
     bar.finish_and_clear();
     let Restored { head, kept } = restored.map_err(failed)?;
-    println!("{} holds what was stored at {}.", folder.display(), head.created_at);
-    if let Some(kept) = kept {
-        println!("The database before it is kept as {}.", kept.display());
-    }
-    Ok(())
+    put(&format!("{} holds what was stored at {}.\n", folder.display(), head.created_at))?;
+    kept.map_or(Ok(()), |kept| put(&format!("The database before it is kept as {}.\n", kept.display())))
 }
 
 /// Gives unused space back.
 pub fn compact(args: &ConfigArgs) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
     let (before, after) = backup::compact(&config.storage.data_dir).map_err(failed)?;
-    println!("{before} bytes before, {after} bytes now.");
-    Ok(())
+    put(&format!("{before} bytes before, {after} bytes now.\n"))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::terminal;
+use super::output::{put, put_json, say};
 use super::{Exit, Outcome};
 use crate::cli::{ConfigArgs, ConfigCommand};
 use crate::config::{CONFIG_VARIABLE, Config, Loaded, Origin, Sources};
@@ -39,9 +39,9 @@ pub fn run(command: &ConfigCommand) -> Outcome {
         ConfigCommand::Check { config } => {
             let loaded = load(config, Vec::new())?;
             for warning in &loaded.warnings {
-                eprintln!("warning: {warning}");
+                say(&format!("warning: {warning}"));
             }
-            println!("The configuration is valid.");
+            put("The configuration is valid.\n")
         }
         ConfigCommand::Show { config, json } => {
             let loaded = load(config, Vec::new())?;
@@ -51,13 +51,12 @@ pub fn run(command: &ConfigCommand) -> Outcome {
             });
             if *json {
                 let values: Vec<Value> = values.map(|(key, value, origin)| row(key, &value, origin)).collect();
-                println!("{}", terminal::json(&json!({"data": values, "file": file(config)})));
+                put_json(&json!({"data": values, "file": file(config)}))
             } else {
-                print_table(&values.collect::<Vec<_>>(), file(config).as_deref());
+                put_values(&values.collect::<Vec<_>>(), file(config).as_deref())
             }
         }
     }
-    Ok(())
 }
 
 /// The value as TOML; hidden where a secret may stand in the place of a file's name.
@@ -84,17 +83,18 @@ fn row(key: &str, value: &str, origin: &Origin) -> Value {
 /// Longer values do not push the origins of all others aside.
 const WIDEST: usize = 60;
 
-fn print_table(values: &[(&str, String, &Origin)], file: Option<&Path>) {
+fn put_values(values: &[(&str, String, &Origin)], file: Option<&Path>) -> Outcome {
     let file = file.map_or_else(|| "file".to_owned(), |path| visible(&path.display().to_string()));
     let widths = values.iter().map(|(key, value, _)| key.len() + value.chars().count());
     let width = widths.max().unwrap_or(0).min(WIDEST) + 4;
-    for (key, value, origin) in values {
+    let line = |(key, value, origin): &(&str, String, &Origin)| {
         let origin = match origin {
             Origin::Default => "default".to_owned(),
             Origin::File { line } => format!("{file}, line {line}"),
             Origin::Environment { variable } => format!("environment, {variable}"),
             Origin::Flag => "flag".to_owned(),
         };
-        println!("{:width$} # {origin}", format!("{key} = {}", visible(value)));
-    }
+        format!("{:width$} # {origin}\n", format!("{key} = {}", visible(value)))
+    };
+    put(&values.iter().map(line).collect::<String>())
 }

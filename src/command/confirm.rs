@@ -19,8 +19,8 @@ pub fn confirm(question: &str, yes: bool) -> Outcome {
         return Ok(());
     }
     can_ask(yes)?;
-    eprint!("{question} [y/N] ");
-    io::stderr().flush().map_err(failed)?;
+    let mut out = io::stderr();
+    write!(out, "{question} [y/N] ").and_then(|()| out.flush()).map_err(failed)?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(failed)?;
     match answer.trim().to_ascii_lowercase().as_str() {

@@ -58,7 +58,11 @@ pub fn run(listen: Option<&str>) -> Outcome {
     serve::watch_signals(ends, || log::warn!("SIGHUP: the demo has no configuration to reload"));
     let outcome = demo.play(&mut io::stdout(), &received, &end);
     app.stop();
-    outcome.map_err(|error| failed(&error))
+    match outcome {
+        // Whoever read the lines has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(|error| failed(&error)),
+    }
 }
 
 fn answer(received: &Received) -> Answer {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::access::with_api;
-use super::output::{note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time};
+use super::output::{note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time};
 use super::{Failure, Outcome, deliveries, publish};
 use crate::cli::EventsCommand;
 use crate::clock::Clock;
@@ -62,7 +62,7 @@ fn put_one(event: &Value) -> Outcome {
     ])?;
     let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
     if deliveries.is_empty() {
-        eprintln!("It went to no subscription.");
+        say("It went to no subscription.");
         return Ok(());
     }
     put("\n")?;

@@ -2,7 +2,7 @@
 
 use super::access::with_store;
 use super::keys;
-use super::output::{put, put_answer, rows, text};
+use super::output::{put, put_answer, rows, say, text};
 use super::{Exit, Outcome, config};
 use crate::cli::ConfigArgs;
 
@@ -25,7 +25,7 @@ pub fn run(args: &ConfigArgs, json: bool) -> Outcome {
         put_answer(&answer)?;
     } else {
         put(&format!("{}\n", text(&answer["data"], "key")))?;
-        eprintln!(
+        say(&format!(
             "The database is in {}. The line above is the first API key; it may do everything and is not shown again.\n\
              Next: tempclock-webhooks serve, then {}/api/v1/event-types with it.",
             config.storage.data_dir.display(),
@@ -34,7 +34,7 @@ pub fn run(args: &ConfigArgs, json: bool) -> Outcome {
                 if config.server.tls_key.is_some() { "https" } else { "http" },
                 config.server.listen
             )
-        );
+        ));
     }
     Ok(())
 }

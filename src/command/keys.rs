@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::access::{Reply, ask, with_named_store};
-use super::output::{put, put_answer, put_table, rows, text, time};
+use super::output::{put, put_answer, put_table, rows, say, text, time};
 use super::{Exit, Failure, Outcome};
 use crate::cli::KeysCommand;
 use crate::clock::Clock;
@@ -28,12 +28,12 @@ pub fn run(command: KeysCommand) -> Outcome {
             }
             let key = &answer["data"];
             put(&format!("{}\n", text(key, "key")))?;
-            eprintln!(
+            say(&format!(
                 "Key {} for account {} with scopes {}. Keep it: it is not shown again.",
                 key["id"],
                 text(key, "account"),
                 text(key, "scopes")
-            );
+            ));
             Ok(())
         }
         KeysCommand::List { config, account, json } => {

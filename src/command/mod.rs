@@ -30,8 +30,6 @@ mod tail;
 mod terminal;
 mod verify;
 
-use std::io::{self, Write as _};
-
 pub use exit::Exit;
 
 use crate::cli::{Cli, Command};
@@ -67,8 +65,7 @@ pub fn run(cli: Cli) -> Exit {
         Err((exit, message)) => {
             // A command that has said everything on stdout has nothing to add.
             if !message.is_empty() {
-                // Where nobody can read it, the exit code has to do.
-                let _ = writeln!(io::stderr(), "{message}");
+                output::say(&message);
             }
             exit
         }

@@ -1,5 +1,5 @@
-//! What commands print on stdout: JSON for programs, tables for people. Text that others have chosen never reaches
-//! the terminal as it is.
+//! What commands print: JSON for programs and tables for people on stdout, messages on stderr. Text that others have
+//! chosen never reaches the terminal as it is. A reader who goes away ends a command, and never makes it panic.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
@@ -28,6 +28,11 @@ pub fn put(text: &str) -> Outcome {
         ErrorKind::BrokenPipe => (Exit::Done, String::new()),
         _ => (Exit::Failed, format!("stdout: {error}")),
     })
+}
+
+/// Says something to a person, on stderr. Whether anybody reads it changes nothing about what was done.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// An answer as it came, so that numbers and the order of fields stay as they are.
@@ -154,14 +159,14 @@ pub fn rows(answer: &Value) -> &[Value] {
 /// Says on stderr that a list goes on.
 pub fn note_rest(answer: &Value) {
     if answer["pagination"]["has_more"] == true {
-        eprintln!("{} of {}; more with --limit", rows(answer).len(), answer["pagination"]["total"]);
+        say(&format!("{} of {}; more with --limit", rows(answer).len(), answer["pagination"]["total"]));
     }
 }
 
 /// What the API says to a person, on stderr.
 pub fn note_message(answer: &Value) {
     if let Some(message) = answer["message"].as_str() {
-        eprintln!("{}", visible(message));
+        say(&visible(message));
     }
 }
 

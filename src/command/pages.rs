@@ -1,21 +1,18 @@
 //! `completions` and `man`: made from the very definition that the command line is read by.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use super::{Exit, Outcome};
+use super::Outcome;
+use super::output::{failed, put};
 use crate::cli::{Cli, EXIT_CODES, Shell};
 
 const NAME: &str = "tempclock-webhooks";
-
-fn failed(error: impl std::fmt::Display) -> (Exit, String) {
-    (Exit::Failed, error.to_string())
-}
 
 pub fn completions(shell: Shell) -> Outcome {
     let mut command = Cli::command();
@@ -25,22 +22,14 @@ pub fn completions(shell: Shell) -> Outcome {
         Shell::Zsh => clap_complete::generate(clap_complete::Shell::Zsh, &mut command, NAME, &mut script),
         Shell::Fish => clap_complete::generate(clap_complete::Shell::Fish, &mut command, NAME, &mut script),
     }
-    print(&script)
-}
-
-fn print(text: &[u8]) -> Outcome {
-    match io::stdout().write_all(text) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(failed),
-    }
+    put(&String::from_utf8_lossy(&script))
 }
 
 pub fn man(output: Option<&Path>) -> Outcome {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = output else {
-        return print(&page(&command, NAME).map_err(failed)?);
+        return put(&String::from_utf8_lossy(&page(&command, NAME).map_err(failed)?));
     };
     fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
     write_pages(&command, NAME, folder)
@@ -50,7 +39,7 @@ fn write_pages(command: &Command, name: &str, folder: &Path) -> Outcome {
     let path = folder.join(format!("{name}.1"));
     let page = page(command, name).map_err(failed)?;
     fs::write(&path, page).map_err(|error| failed(format!("{}: {error}", path.display())))?;
-    println!("{}", path.display());
+    put(&format!("{}\n", path.display()))?;
     let further = command.get_subcommands().filter(|further| further.get_name() != "help");
     further.into_iter().try_for_each(|further| write_pages(further, &format!("{name}-{}", further.get_name()), folder))
 }

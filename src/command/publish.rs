@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::access::{Api, accept, exit_of, with_api};
-use super::output::{failed, put, put_answer, rows, text};
+use super::output::{failed, put, put_answer, rows, say, text};
 use super::progress::bar;
 use super::{Exit, Failure, Outcome};
 use crate::cli::PublishArgs;
@@ -97,9 +97,9 @@ fn publish_one(api: &Api, args: &PublishArgs, document: &RawValue) -> Outcome {
     let published = &answer["data"];
     put(&format!("{}\n", text(published, "id")))?;
     if published["duplicate"] == true {
-        eprintln!("It was published before; nothing was added.");
+        say("It was published before; nothing was added.");
     } else {
-        eprintln!("Published for {} subscriptions.", published["deliveries"]);
+        say(&format!("Published for {} subscriptions.", published["deliveries"]));
     }
     Ok(())
 }

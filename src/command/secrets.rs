@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use super::output::{failed, put};
 use super::{Exit, Outcome, config};
 use crate::app;
 use crate::cli::{ConfigArgs, SecretsCommand};
@@ -19,9 +20,11 @@ pub fn run(command: &SecretsCommand) -> Outcome {
         SecretsCommand::Rotate { config, new_key_file } => {
             let to = Seal::from_file(Some(new_key_file)).map_err(wrong_key)?;
             let count = change_key(config, &to)?;
-            println!("{count} signing secrets are now encrypted with the key in {}.", new_key_file.display());
-            println!("Set storage.encryption_key_file to it, or move it there, before the next start.");
-            Ok(())
+            put(&format!(
+                "{count} signing secrets are now encrypted with the key in {}.\n\
+                 Set storage.encryption_key_file to it, or move it there, before the next start.\n",
+                new_key_file.display()
+            ))
         }
         SecretsCommand::Decrypt { config, yes } => {
             if !yes {
@@ -29,15 +32,12 @@ pub fn run(command: &SecretsCommand) -> Outcome {
                 return Err((Exit::Usage, message.to_owned()));
             }
             let count = change_key(config, &Seal::NONE)?;
-            println!("{count} signing secrets are now stored as they are.");
-            println!("Remove storage.encryption_key_file before the next start, which would encrypt them again.");
-            Ok(())
+            put(&format!(
+                "{count} signing secrets are now stored as they are.\n\
+                 Remove storage.encryption_key_file before the next start, which would encrypt them again.\n"
+            ))
         }
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> (Exit, String) {
-    (Exit::Failed, error.to_string())
 }
 
 fn wrong_key(error: impl std::fmt::Display) -> (Exit, String) {
@@ -53,8 +53,8 @@ fn make_key(file: &Path) -> Outcome {
         made.sync_all()
     });
     written.map_err(|error| failed(format!("{}: {error}", file.display())))?;
-    println!("{} holds a new key. Keep a copy apart from the backups: without it they are of no use.", file.display());
-    Ok(())
+    let shown = file.display();
+    put(&format!("{shown} holds a new key. Keep a copy apart from the backups: without it they are of no use.\n"))
 }
 
 fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {

@@ -1,11 +1,11 @@
 //! `serve`: runs the server until it is told to stop or its store fails.
 
-use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::output::say;
 use super::{Exit, Failure, Outcome, config, log_lines, supervisor};
 use crate::app::{App, Remote, StartError};
 use crate::cli::ConfigArgs;
@@ -40,8 +40,7 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     let args = args.clone();
     let reloaded = Arc::clone(&remote);
     watch_signals(sender, move || reload(&args, &flags, &config, &reloaded));
-    // A log that nobody can take does not keep the server from its work.
-    let _ = writeln!(io::stderr(), "tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
+    say(&format!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url()));
     if let Some(url) = app.metrics_url() {
         log::info!("metrics at {url}");
     }

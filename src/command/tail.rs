@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::access::{Api, running};
-use super::output::{put, put_json, rows, text, time};
+use super::output::{put, put_json, rows, say, text, time};
 use super::serve::{self, End};
 use super::{Failure, Outcome};
 use crate::cli::AccountArgs;
@@ -42,7 +42,7 @@ type Seen = HashMap<String, u64>;
 impl Tail {
     fn follow(&self, end: &Receiver<End>) -> Outcome {
         let (mut seen, _) = self.look(None)?;
-        eprintln!("Following deliveries; Ctrl-C ends it.");
+        say("Following deliveries; Ctrl-C ends it.");
         loop {
             match end.recv_timeout(PAUSE) {
                 Err(RecvTimeoutError::Timeout) => {}

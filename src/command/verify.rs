@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::output::put_json;
+use super::output::{put, put_json};
 use super::terminal::{Paint, Tone};
 use super::{Exit, Outcome, input};
 use crate::cli::VerifyArgs;
@@ -25,22 +25,19 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         Verdict::Unexplained(causes) => ("does not fit", causes, false),
     };
     let is_good = name == "fits";
-    if args.json {
-        put_json(&json!({"data": {"verified": is_good, "explained": is_explained, "causes": causes}}))?;
+    let told = if args.json {
+        put_json(&json!({"data": {"verified": is_good, "explained": is_explained, "causes": causes}}))
     } else {
         let tone = if is_good { Tone::Good } else { Tone::Bad };
-        println!("The signature {}.", Paint::for_stdout().word(tone, name));
-        if !is_explained {
-            println!("No usual cause makes it fit. What to look at:");
-        }
-        print(&causes);
-    }
-    if is_good { Ok(()) } else { Err((Exit::Failed, String::new())) }
+        let verdict = Paint::for_stdout().word(tone, name);
+        let lead = if is_explained { "" } else { "No usual cause makes it fit. What to look at:\n" };
+        put(&format!("The signature {verdict}.\n{lead}{}", causes.iter().map(lines).collect::<String>()))
+    };
+    // The verdict counts, whether or not anybody reads why.
+    if is_good { told } else { Err((Exit::Failed, String::new())) }
 }
 
 /// Two lines a cause: what is wrong, and what to do.
-fn print(causes: &[Cause]) {
-    for Cause { code, message, fix } in causes {
-        println!("  {code}: {message}.\n    {fix}.");
-    }
+fn lines(Cause { code, message, fix }: &Cause) -> String {
+    format!("  {code}: {message}.\n    {fix}.\n")
 }

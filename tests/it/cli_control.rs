@@ -1,12 +1,11 @@
 //! The control socket makes its user the operator, and nothing else does.
 
-use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{ALL_SCOPES, BINARY, Server, run};
+use crate::harness::{ALL_SCOPES, Server};
 
 #[test]
 fn who_calls_over_tcp_is_never_taken_for_the_operator() {
@@ -98,42 +97,6 @@ fn a_command_without_a_server_leaves_nothing_behind_and_stands_back_for_one() {
     let refused = server.cli(&["subscriptions", "list"]);
     assert_eq!(refused.code, Some(1), "a second owner of the file: {refused:?}");
     assert!(refused.stderr.contains("tempclock.redb"), "{}", refused.stderr);
-}
-
-#[test]
-fn every_command_has_an_example_whose_words_are_known() {
-    let mut commands = VecDeque::from([Vec::<String>::new()]);
-    let mut examples = 0;
-    while let Some(words) = commands.pop_front() {
-        let mut arguments: Vec<&str> = words.iter().map(String::as_str).collect();
-        arguments.push("--help");
-        let help = run(&arguments, &[]);
-        assert_eq!(help.code, Some(0), "{help:?}");
-        let below = help.stdout.split_once("\nCommands:\n").map_or("", |(_, below)| below);
-        let below: Vec<&str> = below
-            .lines()
-            .take_while(|line| !line.is_empty())
-            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-            .filter_map(|line| line.split_whitespace().next())
-            .filter(|name| *name != "help")
-            .collect();
-        if below.is_empty() {
-            assert!(help.stdout.contains("Example"), "{words:?} has no example");
-        }
-        for name in below {
-            let mut deeper = words.clone();
-            deeper.push(name.to_owned());
-            commands.push_back(deeper);
-        }
-        let help = help.stdout.replace("\\\n", " ");
-        for line in help.lines().filter_map(|line| line.strip_prefix("  tempclock-webhooks ")) {
-            let script = format!("exec {BINARY} {line} --help");
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-            examples += 1;
-        }
-    }
-    assert!(examples > 20, "only {examples} examples");
 }
 
 #[test]

@@ -7,14 +7,16 @@ use std::process::{Command, Stdio};
 
 use clap::CommandFactory as _;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempclock_webhooks::cli::Cli;
 
-use crate::harness::{BINARY, Output, Process, Server, clock_in, run, signature_hex, signature_standard, wait_guarded};
+use crate::harness::{
+    BINARY, Output, Process, Receiver, Server, clock_in, run, signature_hex, signature_standard, wait_guarded,
+};
 
 const NAME: &str = "tempclock-webhooks";
 
-/// Every command with its words and its examples, each in one line.
+/// Every command with its words and its examples, as they stand in its help.
 fn commands() -> Vec<(Vec<String>, Vec<String>)> {
     let mut found = Vec::new();
     collect(&Cli::command(), &[], &mut found);
@@ -24,9 +26,14 @@ fn commands() -> Vec<(Vec<String>, Vec<String>)> {
 
 fn collect(command: &clap::Command, words: &[String], found: &mut Vec<(Vec<String>, Vec<String>)>) {
     let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let after = after.replace("\\\n    ", "");
-    let is_example = |line: &&str| line.starts_with("  ") && line.contains(NAME);
-    let examples = after.lines().filter(is_example).map(|line| line.trim().to_owned()).collect();
+    let mut examples: Vec<String> = Vec::new();
+    for line in after.lines().filter(|line| line.starts_with("  ")) {
+        match examples.last_mut() {
+            Some(example) if example.ends_with('\\') => *example = format!("{example}\n{line}"),
+            _ if line.trim_start().starts_with(NAME) => examples.push(line.trim().to_owned()),
+            _ => {}
+        }
+    }
     found.push((words.to_vec(), examples));
     for further in command.get_subcommands() {
         collect(further, &[words, &[further.get_name().to_owned()]].concat(), found);
@@ -36,6 +43,9 @@ fn collect(command: &clap::Command, words: &[String], found: &mut Vec<(Vec<Strin
 /// The folder in which examples run, with all that they name.
 struct Stage {
     server: Server,
+    event: String,
+    delivery: String,
+    _receiver: Receiver,
 }
 
 impl Stage {
@@ -47,15 +57,23 @@ impl Stage {
         server.key("webhooks:read");
         server.key("webhooks:read");
         let client = server.client_with(&key);
-        let secret = client.subscribe("http://127.0.0.1:1/", &["clock_in"]).secret;
-        client.publish("clock_in", &clock_in(1));
+        let receiver = Receiver::start();
+        let secret = client.subscribe(&receiver.url("/"), &["clock_in"]).secret;
+        let event = client.publish("clock_in", &clock_in(1));
+        let delivery = client.delivery_ids(&event).remove(0);
+        client.wait_for_status(&delivery, "delivered");
         let folder = server.folder();
         fs::create_dir(folder.join("bin")).unwrap();
         symlink(BINARY, folder.join("bin").join(NAME)).unwrap();
         fs::write(folder.join("key.txt"), key).unwrap();
         fs::write(folder.join("secret.txt"), &secret).unwrap();
         fs::write(folder.join("body.json"), BODY).unwrap();
-        Self { server }
+        let morning = [2, 3].map(|entry| json!({"event": "clock_in", "data": clock_in(entry)}).to_string());
+        fs::write(folder.join("morning.ndjson"), morning.join("\n")).unwrap();
+        let new_key = folder.join("new.key");
+        let made = run(&["secrets", "make-key", new_key.to_str().unwrap()], &[]);
+        assert_eq!(made.code, Some(0), "{made:?}");
+        Self { server, event, delivery, _receiver: receiver }
     }
 
     /// The example as it can be run here: on this folder instead of the system's, on free ports.
@@ -74,7 +92,10 @@ impl Stage {
             .replace("/usr/local/share/man", &here)
             .replace("127.0.0.1:8080", "127.0.0.1:0")
             .replace("127.0.0.1:9090", "127.0.0.1:0")
-            .replace("crm.example.com", "localhost");
+            .replace("crm.example.com", "localhost")
+            .replace("evt_019cadc7b1c07ad1ea45cf36ac5ac543", &self.event)
+            .replace("dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001", &self.delivery)
+            .replace("secrets.key", &format!("key-{}.key", jiff::Timestamp::now().as_nanosecond()));
         let secret = fs::read_to_string(folder.join("secret.txt")).unwrap();
         let now = jiff::Timestamp::now().as_second().to_string();
         let mut command = Command::new("sh");
@@ -109,7 +130,9 @@ impl Stage {
     fn run_until_ready(&self, example: &str) {
         let mut command = self.command(&format!("exec 2>&1; exec {example}"));
         let mut process = Process::spawn(&mut command);
-        process.wait_for_line(example, |line| line.contains("istening on http://") || line.starts_with("Ctrl-C ends"));
+        process.wait_for_line(example, |line| {
+            line.contains("istening on http://") || line.starts_with("Ctrl-C ends") || line.starts_with("Following")
+        });
         let end = process.stop(Signal::TERM);
         assert!(end.status.success(), "{example}: {end:?}");
     }
@@ -117,42 +140,75 @@ impl Stage {
 
 const BODY: &[u8] = br#"{"id":"evt_1","event":"ping","timestamp":"2026-03-02T08:00:00.000Z","data":{}}"#;
 
-#[test]
-fn every_command_has_an_example_and_every_example_works() {
-    let mut stage = Stage::new();
-    let all = commands();
-    let word = |words: &[String]| words.first().cloned().unwrap_or_default();
-    let mut without_server = Vec::new();
-    for (words, examples) in all {
-        assert!(!examples.is_empty(), "{words:?} has no example");
-        for example in examples {
-            let named = example.split(NAME).nth(1).unwrap().split_whitespace().next().unwrap_or_default().to_owned();
-            match named.as_str() {
-                "serve" | "restore" | "compact" | "verify" | "init" => without_server.push(example.clone()),
-                "demo" | "listen" => stage.run_until_ready(&example),
-                _ => stage.run(&example),
-            }
-            assert!(word(&words).is_empty() || named == word(&words), "{words:?} has the example {example}");
-        }
-    }
-    assert!(stage.server.terminate().success());
-    // An address that is taken by nobody now, but may be by another test.
-    stage.server.configure(&[("server.listen", "")]);
-    without_server.sort_by_key(|example| example.contains(" init"));
-    for example in without_server {
-        if example.contains(" init") {
-            fs::remove_dir_all(stage.server.data_dir()).unwrap();
-        }
-        if example.contains(" serve") { stage.run_until_ready(&example) } else { stage.run(&example) }
+/// When an example runs: most while the server does, those that take its place or its data away after them.
+fn turn(example: &str) -> u8 {
+    let words: Vec<&str> = example.split_whitespace().skip(1).collect();
+    match words[..] {
+        ["subscriptions", "delete", ..] => 1,
+        ["serve" | "restore" | "compact" | "verify", ..] => 2,
+        ["secrets", "rotate", ..] => 3,
+        ["secrets", "decrypt", ..] => 4,
+        ["init", ..] => 5,
+        _ => 0,
     }
 }
 
 #[test]
+fn every_command_has_an_example_and_every_example_works() {
+    let mut all = Vec::new();
+    for (words, examples) in commands() {
+        assert!(!examples.is_empty(), "{words:?} has no example");
+        for example in examples {
+            let begins: Vec<&str> = example.split_whitespace().skip(1).take(words.len()).collect();
+            assert_eq!(begins, words, "{words:?} has the example of another command");
+            all.push(example);
+        }
+    }
+    all.sort_by_key(|example| turn(example));
+    let mut stage = Stage::new();
+    let mut reached = 0;
+    for example in all {
+        for turn in reached + 1..=turn(&example) {
+            match turn {
+                2 => {
+                    assert!(stage.server.terminate().success());
+                    // An address that is taken by nobody now, but may be by another test.
+                    stage.server.configure(&[("server.listen", "")]);
+                }
+                4 => {
+                    let key = format!("'{}'", stage.server.folder().join("new.key").display());
+                    stage.server.configure(&[("storage.encryption_key_file", &key)]);
+                }
+                5 => {
+                    stage.server.configure(&[("storage.encryption_key_file", "")]);
+                    fs::remove_dir_all(stage.server.data_dir()).unwrap();
+                }
+                _ => {}
+            }
+            reached = turn;
+        }
+        match example.split_whitespace().skip(1).take(2).collect::<Vec<_>>()[..] {
+            ["serve" | "demo" | "listen", ..] | ["deliveries", "tail"] => stage.run_until_ready(&example),
+            ["init", ..] => {
+                drop(fs::remove_dir_all(stage.server.data_dir()));
+                stage.run(&example);
+            }
+            _ => stage.run(&example),
+        }
+    }
+    assert_eq!(reached, 5, "not every kind of example was met");
+}
+
+#[test]
 fn help_shows_the_examples_whole_and_lists_the_exit_codes() {
-    for (words, _) in commands() {
+    for (words, examples) in commands() {
         let arguments: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
         let help = run(&arguments, &[]);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{words:?}");
+        let narrow = run(&arguments, &[("COLUMNS", "80")]);
+        for line in examples.iter().flat_map(|example| example.lines()).map(str::trim) {
+            assert!(narrow.stdout.lines().any(|shown| shown.trim() == line), "{line:?} is broken in {}", narrow.stdout);
+        }
         let root = Cli::command();
         let command = words.iter().fold(&root, |command, word| command.find_subcommand(word).unwrap());
         for line in command.get_after_help().unwrap().to_string().lines() {
@@ -179,8 +235,11 @@ fn there_is_a_manual_page_for_every_command() {
         for wanted in [".TH", ".SH NAME", ".SH SYNOPSIS", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", "not valid"] {
             assert!(page.contains(wanted), "{name} has no {wanted}: {page}");
         }
-        let plain = page.replace("\\-", "-");
-        assert!(plain.contains(examples[0].split(" \\").next().unwrap()), "{name}: {page}");
+        let plain = page.replace("\\-", "-").replace("\\*(Aq", "'");
+        for line in examples.iter().flat_map(|example| example.lines()) {
+            let line = line.trim().trim_end_matches('\\');
+            assert!(plain.contains(line), "{name} has no {line}: {page}");
+        }
     }
     let first = run(&["man"], &[]);
     assert_eq!(first.stdout, fs::read_to_string(folder.path().join("man1").join(format!("{NAME}.1"))).unwrap());

@@ -403,3 +403,37 @@ fn removing_a_subscription_cancels_what_is_pending_and_lets_what_is_in_flight_en
     assert_eq!(receiver.requests().len(), 1, "sent for a subscription that is gone");
     assert_eq!(ids(&client, "/deliveries"), BTreeSet::from([delivery["id"].as_str().unwrap().to_owned()]));
 }
+
+#[test]
+fn every_page_says_how_many_there_are_and_none_is_missing_or_another_accounts() {
+    let server = Server::start(&[ONCE]);
+    let receiver = Receiver::start();
+    let mine = server.client();
+    for path in ["/a", "/b"] {
+        mine.subscribe(&receiver.url(path), &["clock_in"]);
+    }
+    for entry in 0..5 {
+        mine.publish("clock_in", &clock_in(entry));
+    }
+    let walk = |total: u64| {
+        let (mut seen, mut cursor) = (BTreeSet::new(), String::new());
+        loop {
+            let answer = mine.get(&format!("/deliveries?limit=3{cursor}")).expect(200);
+            let pagination = &answer.json["pagination"];
+            assert_eq!(pagination["total"], total, "{pagination}");
+            for row in answer.rows() {
+                assert!(seen.insert(row["id"].to_string()), "{} comes twice", row["id"]);
+            }
+            let Some(next) = pagination["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(seen.len() as u64, total);
+    };
+    walk(10);
+    let yours = server.client_of("yours");
+    yours.subscribe(&receiver.url("/c"), &["clock_in"]);
+    yours.publish("clock_in", &clock_in(9));
+    walk(10);
+    mine.delete("/webhooks/2").expect(200);
+    walk(5);
+}

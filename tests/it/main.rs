@@ -22,6 +22,7 @@ mod cli_deliveries;
 mod cli_doctor;
 mod cli_events;
 mod cli_listen;
+mod cli_output;
 mod cli_pages;
 mod cli_sign_verify;
 mod cli_subscriptions;

@@ -104,9 +104,10 @@ pub fn run(args: &DoctorArgs) -> Outcome {
             findings.extend(examine(&patient));
         }
     }
-    show(&findings, args.json)?;
+    let shown = show(&findings, args.json);
     let has_problem = findings.iter().any(|finding| finding.level == Level::Problem);
-    if has_problem { Err((Exit::Failed, String::new())) } else { Ok(()) }
+    // What was found counts, whether or not anybody reads it.
+    if has_problem { Err((Exit::Failed, String::new())) } else { shown }
 }
 
 fn examine(patient: &Arc<Patient>) -> Vec<Finding> {
