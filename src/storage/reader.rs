@@ -69,7 +69,7 @@ pub struct Outbox {
     pub fresh: u64,
     /// Deliveries that wait for a further attempt.
     pub retrying: u64,
-    /// When the oldest of them was made; of those that wait for a further attempt, [`LOOKED_AT`] are looked at.
+    /// When the oldest of them was made; of those that wait for a further attempt, 10,000 are looked at.
     pub oldest: Option<Timestamp>,
 }
 
