@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lane::Trust;
-use super::schedule::{FinishedJob, Job, Limits, PageWanted, Schedule};
+use super::schedule::{Ended, FinishedJob, Job, Limits, PageWanted, Schedule};
 use crate::clock::Clock;
 use crate::domain::health::Health;
 use crate::domain::outcome::EndpointSign;
@@ -38,14 +38,12 @@ impl Drop for Alive {
     }
 }
 
-/// How a job ended.
+/// A job that has ended.
 pub struct Finished {
     /// Which job.
     pub job: FinishedJob,
-    /// What its outcome says of the endpoint.
-    pub sign: EndpointSign,
-    /// How long the thread was busy with it.
-    pub took: Duration,
+    /// How its attempt ended; none if there was nothing to send after all.
+    pub ended: Option<Ended>,
 }
 
 /// What a page of the outbox holds.
@@ -176,19 +174,20 @@ impl Dispatcher {
     }
 
     fn hand_back(&self, state: &mut State, finished: Option<&Finished>) {
-        let Some(&Finished { job, sign, took }) = finished else { return };
-        state.schedule.finished(job, sign, took, self.clock.steady());
-        if sign == EndpointSign::Unresponsive {
+        let Some(&Finished { job, ended }) = finished else { return };
+        state.schedule.finished(job, ended, self.clock.steady());
+        if ended.is_some_and(|ended| ended.sign == EndpointSign::Unresponsive) {
             // A rest has begun, whose end the dispatcher's thread has to see.
             self.pages.notify_one();
         }
     }
 
     fn pick(&self, state: &mut State) -> Option<Job> {
-        let job = state.schedule.take()?;
+        let now = self.clock.steady();
+        let job = state.schedule.take(now)?;
         // Whoever takes a job wakes the next: a burst wakes as many threads as it has work for.
         self.wake(state);
-        if state.schedule.wants_page(self.clock.steady()) {
+        if state.schedule.wants_page(now) {
             self.pages.notify_one();
         }
         Some(job)

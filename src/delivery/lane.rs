@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rings::Ring;
 use crate::domain::outcome::EndpointSign;
 use crate::domain::{EventId, Timestamp};
 use crate::storage::record::EventRow;
@@ -34,15 +35,6 @@ impl Work {
             _ => 0,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ring {
-    First = 0,
-    Further = 1,
-    New = 2,
-    Slow = 3,
-    Suspect = 4,
 }
 
 /// What is known of how an endpoint answers.
@@ -90,6 +82,10 @@ pub(super) struct Lane {
     pub(super) ended_meanwhile: HashSet<EventId>,
     /// When the earliest retry on the disk that is not claimed is due.
     pub(super) retry_due: Option<Timestamp>,
+    /// Did the last page of retries leave some on the disk that were due?
+    pub(super) has_due_on_disk: bool,
+    /// Does it wait for outcomes to be recorded, so that others find the writer free?
+    pub(super) stands_back: bool,
 }
 
 impl Lane {
@@ -114,6 +110,8 @@ impl Lane {
             is_reading_retries: false,
             ended_meanwhile: HashSet::new(),
             retry_due: has_backlog.then(|| Timestamp::from_ms(0)),
+            has_due_on_disk: false,
+            stands_back: false,
         }
     }
 
@@ -128,7 +126,6 @@ impl Lane {
 
     /// Learns from an attempt that has ended. `cap`: how many may be in flight at most.
     pub(super) fn learn(&mut self, sign: EndpointSign, took: Duration, cap: usize, now: Timestamp) {
-        self.in_flight = self.in_flight.saturating_sub(1);
         self.window = (self.window * 2).min(cap);
         self.trust = match sign {
             EndpointSign::Unresponsive => {
@@ -149,9 +146,14 @@ impl Lane {
         self.rest_until = None;
     }
 
+    /// Is there more that may go than memory holds of it?
+    pub(super) fn is_behind(&self) -> bool {
+        self.has_fresh_on_disk || self.has_due_on_disk
+    }
+
     /// In which ring it is to stand, if it has a job that may go.
     pub(super) fn wanted_ring(&self, cap: usize) -> Option<Ring> {
-        if !self.is_active || self.ready.is_empty() || self.rest_until.is_some() {
+        if !self.is_active || self.ready.is_empty() || self.rest_until.is_some() || self.stands_back {
             return None;
         }
         let has_room = self.in_flight < self.window.min(cap);

@@ -5,6 +5,8 @@
 pub mod dispatcher;
 pub mod guard;
 pub mod lane;
+mod pace;
+mod rings;
 pub mod schedule;
 mod tls_cause;
 pub mod transport;

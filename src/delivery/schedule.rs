@@ -9,10 +9,12 @@
 //!
 //! Memory is bounded: a lane holds a short queue and otherwise remembers only that there is more on the disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::lane::{Lane, Ring, Trust, Work};
+use super::lane::{Lane, Trust, Work};
+use super::pace::Pace;
+use super::rings::{Ring, Rings};
 use crate::domain::outcome::EndpointSign;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::command::FreshDelivery;
@@ -48,8 +50,6 @@ pub struct Job {
     ring: Ring,
 }
 
-const RINGS: [Ring; 5] = [Ring::First, Ring::Further, Ring::New, Ring::Slow, Ring::Suspect];
-
 /// A page that the dispatcher is to read for a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageWanted {
@@ -81,13 +81,10 @@ enum PageKind {
 
 /// All lanes and whose turn it is.
 pub struct Schedule {
-    limits: Limits,
+    per_endpoint: usize,
     lanes: HashMap<SubscriptionId, Lane>,
-    /// Lanes by their places; whoever came first goes first.
-    rings: [BTreeMap<u64, SubscriptionId>; 5],
-    next_place: u64,
-    held: [usize; 5],
-    next_ring: usize,
+    rings: Rings,
+    pace: Pace,
     timers: BTreeSet<(Timestamp, SubscriptionId)>,
     rests: BTreeSet<(Timestamp, SubscriptionId)>,
     pages: VecDeque<PageKind>,
@@ -100,12 +97,10 @@ impl Schedule {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits: Limits { per_endpoint: limits.per_endpoint.min(limits.threads), ..limits },
+            per_endpoint: limits.per_endpoint.min(limits.threads),
             lanes: HashMap::new(),
-            rings: Default::default(),
-            next_place: 0,
-            held: [0; 5],
-            next_ring: 0,
+            rings: Rings::new(limits.threads),
+            pace: Pace::default(),
             timers: BTreeSet::new(),
             rests: BTreeSet::new(),
             pages: VecDeque::new(),
@@ -136,7 +131,7 @@ impl Schedule {
             self.timers.remove(&(due, id));
         }
         if let Some((ring, place)) = lane.place {
-            self.ring_mut(ring).remove(&place);
+            self.rings.leave(ring, place);
         }
     }
 
@@ -170,6 +165,12 @@ impl Schedule {
                 lane.ended_meanwhile.insert(delivery.event);
             }
         }
+        for id in self.pace.recorded() {
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.stands_back = false;
+                self.settle(id);
+            }
+        }
         if let Some(due) = due {
             self.due_at(delivery.subscription, due);
         }
@@ -187,27 +188,31 @@ impl Schedule {
     }
 
     /// Takes the next job, if a thread may have one now.
-    pub fn take(&mut self) -> Option<Job> {
-        for step in 0..RINGS.len() {
-            let ring = *RINGS.get((self.next_ring + step) % RINGS.len())?;
-            while self.may_take(ring) {
-                let Some((_, id)) = self.ring_mut(ring).pop_first() else { break };
+    pub fn take(&mut self, now: Timestamp) -> Option<Job> {
+        for ring in self.rings.in_turn() {
+            while self.rings.may_take(ring) {
+                let Some(id) = self.rings.pop(ring) else { break };
                 let Some(lane) = self.lanes.get_mut(&id) else { continue };
                 lane.place = None;
-                if lane.wanted_ring(self.limits.per_endpoint) != Some(ring) {
+                if lane.wanted_ring(self.per_endpoint) != Some(ring) {
                     self.settle(id);
                     continue;
+                }
+                if lane.is_behind() {
+                    if self.pace.stand_back(id, now) {
+                        lane.stands_back = true;
+                        continue;
+                    }
+                } else if lane.ready.len() <= SMALL_PAGE {
+                    self.pace.prompt(id, now);
                 }
                 let Some((event, work)) = lane.ready.pop_front() else { continue };
                 // A first attempt too: a retry row of its own commit must not be taken before that commit is told.
                 lane.claims.insert(event);
                 lane.in_flight += 1;
-                if let Some(held) = self.held.get_mut(ring as usize) {
-                    *held += 1;
-                }
+                self.rings.hold(ring);
                 self.at_hand = self.at_hand.saturating_sub(1);
                 self.bodies_bytes = self.bodies_bytes.saturating_sub(work.body_bytes());
-                self.next_ring = (self.next_ring + step + 1) % RINGS.len();
                 self.settle(id);
                 return Some(Job { delivery: DeliveryId { event, subscription: id }, work, ring });
             }
@@ -215,40 +220,30 @@ impl Schedule {
         None
     }
 
-    fn may_take(&self, ring: Ring) -> bool {
-        let [_, _, new, slow, suspect] = self.held;
-        let threads = self.limits.threads;
-        let all_but = |part: usize| (threads - threads / part).max(1);
-        // Each of them may turn out to be silent, and holds its thread until that is known.
-        let spares_the_last = new + slow + suspect < all_but(8);
-        match ring {
-            Ring::First => true,
-            // Only a thread that is not needed for somebody's first attempt.
-            Ring::Further => self.in_flight() < all_but(4),
-            Ring::New => spares_the_last,
-            Ring::Slow => spares_the_last && slow + suspect < all_but(4),
-            Ring::Suspect => spares_the_last && suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
+    /// An attempt has ended and its thread is free; its claim lasts until the outcome is recorded. `ended`: none if
+    /// there was nothing to send after all, and so there will be no outcome.
+    pub fn finished(&mut self, job: FinishedJob, ended: Option<Ended>, now: Timestamp) {
+        self.rings.release(job.ring);
+        if ended.is_some() {
+            self.pace.ended();
         }
-    }
-
-    /// An attempt has ended and its thread is free; its claim lasts until the outcome is recorded.
-    pub fn finished(&mut self, job: FinishedJob, sign: EndpointSign, took: Duration, now: Timestamp) {
-        if let Some(held) = self.held.get_mut(job.ring as usize) {
-            *held = held.saturating_sub(1);
+        let DeliveryId { event, subscription } = job.delivery;
+        let Some(lane) = self.lanes.get_mut(&subscription) else { return };
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        match ended {
+            Some(Ended { sign, took }) => lane.learn(sign, took, self.per_endpoint, now),
+            None => drop(lane.claims.remove(&event)),
         }
-        let cap = self.limits.per_endpoint;
-        let Some(lane) = self.lanes.get_mut(&job.subscription) else { return };
-        lane.learn(sign, took, cap, now);
         if let Some(until) = lane.rest_until {
-            self.rests.insert((until, job.subscription));
+            self.rests.insert((until, subscription));
         }
-        self.settle(job.subscription);
+        self.settle(subscription);
     }
 
     /// How many attempts are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.held.iter().sum()
+        self.rings.held()
     }
 
     /// How many deliveries are kept in memory, and how many bytes of bodies with them.
@@ -260,7 +255,7 @@ impl Schedule {
     /// Is there a job that one more thread may take?
     #[must_use]
     pub fn has_job(&self) -> bool {
-        RINGS.iter().zip(&self.rings).any(|(ring, queue)| !queue.is_empty() && self.may_take(*ring))
+        self.rings.has_job()
     }
 
     /// The next page to read from the disk, if one is wanted now.
@@ -328,6 +323,7 @@ impl Schedule {
     pub fn retry_page(&mut self, id: SubscriptionId, limit: usize, rows: &[(Timestamp, EventId)], now: Timestamp) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.is_reading_retries = false;
+        lane.has_due_on_disk = false;
         let ended = std::mem::take(&mut lane.ended_meanwhile);
         let mut next = None;
         let mut taken = 0;
@@ -336,6 +332,7 @@ impl Schedule {
                 continue;
             }
             if *due > now || taken == PAGE {
+                lane.has_due_on_disk = *due <= now;
                 next = Some(*due);
                 break;
             }
@@ -345,6 +342,7 @@ impl Schedule {
         }
         self.at_hand += taken;
         if next.is_none() && rows.len() >= limit {
+            lane.has_due_on_disk = true;
             next = Some(now);
         }
         self.settle(id);
@@ -371,7 +369,6 @@ impl Schedule {
 
     /// Puts a lane where it belongs now: into a ring, onto the timers, onto the list of pages to read.
     fn settle(&mut self, id: SubscriptionId) {
-        let cap = self.limits.per_endpoint;
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if let Some(due) = lane.retry_due {
             let is_timed = lane.is_active && !lane.is_reading_retries && lane.ready.len() < PAGE;
@@ -387,45 +384,38 @@ impl Schedule {
             lane.fresh_came_meanwhile = false;
             self.pages.push_back(PageKind::Fresh(id));
         }
-        let wanted = lane.wanted_ring(cap);
+        let wanted = lane.wanted_ring(self.per_endpoint);
         if wanted == lane.place.map(|(ring, _)| ring) {
             return;
         }
-        let place = self.next_place;
-        self.next_place += 1;
-        let left = std::mem::replace(&mut lane.place, wanted.map(|ring| (ring, place)));
-        if let Some((ring, place)) = left {
-            self.ring_mut(ring).remove(&place);
+        if let Some((ring, place)) = lane.place.take() {
+            self.rings.leave(ring, place);
         }
-        if let Some(ring) = wanted {
-            self.ring_mut(ring).insert(place, id);
-        }
-    }
-
-    fn ring_mut(&mut self, ring: Ring) -> &mut BTreeMap<u64, SubscriptionId> {
-        let [first, further, new, slow, suspect] = &mut self.rings;
-        match ring {
-            Ring::First => first,
-            Ring::Further => further,
-            Ring::New => new,
-            Ring::Slow => slow,
-            Ring::Suspect => suspect,
-        }
+        lane.place = wanted.map(|ring| (ring, self.rings.join(ring, id)));
     }
 }
 
 /// What the schedule needs to know of a job that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct FinishedJob {
-    subscription: SubscriptionId,
+    delivery: DeliveryId,
     ring: Ring,
+}
+
+/// How an attempt ended, as far as the endpoint's lane is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// What its outcome says of the endpoint.
+    pub sign: EndpointSign,
+    /// How long the thread was busy with it.
+    pub took: Duration,
 }
 
 impl Job {
     /// For [`Schedule::finished`].
     #[must_use]
     pub fn finished(&self) -> FinishedJob {
-        FinishedJob { subscription: self.delivery.subscription, ring: self.ring }
+        FinishedJob { delivery: self.delivery, ring: self.ring }
     }
 }
 

@@ -8,6 +8,10 @@ use crate::storage::record::EventRow;
 
 const LANE: SubscriptionId = SubscriptionId(1);
 
+fn ended(sign: EndpointSign, took: Duration) -> Option<Ended> {
+    Some(Ended { sign, took })
+}
+
 fn schedule(has_backlog: bool) -> Schedule {
     let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
     schedule.put_lane(LANE, true, Trust::Unknown, has_backlog);
@@ -25,9 +29,9 @@ fn offer(schedule: &mut Schedule, event: u128) {
 /// Takes and ends everything that is there, and gives the events in their order.
 fn drain(schedule: &mut Schedule) -> Vec<u128> {
     let mut events = Vec::new();
-    while let Some(job) = schedule.take() {
+    while let Some(job) = schedule.take(Timestamp::from_ms(0)) {
         events.push(job.delivery.event.0);
-        schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO, Timestamp::from_ms(0));
+        schedule.finished(job.finished(), ended(EndpointSign::Healthy, Duration::ZERO), Timestamp::from_ms(0));
     }
     events
 }
@@ -75,10 +79,14 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
         schedule.put_lane(SubscriptionId(id), true, Trust::Unknown, false);
         schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
     }
-    let silent: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+    let silent: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     assert_eq!(silent.len(), 56, "an eighth of the threads stays free for whoever is known to answer");
     for job in &silent {
-        schedule.finished(job.finished(), EndpointSign::Unresponsive, Duration::from_secs(30), Timestamp::from_ms(1));
+        schedule.finished(
+            job.finished(),
+            ended(EndpointSign::Unresponsive, Duration::from_secs(30)),
+            Timestamp::from_ms(1),
+        );
     }
     for event in 2..=3 {
         for id in 1..=100 {
@@ -86,7 +94,8 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
         }
     }
     schedule.end_rests(Timestamp::from_ms(1000));
-    let next: Vec<_> = std::iter::from_fn(|| schedule.take()).map(|job| job.delivery.subscription).collect();
+    let next: Vec<_> =
+        std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).map(|job| job.delivery.subscription).collect();
     let suspects = next.iter().filter(|id| silent.iter().any(|job| job.delivery.subscription == **id)).count();
     assert_eq!(suspects, 16, "suspects together hold a quarter of the threads at most");
     assert_eq!(next.len() - suspects, 40, "all that were not heard of yet get their first attempt");
@@ -97,12 +106,12 @@ fn an_endpoint_that_was_silent_rests_before_it_is_tried_again() {
     let mut schedule = schedule(false);
     offer(&mut schedule, 1);
     offer(&mut schedule, 2);
-    let job = schedule.take().unwrap();
-    schedule.finished(job.finished(), EndpointSign::Unresponsive, Duration::ZERO, Timestamp::from_ms(1000));
-    assert!(schedule.take().is_none(), "no rest");
+    let job = schedule.take(Timestamp::from_ms(0)).unwrap();
+    schedule.finished(job.finished(), ended(EndpointSign::Unresponsive, Duration::ZERO), Timestamp::from_ms(1000));
+    assert!(schedule.take(Timestamp::from_ms(0)).is_none(), "no rest");
     let until = schedule.next_due().unwrap();
     schedule.end_rests(until.minus(Duration::from_millis(1)));
-    assert!(schedule.take().is_none(), "too short a rest");
+    assert!(schedule.take(Timestamp::from_ms(0)).is_none(), "too short a rest");
     schedule.end_rests(until);
     assert_eq!(drain(&mut schedule), [2]);
 }
@@ -119,12 +128,12 @@ fn an_endpoint_that_answers_does_not_queue_behind_hanging_ones_after_one_mishap(
     for event in 1..=2 {
         schedule.offer(FreshDelivery { subscription: healthy, event: EventId(event), row: row() });
     }
-    let held: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+    let held: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     let mishap = held.iter().find(|job| job.delivery.subscription == healthy).unwrap();
     let limit = Duration::from_secs(30);
-    schedule.finished(mishap.finished(), EndpointSign::Unresponsive, limit, Timestamp::from_ms(1));
+    schedule.finished(mishap.finished(), ended(EndpointSign::Unresponsive, limit), Timestamp::from_ms(1));
     schedule.end_rests(Timestamp::from_ms(1000));
-    let next = schedule.take().unwrap();
+    let next = schedule.take(Timestamp::from_ms(0)).unwrap();
     assert_eq!(next.delivery, DeliveryId { event: EventId(2), subscription: healthy });
 }
 
@@ -135,24 +144,24 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
         schedule.put_lane(SubscriptionId(id), true, Trust::Unknown, false);
         schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
     }
-    let hanging: Vec<_> = std::iter::from_fn(|| schedule.take()).collect();
+    let hanging: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     assert_eq!(hanging.len(), 12);
     let healthy = SubscriptionId(100);
     schedule.put_lane(healthy, true, Trust::Quick, false);
     schedule.offer(FreshDelivery { subscription: healthy, event: EventId(1), row: row() });
     for event in 2..100 {
-        let job = schedule.take().expect("a thread is free, and this endpoint answers");
+        let job = schedule.take(Timestamp::from_ms(0)).expect("a thread is free, and this endpoint answers");
         // The next one comes while this one is in flight.
         schedule.offer(FreshDelivery { subscription: healthy, event: EventId(event), row: row() });
-        schedule.finished(job.finished(), EndpointSign::Healthy, Duration::ZERO, Timestamp::from_ms(1));
+        schedule.finished(job.finished(), ended(EndpointSign::Healthy, Duration::ZERO), Timestamp::from_ms(1));
     }
 }
 
 /// Ends the first attempt of one delivery, and has its next one fall due at that time.
 fn fail_first_attempt(schedule: &mut Schedule, event: u128, due: Timestamp) {
     offer(schedule, event);
-    let job = schedule.take().unwrap();
-    schedule.finished(job.finished(), EndpointSign::Failing, Duration::ZERO, Timestamp::from_ms(1));
+    let job = schedule.take(Timestamp::from_ms(0)).unwrap();
+    schedule.finished(job.finished(), ended(EndpointSign::Failing, Duration::ZERO), Timestamp::from_ms(1));
     schedule.recorded(job.delivery, Some(due));
 }
 
@@ -174,8 +183,8 @@ fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_o
     let mut schedule = schedule(false);
     let now = Timestamp::from_ms(10);
     offer(&mut schedule, 7);
-    let job = schedule.take().unwrap();
-    schedule.finished(job.finished(), EndpointSign::Failing, Duration::ZERO, now);
+    let job = schedule.take(Timestamp::from_ms(0)).unwrap();
+    schedule.finished(job.finished(), ended(EndpointSign::Failing, Duration::ZERO), now);
     // The page is read after that commit, and the commit is told after the page.
     schedule.due_at(LANE, now);
     let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
@@ -197,8 +206,57 @@ fn slow_endpoints_leave_the_last_threads_to_whoever_answers_quickly() {
         schedule.put_lane(SubscriptionId(id), true, Trust::Unknown, false);
         schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
     }
-    let new = std::iter::from_fn(|| schedule.take()).count();
+    let new = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).count();
     schedule.put_lane(SubscriptionId(21), true, Trust::Slow, false);
     schedule.offer(FreshDelivery { subscription: SubscriptionId(21), event: EventId(2), row: row() });
-    assert_eq!((new, schedule.take().map(|job| job.delivery)), (7, None));
+    assert_eq!((new, schedule.take(Timestamp::from_ms(0)).map(|job| job.delivery)), (7, None));
+}
+
+/// A lane with more on the disk than memory holds of it.
+fn fall_behind(schedule: &mut Schedule, lane: SubscriptionId) {
+    for event in 1..=2 * PAGE as u128 {
+        schedule.offer(FreshDelivery { subscription: lane, event: EventId(event), row: row() });
+    }
+}
+
+/// Takes jobs of that lane, each of which ends at once, until it gets no more; their outcomes wait for a commit.
+fn take_all(schedule: &mut Schedule, lane: SubscriptionId, now: Timestamp) -> Vec<DeliveryId> {
+    let mut taken = Vec::new();
+    while let Some(job) = schedule.take(now) {
+        assert_eq!(job.delivery.subscription, lane);
+        schedule.finished(job.finished(), ended(EndpointSign::Healthy, Duration::ZERO), now);
+        taken.push(job.delivery);
+    }
+    taken
+}
+
+#[test]
+fn a_lane_that_is_behind_waits_for_commits_while_another_is_not_behind() {
+    let mut schedule = schedule(false);
+    let prompt = SubscriptionId(2);
+    schedule.put_lane(prompt, true, Trust::Quick, false);
+    let now = Timestamp::from_ms(1);
+    schedule.offer(FreshDelivery { subscription: prompt, event: EventId(1), row: row() });
+    assert_eq!(take_all(&mut schedule, prompt, now).len(), 1);
+    fall_behind(&mut schedule, LANE);
+    let taken = take_all(&mut schedule, LANE, now);
+    assert!(taken.len() < PAGE, "it went on");
+
+    schedule.offer(FreshDelivery { subscription: prompt, event: EventId(2), row: row() });
+    assert_eq!(take_all(&mut schedule, prompt, now).len(), 1, "the other one does not wait");
+    for delivery in taken {
+        schedule.recorded(delivery, None);
+    }
+    assert!(!take_all(&mut schedule, LANE, now).is_empty(), "it goes on when its outcomes are recorded");
+}
+
+#[test]
+fn a_lane_that_is_behind_waits_for_nobody_when_it_is_alone() {
+    let mut schedule = schedule(false);
+    let gone = SubscriptionId(2);
+    schedule.put_lane(gone, true, Trust::Quick, false);
+    schedule.offer(FreshDelivery { subscription: gone, event: EventId(1), row: row() });
+    take_all(&mut schedule, gone, Timestamp::from_ms(1));
+    fall_behind(&mut schedule, LANE);
+    assert_eq!(take_all(&mut schedule, LANE, Timestamp::from_ms(5000)).len(), PAGE, "all that memory holds");
 }

@@ -4,14 +4,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::dispatcher::{Dispatcher, Finished};
 use super::lane::Work;
-use super::schedule::Job;
+use super::schedule::{Ended, Job};
 use super::transport::{Sent, Transport};
 use crate::domain::DeliveryId;
-use crate::domain::outcome::{EndpointSign, Outcome};
+use crate::domain::outcome::Outcome;
 use crate::domain::subscription::Subscription;
 use crate::storage::command::Completion;
 use crate::storage::reader::Reader;
@@ -51,11 +51,11 @@ impl Worker {
         let delivery = job.delivery;
         let Some(subscription) = self.reader.registry().subscription(delivery.subscription).cloned() else {
             // Deleted meanwhile, with all that was pending for it.
-            return Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO };
+            return Finished { job: finished, ended: None };
         };
         let sent = match prepare(&self.reader, &subscription, job) {
             Ok(Some((row, number))) => self.send(&subscription, delivery, &row, number),
-            Ok(None) => return Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO },
+            Ok(None) => return Finished { job: finished, ended: None },
             Err(error) => {
                 // It becomes a failed attempt, so that a damaged row is seen where one looks for it, is tried again
                 // later, and holds up nothing else.
@@ -77,9 +77,9 @@ impl Worker {
                 attempt.duration_ms,
             );
         }
-        let finished = Finished { job: finished, sign: attempt.outcome.sign(), took: started.elapsed() };
+        let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed() };
         self.writer.complete(Completion { delivery, attempt, retry_after });
-        finished
+        Finished { job: finished, ended: Some(ended) }
     }
 
     fn send(&self, subscription: &Subscription, delivery: DeliveryId, row: &EventRow, number: u32) -> Sent {

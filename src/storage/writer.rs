@@ -28,9 +28,11 @@ const BATCH_COMMANDS: usize = 1024;
 /// At most about so many deliveries are made in one commit, unless one command alone makes more: an event for a
 /// thousand subscriptions is a thousand rows, and memory and the wait of the others grow with them.
 const BATCH_DELIVERIES: usize = 8192;
-/// How long a batch of nothing but completions waits for company. It halves the commits at a low rate and delays
-/// nobody, as nobody waits for a completion.
-const COMPANY_WAIT: Duration = Duration::from_millis(2);
+/// How long completions wait for company, and how many of them are company enough. Until then a commit that others
+/// wait for goes without them: the pages that completions touch are written once for all of them, and nobody waits for
+/// a completion.
+const COMPANY_WAIT: Duration = Duration::from_millis(5);
+const COMPANY: usize = 32;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
@@ -141,6 +143,8 @@ pub(super) fn new(
         space,
         listeners,
         commands,
+        unhurried: Vec::new(),
+        unhurried_until: None,
         queued_bytes: Arc::clone(&queued_bytes),
         commits: Arc::clone(&commits),
         has_space: true,
@@ -158,17 +162,14 @@ pub struct Writer {
     space: SpaceRule,
     listeners: Listeners,
     commands: Receiver<Command>,
+    /// Commands that nobody waits for, and until when they may wait for company.
+    unhurried: Vec<Command>,
+    unhurried_until: Option<Instant>,
     queued_bytes: Arc<AtomicUsize>,
     commits: Arc<AtomicU64>,
     has_space: bool,
     space_checked: Option<Instant>,
     housekeeping: Housekeeping,
-}
-
-enum Wake {
-    Command(Command),
-    Idle,
-    End,
 }
 
 impl Writer {
@@ -191,16 +192,8 @@ impl Writer {
     }
 
     fn run(&mut self) {
-        loop {
-            let result = match self.next() {
-                Wake::End => return,
-                Wake::Idle => self.commit(Vec::new()),
-                Wake::Command(first) => {
-                    let batch = self.collect(first);
-                    self.commit(batch)
-                }
-            };
-            if let Err(error) = result {
+        while let Some(batch) = self.next_batch() {
+            if let Err(error) = self.commit(batch) {
                 return self.fail(&error);
             }
         }
@@ -212,31 +205,45 @@ impl Writer {
         self.refuse_everything();
     }
 
-    fn next(&self) -> Wake {
-        match self.commands.recv_timeout(self.housekeeping.due_in(self.state.clock.steady())) {
-            Ok(command) => Wake::Command(command),
-            Err(RecvTimeoutError::Timeout) => Wake::Idle,
-            Err(RecvTimeoutError::Disconnected) => Wake::End,
+    /// What to commit next; nothing but housekeeping when no command came for a while, `None` at the end.
+    fn next_batch(&mut self) -> Option<Vec<Command>> {
+        let idle_at = Instant::now() + self.housekeeping.due_in(self.state.clock.steady());
+        let mut batch = Vec::new();
+        let mut deliveries: usize = 0;
+        while batch.len() + self.unhurried.len() < BATCH_COMMANDS && deliveries < BATCH_DELIVERIES {
+            let next = if batch.is_empty() && self.unhurried.len() < COMPANY {
+                self.commands.recv_deadline(self.unhurried_until.unwrap_or(idle_at))
+            } else {
+                self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout)
+            };
+            match next {
+                Ok(command) if !command.is_waited_for() => {
+                    self.unhurried_until.get_or_insert_with(|| Instant::now() + COMPANY_WAIT);
+                    self.unhurried.push(command);
+                }
+                Ok(command) => {
+                    deliveries = deliveries.saturating_add(self.most_deliveries(&command));
+                    // Whatever else a caller asks for shall find the outcomes that came before it.
+                    if !matches!(command, Command::Publish { .. }) {
+                        batch.append(&mut self.take_unhurried());
+                    }
+                    batch.push(command);
+                }
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) if self.unhurried.is_empty() => return None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
+        let is_due = self.unhurried_until.is_some_and(|until| Instant::now() >= until);
+        if batch.is_empty() || is_due || self.unhurried.len() >= COMPANY {
+            batch.append(&mut self.take_unhurried());
+        }
+        Some(batch)
     }
 
-    fn collect(&self, first: Command) -> Vec<Command> {
-        let mut is_waited_for = first.is_waited_for();
-        let mut batch = vec![first];
-        let deadline = Instant::now() + COMPANY_WAIT;
-        let mut deliveries = batch.iter().map(|command| self.most_deliveries(command)).sum::<usize>();
-        while batch.len() < BATCH_COMMANDS && deliveries < BATCH_DELIVERIES {
-            let next = if is_waited_for {
-                self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout)
-            } else {
-                self.commands.recv_deadline(deadline)
-            };
-            let Ok(command) = next else { break };
-            is_waited_for |= command.is_waited_for();
-            deliveries = deliveries.saturating_add(self.most_deliveries(&command));
-            batch.push(command);
-        }
-        batch
+    fn take_unhurried(&mut self) -> Vec<Command> {
+        self.unhurried_until = None;
+        std::mem::take(&mut self.unhurried)
     }
 
     /// How many deliveries a command makes at most.

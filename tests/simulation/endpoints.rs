@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tempclock_webhooks::delivery::schedule::Ended;
 use tempclock_webhooks::domain::health::Health;
 use tempclock_webhooks::domain::outcome::{EndpointSign, Outcome, Phase};
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
@@ -139,9 +140,10 @@ impl Endpoints {
     }
 
     /// A thread handed its job back.
-    pub fn ended(&mut self, id: DeliveryId, sign: EndpointSign, took: Duration, now: Timestamp) {
+    pub fn ended(&mut self, id: DeliveryId, ended: Option<Ended>, now: Timestamp) {
         let place = self.held.iter().position(|(held, _)| *held == id).unwrap();
         self.held.swap_remove(place);
+        let Some(Ended { sign, took }) = ended else { return };
         if let Some(lane) = self.lanes.get_mut(&id.subscription) {
             lane.silent_at = (sign == EndpointSign::Unresponsive).then_some(now);
             lane.known = match sign {

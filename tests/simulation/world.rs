@@ -10,11 +10,10 @@ use tempclock_webhooks::clock::{Clock, SimulatedTime};
 use tempclock_webhooks::delivery::Dispatcher;
 use tempclock_webhooks::delivery::dispatcher::Finished;
 use tempclock_webhooks::delivery::lane::Work;
-use tempclock_webhooks::delivery::schedule::Job;
+use tempclock_webhooks::delivery::schedule::{Ended, Job};
 use tempclock_webhooks::delivery::worker;
 use tempclock_webhooks::domain::attempt::{Attempt, Signed};
 use tempclock_webhooks::domain::delivery::DeliveryState;
-use tempclock_webhooks::domain::outcome::EndpointSign;
 use tempclock_webhooks::domain::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
 use tempclock_webhooks::domain::{SubscriptionId, Timestamp};
@@ -147,7 +146,7 @@ impl World {
             return Ok(false);
         }
         if let Some((id, finished)) = &finished {
-            process.endpoints.ended(*id, finished.sign, finished.took, self.clock.steady());
+            process.endpoints.ended(*id, finished.ended, self.clock.steady());
         }
         let job = process.dispatcher.try_next_job(finished.as_ref().map(|(_, finished)| finished));
         let is_busy = finished.is_some() || job.is_some();
@@ -160,7 +159,7 @@ impl World {
         let is_retry = matches!(job.work, Work::Further);
         let process = &mut self.process;
         process.endpoints.started(id, steady)?;
-        let nothing = Finished { job: finished, sign: EndpointSign::Healthy, took: Duration::ZERO };
+        let nothing = Finished { job: finished, ended: None };
         if self.sabotage == Some(Sabotage::DropRetries) && is_retry {
             process.ended.push((id, nothing));
             return Ok(());
@@ -212,7 +211,8 @@ impl World {
             outcome,
             response: None,
         };
-        self.process.ended.push((delivery, Finished { job, sign: attempt.outcome.sign(), took }));
+        let ended = Ended { sign: attempt.outcome.sign(), took };
+        self.process.ended.push((delivery, Finished { job, ended: Some(ended) }));
         self.process.writer.complete(Completion { delivery, attempt, retry_after });
         self.asked.push_back(Asked::Attempt(delivery, number));
         if self.sabotage == Some(Sabotage::EndClaimsEarly) {

@@ -1,0 +1,57 @@
+//! How fast a backlog is worked off beside others. A lane that is behind could fill every commit with its outcomes and
+//! both cores with its requests, and whoever publishes meanwhile would wait for them. While another lane is not
+//! behind, those that are stand back as soon as a few outcomes wait for their commit. With nobody to stand back for
+//! they go as fast as they can. Pure; lives inside the schedule.
+
+use std::time::Duration;
+
+use crate::domain::{SubscriptionId, Timestamp};
+
+/// So many outcomes may wait for their commit before lanes that are behind stand back: a commit of this size takes
+/// hardly longer than that of a single event.
+const UNRECORDED: i64 = 8;
+/// For so long after its last job a lane counts as one to stand back for.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// Who is to be stood back for, and how much waits for its commit.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// The last two different lanes that had a job and were not behind, the latest first.
+    prompt: [Option<(SubscriptionId, Timestamp)>; 2],
+    /// Below zero for a moment when an outcome is recorded before its thread says that it has ended.
+    unrecorded: i64,
+    standing_back: Vec<SubscriptionId>,
+}
+
+impl Pace {
+    /// A lane for which hardly anything waits has taken a job.
+    pub(super) fn prompt(&mut self, id: SubscriptionId, now: Timestamp) {
+        let [latest, before] = &mut self.prompt;
+        if latest.is_some_and(|(lane, _)| lane != id) {
+            *before = *latest;
+        }
+        *latest = Some((id, now));
+    }
+
+    /// Has this lane, which is behind, to stand back? It then waits for [`Self::recorded`] to name it.
+    pub(super) fn stand_back(&mut self, id: SubscriptionId, now: Timestamp) -> bool {
+        let is_recent = |at: Timestamp| now.since(at) < RECENT;
+        let others = self.prompt.iter().flatten().any(|&(lane, at)| lane != id && is_recent(at));
+        let stands_back = others && self.unrecorded >= UNRECORDED;
+        if stands_back {
+            self.standing_back.push(id);
+        }
+        stands_back
+    }
+
+    /// An attempt has ended; its outcome goes to the writer.
+    pub(super) fn ended(&mut self) {
+        self.unrecorded += 1;
+    }
+
+    /// An outcome is recorded. Gives the lanes that need not stand back any longer.
+    pub(super) fn recorded(&mut self) -> Vec<SubscriptionId> {
+        self.unrecorded -= 1;
+        if self.unrecorded < UNRECORDED { std::mem::take(&mut self.standing_back) } else { Vec::new() }
+    }
+}
