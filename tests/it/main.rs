@@ -58,4 +58,5 @@ mod retries;
 mod secrets;
 mod service;
 mod signing;
+mod snippets;
 mod subscriptions;

@@ -155,3 +155,34 @@ fn keys_and_secrets_stay_out_of_the_log_and_of_later_answers() {
     assert!(!log.contains(&subscription.secret), "the secret is in the log: {log}");
     assert!(!log.contains(&key["tc_live_".len()..]), "the key is in the log: {log}");
 }
+
+#[test]
+fn a_secret_is_replaced_by_a_second_subscription_and_no_event_is_lost() {
+    let server = Server::start(&[("delivery.retry_schedule", r#"["2s"]"#)]);
+    let client = server.client();
+    let receiver = Receiver::first([Reply::status(500)]);
+    let url = receiver.url("/");
+    let old = client.subscribe(&url, &["clock_in"]);
+    let pending = client.publish("clock_in", &clock_in(1));
+    receiver.wait_for(1, "the attempt that fails");
+
+    let new = client.subscribe(&url, &["ping"]);
+    assert_ne!(new.secret, old.secret);
+    let tested = client.post_nothing(&format!("/webhooks/{}/test", new.id)).expect(200);
+    assert_eq!(tested.data()["success"], true);
+    client.change(new.id, &json!({"events": ["clock_in"]})).expect(200);
+    let between = client.publish("clock_in", &clock_in(2));
+    client.change(old.id, &json!({"events": ["ping"]})).expect(200);
+    let after = client.publish("clock_in", &clock_in(3));
+    client.wait_for_total(&format!("/webhooks/{}/deliveries?status=pending", old.id), 0);
+    client.delete(&format!("/webhooks/{}", old.id)).expect(200);
+
+    let came = receiver.wait_until("every event, one of them twice", |requests| requests.len() >= 6);
+    let signed_by = |event: &str, secret: &str| {
+        let sent = came.iter().filter(|request| request.header("webhook-id") == event);
+        sent.filter(|request| request.header("x-tempclock-signature") == signature_hex(secret, &request.body)).count()
+    };
+    assert_eq!((signed_by(&pending, &old.secret), signed_by(&pending, &new.secret)), (2, 0));
+    assert_eq!((signed_by(&between, &old.secret), signed_by(&between, &new.secret)), (1, 1));
+    assert_eq!((signed_by(&after, &old.secret), signed_by(&after, &new.secret)), (0, 1));
+}
