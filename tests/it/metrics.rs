@@ -1,5 +1,7 @@
 //! The metrics page says what happens, on a listener of its own, and never in words that a caller chose.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::harness::{ALL_SCOPES, Client, Receiver, Reply, Server, clock_in, eventually};
@@ -74,6 +76,39 @@ fn an_exhausted_delivery_is_counted() {
     let event = client.publish("clock_in", &clock_in(1));
     client.settled(&event, "exhausted");
     assert_eq!(value(&read(&page(&server)), "tempclock_deliveries_exhausted_total"), 1);
+}
+
+/// Every name of a metric in a text.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|character: char| !(character.is_ascii_lowercase() || character == '_'));
+    words.filter(|word| word.starts_with("tempclock_")).collect()
+}
+
+#[test]
+fn what_the_documents_name_is_on_the_page_and_the_other_way_round() {
+    let table = include_str!("../../docs/operate.md");
+    let others = [include_str!("../../docs/grafana.json"), include_str!("../../docs/alerts.yml")];
+    let server = Server::start(&[("server.metrics_listen", "\"127.0.0.1:0\""), ("log.level", "\"info\"")]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    // What is counted by outcome is shown from the first attempt on.
+    client.settled(&client.publish("clock_in", &clock_in(1)), "delivered");
+    let page = read(&page(&server));
+    let samples: BTreeSet<&str> = page.lines().filter_map(|line| line.split([' ', '{']).next()).collect();
+    let histograms = |name: &&str| page.contains(&format!("# TYPE {name} histogram\n"));
+
+    for name in named(table) {
+        assert!(samples.contains(name) || histograms(&name), "docs/operate.md: {name} is not on the page");
+    }
+    for name in others.into_iter().flat_map(named) {
+        assert!(samples.contains(name), "{name} is not on the page");
+    }
+    let documented = named(table);
+    for sample in samples.iter().filter(|sample| sample.starts_with("tempclock_")) {
+        let whole = ["_bucket", "_count", "_sum"].iter().find_map(|end| sample.strip_suffix(end)).unwrap_or(sample);
+        assert!(documented.contains(whole), "docs/operate.md does not name {whole}");
+    }
 }
 
 #[test]
