@@ -68,6 +68,20 @@ fn every_file_says_what_it_owns_and_has_one_role() {
     }
 }
 
+/// What is served is described: both come from one table, and nothing is served beside it.
+#[test]
+fn the_api_has_no_route_outside_of_its_table() {
+    for (path, text) in sources() {
+        let is_api = path.starts_with("http") && path != Path::new("http/metrics.rs");
+        let is_table = [Path::new("http/routes.rs"), Path::new("http/operation.rs")].contains(&path.as_path());
+        for word in ["web::resource", "web::scope", ".route(", ".service("] {
+            assert!(!is_api || is_table || !text.contains(word), "{} has a route of its own", path.display());
+        }
+    }
+    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/routes.rs")).unwrap();
+    assert_eq!(table.matches(".service(").count(), table.matches(".into_service()").count() + 1);
+}
+
 #[test]
 fn redb_and_bincode_are_named_in_the_storage_layer_alone() {
     for (path, text) in sources() {
