@@ -50,6 +50,7 @@ mod keys_guarded;
 mod kill;
 mod limits;
 mod metrics;
+mod openapi;
 mod rate_limit;
 mod receivers_hostile;
 mod receivers_tls;
