@@ -71,8 +71,8 @@ pub fn schema(event_type: EventType) -> Value {
 
 fn field_schema(kind: FieldKind) -> Value {
     match kind {
-        FieldKind::Integer => json!({"type": "integer", "format": "int64"}),
-        FieldKind::Count => json!({"type": "integer", "format": "int64", "minimum": 0}),
+        FieldKind::Integer => json!({"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX}),
+        FieldKind::Count => json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
         FieldKind::Text => json!({"type": "string"}),
         FieldKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
         FieldKind::Time => json!({"type": "string", "format": "date-time"}),

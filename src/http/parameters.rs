@@ -10,8 +10,6 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::event_type::EventType;
 use crate::domain::{DeliveryId, EventId};
 
-/// The largest number that every reader of JSON takes as it is.
-const LARGEST: u64 = (1 << 53) - 1;
 const TIME: &str = "2026-03-02T08:00:00Z";
 
 fn query(name: &'static str, description: &'static str, schema: Value) -> Parameter {
@@ -28,12 +26,12 @@ pub fn page() -> [Parameter; 2] {
         query(
             "limit",
             "How many items to give; more than 100 counts as 100.",
-            json!({"type": "integer", "minimum": 1, "maximum": LARGEST, "default": DEFAULT_LIMIT, "examples": [MAX_LIMIT]}),
+            json!({"type": "integer", "minimum": 1, "maximum": usize::MAX, "default": DEFAULT_LIMIT, "examples": [MAX_LIMIT]}),
         ),
         query(
             "offset",
             "How many items to pass over.",
-            json!({"type": "integer", "minimum": 0, "maximum": LARGEST, "default": 0, "examples": [0]}),
+            json!({"type": "integer", "minimum": 0, "maximum": usize::MAX, "default": 0, "examples": [0]}),
         ),
     ]
 }

@@ -244,7 +244,8 @@ fn kind(schema: &Value) -> String {
     };
     let format = schema["format"].as_str().map_or_else(String::new, |format| format!(" ({})", escape(format)));
     let limit = |key: &str, sign: &str| {
-        schema.get(key).map_or_else(String::new, |limit| format!(", {sign} {}", escape(&limit.to_string())))
+        let limit = schema.get(key).and_then(Value::as_u64);
+        limit.map_or_else(String::new, |limit| format!(", {sign} {limit}"))
     };
     let default = schema.get("default").map_or_else(String::new, |value| format!(", {} if left out", literal(value)));
     [words, format, limit("minimum", "≥"), limit("maxLength", "at most this long:"), default].concat()
