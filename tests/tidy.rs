@@ -68,6 +68,28 @@ fn every_file_says_what_it_owns_and_has_one_role() {
     }
 }
 
+/// What is served is described: both come from one table, and nothing is served beside it.
+#[test]
+fn the_api_has_no_route_outside_of_its_table() {
+    let (table, operation) = (Path::new("http/routes.rs"), Path::new("http/operation.rs"));
+    // Each way to serve something, and the one file that may use it.
+    let ways = [
+        (".route(", None),
+        ("web::resource", Some(operation)),
+        (".service(", Some(table)),
+        ("web::scope", Some(table)),
+    ];
+    let sources = sources();
+    for (path, text) in &sources {
+        let is_api = path.starts_with("http") && path != Path::new("http/metrics.rs");
+        for (way, home) in ways.iter().filter(|_| is_api) {
+            assert!(*home == Some(path) || !text.contains(way), "{} has a route of its own: {way}", path.display());
+        }
+    }
+    let table = &sources[table];
+    assert_eq!(table.matches(".service(").count(), table.matches(".into_service()").count() + 1);
+}
+
 #[test]
 fn redb_and_bincode_are_named_in_the_storage_layer_alone() {
     for (path, text) in sources() {

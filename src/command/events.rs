@@ -8,7 +8,7 @@ use super::{Failure, Outcome, deliveries, publish};
 use crate::cli::EventsCommand;
 use crate::clock::Clock;
 use crate::domain::visible::visible;
-use crate::http::catalogue;
+use crate::http::{EventTypeView, catalogue};
 
 pub fn run(command: EventsCommand) -> Outcome {
     match command {
@@ -76,9 +76,9 @@ fn put_types(json: bool) -> Result<(), Failure> {
         let pagination = json!({"total": total, "limit": total, "offset": 0, "has_more": false});
         return put_json(&json!({"data": types, "pagination": pagination}));
     }
-    let row = |found: &Value| {
-        let required = text(&found["schema"], "required");
-        vec![text(found, "name"), text(found, "description"), required.replace(',', " ")]
+    let row = |found: &EventTypeView| {
+        let required = text(&found.schema, "required");
+        vec![found.name.to_owned(), found.description.to_owned(), required.replace(',', " ")]
     };
     put_table(&["NAME", "MEANING", "NEEDS IN DATA"], types.iter().map(row).collect())
 }

@@ -1,9 +1,10 @@
 //! What is wrong with one field of a request. Pure; any thread.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One entry of an error answer's `errors` list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// Where: a field's name, with dots for nested ones and an index for list items (`data.worker_id`,
     /// `events[3].event`).

@@ -3,8 +3,10 @@
 //! An event's id is 48 bits of milliseconds and 80 random bits, so ids sort by time and are never used twice, also
 //! not after a restore. A delivery is one event for one subscription, and its id says just that.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Timestamp;
@@ -12,8 +14,9 @@ use super::Timestamp;
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
+        #[schemars(inline, extend("examples" = [1]))]
         pub struct $name(pub u32);
 
         impl fmt::Display for $name {
@@ -63,6 +66,9 @@ const RANDOM_BITS: u32 = 80;
 const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
 
 impl EventId {
+    /// The one that examples show.
+    pub const EXAMPLE: Self = Self(0x019c_adc7_b1c0_7ad1_ea45_cf36_ac5a_c543);
+
     /// The smallest id that an event of that time can have; where a range of times begins.
     #[must_use]
     pub fn first_at(time: Timestamp) -> Self {
@@ -89,6 +95,9 @@ impl fmt::Display for EventId {
 }
 
 impl DeliveryId {
+    /// The one that examples show.
+    pub const EXAMPLE: Self = Self { event: EventId::EXAMPLE, subscription: SubscriptionId(1) };
+
     /// Reads `dlv_…`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -106,6 +115,11 @@ impl fmt::Display for DeliveryId {
     }
 }
 
+impl AttemptId {
+    /// The one that examples show.
+    pub const EXAMPLE: Self = Self { delivery: DeliveryId::EXAMPLE, number: 1 };
+}
+
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let DeliveryId { event, subscription } = self.delivery;
@@ -119,15 +133,29 @@ fn parse_hex(digits: &str, length: usize) -> Option<u128> {
 }
 
 macro_rules! text_id {
-    ($($name:ident),*) => {$(
+    ($($name:ident, $pattern:literal;)*) => {$(
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "pattern": $pattern, "examples": [Self::EXAMPLE]})
+            }
+        }
     )*};
 }
-text_id!(EventId, DeliveryId, AttemptId);
+text_id!(
+    EventId, "^evt_[0-9a-f]{32}$";
+    DeliveryId, "^dlv_[0-9a-f]{40}$";
+    AttemptId, "^att_[0-9a-f]{40}_[1-9][0-9]*$";
+);
 
 /// Makes event ids that only ever grow, whatever the clock does.
 #[derive(Debug)]

@@ -23,6 +23,9 @@ pub struct Signatures {
 }
 
 impl SigningSecret {
+    /// The text of the one that examples show; no server makes it.
+    pub const EXAMPLE: &str = "6f1d0c5b2a4e83977e6b5d4c3b2a190817f6e5d4c3b2a1908f7e6d5c4b3a2918";
+
     /// A secret of 32 random bytes.
     #[must_use]
     pub fn from_random(bytes: &[u8; 32]) -> Self {

@@ -18,6 +18,9 @@ use crate::storage::reader::DeliveryFilter;
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
 
+/// What a person is told after a redelivery was asked for.
+pub const DUE_AGAIN: &str = "The delivery is due again, with its whole retry schedule.";
+
 pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
     let wanted = query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId));
@@ -80,8 +83,7 @@ pub async fn retry(state: State, caller: Caller, path: web::Path<String>) -> Ans
     state.ask(|reply| Command::Redeliver { account, id, reply }).await?;
     log::info!("redelivery of {id} asked for");
     let view = view(&state, account, id).await?;
-    let message = "The delivery is due again, with its whole retry schedule.";
-    Ok(respond::single_with_message(HttpResponse::Accepted(), &view, message))
+    Ok(respond::single_with_message(HttpResponse::Accepted(), &view, DUE_AGAIN))
 }
 
 async fn view(state: &State, account: AccountId, id: DeliveryId) -> Result<DeliveryView, ApiError> {

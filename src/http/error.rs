@@ -1,8 +1,8 @@
 //! What a caller is told when something is wrong, and what the log gets instead. Runs on the HTTP workers.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::FieldError;
@@ -18,18 +18,26 @@ pub struct ApiError {
     message: Box<str>,
     fields: Vec<FieldError>,
     retry_after_s: Option<u64>,
-    allow: Option<&'static str>,
+    allow: Option<Box<str>>,
     /// What the log gets in place of the message.
     cause: Option<Box<str>>,
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+/// What every answer is that is no success.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub struct ErrorBody<'a> {
+    #[schemars(extend("const" = true))]
     error: bool,
+    /// What is wrong, for a person.
     message: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// What is wrong, for a program; these words stay.
     code: &'a str,
+    /// The value of `X-Request-Id`; the server's log has it too.
     request_id: &'a str,
+    /// Every wrong field, where fields are wrong.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
 }
@@ -101,9 +109,9 @@ impl ApiError {
 
     /// The route exists, the method does not.
     #[must_use]
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: &str) -> Self {
         let message = format!("this method is not allowed here; allowed: {allow}");
-        Self { allow: Some(allow), ..Self::new(405, "method_not_allowed", message) }
+        Self { allow: Some(allow.into()), ..Self::new(405, "method_not_allowed", message) }
     }
 
     /// The body did not arrive in time.
@@ -164,24 +172,38 @@ impl ApiError {
     pub fn response(&self, request_id: &str) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
-        if let Some(seconds) = self.retry_after_s {
-            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        for header in self.headers() {
+            response.insert_header(header);
         }
-        if let Some(allow) = self.allow {
-            response.insert_header((ALLOW, HeaderValue::from_static(allow)));
-        }
-        if self.status == 401 {
-            response.insert_header(("WWW-Authenticate", "Bearer"));
-        }
-        let body = ErrorBody {
+        super::respond::json(&mut response, &self.body(request_id))
+    }
+
+    /// The body of the answer.
+    #[must_use]
+    pub fn body<'a>(&'a self, request_id: &'a str) -> ErrorBody<'a> {
+        ErrorBody {
             error: true,
             message: &self.message,
             status: self.status,
             code: self.code,
             request_id,
             errors: &self.fields,
-        };
-        super::respond::json(&mut response, &body)
+        }
+    }
+
+    /// The word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The headers that this answer has and others have not, with their values.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let retry_after = self.retry_after_s.map(|seconds| ("Retry-After", seconds.to_string()));
+        let allow = self.allow.as_deref().map(|allow| ("Allow", allow.to_owned()));
+        let challenge = (self.status == 401).then(|| ("WWW-Authenticate", "Bearer".to_owned()));
+        [retry_after, allow, challenge].into_iter().flatten().collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
@@ -70,6 +71,51 @@ fn not_json(error: &serde_json::Error) -> ApiError {
         serde_json::error::Category::Data => ApiError::invalid_json("the body must be a JSON object"),
         _ => ApiError::invalid_json(format!("not JSON: {error}")),
     }
+}
+
+/// JSON Schema of one event; `data_of` refers to the schema of a type's data.
+pub fn schema(data_of: impl Fn(EventType) -> Value) -> Value {
+    let kinds: Vec<_> = EventType::ALL
+        .into_iter()
+        .map(|kind| json!({"properties": {"event": {"const": kind.name()}, "data": data_of(kind)}}))
+        .collect();
+    json!({
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": EventType::ALL.map(EventType::name)},
+            "data": {
+                "description": "What happened; sent on byte for byte. Its required fields depend on `event`, and more may \
+                                follow; 32 levels deep at most.",
+                "type": "object",
+            },
+            "id": {
+                "description": "Your own name for the event: the same again answers the same and adds nothing.",
+                "type": ["string", "integer", "null"],
+                "minLength": 1,
+                "maxLength": KEY_CHARS,
+                "examples": ["entry-4711"],
+            },
+            "occurred_at": {
+                "description": "When it happened, if that was not now; RFC 3339, from 1970 on.",
+                "type": ["string", "null"],
+                "format": "date-time",
+            },
+        },
+        "additionalProperties": false,
+        "oneOf": kinds,
+    })
+}
+
+/// JSON Schema of a batch; `event` refers to that of one event.
+#[must_use]
+pub fn batch_schema(event: &Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["events"],
+        "properties": {"events": {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": event}},
+        "additionalProperties": false,
+    })
 }
 
 /// A publisher's key as the store knows it.
@@ -194,4 +240,19 @@ fn own_id(raw: &RawValue) -> Option<String> {
     }
     let text: String = serde_json::from_str(raw.get()).ok()?;
     (1..=KEY_CHARS).contains(&text.chars().count()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_fields_that_are_read_and_no_other() {
+        let schema = schema(|_| Value::Null);
+        let mut described: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+        let mut read = FIELDS.to_vec();
+        described.sort_unstable();
+        read.sort_unstable();
+        assert_eq!(described, read);
+    }
 }

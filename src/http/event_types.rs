@@ -1,6 +1,8 @@
 //! The catalogue of event types: name, description, JSON Schema, example. Runs on the HTTP workers.
 
 use actix_web::HttpResponse;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
@@ -15,20 +17,42 @@ pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
     Ok(respond::list(&data, &pagination))
 }
 
+/// An event type, as the catalogue shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventTypeDescription")]
+pub struct EventTypeView {
+    /// The name of the type.
+    #[schemars(with = "EventType")]
+    pub name: &'static str,
+    /// What has happened.
+    #[schemars(example = EventType::ClockIn.description())]
+    pub description: &'static str,
+    /// JSON Schema of `data`: what it must hold; more may follow.
+    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [self::schema(EventType::ClockIn)]))]
+    pub schema: Value,
+    /// A valid `data`.
+    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [example(EventType::ClockIn)]))]
+    pub example: Value,
+}
+
 /// Every event type, as the API shows it.
 #[must_use]
-pub fn catalogue() -> Vec<Value> {
+pub fn catalogue() -> Vec<EventTypeView> {
     EventType::ALL.into_iter().map(describe).collect()
 }
 
-fn describe(event_type: EventType) -> Value {
-    let example: Value = serde_json::from_str(event_data::example(event_type)).unwrap_or_default();
-    json!({
-        "name": event_type.name(),
-        "description": event_type.description(),
-        "schema": schema(event_type),
-        "example": example,
-    })
+fn describe(event_type: EventType) -> EventTypeView {
+    EventTypeView {
+        name: event_type.name(),
+        description: event_type.description(),
+        schema: schema(event_type),
+        example: example(event_type),
+    }
+}
+
+/// A valid `data` of a type.
+pub fn example(event_type: EventType) -> Value {
+    serde_json::from_str(event_data::example(event_type)).unwrap_or_default()
 }
 
 /// JSON Schema of a type's `data`.
@@ -47,8 +71,8 @@ pub fn schema(event_type: EventType) -> Value {
 
 fn field_schema(kind: FieldKind) -> Value {
     match kind {
-        FieldKind::Integer => json!({"type": "integer"}),
-        FieldKind::Count => json!({"type": "integer", "minimum": 0}),
+        FieldKind::Integer => json!({"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX}),
+        FieldKind::Count => json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
         FieldKind::Text => json!({"type": "string"}),
         FieldKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
         FieldKind::Time => json!({"type": "string", "format": "date-time"}),

@@ -2,6 +2,7 @@
 //! for nothing else.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ApiError;
@@ -19,11 +20,18 @@ use crate::storage::reader::EventFilter;
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
 
-#[derive(Serialize)]
-struct PublishedView {
+/// What became of a published event.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PublishedEvent")]
+pub struct PublishedView {
     id: EventId,
+    #[schemars(with = "EventType")]
     event: &'static str,
+    /// To how many subscriptions it goes.
+    #[schemars(example = 1)]
     deliveries: u32,
+    /// The same was published before; nothing was added.
+    #[schemars(example = false)]
     duplicate: bool,
 }
 
@@ -49,8 +57,10 @@ pub async fn publish(state: State, caller: Publisher, request: HttpRequest, body
     }
 }
 
-#[derive(Serialize)]
-struct BatchView {
+/// One row for each event of a batch, in order.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct BatchView {
     data: Vec<PublishedView>,
 }
 

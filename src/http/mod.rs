@@ -12,8 +12,12 @@ pub mod extract;
 mod health;
 pub mod metrics;
 mod middleware;
+pub mod openapi;
+mod operation;
+mod parameters;
 mod rate_limit;
 pub mod respond;
+mod routes;
 mod state;
 pub mod subscription_body;
 mod subscriptions;
@@ -26,10 +30,9 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpRequest, HttpServer, web};
+use actix_web::{App, HttpServer, web};
 
-use self::error::ApiError;
-pub use self::event_types::catalogue;
+pub use self::event_types::{EventTypeView, catalogue};
 use self::extract::Operator;
 pub use self::middleware::dress;
 pub use self::state::{HttpSettings, HttpState, Vitals};
@@ -71,7 +74,7 @@ pub fn server(
 ) -> std::io::Result<Server> {
     let make_app = move || {
         ready.tell();
-        App::new().app_data(state.clone()).wrap(from_fn(middleware::dress)).configure(routes)
+        App::new().app_data(state.clone()).wrap(from_fn(middleware::dress)).configure(routes::serve)
     };
     let server = HttpServer::new(make_app)
         .workers(settings.workers)
@@ -90,60 +93,5 @@ pub fn server(
 /// The same routes for callers that are the operator: no key, every scope, no rate limit, and the account that the
 /// query names. To be served where nobody else can connect.
 pub fn operator_routes(config: &mut web::ServiceConfig) {
-    config.app_data(Operator).configure(routes);
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(open("/healthz", health::healthz))
-        .service(open("/readyz", health::readyz))
-        .service(web::scope("/api/v1").configure(api_routes))
-        .default_service(web::to(no_route));
-}
-
-fn open<F, Args>(path: &'static str, handler: F) -> actix_web::Resource
-where
-    F: actix_web::Handler<Args> + Clone,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    resource(path, "GET, HEAD", [web::get().to(handler.clone()), web::head().to(handler)])
-}
-
-/// A resource that answers every other method with 405 and what is allowed.
-fn resource<const N: usize>(path: &str, allow: &'static str, routes: [actix_web::Route; N]) -> actix_web::Resource {
-    let wrong_method = move || async move { Err::<actix_web::HttpResponse, _>(ApiError::method_not_allowed(allow)) };
-    routes.into_iter().fold(web::resource(path), actix_web::Resource::route).default_service(web::to(wrong_method))
-}
-
-fn api_routes(config: &mut web::ServiceConfig) {
-    use web::{delete, get, post, put};
-    config
-        .service(open("/healthz", health::healthz))
-        .service(open("/readyz", health::readyz))
-        .service(resource("/webhooks", "GET, POST", [get().to(subscriptions::list), post().to(subscriptions::create)]))
-        .service(resource(
-            "/webhooks.php",
-            "GET, POST, PUT, DELETE",
-            [get().to(compat::get), post().to(compat::post), put().to(compat::put), delete().to(compat::delete)],
-        ))
-        .service(resource(
-            "/webhooks/{id}",
-            "GET, PUT, DELETE",
-            [get().to(subscriptions::read), put().to(subscriptions::update), delete().to(subscriptions::delete)],
-        ))
-        .service(resource("/webhooks/{id}/test", "POST", [post().to(subscriptions::test)]))
-        .service(resource("/webhooks/{id}/deliveries", "GET", [get().to(deliveries::list_of_subscription)]))
-        .service(resource("/events", "GET, POST", [get().to(events::list), post().to(events::publish)]))
-        .service(resource("/events/batch", "POST", [post().to(events::publish_batch)]))
-        .service(resource("/events/{id}", "GET", [get().to(events::read)]))
-        .service(resource("/deliveries", "GET", [get().to(deliveries::list)]))
-        .service(resource("/deliveries/{id}", "GET", [get().to(deliveries::read)]))
-        .service(resource("/deliveries/{id}/retry", "POST", [post().to(deliveries::retry)]))
-        .service(resource("/event-types", "GET", [get().to(event_types::list)]))
-        .default_service(web::to(no_route));
-}
-
-async fn no_route(request: HttpRequest) -> Result<actix_web::HttpResponse, ApiError> {
-    Err(ApiError::not_found(&format!("route {} {}", request.method(), request.path())))
+    config.app_data(Operator).configure(routes::serve);
 }

@@ -2,6 +2,7 @@
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How many items a page has unless asked otherwise.
@@ -9,29 +10,39 @@ pub const DEFAULT_LIMIT: usize = 50;
 /// How many items a page has at most.
 pub const MAX_LIMIT: usize = 100;
 
-#[derive(Serialize)]
-struct Single<'a, T> {
+/// One thing.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Single<'a, T> {
     data: &'a T,
+    /// A sentence for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     message: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct List<'a, T> {
+/// A page of a list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct List<'a, T> {
     data: &'a [T],
     pagination: &'a Pagination,
 }
 
 /// Where in a list a page lies.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Pagination {
     /// How many items the list has.
+    #[schemars(example = 1)]
     pub total: usize,
     /// How many items a page has at most.
+    #[schemars(example = DEFAULT_LIMIT)]
     pub limit: usize,
     /// How many items come before the page.
+    #[schemars(example = 0)]
     pub offset: usize,
     /// Are there items after the page?
+    #[schemars(example = false)]
     pub has_more: bool,
     /// In lists that take a cursor.
     #[serde(flatten)]
@@ -39,9 +50,9 @@ pub struct Pagination {
 }
 
 /// Where the next page begins.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct NextPage {
-    /// What to give as `cursor`; none on the last page.
+    /// What to give as `cursor` for the next page; `null` on the last one. Only in lists that take a cursor.
     pub next_cursor: Option<String>,
 }
 

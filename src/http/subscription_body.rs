@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::{Value, json};
 
 use super::error::ApiError;
 use crate::domain::FieldError;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
-use crate::domain::event_type::EventTypes;
+use crate::domain::event_type::{EventType, EventTypes};
 use crate::domain::subscription::SubscriptionChange;
 
 const FIELDS: [&str; 4] = ["url", "events", "active", "description"];
@@ -53,6 +53,44 @@ pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<Su
         errors.extend(result.err().into_iter().flatten());
     }
     if errors.is_empty() { Ok(change) } else { Err(ApiError::invalid(errors)) }
+}
+
+/// JSON Schema of the text, with all fields that are `required`. What an endpoint's URL may be is the policy's to say.
+#[must_use]
+pub fn schema(required: &[&str]) -> Value {
+    let names: Vec<_> = EventType::ALL.into_iter().map(EventType::name).chain(["*"]).collect();
+    let mut properties = json!({
+        "url": {
+            "description": "Where deliveries go: `https`, to an address that the server may reach.",
+            "type": "string",
+            "format": "uri",
+            "examples": ["https://crm.example.com/hooks/tempclock"],
+        },
+        "events": {
+            "description": "The event types that are wanted; `*` stands for all.",
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "enum": names},
+            "examples": [["clock_in", "clock_out"]],
+        },
+        "active": {
+            "description": "Whether deliveries go out. While it is off, they are held.",
+            "type": "boolean",
+            "default": true,
+        },
+        "description": {
+            "description": "Your own words; of control characters only line feeds.",
+            "type": ["string", "null"],
+            "maxLength": DESCRIPTION_CHARS,
+            "pattern": r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$",
+            "examples": ["Time sheets to the CRM"],
+        },
+    });
+    for shown in SHOWN {
+        properties[shown] =
+            json!({"description": "Passed over, so that a whole subscription can be sent back.", "readOnly": true});
+    }
+    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
 }
 
 /// The fields of an object as they were sent, one that is given twice included.
@@ -107,5 +145,17 @@ fn parse_description(value: &Value) -> Result<String, Vec<FieldError>> {
         }
         Value::String(text) => Ok(text.clone()),
         _ => Err(wrong("must be a string".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_fields_that_are_read_and_no_other() {
+        let schema = schema(&[]);
+        let described: HashSet<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(described, FIELDS.into_iter().chain(SHOWN).collect());
     }
 }

@@ -1,6 +1,7 @@
 //! Subscriptions: make, list, read, change, delete, test. Runs on the HTTP workers.
 
 use actix_web::{HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ApiError;
@@ -24,6 +25,15 @@ use crate::storage::record::EventRow;
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
 
+/// What a person is told when it worked.
+pub const CREATED: &str = "Subscription created. Keep the secret: it is not shown again.";
+/// The same, for a change.
+pub const UPDATED: &str = "Subscription updated.";
+/// The same, for a removal.
+pub const DELETED: &str = "Subscription deleted with its delivery history.";
+/// The same, for a test.
+pub const ACCEPTED: &str = "The endpoint accepted the ping.";
+
 /// Reads a subscription's number from a path or query.
 pub fn parse_id(text: &str) -> Result<SubscriptionId, ApiError> {
     text.parse().map(SubscriptionId).map_err(|_| ApiError::not_found("subscription"))
@@ -46,11 +56,7 @@ pub async fn create(state: State, caller: Caller, body: JsonText) -> Answer {
     let secret = SigningSecret::from_random(&random);
     let made = state.ask(|reply| Command::CreateSubscription { account, new, secret, reply }).await?;
     log::info!("subscription {} made for {}", made.id, made.endpoint.origin());
-    Ok(respond::single_with_message(
-        HttpResponse::Created(),
-        &SubscriptionView::with_secret(&made),
-        "Subscription created. Keep the secret: it is not shown again.",
-    ))
+    Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), CREATED))
 }
 
 pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
@@ -106,12 +112,15 @@ pub async fn update_one(state: &State, account: AccountId, id: SubscriptionId, b
     let changed = state.ask(|reply| Command::ChangeSubscription { account, id, change, reply }).await?;
     log::info!("subscription {id} changed");
     let view = SubscriptionView::new(&changed);
-    Ok(respond::single_with_message(HttpResponse::Ok(), &view, "Subscription updated."))
+    Ok(respond::single_with_message(HttpResponse::Ok(), &view, UPDATED))
 }
 
-#[derive(Serialize)]
-struct Deleted {
+/// What is left of a subscription that was deleted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeletedSubscription")]
+pub struct Deleted {
     id: SubscriptionId,
+    #[schemars(extend("const" = true))]
     deleted: bool,
 }
 
@@ -125,8 +134,7 @@ pub async fn delete_one(state: &State, account: AccountId, id: SubscriptionId) -
     find(state, account, id)?;
     state.ask(|reply| Command::DeleteSubscription { account, id, reply }).await?;
     log::info!("subscription {id} deleted");
-    let message = "Subscription deleted with its delivery history.";
-    Ok(respond::single_with_message(HttpResponse::Ok(), &Deleted { id, deleted: true }, message))
+    Ok(respond::single_with_message(HttpResponse::Ok(), &Deleted { id, deleted: true }, DELETED))
 }
 
 fn find(state: &State, account: AccountId, id: SubscriptionId) -> Result<(), ApiError> {
@@ -134,12 +142,20 @@ fn find(state: &State, account: AccountId, id: SubscriptionId) -> Result<(), Api
     registry.subscription_of(account, id).map(drop).ok_or_else(|| ApiError::not_found("subscription"))
 }
 
-#[derive(Serialize)]
-struct TestResult {
+/// How a test ping went.
+#[derive(Serialize, JsonSchema)]
+pub struct TestResult {
+    /// The endpoint answered with a 2xx.
+    #[schemars(example = true)]
     success: bool,
+    /// The HTTP status of the endpoint, if it answered.
+    #[schemars(example = 204)]
     response_code: Option<u16>,
+    #[schemars(example = 87)]
     duration_ms: u32,
+    /// Why it failed, in words.
     error: Option<String>,
+    /// Under which id the history shows it.
     delivery_id: DeliveryId,
 }
 
@@ -176,6 +192,6 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     };
     let attempt = Box::new(attempt);
     state.ask(|reply| Command::RecordPing { event, row, subscription: id, attempt, reply }).await?;
-    let message = if result.success { "The endpoint accepted the ping." } else { "The ping failed." };
+    let message = if result.success { ACCEPTED } else { "The ping failed." };
     Ok(respond::single_with_message(HttpResponse::Ok(), &result, message))
 }

@@ -1,38 +1,66 @@
 //! The JSON of subscriptions, events, deliveries and attempts. The domain knows nothing of these shapes. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::event_types;
 use crate::domain::attempt::{self, Attempt};
 use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::event;
+use crate::domain::event_data;
+use crate::domain::event_type::EventType;
+use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::record::{EventRow, History};
 
 /// A subscription as its owner sees it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Subscription")]
 pub struct SubscriptionView<'a> {
+    /// Its number, never used again.
     id: SubscriptionId,
+    /// Where its deliveries go.
+    #[schemars(example = "https://crm.example.com/hooks/tempclock")]
     url: &'a str,
+    /// The event types that it wants; `*` stands for all.
+    #[schemars(example = ["clock_in", "clock_out"])]
     events: Vec<&'static str>,
+    /// Whether deliveries go out. While it is off, they are held.
+    #[schemars(example = true)]
     active: bool,
+    /// What its owner wrote about it.
+    #[schemars(example = "Time sheets to the CRM")]
     description: &'a str,
-    /// Why it is off.
+    /// Why it is off; only when it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     disabled_reason: Option<&'static str>,
-    /// Since when it is off.
+    /// Since when it is off; only when it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
     disabled_at: Option<Timestamp>,
-    /// In the answer to its making and in no other.
+    /// The signing secret, in the answer to its making and in no other.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    #[schemars(example = SigningSecret::EXAMPLE)]
+    #[schemars(with = "String")]
     secret: Option<&'a str>,
+    /// When it was made.
     created_at: Timestamp,
+    /// When its owner or the server last changed it.
     updated_at: Timestamp,
+    /// Since when every attempt has failed; only when the last one did, and only where one subscription is read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
     failing_since: Option<Timestamp>,
+    /// Its last 10 attempts, newest first; only where one subscription is read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<AttemptView>")]
     recent_deliveries: Option<Vec<AttemptView>>,
 }
 
@@ -72,43 +100,77 @@ impl<'a> SubscriptionView<'a> {
 }
 
 /// One attempt, in a subscription's recent deliveries and in a delivery.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
 pub struct AttemptView {
     id: AttemptId,
+    /// The delivery that it belongs to.
     delivery_id: DeliveryId,
+    /// What was sent.
     event_id: EventId,
+    #[schemars(with = "EventType")]
     event: &'static str,
+    /// Counted from 1 for each delivery.
+    #[schemars(example = 1)]
     attempt: u32,
+    /// `delivered` after a 2xx, else `failed`.
+    #[schemars(extend("enum" = ATTEMPT_STATUS))]
     status: &'static str,
+    /// The HTTP status of the endpoint, if it answered.
+    #[schemars(example = 204)]
     response_code: Option<u16>,
+    /// Why it failed, in words.
     error: Option<String>,
+    #[schemars(example = 87)]
     duration_ms: u32,
+    /// When it began.
     created_at: Timestamp,
+    /// When it ended.
     completed_at: Timestamp,
+    /// When the next one is due, if there is one.
     next_attempt_at: Option<Timestamp>,
     #[serde(flatten)]
     exchange: Option<ExchangeView>,
 }
 
 /// What went out and what came back.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ExchangeView {
+    /// What was sent; only where one delivery is read.
     request: RequestView,
+    /// What came back, if anything did; only where one delivery is read.
     response: Option<ResponseView>,
 }
 
-#[derive(Serialize)]
+/// The request of an attempt; its body is the delivery's.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SentRequest")]
 struct RequestView {
+    #[schemars(extend("const" = METHOD))]
     method: &'static str,
+    #[schemars(example = "https://crm.example.com/hooks/tempclock")]
     url: String,
+    /// Values by name.
+    #[schemars(with = "BTreeMap<String, String>")]
     headers: serde_json::Map<String, serde_json::Value>,
 }
 
-#[derive(Serialize)]
+/// The answer of an endpoint.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReceivedResponse")]
 struct ResponseView {
+    /// The first 2 KiB of its headers: values by name in lower case, several of one name joined by commas.
+    #[schemars(with = "BTreeMap<String, String>")]
     headers: serde_json::Map<String, serde_json::Value>,
+    /// The first 1 KiB of its body.
+    #[schemars(example = &"ok")]
     body: String,
 }
+
+const ATTEMPT_STATUS: [&str; 2] = [DELIVERED, FAILED];
+const DELIVERED: &str = "delivered";
+const FAILED: &str = "failed";
+const METHOD: &str = "POST";
 
 impl AttemptView {
     /// In short, as recent deliveries show it.
@@ -124,7 +186,7 @@ impl AttemptView {
             event_id: id.event,
             event: delivery.event_type.name(),
             attempt: attempt.number,
-            status: if attempt.outcome.is_delivered() { "delivered" } else { "failed" },
+            status: if attempt.outcome.is_delivered() { DELIVERED } else { FAILED },
             response_code: attempt.outcome.response_code(),
             error: attempt.outcome.explanation(timeout),
             duration_ms: attempt.duration_ms,
@@ -139,7 +201,7 @@ impl AttemptView {
     fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool, timeout: Duration) -> Self {
         let headers = attempt::request_headers(id, delivery.event_type.name(), attempt.number, &attempt.signed);
         let request = RequestView {
-            method: "POST",
+            method: METHOD,
             url: attempt.url.clone(),
             headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
         };
@@ -168,27 +230,47 @@ fn joined(headers: &[(String, String)]) -> serde_json::Map<String, serde_json::V
 }
 
 /// A delivery in a list, or with its attempts and the body that is sent.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
 pub struct DeliveryView {
     id: DeliveryId,
+    /// What is delivered.
     event_id: EventId,
+    #[schemars(with = "EventType")]
     event: &'static str,
+    /// For whom.
     subscription_id: SubscriptionId,
+    /// `exhausted`: its retry schedule is used up.
+    #[schemars(extend("enum" = DeliveryState::NAMES))]
     status: &'static str,
+    /// It is pending, and waits until its subscription is switched on.
+    #[schemars(example = false)]
     held: bool,
+    /// How many attempts there were.
+    #[schemars(example = 1)]
     attempt_count: u32,
+    /// The HTTP status of the last attempt, if the endpoint answered.
+    #[schemars(example = 204)]
     response_code: Option<u16>,
+    /// Why the last attempt failed, in words.
     error: Option<String>,
+    /// When the next attempt is due, if there is one.
     next_attempt_at: Option<Timestamp>,
+    /// When the event was stored.
     created_at: Timestamp,
+    /// When it was delivered or exhausted.
+    #[schemars(example = EventId::EXAMPLE.time())]
     completed_at: Option<Timestamp>,
     #[serde(flatten)]
     history: Option<DeliveryHistoryView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct DeliveryHistoryView {
+    /// Its attempts, oldest first; at most the last 50; only where one delivery is read.
     attempts: Vec<AttemptView>,
+    /// The body that is sent, unless retention has removed it; only where one delivery is read.
+    #[schemars(extend("examples" = [example_body()]))]
     body: Option<String>,
 }
 
@@ -236,15 +318,31 @@ impl DeliveryView {
 }
 
 /// An event in a list, or with its deliveries.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
 pub struct EventView<'a> {
     id: EventId,
+    #[schemars(with = "EventType")]
     event: &'static str,
+    /// When it happened.
+    #[schemars(with = "Timestamp")]
     timestamp: &'a str,
+    /// As it was published.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    #[schemars(extend("examples" = [event_types::example(EventType::ClockIn)]))]
     data: Option<&'a RawValue>,
+    /// When it was stored.
     created_at: Timestamp,
+    /// Its deliveries; only where one event is read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<DeliveryView>")]
     deliveries: Option<Vec<DeliveryView>>,
+}
+
+fn example_body() -> String {
+    let data = event_data::example(EventType::ClockIn);
+    let body = event::body(EventId::EXAMPLE, EventType::ClockIn, EventId::EXAMPLE.time(), data);
+    String::from_utf8_lossy(&body).into_owned()
 }
 
 #[derive(Deserialize)]

@@ -50,6 +50,7 @@ mod keys_guarded;
 mod kill;
 mod limits;
 mod metrics;
+mod openapi;
 mod publishers;
 mod rate_limit;
 mod receivers_hostile;

@@ -13,7 +13,7 @@ fn page(server: &Server) -> Client {
         log.contains("metrics at http://").then_some(log)
     });
     let address = log.split("metrics at http://").nth(1).unwrap().split('/').next().unwrap();
-    Client::new(address.parse().unwrap(), None)
+    Client::elsewhere(address.parse().unwrap())
 }
 
 fn read(page: &Client) -> String {

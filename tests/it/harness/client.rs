@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use ureq::{Agent, http::Request};
 
-use super::{PATIENCE, clock_in, eventually};
+use super::{PATIENCE, clock_in, contract, eventually};
 
 /// A user of the API with one key, or without any.
 #[derive(Clone)]
@@ -16,6 +16,8 @@ pub struct Client {
     address: SocketAddr,
     key: Option<String>,
     agent: Agent,
+    /// Whether answers have to fit the API's description.
+    is_of_api: bool,
 }
 
 /// What the server answered.
@@ -45,7 +47,12 @@ impl Client {
             .proxy(None)
             .timeout_global(Some(2 * PATIENCE))
             .build();
-        Self { address, key: key.map(str::to_owned), agent: Agent::new_with_config(config) }
+        Self { address, key: key.map(str::to_owned), agent: Agent::new_with_config(config), is_of_api: true }
+    }
+
+    /// A user of something else that speaks HTTP.
+    pub fn elsewhere(address: SocketAddr) -> Self {
+        Self { is_of_api: false, ..Self::new(address, None) }
     }
 
     /// Sends a request to the whole path, with further headers.
@@ -55,7 +62,8 @@ impl Client {
         answered.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// Sends a request that the server may not live to answer.
+    /// Sends a request that the server may not live to answer. An answer has to fit the API's description.
+    #[track_caller]
     pub fn try_send(
         &self,
         method: &str,
@@ -84,7 +92,11 @@ impl Client {
             .collect();
         let json = serde_json::from_str(&text).unwrap_or_default();
         let asked = format!("{method} {path}");
-        Ok(Answer { asked, status: answered.status().as_u16(), headers, text, json })
+        let answer = Answer { asked, status: answered.status().as_u16(), headers, text, json };
+        if self.is_of_api {
+            contract::check(method, path, &answer);
+        }
+        Ok(answer)
     }
 
     /// `GET` below `/api/v1`.
@@ -240,7 +252,9 @@ impl Client {
         eventually(&format!("{path} has {wanted} rows"), || (self.total(path) == wanted).then_some(()));
     }
 
-    /// Sends bytes as they are and reads one answer, or `None` when the server just hangs up.
+    /// Sends bytes as they are and reads one answer, or `None` when the server just hangs up. An answer from within
+    /// the API has to fit its description.
+    #[track_caller]
     pub fn raw(&self, bytes: &[u8]) -> Option<Answer> {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -251,6 +265,12 @@ impl Client {
         loop {
             if let Some(answer) = parse_answer(&read) {
                 let _ = stream.shutdown(Shutdown::Both);
+                let line = String::from_utf8_lossy(bytes).into_owned();
+                let mut words = line.split(' ');
+                if let (Some(method), Some(path), Some(_)) = (words.next(), words.next(), answer.header("x-request-id"))
+                {
+                    contract::check(method, path, &answer);
+                }
                 return Some(answer);
             }
             match stream.read(&mut buffer) {

@@ -1,6 +1,7 @@
 //! The tools of the tests: a server, a client, a receiver, patience, signatures and sample data.
 
 mod client;
+pub mod contract;
 mod fault;
 mod island;
 mod ledger;

@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{PATIENCE, signature_hex, signature_standard};
+use super::{PATIENCE, contract, signature_hex, signature_standard};
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -149,9 +149,10 @@ impl Received {
         self.header("x-tempclock-attempt").parse().expect("a number")
     }
 
-    /// Panics unless both signatures are right for the secret.
+    /// Panics unless this is a delivery as the API's description has it, and both signatures are right for the secret.
     #[track_caller]
     pub fn assert_signed_with(&self, secret: &str) {
+        contract::check_delivery(self);
         assert_eq!(self.header("x-tempclock-signature"), signature_hex(secret, &self.body));
         let id = self.header("webhook-id");
         let timestamp = self.header("webhook-timestamp");

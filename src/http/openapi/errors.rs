@@ -1,0 +1,86 @@
+//! The errors of the API's description, made from the errors that are answered. Pure.
+
+use actix_web::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::domain::access::Scope;
+use crate::http::error::ApiError;
+use crate::storage::error::Refusal;
+
+/// Every kind of error, as some request could get it.
+fn samples() -> [ApiError; 17] {
+    [
+        ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
+        ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
+        ApiError::unauthorized(),
+        ApiError::forbidden(Scope::WebhooksWrite),
+        ApiError::not_found("subscription"),
+        ApiError::method_not_allowed("GET, POST"),
+        ApiError::request_timeout(),
+        ApiError::from(Refusal::IdempotencyConflict(0)),
+        ApiError::from(Refusal::TooManySubscriptions(100)),
+        ApiError::too_large(262_144),
+        ApiError::unsupported_media_type(),
+        ApiError::rate_limited(60, 12),
+        ApiError::internal(&""),
+        ApiError::from(Refusal::Busy),
+        ApiError::too_many_pings(),
+        ApiError::from(Refusal::OutOfSpace),
+        ApiError::from(Refusal::StoreFailed),
+    ]
+}
+
+fn meaning(status: u16) -> &'static str {
+    match status {
+        400 => "The request is not valid; every wrong field is named.",
+        401 => "The key is missing, wrong, revoked or expired, or not for this network.",
+        403 => "The key lacks the scope, which the message names.",
+        404 => "There is no such thing, or it belongs to another account.",
+        405 => "Another method than this path has; `Allow` names those that it has.",
+        408 => "The body did not arrive in time.",
+        409 => "It is in conflict with what is there already.",
+        413 => "The body is longer than allowed.",
+        415 => "The body is not declared as JSON.",
+        429 => "Too many requests within a minute.",
+        500 => "Something failed that the caller can do nothing about.",
+        503 => "Busy, out of space, or the store failed. Send the request again later.",
+        _ => "",
+    }
+}
+
+/// Under which name the description has the errors of a status.
+pub fn name(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    reason.unwrap_or("Error").replace(' ', "")
+}
+
+/// All errors by the name of their status.
+pub fn responses() -> Map<String, Value> {
+    let mut responses = Map::new();
+    for error in samples() {
+        let status = error.status();
+        let response = responses.entry(name(status)).or_insert_with(|| {
+            json!({
+                "description": meaning(status),
+                "headers": headers(&error),
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}, "examples": {}}},
+            })
+        });
+        let examples = &mut response["content"]["application/json"]["examples"];
+        if examples.get(error.code()).is_none() {
+            examples[error.code()] = json!({"value": error.body("req_5f2b8c1d9e3a4f60718293a4")});
+        }
+    }
+    responses
+}
+
+fn headers(error: &ApiError) -> Value {
+    let own = error.headers();
+    let mut names: Vec<_> = own.iter().map(|(name, _)| *name).collect();
+    names.push("X-Request-Id");
+    // A wrong method is refused before anybody is counted.
+    if error.status() != 405 {
+        names.extend(super::RATE_LIMIT_HEADERS);
+    }
+    super::header_references(&names)
+}

@@ -1,0 +1,286 @@
+//! The API's description in `OpenAPI` 3.1, and a page made from it. Both are made once, at the first request for one, from
+//! the table of routes and from the structs that answers are serialized from. Runs on the HTTP workers.
+
+mod errors;
+mod example;
+mod page;
+mod webhooks;
+
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use self::example::SCHEMAS;
+use super::error::ErrorBody;
+use super::operation::{Access, Answer, Operation, Parameter, Resource};
+use super::routes::{self, BASE};
+use super::{event_body, event_types, respond, subscription_body};
+use crate::domain::event_type::EventType;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(describe);
+static PAGE: LazyLock<page::Page> = LazyLock::new(|| page::Page::of(document()));
+
+/// The whole description.
+#[must_use]
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+pub(super) async fn show() -> HttpResponse {
+    respond::json(&mut HttpResponse::Ok(), document())
+}
+
+pub(super) async fn show_page() -> HttpResponse {
+    let page = &*PAGE;
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((CONTENT_SECURITY_POLICY, page.policy.as_str()))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .body(page.html.as_str())
+}
+
+const INTRODUCTION: &str = "Takes the events of a staffing time clock and delivers them, signed, to every system that \
+    subscribed. Every route but the open ones needs an API key: `Authorization: Bearer tc_live_…`. A key belongs to one \
+    account, and what belongs to another is not found. Requests and answers are JSON in UTF-8; times are RFC 3339. \
+    What a query gives without a value counts as not given, and what it gives beyond the parameters is passed over.";
+
+/// The headers of every answer to a caller who is counted.
+const RATE_LIMIT_HEADERS: [&str; 2] = ["X-RateLimit-Limit", "X-RateLimit-Remaining"];
+
+fn describe() -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let resources = routes::table();
+    let answers: Vec<Vec<Value>> = resources
+        .iter()
+        .flat_map(|resource| &resource.operations)
+        .map(|operation| operation.answers.iter().map(|answer| schema_of(answer, &mut generator)).collect())
+        .collect();
+    let schemas = schemas(generator);
+    let mut answers = answers.into_iter();
+    let mut paths = Map::new();
+    let mut headings: Vec<&str> = Vec::new();
+    for resource in &resources {
+        if !headings.contains(&resource.heading) {
+            headings.push(resource.heading);
+        }
+        let mut entry = Map::new();
+        for operation in &resource.operations {
+            let answers = answers.next().unwrap_or_default();
+            let method = operation.method.as_str().to_lowercase();
+            entry.insert(method, describe_operation(resource, operation, answers, &schemas));
+        }
+        paths.insert(format!("{BASE}{}", resource.path), Value::Object(entry.clone()));
+        if resource.is_at_root {
+            paths.insert(resource.path.to_owned(), Value::Object(at_root(entry)));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tempclock-webhooks",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": INTRODUCTION,
+            "license": {"name": env!("CARGO_PKG_LICENSE")},
+        },
+        "servers": [{"url": "/"}],
+        "tags": headings.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+        "paths": paths,
+        "webhooks": webhooks::section(),
+        "components": {
+            "schemas": schemas,
+            "responses": errors::responses(),
+            "headers": headers(),
+            "parameters": {"X-Request-Id": {
+                "name": "X-Request-Id",
+                "in": "header",
+                "description": "Your own name for this request, for the answer and the log: 1 to 128 letters, digits, `-`, `_`, `.` or `:`. Another is passed over.",
+                "schema": {"type": "string"},
+                "example": "payroll-2026-03-02-17",
+            }},
+            "securitySchemes": {"apiKey": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "tc_live_ and 40 hexadecimal digits",
+                "description": "An API key: `tempclock-webhooks keys create` makes one.",
+            }},
+        },
+    })
+}
+
+/// The same operations without the base path need names of their own.
+fn at_root(mut entry: Map<String, Value>) -> Map<String, Value> {
+    for operation in entry.values_mut() {
+        let name = operation["operationId"].as_str().map(|name| format!("{name}AtRoot"));
+        operation["operationId"] = name.into();
+    }
+    entry
+}
+
+fn schemas(mut generator: SchemaGenerator) -> Map<String, Value> {
+    generator.subschema_for::<ErrorBody<'static>>();
+    generator.subschema_for::<EventType>();
+    let mut schemas = generator.take_definitions(true);
+    schemas.extend(webhooks::schemas());
+    let url = "https://crm.example.com/hooks/tempclock";
+    let event = json!({"event": "clock_in", "id": "entry-4711", "data": event_types::example(EventType::ClockIn)});
+    let bodies = [
+        (
+            "NewSubscription",
+            subscription_body::schema(&["url", "events"]),
+            json!({"url": url, "events": ["clock_in", "clock_out"], "description": "Time sheets to the CRM"}),
+        ),
+        ("SubscriptionChange", subscription_body::schema(&[]), json!({"active": true})),
+        ("NewEvent", event_body::schema(webhooks::data_of), event.clone()),
+        (
+            "NewEvents",
+            event_body::batch_schema(&json!({"$ref": format!("{SCHEMAS}NewEvent")})),
+            json!({"events": [event, {"event": "worker_created", "data": event_types::example(EventType::WorkerCreated)}]}),
+        ),
+    ];
+    for (name, mut schema, example) in bodies {
+        schema["examples"] = json!([example]);
+        schemas.insert(name.to_owned(), schema);
+    }
+    schemas
+}
+
+fn schema_of(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
+    let mut schema = (answer.shape)(generator).to_value();
+    if !answer.always.is_empty() {
+        schema["properties"]["data"]["required"] = json!(answer.always);
+    }
+    if let Some(message) = answer.message {
+        schema["properties"]["message"]["examples"] = json!([message]);
+        schema["required"] = json!(["data", "message"]);
+    }
+    schema
+}
+
+fn describe_operation(
+    resource: &Resource,
+    operation: &Operation,
+    answers: Vec<Value>,
+    schemas: &Map<String, Value>,
+) -> Value {
+    let needs = match operation.access {
+        Access::Open => String::new(),
+        Access::AnyKey => "Needs any API key.".to_owned(),
+        Access::Scope(scope) => format!("Needs the scope `{}`.", scope.name()),
+    };
+    let description = [operation.details, &needs].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
+    let security = match operation.access {
+        Access::Open => json!([]),
+        Access::AnyKey => json!([{"apiKey": []}]),
+        Access::Scope(scope) => json!([{"apiKey": [scope.name()]}]),
+    };
+    let parameters: Vec<_> = operation.parameters.iter().map(describe_parameter).collect();
+    let request_id = json!({"$ref": "#/components/parameters/X-Request-Id"});
+    let mut described = json!({
+        "operationId": operation.name,
+        "tags": [resource.heading],
+        "summary": operation.summary,
+        "description": description.join(" "),
+        "parameters": parameters.into_iter().chain([request_id]).collect::<Vec<_>>(),
+        "responses": responses(operation, answers, schemas),
+        "security": security,
+    });
+    if let Some(body) = &operation.body {
+        let schema = json!({"$ref": format!("{SCHEMAS}{}", body.name)});
+        let example = example::of(&schema, schemas);
+        described["requestBody"] = json!({
+            "required": !body.is_optional,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        });
+    }
+    described
+}
+
+fn describe_parameter(parameter: &Parameter) -> Value {
+    json!({
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.is_required,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    })
+}
+
+fn responses(operation: &Operation, answers: Vec<Value>, schemas: &Map<String, Value>) -> Map<String, Value> {
+    let mut names = vec!["X-Request-Id"];
+    if operation.access != Access::Open {
+        names.extend(RATE_LIMIT_HEADERS);
+    }
+    let mut responses = Map::new();
+    for (answer, schema) in operation.answers.iter().zip(answers) {
+        let example = example::of(&schema, schemas);
+        let status = answer.status.to_string();
+        match responses.get_mut(&status) {
+            None => {
+                let mut response = json!({"description": answer.description, "headers": header_references(&names)});
+                // An answer to HEAD has no body.
+                if operation.method != Method::HEAD {
+                    let mut content = json!({"schema": schema});
+                    if example.as_object().is_some_and(|fields| !fields.is_empty()) {
+                        content["example"] = example;
+                    }
+                    response["content"] = json!({answer.media_type: content});
+                }
+                responses.insert(status, response);
+            }
+            Some(response) => add_choice(response, answer, &schema),
+        }
+    }
+    for status in operation.error_statuses() {
+        let reference = format!("#/components/responses/{}", errors::name(status));
+        responses.insert(status.to_string(), json!({"$ref": reference}));
+    }
+    responses
+}
+
+/// The same status can say another thing.
+fn add_choice(response: &mut Value, answer: &Answer, schema: &Value) {
+    let first = response["description"].as_str().unwrap_or_default();
+    response["description"] = format!("{first} Or: {}", answer.description).into();
+    let content = &mut response["content"][answer.media_type]["schema"];
+    *content = json!({"anyOf": [content, schema]});
+}
+
+fn header_references(names: &[&str]) -> Value {
+    let reference = |name: &&str| ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")}));
+    Value::Object(names.iter().map(reference).collect())
+}
+
+fn headers() -> Value {
+    let header = |description: &str, schema: Value, example: Value| json!({"description": description, "required": true, "schema": schema, "example": example});
+    let number = || json!({"type": "integer", "minimum": 0});
+    let text = || json!({"type": "string"});
+    json!({
+        "X-Request-Id": header(
+            "The name of this request in the log: yours if you sent a safe one.",
+            json!({"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$"}),
+            json!("req_5f2b8c1d9e3a4f60718293a4"),
+        ),
+        "X-RateLimit-Limit": header(
+            "How many requests the key may make within a minute; 4294967295 where there is no limit.",
+            number(),
+            json!(60),
+        ),
+        "X-RateLimit-Remaining": header("How many of them are left now.", number(), json!(59)),
+        "Retry-After": header("How many seconds to wait before the next try.", number(), json!(12)),
+        "Allow": header("The methods that this path has.", text(), json!("GET, POST")),
+        "WWW-Authenticate": header("How to say who you are.", json!({"const": "Bearer"}), json!("Bearer")),
+    })
+}
