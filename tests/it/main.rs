@@ -59,3 +59,4 @@ mod secrets;
 mod service;
 mod signing;
 mod subscriptions;
+mod upgrade;
