@@ -212,6 +212,29 @@ fn a_power_cut_at_any_sync_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_power_cut_at_any_sync_of_an_upgrade_loses_nothing() {
+    let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/formats/1.redb.gz");
+    let unpacked = std::process::Command::new("gzip").args(["-dc", stored]).output().unwrap();
+    assert!(unpacked.status.success(), "{unpacked:?}");
+    let watch = Arc::new(Mutex::new(Watch::default()));
+    let watching = Arc::clone(&watch);
+    let at_sync = move |durable: &[u8], unsynced: &[Change]| {
+        watching.lock().unwrap().cut(durable, unsynced);
+        Ok(true)
+    };
+    drop(open(Backend::new(unpacked.stdout, Box::new(at_sync))).unwrap());
+    let cuts = std::mem::take(&mut watch.lock().unwrap().cuts);
+    assert!(cuts.len() > 4, "only {} cuts: they prove little", cuts.len());
+    for (number, (bytes, _)) in cuts.into_iter().enumerate() {
+        let backend = sound(bytes);
+        drop(open(backend.clone()).unwrap());
+        let db = Database::builder().create_with_backend(sound(backend.disk().seen.clone())).unwrap();
+        let findings = verify::rows(&db).unwrap();
+        assert_eq!((findings.pending, &findings.faults[..]), (7, &[][..]), "after the power was cut at sync {number}");
+    }
+}
+
+#[test]
 fn a_disk_that_does_not_sync_is_found_out() {
     let mut is_noticed = false;
     work(true, 10, |bytes, acknowledged| is_noticed |= faults(bytes, acknowledged).is_err());

@@ -96,10 +96,15 @@ pub fn verify(file: &Path) -> Outcome {
     match backup::verify(file).map_err(failed)? {
         Verified::Backup(head, manifest) => {
             let shown = file.display();
-            put(&format!("{shown} is a whole backup of {}, made by version {}.\n", head.created_at, head.version))?;
+            let (made, version, format) = (head.created_at, head.version, head.format);
+            put(&format!("{shown} is a whole backup of {made}, made by version {version}, of format {format}.\n"))?;
             let tables = manifest.rows.into_iter().map(|(table, rows)| format!("{rows:>12} {table}\n"));
             put(&tables.collect::<String>())
         }
+        Verified::Older(format) => put(&format!(
+            "{} has format {format} and its pages are sound. The next start brings it to the present format; verify it again then.\n",
+            file.display()
+        )),
         Verified::Database(findings) if findings.faults.is_empty() => {
             let shown = file.display();
             put(&format!("{shown} is sound: {} rows, {} pending deliveries.\n", findings.rows, findings.pending))

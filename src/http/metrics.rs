@@ -73,16 +73,16 @@ async fn show(page: web::Data<MetricsPage>) -> HttpResponse {
 
 impl MetricsPage {
     fn gauges(&self) -> Result<Gauges, StorageError> {
-        let outbox = self.reader.outbox()?;
+        let backlog = self.reader.backlog()?;
         let registry = self.reader.registry();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let active = registry.subscriptions().filter(|subscription| subscription.state.is_active()).count();
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
         let folder = self.database.parent();
         Ok(Gauges {
-            pending: outbox.fresh + outbox.retrying,
-            retrying: outbox.retrying,
-            oldest_pending: outbox.oldest.map_or_else(Default::default, |oldest| self.clock.wall().since(oldest)),
+            pending: backlog.pending.fresh + backlog.pending.retrying,
+            retrying: backlog.pending.retrying,
+            oldest_pending: backlog.oldest.map_or_else(Default::default, |oldest| self.clock.wall().since(oldest)),
             in_flight: count(self.dispatcher.in_flight()),
             threads: count(self.dispatcher.alive_threads()),
             active: count(active),

@@ -10,6 +10,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use super::command::{AttemptFigures, Committed, Completion, FreshDelivery, Published, Recorded};
 use super::error::{Refusal, StorageError};
 use super::housekeeping::RetentionRule;
+use super::outbox::{OutboxWriter, Pending};
 use super::random::Randomness;
 use super::record::{self, EventRow, History, IdempotencyRow};
 use super::registry::Registry;
@@ -44,6 +45,7 @@ pub struct State {
     pub clock: Clock,
     pub registry: Arc<Registry>,
     pub histories: HashMap<SubscriptionId, History>,
+    pub pending: Pending,
     pub ids: EventIds,
     pub random: Randomness,
     pub seal: Seal,
@@ -58,11 +60,9 @@ pub struct Batch<'txn> {
     pub(super) accounts: Rows<'txn, u32>,
     pub(super) keys: Rows<'txn, u32>,
     pub(super) subscriptions: Rows<'txn, u32>,
-    pub(super) histories: Rows<'txn, u32>,
     pub(super) events: Rows<'txn, (u32, u128)>,
     pub(super) idempotency: Rows<'txn, (u32, u128)>,
-    pub(super) fresh: Table<'txn, (u32, u128), u8>,
-    pub(super) retries: Table<'txn, (u32, u64, u128), ()>,
+    pub(super) outbox: OutboxWriter<'txn>,
     pub(super) deliveries: Rows<'txn, (u32, u128)>,
     pub(super) purges: Table<'txn, u32, ()>,
     pub(super) touched: BTreeSet<SubscriptionId>,
@@ -70,18 +70,16 @@ pub struct Batch<'txn> {
 }
 
 impl<'txn> Batch<'txn> {
-    /// Opens every table of the transaction, making those that are not there yet.
-    pub fn open(transaction: &'txn WriteTransaction) -> Result<Self, StorageError> {
+    /// Opens every table of the transaction, making those that are not there yet. So much is pending so far.
+    pub fn open(transaction: &'txn WriteTransaction, pending: Pending) -> Result<Self, StorageError> {
         Ok(Self {
             meta: transaction.open_table(tables::META)?,
             accounts: transaction.open_table(tables::ACCOUNTS)?,
             keys: transaction.open_table(tables::KEYS)?,
             subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
-            histories: transaction.open_table(tables::HISTORIES)?,
             events: transaction.open_table(tables::EVENTS)?,
             idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
-            fresh: transaction.open_table(tables::FRESH)?,
-            retries: transaction.open_table(tables::RETRIES)?,
+            outbox: OutboxWriter::open(transaction, pending)?,
             deliveries: transaction.open_table(tables::DELIVERIES)?,
             purges: transaction.open_table(tables::PURGES)?,
             touched: BTreeSet::new(),
@@ -90,12 +88,13 @@ impl<'txn> Batch<'txn> {
     }
 
     /// Writes what is written once a transaction, and gives what the commit will have changed.
-    pub fn finish(mut self, state: &State) -> Result<Committed, StorageError> {
+    pub fn finish(mut self, state: &mut State) -> Result<Committed, StorageError> {
         for id in &self.touched {
             if let Some(history) = state.histories.get(id) {
-                self.histories.insert(id.0, history.encode()?.as_slice())?;
+                self.outbox.put_history(*id, history)?;
             }
         }
+        state.pending = self.outbox.pending();
         Ok(self.done)
     }
 
@@ -169,7 +168,7 @@ impl<'txn> Batch<'txn> {
             self.idempotency.insert((account.0, key.0), answer.encode()?.as_slice())?;
         }
         for subscription in &row.subscriptions {
-            self.fresh.insert((subscription.0, id.0), event_type.number())?;
+            self.outbox.put_fresh(DeliveryId { event: id, subscription: *subscription }, event_type)?;
             self.done.fresh.push(FreshDelivery { subscription: *subscription, event: id, row: Arc::clone(&row) });
         }
         self.done.events += 1;
@@ -185,7 +184,7 @@ impl<'txn> Batch<'txn> {
             self.done.recorded.push(Recorded { delivery: id, due: None, attempt: None });
             return Ok(());
         };
-        let fresh = self.fresh.remove(place)?.and_then(|row| EventType::from_number(row.value()));
+        let fresh = self.outbox.take_fresh(id)?.and_then(EventType::from_number);
         let stored = self.deliveries.get(place)?.map(|row| record::decode_delivery(row.value()));
         let mut delivery = match (stored, fresh) {
             (Some(Ok(delivery)), _) => delivery,
@@ -193,8 +192,7 @@ impl<'txn> Batch<'txn> {
             // A damaged row costs this delivery its history, and nobody else anything.
             (Some(Err(error)), _) => {
                 log::error!("delivery {id} has lost its earlier attempts: {error}");
-                let all = (id.subscription.0, 0, 0)..=(id.subscription.0, u64::MAX, u128::MAX);
-                self.retries.retain_in(all, |(_, _, event), ()| event != id.event.0)?;
+                self.outbox.take_retry_at_any_time(id)?;
                 Delivery::fresh(fresh.unwrap_or(EventType::Ping), id.event.time())
             }
             (None, None) => {
@@ -203,7 +201,7 @@ impl<'txn> Batch<'txn> {
             }
         };
         if let DeliveryState::Pending { due } = delivery.state {
-            self.retries.remove((id.subscription.0, due.as_ms(), id.event.0))?;
+            self.outbox.take_retry(id, due)?;
         }
         let (wall, steady) = (state.clock.wall(), state.clock.steady());
         let number = attempt.number;
@@ -221,7 +219,7 @@ impl<'txn> Batch<'txn> {
         delivery.record(attempt, &state.rules.retry, (wall, steady), retry_after, jitter);
         let due = match delivery.state {
             DeliveryState::Pending { due } => {
-                self.retries.insert((id.subscription.0, due.as_ms(), id.event.0), ())?;
+                self.outbox.put_retry(id, due)?;
                 Some(due)
             }
             _ => None,
@@ -267,7 +265,7 @@ impl<'txn> Batch<'txn> {
         let place = (id.subscription.0, id.event.0);
         let Some(row) = self.deliveries.get(place)?.map(|row| row.value().to_vec()) else {
             // Never attempted means due already, with the whole schedule ahead.
-            let is_fresh = self.fresh.get(place)?.is_some();
+            let is_fresh = self.outbox.fresh(id)?.is_some();
             return Ok(if is_fresh { Ok(()) } else { Err(Refusal::NotFound) });
         };
         if self.events.get((account.0, id.event.0))?.is_none() {
@@ -281,11 +279,11 @@ impl<'txn> Batch<'txn> {
             }
         };
         if let DeliveryState::Pending { due } = delivery.state {
-            self.retries.remove((id.subscription.0, due.as_ms(), id.event.0))?;
+            self.outbox.take_retry(id, due)?;
         }
         let now = state.clock.steady();
         delivery.redeliver(now);
-        self.retries.insert((id.subscription.0, now.as_ms(), id.event.0), ())?;
+        self.outbox.put_retry(id, now)?;
         self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
         self.done.redelivered.push((id.subscription, now));
         Ok(Ok(()))

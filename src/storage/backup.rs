@@ -12,8 +12,9 @@ use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
 use super::dump::{self, DumpError, Head, Manifest, Source};
 use super::error::{OpenError, StorageError};
+use super::migrate;
 use super::open::{
-    DATABASE_FILE, HOLDER_FILE, MARKER_FILE, check_format, check_magic, file_error, make_folder, marker_text,
+    DATABASE_FILE, HOLDER_FILE, Identity, MARKER_FILE, check_format, check_magic, file_error, make_folder, marker_text,
     open_database, sync_folder_of, write_private,
 };
 use super::tables::{self, Visit};
@@ -60,6 +61,8 @@ pub enum BackupError {
 pub enum Verified {
     /// A database.
     Database(Findings),
+    /// A database of an earlier format, which is this, whose pages are sound.
+    Older(u128),
     /// A backup that is whole.
     Backup(Head, Manifest),
 }
@@ -86,19 +89,23 @@ pub fn verify(path: &Path) -> Result<Verified, BackupError> {
     check_magic(path)?;
     // redb ends some kinds of damage with a panic.
     let findings = catch_unwind(AssertUnwindSafe(|| verify_database(path)));
-    findings.unwrap_or_else(|_| Err(OpenError::Damaged { path: path.to_owned() }.into())).map(Verified::Database)
+    findings.unwrap_or_else(|_| Err(OpenError::Damaged { path: path.to_owned() }.into()))
 }
 
-fn verify_database(path: &Path) -> Result<Findings, BackupError> {
+fn verify_database(path: &Path) -> Result<Verified, BackupError> {
     let failed = |source: StorageError| OpenError::Failed { path: path.to_owned(), source };
     let mut db = open_database(path, CACHE_BYTES, &path.with_file_name(HOLDER_FILE))?;
-    check_format(&db, path)?;
+    let Identity { format, .. } = check_format(&db, path)?;
     let is_sound = db.check_integrity().map_err(|error| failed(error.into()))?;
-    let mut findings = verify::rows(&db).map_err(failed)?;
+    if is_sound && format < tables::FORMAT_VERSION {
+        return Ok(Verified::Older(format));
+    }
+    let mut findings =
+        if format < tables::FORMAT_VERSION { Findings::default() } else { verify::rows(&db).map_err(failed)? };
     if !is_sound {
         findings.faults.insert(0, "pages that did not fit their checksums; they were repaired".to_owned());
     }
-    Ok(findings)
+    Ok(Verified::Database(findings))
 }
 
 fn open_backup(path: &Path) -> Result<Source<BufReader<fs::File>>, BackupError> {
@@ -110,12 +117,13 @@ fn dump_error(path: &Path, source: DumpError) -> BackupError {
     BackupError::Dump { path: path.to_owned(), source }
 }
 
-fn verify_backup(path: &Path) -> Result<(Head, Manifest), BackupError> {
+/// Reads a whole backup.
+pub(super) fn verify_backup(path: &Path) -> Result<(Head, Manifest), BackupError> {
     let source = open_backup(path)?;
     let head = source.head.clone();
     let mut counter = RowReader { source, manifest: Manifest::default(), into: None, progress: &mut |_| {}, done: 0 };
     let failed = |source| dump_error(path, source);
-    tables::visit_all(&mut counter).map_err(failed)?;
+    migrate::visit_all(head.format.into(), &mut counter).map_err(failed)?;
     let RowReader { source, manifest, .. } = counter;
     source.finish(&manifest).map_err(failed)?;
     Ok((head, manifest))
@@ -191,8 +199,10 @@ pub fn restore(
     }
     let (head, store_id) = fill(backup, &fresh, &holder, old.as_ref(), progress)?;
     let findings = catch_unwind(AssertUnwindSafe(|| verify_database(&fresh)));
-    let findings = findings.map_err(|_| BackupError::Faults("the database cannot be read".to_owned()))??;
-    if let Some(fault) = findings.faults.first() {
+    let verified = findings.map_err(|_| BackupError::Faults("the database cannot be read".to_owned()))??;
+    if let Verified::Database(findings) = verified
+        && let Some(fault) = findings.faults.first()
+    {
         return Err(BackupError::Faults(fault.clone()));
     }
     let kept = path.exists().then(|| path.with_extension(format!("before-restore-{}", now.as_seconds())));
@@ -230,11 +240,14 @@ fn fill(
     let head = source.head.clone();
     let mut reader = RowReader { source, manifest: Manifest::default(), into: Some(&db), progress, done: 0 };
     let failed = |source| dump_error(backup, source);
-    tables::visit_all(&mut reader).map_err(failed)?;
+    migrate::visit_all(head.format.into(), &mut reader).map_err(failed)?;
     let RowReader { source, manifest, .. } = reader;
     source.finish(&manifest).map_err(failed)?;
-    skip_numbers(&db, old).map_err(|source| OpenError::Failed { path: fresh.to_owned(), source })?;
-    Ok((head, check_format(&db, fresh)?))
+    let failed = |source| OpenError::Failed { path: fresh.to_owned(), source };
+    // The backup itself is what an upgrade would put beside.
+    migrate::run_steps(&db, head.format.into()).map_err(failed)?;
+    skip_numbers(&db, old).map_err(failed)?;
+    Ok((head, check_format(&db, fresh)?.store_id))
 }
 
 fn skip_numbers(db: &Database, old: Option<&Database>) -> Result<(), StorageError> {
@@ -264,7 +277,8 @@ pub fn compact(folder: &Path) -> Result<(u64, u64), BackupError> {
     let before = size()?;
     check_magic(&path)?;
     let mut db = open_database(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
-    check_format(&db, &path)?;
+    let Identity { format, .. } = check_format(&db, &path)?;
+    migrate::upgrade(&db, &path, format)?;
     db.compact().map_err(|error| OpenError::Failed {
         path: path.clone(),
         source: StorageError::Database(Box::new(error.into())),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::StorageError;
+use super::migrate;
 use super::tables::{self, Visit};
 use crate::domain::Timestamp;
 
@@ -94,18 +95,20 @@ impl<W: Write> Hashing<W> {
     }
 }
 
-/// Writes everything that the transaction sees. `progress` is told how many rows were written and how many there are.
+/// Writes everything that the transaction sees of a store of that format. `progress` is told how many rows were written
+/// and how many there are.
 pub fn write(
     transaction: &ReadTransaction,
+    format: u128,
     out: impl Write,
     created_at: Timestamp,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Manifest, DumpError> {
     let mut counter = Counter { transaction, rows: 0 };
-    tables::visit_all(&mut counter)?;
+    migrate::visit_all(format, &mut counter)?;
     let head = Head {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        format: u64::try_from(tables::FORMAT_VERSION).unwrap_or(u64::MAX),
+        format: u64::try_from(format).unwrap_or(u64::MAX),
         created_at: created_at.to_string(),
         rows: counter.rows,
     };
@@ -113,7 +116,7 @@ pub fn write(
     out.bytes(MAGIC)?;
     out.frame(HEAD, &json(&head)?)?;
     let mut writer = RowWriter { transaction, out, manifest: Manifest::default(), done: 0, head, progress };
-    tables::visit_all(&mut writer)?;
+    migrate::visit_all(format, &mut writer)?;
     let RowWriter { mut out, manifest, .. } = writer;
     out.frame(MANIFEST, &json(&manifest)?)?;
     let digest = out.hash.clone().finalize();

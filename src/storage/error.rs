@@ -70,6 +70,36 @@ pub enum OpenError {
         /// The newest format that is known here.
         known: u128,
     },
+    /// The file has an earlier format, and there is no room to bring it to the present one.
+    #[error(
+        "{path} has format {format} and is to be brought to format {known}, for which about {needed_bytes} bytes have to be free beside it, and {free_bytes} are; nothing was changed. Make room, or install the earlier version again"
+    )]
+    NoRoom {
+        /// The database file.
+        path: PathBuf,
+        /// Its format.
+        format: u128,
+        /// The present format.
+        known: u128,
+        /// How much is free.
+        free_bytes: u64,
+        /// How much is needed.
+        needed_bytes: u64,
+    },
+    /// The file has an earlier format and could not be brought to the present one.
+    #[error(
+        "{path} could not be brought from format {format} to format {known}: {reason}. It is whole in one of the two, and the next start goes on from there"
+    )]
+    NotUpgraded {
+        /// The database file.
+        path: PathBuf,
+        /// Its format.
+        format: u128,
+        /// The present format.
+        known: u128,
+        /// Why.
+        reason: String,
+    },
     /// There was a database and it is gone.
     #[error(
         "{path} is missing, though {marker} says that there was a database here; nothing was created. Restore a backup, or remove {marker} to begin anew"

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use redb::{ReadableTable, Table};
+use redb::ReadableTable;
 
 use super::apply::Batch;
 use super::error::StorageError;
 use super::record::{self, EventHead};
 use super::tables;
-use crate::domain::Timestamp;
 use crate::domain::delivery::DeliveryState;
+use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 
 /// How long settled things are kept.
 #[derive(Clone, Copy, Debug)]
@@ -84,11 +84,12 @@ impl Batch<'_> {
     fn purge(&mut self, limit: usize) -> Result<bool, StorageError> {
         let Some(id) = self.purges.first()?.map(|(id, _)| id.value()) else { return Ok(false) };
         let mut left = limit;
-        left -= remove_some(&mut self.fresh, (id, 0)..=(id, u128::MAX), left)?;
-        left -= remove_some(&mut self.retries, (id, 0, 0)..=(id, u64::MAX, u128::MAX), left)?;
-        left -= remove_some(&mut self.deliveries, (id, 0)..=(id, u128::MAX), left)?;
+        left -= self.outbox.remove_some(SubscriptionId(id), left)?;
+        for row in self.deliveries.extract_from_if((id, 0)..=(id, u128::MAX), |_, _| true)?.take(left) {
+            row?;
+            left -= 1;
+        }
         if left > 0 {
-            self.histories.remove(id)?;
             self.purges.remove(id)?;
         }
         Ok(self.purges.first()?.is_some())
@@ -112,7 +113,7 @@ impl Batch<'_> {
                 next = Some((account, event));
                 break;
             }
-            if crate::domain::EventId(event).time() >= youngest {
+            if EventId(event).time() >= youngest {
                 // The rest of this account is younger still.
                 next = account.checked_add(1).map(|account| (account, 0));
                 break;
@@ -138,7 +139,8 @@ impl Batch<'_> {
         let mut is_over = true;
         for subscription in &head.subscriptions {
             let place = (*subscription, event);
-            if self.fresh.get(place)?.is_some() {
+            let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(*subscription) };
+            if self.outbox.fresh(id)?.is_some() {
                 return Ok(());
             }
             // No row: its subscription was deleted.
@@ -155,7 +157,7 @@ impl Batch<'_> {
                 self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
             }
         }
-        if !is_over || now.since(crate::domain::EventId(event).time()) <= rule.events {
+        if !is_over || now.since(EventId(event).time()) <= rule.events {
             return Ok(());
         }
         for subscription in &head.subscriptions {
@@ -169,37 +171,19 @@ impl Batch<'_> {
     }
 }
 
-fn remove_some<'a, K, V>(
-    table: &mut Table<'_, K, V>,
-    range: std::ops::RangeInclusive<K::SelfType<'a>>,
-    limit: usize,
-) -> Result<usize, StorageError>
-where
-    K: redb::Key + 'static,
-    V: redb::Value + 'static,
-    K::SelfType<'a>: Clone,
-{
-    let mut removed = 0;
-    for row in table.extract_from_if(range, |_, _| true)?.take(limit) {
-        row?;
-        removed += 1;
-    }
-    Ok(removed)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::clock::Clock;
+    use crate::domain::AccountId;
     use crate::domain::endpoint::{Endpoint, EndpointPolicy};
     use crate::domain::event::NewEvent;
     use crate::domain::event_type::{EventType, EventTypes};
     use crate::domain::retry::RetryRule;
     use crate::domain::signing::SigningSecret;
     use crate::domain::subscription::NewSubscription;
-    use crate::domain::{AccountId, EventId};
     use crate::storage::command::{Command, Reply};
     use crate::storage::error::Refusal;
     use crate::storage::writer::Listeners;

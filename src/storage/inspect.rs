@@ -4,14 +4,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::{
-    DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    ReadableTableMetadata as _,
-};
+use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _};
 
 use super::error::{OpenError, StorageError};
-use super::open::{DATABASE_FILE, check_magic, last_event};
-use super::record::History;
+use super::open::{DATABASE_FILE, Identity, check_format, check_magic, last_event};
+use super::outbox::{Outbox, OutboxAt, Pending};
 use super::subscription_record::SubscriptionRow;
 use super::tables;
 use crate::domain::endpoint::Endpoint;
@@ -53,6 +50,9 @@ pub enum InspectError {
     /// The process that had it open ended without closing it; the next start checks it.
     #[error("the database was not closed in order; the next start checks it")]
     Unclean,
+    /// It has an earlier format.
+    #[error("the database has format {0}; the next start brings it to format {known}", known = tables::FORMAT_VERSION)]
+    Older(u128),
     /// It cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -65,7 +65,10 @@ pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
     let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
     // redb ends some kinds of damage with a panic.
     let looked = catch_unwind(AssertUnwindSafe(|| match ReadOnlyDatabase::open(&path) {
-        Ok(db) => Ok(look(&db).map_err(failed)?),
+        Ok(db) => match check_format(&db, &path)? {
+            Identity { format, .. } if format < tables::FORMAT_VERSION => Err(InspectError::Older(format)),
+            _ => Ok(look(&db).map_err(failed)?),
+        },
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(InspectError::InUse),
         Err(DatabaseError::RepairAborted) => Err(InspectError::Unclean),
         Err(error) => Err(failed(error.into()).into()),
@@ -75,40 +78,30 @@ pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
 
 fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {
     let transaction = db.begin_read()?;
-    let fresh = transaction.open_table(tables::FRESH)?.len()?;
-    let retries = transaction.open_table(tables::RETRIES)?.len()?;
+    let outbox = Outbox::of(&transaction)?;
+    let Pending { fresh, retrying } = outbox.count()?;
     let mut subscriptions = Vec::new();
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, row) = row?;
         // Its secret stays as it is stored.
         let subscription = SubscriptionRow::decode(row.value())?;
-        subscriptions.push(waiting(&transaction, SubscriptionId(id.value()), subscription)?);
+        subscriptions.push(waiting(&outbox, SubscriptionId(id.value()), subscription)?);
     }
     Ok(Inspection {
         newest_event: last_event(&transaction)?.map(EventId::time),
-        pending: fresh + retries,
+        pending: fresh + retrying,
         subscriptions,
     })
 }
 
-fn waiting(
-    transaction: &ReadTransaction,
-    number: SubscriptionId,
-    row: SubscriptionRow,
-) -> Result<Waiting, StorageError> {
-    let id = number.0;
-    let history = transaction.open_table(tables::HISTORIES)?.get(id)?.map(|row| History::decode(row.value()));
-    let fresh = transaction.open_table(tables::FRESH)?;
-    let oldest_fresh = fresh.range((id, 0)..=(id, u128::MAX))?.next().transpose()?;
-    let retries = transaction.open_table(tables::RETRIES)?;
-    let oldest_retry = retries.range((id, 0, 0)..=(id, u64::MAX, u128::MAX))?.next().transpose()?;
-    let oldest_fresh = oldest_fresh.map(|(key, _)| EventId(key.value().1).time());
-    let oldest_retry = oldest_retry.map(|(key, _)| Timestamp::from_ms(key.value().1));
+fn waiting(outbox: &OutboxAt, id: SubscriptionId, row: SubscriptionRow) -> Result<Waiting, StorageError> {
+    let oldest_fresh = outbox.fresh_of(id, ..)?.next().transpose()?.map(|(event, _)| event.time());
+    let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|(due, _)| due);
     Ok(Waiting {
-        id: number,
+        id,
         endpoint: row.endpoint,
         state: row.state,
-        failing_since: history.transpose()?.and_then(|history| history.health.failing_since),
+        failing_since: outbox.history(id)?.and_then(|history| history.health.failing_since),
         oldest_due: oldest_fresh.into_iter().chain(oldest_retry).min(),
     })
 }

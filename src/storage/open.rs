@@ -13,10 +13,12 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
 use super::apply::{Batch, Rules, State};
 use super::error::{OpenError, StorageError};
 use super::key_record;
+use super::migrate;
+use super::moment::SharedMoment;
+use super::outbox::{Outbox, Pending};
 use super::random::Randomness;
 use super::reader::Reader;
-use super::record::History;
-use super::registry::{Registry, SharedRegistry};
+use super::registry::Registry;
 use super::reseal::{self, Step};
 use super::sealing::Seal;
 use super::subscription_record::SubscriptionRow;
@@ -58,7 +60,7 @@ pub fn is_new(folder: &Path) -> bool {
 pub struct Opened {
     db: Arc<Database>,
     state: State,
-    registry: Arc<SharedRegistry>,
+    moment: Arc<SharedMoment>,
     space: SpaceRule,
     holder: PathBuf,
 }
@@ -94,14 +96,17 @@ impl Opened {
         check_magic(&path)?;
         drop_cached_pages(&path);
         let db = open_database(&path, settings.cache_bytes, &holder)?;
-        let store_id = check_format(&db, &path)?;
+        let Identity { store_id, format } = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
+        reseal::check_key(&db, &path, &seal)?;
+        migrate::upgrade(&db, &path, format)?;
         let db = settle_seal(db, &path, &seal, settings.cache_bytes)?;
+        let db = Arc::new(db);
         let loaded = catch_unwind(AssertUnwindSafe(|| load(&db, settings.rules.clone(), clock, random, seal)));
-        let (registry, state) = loaded.map_err(|_| OpenError::Damaged { path: path.clone() })?.map_err(failed)?;
+        let (moment, state) = loaded.map_err(|_| OpenError::Damaged { path: path.clone() })?.map_err(failed)?;
         write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall()))?;
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
-        Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
+        Ok(Self { db, state, moment, space, holder })
     }
 
     /// The store on a database that is open already, wherever it keeps its bytes; made anew if it is empty. For tests
@@ -114,11 +119,13 @@ impl Opened {
             let store_id = random.next_u128().map_err(failed)?;
             initialise(&db, store_id).map_err(failed)?;
         }
-        check_format(&db, &path)?;
-        let (registry, state) = load(&db, settings.rules.clone(), clock, random, Seal::NONE).map_err(failed)?;
+        let Identity { format, .. } = check_format(&db, &path)?;
+        migrate::run_steps(&db, format).map_err(failed)?;
+        let db = Arc::new(db);
+        let (moment, state) = load(&db, settings.rules.clone(), clock, random, Seal::NONE).map_err(failed)?;
         let space = SpaceRule { folder: settings.data_dir.clone(), reserve_bytes: settings.free_space_reserve_bytes };
         let holder = settings.data_dir.join(HOLDER_FILE);
-        Ok(Self { db: Arc::new(db), state, registry: Arc::new(SharedRegistry::new(registry)), space, holder })
+        Ok(Self { db, state, moment, space, holder })
     }
 
     /// The clock that the store goes by; its steady reading is not behind anything that is stored.
@@ -130,7 +137,7 @@ impl Opened {
     /// The way to what is stored, before the writer runs.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.db), Arc::clone(&self.registry))
+        Reader::new(Arc::clone(&self.moment))
     }
 
     /// Starts the writer.
@@ -145,7 +152,7 @@ impl Opened {
     /// The writer without a thread: whoever holds it says when to commit.
     #[must_use]
     pub fn writer(self, listeners: Listeners) -> (WriterHandle, Writer) {
-        writer::new(self.db, self.state, self.registry, self.space, listeners)
+        writer::new(self.db, self.state, self.moment, self.space, listeners)
     }
 }
 
@@ -248,7 +255,7 @@ fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
     let mut transaction = db.begin_write()?;
     transaction.set_two_phase_commit(true);
     {
-        drop(Batch::open(&transaction)?);
+        drop(Batch::open(&transaction, Pending::default())?);
         let mut meta = transaction.open_table(tables::META)?;
         meta.insert(tables::FORMAT, tables::FORMAT_VERSION)?;
         meta.insert(tables::STORE_ID, store_id)?;
@@ -257,7 +264,14 @@ fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
     Ok(())
 }
 
-pub(super) fn check_format(db: &Database, path: &Path) -> Result<u128, OpenError> {
+/// What a store says of itself.
+pub(super) struct Identity {
+    pub store_id: u128,
+    pub format: u128,
+}
+
+/// Is it a store of ours, and of no newer format than is known here?
+pub(super) fn check_format(db: &impl ReadableDatabase, path: &Path) -> Result<Identity, OpenError> {
     let read = || -> Result<(Option<u128>, Option<u128>), StorageError> {
         let transaction = db.begin_read()?;
         let meta = transaction.open_table(tables::META)?;
@@ -273,7 +287,7 @@ pub(super) fn check_format(db: &Database, path: &Path) -> Result<u128, OpenError
         Ok((Some(found), _)) if found > tables::FORMAT_VERSION => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: tables::FORMAT_VERSION })
         }
-        Ok((Some(_), Some(store_id))) => Ok(store_id),
+        Ok((Some(format), Some(store_id))) => Ok(Identity { store_id, format }),
         Ok(_) => Err(not_ours()),
         Err(StorageError::Database(error))
             if matches!(*error, redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) =>
@@ -304,7 +318,6 @@ fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Result<(), OpenE
 
 /// Sees to it that secrets are sealed when there is a key for them, and that it is the right one.
 fn settle_seal(db: Database, path: &Path, seal: &Seal, cache_bytes: usize) -> Result<Database, OpenError> {
-    reseal::check_key(&db, path, seal)?;
     match reseal::step_before_use(&db, path, seal)? {
         Step::None => Ok(db),
         Step::Mark => {
@@ -323,12 +336,12 @@ fn settle_seal(db: Database, path: &Path, seal: &Seal, cache_bytes: usize) -> Re
 }
 
 fn load(
-    db: &Database,
+    db: &Arc<Database>,
     rules: Rules,
     clock: Clock,
     random: Randomness,
     seal: Seal,
-) -> Result<(Registry, State), StorageError> {
+) -> Result<(Arc<SharedMoment>, State), StorageError> {
     let transaction = db.begin_read()?;
     let mut registry = Registry::default();
     for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
@@ -345,18 +358,22 @@ fn load(
         registry.put_subscription(SubscriptionRow::decode(subscription.value())?.open(id, &seal)?);
     }
     let mut histories = std::collections::HashMap::new();
-    for row in transaction.open_table(tables::HISTORIES)?.iter()? {
-        let (id, history) = row?;
-        histories.insert(SubscriptionId(id.value()), History::decode(history.value())?);
+    let outbox = Outbox::of(&transaction)?;
+    for subscription in registry.subscriptions() {
+        if let Some(history) = outbox.history(subscription.id)? {
+            histories.insert(subscription.id, history);
+        }
     }
+    let pending = outbox.count()?;
     let last_event = last_event(&transaction)?;
     let clock = last_event.map_or(clock, |event| clock.not_before(event.time()));
     let seen_ms = transaction.open_table(tables::META)?.get(tables::SEEN_MS)?.map(|row| row.value());
     let seen = seen_ms.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms);
     let clock = seen.map_or(clock, |seen| clock.not_before(seen));
     let ids = EventIds::after(last_event);
-    let state = State { rules, clock, registry: Arc::new(registry.clone()), histories, ids, random, seal };
-    Ok((registry, state))
+    let registry = Arc::new(registry);
+    let moment = Arc::new(SharedMoment::new(Arc::clone(db), Arc::clone(&registry), pending)?);
+    Ok((moment, State { rules, clock, registry, histories, pending, ids, random, seal }))
 }
 
 /// The greatest event id in any account, so that ids go on growing even if the clock was set back meanwhile.

@@ -3,14 +3,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{AccessGuard, Database, ReadTransaction, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{AccessGuard, ReadableTableMetadata as _};
 
 use super::dump::{self, DumpError, Manifest};
 use super::error::StorageError;
+use super::moment::{Moment, SharedMoment};
+use super::outbox::{Outbox, Pending};
 use super::record::{self, EventRow, History};
-use super::registry::{Registry, SharedRegistry};
+use super::registry::Registry;
 use super::tables;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event_type::EventType;
@@ -19,8 +22,7 @@ use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 /// A way to what is stored; cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
-    db: Arc<Database>,
-    registry: Arc<SharedRegistry>,
+    moment: Arc<SharedMoment>,
 }
 
 /// Which part of a list is wanted.
@@ -64,11 +66,9 @@ pub struct DeliveryFilter {
 
 /// The outbox in figures.
 #[derive(Clone, Copy, Debug)]
-pub struct Outbox {
-    /// Deliveries that were never attempted.
-    pub fresh: u64,
-    /// Deliveries that wait for a further attempt.
-    pub retrying: u64,
+pub struct Backlog {
+    /// How many deliveries are pending.
+    pub pending: Pending,
     /// When the oldest of them was made; of those that wait for a further attempt, 10,000 are looked at.
     pub oldest: Option<Timestamp>,
 }
@@ -125,14 +125,14 @@ impl<T> Collector<T> {
 }
 
 impl Reader {
-    pub(super) fn new(db: Arc<Database>, registry: Arc<SharedRegistry>) -> Self {
-        Self { db, registry }
+    pub(super) fn new(moment: Arc<SharedMoment>) -> Self {
+        Self { moment }
     }
 
     /// Accounts, keys and subscriptions as they are now; never waits for the disk.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
-        self.registry.get()
+        Arc::clone(&self.moment.get().registry)
     }
 
     /// Writes a backup of one moment; `progress` is told how many rows of how many are written.
@@ -142,31 +142,29 @@ impl Reader {
         created_at: Timestamp,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Manifest, DumpError> {
-        let transaction = self.db.begin_read().map_err(StorageError::from)?;
-        dump::write(&transaction, out, created_at, progress)
+        dump::write(&self.moment.get().rows, tables::FORMAT_VERSION, out, created_at, progress)
     }
 
     /// One event of an account.
     pub fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
-        let events = self.db.begin_read()?.open_table(tables::EVENTS)?;
+        let events = self.moment.get().rows.open_table(tables::EVENTS)?;
         events.get((account.0, id.0))?.map(|row| EventRow::decode(row.value())).transpose()
     }
 
     /// One delivery. `None` if there is no such delivery; whose it is, is for the caller to check.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
-        let transaction = self.db.begin_read()?;
+        let moment = self.moment.get();
         let place = (id.subscription.0, id.event.0);
-        if let Some(row) = transaction.open_table(tables::DELIVERIES)?.get(place)? {
+        if let Some(row) = moment.rows.open_table(tables::DELIVERIES)?.get(place)? {
             return record::decode_delivery(row.value()).map(Some);
         }
-        let fresh = transaction.open_table(tables::FRESH)?.get(place)?.map(|row| row.value());
+        let fresh = Outbox::of(&moment.rows)?.fresh(id)?;
         Ok(fresh.and_then(EventType::from_number).map(|event_type| Delivery::fresh(event_type, id.event.time())))
     }
 
     /// The health and the last attempts of a subscription.
     pub fn history(&self, id: SubscriptionId) -> Result<History, StorageError> {
-        let histories = self.db.begin_read()?.open_table(tables::HISTORIES)?;
-        histories.get(id.0)?.map_or_else(|| Ok(History::default()), |row| History::decode(row.value()))
+        Ok(Outbox::of(&self.moment.get().rows)?.history(id)?.unwrap_or_default())
     }
 
     /// Events of an account, newest first.
@@ -176,7 +174,7 @@ impl Reader {
         filter: EventFilter,
         request: PageRequest<EventId>,
     ) -> Result<Page<(EventId, EventRow)>, StorageError> {
-        let events = self.db.begin_read()?.open_table(tables::EVENTS)?;
+        let events = self.moment.get().rows.open_table(tables::EVENTS)?;
         let (first, last) = range_of(filter.since, filter.until);
         let mut collector = Collector::new(&request);
         if first > last {
@@ -202,30 +200,29 @@ impl Reader {
         filter: &DeliveryFilter,
         request: PageRequest<DeliveryId>,
     ) -> Result<Page<(DeliveryId, Delivery)>, StorageError> {
-        let transaction = self.db.begin_read()?;
-        let fresh = transaction.open_table(tables::FRESH)?;
-        let settled = transaction.open_table(tables::DELIVERIES)?;
+        let moment = self.moment.get();
+        let outbox = Outbox::of(&moment.rows)?;
+        let attempted = moment.rows.open_table(tables::DELIVERIES)?;
         let (first, last) = range_of(filter.since, filter.until);
         let mut collector = Collector::new(&request);
         if first > last {
             return Ok(collector.page);
         }
-        let known = Self::count_without_reading(&transaction, filter)?;
+        let known = Self::count_without_reading(&moment, filter)?;
         let wants_fresh = filter.response_code.is_none() && filter.status.is_none_or(|status| status == "pending");
         let mut sources: Vec<Source<'_>> = Vec::new();
         // What lies before the cursor is read only to be counted.
         let last = request.after.filter(|_| known.is_some()).map_or(last, |after| last.min(after.event.0));
         for id in &filter.subscriptions {
-            let range = (id.0, first)..=(id.0, last);
-            let rows = settled.range(range.clone())?.rev().map(|row| {
+            let rows = attempted.range((id.0, first)..=(id.0, last))?.rev().map(|row| {
                 let (key, value) = row?;
                 Ok((key.value(), Found::Row(value)))
             });
             sources.push(Box::new(rows));
             if wants_fresh {
-                let rows = fresh.range(range)?.rev().map(|row| {
-                    let (key, value) = row?;
-                    Ok((key.value(), Found::Fresh(value.value())))
+                let rows = outbox.fresh_of(*id, EventId(first)..=EventId(last))?.rev().map(|row| {
+                    let (event, number) = row?;
+                    Ok(((id.0, event.0), Found::Fresh(number)))
                 });
                 sources.push(Box::new(rows));
             }
@@ -246,24 +243,18 @@ impl Reader {
 
     /// How many deliveries fit, where that can be told without reading them: the filter asks for all that there are, and
     /// no deleted subscription has rows left.
-    fn count_without_reading(
-        transaction: &ReadTransaction,
-        filter: &DeliveryFilter,
-    ) -> Result<Option<usize>, StorageError> {
+    fn count_without_reading(moment: &Moment, filter: &DeliveryFilter) -> Result<Option<usize>, StorageError> {
         let DeliveryFilter { subscriptions, status, event_type, since, until, response_code } = filter;
         let is_narrow = status.is_some() || event_type.is_some() || since.is_some() || until.is_some();
-        if is_narrow || response_code.is_some() || !transaction.open_table(tables::PURGES)?.is_empty()? {
+        if is_narrow || response_code.is_some() || !moment.rows.open_table(tables::PURGES)?.is_empty()? {
             return Ok(None);
         }
         let wanted: BTreeSet<u32> = subscriptions.iter().map(|id| id.0).collect();
-        for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
-            if !wanted.contains(&row?.0.value()) {
-                return Ok(None);
-            }
+        if !moment.registry.subscriptions().all(|subscription| wanted.contains(&subscription.id.0)) {
+            return Ok(None);
         }
-        let settled = transaction.open_table(tables::DELIVERIES)?.len()?;
-        let fresh = transaction.open_table(tables::FRESH)?.len()?;
-        Ok(usize::try_from(settled.saturating_add(fresh)).ok())
+        let attempted = moment.rows.open_table(tables::DELIVERIES)?.len()?;
+        Ok(usize::try_from(attempted.saturating_add(moment.pending.fresh)).ok())
     }
 
     /// Up to `limit` never attempted deliveries of a subscription, oldest first, after that event; with their events,
@@ -275,17 +266,17 @@ impl Reader {
         limit: usize,
         bodies_bytes: usize,
     ) -> Result<Vec<FreshRow>, StorageError> {
-        let Some(account) = self.registry().subscription(id).map(|subscription| subscription.account) else {
+        let moment = self.moment.get();
+        let Some(account) = moment.registry.subscription(id).map(|subscription| subscription.account) else {
             return Ok(Vec::new());
         };
-        let transaction = self.db.begin_read()?;
-        let fresh = transaction.open_table(tables::FRESH)?;
-        let events = transaction.open_table(tables::EVENTS)?;
-        let first = after.map_or(0, |event| event.0.saturating_add(1));
+        let outbox = Outbox::of(&moment.rows)?;
+        let events = moment.rows.open_table(tables::EVENTS)?;
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut left = bodies_bytes;
         let mut page = Vec::with_capacity(limit);
-        for row in fresh.range((id.0, first)..=(id.0, u128::MAX))?.take(limit) {
-            let event = EventId(row?.0.value().1);
+        for row in outbox.fresh_of(id, (first, Bound::Unbounded))?.take(limit) {
+            let (event, _) = row?;
             let mut found = None;
             if left > 0
                 && let Some(bytes) = events.get((account.0, event.0))?
@@ -300,33 +291,27 @@ impl Reader {
     }
 
     /// How much is pending, and since when.
-    pub fn outbox(&self) -> Result<Outbox, StorageError> {
-        let transaction = self.db.begin_read()?;
-        let fresh = transaction.open_table(tables::FRESH)?;
-        let retries = transaction.open_table(tables::RETRIES)?;
+    pub fn backlog(&self) -> Result<Backlog, StorageError> {
+        let moment = self.moment.get();
+        let outbox = Outbox::of(&moment.rows)?;
         let mut oldest: Option<EventId> = None;
-        let mut offer = |event: u128| oldest = Some(oldest.map_or(EventId(event), |oldest| oldest.min(EventId(event))));
-        for subscription in self.registry().subscriptions() {
-            let id = subscription.id.0;
-            if let Some(row) = fresh.range((id, 0)..=(id, u128::MAX))?.next() {
-                offer(row?.0.value().1);
+        let mut offer = |event: EventId| oldest = Some(oldest.map_or(event, |oldest| oldest.min(event)));
+        let mut left = LOOKED_AT;
+        for subscription in moment.registry.subscriptions() {
+            if let Some(row) = outbox.fresh_of(subscription.id, ..)?.next() {
+                offer(row?.0);
+            }
+            for row in outbox.retries_of(subscription.id)?.take(left) {
+                offer(row?.1);
+                left -= 1;
             }
         }
-        for row in retries.iter()?.take(LOOKED_AT) {
-            offer(row?.0.value().2);
-        }
-        Ok(Outbox { fresh: fresh.len()?, retrying: retries.len()?, oldest: oldest.map(EventId::time) })
+        Ok(Backlog { pending: moment.pending, oldest: oldest.map(EventId::time) })
     }
 
     /// Up to `limit` deliveries of a subscription that wait for a further attempt, earliest due first.
     pub fn retries(&self, id: SubscriptionId, limit: usize) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
-        let retries = self.db.begin_read()?.open_table(tables::RETRIES)?;
-        let rows = retries.range((id.0, 0, 0)..=(id.0, u64::MAX, u128::MAX))?.take(limit);
-        rows.map(|row| {
-            let (_, due_ms, event) = row?.0.value();
-            Ok((Timestamp::from_ms(due_ms), EventId(event)))
-        })
-        .collect()
+        Outbox::of(&self.moment.get().rows)?.retries_of(id)?.take(limit).collect()
     }
 }
 

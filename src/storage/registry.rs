@@ -2,7 +2,7 @@
 //! present state and hands out immutable copies; readers on any thread take one and never wait for the disk.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use crate::domain::access::{ApiKey, KeyHash};
 use crate::domain::subscription::Subscription;
@@ -100,29 +100,5 @@ impl Registry {
     /// All subscriptions, by number.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         self.subscriptions.values()
-    }
-}
-
-/// The place where the writer puts the present registry and everybody takes it from.
-#[derive(Debug, Default)]
-pub struct SharedRegistry(RwLock<Arc<Registry>>);
-
-impl SharedRegistry {
-    /// Begins with this one.
-    #[must_use]
-    pub fn new(registry: Registry) -> Self {
-        Self(RwLock::new(Arc::new(registry)))
-    }
-
-    /// The present one.
-    #[must_use]
-    pub fn get(&self) -> Arc<Registry> {
-        // The lock guards one pointer, which is whole even if a thread died while holding it.
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Puts a new one in place; the writer alone calls this, after a commit.
-    pub fn set(&self, registry: Arc<Registry>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = registry;
     }
 }

@@ -12,7 +12,10 @@ use redb::{TableHandle as _, WriteTransaction};
 
 use super::backup::{BackupError, CACHE_BYTES};
 use super::error::{OpenError, StorageError};
-use super::open::{DATABASE_FILE, HOLDER_FILE, check_format, check_magic, file_error, open_database, sync_folder_of};
+use super::migrate;
+use super::open::{
+    DATABASE_FILE, HOLDER_FILE, Identity, check_format, check_magic, file_error, open_database, sync_folder_of,
+};
 use super::sealing::Seal;
 use super::subscription_record::{self, SubscriptionRow};
 use super::tables::{self, Visit};
@@ -24,8 +27,9 @@ pub fn change_key(folder: &Path, from: &Seal, to: &Seal) -> Result<u64, BackupEr
     let path = folder.join(DATABASE_FILE);
     check_magic(&path)?;
     let db = open_database(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
-    check_format(&db, &path)?;
+    let Identity { format, .. } = check_format(&db, &path)?;
     check_key(&db, &path, from)?;
+    migrate::upgrade(&db, &path, format)?;
     rewrite(&db, &path, from, to)
 }
 

@@ -1,8 +1,8 @@
 //! Every table with its key and value, in one place. Constants only.
 //!
-//! Whether a delivery is pending is said by two small tables that together are the outbox: [`FRESH`] holds what was
-//! never attempted, [`RETRIES`] what waits for a further attempt. A delivery has a row in [`DELIVERIES`] from its
-//! first attempt on; before that, all there is to know about it follows from its event's row.
+//! Whether a delivery is pending is said by [`OUTBOX`]. A delivery has a row in [`DELIVERIES`] from its first attempt
+//! on; before that, all there is to know about it follows from its event's row. What an earlier format had is in
+//! `migrate`.
 
 use redb::TableDefinition;
 
@@ -14,16 +14,12 @@ pub const ACCOUNTS: TableDefinition<u32, &[u8]> = TableDefinition::new("accounts
 pub const KEYS: TableDefinition<u32, &[u8]> = TableDefinition::new("keys");
 /// Subscription number → subscription.
 pub const SUBSCRIPTIONS: TableDefinition<u32, &[u8]> = TableDefinition::new("subscriptions");
-/// Subscription number → health of its endpoint and its last attempts.
-pub const HISTORIES: TableDefinition<u32, &[u8]> = TableDefinition::new("histories");
 /// (account, event) → event with the body that is delivered.
 pub const EVENTS: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("events");
 /// (account, digest of a publisher's key) → what was answered.
 pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
-/// (subscription, event) → event type: due since the event was made, never attempted.
-pub const FRESH: TableDefinition<(u32, u128), u8> = TableDefinition::new("fresh");
-/// (subscription, due time in ms, event): attempted, and due again then.
-pub const RETRIES: TableDefinition<(u32, u64, u128), ()> = TableDefinition::new("retries");
+/// (subscription, due time in ms, event) → what is pending, and the history of each subscription; see `outbox`.
+pub const OUTBOX: TableDefinition<OutboxKey, &[u8]> = TableDefinition::new("outbox");
 /// (subscription, event) → delivery with its attempts.
 pub const DELIVERIES: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("deliveries");
 /// Subscriptions that were deleted and whose rows are still being removed.
@@ -44,8 +40,11 @@ pub const NEXT_KEY: &str = "next_key";
 /// Key in [`META`]: the next subscription number.
 pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
 
-/// The version of this layout. A store with a greater one is refused.
-pub const FORMAT_VERSION: u128 = 1;
+/// The version of this layout. A store with a greater one is refused, one with a smaller one upgraded (`migrate`).
+pub const FORMAT_VERSION: u128 = 2;
+
+/// (subscription, due time in ms, event).
+pub type OutboxKey = (u32, u64, u128);
 
 /// Something that is done to every table.
 pub trait Visit {
@@ -65,11 +64,9 @@ pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     visitor.table(ACCOUNTS)?;
     visitor.table(KEYS)?;
     visitor.table(SUBSCRIPTIONS)?;
-    visitor.table(HISTORIES)?;
     visitor.table(EVENTS)?;
     visitor.table(IDEMPOTENCY)?;
-    visitor.table(FRESH)?;
-    visitor.table(RETRIES)?;
+    visitor.table(OUTBOX)?;
     visitor.table(DELIVERIES)?;
     visitor.table(PURGES)
 }

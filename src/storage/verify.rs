@@ -6,7 +6,8 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
 
 use super::error::StorageError;
 use super::key_record;
-use super::record::{self, EventRow, History, IdempotencyRow};
+use super::outbox::{Entry, Outbox};
+use super::record::{self, EventRow, IdempotencyRow};
 use super::subscription_record::SubscriptionRow;
 use super::tables;
 use crate::domain::delivery::DeliveryState;
@@ -65,10 +66,6 @@ fn small_tables(transaction: &ReadTransaction, findings: &mut Findings) -> Resul
         let id = SubscriptionId(id.value());
         findings.check(format_args!("subscription {id}"), SubscriptionRow::decode(row.value()));
     }
-    for row in transaction.open_table(tables::HISTORIES)?.iter()? {
-        let (id, row) = row?;
-        findings.check(format_args!("history of subscription {}", id.value()), History::decode(row.value()));
-    }
     Ok(())
 }
 
@@ -90,29 +87,32 @@ fn events(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), 
 
 fn outbox(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), StorageError> {
     let deliveries = transaction.open_table(tables::DELIVERIES)?;
-    for row in transaction.open_table(tables::FRESH)?.iter()? {
-        let (key, number) = row?;
-        let (subscription, event) = key.value();
-        let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
-        findings.rows += 1;
-        findings.pending += 1;
-        if EventType::from_number(number.value()).is_none() {
-            findings.fault(format!("delivery {id}: unknown event type {}", number.value()));
-        }
-        if deliveries.get(key.value())?.is_some() {
-            findings.fault(format!("delivery {id}: in the outbox as never attempted, but it was attempted"));
-        }
-    }
-    for row in transaction.open_table(tables::RETRIES)?.iter()? {
-        let (subscription, due_ms, event) = row?.0.value();
-        let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
-        findings.rows += 1;
-        findings.pending += 1;
-        let delivery = deliveries.get((subscription, event))?.map(|row| record::decode_delivery(row.value()));
-        let fits = matches!(delivery, Some(Ok(delivery))
-            if matches!(delivery.state, DeliveryState::Pending { due } if due.as_ms() == due_ms));
-        if !fits {
-            findings.fault(format!("delivery {id}: in the outbox, but its own row does not say so"));
+    for entry in Outbox::of(transaction)?.entries()? {
+        match entry? {
+            Entry::History(id, history) => {
+                findings.check(format_args!("history of subscription {id}"), history);
+            }
+            Entry::Fresh(id, number) => {
+                findings.rows += 1;
+                findings.pending += 1;
+                if EventType::from_number(number).is_none() {
+                    findings.fault(format!("delivery {id}: unknown event type {number}"));
+                }
+                if deliveries.get((id.subscription.0, id.event.0))?.is_some() {
+                    findings.fault(format!("delivery {id}: in the outbox as never attempted, but it was attempted"));
+                }
+            }
+            Entry::Retry(id, due) => {
+                findings.rows += 1;
+                findings.pending += 1;
+                let row = deliveries.get((id.subscription.0, id.event.0))?;
+                let delivery = row.map(|row| record::decode_delivery(row.value()));
+                let fits = matches!(delivery, Some(Ok(delivery))
+                    if matches!(delivery.state, DeliveryState::Pending { due: own } if own == due));
+                if !fits {
+                    findings.fault(format!("delivery {id}: in the outbox, but its own row does not say so"));
+                }
+            }
         }
     }
     Ok(())
@@ -121,7 +121,7 @@ fn outbox(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), 
 fn deliveries(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), StorageError> {
     // The rows of a deleted subscription go table by table, so they need not fit together.
     let purges = transaction.open_table(tables::PURGES)?;
-    let retries = transaction.open_table(tables::RETRIES)?;
+    let outbox = Outbox::of(transaction)?;
     for row in transaction.open_table(tables::DELIVERIES)?.iter()? {
         let (key, row) = row?;
         let (subscription, event) = key.value();
@@ -131,7 +131,7 @@ fn deliveries(transaction: &ReadTransaction, findings: &mut Findings) -> Result<
         };
         if let DeliveryState::Pending { due } = delivery.state
             && purges.get(subscription)?.is_none()
-            && retries.get((subscription, due.as_ms(), event))?.is_none()
+            && !outbox.has_retry(id, due)?
         {
             findings.fault(format!("delivery {id}: pending, but not in the outbox"));
         }

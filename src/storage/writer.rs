@@ -17,7 +17,8 @@ use super::apply::{Batch, State};
 use super::command::{Command, Committed, Completion, Reply};
 use super::error::{Refusal, StorageError};
 use super::housekeeping::Housekeeping;
-use super::registry::{Registry, SharedRegistry};
+use super::moment::SharedMoment;
+use super::registry::Registry;
 
 /// How many commands may wait; beyond that a publish is answered with 503 instead of waiting.
 const QUEUE_COMMANDS: usize = 4096;
@@ -128,7 +129,7 @@ impl WriterHandle {
 pub(super) fn new(
     db: Arc<Database>,
     state: State,
-    shared: Arc<SharedRegistry>,
+    shared: Arc<SharedMoment>,
     space: SpaceRule,
     listeners: Listeners,
 ) -> (WriterHandle, Writer) {
@@ -158,7 +159,7 @@ pub(super) fn new(
 pub struct Writer {
     db: Arc<Database>,
     state: State,
-    shared: Arc<SharedRegistry>,
+    shared: Arc<SharedMoment>,
     space: SpaceRule,
     listeners: Listeners,
     commands: Receiver<Command>,
@@ -264,10 +265,9 @@ impl Writer {
         let bytes = commands.iter().map(Command::body_bytes).sum();
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let mut answers: Vec<Answer> = Vec::with_capacity(commands.len());
-        let before = Arc::clone(&self.state.registry);
         let begun = Instant::now();
         let mut committed = {
-            let mut batch = Batch::open(&transaction)?;
+            let mut batch = Batch::open(&transaction, self.state.pending)?;
             let rows = if commands.is_empty() { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_BESIDE };
             for command in commands {
                 answers.extend(self.apply(&mut batch, command)?);
@@ -275,14 +275,12 @@ impl Writer {
             // Beside whatever else is committed, so that it goes on under load and costs no sync of its own.
             let now = self.state.clock.steady();
             self.housekeeping.step(&mut batch, self.state.rules.retention, now, rows)?;
-            batch.finish(&self.state)?
+            batch.finish(&mut self.state)?
         };
         transaction.commit()?;
         committed.took = begun.elapsed();
         self.commits.fetch_add(1, Ordering::Relaxed);
-        if !Arc::ptr_eq(&before, &self.state.registry) {
-            self.shared.set(Arc::clone(&self.state.registry));
-        }
+        self.shared.advance(Arc::clone(&self.state.registry), self.state.pending)?;
         (self.listeners.committed)(committed, &self.state.registry);
         for answer in answers {
             answer();

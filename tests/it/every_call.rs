@@ -1,11 +1,14 @@
 //! At whichever write, sync or answer the disk fails or the process dies, what was acknowledged is there afterwards and
-//! arrives, and the database is sound: while it works, while it starts, and while it starts for the first time.
+//! arrives, and the database is sound: while it works, while it starts, while it starts for the first time, and while it
+//! brings a database of an earlier format to the present one.
 //! Faults come from strace, which `tests/run` installs.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    ALL_SCOPES, Client, Failure, Fault, Ledger, Receiver, Server, eventually, run, sample, was_injected,
+    ALL_SCOPES, Client, Failure, Fault, Ledger, Receiver, Server, eventually, put_database_of_format_1, run, sample,
+    was_injected,
 };
 
 /// No call is made so often for one event or in one start.
@@ -138,12 +141,44 @@ fn at_every_call_of_a_first_start(call: &str, what: &str) {
     panic!("{call} is made without end");
 }
 
+/// The start that brings a database of format 1 to the present one, with a fault likewise. Whatever opens it next finds
+/// all of it, and the backup beside it.
+fn at_every_call_of_an_upgrade(call: &str, what: &str) {
+    let mut left_as_it_was = 0;
+    for number in 1..MANY {
+        let fault = Fault { call, what, number };
+        let settings = [("delivery.retry_schedule", r#"["1h"]"#), ("delivery.threads", "4"), ("server.workers", "1")];
+        let mut server = Server::stopped(&settings);
+        put_database_of_format_1(&server.data_dir());
+        let has_struck = start_with(&mut server, fault);
+        let copy = server.folder().join("copy");
+        fs::copy(server.data_dir().join("tempclock.redb"), &copy).unwrap();
+        let found = run(&["verify", copy.to_str().unwrap()], &[]).stdout;
+        assert!(found.contains("has format 1") || found.contains("is sound"), "{fault:?}: {found}");
+        left_as_it_was += u32::from(found.contains("has format 1"));
+        let listed = server.cli(&["deliveries", "list", "--json"]);
+        assert_eq!(listed.code, Some(0), "{fault:?}: {}", listed.stderr);
+        assert!(listed.stdout.contains(r#""total":9"#), "{fault:?}: {}", listed.stdout);
+        let look = |name: &str| run(&["verify", server.data_dir().join(name).to_str().unwrap()], &[]);
+        let (database, backup) = (look("tempclock.redb"), look("before-format-2.bak"));
+        assert!(database.stdout.contains("is sound"), "{fault:?}: {database:?}");
+        assert!(database.stdout.contains("7 pending"), "{fault:?}: {database:?}");
+        assert!(backup.stdout.contains("of format 1"), "{fault:?}: {backup:?}");
+        if !has_struck {
+            assert!(left_as_it_was > 0, "{call} is never made before the commit: the fault proves little");
+            return;
+        }
+    }
+    panic!("{call} is made without end");
+}
+
 /// Starts and stops the server with a fault, and sees that it ends in order. Tells whether the fault has struck.
 fn start_with(server: &mut Server, fault: Fault) -> bool {
     let trace = server.folder().join("trace");
     // Programs read and write much else when they start.
-    let files = ["", "tempclock.redb", "tempclock.new", "identity", "identity.new", "holder", "holder.new"]
-        .map(|name| server.data_dir().join(name));
+    let files = ["", "tempclock.redb", "tempclock.new", "identity", "identity.new", "holder", "holder.new"];
+    let files = [&files[..], &["before-format-2.part", "before-format-2.bak"]].concat();
+    let files: Vec<_> = files.into_iter().map(|name| server.data_dir().join(name)).collect();
     let words = fault.words(&trace, &files);
     server.through(&words.iter().map(String::as_str).collect::<Vec<_>>());
     let (status, said) = match server.try_launch() {
@@ -225,6 +260,23 @@ fn a_first_start_on_a_disk_that_is_full_or_broken_is_made_good_by_the_next() {
     }
     for call in ["pwrite64", "ftruncate", "write"] {
         at_every_call_of_a_first_start(call, "error=ENOSPC");
+    }
+}
+
+#[test]
+fn an_upgrade_that_dies_at_any_change_of_the_disk_is_made_good_by_the_next_start() {
+    for call in ["fdatasync", "fsync", "pwrite64", "ftruncate", "rename", "write"] {
+        at_every_call_of_an_upgrade(call, "signal=KILL");
+    }
+}
+
+#[test]
+fn an_upgrade_on_a_disk_that_is_full_or_broken_is_made_good_by_the_next_start() {
+    for call in ["fdatasync", "fsync", "rename"] {
+        at_every_call_of_an_upgrade(call, "error=EIO");
+    }
+    for call in ["pwrite64", "write"] {
+        at_every_call_of_an_upgrade(call, "error=ENOSPC");
     }
 }
 

@@ -11,9 +11,11 @@ use crate::harness::{ALL_SCOPES, Receiver, Server, clock_in, run};
 const ENCRYPTION_KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111\n";
 
 /// The stored secret of the first subscription, and where it is.
-const STORED: [(&str, &str); 2] = [
+const STORED: [(&str, &str); 4] = [
     ("1-clear", "be29d1078b59a5ba7fa83637807153ae5c727808e7f32f8fadb3846ed5d309f5"),
     ("1-sealed", "bca345d018f536f250f3c9224aaeeb9467cf26a409e890cbffbe08fbab87b30d"),
+    ("2-clear", "5edc427353c594675cef215f144e71cb82bee9c14eea4f56181402a88aca8a50"),
+    ("2-sealed", "f714d159ebc59bf5749afdf66f82a4d23bfd5af3146bd2c30aa7057084f081a5"),
 ];
 
 fn restored(name: &str) -> Server {
@@ -24,6 +26,10 @@ fn restored(name: &str) -> Server {
         server.configure(&[("storage.encryption_key_file", &format!("'{}'", file.display()))]);
     }
     let backup = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/formats/{name}.bak"));
+    let looked_at = run(&["verify", backup.to_str().unwrap()], &[]);
+    assert_eq!(looked_at.code, Some(0), "{name}: {}", looked_at.stderr);
+    let format = format!("of format {}.", name.split_once('-').unwrap().0);
+    assert!(looked_at.stdout.contains(&format), "{name}: {}", looked_at.stdout);
     let done = server.cli(&["restore", backup.to_str().unwrap()]);
     assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
     // Every row, before retention takes any away.

@@ -62,3 +62,4 @@ mod service;
 mod signing;
 mod snippets;
 mod subscriptions;
+mod upgrade;

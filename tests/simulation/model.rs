@@ -192,6 +192,15 @@ impl Model {
             _ => None,
         });
         let pending: BTreeSet<_> = pending.collect();
+        let retrying = pending.iter().filter(|(_, due)| due.is_some()).count() as u64;
+        let counted = reader.backlog().unwrap().pending;
+        // What is left of a deleted subscription is counted too, until it is removed.
+        if counted.retrying < retrying || counted.fresh < pending.len() as u64 - retrying {
+            return Err(format!(
+                "{} are pending, {retrying} of them retrying, but {counted:?} is counted",
+                pending.len()
+            ));
+        }
         let unlike: Vec<_> = outbox.symmetric_difference(&pending).collect();
         if unlike.is_empty() { Ok(()) } else { Err(format!("outbox and deliveries contradict each other: {unlike:?}")) }
     }

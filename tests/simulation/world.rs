@@ -378,7 +378,12 @@ impl World {
         for _ in 0..20 {
             self.commit(usize::MAX)?;
         }
+        let counted = self.process.reader.backlog().map_err(failed)?.pending;
         self.restart(false)?;
+        let found = self.process.reader.backlog().map_err(failed)?.pending;
+        if counted != found {
+            return Err(format!("{counted:?} was counted along, and there is {found:?}"));
+        }
         self.run_dry()?;
         if self.pending_rows > 0 {
             return Err(format!("{} rows of nobody are left in the outbox", self.pending_rows));

@@ -64,7 +64,7 @@ fn in_file(patient: &Patient) -> Result<Outbox, Finding> {
             "not looked at: a process has the database open",
             "If that is the server, give its address with --api-url and a key with --api-key-file",
         )),
-        Err(error @ InspectError::Unclean) => {
+        Err(error @ (InspectError::Unclean | InspectError::Older(_))) => {
             Err(Finding::warning(QUEUE, error.to_string(), "Start the server; nothing that was acknowledged is lost"))
         }
         Err(error @ InspectError::Open(_)) => Err(Finding::problem(

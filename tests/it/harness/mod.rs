@@ -11,6 +11,7 @@ mod process;
 mod receiver;
 mod server;
 mod small_disk;
+mod stored;
 mod strace;
 mod tls;
 
@@ -34,6 +35,7 @@ pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use server::{BINARY, Failure, Output, Server, run, run_with, wait_guarded};
 pub use small_disk::{DiskKind, SmallDisk};
+pub use stored::put_database_of_format_1;
 pub use strace::Strace;
 pub use tls::{Authority, Identity, TlsReceiver};
 
