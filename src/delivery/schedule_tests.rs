@@ -8,8 +8,8 @@ use crate::storage::record::EventRow;
 
 const LANE: SubscriptionId = SubscriptionId(1);
 
-fn ended(sign: EndpointSign, took: Duration) -> Option<Ended> {
-    Some(Ended { sign, took })
+fn ended(sign: EndpointSign, took: Duration) -> Ended {
+    Ended { sign, took }
 }
 
 fn schedule(has_backlog: bool) -> Schedule {
@@ -31,7 +31,7 @@ fn drain(schedule: &mut Schedule) -> Vec<u128> {
     let mut events = Vec::new();
     while let Some(job) = schedule.take(Timestamp::from_ms(0)) {
         events.push(job.delivery.event.0);
-        schedule.finished(job.finished(), ended(EndpointSign::Healthy, Duration::ZERO), Timestamp::from_ms(0));
+        schedule.finished(job.finished(), Some(ended(EndpointSign::Healthy, Duration::ZERO)), Timestamp::from_ms(0));
     }
     events
 }
@@ -84,7 +84,7 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
     for job in &silent {
         schedule.finished(
             job.finished(),
-            ended(EndpointSign::Unresponsive, Duration::from_secs(30)),
+            Some(ended(EndpointSign::Unresponsive, Duration::from_secs(30))),
             Timestamp::from_ms(1),
         );
     }
@@ -107,7 +107,11 @@ fn an_endpoint_that_was_silent_rests_before_it_is_tried_again() {
     offer(&mut schedule, 1);
     offer(&mut schedule, 2);
     let job = schedule.take(Timestamp::from_ms(0)).unwrap();
-    schedule.finished(job.finished(), ended(EndpointSign::Unresponsive, Duration::ZERO), Timestamp::from_ms(1000));
+    schedule.finished(
+        job.finished(),
+        Some(ended(EndpointSign::Unresponsive, Duration::ZERO)),
+        Timestamp::from_ms(1000),
+    );
     assert!(schedule.take(Timestamp::from_ms(0)).is_none(), "no rest");
     let until = schedule.next_due().unwrap();
     schedule.end_rests(until.minus(Duration::from_millis(1)));
@@ -131,7 +135,7 @@ fn an_endpoint_that_answers_does_not_queue_behind_hanging_ones_after_one_mishap(
     let held: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     let mishap = held.iter().find(|job| job.delivery.subscription == healthy).unwrap();
     let limit = Duration::from_secs(30);
-    schedule.finished(mishap.finished(), ended(EndpointSign::Unresponsive, limit), Timestamp::from_ms(1));
+    schedule.finished(mishap.finished(), Some(ended(EndpointSign::Unresponsive, limit)), Timestamp::from_ms(1));
     schedule.end_rests(Timestamp::from_ms(1000));
     let next = schedule.take(Timestamp::from_ms(0)).unwrap();
     assert_eq!(next.delivery, DeliveryId { event: EventId(2), subscription: healthy });
@@ -153,7 +157,7 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
         let job = schedule.take(Timestamp::from_ms(0)).expect("a thread is free, and this endpoint answers");
         // The next one comes while this one is in flight.
         schedule.offer(FreshDelivery { subscription: healthy, event: EventId(event), row: row() });
-        schedule.finished(job.finished(), ended(EndpointSign::Healthy, Duration::ZERO), Timestamp::from_ms(1));
+        schedule.finished(job.finished(), Some(ended(EndpointSign::Healthy, Duration::ZERO)), Timestamp::from_ms(1));
     }
 }
 
@@ -161,7 +165,7 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
 fn fail_first_attempt(schedule: &mut Schedule, event: u128, due: Timestamp) {
     offer(schedule, event);
     let job = schedule.take(Timestamp::from_ms(0)).unwrap();
-    schedule.finished(job.finished(), ended(EndpointSign::Failing, Duration::ZERO), Timestamp::from_ms(1));
+    schedule.finished(job.finished(), Some(ended(EndpointSign::Failing, Duration::ZERO)), Timestamp::from_ms(1));
     schedule.recorded(job.delivery, Some(due));
 }
 
@@ -184,7 +188,7 @@ fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_o
     let now = Timestamp::from_ms(10);
     offer(&mut schedule, 7);
     let job = schedule.take(Timestamp::from_ms(0)).unwrap();
-    schedule.finished(job.finished(), ended(EndpointSign::Failing, Duration::ZERO), now);
+    schedule.finished(job.finished(), Some(ended(EndpointSign::Failing, Duration::ZERO)), now);
     // The page is read after that commit, and the commit is told after the page.
     schedule.due_at(LANE, now);
     let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
@@ -224,7 +228,7 @@ fn take_all(schedule: &mut Schedule, lane: SubscriptionId, now: Timestamp) -> Ve
     let mut taken = Vec::new();
     while let Some(job) = schedule.take(now) {
         assert_eq!(job.delivery.subscription, lane);
-        schedule.finished(job.finished(), ended(EndpointSign::Healthy, Duration::ZERO), now);
+        schedule.finished(job.finished(), Some(ended(EndpointSign::Healthy, Duration::ZERO)), now);
         taken.push(job.delivery);
     }
     taken

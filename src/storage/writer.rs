@@ -230,9 +230,8 @@ impl Writer {
                     }
                     batch.push(command);
                 }
-                Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) if self.unhurried.is_empty() => return None,
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(_) => break,
             }
         }
         let is_due = self.unhurried_until.is_some_and(|until| Instant::now() >= until);
