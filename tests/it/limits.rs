@@ -85,11 +85,11 @@ fn callers_that_take_all_descriptors_hold_up_and_lose_nothing() {
     let row = client.get("/deliveries").expect(200).rows()[0].clone();
     let id = row["id"].as_str().unwrap();
     client.wait_for_delivery(id, "was tried in vain", |delivery| delivery["attempt_count"].as_u64() > Some(0));
+    let tries = |delivery: &serde_json::Value| delivery["attempt_count"].as_u64().unwrap();
+    let before = tries(&client.delivery(id));
+    let (begun, busy) = (Instant::now(), busy(bench.server.pid()));
     // A command takes the last one, and whoever waits in the queue takes it then.
     bench.server.cli(&["keys", "list"]);
-    let tries = |delivery: &serde_json::Value| delivery["attempt_count"].as_u64().unwrap();
-    let before = tries(client.get(&format!("/deliveries/{id}")).expect(200).data());
-    let (begun, busy) = (Instant::now(), busy(bench.server.pid()));
     // Two waits of a second at least, so that the share is one of a time that means something.
     client.wait_for_delivery(id, "was tried again", |delivery| tries(delivery) > before + 2);
     let used = self::busy(bench.server.pid()).saturating_sub(busy);
