@@ -94,10 +94,12 @@ pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
     if depth(data) > MAX_DEPTH {
         return Err(vec![FieldError::new("data", format!("must not be nested deeper than {MAX_DEPTH} levels"))]);
     }
-    // Escapes that no receiver could turn into text (a lone half of a surrogate pair) pass unseen when a value is
-    // skipped over, so the rare data with escapes is read in full once.
-    if data.contains("\\u") && serde_json::from_str::<serde_json::Value>(data).is_err() {
-        return Err(vec![FieldError::new("data", "holds an escape that is not a character")]);
+    // Escapes that no receiver could turn into text (a lone half of a surrogate pair) and numbers that none could hold
+    // pass unseen when a value is skipped over, so the rare data that may have them is read in full once.
+    let is_odd = data.contains("\\u") || may_exceed_a_double(data);
+    if is_odd && serde_json::from_str::<serde_json::Value>(data).is_err() {
+        let text = "holds an escape that is not a character, or a number that is too large";
+        return Err(vec![FieldError::new("data", text)]);
     }
     let fields = event_type.required_fields();
     let mut deserializer = serde_json::Deserializer::from_str(data);
@@ -111,6 +113,13 @@ pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Is there an exponent, or room for so many digits that a number could be beyond the range of a double?
+fn may_exceed_a_double(text: &str) -> bool {
+    const DIGITS: usize = 308;
+    let is_exponent = |pair: &[u8]| matches!(pair, [b'0'..=b'9', b'e' | b'E']);
+    text.len() > DIGITS || text.as_bytes().windows(2).any(is_exponent)
 }
 
 fn depth(text: &str) -> usize {
@@ -330,6 +339,17 @@ mod tests {
             ["data.worker_id"]
         );
         assert!(check(EventType::WorkerCreated, r#"{"worker_id":-1,"worker_name":"a","\u0061":1e999}"#).is_err());
+    }
+
+    #[test]
+    fn a_number_that_no_double_can_hold_is_refused_and_a_long_one_is_not() {
+        let data = |number: &str| format!(r#"{{"worker_id":1,"worker_name":"a","more":{number}}}"#);
+        for number in ["1e999", "-1E400", &"9".repeat(400)] {
+            assert_eq!(wrong_fields(EventType::WorkerCreated, &data(number)), ["data"], "{number}");
+        }
+        for number in ["1e99", "1.50", "-0.0e-400", &"9".repeat(300), "123456789012345678901234567890"] {
+            assert_eq!(check(EventType::WorkerCreated, &data(number)), Ok(()), "{number}");
+        }
     }
 
     #[test]

@@ -151,16 +151,16 @@ impl Outcome {
                 "the connection broke before the answer was complete ({text}); look at the receiver, and at a proxy \
                  in front of it"
             ),
-            Self::TimedOut(phase) => format!(
-                "timed out after {limit_s} s while {}; answer first and work afterwards",
-                match phase {
-                    Phase::Resolve => "looking up the host name",
-                    Phase::Connect => "connecting",
-                    Phase::Send => "sending the request",
-                    Phase::Wait => "waiting for the answer",
-                    Phase::Read => "reading the answer",
-                }
-            ),
+            Self::TimedOut(phase) => {
+                let (doing, advice) = match phase {
+                    Phase::Resolve => ("looking up the host name", "check the server's name server"),
+                    Phase::Connect => ("connecting", "check the address, and for a firewall in the way"),
+                    Phase::Send => ("sending the request", "look at what stands in front of the receiver"),
+                    Phase::Wait => ("waiting for the answer", "answer first and work afterwards"),
+                    Phase::Read => ("reading the answer", "end the answer at once and work afterwards"),
+                };
+                format!("timed out after {limit_s} s while {doing}; {advice}")
+            }
             Self::TlsFailed(text) => format!(
                 "no trusted TLS connection to the endpoint: {text}; check its certificate, or add its authority to \
                  delivery.ca_certificates"
@@ -189,6 +189,7 @@ mod tests {
         assert_eq!(Outcome::Delivered(204).explanation(limit), None);
         assert!(Outcome::Redirected(302).explanation(limit).unwrap().contains("not followed"));
         assert!(Outcome::TimedOut(Phase::Wait).explanation(limit).unwrap().contains("after 30 s while waiting"));
+        assert!(Outcome::TimedOut(Phase::Connect).explanation(limit).unwrap().contains("firewall"));
     }
 
     #[test]
