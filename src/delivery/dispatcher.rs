@@ -126,6 +126,7 @@ impl Dispatcher {
                 None => state.schedule.remove_lane(id),
             }
         }
+        state.schedule.stored(committed.events);
         for fresh in committed.fresh {
             state.schedule.offer(fresh);
         }

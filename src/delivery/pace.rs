@@ -12,6 +12,8 @@ use crate::domain::{SubscriptionId, Timestamp};
 const UNRECORDED: i64 = 8;
 /// For so long after its last job a lane counts as one to stand back for.
 const RECENT: Duration = Duration::from_secs(1);
+/// With more events than this in one commit there is no quick commit to keep free for anybody.
+const QUICK_EVENTS: u64 = 8;
 
 /// Who is to be stood back for, and how much waits for its commit.
 #[derive(Default)]
@@ -20,6 +22,8 @@ pub(super) struct Pace {
     prompt: [Option<(SubscriptionId, Timestamp)>; 2],
     /// Below zero for a moment when an outcome is recorded before its thread says that it has ended.
     unrecorded: i64,
+    /// Did the last commit of events hold many of them?
+    is_crowded: bool,
     standing_back: Vec<SubscriptionId>,
 }
 
@@ -37,11 +41,18 @@ impl Pace {
     pub(super) fn stand_back(&mut self, id: SubscriptionId, now: Timestamp) -> bool {
         let is_recent = |at: Timestamp| now.since(at) < RECENT;
         let others = self.prompt.iter().flatten().any(|&(lane, at)| lane != id && is_recent(at));
-        let stands_back = others && self.unrecorded >= UNRECORDED;
+        let stands_back = others && !self.is_crowded && self.unrecorded >= UNRECORDED;
         if stands_back {
             self.standing_back.push(id);
         }
         stands_back
+    }
+
+    /// So many events were stored by a commit.
+    pub(super) fn stored(&mut self, events: u64) {
+        if events > 0 {
+            self.is_crowded = events > QUICK_EVENTS;
+        }
     }
 
     /// An attempt has ended; its outcome goes to the writer.

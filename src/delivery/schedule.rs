@@ -135,6 +135,11 @@ impl Schedule {
         }
     }
 
+    /// Takes note of how many events a commit has stored.
+    pub fn stored(&mut self, events: u64) {
+        self.pace.stored(events);
+    }
+
     /// Takes in a new delivery right after its commit.
     pub fn offer(&mut self, fresh: FreshDelivery) {
         let Some(lane) = self.lanes.get_mut(&fresh.subscription) else { return };

@@ -34,6 +34,9 @@ const BATCH_DELIVERIES: usize = 8192;
 /// a completion.
 const COMPANY_WAIT: Duration = Duration::from_millis(5);
 const COMPANY: usize = 32;
+/// A commit for so many others takes what waits along: it is no longer a quick one, and publishing must not outrun
+/// delivering.
+const CROWD: usize = 8;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
@@ -235,7 +238,7 @@ impl Writer {
             }
         }
         let is_due = self.unhurried_until.is_some_and(|until| Instant::now() >= until);
-        if batch.is_empty() || is_due || self.unhurried.len() >= COMPANY {
+        if batch.is_empty() || is_due || self.unhurried.len() >= COMPANY || batch.len() >= CROWD {
             batch.append(&mut self.take_unhurried());
         }
         Some(batch)
