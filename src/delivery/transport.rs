@@ -4,12 +4,14 @@
 //! Each subscription has a small HTTP agent of its own, made on demand and dropped when idle, because an agent's
 //! pool is searched from end to end at every request.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
@@ -108,8 +110,8 @@ impl Transport {
                 "plain http is not allowed; use https, or let the operator set delivery.allow_http".to_owned(),
             ))
         } else {
-            let headers = attempt::request_headers(delivery, row.event_type.name(), number, &signed);
-            self.exchange(subscription.id, url, &headers, row.body(), started)
+            let headers = || header_map(attempt::request_headers(delivery, row.event_type, number, &signed));
+            self.exchange(subscription.id, url, headers, row.body(), started)
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
@@ -118,7 +120,7 @@ impl Transport {
             number,
             started_at,
             duration_ms,
-            url: url.to_owned(),
+            url: subscription.endpoint.to_text(),
             signed,
             outcome: answer.outcome,
             response: answer.response,
@@ -130,7 +132,7 @@ impl Transport {
     pub fn not_sent(&self, subscription: &Subscription, number: u32, outcome: Outcome) -> Sent {
         let started_at = self.clock.wall();
         let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
-        let url = subscription.endpoint.as_str().to_owned();
+        let url = subscription.endpoint.to_text();
         let attempt = Attempt { number, started_at, duration_ms: 0, url, signed, outcome, response: None };
         Sent { attempt, retry_after: None }
     }
@@ -139,15 +141,15 @@ impl Transport {
         &self,
         id: SubscriptionId,
         url: &str,
-        headers: &[(&'static str, String)],
+        headers: impl Fn() -> Result<HeaderMap, ureq::http::Error>,
         body: &[u8],
         started: Instant,
     ) -> Answer {
         let agent = self.agent(id, url);
         let had_answered = agent.has_answered.load(Ordering::Relaxed);
-        let mut result = post(&agent.agent, url, headers, body);
+        let mut result = post(&agent.agent, url, headers(), body);
         if had_answered && started.elapsed() < STALE_CONNECTION && result.as_ref().is_err_and(is_disconnect) {
-            result = post(&self.fresh_agent(id, url).agent, url, headers, body);
+            result = post(&self.fresh_agent(id, url).agent, url, headers(), body);
         }
         match result {
             Ok(response) => {
@@ -221,11 +223,25 @@ impl Transport {
 fn post(
     agent: &Agent,
     url: &str,
-    headers: &[(&'static str, String)],
+    headers: Result<HeaderMap, ureq::http::Error>,
     body: &[u8],
 ) -> Result<ureq::http::Response<Body>, ureq::Error> {
-    let request = headers.iter().fold(agent.post(url), |request, (name, value)| request.header(*name, value));
-    request.send(body)
+    let mut request = Request::post(url).body(body)?;
+    *request.headers_mut() = headers?;
+    agent.run(request)
+}
+
+/// As the HTTP client wants them, without a copy of any value.
+fn header_map<const N: usize>(headers: [(&'static str, Cow<'static, str>); N]) -> Result<HeaderMap, ureq::http::Error> {
+    let mut map = HeaderMap::with_capacity(N);
+    for (name, value) in headers {
+        let value = match value {
+            Cow::Borrowed(text) => HeaderValue::from_static(text),
+            Cow::Owned(text) => HeaderValue::try_from(text)?,
+        };
+        map.append(HeaderName::from_bytes(name.as_bytes())?, value);
+    }
+    Ok(map)
 }
 
 struct Answer {

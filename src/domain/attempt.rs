@@ -1,5 +1,9 @@
 //! One attempt: what was sent and what came back. Pure; any thread.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::event_type::EventType;
 use super::outcome::Outcome;
 use super::signing::Signatures;
 use super::{DeliveryId, Timestamp};
@@ -14,7 +18,7 @@ pub struct Attempt {
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
     /// Where it went.
-    pub url: String,
+    pub url: Arc<str>,
     /// What it was signed with and when.
     pub signed: Signed,
     /// How it ended.
@@ -53,19 +57,19 @@ pub const USER_AGENT: &str = concat!("TempClock-Webhooks/", env!("CARGO_PKG_VERS
 #[must_use]
 pub fn request_headers(
     delivery: DeliveryId,
-    event_type: &str,
+    event_type: EventType,
     number: u32,
     signed: &Signed,
-) -> Vec<(&'static str, String)> {
-    vec![
-        ("Content-Type", "application/json".to_owned()),
-        ("User-Agent", USER_AGENT.to_owned()),
-        ("X-TempClock-Event", event_type.to_owned()),
-        ("X-TempClock-Delivery", delivery.to_string()),
-        ("X-TempClock-Attempt", number.to_string()),
-        ("X-TempClock-Signature", signed.signatures.tempclock_header()),
-        ("webhook-id", delivery.event.to_string()),
-        ("webhook-timestamp", signed.timestamp_s.to_string()),
-        ("webhook-signature", signed.signatures.standard_header()),
+) -> [(&'static str, Cow<'static, str>); 9] {
+    [
+        ("Content-Type", "application/json".into()),
+        ("User-Agent", USER_AGENT.into()),
+        ("X-TempClock-Event", event_type.name().into()),
+        ("X-TempClock-Delivery", delivery.to_string().into()),
+        ("X-TempClock-Attempt", number.to_string().into()),
+        ("X-TempClock-Signature", signed.signatures.tempclock_header().into()),
+        ("webhook-id", delivery.event.to_string().into()),
+        ("webhook-timestamp", signed.timestamp_s.to_string().into()),
+        ("webhook-signature", signed.signatures.standard_header().into()),
     ]
 }

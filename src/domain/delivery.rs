@@ -133,7 +133,7 @@ mod tests {
             number,
             started_at: Timestamp::from_ms(0),
             duration_ms: 1,
-            url: String::new(),
+            url: "".into(),
             signed: Signed { timestamp_s: 0, signatures: Signatures { tempclock: [0; 32], standard: [0; 32] } },
             outcome,
             response: None,

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use url::{Host, ParseError, Url};
 
@@ -34,7 +35,7 @@ pub struct EndpointPolicy {
 /// Where deliveries go: a URL in canonical text, with the parts a sender needs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    text: String,
+    text: Arc<str>,
     origin: String,
     host: String,
     port: u16,
@@ -129,13 +130,19 @@ impl Endpoint {
     #[must_use]
     pub fn from_stored(text: &str) -> Option<Self> {
         let (endpoint, _) = read(text).ok()?;
-        (endpoint.text == text).then_some(endpoint)
+        (*endpoint.text == *text).then_some(endpoint)
     }
 
     /// The canonical text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The canonical text, for keeping.
+    #[must_use]
+    pub fn to_text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
     /// The host to look up or dial: a name as the URL has it, or an address
@@ -214,7 +221,7 @@ fn read(text: &str) -> Result<(Endpoint, Host), EndpointError> {
         host: name,
         port: url.port().unwrap_or(if https { 443 } else { 80 }),
         https,
-        text: url.into(),
+        text: String::from(url).into(),
     };
     check_length(&endpoint.text)?;
     Ok((endpoint, host))

@@ -199,11 +199,11 @@ impl AttemptView {
 
     /// With request and response.
     fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool, timeout: Duration) -> Self {
-        let headers = attempt::request_headers(id, delivery.event_type.name(), attempt.number, &attempt.signed);
+        let headers = attempt::request_headers(id, delivery.event_type, attempt.number, &attempt.signed);
         let request = RequestView {
             method: METHOD,
-            url: attempt.url.clone(),
-            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+            url: attempt.url.as_ref().to_owned(),
+            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned().into())).collect(),
         };
         let response = attempt.response.as_ref().map(|response| ResponseView {
             headers: joined(&response.headers),

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 use super::codec;
 use super::error::StorageError;
@@ -152,29 +153,30 @@ impl IdempotencyRow {
 }
 
 /// Headers and the beginning of the body.
-type ResponseV1 = (Vec<(String, String)>, Vec<u8>);
+type ResponseV1<'a> = (Cow<'a, [(String, String)]>, Cow<'a, [u8]>);
 
+// Lent when it is written, as every delivery is written on the one thread that writes.
 #[derive(Serialize, Deserialize)]
-struct AttemptV1 {
+struct AttemptV1<'a> {
     number: u32,
     started_ms: u64,
     duration_ms: u32,
-    url: String,
+    url: Cow<'a, str>,
     timestamp_s: u64,
     tempclock: [u8; 32],
     standard: [u8; 32],
-    outcome: Outcome,
-    response: Option<ResponseV1>,
+    outcome: Cow<'a, Outcome>,
+    response: Option<ResponseV1<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct DeliveryV1 {
+struct DeliveryV1<'a> {
     event_type: u8,
     state: u8,
     time_ms: u64,
     attempts_before_schedule: u32,
     attempt_count: u32,
-    attempts: Vec<AttemptV1>,
+    attempts: Vec<AttemptV1<'a>>,
 }
 
 /// The stored form of a delivery.
@@ -188,12 +190,12 @@ pub fn encode_delivery(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
         number: attempt.number,
         started_ms: attempt.started_at.as_ms(),
         duration_ms: attempt.duration_ms,
-        url: attempt.url.clone(),
+        url: Cow::Borrowed(attempt.url.as_ref()),
         timestamp_s: attempt.signed.timestamp_s,
         tempclock: attempt.signed.signatures.tempclock,
         standard: attempt.signed.signatures.standard,
-        outcome: attempt.outcome.clone(),
-        response: attempt.response.clone().map(|response| (response.headers, response.body)),
+        outcome: Cow::Borrowed(&attempt.outcome),
+        response: attempt.response.as_ref().map(|Response { headers, body }| (headers.into(), body.into())),
     });
     let row = DeliveryV1 {
         event_type: delivery.event_type.number(),
@@ -225,13 +227,15 @@ pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, StorageError> {
         number: attempt.number,
         started_at: Timestamp::from_ms(attempt.started_ms),
         duration_ms: attempt.duration_ms,
-        url: attempt.url,
+        url: attempt.url.into(),
         signed: Signed {
             timestamp_s: attempt.timestamp_s,
             signatures: Signatures { tempclock: attempt.tempclock, standard: attempt.standard },
         },
-        outcome: attempt.outcome,
-        response: attempt.response.map(|(headers, body)| Response { headers, body }),
+        outcome: attempt.outcome.into_owned(),
+        response: attempt
+            .response
+            .map(|(headers, body)| Response { headers: headers.into_owned(), body: body.into_owned() }),
     });
     Ok(Delivery {
         event_type: EventType::from_number(row.event_type).ok_or_else(|| damaged("delivery"))?,

@@ -206,7 +206,7 @@ impl World {
             number,
             started_at,
             duration_ms: u32::try_from(took.as_millis()).unwrap(),
-            url: String::new(),
+            url: "".into(),
             signed: Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE },
             outcome,
             response: None,

@@ -82,7 +82,7 @@ fn entry(event_type: EventType) -> Value {
 fn headers(event_type: EventType, timestamp_s: u64, body: &[u8]) -> Vec<Value> {
     let Some(secret) = SigningSecret::parse(SigningSecret::EXAMPLE) else { return Vec::new() };
     let signed = Signed { timestamp_s, signatures: secret.sign(EventId::EXAMPLE, timestamp_s, body) };
-    let sent = request_headers(DeliveryId::EXAMPLE, event_type.name(), 1, &signed);
+    let sent = request_headers(DeliveryId::EXAMPLE, event_type, 1, &signed);
     let sent = sent.into_iter().filter(|(name, _)| *name != "Content-Type");
     sent.map(|(name, value)| header(name, &value, event_type)).collect()
 }
