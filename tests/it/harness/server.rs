@@ -294,6 +294,14 @@ impl Server {
         self.running().child.id()
     }
 
+    /// What the server holds in memory now, in KiB.
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("config.toml")
     }
