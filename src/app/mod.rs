@@ -285,6 +285,7 @@ fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
         event_bytes: config.limits.event_bytes,
         management_per_minute: config.rate_limit.management_per_minute,
         publish_per_minute: config.rate_limit.publish_per_minute,
+        wrong_keys_per_minute: config.rate_limit.wrong_keys_per_minute,
         attempt_timeout: config.delivery.timeout,
         data_dir: config.storage.data_dir.clone(),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
