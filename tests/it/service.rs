@@ -190,3 +190,11 @@ fn under_the_journal_a_line_has_no_date_of_its_own() {
     let line = log.lines().find(|line| line.contains("stopping")).unwrap();
     assert!(line.starts_with("[INFO "), "{line}");
 }
+
+#[test]
+fn a_crash_leaves_no_copy_of_the_memory() {
+    let server = Server::start(&[]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+}
