@@ -23,8 +23,8 @@ pub struct ApiError {
     allow: Option<Box<str>>,
     /// What the log gets in place of the message.
     cause: Option<Box<str>>,
-    /// How long the answer is kept back.
-    delay: Duration,
+    /// The answer is kept back for a while.
+    is_slowed: bool,
 }
 
 /// What every answer is that is no success.
@@ -63,7 +63,7 @@ impl ApiError {
             retry_after_s: None,
             allow: None,
             cause: None,
-            delay: Duration::ZERO,
+            is_slowed: false,
         }
     }
 
@@ -162,7 +162,7 @@ impl ApiError {
     pub fn too_many_guesses(limit: u32, retry_after_s: u64) -> Self {
         let message = format!("more than {limit} wrong API keys within a minute; try again in {retry_after_s} s");
         let error = Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) };
-        Self { delay: GUESS_DELAY, ..error }
+        Self { is_slowed: true, ..error }
     }
 
     /// Too many requests.
@@ -232,8 +232,8 @@ impl ApiError {
 
     /// How long the answer is to be kept back.
     #[must_use]
-    pub fn delay(&self) -> Duration {
-        self.delay
+    pub fn delay(&self) -> Option<Duration> {
+        self.is_slowed.then_some(GUESS_DELAY)
     }
 
     /// The headers that this answer has and others have not, with their values.

@@ -30,8 +30,8 @@ pub async fn dress<B: MessageBody + 'static>(
     let response = next.call(request).await?.map_into_boxed_body();
     let mut response = if let Some(error) = response.response().error().map(as_api_error) {
         note(response.request(), error.status(), &id, Some(&error));
-        if !error.delay().is_zero() {
-            tokio::time::sleep(error.delay()).await;
+        if let Some(delay) = error.delay() {
+            tokio::time::sleep(delay).await;
         }
         response.into_response(error.response(&id))
     } else {

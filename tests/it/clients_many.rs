@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write},
     net::TcpStream,
     thread,
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 
 use crate::harness::{PATIENCE, Server, eventually};
+use crate::service::{ask, connect, exchange, with_tls};
 
 fn open_files(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
@@ -127,15 +128,22 @@ fn cpu_time(server: &Server) -> Duration {
 }
 
 /// Sends requests until the server takes no more of them.
-fn send_without_reading(server: &Server, one: &str) -> TcpStream {
+fn send_without_reading(stream: &mut impl Write, one: &str) {
     let many = one.repeat(16 * 1024 / one.len() + 1);
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut sent_bytes = 0;
     while stream.write_all(many.as_bytes()).is_ok() {
         sent_bytes += many.len();
         assert!(sent_bytes < 64 << 20, "{sent_bytes} bytes were taken without one answer being read");
     }
+}
+
+/// How long a server that takes nothing more is waited for.
+const FULL: Option<Duration> = Some(Duration::from_millis(500));
+
+fn caller_that_never_reads(server: &Server, one: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_write_timeout(FULL).unwrap();
+    send_without_reading(&mut stream, one);
     stream
 }
 
@@ -150,7 +158,7 @@ fn callers_that_never_read(server: &Server) -> Vec<TcpStream> {
     ];
     thread::scope(|scope| {
         let senders: Vec<_> =
-            requests.iter().cycle().take(16).map(|one| scope.spawn(|| send_without_reading(server, one))).collect();
+            requests.iter().cycle().take(16).map(|one| scope.spawn(|| caller_that_never_reads(server, one))).collect();
         senders.into_iter().map(|sender| sender.join().unwrap()).collect()
     })
 }
@@ -185,6 +193,23 @@ fn whoever_never_reads_is_cut_off() {
     eventually("they are cut off", || (open_files(&server) <= files).then_some(()));
     server.client().get("/webhooks").expect(200);
     drop(callers);
+}
+
+#[test]
+fn whoever_never_reads_over_tls_is_cut_off_too() {
+    let mut server = Server::stopped(&[("server.request_timeout", r#""1s""#)]);
+    let certificate = exchange(&server);
+    with_tls(&mut server);
+    server.launch();
+    // What the server opens once and keeps is open now.
+    ask(&mut connect(&server, &[&certificate]));
+    let files = open_files(&server);
+    let mut stream = connect(&server, &[&certificate]);
+    ask(&mut stream);
+    stream.sock.set_write_timeout(FULL).unwrap();
+    send_without_reading(&mut stream, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n");
+    eventually("it is cut off", || (open_files(&server) <= files).then_some(()));
+    ask(&mut connect(&server, &[&certificate]));
 }
 
 #[test]

@@ -325,13 +325,13 @@ fn what_is_no_url_is_told_how_one_begins() {
 fn strangers_leave_no_line_in_the_log_and_nobody_a_long_one() {
     let server = Server::start(&[("log.level", "\"info\"")]);
     let stranger = server.stranger();
-    let long = format!("/{}", "x".repeat(3_000));
-    for path in ["/webhooks", "/events", "/no-such-route", &long] {
+    let endless = format!("/{}", "x".repeat(3_000));
+    for path in ["/webhooks", "/events", "/no-such-route", &endless] {
         stranger.post(path, &json!({}));
         server.client_with("tc_live_0").post(path, &json!({}));
         stranger.send("DELETE", "/healthz", &[], None).expect(405);
     }
-    server.client().post(&long, &json!({})).expect(404);
+    server.client().post(&endless, &json!({})).expect(404);
     eventually("who has a key is in the log", || server.log().contains("POST /api/v1/xxx").then_some(()));
     let log = server.log();
     let answered: Vec<&str> = log.lines().filter(|line| line.contains(" answered ")).collect();
