@@ -27,8 +27,14 @@ pub struct Operator;
 /// The account of a command that names none.
 const DEFAULT_ACCOUNT: &str = "default";
 
-/// Marks a request of the operator or of whoever sent a valid key.
-pub struct Known;
+/// Marks a request of whoever sent a valid key.
+struct Known;
+
+/// Is the sender neither the operator nor in possession of a valid key?
+#[must_use]
+pub fn is_stranger(request: &HttpRequest) -> bool {
+    request.app_data::<Operator>().is_none() && !request.extensions().contains::<Known>()
+}
 
 /// For which account somebody calls, and what they may do there.
 struct Grant {
@@ -94,7 +100,6 @@ fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
 fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>) -> Result<Grant, ApiError> {
     let state = state(request)?;
     if request.app_data::<Operator>().is_some() {
-        request.extensions_mut().insert(Known);
         return Ok(Grant { account: named_account(request, state)?, scopes: Scopes::EVERY });
     }
     let key = authenticate(request, state, limit)?;

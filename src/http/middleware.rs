@@ -8,7 +8,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
 use super::error::ApiError;
-use super::extract::Known;
+use super::extract::is_stranger;
 use super::rate_limit::Allowance;
 use super::unread;
 use crate::domain::visible::shortened;
@@ -58,10 +58,9 @@ pub async fn dress<B: MessageBody + 'static>(
 /// strangers could fill it.
 fn note(request: &HttpRequest, status: u16, id: &str, error: Option<&ApiError>) {
     let (method, path) = (request.method(), request.path());
-    let is_stranger = !request.extensions().contains::<Known>();
     let level = match *method {
         _ if status >= 500 => log::Level::Error,
-        _ if is_stranger => log::Level::Debug,
+        _ if is_stranger(request) => log::Level::Debug,
         Method::GET | Method::HEAD => log::Level::Debug,
         _ if path.starts_with("/api/v1/events") => log::Level::Debug,
         _ => log::Level::Info,

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::harness::{PATIENCE, Server, eventually};
+use crate::harness::{PATIENCE, Receiver, Reply, Server, eventually};
 use crate::service::{ask, connect, exchange, with_tls};
 
 fn open_files(server: &Server) -> usize {
@@ -147,6 +147,16 @@ fn caller_that_never_reads(server: &Server, one: &str) -> TcpStream {
     stream
 }
 
+/// Waits until there is a second in which the server has hardly anything to do.
+fn wait_until_it_rests(server: &Server) {
+    eventually("the server rests", || {
+        let before = cpu_time(server);
+        thread::sleep(Duration::from_secs(1));
+        let worked = cpu_time(server).checked_sub(before).unwrap();
+        (worked < Duration::from_millis(200)).then_some(())
+    });
+}
+
 /// Callers that send requests of several kinds and never read.
 fn callers_that_never_read(server: &Server) -> Vec<TcpStream> {
     let with_key = format!("{}\r\n", server.client().raw_head("GET", "/api/v1/event-types"));
@@ -174,13 +184,27 @@ fn whoever_never_reads_costs_little_memory_and_hardly_any_work() {
     println!("{} callers that never read hold {held_kib} KiB", callers.len());
     assert!(held_kib < 1536 * callers.len() as u64, "{held_kib} KiB are held for {} callers", callers.len());
     // What they had sent takes a while to be answered; after that there is nothing to do.
-    eventually("the server rests", || {
-        let before = cpu_time(&server);
-        thread::sleep(Duration::from_secs(1));
-        let worked = cpu_time(&server).checked_sub(before).unwrap();
-        (worked < Duration::from_millis(200)).then_some(())
-    });
+    wait_until_it_rests(&server);
     assert!(open_files(&server) > callers.len(), "they are still connected");
+    client.get("/webhooks").expect(200);
+}
+
+#[test]
+fn whoever_sends_on_while_an_answer_takes_its_time_costs_hardly_any_work() {
+    let server = Server::start(&[("delivery.timeout", r#""10m""#), ("server.request_timeout", r#""10m""#)]);
+    let client = server.client();
+    let receiver = Receiver::first([Reply::Hang]);
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    let ping = client.raw_head("POST", &format!("/api/v1/webhooks/{id}/test"));
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_write_timeout(FULL).unwrap();
+    stream.write_all(format!("{ping}\r\n").as_bytes()).unwrap();
+    receiver.wait_for(1, "the ping");
+    send_without_reading(&mut stream, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    wait_until_it_rests(&server);
+    stream.set_nonblocking(true).unwrap();
+    let nothing = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock, "the ping is still under way");
     client.get("/webhooks").expect(200);
 }
 
