@@ -1,6 +1,7 @@
 //! What is counted while the server runs. Any thread may count; it costs an atomic addition or two. No label ever
 //! holds a URL, an account, a key or anything else that a caller chose: their number would have no bound.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,33 @@ pub struct Gauges {
     pub database_bytes: u64,
     /// Free space on its file system.
     pub free_bytes: u64,
+}
+
+/// How the text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextForm {
+    /// `OpenMetrics` 1.0.0.
+    OpenMetrics,
+    /// The older form, version 0.0.4, which everything reads.
+    Prometheus,
+}
+
+/// The older form has counters under the names of their samples, and neither units nor an end.
+fn in_prometheus_form(text: &str) -> String {
+    let counters: HashSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut written = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let described = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
+        match described.and_then(|rest| rest.split_once(' ')) {
+            Some((name, _)) if counters.contains(name) => {
+                written.push_str(&line.replacen(name, &format!("{name}_total"), 1));
+            }
+            _ => written.push_str(line),
+        }
+        written.push('\n');
+    }
+    written
 }
 
 impl Metrics {
@@ -156,8 +184,8 @@ impl Metrics {
         self.exhausted.inc();
     }
 
-    /// Everything as text, in the form of `OpenMetrics`.
-    pub fn render(&self, now: Gauges) -> Result<String, fmt::Error> {
+    /// Everything as text.
+    pub fn render(&self, now: Gauges, form: TextForm) -> Result<String, fmt::Error> {
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -173,6 +201,9 @@ impl Metrics {
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match form {
+            TextForm::OpenMetrics => text,
+            TextForm::Prometheus => in_prometheus_form(&text),
+        })
     }
 }

@@ -91,6 +91,9 @@ pub struct App {
 /// How long the last outcomes may take to be recorded when the server stops.
 const FLUSH: Duration = Duration::from_secs(10);
 
+/// Reads that wait beside the executor, for each HTTP worker.
+const BLOCKING_THREADS: usize = 16;
+
 /// What the store needs to know of the configuration.
 #[must_use]
 pub fn store_settings(config: &Config) -> StoreSettings {
@@ -152,7 +155,7 @@ impl App {
             database: config.storage.data_dir.join(DATABASE_FILE),
         };
         let build = |listener, ready| http::metrics::server(listener, page, ready);
-        let start_page = |listener| WebServer::start("metrics", listener, http::metrics::WORKERS, build);
+        let start_page = |listener| WebServer::start("metrics", listener, http::metrics::SETTINGS.workers, build);
         let metrics_page = metrics_listener.map(start_page).transpose().map_err(threads)?;
         let settings = server_settings(config);
         let build = move |listener, ready| http::server(listener, tls, state, &settings, ready);
@@ -282,6 +285,7 @@ fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
         event_bytes: config.limits.event_bytes,
         management_per_minute: config.rate_limit.management_per_minute,
         publish_per_minute: config.rate_limit.publish_per_minute,
+        wrong_keys_per_minute: config.rate_limit.wrong_keys_per_minute,
         attempt_timeout: config.delivery.timeout,
         data_dir: config.storage.data_dir.clone(),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
@@ -294,5 +298,6 @@ fn server_settings(config: &Config) -> ServerSettings {
         max_connections: config.server.max_connections,
         request_timeout: config.server.request_timeout,
         drain: config.delivery.drain,
+        blocking_threads: BLOCKING_THREADS,
     }
 }

@@ -19,12 +19,22 @@ pub struct WebServer {
 /// Connections that may wait to be taken in; the system may allow fewer.
 const WAITING_CONNECTIONS: i32 = 1024;
 
+/// What the system keeps of answers that a caller has not taken yet, for each connection; it doubles this for its own
+/// use. Without it, it would keep some MiB for whoever reads slowly.
+const UNTAKEN_BYTES: usize = 128 * 1024;
+/// How long the system goes on sending to a caller that is gone.
+const GONE_MS: u32 = 60_000;
+
 /// Takes the address, so that it is known whether it is free before anything else is done.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     // The standard library's queue is so short that a burst of callers would wait a second for the next try.
     rustix::net::listen(&listener, WAITING_CONNECTIONS).map_err(|error| failed(error.into()))?;
+    // Connections have from their listener what is set here.
+    rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNTAKEN_BYTES)
+        .and_then(|()| rustix::net::sockopt::set_tcp_user_timeout(&listener, GONE_MS))
+        .map_err(|error| failed(error.into()))?;
     Ok(listener)
 }
 

@@ -1,10 +1,12 @@
 //! Where log lines go and how they look. Set up once on the main thread; the filter can be exchanged while the server
 //! runs.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use env_logger::{Builder, Logger};
+use log::kv::{self, Key, Value, VisitSource};
 use log::{Log, Metadata, Record};
 
 use crate::config::{LogFormat, LogSection};
@@ -66,9 +68,7 @@ fn build(section: &LogSection) -> Logger {
             builder.format(move |out, record| {
                 let level = record.level();
                 let style = out.default_level_style(level);
-                let message = record.args().to_string();
-                // Whatever a caller or a receiver puts into a message, it stays within its line.
-                let message = visible(&message);
+                let message = text_line(record);
                 let target = record.target();
                 if has_date {
                     writeln!(out, "[{} {style}{level:<5}{style:#} {target}] {message}", out.timestamp_millis())
@@ -81,44 +81,85 @@ fn build(section: &LogSection) -> Logger {
     builder.build()
 }
 
-/// One object a line; the fields that a text line ends with (`name=value`) are fields here too.
+/// The fields that a line has beside its message, in order. No message can add to them.
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn of(record: &Record<'_>) -> Vec<(String, String)> {
+        let mut fields = Self(Vec::new());
+        // Collecting cannot fail.
+        let _ = record.key_values().visit(&mut fields);
+        fields.0
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, name: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        self.0.push((name.to_string(), visible(&value.to_string())));
+        Ok(())
+    }
+}
+
+/// The message, and the fields behind it. Whatever a caller or a receiver puts into them, it stays within its line.
+fn text_line(record: &Record<'_>) -> String {
+    let mut line = visible(&record.args().to_string());
+    for (name, value) in Fields::of(record) {
+        // Writing to a string cannot fail.
+        let _ = write!(line, " {name}={value}");
+    }
+    line
+}
+
+/// One object a line, with each field of its own.
 fn json_line(time: &str, record: &Record<'_>) -> serde_json::Value {
-    let message = record.args().to_string();
     let mut line = serde_json::Map::new();
+    for (name, value) in Fields::of(record) {
+        line.insert(name, value.into());
+    }
     for (name, value) in [("time", time), ("level", record.level().as_str()), ("target", record.target())] {
         line.insert(name.to_owned(), value.into());
     }
-    for word in message.split(' ') {
-        if let Some((name, value)) = word.split_once('=')
-            && is_field(name)
-            && !line.contains_key(name)
-        {
-            line.insert(name.to_owned(), value.trim_end_matches([':', ',']).into());
-        }
-    }
-    line.insert("message".to_owned(), message.into());
+    line.insert("message".to_owned(), visible(&record.args().to_string()).into());
     line.into()
-}
-
-fn is_field(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn lines(message: std::fmt::Arguments<'_>) -> (String, serde_json::Value) {
+        let fields: &[(&str, Value<'_>)] = &[("attempt", Value::from(2_u32)), ("cause", Value::from("timed_out"))];
+        let record = Record::builder().args(message).level(log::Level::Info).target("a::b").key_values(&fields).build();
+        let json = json_line("2026-01-02T03:04:05.006Z", &record).to_string();
+        assert!(json.is_ascii() && !json.contains('\n'), "{json}");
+        (text_line(&record), serde_json::from_str(&json).unwrap_or_default())
+    }
+
     #[test]
-    fn a_json_line_has_the_fields_of_the_text_and_can_be_read_back() {
-        let text = format_args!("attempt failed: dlv_1 attempt=2 cause=timed_out: \"quoted\"\n time=1");
-        let record = Record::builder().args(text).level(log::Level::Info).target("a::b").build();
-        let line = json_line("2026-01-02T03:04:05.006Z", &record).to_string();
-        assert!(!line.contains('\n'), "{line}");
-        let read: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-        assert_eq!(read["attempt"], "2");
-        assert_eq!(read["cause"], "timed_out");
-        assert_eq!(read["level"], "INFO");
-        assert_eq!(read["time"], "2026-01-02T03:04:05.006Z", "a field of the text must not replace it");
-        assert!(read["message"].as_str().is_some_and(|message| message.starts_with("attempt failed: dlv_1")));
+    fn a_line_has_the_fields_that_were_given_with_it() {
+        let (text, json) = lines(format_args!("attempt failed: dlv_1"));
+        assert_eq!(text, "attempt failed: dlv_1 attempt=2 cause=timed_out");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "time": "2026-01-02T03:04:05.006Z",
+                "level": "INFO",
+                "target": "a::b",
+                "message": "attempt failed: dlv_1",
+                "attempt": "2",
+                "cause": "timed_out",
+            })
+        );
+    }
+
+    #[test]
+    fn a_message_can_neither_add_a_field_nor_leave_its_line_nor_turn_it() {
+        let sent = "time=1 cause=none forged=1 \"\n\u{9b}\u{202e}\u{2028}";
+        let (text, json) = lines(format_args!("failed: {sent}"));
+        assert!(!text.contains(['\n', '\u{9b}', '\u{202e}', '\u{2028}']), "{text}");
+        assert_eq!(json["cause"], "timed_out");
+        assert_eq!(json["time"], "2026-01-02T03:04:05.006Z");
+        assert_eq!(json.get("forged"), None);
+        assert_eq!(json["message"], r#"failed: time=1 cause=none forged=1 "\n\u{9b}\u{202e}\u{2028}"#);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::say;
@@ -34,6 +35,7 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
         log::warn!("{warning}");
     }
     heed_file_size_limit();
+    forbid_core_dumps();
     let (sender, end) = channel();
     let app = start(&config, &sender)?;
     let remote = Arc::new(app.remote());
@@ -55,6 +57,14 @@ fn heed_file_size_limit() {
     let heeded = runtime.and_then(|runtime| runtime.block_on(async { signal(SignalKind::from_raw(SIGXFSZ)) }));
     if let Err(error) = heeded {
         log::warn!("a limit on file sizes would end the process at once: {error}");
+    }
+}
+
+/// Keeps memory with keys and secrets in it off the disk when the process crashes.
+fn forbid_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        log::warn!("a crash could write keys and secrets into a core dump: {error}");
     }
 }
 

@@ -55,8 +55,15 @@ impl Rules<'_> {
 
 /// Remarks for the operator, each a full sentence that names its key.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
-    let delivery = &config.delivery;
+    let (server, delivery) = (&config.server, &config.delivery);
     let mut warnings = Vec::new();
+    if !server.listen.ip().to_canonical().is_loopback() && server.tls_certificate.is_none() {
+        warnings.push(
+            "server.listen is not on loopback and server.tls_certificate is not set: API keys and \
+             events can be read on the way, unless something in front speaks TLS"
+                .to_owned(),
+        );
+    }
     if delivery.drain < delivery.timeout {
         warnings.push(
             "delivery.drain is shorter than delivery.timeout: attempts under way when the server \

@@ -171,13 +171,15 @@ impl LimitsSection {
     }
 }
 
-/// `[rate_limit]`: how often one API key can ask.
+/// `[rate_limit]`: how often one API key, or one source without a good one, can ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitSection {
     /// Management requests a minute; 0: no limit.
     pub management_per_minute: u32,
     /// Publishing requests a minute; 0: no limit.
     pub publish_per_minute: u32,
+    /// Wrong keys a minute from one source that are answered at once; 0: no limit.
+    pub wrong_keys_per_minute: u32,
 }
 
 impl RateLimitSection {
@@ -186,6 +188,7 @@ impl RateLimitSection {
         Some(Self {
             management_per_minute: reader.take("rate_limit.management_per_minute", rate)?,
             publish_per_minute: reader.take("rate_limit.publish_per_minute", rate)?,
+            wrong_keys_per_minute: reader.take("rate_limit.wrong_keys_per_minute", rate)?,
         })
     }
 }

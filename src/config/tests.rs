@@ -73,7 +73,7 @@ fn the_defaults_are_the_published_ones() {
             ca_certificates: None,
         },
         limits: LimitsSection { event_bytes: 256 << 10, subscriptions_per_account: 100 },
-        rate_limit: RateLimitSection { management_per_minute: 60, publish_per_minute: 0 },
+        rate_limit: RateLimitSection { management_per_minute: 60, publish_per_minute: 0, wrong_keys_per_minute: 20 },
         log: LogSection { level: "info".to_owned(), format: LogFormat::Text },
     };
     assert_eq!(loaded.config, expected);
@@ -231,6 +231,17 @@ fn settings_that_are_seldom_meant_are_warned_about() {
         let warnings = load(&format!("[delivery]\n{setting}"), &[]).unwrap().warnings;
         assert_eq!(warnings.len(), 1, "{setting}: {warnings:?}");
         assert!(warnings[0].contains(expected), "{setting}: {warnings:?}");
+    }
+    for (setting, count) in [
+        ("listen = '0.0.0.0:8080'", 1),
+        ("listen = '[::]:8080'", 1),
+        ("listen = '[::1]:8080'", 0),
+        ("listen = '[::ffff:127.0.0.1]:8080'", 0),
+        ("listen = '0.0.0.0:8080'\ntls_certificate = 'a'\ntls_key = 'b'", 0),
+    ] {
+        let warnings = load(&format!("[server]\n{setting}"), &[]).unwrap().warnings;
+        assert_eq!(warnings.len(), count, "{setting}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.contains("server.listen")), "{setting}: {warnings:?}");
     }
     let quiet = "[delivery]\nallow_networks = ['10.0.0.0/8']\ndrain = '31s'";
     assert_eq!(load(quiet, &[]).unwrap().warnings, Vec::<String>::new());

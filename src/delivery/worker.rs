@@ -67,14 +67,16 @@ impl Worker {
         let Sent { attempt, retry_after } = sent;
         let number = attempt.number;
         if attempt.outcome.is_delivered() {
-            log::debug!("delivered {delivery} attempt={number} duration_ms={}", attempt.duration_ms);
+            log::debug!(attempt = number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         } else {
+            let code = attempt.outcome.response_code().map_or_else(|| "-".to_owned(), |code| code.to_string());
             log::info!(
-                "attempt failed: {delivery} attempt={number} subscription={} cause={} response_code={} duration_ms={}",
-                subscription.id,
-                attempt.outcome.code(),
-                attempt.outcome.response_code().map_or_else(|| "-".to_owned(), |code| code.to_string()),
-                attempt.duration_ms,
+                attempt = number,
+                subscription:% = subscription.id,
+                cause = attempt.outcome.code(),
+                response_code = code,
+                duration_ms = attempt.duration_ms;
+                "attempt failed: {delivery}"
             );
         }
         let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed() };

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use url::{Host, ParseError, Url};
 
 use super::address::{AddressRefusal, AddressRule};
+use super::visible::{REPEATED_CHARS, shortened};
 
 /// The most bytes a URL may have, as given and in canonical form.
 pub const MAX_URL_LENGTH: usize = 2048;
@@ -68,8 +69,11 @@ pub enum EndpointError {
         /// What the parser says.
         reason: ParseError,
     },
+    /// Nothing that says how to connect.
+    #[error("the URL must begin with https:// and a host, as in https://crm.example.com/hooks")]
+    NoScheme,
     /// Neither `https` nor `http`.
-    #[error("the URL must begin with https://, not with {scheme}:")]
+    #[error("the URL must begin with https://, not with {}:", shortened(scheme, REPEATED_CHARS))]
     Scheme {
         /// What stands before the first colon.
         scheme: String,
@@ -91,8 +95,9 @@ pub enum EndpointError {
     NoHost,
     /// A host that is no name of the domain name system.
     #[error(
-        "the host {host} is not a valid host name; it takes letters, digits, hyphens and dots, \
-         with no empty part and no number as the last one"
+        "the host {} is not a valid host name; it takes letters, digits, hyphens and dots, \
+         with no empty part and no number as the last one",
+        shortened(host, REPEATED_CHARS)
     )]
     HostName {
         /// The host in canonical form.
@@ -189,6 +194,7 @@ fn read(text: &str) -> Result<(Endpoint, Host), EndpointError> {
     check_characters(text)?;
     let url = Url::parse(text).map_err(|reason| match reason {
         ParseError::EmptyHost => EndpointError::NoHost,
+        ParseError::RelativeUrlWithoutBase => EndpointError::NoScheme,
         reason => EndpointError::Unreadable { reason },
     })?;
     let https = match url.scheme() {

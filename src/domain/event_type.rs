@@ -6,6 +6,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::field_error::nearest;
+use super::visible::{REPEATED_CHARS, shortened};
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +73,14 @@ impl EventType {
         Self::ALL.into_iter().find(|candidate| candidate.name() == name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
             match nearest(name, &names) {
-                Some(near) => format!("unknown event type \"{}\"; did you mean \"{near}\"?", shortened(name)),
-                None => format!("unknown event type \"{}\"; known are: {}", shortened(name), names.join(", ")),
+                Some(near) => {
+                    format!("unknown event type \"{}\"; did you mean \"{near}\"?", shortened(name, REPEATED_CHARS))
+                }
+                None => format!(
+                    "unknown event type \"{}\"; known are: {}",
+                    shortened(name, REPEATED_CHARS),
+                    names.join(", ")
+                ),
             }
         })
     }
@@ -89,10 +96,6 @@ impl EventType {
     pub fn number(self) -> u8 {
         self as u8
     }
-}
-
-fn shortened(name: &str) -> String {
-    name.chars().take(60).collect()
 }
 
 impl fmt::Display for EventType {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::visible::{REPEATED_CHARS, shortened};
+
 /// One entry of an error answer's `errors` list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
@@ -14,9 +16,9 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// One error about one field.
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+    /// One error about one field, whose name may be a caller's own.
+    pub fn new(field: impl AsRef<str>, message: impl Into<String>) -> Self {
+        Self { field: shortened(field.as_ref(), REPEATED_CHARS).into_owned(), message: message.into() }
     }
 
     /// An unknown field, with the nearest known name when one is near.
@@ -27,6 +29,66 @@ impl FieldError {
             None => format!("unknown field; known are: {}", known.join(", ")),
         };
         Self::new(field, message)
+    }
+}
+
+/// What is wrong with a request. All of it is counted, and as much of it kept as an answer can hold.
+#[derive(Clone, Debug, Default)]
+pub struct FieldErrors {
+    kept: Vec<FieldError>,
+    count: usize,
+}
+
+impl FieldErrors {
+    /// The most fields that one answer names.
+    pub const MOST: usize = 100;
+
+    /// Counts one, and makes it if it is kept.
+    pub fn add(&mut self, make: impl FnOnce() -> FieldError) {
+        self.count += 1;
+        if self.kept.len() < Self::MOST {
+            self.kept.push(make());
+        }
+    }
+
+    /// Takes over what was found in a part whose name goes before those of its fields.
+    pub fn add_part(&mut self, prefix: &str, part: Self) {
+        self.count += part.count - part.kept.len();
+        for error in part.kept {
+            self.add(|| FieldError { field: format!("{prefix}{}", error.field), ..error });
+        }
+    }
+
+    /// Those that are kept.
+    #[must_use]
+    pub fn kept(&self) -> &[FieldError] {
+        &self.kept
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Is nothing wrong?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl From<Vec<FieldError>> for FieldErrors {
+    fn from(errors: Vec<FieldError>) -> Self {
+        let mut all = Self::default();
+        all.extend(errors);
+        all
+    }
+}
+
+impl Extend<FieldError> for FieldErrors {
+    fn extend<T: IntoIterator<Item = FieldError>>(&mut self, errors: T) {
+        errors.into_iter().for_each(|error| self.add(|| error));
     }
 }
 

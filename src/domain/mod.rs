@@ -21,6 +21,6 @@ pub mod subscription;
 pub mod timestamp;
 pub mod visible;
 
-pub use field_error::FieldError;
+pub use field_error::{FieldError, FieldErrors};
 pub use ids::{AccountId, AttemptId, DeliveryId, EventId, KeyId, SubscriptionId};
 pub use timestamp::Timestamp;

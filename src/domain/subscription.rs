@@ -107,7 +107,7 @@ pub struct SubscriptionChange {
 }
 
 impl SubscriptionChange {
-    /// The subscription as it is after the change.
+    /// The subscription as it is after the change; one that changes nothing leaves its time, too.
     #[must_use]
     pub fn apply(self, before: &Subscription, now: Timestamp) -> Subscription {
         let state = match self.active {
@@ -115,13 +115,13 @@ impl SubscriptionChange {
             Some(false) if before.state.is_active() => SubscriptionState::Off { reason: OffReason::Owner, since: now },
             _ => before.state,
         };
-        Subscription {
+        let after = Subscription {
             endpoint: self.endpoint.unwrap_or_else(|| before.endpoint.clone()),
             events: self.events.unwrap_or(before.events),
             description: self.description.unwrap_or_else(|| before.description.clone()),
             state,
-            updated_at: now,
             ..before.clone()
-        }
+        };
+        if after == *before { after } else { Subscription { updated_at: now, ..after } }
     }
 }

@@ -1,6 +1,7 @@
 //! Text of others, made fit for a terminal and for one line of a log. Pure; any thread. It is for showing alone: what
 //! is stored and sent stays as it came.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The text with everything escaped that would move the cursor, begin a line, or turn the direction of writing.
@@ -26,6 +27,18 @@ pub fn acts(character: char) -> bool {
         || matches!(character, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// The most characters of a name or value that an error repeats.
+pub const REPEATED_CHARS: usize = 64;
+
+/// The beginning of the text, if it has more characters than that.
+#[must_use]
+pub fn shortened(text: &str, chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +47,13 @@ mod tests {
     fn what_is_only_seen_stays() {
         for text in ["", "Ana Kowalska", "Zoë \"Z\" O'Neil \\ 社員", "👩"] {
             assert_eq!(visible(text), text);
+        }
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters() {
+        for (text, shown) in [("", ""), ("żółw", "żółw"), ("żółwia", "żółw…")] {
+            assert_eq!(shortened(text, 4), shown);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Deliveries: list, read with attempts, redeliver. Runs on the HTTP workers.
 
+use std::ops::RangeInclusive;
+
 use actix_web::{HttpResponse, web};
 
 use super::error::ApiError;
@@ -18,6 +20,8 @@ use crate::storage::reader::DeliveryFilter;
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
 
+/// What an endpoint can answer with.
+pub const STATUSES: RangeInclusive<u16> = 100..=999;
 /// What a person is told after a redelivery was asked for.
 pub const DUE_AGAIN: &str = "The delivery is due again, with its whole retry schedule.";
 
@@ -49,7 +53,9 @@ async fn list_of(state: &State, account: AccountId, wanted: Option<SubscriptionI
         event_type: event_type(&mut query),
         since: time(&mut query, "since"),
         until: time(&mut query, "until"),
-        response_code: query.parse("response_code", "an HTTP status", |text| text.parse().ok()),
+        response_code: query.parse("response_code", "an HTTP status from 100 to 999", |text| {
+            text.parse().ok().filter(|code| STATUSES.contains(code))
+        }),
     };
     query.finish()?;
     let page = state.read(move |reader| reader.deliveries(&filter, request)).await?;

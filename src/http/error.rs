@@ -1,12 +1,14 @@
 //! What a caller is told when something is wrong, and what the log gets instead. Runs on the HTTP workers.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::domain::FieldError;
 use crate::domain::access::Scope;
+use crate::domain::{FieldError, FieldErrors};
 use crate::storage::error::{Refusal, StorageError};
 
 /// An answer that is no success. The middleware adds the request id and writes the body.
@@ -16,11 +18,13 @@ pub struct ApiError {
     status: u16,
     code: &'static str,
     message: Box<str>,
-    fields: Vec<FieldError>,
+    fields: FieldErrors,
     retry_after_s: Option<u64>,
     allow: Option<Box<str>>,
     /// What the log gets in place of the message.
     cause: Option<Box<str>>,
+    /// The answer is kept back for a while.
+    is_slowed: bool,
 }
 
 /// What every answer is that is no success.
@@ -37,10 +41,17 @@ pub struct ErrorBody<'a> {
     code: &'a str,
     /// The value of `X-Request-Id`; the server's log has it too.
     request_id: &'a str,
-    /// Every wrong field, where fields are wrong.
+    /// The wrong fields, where fields are wrong; of more than 100 the first 100.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    #[schemars(length(max = 100))]
     errors: &'a [FieldError],
 }
+
+/// How long a caller waits who has sent too many wrong keys.
+const GUESS_DELAY: Duration = Duration::from_secs(1);
+const IDEMPOTENCY_CONFLICT: &str = "idempotency_conflict";
+/// What is wrong with an event under a key that another event has.
+const DIFFERS: &str = "differs from the event sent before";
 
 impl ApiError {
     fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
@@ -48,19 +59,24 @@ impl ApiError {
             status,
             code,
             message: message.into().into(),
-            fields: Vec::new(),
+            fields: FieldErrors::default(),
             retry_after_s: None,
             allow: None,
             cause: None,
+            is_slowed: false,
         }
     }
 
-    /// Invalid input; every wrong field is named.
+    /// Invalid input; every wrong field is named, if they are not too many.
     #[must_use]
-    pub fn invalid(fields: Vec<FieldError>) -> Self {
-        let message = match fields.as_slice() {
-            [one] => format!("{}: {}", one.field, one.message),
-            many => format!("{} fields are not valid", many.len()),
+    pub fn invalid(fields: impl Into<FieldErrors>) -> Self {
+        let fields = fields.into();
+        let message = match (fields.kept(), fields.count()) {
+            ([one], _) => format!("{}: {}", one.field, one.message),
+            (kept, count) if kept.len() < count => {
+                format!("{count} fields are not valid; the first {} are named", kept.len())
+            }
+            (_, count) => format!("{count} fields are not valid"),
         };
         Self { fields, ..Self::new(400, "invalid_input", message) }
     }
@@ -68,6 +84,15 @@ impl ApiError {
     /// One wrong field or parameter.
     pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError::new(field, message)])
+    }
+
+    /// The same about the one event that a request has, which is in no list; `key` is the field that knows it again.
+    #[must_use]
+    pub fn of_one_event(self, key: &str) -> Self {
+        if self.code != IDEMPOTENCY_CONFLICT {
+            return self;
+        }
+        Self { fields: vec![FieldError::new(key, DIFFERS)].into(), ..self }
     }
 
     /// The body is not JSON.
@@ -132,6 +157,14 @@ impl ApiError {
         Self::new(415, "unsupported_media_type", "send JSON with Content-Type: application/json")
     }
 
+    /// Too many wrong keys from one source. It is not answered at once.
+    #[must_use]
+    pub fn too_many_guesses(limit: u32, retry_after_s: u64) -> Self {
+        let message = format!("more than {limit} wrong API keys within a minute; try again in {retry_after_s} s");
+        let error = Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) };
+        Self { is_slowed: true, ..error }
+    }
+
     /// Too many requests.
     #[must_use]
     pub fn rate_limited(limit: u32, retry_after_s: u64) -> Self {
@@ -187,7 +220,7 @@ impl ApiError {
             status: self.status,
             code: self.code,
             request_id,
-            errors: &self.fields,
+            errors: self.fields.kept(),
         }
     }
 
@@ -195,6 +228,12 @@ impl ApiError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// How long the answer is to be kept back.
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        self.is_slowed.then_some(GUESS_DELAY)
     }
 
     /// The headers that this answer has and others have not, with their values.
@@ -224,8 +263,8 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::NotFound => Self::new(404, "not_found", "not found"),
             Refusal::IdempotencyConflict(index) => Self {
-                fields: vec![FieldError::new(format!("events[{index}]"), "differs from the event sent before")],
-                ..Self::new(409, "idempotency_conflict", "this idempotency key was used before with another event")
+                fields: vec![FieldError::new(format!("events[{index}]"), DIFFERS)].into(),
+                ..Self::new(409, IDEMPOTENCY_CONFLICT, "this idempotency key was used before with another event")
             },
             Refusal::TooManySubscriptions(limit) => {
                 let message = format!("the account has {limit} subscriptions, which is the limit; delete one first");

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::error::ApiError;
 use crate::domain::event::{IdempotencyKey, NewEvent};
 use crate::domain::event_type::EventType;
-use crate::domain::{FieldError, Timestamp, event_data};
+use crate::domain::{FieldError, FieldErrors, Timestamp, event_data};
 
 const FIELDS: [&str; 4] = ["event", "data", "id", "occurred_at"];
 /// The most events in one batch.
@@ -22,7 +22,7 @@ pub const KEY_CHARS: usize = 255;
 /// One event.
 pub fn one(text: &str) -> Result<NewEvent, ApiError> {
     let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-    fields.into_event("").map_err(ApiError::invalid)
+    fields.into_event().map_err(ApiError::invalid)
 }
 
 #[derive(serde::Deserialize)]
@@ -48,17 +48,17 @@ pub fn batch(text: &str, event_bytes: u64) -> Result<Vec<NewEvent>, ApiError> {
         return Err(ApiError::invalid_field("events", format!("must hold 1 to {BATCH_EVENTS} events")));
     }
     let mut events = Vec::with_capacity(batch.events.len());
-    let mut errors = Vec::new();
+    let mut errors = FieldErrors::default();
     for (index, raw) in batch.events.iter().enumerate() {
         let place = format!("events[{index}]");
         if raw.get().len() as u64 > event_bytes {
-            errors.push(FieldError::new(place, format!("may have at most {event_bytes} bytes")));
+            errors.add(|| FieldError::new(place, format!("may have at most {event_bytes} bytes")));
             continue;
         }
         match serde_json::from_str::<Fields<'_>>(raw.get()) {
-            Err(_) => errors.push(FieldError::new(place, "must be an object")),
-            Ok(fields) => match fields.into_event(&format!("{place}.")) {
-                Err(found) => errors.extend(found),
+            Err(_) => errors.add(|| FieldError::new(place, "must be an object")),
+            Ok(fields) => match fields.into_event() {
+                Err(found) => errors.add_part(&format!("{place}."), found),
                 Ok(event) => events.push(event),
             },
         }
@@ -137,7 +137,7 @@ struct Fields<'a> {
     data: Option<&'a RawValue>,
     id: Option<&'a RawValue>,
     occurred_at: Option<&'a RawValue>,
-    errors: Vec<FieldError>,
+    errors: FieldErrors,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -157,13 +157,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
                         "id" => &mut fields.id,
                         "occurred_at" => &mut fields.occurred_at,
                         other => {
-                            fields.errors.push(FieldError::unknown(other, &FIELDS));
+                            fields.errors.add(|| FieldError::unknown(other, &FIELDS));
                             map.next_value::<IgnoredAny>()?;
                             continue;
                         }
                     };
                     if slot.replace(map.next_value()?).is_some() {
-                        fields.errors.push(FieldError::new(name, "is given twice"));
+                        fields.errors.add(|| FieldError::new(name, "is given twice"));
                     }
                 }
                 Ok(fields)
@@ -174,8 +174,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// The event, if every field is right; `prefix` goes before the names in errors.
-    fn into_event(self, prefix: &str) -> Result<NewEvent, Vec<FieldError>> {
+    /// The event, if every field is right.
+    fn into_event(self) -> Result<NewEvent, FieldErrors> {
         let mut errors = self.errors;
         let event_type = match self.event {
             None => Err("is missing".to_owned()),
@@ -183,9 +183,9 @@ impl Fields<'_> {
                 .map_err(|_| "must be a string".to_owned())
                 .and_then(|name| EventType::parse(&name)),
         };
-        let event_type = event_type.map_err(|message| errors.push(FieldError::new("event", message))).ok();
+        let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
         match (self.data, event_type) {
-            (None, _) => errors.push(FieldError::new("data", "is missing")),
+            (None, _) => errors.add(|| FieldError::new("data", "is missing")),
             (Some(data), Some(event_type)) => {
                 errors.extend(event_data::check(event_type, data.get()).err().into_iter().flatten());
             }
@@ -196,7 +196,7 @@ impl Fields<'_> {
             Some(raw) => {
                 let time = serde_json::from_str::<String>(raw.get()).ok().and_then(|text| Timestamp::parse(&text));
                 if time.is_none() {
-                    errors.push(FieldError::new("occurred_at", "must be a time such as \"2026-03-02T08:00:00Z\""));
+                    errors.add(|| FieldError::new("occurred_at", "must be a time such as \"2026-03-02T08:00:00Z\""));
                 }
                 time
             }
@@ -208,15 +208,12 @@ impl Fields<'_> {
                     vec![digest_key(&["id", &id])]
                 } else {
                     let message = format!("must be a string of 1 to {KEY_CHARS} characters, or an integer");
-                    errors.push(FieldError::new("id", message));
+                    errors.add(|| FieldError::new("id", message));
                     Vec::new()
                 }
             }
         };
         let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
-            for error in &mut errors {
-                error.field.insert_str(0, prefix);
-            }
             return Err(errors);
         };
         let mut hash = Sha256::new();

@@ -17,6 +17,9 @@ use crate::domain::{DeliveryId, EventId, Timestamp};
 use crate::storage::command::{Command, Published};
 use crate::storage::reader::EventFilter;
 
+/// How a publisher names a request.
+const KEY_HEADER: &str = "Idempotency-Key";
+
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
 
@@ -46,11 +49,13 @@ pub async fn publish(state: State, caller: Publisher, request: HttpRequest, body
     let account = caller.require(Scope::EventsWrite)?;
     let header = idempotency_header(&request)?;
     let mut event = event_body::one(&body.0)?;
+    let known_by = if event.idempotency.is_empty() { KEY_HEADER } else { "id" };
     if let Some(key) = header {
         event.idempotency.push(digest_key(&["header", &key]));
     }
     let events = vec![event];
-    let published = state.ask(|reply| Command::Publish { account, events, reply }).await?;
+    let published = state.ask(|reply| Command::Publish { account, events, reply }).await;
+    let published = published.map_err(|error| error.of_one_event(known_by))?;
     match published.first() {
         Some(published) => Ok(respond::single(HttpResponse::Accepted(), &PublishedView::from(*published))),
         None => Err(ApiError::internal(&"the writer answered a publish without a row")),
@@ -131,9 +136,8 @@ pub fn time(query: &mut Query, name: &str) -> Option<Timestamp> {
 }
 
 fn idempotency_header(request: &HttpRequest) -> Result<Option<String>, ApiError> {
-    let Some(value) = request.headers().get("Idempotency-Key") else { return Ok(None) };
-    let wrong =
-        || ApiError::invalid_field("Idempotency-Key", format!("must be 1 to {KEY_CHARS} visible ASCII characters"));
+    let Some(value) = request.headers().get(KEY_HEADER) else { return Ok(None) };
+    let wrong = || ApiError::invalid_field(KEY_HEADER, format!("must be 1 to {KEY_CHARS} visible ASCII characters"));
     let text = value.to_str().map_err(|_| wrong())?.trim();
     // The draft standard writes it as a quoted string, most clients send it bare.
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);

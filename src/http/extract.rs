@@ -27,6 +27,15 @@ pub struct Operator;
 /// The account of a command that names none.
 const DEFAULT_ACCOUNT: &str = "default";
 
+/// Marks a request of whoever sent a valid key.
+struct Known;
+
+/// Is the sender neither the operator nor in possession of a valid key?
+#[must_use]
+pub fn is_stranger(request: &HttpRequest) -> bool {
+    request.app_data::<Operator>().is_none() && !request.extensions().contains::<Known>()
+}
+
 /// For which account somebody calls, and what they may do there.
 struct Grant {
     account: AccountId,
@@ -75,6 +84,15 @@ impl FromRequest for Publisher {
     }
 }
 
+/// Counts a request that nothing answers. A missing key is no fault there, one wrong key too many is: nobody learns
+/// more of a key, or faster, than where it is needed.
+pub fn note_caller(request: &HttpRequest) -> Result<(), ApiError> {
+    match grant(request, |state| &state.management) {
+        Err(error) if error.status() == 429 => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
     request.app_data().ok_or_else(|| ApiError::internal(&"the HTTP state is missing"))
 }
@@ -104,20 +122,17 @@ fn authenticate(
     let source = request.peer_addr().map(|peer| peer.ip().to_canonical());
     let limit = limit(state);
     let Some(key) = find_key(request, state, source) else {
-        let allowance = Allowance { limit: limit.limit(), remaining: 0 };
+        request.extensions_mut().insert(Allowance { limit: limit.limit(), remaining: 0 });
         // Guessing is slowed by source; who has a valid key is let through whatever others at that address do.
-        let counted = source.map_or(Ok(allowance), |source| state.failures.count(guesser(source)));
+        let is_guess = request.headers().contains_key(AUTHORIZATION);
+        let counted =
+            source.filter(|_| is_guess).map_or(Ok(()), |source| state.guesses.count(guesser(source)).map(drop));
         return Err(match counted {
-            Ok(allowance) => {
-                request.extensions_mut().insert(allowance);
-                ApiError::unauthorized()
-            }
-            Err(wait_s) => {
-                request.extensions_mut().insert(allowance);
-                ApiError::rate_limited(state.failures.limit(), wait_s)
-            }
+            Ok(()) => ApiError::unauthorized(),
+            Err(wait_s) => ApiError::too_many_guesses(state.guesses.limit(), wait_s),
         });
     };
+    request.extensions_mut().insert(Known);
     if key.is_use_news(state.clock.wall()) {
         // A queue that is full is no reason to keep anybody waiting: a later request is as good.
         drop(state.writer.try_send(Command::NoteUse { id: key.id }));

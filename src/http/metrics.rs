@@ -3,15 +3,17 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::http::header::ContentType;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::http::header::{ACCEPT, ContentType, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::DefaultHeaders;
+use actix_web::{App, HttpRequest, HttpResponse, web};
 
-use super::Ready;
+use super::{Ready, ServerSettings, listener};
 use crate::clock::Clock;
 use crate::delivery::Dispatcher;
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Gauges, Metrics, TextForm};
 use crate::storage::error::StorageError;
 use crate::storage::reader::Reader;
 use crate::storage::writer::free_bytes;
@@ -31,29 +33,40 @@ pub struct MetricsPage {
     pub database: PathBuf,
 }
 
-/// Workers of this listener.
-pub const WORKERS: usize = 1;
+/// A page that is read by one program or a few.
+pub const SETTINGS: ServerSettings = ServerSettings {
+    workers: 1,
+    max_connections: 32,
+    request_timeout: Duration::from_secs(5),
+    drain: Duration::from_secs(1),
+    blocking_threads: 1,
+};
 
-/// The text form of `OpenMetrics`, version 1.0.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The form of the text, with its media type. Prometheus says when it wants the newer one.
+fn form_for(request: &HttpRequest) -> (TextForm, &'static str) {
+    let mut accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
+    if accepted.any(|value| value.contains("application/openmetrics-text")) {
+        (TextForm::OpenMetrics, OPEN_METRICS)
+    } else {
+        (TextForm::Prometheus, PROMETHEUS)
+    }
+}
 
 /// Builds the server on a listener that is bound already.
 pub fn server(listener: TcpListener, page: MetricsPage, ready: Ready) -> std::io::Result<Server> {
     let page = web::Data::new(page);
-    let server = HttpServer::new(move || {
+    listener::serve(listener, None, &SETTINGS, move || {
         ready.tell();
-        App::new().app_data(page.clone()).route("/metrics", web::get().to(show))
-    });
-    Ok(server
-        .workers(WORKERS)
-        .worker_max_blocking_threads(1)
-        .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?
-        .run())
+        let headers = DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        App::new().app_data(page.clone()).wrap(headers).route("/metrics", web::get().to(show))
+    })
 }
 
-async fn show(page: web::Data<MetricsPage>) -> HttpResponse {
+async fn show(request: HttpRequest, page: web::Data<MetricsPage>) -> HttpResponse {
+    let (form, media_type) = form_for(&request);
     let failed = |error: &dyn std::fmt::Display| {
         log::error!("the metrics could not be read: {error}");
         HttpResponse::InternalServerError()
@@ -62,8 +75,8 @@ async fn show(page: web::Data<MetricsPage>) -> HttpResponse {
     };
     let read = page.clone();
     match web::block(move || read.gauges()).await {
-        Ok(Ok(gauges)) => match page.metrics.render(gauges) {
-            Ok(text) => HttpResponse::Ok().content_type(OPEN_METRICS).body(text),
+        Ok(Ok(gauges)) => match page.metrics.render(gauges, form) {
+            Ok(text) => HttpResponse::Ok().content_type(media_type).body(text),
             Err(error) => failed(&error),
         },
         Ok(Err(error)) => failed(&error),

@@ -3,18 +3,22 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
 use super::error::ApiError;
+use super::extract::is_stranger;
 use super::rate_limit::Allowance;
 use super::unread;
+use crate::domain::visible::shortened;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const ID_CHARS: usize = 128;
+/// What the log has of a path.
+const PATH_CHARS: usize = 200;
 
 /// Wraps every request.
 pub async fn dress<B: MessageBody + 'static>(
@@ -25,14 +29,18 @@ pub async fn dress<B: MessageBody + 'static>(
     let body = unread::keep(&mut request);
     let response = next.call(request).await?.map_into_boxed_body();
     let mut response = if let Some(error) = response.response().error().map(as_api_error) {
-        note(response.request(), error.status(), &id, &format!(": {error}"));
+        note(response.request(), error.status(), &id, Some(&error));
+        if let Some(delay) = error.delay() {
+            tokio::time::sleep(delay).await;
+        }
         response.into_response(error.response(&id))
     } else {
-        note(response.request(), response.status().as_u16(), &id, "");
+        note(response.request(), response.status().as_u16(), &id, None);
         response
     };
     let allowance = response.request().extensions().get::<Allowance>().copied();
     let headers = response.response_mut().headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
@@ -46,16 +54,22 @@ pub async fn dress<B: MessageBody + 'static>(
     })
 }
 
-/// The log tells of what changed and of what went wrong here; publishing and reading are too frequent for it.
-fn note(request: &HttpRequest, status: u16, id: &str, cause: &str) {
+/// The log tells of what changed and of what went wrong here. Publishing and reading are too frequent for it, and
+/// strangers could fill it.
+fn note(request: &HttpRequest, status: u16, id: &str, error: Option<&ApiError>) {
     let (method, path) = (request.method(), request.path());
     let level = match *method {
         _ if status >= 500 => log::Level::Error,
+        _ if is_stranger(request) => log::Level::Debug,
         Method::GET | Method::HEAD => log::Level::Debug,
         _ if path.starts_with("/api/v1/events") => log::Level::Debug,
         _ => log::Level::Info,
     };
-    log::log!(level, "{method} {path} answered {status} request_id={id}{cause}");
+    let shown = shortened(path, PATH_CHARS);
+    match error {
+        None => log::log!(level, request_id = id; "{method} {shown} answered {status}"),
+        Some(error) => log::log!(level, request_id = id; "{method} {shown} answered {status}: {error}"),
+    }
 }
 
 fn as_api_error(error: &Error) -> ApiError {

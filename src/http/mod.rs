@@ -3,6 +3,7 @@
 //! executor.
 
 mod compat;
+mod connection;
 mod deliveries;
 pub mod error;
 pub mod event_body;
@@ -10,6 +11,7 @@ mod event_types;
 mod events;
 pub mod extract;
 mod health;
+mod listener;
 pub mod metrics;
 mod middleware;
 pub mod openapi;
@@ -30,7 +32,7 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 
 pub use self::event_types::{EventTypeView, catalogue};
 use self::extract::Operator;
@@ -44,8 +46,10 @@ pub struct ServerSettings {
     pub workers: usize,
     /// Connections at most.
     pub max_connections: usize,
-    /// How long a request's head may take to arrive.
+    /// How long a request's head may take to arrive, and a piece of an answer to be taken.
     pub request_timeout: Duration,
+    /// Reads that wait beside the executor, for each worker.
+    pub blocking_threads: usize,
     /// How long requests under way may take to end when the server stops.
     pub drain: Duration,
 }
@@ -61,9 +65,6 @@ impl Ready {
     }
 }
 
-/// Reads that wait beside the executor, for each worker.
-const BLOCKING_THREADS: usize = 16;
-
 /// Builds the server on a listener that is bound already. It runs when awaited, and stops when told by its handle.
 pub fn server(
     listener: TcpListener,
@@ -72,22 +73,10 @@ pub fn server(
     settings: &ServerSettings,
     ready: Ready,
 ) -> std::io::Result<Server> {
-    let make_app = move || {
+    listener::serve(listener, tls, settings, move || {
         ready.tell();
         App::new().app_data(state.clone()).wrap(from_fn(middleware::dress)).configure(routes::serve)
-    };
-    let server = HttpServer::new(make_app)
-        .workers(settings.workers)
-        .worker_max_blocking_threads(BLOCKING_THREADS)
-        .max_connections(settings.max_connections.div_ceil(settings.workers))
-        .client_request_timeout(settings.request_timeout)
-        .shutdown_timeout(settings.drain.as_secs().max(1))
-        .disable_signals();
-    let server = match tls {
-        None => server.listen(listener)?,
-        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
-    };
-    Ok(server.run())
+    })
 }
 
 /// The same routes for callers that are the operator: no key, every scope, no rate limit, and the account that the

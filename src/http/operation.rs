@@ -2,11 +2,12 @@
 //! neither has what the other lacks. Pure; built once for each HTTP worker and once for the description.
 
 use actix_web::http::Method;
-use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, web};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, web};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::error::ApiError;
+use super::extract;
 use super::respond::{List, Single};
 use crate::domain::access::Scope;
 
@@ -228,8 +229,9 @@ impl Resource {
     /// The route, which answers every other method with 405 and what is allowed.
     pub fn into_service(self) -> actix_web::Resource {
         let allow = self.allow();
-        let wrong_method = move || {
-            let error = ApiError::method_not_allowed(&allow);
+        let wrong_method = move |request: HttpRequest| {
+            let noted = extract::note_caller(&request);
+            let error = noted.err().unwrap_or_else(|| ApiError::method_not_allowed(&allow));
             async move { Err::<HttpResponse, _>(error) }
         };
         let routes = self.operations.into_iter().map(|operation| operation.route);

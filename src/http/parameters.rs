@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
+use super::deliveries::STATUSES;
 use super::event_body::KEY_CHARS;
 use super::operation::Parameter;
 use super::respond::{DEFAULT_LIMIT, MAX_LIMIT};
@@ -63,7 +64,7 @@ pub fn delivery_filters() -> Vec<Parameter> {
         query(
             "response_code",
             "Only deliveries whose last attempt was answered with this HTTP status.",
-            json!({"type": "integer", "minimum": 0, "maximum": u16::MAX, "examples": [500]}),
+            json!({"type": "integer", "minimum": STATUSES.start(), "maximum": STATUSES.end(), "examples": [500]}),
         ),
     ];
     own.into_iter().chain(event_filters()).collect()

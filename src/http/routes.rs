@@ -12,8 +12,9 @@ use super::health::{Health, Readiness};
 use super::operation::{Operation, Resource, list, operation, plain, single};
 use super::subscriptions::{Deleted, TestResult};
 use super::view::{DeliveryView, EventView, SubscriptionView};
-use super::{compat, deliveries, event_types, events, health, openapi, parameters as take, subscriptions};
+use super::{compat, deliveries, event_types, events, extract, health, openapi, parameters as take, subscriptions};
 use crate::domain::access::Scope::{EventsRead, EventsWrite, WebhooksRead, WebhooksWrite};
+use crate::domain::visible::{REPEATED_CHARS, shortened};
 use crate::domain::{DeliveryId, EventId};
 
 /// Where the API begins.
@@ -34,7 +35,9 @@ pub fn serve(config: &mut web::ServiceConfig) {
 }
 
 async fn no_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::not_found(&format!("route {} {}", request.method(), request.path())))
+    extract::note_caller(&request)?;
+    let shown = |text: &str| shortened(text, REPEATED_CHARS).into_owned();
+    Err(ApiError::not_found(&format!("route {} {}", shown(request.method().as_str()), shown(request.path()))))
 }
 
 /// All of it. Of two paths that fit a request the first one counts.

@@ -33,6 +33,8 @@ pub struct HttpSettings {
     pub management_per_minute: u32,
     /// Publish requests a minute of one key; 0: any number.
     pub publish_per_minute: u32,
+    /// Wrong keys a minute of one source that are answered at once; 0: any number.
+    pub wrong_keys_per_minute: u32,
     /// The time limit of an attempt, for the words about one that ran into it.
     pub attempt_timeout: Duration,
     /// The folder whose file system has to have space.
@@ -54,7 +56,7 @@ pub struct HttpState {
     pub(super) vitals: Arc<Vitals>,
     pub(super) management: RateLimit<KeyId>,
     pub(super) publishing: RateLimit<KeyId>,
-    pub(super) failures: RateLimit<IpAddr>,
+    pub(super) guesses: RateLimit<IpAddr>,
     pub(super) pings: Semaphore,
 }
 
@@ -93,7 +95,7 @@ impl HttpState {
         Self {
             management: RateLimit::new(settings.management_per_minute),
             publishing: RateLimit::new(settings.publish_per_minute),
-            failures: RateLimit::new(settings.management_per_minute),
+            guesses: RateLimit::new(settings.wrong_keys_per_minute),
             pings: Semaphore::new(PINGS),
             settings,
             reader,

@@ -8,10 +8,10 @@ use serde_json::error::Category;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use crate::domain::FieldError;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event_type::{EventType, EventTypes};
 use crate::domain::subscription::SubscriptionChange;
+use crate::domain::{FieldError, FieldErrors};
 
 const FIELDS: [&str; 4] = ["url", "events", "active", "description"];
 /// What a subscription shows and nobody can set; accepted, and passed over, when a whole one is sent back.
@@ -26,17 +26,17 @@ pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<Su
         _ => ApiError::invalid_json(format!("not JSON: {error}")),
     })?;
     fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
-    let mut errors = Vec::new();
+    let mut errors = FieldErrors::default();
     for name in required {
         if !fields.iter().any(|(given, _)| given == name) {
-            errors.push(FieldError::new(*name, "is missing"));
+            errors.add(|| FieldError::new(name, "is missing"));
         }
     }
     let mut change = SubscriptionChange::default();
     let mut seen = HashSet::new();
     for (name, value) in &fields {
         if !seen.insert(name) {
-            errors.push(FieldError::new(name, "is given twice"));
+            errors.add(|| FieldError::new(name, "is given twice"));
             continue;
         }
         let result = match name.as_str() {

@@ -59,6 +59,9 @@ impl Batch<'_> {
             return Ok(Err(Refusal::NotFound));
         };
         let after = change.apply(&before, state.clock.wall());
+        if after == *before {
+            return Ok(Ok(after));
+        }
         let is_reset = after.endpoint != before.endpoint || (after.state.is_active() && !before.state.is_active());
         if is_reset && let Some(history) = state.histories.get_mut(&id) {
             history.health = crate::domain::health::Health::default();

@@ -2,21 +2,16 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write},
     net::TcpStream,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::harness::{PATIENCE, Server, eventually};
-
-/// What the server holds in memory now, in KiB.
-fn resident_kib(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
+use crate::harness::{PATIENCE, Receiver, Reply, Server, eventually};
+use crate::service::{ask, connect, exchange, with_tls};
 
 fn open_files(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
@@ -49,11 +44,11 @@ fn ten_thousand_idle_connections_take_little_memory_and_hold_nobody_up() {
     ]);
     let client = server.client();
     client.get("/webhooks").expect(200);
-    let (before_kib, files) = (resident_kib(&server), open_files(&server));
+    let (before_kib, files) = (server.resident_kib(), open_files(&server));
     let idle: Vec<TcpStream> = (0..count).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     eventually("all connections are taken in", || (open_files(&server) >= count).then_some(()));
     client.get("/webhooks").expect(200);
-    let held_kib = resident_kib(&server) - before_kib;
+    let held_kib = server.resident_kib() - before_kib;
     println!("{count} idle connections take {held_kib} KiB");
     // A connection has a buffer for what it may send and one for the answer.
     assert!(held_kib < count as u64 * 12 + 4096, "{count} idle connections take {held_kib} KiB");
@@ -108,9 +103,9 @@ fn a_byte_now_and_then_does_not_lengthen_the_time_limit() {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.write_all(beginning.as_bytes()).unwrap();
         let mut writer = stream.try_clone().unwrap();
-        let dripping = std::thread::spawn(move || {
+        let dripping = thread::spawn(move || {
             while writer.write_all(b" ").is_ok() {
-                std::thread::sleep(Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(50));
             }
         });
         let answer = rest(&mut stream);
@@ -120,22 +115,153 @@ fn a_byte_now_and_then_does_not_lengthen_the_time_limit() {
     }
 }
 
-#[test]
-fn whoever_never_reads_is_not_answered_into_memory() {
-    let server = Server::start(&[]);
-    let client = server.client();
-    let one = format!("{}\r\n", client.raw_head("GET", "/api/v1/event-types"));
-    let many = one.repeat(100);
-    let before_kib = resident_kib(&server);
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-    let mut sent = 0;
-    // Until the server takes no more: it does not read on while its answers are not taken.
-    while sent < 1_000_000 && stream.write_all(many.as_bytes()).is_ok() {
-        sent += 100;
+/// What Linux counts the time of processes in, on every machine.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// How long the server's threads have run so far.
+fn cpu_time(server: &Server) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    // The name of the program stands in parentheses; time in user and in kernel mode are the 12th and 13th after it.
+    let after = stat.rsplit_once(") ").unwrap().1;
+    let ticks: u64 = after.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+}
+
+/// Sends requests until the server takes no more of them.
+fn send_without_reading(stream: &mut impl Write, one: &str) {
+    let many = one.repeat(16 * 1024 / one.len() + 1);
+    let mut sent_bytes = 0;
+    while stream.write_all(many.as_bytes()).is_ok() {
+        sent_bytes += many.len();
+        assert!(sent_bytes < 64 << 20, "{sent_bytes} bytes were taken without one answer being read");
     }
-    assert!(sent < 1_000_000, "a million requests were taken without one answer being read");
+}
+
+/// How long a server that takes nothing more is waited for.
+const FULL: Option<Duration> = Some(Duration::from_millis(500));
+
+fn caller_that_never_reads(server: &Server, one: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_write_timeout(FULL).unwrap();
+    send_without_reading(&mut stream, one);
+    stream
+}
+
+/// Waits until there is a second in which the server has hardly anything to do.
+fn wait_until_it_rests(server: &Server) {
+    eventually("the server rests", || {
+        let before = cpu_time(server);
+        thread::sleep(Duration::from_secs(1));
+        let worked = cpu_time(server).checked_sub(before).unwrap();
+        (worked < Duration::from_millis(200)).then_some(())
+    });
+}
+
+/// Callers that send requests of several kinds and never read.
+fn callers_that_never_read(server: &Server) -> Vec<TcpStream> {
+    let with_key = format!("{}\r\n", server.client().raw_head("GET", "/api/v1/event-types"));
+    let requests = [
+        "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /api/v1/webhooks HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
+        &with_key,
+    ];
+    thread::scope(|scope| {
+        let senders: Vec<_> =
+            requests.iter().cycle().take(16).map(|one| scope.spawn(|| caller_that_never_reads(server, one))).collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn whoever_never_reads_costs_little_memory_and_hardly_any_work() {
+    let server = Server::start(&[("server.request_timeout", r#""10m""#), ("storage.cache", r#""8MiB""#)]);
+    let client = server.client();
     client.get("/webhooks").expect(200);
-    let held_kib = resident_kib(&server).saturating_sub(before_kib);
-    assert!(held_kib < 16 * 1024, "{held_kib} KiB are held for one caller");
+    let before_kib = server.resident_kib();
+    let callers = callers_that_never_read(&server);
+    let held_kib = server.resident_kib().saturating_sub(before_kib);
+    println!("{} callers that never read hold {held_kib} KiB", callers.len());
+    assert!(held_kib < 1536 * callers.len() as u64, "{held_kib} KiB are held for {} callers", callers.len());
+    // What they had sent takes a while to be answered; after that there is nothing to do.
+    wait_until_it_rests(&server);
+    assert!(open_files(&server) > callers.len(), "they are still connected");
+    client.get("/webhooks").expect(200);
+}
+
+#[test]
+fn whoever_sends_on_while_an_answer_takes_its_time_costs_hardly_any_work() {
+    let server = Server::start(&[("delivery.timeout", r#""10m""#), ("server.request_timeout", r#""10m""#)]);
+    let client = server.client();
+    let receiver = Receiver::first([Reply::Hang]);
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    let ping = client.raw_head("POST", &format!("/api/v1/webhooks/{id}/test"));
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_write_timeout(FULL).unwrap();
+    stream.write_all(format!("{ping}\r\n").as_bytes()).unwrap();
+    receiver.wait_for(1, "the ping");
+    send_without_reading(&mut stream, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    wait_until_it_rests(&server);
+    stream.set_nonblocking(true).unwrap();
+    let nothing = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock, "the ping is still under way");
+    client.get("/webhooks").expect(200);
+}
+
+#[test]
+fn whoever_never_reads_is_cut_off() {
+    let server = Server::start(&[("server.request_timeout", r#""1s""#)]);
+    server.client().get("/webhooks").expect(200);
+    let files = open_files(&server);
+    let callers = callers_that_never_read(&server);
+    eventually("they are cut off", || (open_files(&server) <= files).then_some(()));
+    server.client().get("/webhooks").expect(200);
+    drop(callers);
+}
+
+#[test]
+fn whoever_never_reads_over_tls_is_cut_off_too() {
+    let mut server = Server::stopped(&[("server.request_timeout", r#""1s""#)]);
+    let certificate = exchange(&server);
+    with_tls(&mut server);
+    server.launch();
+    // What the server opens once and keeps is open now.
+    ask(&mut connect(&server, &[&certificate]));
+    let files = open_files(&server);
+    let mut stream = connect(&server, &[&certificate]);
+    ask(&mut stream);
+    stream.sock.set_write_timeout(FULL).unwrap();
+    send_without_reading(&mut stream, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n");
+    eventually("it is cut off", || (open_files(&server) <= files).then_some(()));
+    ask(&mut connect(&server, &[&certificate]));
+}
+
+#[test]
+fn whoever_reads_slowly_gets_everything() {
+    let server = Server::start(&[("server.request_timeout", r#""3s""#)]);
+    let count = 200;
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let sending = thread::spawn(move || {
+        let one = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+        let last = "GET /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        writer.write_all((one.repeat(count - 1) + last).as_bytes()).unwrap();
+    });
+    let mut read = Vec::new();
+    let mut buffer = vec![0; 1 << 20];
+    let begun = Instant::now();
+    loop {
+        let bytes = stream.read(&mut buffer).unwrap();
+        if bytes == 0 {
+            break;
+        }
+        read.extend_from_slice(&buffer[..bytes]);
+        // Longer in all than the time limit, but never without taking something within it.
+        if begun.elapsed() < Duration::from_secs(6) {
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    sending.join().unwrap();
+    assert_eq!(String::from_utf8(read).unwrap().matches("HTTP/1.1 200 OK").count(), count);
 }

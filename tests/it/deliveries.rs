@@ -138,6 +138,8 @@ fn a_filter_that_makes_no_sense_is_named() {
         ("since=yesterday", "since"),
         ("until=2026-13-01T00:00:00Z", "until"),
         ("response_code=abc", "response_code"),
+        ("response_code=99", "response_code"),
+        ("response_code=9999", "response_code"),
         ("subscription=abc", "subscription"),
         ("limit=abc", "limit"),
         ("limit=-1", "limit"),

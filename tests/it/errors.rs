@@ -270,3 +270,72 @@ fn an_id_that_cannot_be_one_is_not_found() {
         answer.expect_error(if answer.status == 404 { "not_found" } else { "invalid_input" });
     }
 }
+
+#[test]
+fn an_error_names_a_hundred_fields_at_most_and_says_how_many_there_are() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let unknown: Vec<String> = (0..2000).map(|number| format!("\"field_{number}\":0")).collect();
+    let event = format!("{{{}}}", unknown.join(","));
+    let batch = format!("{{\"events\":[{}]}}", vec![event.as_str(); 200].join(","));
+    // Beside the 2,000 unknown ones, two are missing.
+    let subscription = ("/webhooks", event.clone(), 2002);
+    for (path, body, count) in [subscription, ("/events", event.clone(), 2002), ("/events/batch", batch, 200 * 2002)] {
+        let answer = client.post_text(path, &body).expect(400);
+        answer.expect_error("invalid_input");
+        assert_eq!(answer.wrong_fields().len(), 100, "{path}");
+        let message = format!("{count} fields are not valid; the first 100 are named");
+        assert_eq!(answer.json["message"], message.as_str(), "{path}");
+        assert!(answer.text.len() < 32 * 1024, "{path}: {} bytes", answer.text.len());
+    }
+}
+
+#[test]
+fn an_error_repeats_no_more_than_the_beginning_of_what_was_sent() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let long = "x".repeat(2_000);
+    let event = json!({"event": long.as_str(), "data": {}, long.as_str(): 1});
+    let twice = format!("{{\"{long}\":1,\"{long}\":2}}");
+    for answer in [
+        client.post("/events", &event),
+        client.post("/events/batch", &json!({"events": [event]})),
+        client.post_text("/webhooks", &twice),
+        client.post("/webhooks", &json!({"url": format!("{long}://a"), "events": [long.as_str()]})),
+        client.post("/webhooks", &json!({"url": format!("http://{long}/"), "events": ["clock_in"]})),
+        client.get(&format!("/{long}")),
+        client.get(&format!("/events?event={long}")),
+    ] {
+        assert!(!answer.text.contains(&"x".repeat(65)), "{} answered {}", answer.asked, answer.text);
+        assert!(answer.text.contains("xxx…"), "{} answered {}", answer.asked, answer.text);
+    }
+}
+
+#[test]
+fn what_is_no_url_is_told_how_one_begins() {
+    let server = Server::start(&[]);
+    for url in ["not a url", "", "crm.example.com/hooks", "//crm.example.com/hooks"] {
+        let answer = server.client().post("/webhooks", &json!({"url": url, "events": ["clock_in"]})).expect(400);
+        let message = answer.json["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("must begin with https://"), "{url}: {message}");
+    }
+}
+
+#[test]
+fn strangers_leave_no_line_in_the_log_and_nobody_a_long_one() {
+    let server = Server::start(&[("log.level", "\"info\"")]);
+    let stranger = server.stranger();
+    let endless = format!("/{}", "x".repeat(3_000));
+    for path in ["/webhooks", "/events", "/no-such-route", &endless] {
+        stranger.post(path, &json!({}));
+        server.client_with("tc_live_0").post(path, &json!({}));
+        stranger.send("DELETE", "/healthz", &[], None).expect(405);
+    }
+    server.client().post(&endless, &json!({})).expect(404);
+    eventually("who has a key is in the log", || server.log().contains("POST /api/v1/xxx").then_some(()));
+    let log = server.log();
+    let answered: Vec<&str> =
+        log.lines().filter(|line| line.contains(" answered ") && !line.contains("/control/")).collect();
+    assert_eq!(answered.len(), 1, "{log}");
+    assert!(answered[0].len() < 500, "{log}");
+}

@@ -60,6 +60,20 @@ fn the_id_in_the_body_is_a_key_too() {
 }
 
 #[test]
+fn a_conflict_names_the_field_that_was_used_before() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let event = |entry: u64| json!({"event": "clock_in", "data": clock_in(entry), "id": "entry-1"});
+    client.post("/events", &event(1)).expect(202);
+    assert_eq!(client.post("/events", &event(2)).expect(409).wrong_fields(), ["id"]);
+    publish_under(&client, "shift-1", "clock_in", &clock_in(1)).expect(202);
+    let conflict = publish_under(&client, "shift-1", "clock_in", &clock_in(2)).expect(409);
+    assert_eq!(conflict.wrong_fields(), ["Idempotency-Key"]);
+    let batch = json!({"events": [{"event": "clock_in", "data": clock_in(3)}, event(2)]});
+    assert_eq!(client.post("/events/batch", &batch).expect(409).wrong_fields(), ["events[1]"]);
+}
+
+#[test]
 fn the_same_key_with_another_body_is_a_conflict() {
     let server = Server::start(&[]);
     let client = server.client();

@@ -1,13 +1,15 @@
 //! The metrics page says what happens, on a listener of its own, and never in words that a caller chose.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::harness::{ALL_SCOPES, Client, Receiver, Reply, Server, clock_in, eventually};
+use crate::harness::{ALL_SCOPES, Client, PATIENCE, Receiver, Reply, Server, clock_in, eventually};
 
 /// Where the log says that the page is.
-fn page(server: &Server) -> Client {
+pub fn page(server: &Server) -> Client {
     let log = eventually("the log names the metrics page", || {
         let log = server.log();
         log.contains("metrics at http://").then_some(log)
@@ -16,9 +18,14 @@ fn page(server: &Server) -> Client {
     Client::elsewhere(address.parse().unwrap())
 }
 
+/// What Prometheus asks for since its version 2.5.
+const NEWER: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
 fn read(page: &Client) -> String {
-    let answer = page.send("GET", "/metrics", &[], None).expect(200);
-    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let answer = page.send("GET", "/metrics", &[("Accept", NEWER)], None).expect(200);
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(media_type));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     answer.text
 }
 
@@ -116,4 +123,54 @@ fn the_api_has_no_metrics_page() {
     let server = Server::start(&[("server.metrics_listen", "\"127.0.0.1:0\"")]);
     server.stranger().send("GET", "/metrics", &[], None).expect(404);
     server.stranger().get("/metrics").expect(404);
+}
+
+#[test]
+fn whoever_holds_the_page_up_is_cut_off_and_others_get_it_meanwhile() {
+    let server = Server::start(&[("server.metrics_listen", "\"127.0.0.1:0\""), ("log.level", "\"info\"")]);
+    let page = page(&server);
+    let mut slow: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(page.address()).unwrap()).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nX-Slow").unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    read(&page);
+    for stream in &mut slow {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
+    }
+    read(&page);
+}
+
+#[test]
+fn whoever_does_not_ask_for_the_newer_form_gets_the_one_that_everything_reads() {
+    let server = Server::start(&[("server.metrics_listen", "\"127.0.0.1:0\""), ("log.level", "\"info\"")]);
+    server.client().publish("clock_in", &clock_in(1));
+    let page = page(&server);
+    for accepted in ["*/*", "text/plain;version=0.0.4", "text/html"] {
+        let answer = page.send("GET", "/metrics", &[("Accept", accepted)], None).expect(200);
+        assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let text = answer.text;
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+        assert_eq!(value(&text, "tempclock_events_published_total"), 1);
+        // Each sample belongs to a metric that was described before it, and of which it has the name.
+        let mut described = BTreeSet::new();
+        for line in text.lines() {
+            let mut words = line.split([' ', '{']);
+            match (words.next().unwrap(), words.next(), words.next()) {
+                ("#", Some("TYPE"), Some(name)) => assert!(described.insert(name.to_owned()), "{line}"),
+                ("#", Some("HELP"), Some(_)) => {}
+                (name, ..) => {
+                    let parts = ["_bucket", "_sum", "_count"];
+                    let whole = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+                    assert!(described.contains(name) || described.contains(whole), "{line} in {text}");
+                }
+            }
+        }
+        for sample in read(&page).lines().filter(|line| !line.starts_with('#')) {
+            let name = sample.split(' ').next().unwrap();
+            assert!(text.lines().any(|line| line.split(' ').next() == Some(name)), "{name} is missing: {text}");
+        }
+    }
 }

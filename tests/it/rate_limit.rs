@@ -1,5 +1,7 @@
 //! Each key has its own allowance a minute, shown on every answer; publishing has another.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::harness::{ALL_SCOPES, Answer, Server, clock_in, sample};
@@ -77,16 +79,57 @@ fn publishing_can_have_a_limit_of_its_own() {
     server.client().post("/events", &body).expect(202);
 }
 
+/// A key that looks like one and is none.
+fn guess() -> String {
+    format!("tc_live_{}", "0".repeat(40))
+}
+
 #[test]
-fn a_stranger_does_not_use_up_the_allowance_of_a_key() {
-    let server = Server::start(&[("rate_limit.management_per_minute", "3")]);
-    let key = server.key(ALL_SCOPES);
-    let guess = format!("{}{}", &key[..12], "0".repeat(36));
-    for status in [401, 401, 401, 429, 429] {
-        server.client_with(&guess).get("/webhooks").expect(status);
+fn whoever_guesses_keys_is_slowed_down_and_a_good_key_from_there_is_not() {
+    // Whether or not requests with a key are limited.
+    for management in ["0", "3"] {
+        let server = Server::start(&[
+            ("rate_limit.management_per_minute", management),
+            ("rate_limit.wrong_keys_per_minute", "4"),
+        ]);
+        let key = server.key(ALL_SCOPES);
+        let guesser = server.client_with(&guess());
+        for path in ["/webhooks", "/events", "/webhooks", "/webhooks/1"] {
+            guesser.get(path).expect(401).expect_error("unauthorized");
+        }
+        for (method, path) in [("GET", "/webhooks"), ("GET", "/no-such-route"), ("DELETE", "/events")] {
+            let begun = Instant::now();
+            let slowed = guesser.send(method, &format!("/api/v1{path}"), &[], None).expect(429);
+            slowed.expect_error("rate_limited");
+            assert!(begun.elapsed() >= Duration::from_millis(900), "{path} was answered at once");
+            let wait: u64 = slowed.header("retry-after").expect("Retry-After").parse().expect("seconds");
+            assert!((1..=60).contains(&wait), "{wait}");
+        }
+        server.client_with(&key).get("/webhooks").expect(200);
+        // No key is no guess.
+        for _ in 0..10 {
+            server.stranger().send("GET", "/healthz", &[], None).expect(200);
+            server.stranger().get("/webhooks").expect(401);
+        }
     }
-    assert_allowance(&server.client_with(&key).get("/webhooks").expect(200), 3, 2);
-    for _ in 0..10 {
-        server.stranger().send("GET", "/healthz", &[], None).expect(200);
-    }
+}
+
+#[test]
+fn wrong_keys_on_routes_that_need_none_are_guesses_too() {
+    let server = Server::start(&[("rate_limit.wrong_keys_per_minute", "2")]);
+    let guesser = server.client_with(&guess());
+    guesser.get("/no-such-route").expect(404);
+    guesser.delete("/events").expect(405);
+    guesser.get("/no-such-route").expect(429);
+}
+
+#[test]
+fn answers_of_no_route_show_what_is_left_too() {
+    let server = Server::start(&[("rate_limit.management_per_minute", "9")]);
+    let client = server.client();
+    assert_allowance(&client.get("/no-such-route").expect(404), 9, 8);
+    assert_allowance(&client.delete("/events").expect(405), 9, 7);
+    assert_allowance(&server.stranger().get("/no-such-route").expect(404), 9, 0);
+    assert_allowance(&server.stranger().delete("/events").expect(405), 9, 0);
+    assert_allowance(&client.get("/webhooks").expect(200), 9, 6);
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::{ALL_SCOPES, Receiver, Server, clock_in, run};
+use crate::metrics;
 
 fn make_key(server: &Server, name: &str) -> PathBuf {
     let file = server.folder().join(name);
@@ -48,7 +49,7 @@ fn proves_its_secret(server: &Server, key: &str, receiver: &Receiver, secret: &s
 
 #[test]
 fn with_an_encryption_key_no_secret_is_readable_anywhere() {
-    let mut server = Server::stopped(&[("log.level", "\"trace\"")]);
+    let mut server = Server::stopped(&[("log.level", "\"trace\""), ("server.metrics_listen", "\"127.0.0.1:0\"")]);
     let file = make_key(&server, "secrets.key");
     use_key(&mut server, &file);
     server.launch();
@@ -64,6 +65,7 @@ fn with_an_encryption_key_no_secret_is_readable_anywhere() {
     }
     said.push_str(&client.subscription(subscription.id).to_string());
     said.push_str(&server.client_with(&format!("{key}0")).get("/webhooks").json.to_string());
+    said.push_str(&metrics::page(&server).send("GET", "/metrics", &[], None).expect(200).text);
     let moment = backup(&server);
     said.push_str(&server.cli(&["keys", "list", "--json"]).stdout);
     assert!(server.terminate().success());

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Receiver, Server, clock_in, eventually};
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 fn hang_up(server: &Server) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
@@ -28,7 +28,7 @@ fn logged(server: &Server, words: &str, count: usize) {
 }
 
 /// Puts a new self-signed certificate and its key into the two files.
-fn exchange(server: &Server) -> CertificateDer<'static> {
+pub fn exchange(server: &Server) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(server.folder().join("server.pem"), made.cert.pem()).unwrap();
     fs::write(server.folder().join("server.key"), made.signing_key.serialize_pem()).unwrap();
@@ -39,12 +39,14 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display())
 }
 
-fn with_tls(server: &mut Server) {
+/// Has the server speak TLS from its next start.
+pub fn with_tls(server: &mut Server) {
     let [certificate, key] = ["server.pem", "server.key"].map(|name| quoted(&server.folder().join(name)));
     server.configure(&[("server.tls_certificate", &certificate), ("server.tls_key", &key)]);
 }
 
-fn connect(server: &Server, trusted: &[&CertificateDer<'static>]) -> TlsStream {
+/// Connects, with these certificates as roots.
+pub fn connect(server: &Server, trusted: &[&CertificateDer<'static>]) -> TlsStream {
     let mut roots = RootCertStore::empty();
     for certificate in trusted {
         roots.add((*certificate).clone()).unwrap();
@@ -60,7 +62,7 @@ fn connect(server: &Server, trusted: &[&CertificateDer<'static>]) -> TlsStream {
 
 /// Asks over this connection and leaves it open.
 #[track_caller]
-fn ask(stream: &mut TlsStream) {
+pub fn ask(stream: &mut TlsStream) {
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
@@ -189,4 +191,12 @@ fn under_the_journal_a_line_has_no_date_of_its_own() {
     let log = server.log();
     let line = log.lines().find(|line| line.contains("stopping")).unwrap();
     assert!(line.starts_with("[INFO "), "{line}");
+}
+
+#[test]
+fn a_crash_leaves_no_copy_of_the_memory() {
+    let server = Server::start(&[]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
 }

@@ -120,6 +120,25 @@ fn a_part_of_a_subscription_can_be_changed_and_the_rest_stays() {
 }
 
 #[test]
+fn a_change_to_what_is_there_already_leaves_the_time_of_the_last_change() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let id = client.subscribe("http://127.0.0.1:9/hook", &["clock_in"]).id;
+    let before = client.subscription(id);
+    let same = [
+        json!({}),
+        json!({"active": true}),
+        json!({"url": "http://127.0.0.1:9/hook", "events": ["clock_in"], "description": ""}),
+    ];
+    for part in same {
+        client.change(id, &part);
+        assert_eq!(client.subscription(id), before, "{part}");
+    }
+    client.change(id, &json!({"description": "CRM"}));
+    assert_ne!(client.subscription(id)["updated_at"], before["updated_at"]);
+}
+
+#[test]
 fn a_whole_subscription_can_be_changed() {
     let server = Server::start(&[]);
     let client = server.client();

@@ -78,9 +78,6 @@ fn headers(error: &ApiError) -> Value {
     let own = error.headers();
     let mut names: Vec<_> = own.iter().map(|(name, _)| *name).collect();
     names.push("X-Request-Id");
-    // A wrong method is refused before anybody is counted.
-    if error.status() != 405 {
-        names.extend(super::RATE_LIMIT_HEADERS);
-    }
+    names.extend(super::RATE_LIMIT_HEADERS);
     super::header_references(&names)
 }

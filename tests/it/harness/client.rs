@@ -55,6 +55,11 @@ impl Client {
         Self { is_of_api: false, ..Self::new(address, None) }
     }
 
+    /// What it talks to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a request to the whole path, with further headers.
     #[track_caller]
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {

@@ -93,8 +93,12 @@ fn path_of(path: &str) -> Option<String> {
 #[track_caller]
 pub fn check(method: &str, path: &str, answer: &Answer) {
     let seen = || format!("{method} {path} answered {} {:?} {}", answer.status, answer.headers, answer.text);
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{}", seen());
     let Some(path) = path_of(path) else {
-        assert_eq!(answer.status, 404, "no such path is described: {}", seen());
+        assert!([404, 429].contains(&answer.status), "no such path is described: {}", seen());
+        for name in ["X-RateLimit-Limit", "X-RateLimit-Remaining"] {
+            assert!(answer.header(name).is_some(), "{name} is missing: {}", seen());
+        }
         let error = faults("/components/schemas/Error", &answer.json);
         assert!(error.is_empty(), "{error:?}: {}", seen());
         return;
@@ -105,8 +109,13 @@ pub fn check(method: &str, path: &str, answer: &Answer) {
         assert!(CLOSED.pointer(&response).is_some(), "no such status is described: {}", seen());
         resolved(response)
     } else {
-        assert_eq!(answer.status, 405, "no such method is described: {}", seen());
-        "/components/responses/MethodNotAllowed".to_owned()
+        let name = match answer.status {
+            405 => "MethodNotAllowed",
+            // Whoever guesses keys does not get that far.
+            429 => "TooManyRequests",
+            _ => panic!("no such method is described: {}", seen()),
+        };
+        format!("/components/responses/{name}")
     };
     check_headers(&response, answer, &seen());
     if method == "HEAD" {

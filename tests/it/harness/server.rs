@@ -23,11 +23,12 @@ use super::{ALL_SCOPES, Client, PATIENCE, eventually, log::Log};
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
 
 /// What most tests run on; a test's own settings come over it.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("delivery.allow_http", "true"),
     ("delivery.allow_networks", r#"["127.0.0.0/8"]"#),
     ("delivery.retry_schedule", r#"["1s", "1s", "1s"]"#),
     ("rate_limit.management_per_minute", "0"),
+    ("rate_limit.wrong_keys_per_minute", "0"),
 ];
 
 /// A server and its folder.
@@ -292,6 +293,14 @@ impl Server {
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.running().child.id()
+    }
+
+    /// What the server holds in memory now, in KiB.
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub fn config_file(&self) -> PathBuf {

@@ -1,0 +1,94 @@
+//! Takes connections in and serves an app on each of them, within limits. The threads are the HTTP library's.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_http::{HttpService, Protocol, Request, Response};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, map_config};
+use actix_tls::accept::rustls_0_23::Acceptor;
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Server, fn_factory, fn_service};
+use actix_web::rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::ServerSettings;
+use super::connection::attend;
+
+/// How long a caller may take to see that a connection is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a caller is talked to through.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// Builds a server of the app that `make_app` makes for each worker. It runs when awaited.
+pub fn serve<A, S, B>(
+    listener: TcpListener,
+    tls: Option<rustls::ServerConfig>,
+    settings: &ServerSettings,
+    make_app: impl Fn() -> A + Clone + Send + 'static,
+) -> std::io::Result<Server>
+where
+    A: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    S::Service: 'static,
+    S::Future: 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let builder = Server::build()
+        .workers(settings.workers)
+        .worker_max_blocking_threads(settings.blocking_threads)
+        .max_concurrent_connections(settings.max_connections.div_ceil(settings.workers))
+        .shutdown_timeout(settings.drain.as_secs().max(1))
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let limit = settings.request_timeout;
+    let acceptor = tls.map(Acceptor::new);
+    let make_services = move || {
+        let stopping = stopping.clone();
+        let app = make_app().into_factory().map_err(|error| error.into().error_response());
+        let http = HttpService::build()
+            .client_request_timeout(limit)
+            .client_disconnect_timeout(FAREWELL)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .finish(map_config(app, |()| AppConfig::default()));
+        let acceptor = acceptor.clone();
+        fn_factory(move || {
+            let http = http.new_service(());
+            let acceptor = acceptor.as_ref().map(|acceptor| ServiceFactory::<TcpStream>::new_service(acceptor, ()));
+            async move {
+                let http = Rc::new(http.await?);
+                let acceptor = match acceptor {
+                    Some(acceptor) => Some(Rc::new(acceptor.await?)),
+                    None => None,
+                };
+                Ok::<_, ()>(fn_service(move |stream: TcpStream| {
+                    let (http, acceptor) = (Rc::clone(&http), acceptor.clone());
+                    async move {
+                        let peer = stream.peer_addr().ok();
+                        let stream: Box<dyn Stream> = match acceptor {
+                            Some(acceptor) => match Box::pin(acceptor.call(stream)).await {
+                                Ok(stream) => Box::new(stream),
+                                Err(_) => return Ok(()),
+                            },
+                            None => Box::new(stream),
+                        };
+                        attend(stream, limit, |stream| http.call((stream, Protocol::Http1, peer))).await
+                    }
+                }))
+            }
+        })
+    };
+    Ok(builder.listen("callers", listener, make_services)?.run())
+}
