@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::web;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::error::ApiError;
+use super::pings::Pings;
 use super::rate_limit::RateLimit;
 use crate::clock::Clock;
 use crate::delivery::{Dispatcher, Transport};
@@ -55,11 +56,8 @@ pub struct HttpState {
     pub(super) management: RateLimit<KeyId>,
     pub(super) publishing: RateLimit<KeyId>,
     pub(super) failures: RateLimit<IpAddr>,
-    pub(super) pings: Semaphore,
+    pub(super) pings: Arc<Pings>,
 }
-
-/// How many test pings may be under way at once; each holds a thread for as long as the endpoint takes.
-const PINGS: usize = 16;
 
 /// What readiness depends on besides the disk.
 #[derive(Debug, Default)]
@@ -94,7 +92,7 @@ impl HttpState {
             management: RateLimit::new(settings.management_per_minute),
             publishing: RateLimit::new(settings.publish_per_minute),
             failures: RateLimit::new(settings.management_per_minute),
-            pings: Semaphore::new(PINGS),
+            pings: Arc::default(),
             settings,
             reader,
             writer,

@@ -177,10 +177,14 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     let row = EventRow::new(EventType::Ping, vec![id], Vec::new(), body);
     let (transport, subscription, sent_row) = (state.transport.clone(), subscription.clone(), row.clone());
     let (sender, sent) = tokio::sync::oneshot::channel();
-    let _place = state.pings.try_acquire().map_err(|_| ApiError::too_many_pings())?;
+    let leave = state.pings.begin(account)?;
     // A thread of its own: pings that hang must not stand in the way of reads.
     let thread = std::thread::Builder::new().name("test-ping".to_owned());
-    let spawned = thread.spawn(move || drop(sender.send(transport.send(&subscription, event, &sent_row, 1))));
+    let spawned = thread.spawn(move || {
+        drop(sender.send(transport.send(&subscription, event, &sent_row, 1)));
+        // Also when the caller has gone away, it lasts as long as the thread.
+        drop(leave);
+    });
     spawned.map_err(|error| ApiError::internal(&error))?;
     let Sent { attempt, .. } = sent.await.map_err(|error| ApiError::internal(&error))?;
     let result = TestResult {
