@@ -60,24 +60,15 @@ impl Worker {
                 // It becomes a failed attempt, so that a damaged row is seen where one looks for it, is tried again
                 // later, and holds up nothing else.
                 log::error!("delivery {delivery} could not be read: {error}");
-                let outcome = Outcome::Internal(format!("the event could not be read ({error})"));
+                let outcome = Outcome::Internal("the event could not be read".to_owned());
                 self.transport.not_sent(&subscription, error.number, outcome)
             }
         };
-        let Sent { attempt, retry_after } = sent;
-        let number = attempt.number;
+        let Sent { attempt, retry_after, waited } = sent;
         if attempt.outcome.is_delivered() {
-            log::debug!("delivered {delivery} attempt={number} duration_ms={}", attempt.duration_ms);
-        } else {
-            log::info!(
-                "attempt failed: {delivery} attempt={number} subscription={} cause={} response_code={} duration_ms={}",
-                subscription.id,
-                attempt.outcome.code(),
-                attempt.outcome.response_code().map_or_else(|| "-".to_owned(), |code| code.to_string()),
-                attempt.duration_ms,
-            );
+            log::debug!("delivered {delivery} attempt={} duration_ms={}", attempt.number, attempt.duration_ms);
         }
-        let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed() };
+        let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed().saturating_sub(waited) };
         self.writer.complete(Completion { delivery, attempt, retry_after });
         Finished { job: finished, ended: Some(ended) }
     }

@@ -34,8 +34,6 @@ pub struct HttpSettings {
     pub management_per_minute: u32,
     /// Publish requests a minute of one key; 0: any number.
     pub publish_per_minute: u32,
-    /// The time limit of an attempt, for the words about one that ran into it.
-    pub attempt_timeout: Duration,
     /// The folder whose file system has to have space.
     pub data_dir: PathBuf,
     /// How much space it has to have.

@@ -79,7 +79,6 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
 pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> Answer {
     let registry = state.reader.registry();
     let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    let timeout = state.settings.attempt_timeout;
     let is_active = subscription.state.is_active();
     let (history, recent) = state
         .read(move |reader| {
@@ -89,9 +88,7 @@ pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> 
                 let delivery_id = DeliveryId { event: *event, subscription: id };
                 let Some(delivery) = reader.delivery(delivery_id)? else { continue };
                 let attempt = delivery.attempts.iter().find(|attempt| attempt.number == *number);
-                recent.extend(
-                    attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, is_active, timeout)),
-                );
+                recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, is_active)));
             }
             Ok((history, recent))
         })
@@ -187,12 +184,17 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     });
     spawned.map_err(|error| ApiError::internal(&error))?;
     let Sent { attempt, .. } = sent.await.map_err(|error| ApiError::internal(&error))?;
+    let delivery = DeliveryId { event, subscription: id };
+    if let Some(error) = attempt.explanation() {
+        let (cause, response_code) = (attempt.outcome.code(), attempt.outcome.response_code());
+        log::info!(delivery:%, subscription:% = id, cause, response_code; "test ping failed: {delivery}: {error}");
+    }
     let result = TestResult {
         success: attempt.outcome.is_delivered(),
         response_code: attempt.outcome.response_code(),
         duration_ms: attempt.duration_ms,
-        error: attempt.outcome.explanation(state.settings.attempt_timeout),
-        delivery_id: DeliveryId { event, subscription: id },
+        error: attempt.explanation(),
+        delivery_id: delivery,
     };
     let attempt = Box::new(attempt);
     state.ask(|reply| Command::RecordPing { event, row, subscription: id, attempt, reply }).await?;
