@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use log::Log;
+use log::kv::Value;
+use log::{Level, Log, Record};
 
 use crate::domain::{DeliveryId, Timestamp};
 use crate::storage::command::{AttemptFigures, Recorded};
@@ -88,23 +89,33 @@ fn write_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
 }
 
 fn write(logger: &impl Log, Line { delivery, attempt, next }: &Line) {
-    let (due, then) = match next {
-        Next::AttemptAt(due) => (Some(due.to_string()), format!("next attempt at {due}")),
-        Next::Held => (None, "held until the subscription is switched on".to_owned()),
-        Next::Nothing => (None, "no attempt follows, the schedule is used up".to_owned()),
+    let then = match next {
+        Next::AttemptAt(due) => format!("next attempt at {due}"),
+        Next::Held => "held until the subscription is switched on".to_owned(),
+        Next::Nothing => "no attempt follows, the schedule is used up".to_owned(),
     };
-    log::info!(
-        logger: logger,
-        delivery:% = delivery,
-        event:% = delivery.event,
-        subscription:% = delivery.subscription,
-        attempt = attempt.number,
-        cause = attempt.outcome,
-        response_code = attempt.response_code,
-        duration_ms = u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
-        next_attempt_at = due.as_deref();
-        "attempt failed: {delivery}: {}; {then}",
-        attempt.explanation.as_deref().unwrap_or_default(),
+    let mut fields = vec![
+        ("delivery", Value::from_display(delivery)),
+        ("event", Value::from_display(&delivery.event)),
+        ("subscription", Value::from_display(&delivery.subscription)),
+        ("attempt", attempt.number.into()),
+        ("cause", attempt.outcome.into()),
+        ("duration_ms", u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX).into()),
+    ];
+    fields.extend(attempt.response_code.map(|code| ("response_code", code.into())));
+    if let Next::AttemptAt(due) = next {
+        fields.push(("next_attempt_at", Value::from_display(due)));
+    }
+    let explanation = attempt.explanation.as_deref().unwrap_or_default();
+    // The macros would show a field that is not there.
+    logger.log(
+        &Record::builder()
+            .level(Level::Info)
+            .target(module_path!())
+            .module_path_static(Some(module_path!()))
+            .key_values(&fields.as_slice())
+            .args(format_args!("attempt failed: {delivery}: {explanation}; {then}"))
+            .build(),
     );
 }
 
@@ -114,8 +125,8 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use log::kv::{Error, Key, Value, VisitSource};
-    use log::{LevelFilter, Metadata, Record};
+    use log::Metadata;
+    use log::kv::{Error, Key, VisitSource};
 
     use super::*;
     use crate::domain::EventId;
@@ -150,7 +161,6 @@ mod tests {
     }
 
     fn written(next: Next) -> BTreeMap<String, String> {
-        log::set_max_level(LevelFilter::Info);
         let attempt = AttemptFigures {
             number: 2,
             outcome: "http_status",
@@ -161,7 +171,7 @@ mod tests {
         };
         let delivery = DeliveryId { event: EventId::EXAMPLE, subscription: SubscriptionId(7) };
         let kept = Kept::default();
-        write(&&kept, &Line { delivery, attempt, next });
+        write(&kept, &Line { delivery, attempt, next });
         kept.0.into_inner().unwrap()
     }
 
@@ -188,7 +198,9 @@ mod tests {
 
     #[test]
     fn a_line_says_when_nothing_follows() {
-        assert!(written(Next::Held)["message"].ends_with("held until the subscription is switched on"));
-        assert!(written(Next::Nothing)["message"].ends_with("no attempt follows, the schedule is used up"));
+        let (held, ended) = (written(Next::Held), written(Next::Nothing));
+        assert!(held["message"].ends_with("held until the subscription is switched on"));
+        assert!(ended["message"].ends_with("no attempt follows, the schedule is used up"));
+        assert!([held, ended].iter().all(|line| !line.contains_key("next_attempt_at")));
     }
 }

@@ -66,7 +66,7 @@ impl Worker {
         };
         let Sent { attempt, retry_after, waited } = sent;
         if attempt.outcome.is_delivered() {
-            log::debug!("delivered {delivery} attempt={} duration_ms={}", attempt.number, attempt.duration_ms);
+            log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
         let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed().saturating_sub(waited) };
         self.writer.complete(Completion { delivery, attempt, retry_after });

@@ -150,7 +150,7 @@ pub struct TestResult {
     response_code: Option<u16>,
     #[schemars(example = 87)]
     duration_ms: u32,
-    /// Why it failed, in words.
+    /// What happened and, after a semicolon, what to do about it; only if it failed.
     error: Option<String>,
     /// Under which id the history shows it.
     delivery_id: DeliveryId,
@@ -186,8 +186,8 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     let Sent { attempt, .. } = sent.await.map_err(|error| ApiError::internal(&error))?;
     let delivery = DeliveryId { event, subscription: id };
     if let Some(error) = attempt.explanation() {
-        let (cause, response_code) = (attempt.outcome.code(), attempt.outcome.response_code());
-        log::info!(delivery:%, subscription:% = id, cause, response_code; "test ping failed: {delivery}: {error}");
+        let cause = attempt.outcome.code();
+        log::info!(delivery:%, subscription:% = id, cause; "test ping failed: {delivery}: {error}");
     }
     let result = TestResult {
         success: attempt.outcome.is_delivered(),

@@ -119,7 +119,7 @@ pub struct AttemptView {
     /// The HTTP status of the endpoint, if it answered.
     #[schemars(example = 204)]
     response_code: Option<u16>,
-    /// Why it failed, in words.
+    /// What happened and, after a semicolon, what to do about it; only if it failed.
     error: Option<String>,
     #[schemars(example = 87)]
     duration_ms: u32,
@@ -249,7 +249,7 @@ pub struct DeliveryView {
     /// The HTTP status of the last attempt, if the endpoint answered.
     #[schemars(example = 204)]
     response_code: Option<u16>,
-    /// Why the last attempt failed, in words.
+    /// What happened in the last attempt and, after a semicolon, what to do about it; only if it failed.
     error: Option<String>,
     /// When the next attempt is due, if there is one.
     next_attempt_at: Option<Timestamp>,

@@ -155,6 +155,17 @@ fn a_receiver_that_speaks_only_tls_1_1_is_refused() {
 }
 
 #[test]
+fn a_handshake_that_is_not_answered_is_a_time_out_while_connecting() {
+    let (mut server, _) = trusting(&Authority::new());
+    server.configure(&[("delivery.timeout", r#""1s""#)]);
+    server.restart();
+    // The system accepts for it; it never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cause = cause(&server.client(), "localhost", silent.local_addr().unwrap().port());
+    assert!(cause.contains("while connecting; "), "{cause}");
+}
+
+#[test]
 fn a_receiver_that_speaks_no_tls_is_named_as_such() {
     let (_server, client) = trusting(&Authority::new());
     let port = answer_hello_with(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec());
