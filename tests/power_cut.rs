@@ -125,7 +125,7 @@ fn attempt(number: u32, outcome: Outcome) -> Attempt {
     let started_at = Clock::start().wall();
     let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
     let url = "https://crm.example.com/hook".to_owned();
-    Attempt { number, started_at, duration_ms: 1, url, signed, outcome, response: None }
+    Attempt { number, started_at, duration_ms: 1, url: url.into(), signed, outcome, response: None }
 }
 
 /// Publishes, delivers, fails and retries on that disk, and has every cut looked at: its bytes, and what had been

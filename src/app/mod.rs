@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::control::server::ControlServer;
 use crate::delivery::guard::Guard;
 use crate::delivery::transport::TransportSettings;
-use crate::delivery::{Dispatcher, Pipeline, Transport};
+use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
 use crate::domain::address::AddressRule;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::retry::RetryRule;
@@ -134,7 +134,8 @@ impl App {
         let dispatcher = Dispatcher::new(delivery.threads, delivery.max_in_flight_per_endpoint, clock);
         let vitals = Arc::new(Vitals::default());
         let metrics = Metrics::new();
-        let listeners = listeners((&dispatcher, &metrics, &vitals), on_failure);
+        let failures = FailureLog::start().map_err(|error| StartError::Threads(error.to_string()))?;
+        let listeners = listeners((&dispatcher, &metrics, &vitals), failures, on_failure);
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
         let state = web::Data::new(HttpState::new(
@@ -234,12 +235,14 @@ impl App {
 
 fn listeners(
     (dispatcher, metrics, vitals): (&Arc<Dispatcher>, &Arc<Metrics>, &Arc<Vitals>),
+    failures: FailureLog,
     on_failure: impl Fn() + Send + 'static,
 ) -> Listeners {
     let (dispatcher, metrics, vitals) = (Arc::clone(dispatcher), Arc::clone(metrics), Arc::clone(vitals));
     Listeners {
         committed: Box::new(move |committed, registry| {
             count(&metrics, &committed);
+            failures.tell(&committed.recorded, registry);
             dispatcher.committed(committed, registry);
         }),
         failed: Box::new(move |_| {
@@ -252,7 +255,7 @@ fn listeners(
 fn count(metrics: &Metrics, committed: &Committed) {
     metrics.committed(committed.took, committed.events);
     for recorded in &committed.recorded {
-        let Some(attempt) = recorded.attempt else { continue };
+        let Some(attempt) = &recorded.attempt else { continue };
         metrics.attempted(attempt.outcome, attempt.took);
         match attempt.delivered_after {
             Some(latency) => metrics.delivered(latency),
@@ -286,7 +289,6 @@ fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
         management_per_minute: config.rate_limit.management_per_minute,
         publish_per_minute: config.rate_limit.publish_per_minute,
         wrong_keys_per_minute: config.rate_limit.wrong_keys_per_minute,
-        attempt_timeout: config.delivery.timeout,
         data_dir: config.storage.data_dir.clone(),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
     }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use super::phases;
 use crate::domain::address::AddressRule;
+use crate::domain::outcome::Phase;
 
 /// How long a look-up's answer is used again. The addresses are judged at every attempt all the same.
 const REMEMBERED: Duration = Duration::from_secs(5);
@@ -31,9 +33,12 @@ pub enum GuardError {
     /// The name has no address.
     #[error("{0} was not found")]
     NotFound(String),
+    /// Too many look-ups were under way.
+    #[error("too many look-ups are under way")]
+    Busy,
     /// The name server did not answer in time.
-    #[error("looking up {0} took too long")]
-    TimedOut(String),
+    #[error("the look-up took too long")]
+    TimedOut,
 }
 
 /// The resolver of every agent; cheap to clone.
@@ -89,13 +94,7 @@ impl Names {
             return Ok(addresses.clone());
         }
         let deadline = Instant::now() + limit;
-        while self.under_way.fetch_add(1, Ordering::Relaxed) >= LOOKUPS {
-            self.under_way.fetch_sub(1, Ordering::Relaxed);
-            if Instant::now() >= deadline {
-                return Err(GuardError::TimedOut(name.to_owned()));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.wait_for_a_place(deadline)?;
         let (sender, answer) = mpsc::sync_channel(1);
         let asked = name.to_owned();
         let names = Arc::clone(self);
@@ -107,12 +106,12 @@ impl Names {
         });
         if thread.is_err() {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
-            return Err(GuardError::TimedOut(name.to_owned()));
+            return Err(GuardError::Busy);
         }
         let found: Vec<IpAddr> = match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Ok(found)) => found,
             Ok(Err(_)) => return Err(GuardError::NotFound(name.to_owned())),
-            Err(_) => return Err(GuardError::TimedOut(name.to_owned())),
+            Err(_) => return Err(GuardError::TimedOut),
         };
         if found.is_empty() {
             return Err(GuardError::NotFound(name.to_owned()));
@@ -128,6 +127,22 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Takes one of the places for look-ups. What it waits is on account of others, and is noted as such.
+    fn wait_for_a_place(&self, deadline: Instant) -> Result<(), GuardError> {
+        let begun = Instant::now();
+        while self.under_way.fetch_add(1, Ordering::Relaxed) >= LOOKUPS {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+            if Instant::now() >= deadline {
+                return Err(GuardError::Busy);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            phases::set_wait(begun.elapsed());
+        }
+        Ok(())
+    }
+}
+
 impl Resolver for Guard {
     fn resolve(
         &self,
@@ -135,6 +150,7 @@ impl Resolver for Guard {
         _: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        phases::enter(Phase::Resolve);
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
         let found = self.addresses(host, *timeout.after).map_err(|error| ureq::Error::Other(Box::new(error)))?;
@@ -142,6 +158,7 @@ impl Resolver for Guard {
         for address in found.into_iter().take(ADDRESSES) {
             resolved.push(SocketAddr::new(address, port));
         }
+        phases::enter(Phase::Connect);
         Ok(resolved)
     }
 }

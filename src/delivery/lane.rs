@@ -126,6 +126,9 @@ impl Lane {
 
     /// Learns from an attempt that has ended. `cap`: how many may be in flight at most.
     pub(super) fn learn(&mut self, sign: EndpointSign, took: Duration, cap: usize, now: Timestamp) {
+        if sign == EndpointSign::Unknown {
+            return;
+        }
         self.window = (self.window * 2).min(cap);
         self.trust = match sign {
             EndpointSign::Unresponsive => {

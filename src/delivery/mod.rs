@@ -1,11 +1,14 @@
 //! Sends what the outbox holds. [`schedule`] decides what goes next, [`dispatcher`] feeds it from the disk, and a
 //! fixed pool of [`worker`] threads takes jobs from it, sends each by [`transport`] to an address that [`guard`] let
-//! through, and reports the outcome to the writer.
+//! through, and reports the outcome to the writer. [`failure_log`] tells the operator of those that failed.
 
 pub mod dispatcher;
+mod failure;
+pub mod failure_log;
 pub mod guard;
 pub mod lane;
 mod pace;
+mod phases;
 mod rings;
 pub mod schedule;
 mod tls_cause;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 pub use dispatcher::Dispatcher;
+pub use failure_log::FailureLog;
 pub use transport::Transport;
 
 use crate::storage::reader::Reader;

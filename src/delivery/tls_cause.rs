@@ -1,45 +1,74 @@
-//! Says in words why a receiver's TLS was not good enough. Pure; called on delivery threads. It must never excuse
-//! anything: by the time it is asked, the connection is gone.
+//! Finds out why a receiver's TLS was not good enough; the words are in [`TlsFault`]. Pure; called on delivery threads.
+//! It must never excuse anything: by the time it is asked, the connection is gone.
 
-use rustls::{AlertDescription, CertificateError, Error, OtherError};
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, Error};
 
-/// The cause as the operator of the endpoint can act on it, without a stop at the end.
+use crate::domain::Timestamp;
+use crate::domain::tls_fault::TlsFault;
+
+/// What is wrong.
 #[must_use]
-pub fn in_words(error: &Error) -> String {
+pub fn of(error: &Error) -> TlsFault {
     match error {
         Error::InvalidCertificate(error) => certificate(error),
         Error::PeerIncompatible(_)
         | Error::AlertReceived(AlertDescription::ProtocolVersion | AlertDescription::InsufficientSecurity) => {
-            format!("it offers no TLS 1.2 or 1.3 with a cipher that is still safe ({error})")
+            TlsFault::NothingInCommon
         }
-        Error::InvalidMessage(_) => format!("it does not speak TLS, or not properly ({error})"),
-        _ => error.to_string(),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => TlsFault::ClientCertificateWanted,
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => TlsFault::UnknownName,
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => TlsFault::HandshakeRefused,
+        Error::InvalidMessage(_) => TlsFault::NoTls,
+        _ => TlsFault::Other(error.to_string()),
     }
 }
 
-/// The cause inside an I/O error, if it is TLS's.
+/// The fault inside an I/O error, if it is TLS's.
 #[must_use]
-pub fn of_io(error: &std::io::Error) -> Option<String> {
-    error.get_ref()?.downcast_ref::<Error>().map(in_words)
+pub fn of_io(error: &std::io::Error) -> Option<TlsFault> {
+    error.get_ref()?.downcast_ref::<Error>().map(of)
 }
 
-fn certificate(error: &CertificateError) -> String {
+fn certificate(error: &CertificateError) -> TlsFault {
     use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, Other, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForNameContext, NotValidYet, NotValidYetContext, Other,
+        UnknownIssuer,
     };
     match error {
-        Expired | ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        NotValidYet | NotValidYetContext { .. } => {
-            "its certificate is not valid yet; compare the clocks of both machines".to_owned()
-        }
-        NotValidForName | NotValidForNameContext { .. } => format!("its certificate is for another host ({error})"),
-        UnknownIssuer | BadSignature => {
-            "its certificate is self-signed or from an authority that is not trusted here; the operator \
-            can add a private authority with delivery.ca_certificates"
-                .to_owned()
-        }
-        Other(OtherError(cause)) => format!("its certificate is not accepted: {cause}"),
-        _ => format!("its certificate is not accepted: {error}"),
+        Expired => TlsFault::Expired(None),
+        ExpiredContext { not_after, .. } => TlsFault::Expired(Some(timestamp(*not_after))),
+        NotValidYet => TlsFault::NotValidYet(None),
+        NotValidYetContext { not_before, .. } => TlsFault::NotValidYet(Some(timestamp(*not_before))),
+        NotValidForNameContext { expected, presented } => TlsFault::WrongName {
+            wanted: expected.to_str().into_owned(),
+            names: presented.iter().map(|name| bare(name).to_owned()).collect(),
+        },
+        UnknownIssuer | BadSignature => TlsFault::UnknownIssuer,
+        // The library that judges certificates gives this one no type that can be named here.
+        Other(cause) if cause.to_string() == "CaUsedAsEndEntity" => TlsFault::SelfSigned,
+        _ => TlsFault::Certificate(error.to_string()),
+    }
+}
+
+fn timestamp(time: UnixTime) -> Timestamp {
+    Timestamp::from_ms(time.as_secs().saturating_mul(1000))
+}
+
+/// A name out of its kind: `DnsName("crm.example")`.
+fn bare(presented: &str) -> &str {
+    let inside = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(presented);
+    inside.trim_matches('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_without_its_kind() {
+        assert_eq!(bare("DnsName(\"crm.example\")"), "crm.example");
+        assert_eq!(bare("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(bare("crm.example"), "crm.example");
     }
 }

@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Agent, Body};
 
-use super::guard::{Guard, GuardError};
-use super::tls_cause;
+use super::guard::Guard;
+use super::phases::Noting;
+use super::{failure, phases};
 use crate::clock::Clock;
 use crate::domain::attempt::{self, Attempt, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, Response, Signed};
-use crate::domain::outcome::{Outcome, Phase};
+use crate::domain::outcome::Outcome;
 use crate::domain::retry::parse_retry_after;
 use crate::domain::signing::Signatures;
 use crate::domain::subscription::Subscription;
@@ -69,6 +70,8 @@ pub struct Sent {
     pub attempt: Attempt,
     /// How long the receiver wants to be left alone.
     pub retry_after: Option<Duration>,
+    /// How much of the attempt's time went by because of others.
+    pub waited: Duration,
 }
 
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -98,6 +101,7 @@ impl Transport {
     /// Makes an attempt. Always comes back within the time limit.
     pub fn send(&self, subscription: &Subscription, event: EventId, row: &EventRow, number: u32) -> Sent {
         let delivery = DeliveryId { event, subscription: subscription.id };
+        phases::begin();
         let started_at = self.clock.wall();
         let started = Instant::now();
         let timestamp_s = started_at.as_seconds();
@@ -125,7 +129,7 @@ impl Transport {
             outcome: answer.outcome,
             response: answer.response,
         };
-        Sent { attempt, retry_after }
+        Sent { attempt, retry_after, waited: phases::waited() }
     }
 
     /// An attempt that failed before anything was sent.
@@ -134,7 +138,7 @@ impl Transport {
         let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
         let url = subscription.endpoint.to_text();
         let attempt = Attempt { number, started_at, duration_ms: 0, url, signed, outcome, response: None };
-        Sent { attempt, retry_after: None }
+        Sent { attempt, retry_after: None, waited: Duration::ZERO }
     }
 
     fn exchange(
@@ -148,7 +152,7 @@ impl Transport {
         let agent = self.agent(id, url);
         let had_answered = agent.has_answered.load(Ordering::Relaxed);
         let mut result = post(&agent.agent, url, headers(), body);
-        if had_answered && started.elapsed() < STALE_CONNECTION && result.as_ref().is_err_and(is_disconnect) {
+        if had_answered && started.elapsed() < STALE_CONNECTION && result.as_ref().is_err_and(failure::is_disconnect) {
             result = post(&self.fresh_agent(id, url).agent, url, headers(), body);
         }
         match result {
@@ -156,7 +160,13 @@ impl Transport {
                 agent.has_answered.store(true, Ordering::Relaxed);
                 read(response)
             }
-            Err(error) => Answer::of(classify(&error, Phase::Wait)),
+            Err(error) => match failure::outcome(&error, phases::current()) {
+                // With so much of its time gone before its turn came, it says nothing about the endpoint.
+                Outcome::TimedOut(_) if phases::waited() >= self.settings.timeout / 4 => {
+                    Answer::of(Outcome::LookUpsBusy)
+                }
+                outcome => Answer::of(outcome),
+            },
         }
     }
 
@@ -198,7 +208,6 @@ impl Transport {
             .root_certs(RootCerts::Specific(Arc::clone(roots)))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
-        let timeout = self.settings.timeout;
         let config = Agent::config_builder()
             .tls_config(tls)
             .proxy(None)
@@ -207,16 +216,14 @@ impl Transport {
             .user_agent("")
             .accept("")
             .accept_encoding("")
-            .timeout_global(Some(timeout))
-            // A shade shorter, so that the error can tell connecting from waiting.
-            .timeout_connect(Some(timeout.mul_f64(0.99)))
+            .timeout_global(Some(self.settings.timeout))
             .max_response_header_size(HEADER_BYTES)
             .input_buffer_size(BUFFER_BYTES)
             .output_buffer_size(BUFFER_BYTES)
             .max_idle_connections(self.settings.per_endpoint)
             .max_idle_connections_per_host(self.settings.per_endpoint)
             .build();
-        Agent::with_parts(config, DefaultConnector::default(), self.guard.clone())
+        Agent::with_parts(config, DefaultConnector::default().chain(Noting), self.guard.clone())
     }
 }
 
@@ -264,7 +271,8 @@ fn read(response: ureq::http::Response<Body>) -> Answer {
     let mut headers = Vec::new();
     for (name, value) in &head.headers {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let Some(rest) = left.checked_sub(name.as_str().len() + value.len()) else { break };
+        // One that is too long must not cost the others their place.
+        let Some(rest) = left.checked_sub(name.as_str().len() + value.len()) else { continue };
         left = rest;
         headers.push((name.as_str().to_owned(), value));
     }
@@ -280,59 +288,8 @@ fn read(response: ureq::http::Response<Body>) -> Answer {
             }
             // An answer that is no success stays what it is, however its body ends.
             Err(_) if !(200..300).contains(&status) => break Outcome::of_status(status),
-            Err(error) => break classify(&ureq::Error::from(error), Phase::Read),
+            Err(error) => break Outcome::Incomplete(status, failure::cut(&ureq::Error::from(error))),
         }
     };
     Answer { outcome, response: Some(Response { headers, body: kept }), retry_after }
-}
-
-fn is_disconnect(error: &ureq::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    match error {
-        ureq::Error::Io(error) => {
-            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-        }
-        _ => false,
-    }
-}
-
-/// What an error of the HTTP client means. `phase` is what was going on when a limit for the whole ran out.
-fn classify(error: &ureq::Error, phase: Phase) -> Outcome {
-    use std::io::ErrorKind;
-    match error {
-        ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
-            Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
-            Some(GuardError::NotFound(host)) => Outcome::NameNotFound(host.clone()),
-            Some(GuardError::TimedOut(_)) => Outcome::TimedOut(Phase::Resolve),
-            None => Outcome::Internal(inner.to_string()),
-        },
-        ureq::Error::Timeout(ureq::Timeout::Resolve) => Outcome::TimedOut(Phase::Resolve),
-        ureq::Error::Timeout(ureq::Timeout::Connect) => Outcome::TimedOut(Phase::Connect),
-        ureq::Error::Timeout(ureq::Timeout::SendRequest | ureq::Timeout::SendBody) => Outcome::TimedOut(Phase::Send),
-        ureq::Error::Timeout(ureq::Timeout::RecvBody) => Outcome::TimedOut(Phase::Read),
-        ureq::Error::Timeout(_) => Outcome::TimedOut(phase),
-        ureq::Error::HostNotFound => Outcome::NameNotFound(String::new()),
-        ureq::Error::Rustls(error) => Outcome::TlsFailed(tls_cause::in_words(error)),
-        ureq::Error::Tls(text) => Outcome::TlsFailed((*text).to_owned()),
-        ureq::Error::ConnectionFailed => Outcome::ConnectFailed("no address could be reached".to_owned()),
-        ureq::Error::Io(error) => {
-            if let Some(cause) = tls_cause::of_io(error) {
-                return Outcome::TlsFailed(cause);
-            }
-            let text = error.to_string();
-            match error.kind() {
-                ErrorKind::ConnectionRefused => Outcome::ConnectFailed("connection refused".to_owned()),
-                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable => {
-                    Outcome::ConnectFailed(text)
-                }
-                ErrorKind::TimedOut => Outcome::TimedOut(phase),
-                ErrorKind::InvalidData => Outcome::TlsFailed(text),
-                _ => Outcome::ConnectionLost(text),
-            }
-        }
-        ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(..) => {
-            Outcome::BadAnswer(error.to_string())
-        }
-        _ => Outcome::Internal(error.to_string()),
-    }
 }

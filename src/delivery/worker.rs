@@ -60,26 +60,15 @@ impl Worker {
                 // It becomes a failed attempt, so that a damaged row is seen where one looks for it, is tried again
                 // later, and holds up nothing else.
                 log::error!("delivery {delivery} could not be read: {error}");
-                let outcome = Outcome::Internal(format!("the event could not be read ({error})"));
+                let outcome = Outcome::Internal("the event could not be read".to_owned());
                 self.transport.not_sent(&subscription, error.number, outcome)
             }
         };
-        let Sent { attempt, retry_after } = sent;
-        let number = attempt.number;
+        let Sent { attempt, retry_after, waited } = sent;
         if attempt.outcome.is_delivered() {
-            log::debug!(attempt = number, duration_ms = attempt.duration_ms; "delivered {delivery}");
-        } else {
-            let code = attempt.outcome.response_code().map_or_else(|| "-".to_owned(), |code| code.to_string());
-            log::info!(
-                attempt = number,
-                subscription:% = subscription.id,
-                cause = attempt.outcome.code(),
-                response_code = code,
-                duration_ms = attempt.duration_ms;
-                "attempt failed: {delivery}"
-            );
+            log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
-        let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed() };
+        let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed().saturating_sub(waited) };
         self.writer.complete(Completion { delivery, attempt, retry_after });
         Finished { job: finished, ended: Some(ended) }
     }

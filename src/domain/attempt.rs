@@ -39,7 +39,7 @@ pub struct Signed {
 /// As much of an answer as is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
-    /// Its headers in the order in which they came, cut to [`KEPT_HEADER_BYTES`] in all.
+    /// Its headers in the order in which they came, as many as [`KEPT_HEADER_BYTES`] have room for.
     pub headers: Vec<(String, String)>,
     /// The first [`KEPT_BODY_BYTES`] of its body.
     pub body: Vec<u8>,

@@ -21,8 +21,10 @@ impl Health {
     #[must_use]
     pub fn after(self, outcome: &Outcome, now: Timestamp, disable_after: Duration) -> (Self, Option<OffReason>) {
         let sign = outcome.sign();
-        if sign == EndpointSign::Healthy {
-            return (Self::default(), None);
+        match sign {
+            EndpointSign::Healthy => return (Self::default(), None),
+            EndpointSign::Unknown => return (self, None),
+            EndpointSign::Failing | EndpointSign::Unresponsive | EndpointSign::Gone => {}
         }
         let since = self.failing_since.unwrap_or(now);
         let after = Self { failing_since: Some(since), is_suspect: sign == EndpointSign::Unresponsive };
@@ -43,6 +45,16 @@ mod tests {
 
     fn at(s: u64) -> Timestamp {
         Timestamp::from_ms(s * 1000)
+    }
+
+    #[test]
+    fn a_failure_of_the_servers_own_says_nothing_about_the_endpoint() {
+        let (failing, _) = Health::default().after(&Outcome::ConnectFailed(String::new()), at(1), LIMIT);
+        for health in [Health::default(), failing] {
+            for outcome in [Outcome::LookUpsBusy, Outcome::BodyDamaged, Outcome::Internal(String::new())] {
+                assert_eq!(health.after(&outcome, at(1000), LIMIT), (health, None));
+            }
+        }
     }
 
     #[test]

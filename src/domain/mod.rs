@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod event;
 pub mod event_data;
 pub mod event_type;
+pub mod explanation;
 pub mod field_error;
 pub mod health;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod signing;
 mod special_ranges;
 pub mod subscription;
 pub mod timestamp;
+pub mod tls_fault;
 pub mod visible;
 
 pub use field_error::{FieldError, FieldErrors};

@@ -1,6 +1,5 @@
-//! Every way in which an attempt can end, and what follows from it. Pure; any thread.
-
-use std::time::Duration;
+//! Every way in which an attempt can end, and what follows from it. Pure; any thread. The words for it are in
+//! [`super::explanation`].
 
 use serde::{Deserialize, Serialize};
 
@@ -23,14 +22,31 @@ pub enum Outcome {
     ConnectionLost(String),
     /// No complete answer within the time limit; the phase in which it ran out.
     TimedOut(Phase),
-    /// No trust in the endpoint's certificate, or no common TLS.
+    /// No trust in the endpoint's certificate, or no common TLS; the text says why and what to do.
     TlsFailed(String),
-    /// The answer was not HTTP, or its headers were too long.
+    /// The answer was not HTTP.
     BadAnswer(String),
     /// The body that is stored no longer fits its digest, so it was not sent.
     BodyDamaged,
     /// The server itself could not make the attempt.
     Internal(String),
+    /// The answer's headers were longer than what is read, or too many.
+    HeadersTooLong,
+    /// Others kept the server busy with looking up host names for so long that too little time was left.
+    LookUpsBusy,
+    /// An answer with a 2xx whose body did not come to its end, so it is no success.
+    Incomplete(u16, Cut),
+}
+
+/// How the body of an answer broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cut {
+    /// It took too long.
+    TimedOut,
+    /// The connection broke.
+    ConnectionLost,
+    /// What came was not HTTP.
+    BadAnswer,
 }
 
 /// Where in an attempt the time ran out.
@@ -59,6 +75,8 @@ pub enum EndpointSign {
     Unresponsive,
     /// It asked never to be called again.
     Gone,
+    /// Nothing: the server itself did not get as far as that.
+    Unknown,
 }
 
 impl Outcome {
@@ -82,7 +100,10 @@ impl Outcome {
     #[must_use]
     pub fn response_code(&self) -> Option<u16> {
         match self {
-            Self::Delivered(status) | Self::Refused(status) | Self::Redirected(status) => Some(*status),
+            Self::Delivered(status)
+            | Self::Refused(status)
+            | Self::Redirected(status)
+            | Self::Incomplete(status, _) => Some(*status),
             _ => None,
         }
     }
@@ -93,9 +114,12 @@ impl Outcome {
         match self {
             Self::Delivered(_) => EndpointSign::Healthy,
             Self::Refused(410) => EndpointSign::Gone,
-            Self::NameNotFound(_) | Self::ConnectFailed(_) | Self::ConnectionLost(_) | Self::TimedOut(_) => {
-                EndpointSign::Unresponsive
-            }
+            Self::BodyDamaged | Self::Internal(_) | Self::LookUpsBusy => EndpointSign::Unknown,
+            Self::NameNotFound(_)
+            | Self::ConnectFailed(_)
+            | Self::ConnectionLost(_)
+            | Self::TimedOut(_)
+            | Self::Incomplete(_, Cut::TimedOut | Cut::ConnectionLost) => EndpointSign::Unresponsive,
             _ => EndpointSign::Failing,
         }
     }
@@ -110,65 +134,15 @@ impl Outcome {
             Self::NameNotFound(_) => "name_not_found",
             Self::AddressNotAllowed(_) => "address_not_allowed",
             Self::ConnectFailed(_) => "connect_failed",
-            Self::ConnectionLost(_) => "connection_lost",
-            Self::TimedOut(_) => "timed_out",
+            Self::ConnectionLost(_) | Self::Incomplete(_, Cut::ConnectionLost) => "connection_lost",
+            Self::TimedOut(_) | Self::Incomplete(_, Cut::TimedOut) => "timed_out",
             Self::TlsFailed(_) => "tls_failed",
-            Self::BadAnswer(_) => "bad_answer",
+            Self::BadAnswer(_) | Self::Incomplete(_, Cut::BadAnswer) => "bad_answer",
+            Self::HeadersTooLong => "headers_too_long",
+            Self::LookUpsBusy => "server_busy",
             Self::BodyDamaged => "body_damaged",
             Self::Internal(_) => "internal",
         }
-    }
-
-    /// What happened and what to do about it, in words; `None` for a success.
-    #[must_use]
-    pub fn explanation(&self, timeout: Duration) -> Option<String> {
-        let limit_s = timeout.as_secs_f64();
-        Some(match self {
-            Self::Delivered(_) => return None,
-            Self::Refused(410) => "the endpoint answered 410 Gone, which switches the subscription off; switch it on \
-                again with PUT {\"active\": true} when it is back"
-                .to_owned(),
-            Self::Refused(status @ (401 | 403)) => format!(
-                "the endpoint answered {status}; it does not accept the request: compare the signing secret that it \
-                 verifies with"
-            ),
-            Self::Refused(status @ (404 | 405)) => {
-                format!("the endpoint answered {status}; check the subscription's URL")
-            }
-            Self::Refused(status) => format!("the endpoint answered {status}; its own log tells why"),
-            Self::Redirected(status) => format!(
-                "the endpoint answered {status}, a redirect, which is not followed; set the subscription's URL to the \
-                 final address"
-            ),
-            Self::NameNotFound(host) => {
-                format!("the host name {host} was not found; check the URL and the name server")
-            }
-            Self::AddressNotAllowed(text) => text.clone(),
-            Self::ConnectFailed(text) => {
-                format!("no connection to the endpoint ({text}); check that it runs and that no firewall is in the way")
-            }
-            Self::ConnectionLost(text) => format!(
-                "the connection broke before the answer was complete ({text}); look at the receiver, and at a proxy \
-                 in front of it"
-            ),
-            Self::TimedOut(phase) => {
-                let (doing, advice) = match phase {
-                    Phase::Resolve => ("looking up the host name", "check the server's name server"),
-                    Phase::Connect => ("connecting", "check the address, and for a firewall in the way"),
-                    Phase::Send => ("sending the request", "look at what stands in front of the receiver"),
-                    Phase::Wait => ("waiting for the answer", "answer first and work afterwards"),
-                    Phase::Read => ("reading the answer", "end the answer at once and work afterwards"),
-                };
-                format!("timed out after {limit_s} s while {doing}; {advice}")
-            }
-            Self::TlsFailed(text) => format!(
-                "no trusted TLS connection to the endpoint: {text}; check its certificate, or add its authority to \
-                 delivery.ca_certificates"
-            ),
-            Self::BadAnswer(text) => format!("the answer is not valid HTTP ({text}); check what listens on that port"),
-            Self::BodyDamaged => "the stored body is damaged and was not sent; run verify on the database".to_owned(),
-            Self::Internal(text) => format!("the server could not make the attempt: {text}"),
-        })
     }
 }
 
@@ -184,18 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_is_explained_and_a_success_is_not() {
-        let limit = Duration::from_secs(30);
-        assert_eq!(Outcome::Delivered(204).explanation(limit), None);
-        assert!(Outcome::Redirected(302).explanation(limit).unwrap().contains("not followed"));
-        assert!(Outcome::TimedOut(Phase::Wait).explanation(limit).unwrap().contains("after 30 s while waiting"));
-        assert!(Outcome::TimedOut(Phase::Connect).explanation(limit).unwrap().contains("firewall"));
-    }
-
-    #[test]
     fn a_quick_failure_makes_no_suspect_and_a_silent_endpoint_does() {
         assert_eq!(Outcome::Refused(500).sign(), EndpointSign::Failing);
         assert_eq!(Outcome::Refused(410).sign(), EndpointSign::Gone);
         assert_eq!(Outcome::TimedOut(Phase::Read).sign(), EndpointSign::Unresponsive);
+        assert_eq!(Outcome::LookUpsBusy.sign(), EndpointSign::Unknown);
     }
 }

@@ -60,13 +60,12 @@ async fn list_of(state: &State, account: AccountId, wanted: Option<SubscriptionI
     query.finish()?;
     let page = state.read(move |reader| reader.deliveries(&filter, request)).await?;
     let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
-    let timeout = state.settings.attempt_timeout;
     let views: Vec<_> = page
         .items
         .iter()
         .map(|(id, delivery)| {
             let is_active = registry.subscription(id.subscription).is_some_and(|found| found.state.is_active());
-            DeliveryView::short(*id, delivery, is_active, timeout)
+            DeliveryView::short(*id, delivery, is_active)
         })
         .collect();
     let (total, has_more) = (page.total, page.has_more);
@@ -98,7 +97,7 @@ async fn view(state: &State, account: AccountId, id: DeliveryId) -> Result<Deliv
     let found = state.read(move |reader| Ok((reader.delivery(id)?, reader.event(account, id.event)?))).await?;
     let (Some(delivery), row) = found else { return Err(missing()) };
     let is_active = subscription.state.is_active();
-    Ok(DeliveryView::full(id, &delivery, is_active, row.as_ref(), state.settings.attempt_timeout))
+    Ok(DeliveryView::full(id, &delivery, is_active, row.as_ref()))
 }
 
 fn missing() -> ApiError {

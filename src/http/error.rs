@@ -182,6 +182,13 @@ impl ApiError {
         Self::unavailable("busy", "another backup is under way; try again when it is done", 60)
     }
 
+    /// As many test pings of one account are under way as may be.
+    #[must_use]
+    pub fn too_many_pings_of_account(limit: usize) -> Self {
+        let message = format!("{limit} test pings of this account are under way; try again when one has ended");
+        Self { retry_after_s: Some(5), ..Self::new(429, "too_many_pings", message) }
+    }
+
     /// As many test pings are under way as may be.
     #[must_use]
     pub fn too_many_pings() -> Self {

@@ -104,7 +104,6 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
     let account = caller.require(Scope::EventsRead)?;
     let missing = || ApiError::not_found("event");
     let id = EventId::parse(&path).ok_or_else(missing)?;
-    let timeout = state.settings.attempt_timeout;
     let found = state
         .read(move |reader| {
             let Some(row) = reader.event(account, id)? else { return Ok(None) };
@@ -115,8 +114,7 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
                 let delivery_id = DeliveryId { event: id, subscription: subscription.id };
                 let delivery = reader.delivery(delivery_id)?;
                 let is_active = subscription.state.is_active();
-                deliveries
-                    .extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, is_active, timeout)));
+                deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, is_active)));
             }
             Ok(Some((row, deliveries)))
         })

@@ -17,6 +17,7 @@ mod middleware;
 pub mod openapi;
 mod operation;
 mod parameters;
+mod pings;
 mod rate_limit;
 pub mod respond;
 mod routes;

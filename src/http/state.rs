@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::web;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::error::ApiError;
+use super::pings::Pings;
 use super::rate_limit::RateLimit;
 use crate::clock::Clock;
 use crate::delivery::{Dispatcher, Transport};
@@ -35,8 +36,6 @@ pub struct HttpSettings {
     pub publish_per_minute: u32,
     /// Wrong keys a minute of one source that are answered at once; 0: any number.
     pub wrong_keys_per_minute: u32,
-    /// The time limit of an attempt, for the words about one that ran into it.
-    pub attempt_timeout: Duration,
     /// The folder whose file system has to have space.
     pub data_dir: PathBuf,
     /// How much space it has to have.
@@ -57,11 +56,8 @@ pub struct HttpState {
     pub(super) management: RateLimit<KeyId>,
     pub(super) publishing: RateLimit<KeyId>,
     pub(super) guesses: RateLimit<IpAddr>,
-    pub(super) pings: Semaphore,
+    pub(super) pings: Arc<Pings>,
 }
-
-/// How many test pings may be under way at once; each holds a thread for as long as the endpoint takes.
-const PINGS: usize = 16;
 
 /// What readiness depends on besides the disk.
 #[derive(Debug, Default)]
@@ -96,7 +92,7 @@ impl HttpState {
             management: RateLimit::new(settings.management_per_minute),
             publishing: RateLimit::new(settings.publish_per_minute),
             guesses: RateLimit::new(settings.wrong_keys_per_minute),
-            pings: Semaphore::new(PINGS),
+            pings: Arc::default(),
             settings,
             reader,
             writer,

@@ -79,7 +79,6 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
 pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> Answer {
     let registry = state.reader.registry();
     let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    let timeout = state.settings.attempt_timeout;
     let is_active = subscription.state.is_active();
     let (history, recent) = state
         .read(move |reader| {
@@ -89,9 +88,7 @@ pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> 
                 let delivery_id = DeliveryId { event: *event, subscription: id };
                 let Some(delivery) = reader.delivery(delivery_id)? else { continue };
                 let attempt = delivery.attempts.iter().find(|attempt| attempt.number == *number);
-                recent.extend(
-                    attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, is_active, timeout)),
-                );
+                recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, is_active)));
             }
             Ok((history, recent))
         })
@@ -153,7 +150,7 @@ pub struct TestResult {
     response_code: Option<u16>,
     #[schemars(example = 87)]
     duration_ms: u32,
-    /// Why it failed, in words.
+    /// What happened and, after a semicolon, what to do about it; only if it failed.
     error: Option<String>,
     /// Under which id the history shows it.
     delivery_id: DeliveryId,
@@ -177,18 +174,27 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     let row = EventRow::new(EventType::Ping, vec![id], Vec::new(), body);
     let (transport, subscription, sent_row) = (state.transport.clone(), subscription.clone(), row.clone());
     let (sender, sent) = tokio::sync::oneshot::channel();
-    let _place = state.pings.try_acquire().map_err(|_| ApiError::too_many_pings())?;
+    let leave = state.pings.begin(account)?;
     // A thread of its own: pings that hang must not stand in the way of reads.
     let thread = std::thread::Builder::new().name("test-ping".to_owned());
-    let spawned = thread.spawn(move || drop(sender.send(transport.send(&subscription, event, &sent_row, 1))));
+    let spawned = thread.spawn(move || {
+        drop(sender.send(transport.send(&subscription, event, &sent_row, 1)));
+        // Also when the caller has gone away, it lasts as long as the thread.
+        drop(leave);
+    });
     spawned.map_err(|error| ApiError::internal(&error))?;
     let Sent { attempt, .. } = sent.await.map_err(|error| ApiError::internal(&error))?;
+    let delivery = DeliveryId { event, subscription: id };
+    if let Some(error) = attempt.explanation() {
+        let cause = attempt.outcome.code();
+        log::info!(delivery:%, subscription:% = id, cause; "test ping failed: {delivery}: {error}");
+    }
     let result = TestResult {
         success: attempt.outcome.is_delivered(),
         response_code: attempt.outcome.response_code(),
         duration_ms: attempt.duration_ms,
-        error: attempt.outcome.explanation(state.settings.attempt_timeout),
-        delivery_id: DeliveryId { event, subscription: id },
+        error: attempt.explanation(),
+        delivery_id: delivery,
     };
     let attempt = Box::new(attempt);
     state.ask(|reply| Command::RecordPing { event, row, subscription: id, attempt, reply }).await?;

@@ -119,7 +119,7 @@ pub struct AttemptView {
     /// The HTTP status of the endpoint, if it answered.
     #[schemars(example = 204)]
     response_code: Option<u16>,
-    /// Why it failed, in words.
+    /// What happened and, after a semicolon, what to do about it; only if it failed.
     error: Option<String>,
     #[schemars(example = 87)]
     duration_ms: u32,
@@ -174,7 +174,7 @@ const METHOD: &str = "POST";
 
 impl AttemptView {
     /// In short, as recent deliveries show it.
-    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool, timeout: Duration) -> Self {
+    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool) -> Self {
         let is_last = attempt.number == delivery.attempt_count;
         let next_attempt_at = match delivery.state {
             DeliveryState::Pending { due } if is_last && is_active => Some(due),
@@ -188,7 +188,7 @@ impl AttemptView {
             attempt: attempt.number,
             status: if attempt.outcome.is_delivered() { DELIVERED } else { FAILED },
             response_code: attempt.outcome.response_code(),
-            error: attempt.outcome.explanation(timeout),
+            error: attempt.explanation(),
             duration_ms: attempt.duration_ms,
             created_at: attempt.started_at,
             completed_at: attempt.started_at.plus(Duration::from_millis(attempt.duration_ms.into())),
@@ -198,7 +198,7 @@ impl AttemptView {
     }
 
     /// With request and response.
-    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool, timeout: Duration) -> Self {
+    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool) -> Self {
         let headers = attempt::request_headers(id, delivery.event_type, attempt.number, &attempt.signed);
         let request = RequestView {
             method: METHOD,
@@ -209,10 +209,7 @@ impl AttemptView {
             headers: joined(&response.headers),
             body: String::from_utf8_lossy(&response.body).into_owned(),
         });
-        Self {
-            exchange: Some(ExchangeView { request, response }),
-            ..Self::short(id, delivery, attempt, is_active, timeout)
-        }
+        Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, is_active) }
     }
 }
 
@@ -252,7 +249,7 @@ pub struct DeliveryView {
     /// The HTTP status of the last attempt, if the endpoint answered.
     #[schemars(example = 204)]
     response_code: Option<u16>,
-    /// Why the last attempt failed, in words.
+    /// What happened in the last attempt and, after a semicolon, what to do about it; only if it failed.
     error: Option<String>,
     /// When the next attempt is due, if there is one.
     next_attempt_at: Option<Timestamp>,
@@ -276,7 +273,7 @@ struct DeliveryHistoryView {
 
 impl DeliveryView {
     /// In short, as lists show it. `is_active`: whether its subscription is on.
-    pub fn short(id: DeliveryId, delivery: &Delivery, is_active: bool, timeout: Duration) -> Self {
+    pub fn short(id: DeliveryId, delivery: &Delivery, is_active: bool) -> Self {
         let last = delivery.attempts.last();
         let (next_attempt_at, completed_at) = match delivery.state {
             DeliveryState::Pending { due } => (Some(due).filter(|_| is_active), None),
@@ -291,7 +288,7 @@ impl DeliveryView {
             held: !is_active && matches!(delivery.state, DeliveryState::Pending { .. }),
             attempt_count: delivery.attempt_count,
             response_code: last.and_then(|attempt| attempt.outcome.response_code()),
-            error: last.and_then(|attempt| attempt.outcome.explanation(timeout)),
+            error: last.and_then(Attempt::explanation),
             next_attempt_at,
             created_at: id.event.time(),
             completed_at,
@@ -300,20 +297,13 @@ impl DeliveryView {
     }
 
     /// With its attempts, oldest first, and the body, unless retention has removed it.
-    pub fn full(
-        id: DeliveryId,
-        delivery: &Delivery,
-        is_active: bool,
-        row: Option<&EventRow>,
-        timeout: Duration,
-    ) -> Self {
-        let attempts =
-            delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, is_active, timeout));
+    pub fn full(id: DeliveryId, delivery: &Delivery, is_active: bool, row: Option<&EventRow>) -> Self {
+        let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, is_active));
         let history = DeliveryHistoryView {
             attempts: attempts.collect(),
             body: row.map(|row| String::from_utf8_lossy(row.body()).into_owned()),
         };
-        Self { history: Some(history), ..Self::short(id, delivery, is_active, timeout) }
+        Self { history: Some(history), ..Self::short(id, delivery, is_active) }
     }
 }
 

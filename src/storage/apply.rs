@@ -212,9 +212,12 @@ impl<'txn> Batch<'txn> {
         self.touched.insert(id.subscription);
         let jitter = state.random.next_u32()?;
         let figures = AttemptFigures {
+            number,
             outcome: attempt.outcome.code(),
             took: Duration::from_millis(attempt.duration_ms.into()),
+            response_code: attempt.outcome.response_code(),
             delivered_after: attempt.outcome.is_delivered().then(|| wall.since(id.event.time())),
+            explanation: attempt.explanation(),
         };
         delivery.record(attempt, &state.rules.retry, (wall, steady), retry_after, jitter);
         let due = match delivery.state {

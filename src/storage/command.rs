@@ -200,7 +200,7 @@ pub struct FreshDelivery {
 }
 
 /// An attempt that is now in the store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Recorded {
     /// Of which delivery.
     pub delivery: DeliveryId,
@@ -210,13 +210,19 @@ pub struct Recorded {
     pub attempt: Option<AttemptFigures>,
 }
 
-/// An attempt in figures.
-#[derive(Clone, Copy, Debug)]
+/// An attempt in figures, and in words if it failed.
+#[derive(Clone, Debug)]
 pub struct AttemptFigures {
+    /// Counted from 1 for each delivery.
+    pub number: u32,
     /// How it ended, a word of `Outcome::code`.
     pub outcome: &'static str,
     /// How long it took.
     pub took: Duration,
+    /// The status of the answer, if there was one.
+    pub response_code: Option<u16>,
     /// The delivery has arrived, so long after its event.
     pub delivered_after: Option<Duration>,
+    /// What happened and what to do about it, if it failed.
+    pub explanation: Option<String>,
 }

@@ -128,9 +128,19 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
     },
-    /// The key file cannot be used.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
+    /// The key file cannot be used, and no secret is sealed yet.
+    #[error("{0}. Make one with: tempclock-webhooks secrets make-key FILE")]
+    KeyFile(KeyFileError),
+    /// The key file cannot be used, and the secrets are sealed.
+    #[error(
+        "{cause}. The signing secrets in {path} are encrypted with it: put that very file back, because a new key does not open them. A credential of systemd is there only while the service runs. Nothing was touched"
+    )]
+    KeyLost {
+        /// The database file.
+        path: PathBuf,
+        /// What is wrong with the key file.
+        cause: KeyFileError,
+    },
     /// The secrets are sealed with another key.
     #[error(
         "the signing secrets in {path} are encrypted with another key than the one in storage.encryption_key_file; nothing was touched. Put the right key file back"
@@ -169,7 +179,7 @@ impl OpenError {
     /// Is it for a person to change the configuration, and no use to try again before?
     #[must_use]
     pub fn is_of_the_configuration(&self) -> bool {
-        matches!(self, Self::KeyFile(_) | Self::WrongKey { .. } | Self::KeyNeeded { .. })
+        matches!(self, Self::KeyFile(_) | Self::KeyLost { .. } | Self::WrongKey { .. } | Self::KeyNeeded { .. })
     }
 }
 

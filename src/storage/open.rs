@@ -83,12 +83,15 @@ impl Opened {
         let marker = folder.join(MARKER_FILE);
         let holder = folder.join(HOLDER_FILE);
         make_folder(folder)?;
-        let seal = Seal::from_file(settings.encryption_key_file.as_deref())?;
+        let seal = Seal::from_file(settings.encryption_key_file.as_deref());
         let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
         let mut random = Randomness::new();
         if !path.exists() {
             if marker.exists() {
                 return Err(OpenError::Missing { path, marker });
+            }
+            if let Err(cause) = seal {
+                return Err(OpenError::KeyFile(cause));
             }
             let store_id = random.next_u128().map_err(failed)?;
             create(&path, store_id, settings.cache_bytes, &holder)?;
@@ -98,6 +101,7 @@ impl Opened {
         let db = open_database(&path, settings.cache_bytes, &holder)?;
         let Identity { store_id, format } = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
+        let seal = seal.or_else(|cause| Err(reseal::without_key(&db, &path, cause)?))?;
         reseal::check_key(&db, &path, &seal)?;
         migrate::upgrade(&db, &path, format)?;
         let db = settle_seal(db, &path, &seal, settings.cache_bytes)?;

@@ -16,7 +16,7 @@ use super::migrate;
 use super::open::{
     DATABASE_FILE, HOLDER_FILE, Identity, check_format, check_magic, file_error, open_database, sync_folder_of,
 };
-use super::sealing::Seal;
+use super::sealing::{KeyFileError, Seal};
 use super::subscription_record::{self, SubscriptionRow};
 use super::tables::{self, Visit};
 use super::writer::free_bytes;
@@ -41,6 +41,14 @@ pub(super) fn check_key(db: &Database, path: &Path, seal: &Seal) -> Result<(), O
         (Some(_), Some(_)) => Err(OpenError::WrongKey { path: path.to_owned() }),
         (Some(_), None) => Err(OpenError::KeyNeeded { path: path.to_owned() }),
     }
+}
+
+/// Why a store cannot be opened whose key file cannot be used.
+pub(super) fn without_key(db: &Database, path: &Path, cause: KeyFileError) -> Result<OpenError, OpenError> {
+    Ok(match stored_check(db, path)? {
+        Some(_) => OpenError::KeyLost { path: path.to_owned(), cause },
+        None => OpenError::KeyFile(cause),
+    })
 }
 
 fn stored_check(db: &Database, path: &Path) -> Result<Option<u128>, OpenError> {

@@ -32,9 +32,7 @@ const OTHERS: u32 = 0o007;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It is not there, or may not be read.
-    #[error(
-        "the encryption key file {path} cannot be read: {source}. Make one with: tempclock-webhooks secrets make-key {path}"
-    )]
+    #[error("the encryption key file {path} cannot be read: {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -43,7 +41,7 @@ pub enum KeyFileError {
     },
     /// It holds something else.
     #[error(
-        "the encryption key file {path} does not hold a key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are. Make one with: tempclock-webhooks secrets make-key FILE"
+        "the encryption key file {path} does not hold a key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
     )]
     NotAKey {
         /// The file.

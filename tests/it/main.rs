@@ -38,6 +38,7 @@ mod errors;
 mod events;
 mod events_kept;
 mod every_call;
+mod failure_words;
 mod formats;
 mod fuzzed_requests;
 mod health;

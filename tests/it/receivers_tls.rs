@@ -51,7 +51,7 @@ fn an_expired_certificate_is_refused() {
         params.not_after = date_time_ymd(2020, 1, 1);
     }));
     let cause = cause(&client, "localhost", receiver.port());
-    assert!(cause.contains("certificate has expired"), "{cause}");
+    assert!(cause.contains("certificate has expired on 2020-01-01; the receiver has to renew it"), "{cause}");
     assert_eq!(receiver.requests(), 0);
 }
 
@@ -64,16 +64,37 @@ fn a_certificate_of_the_future_is_refused() {
         params.not_after = date_time_ymd(2091, 1, 1);
     }));
     let cause = cause(&client, "localhost", receiver.port());
-    assert!(cause.contains("not valid yet"), "{cause}");
+    assert!(cause.contains("not valid yet, but from 2090-01-01; compare the clocks"), "{cause}");
     assert_eq!(receiver.requests(), 0);
 }
 
 #[test]
 fn a_self_signed_certificate_is_refused() {
     let (_server, client) = trusting(&Authority::new());
-    let receiver = TlsReceiver::start(&Identity::self_signed("localhost"));
+    let receiver = TlsReceiver::start(&Identity::self_signed("localhost", |_| {}));
     let cause = cause(&client, "localhost", receiver.port());
     assert!(cause.contains("self-signed") && cause.contains("delivery.ca_certificates"), "{cause}");
+    assert_eq!(receiver.requests(), 0);
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_marked_as_an_authoritys_is_called_self_signed() {
+    let (_server, client) = trusting(&Authority::new());
+    let receiver = TlsReceiver::start(&Identity::self_signed("localhost", |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    }));
+    let cause = cause(&client, "localhost", receiver.port());
+    assert!(cause.contains("its certificate is self-signed, and marked"), "{cause}");
+    assert_eq!(receiver.requests(), 0);
+}
+
+#[test]
+fn a_receiver_that_wants_a_client_certificate_is_told_from_others() {
+    let authority = Authority::new();
+    let (_server, client) = trusting(&authority);
+    let receiver = TlsReceiver::for_clients_of(&authority, &authority.identity("localhost", |_| {}));
+    let cause = cause(&client, "localhost", receiver.port());
+    assert!(cause.contains("wants a client certificate"), "{cause}");
     assert_eq!(receiver.requests(), 0);
 }
 
@@ -93,7 +114,7 @@ fn a_certificate_for_another_host_is_refused() {
     let receiver = TlsReceiver::start(&authority.identity("crm.example", |_| {}));
     for host in ["localhost", "127.0.0.1"] {
         let cause = cause(&client, host, receiver.port());
-        assert!(cause.contains("another host") && cause.contains(host), "{cause}");
+        assert!(cause.contains(&format!("another host (crm.example) than {host}; ")), "{cause}");
         let all = client.get("/webhooks").expect(200);
         client.delete(&format!("/webhooks/{}", all.rows()[0]["id"])).expect(200);
     }
@@ -134,9 +155,20 @@ fn a_receiver_that_speaks_only_tls_1_1_is_refused() {
 }
 
 #[test]
+fn a_handshake_that_is_not_answered_is_a_time_out_while_connecting() {
+    let (mut server, _) = trusting(&Authority::new());
+    server.configure(&[("delivery.timeout", r#""1s""#)]);
+    server.restart();
+    // The system accepts for it; it never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cause = cause(&server.client(), "localhost", silent.local_addr().unwrap().port());
+    assert!(cause.contains("while connecting; "), "{cause}");
+}
+
+#[test]
 fn a_receiver_that_speaks_no_tls_is_named_as_such() {
     let (_server, client) = trusting(&Authority::new());
     let port = answer_hello_with(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec());
     let cause = cause(&client, "localhost", port);
-    assert!(cause.contains("does not speak TLS"), "{cause}");
+    assert!(cause.contains("does not speak TLS") && cause.contains("plain http"), "{cause}");
 }

@@ -137,6 +137,7 @@ fn a_wrong_missing_or_unusable_key_file_is_said_at_the_start_and_changes_nothing
         let failure = server.fail_to_start();
         assert_eq!(failure.code, Some(3), "{}", failure.stderr);
         assert!(failure.stderr.contains(words), "{}", failure.stderr);
+        assert!(!failure.stderr.contains("make-key"), "a new key would open nothing: {}", failure.stderr);
     }
 
     use_key(&mut server, &file);
@@ -174,6 +175,23 @@ fn the_encryption_key_can_be_changed_and_given_up_by_a_command() {
     server.configure(&[("storage.encryption_key_file", "")]);
     server.launch();
     proves_its_secret(&server, &key, &receiver, &secret, 2);
+}
+
+#[test]
+fn who_has_no_encryption_key_yet_is_told_how_to_make_one() {
+    let mut server = Server::start(&[]);
+    server.client().subscribe("http://127.0.0.1:9/", &["clock_in"]);
+    assert!(server.terminate().success());
+    let nowhere = server.folder().join("nowhere.key");
+    use_key(&mut server, &nowhere);
+    for is_new in [false, true] {
+        if is_new {
+            fs::remove_dir_all(server.data_dir()).unwrap();
+        }
+        let failure = server.fail_to_start();
+        assert_eq!(failure.code, Some(3), "{}", failure.stderr);
+        assert!(failure.stderr.contains("secrets make-key"), "{}", failure.stderr);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::http::error::ApiError;
 use crate::storage::error::Refusal;
 
 /// Every kind of error, as some request could get it.
-fn samples() -> [ApiError; 17] {
+fn samples() -> [ApiError; 18] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
@@ -24,6 +24,7 @@ fn samples() -> [ApiError; 17] {
         ApiError::rate_limited(60, 12),
         ApiError::internal(&""),
         ApiError::from(Refusal::Busy),
+        ApiError::too_many_pings_of_account(4),
         ApiError::too_many_pings(),
         ApiError::from(Refusal::OutOfSpace),
         ApiError::from(Refusal::StoreFailed),
@@ -41,7 +42,7 @@ fn meaning(status: u16) -> &'static str {
         409 => "It is in conflict with what is there already.",
         413 => "The body is longer than allowed.",
         415 => "The body is not declared as JSON.",
-        429 => "Too many requests within a minute.",
+        429 => "Too many requests within a minute, or too many test pings at once.",
         500 => "Something failed that the caller can do nothing about.",
         503 => "Busy, out of space, or the store failed. Send the request again later.",
         _ => "",

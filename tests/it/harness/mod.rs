@@ -28,7 +28,7 @@ use sha2::Sha256;
 
 pub use client::{Answer, Client};
 pub use fault::{Fault, was_injected};
-pub use island::{PUBLIC, PUBLIC_V6, hosts, on_an_island};
+pub use island::{NAME_SERVER, PUBLIC, PUBLIC_V6, hosts, on_an_island};
 pub use ledger::{Ledger, repeated};
 pub use name_server::NameServer;
 pub use process::Process;

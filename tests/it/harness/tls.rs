@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,8 +12,10 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, ServerConnection, StreamOwned, WantsVerifier};
 
 static AUTHORITIES: AtomicUsize = AtomicUsize::new(0);
 
@@ -64,24 +66,37 @@ impl Authority {
 }
 
 impl Identity {
-    /// A certificate that nobody but itself vouches for.
-    pub fn self_signed(host: &str) -> Self {
+    /// A certificate that nobody but itself vouches for; `change` makes it odd.
+    pub fn self_signed(host: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap();
-        Self { certificate, key }
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        change(&mut params);
+        Self { certificate: params.self_signed(&key).unwrap(), key }
     }
 }
 
 impl TlsReceiver {
     pub fn start(identity: &Identity) -> Self {
+        Self::run(identity, ConfigBuilder::<ServerConfig, WantsVerifier>::with_no_client_auth)
+    }
+
+    /// One that takes only callers with a certificate of that authority.
+    pub fn for_clients_of(authority: &Authority, identity: &Identity) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate.der().clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
+        let verifier = verifier.build().unwrap();
+        Self::run(identity, |builder| builder.with_client_cert_verifier(verifier))
+    }
+
+    fn run(
+        identity: &Identity,
+        clients: impl FnOnce(ConfigBuilder<ServerConfig, WantsVerifier>) -> ConfigBuilder<ServerConfig, WantsServerCert>,
+    ) -> Self {
         let key = PrivateKeyDer::try_from(identity.key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![identity.certificate.der().clone()], key)
-            .unwrap();
-        let config = Arc::new(config);
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let builder = clients(builder.with_safe_default_protocol_versions().unwrap());
+        let config = Arc::new(builder.with_single_cert(vec![identity.certificate.der().clone()], key).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicUsize::new(0));
@@ -113,6 +128,9 @@ fn answer_one(mut stream: StreamOwned<ServerConnection, TcpStream>) -> bool {
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         if !matches!(stream.read(&mut byte), Ok(1)) {
+            // Closed with something unread, the system would throw away the alert that says why.
+            let _ = stream.sock.shutdown(Shutdown::Write);
+            let _ = stream.sock.read_to_end(&mut Vec::new());
             return false;
         }
         head.push(byte[0]);

@@ -1,0 +1,114 @@
+//! Finds out what an error of the HTTP client means. Pure; called on delivery threads. Texts of the system and of
+//! libraries end here: what is told to people are words of our own.
+
+use std::io::{self, ErrorKind};
+
+use rustix::io::Errno;
+
+use super::guard::GuardError;
+use super::tls_cause;
+use crate::domain::outcome::{Cut, Outcome, Phase};
+
+/// How an attempt ended that got no answer. `phase` is how far it had come.
+#[must_use]
+pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
+    match error {
+        ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
+            Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
+            Some(GuardError::NotFound(host)) => Outcome::NameNotFound(host.clone()),
+            Some(GuardError::Busy) => Outcome::LookUpsBusy,
+            Some(GuardError::TimedOut) => Outcome::TimedOut(Phase::Resolve),
+            None => Outcome::Internal(inner.to_string()),
+        },
+        ureq::Error::Timeout(_) => Outcome::TimedOut(phase),
+        ureq::Error::HostNotFound => Outcome::NameNotFound(String::new()),
+        ureq::Error::Rustls(error) => Outcome::TlsFailed(tls_cause::of(error).in_words()),
+        ureq::Error::Tls(text) => Outcome::TlsFailed((*text).to_owned()),
+        ureq::Error::ConnectionFailed => Outcome::ConnectFailed("no address could be reached".to_owned()),
+        ureq::Error::Io(error) => of_io(error, phase),
+        ureq::Error::LargeResponseHeader(..) => Outcome::HeadersTooLong,
+        // The parser of HTTP has no type for this that can be named here.
+        ureq::Error::Protocol(error) if error.to_string().contains("too many headers") => Outcome::HeadersTooLong,
+        ureq::Error::Protocol(error) => {
+            let text = error.to_string();
+            Outcome::BadAnswer(text.trim_start_matches("http parse fail: ").to_owned())
+        }
+        ureq::Error::Http(error) => Outcome::BadAnswer(error.to_string()),
+        _ => Outcome::Internal(error.to_string()),
+    }
+}
+
+/// How the body of an answer broke off.
+#[must_use]
+pub fn cut(error: &ureq::Error) -> Cut {
+    match outcome(error, Phase::Read) {
+        Outcome::TimedOut(_) => Cut::TimedOut,
+        Outcome::BadAnswer(_) => Cut::BadAnswer,
+        _ => Cut::ConnectionLost,
+    }
+}
+
+/// Was the connection ended by the other side?
+#[must_use]
+pub fn is_disconnect(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Io(error) if was_ended(error.kind()))
+}
+
+fn was_ended(kind: ErrorKind) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+fn of_io(error: &io::Error, phase: Phase) -> Outcome {
+    if let Some(fault) = tls_cause::of_io(error) {
+        return Outcome::TlsFailed(fault.in_words());
+    }
+    if let Some(Errno::MFILE | Errno::NFILE) = Errno::from_io_error(error) {
+        return Outcome::Internal("too many files and connections are open".to_owned());
+    }
+    let no_connection = |text: &str| Outcome::ConnectFailed(text.to_owned());
+    match error.kind() {
+        ErrorKind::TimedOut => Outcome::TimedOut(phase),
+        ErrorKind::ConnectionRefused => no_connection("connection refused"),
+        ErrorKind::HostUnreachable => no_connection("the host cannot be reached"),
+        ErrorKind::NetworkUnreachable => no_connection("no way leads to its network"),
+        ErrorKind::NetworkDown => no_connection("the network is down"),
+        ErrorKind::AddrNotAvailable => no_connection("this machine has no address or port left to connect from"),
+        ErrorKind::PermissionDenied => no_connection("this machine does not permit it"),
+        ErrorKind::ConnectionReset => Outcome::ConnectionLost("the other side reset it".to_owned()),
+        kind if was_ended(kind) => Outcome::ConnectionLost("the other side closed it".to_owned()),
+        _ if phase == Phase::Connect => Outcome::ConnectFailed(without_number(error)),
+        _ => Outcome::ConnectionLost(without_number(error)),
+    }
+}
+
+/// What the system says of an error, without the number that it gives it.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_number(number: i32) -> Outcome {
+        outcome(&ureq::Error::Io(io::Error::from_raw_os_error(number)), Phase::Connect)
+    }
+
+    #[test]
+    fn no_number_of_the_system_reaches_the_words() {
+        for number in 1..134 {
+            let outcome = of_number(number);
+            assert!(!format!("{outcome:?}").contains("os error"), "{outcome:?}");
+            assert!(!matches!(outcome, Outcome::NameNotFound(_) | Outcome::TlsFailed(_)), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_lack_of_our_own_is_not_the_endpoints() {
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            assert!(matches!(of_number(errno.raw_os_error()), Outcome::Internal(_)));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One log line for each failed attempt: what happened, what to do, when the next attempt comes. It is written once the
+//! outcome is committed, because only then the next attempt is known, and by a thread of its own, so that a log that is
+//! read slowly holds up no commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::kv::Value;
+use log::{Level, Log, Record};
+
+use crate::domain::{DeliveryId, Timestamp};
+use crate::storage::command::{AttemptFigures, Recorded};
+use crate::storage::registry::Registry;
+
+/// So many lines may wait to be written; what comes on top is only counted.
+const WAITING: usize = 4096;
+
+/// Takes failed attempts and has them written.
+pub struct FailureLog {
+    lines: Option<Sender<Line>>,
+    left_out: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Line {
+    delivery: DeliveryId,
+    attempt: AttemptFigures,
+    next: Next,
+}
+
+/// What comes after a failed attempt.
+#[derive(Clone, Copy)]
+enum Next {
+    AttemptAt(Timestamp),
+    Held,
+    Nothing,
+}
+
+impl FailureLog {
+    /// Starts the thread that writes.
+    pub fn start() -> std::io::Result<Self> {
+        let (sender, lines) = bounded(WAITING);
+        let left_out = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&left_out);
+        let thread = std::thread::Builder::new().name("failure-log".to_owned());
+        let thread = thread.spawn(move || write_all(&lines, &counted))?;
+        Ok(Self { lines: Some(sender), left_out, thread: Some(thread) })
+    }
+
+    /// Takes those that failed out of what a commit has recorded; never waits.
+    pub fn tell(&self, recorded: &[Recorded], registry: &Registry) {
+        for Recorded { delivery, due, attempt } in recorded {
+            let Some(attempt) = attempt.as_ref().filter(|attempt| attempt.explanation.is_some()) else { continue };
+            let is_active =
+                || registry.subscription(delivery.subscription).is_some_and(|found| found.state.is_active());
+            let next = match due {
+                Some(due) if is_active() => Next::AttemptAt(*due),
+                Some(_) => Next::Held,
+                None => Next::Nothing,
+            };
+            let line = Line { delivery: *delivery, attempt: attempt.clone(), next };
+            if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
+                self.left_out.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for FailureLog {
+    fn drop(&mut self) {
+        // The thread ends once it has written what waits.
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn write_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
+    for line in lines {
+        write(&log::logger(), &line);
+        let count = left_out.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            log::warn!("{count} failed attempts have no line here, because the log is read too slowly");
+        }
+    }
+}
+
+fn write(logger: &impl Log, Line { delivery, attempt, next }: &Line) {
+    let then = match next {
+        Next::AttemptAt(due) => format!("next attempt at {due}"),
+        Next::Held => "held until the subscription is switched on".to_owned(),
+        Next::Nothing => "no attempt follows, the schedule is used up".to_owned(),
+    };
+    let mut fields = vec![
+        ("delivery", Value::from_display(delivery)),
+        ("event", Value::from_display(&delivery.event)),
+        ("subscription", Value::from_display(&delivery.subscription)),
+        ("attempt", attempt.number.into()),
+        ("cause", attempt.outcome.into()),
+        ("duration_ms", u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX).into()),
+    ];
+    fields.extend(attempt.response_code.map(|code| ("response_code", code.into())));
+    if let Next::AttemptAt(due) = next {
+        fields.push(("next_attempt_at", Value::from_display(due)));
+    }
+    let explanation = attempt.explanation.as_deref().unwrap_or_default();
+    // The macros would show a field that is not there.
+    logger.log(
+        &Record::builder()
+            .level(Level::Info)
+            .target(module_path!())
+            .module_path_static(Some(module_path!()))
+            .key_values(&fields.as_slice())
+            .args(format_args!("attempt failed: {delivery}: {explanation}; {then}"))
+            .build(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use log::Metadata;
+    use log::kv::{Error, Key, VisitSource};
+
+    use super::*;
+    use crate::domain::EventId;
+    use crate::domain::SubscriptionId;
+
+    /// Keeps the last line and its fields.
+    #[derive(Default)]
+    struct Kept(Mutex<BTreeMap<String, String>>);
+
+    struct Fields<'a>(&'a mut BTreeMap<String, String>);
+
+    impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            self.0.insert(key.to_string(), value.to_string());
+            Ok(())
+        }
+    }
+
+    impl Log for Kept {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            let mut kept = self.0.lock().unwrap();
+            kept.clear();
+            record.key_values().visit(&mut Fields(&mut kept)).unwrap();
+            kept.insert("message".to_owned(), record.args().to_string());
+        }
+
+        fn flush(&self) {}
+    }
+
+    fn written(next: Next) -> BTreeMap<String, String> {
+        let attempt = AttemptFigures {
+            number: 2,
+            outcome: "http_status",
+            took: Duration::from_millis(87),
+            response_code: Some(500),
+            delivered_after: None,
+            explanation: Some("what happened; what to do".to_owned()),
+        };
+        let delivery = DeliveryId { event: EventId::EXAMPLE, subscription: SubscriptionId(7) };
+        let kept = Kept::default();
+        write(&kept, &Line { delivery, attempt, next });
+        kept.0.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_line_has_words_and_fields() {
+        let due = Timestamp::from_ms(0);
+        let line = written(Next::AttemptAt(due));
+        let message = &line["message"];
+        assert!(message.starts_with("attempt failed: dlv_"), "{message}");
+        assert!(message.ends_with(&format!(": what happened; what to do; next attempt at {due}")), "{message}");
+        for (field, value) in [
+            ("event", EventId::EXAMPLE.to_string().as_str()),
+            ("subscription", "7"),
+            ("attempt", "2"),
+            ("cause", "http_status"),
+            ("response_code", "500"),
+            ("duration_ms", "87"),
+            ("next_attempt_at", &due.to_string()),
+        ] {
+            assert_eq!(line[field], value, "{field}");
+        }
+        assert!(line["delivery"].starts_with("dlv_"), "{line:?}");
+    }
+
+    #[test]
+    fn a_line_says_when_nothing_follows() {
+        let (held, ended) = (written(Next::Held), written(Next::Nothing));
+        assert!(held["message"].ends_with("held until the subscription is switched on"));
+        assert!(ended["message"].ends_with("no attempt follows, the schedule is used up"));
+        assert!([held, ended].iter().all(|line| !line.contains_key("next_attempt_at")));
+    }
+}
