@@ -31,6 +31,9 @@ pub fn run(command: SubscriptionsCommand) -> Outcome {
         }),
         SubscriptionsCommand::Update { account, id, url, events, description } => {
             let mut body = json!({});
+            if url.is_none() && events.is_none() && description.is_none() {
+                return Err((Exit::Usage, "say what to change: --url, --events or --description".to_owned()));
+            }
             if let Some(url) = url {
                 body["url"] = url.into();
             }
