@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 
 use self::certificates::ServerCertificate;
-pub use self::certificates::trusted_roots;
+pub use self::certificates::{check_files, trusted_roots};
 pub use self::offline::Offline;
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
@@ -52,8 +52,10 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A certificate or key could not be used.
-    #[error("{path} cannot be used: {reason}")]
+    #[error("{key}: {path} cannot be used: {reason}")]
     Certificate {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.

@@ -8,7 +8,7 @@ pub mod lane;
 mod pace;
 mod rings;
 pub mod schedule;
-mod tls_cause;
+pub mod tls_cause;
 pub mod transport;
 pub mod worker;
 
