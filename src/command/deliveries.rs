@@ -143,11 +143,16 @@ pub fn put_table_of(deliveries: &[Value]) -> Outcome {
     let row = |found: &Value| {
         let (id, event, subscription) = (text(found, "id"), text(found, "event"), text(found, "subscription_id"));
         let (tries, code) = (text(found, "attempt_count"), text(found, "response_code"));
-        let next = time(found, "next_attempt_at");
-        vec![id, status(found), event, subscription, tries, code, text(found, "error"), next]
+        let (error, next) = (text(found, "error"), time(found, "next_attempt_at"));
+        vec![id, status(found), event, subscription, tries, code, cause_of(&error).to_owned(), next]
     };
     let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "ERROR", "NEXT ATTEMPT"];
     put_table(&names, deliveries.iter().map(row).collect())
+}
+
+/// The API says what happened and what to do about it in one sentence; lists have room for the first.
+pub fn cause_of(error: &str) -> &str {
+    error.split_once("; ").map_or(error, |(cause, _)| cause)
 }
 
 fn put_one(delivery: &Value) -> Outcome {

@@ -72,7 +72,7 @@ fn network(text: &str) -> Result<IpNet, String> {
             let v4 = address.zip(mapped.prefix_len().checked_sub(MAPPED_BITS));
             v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(mapped.into(), IpNet::V4)
         }
-        v4 => v4,
+        v4 @ IpNet::V4(_) => v4,
     };
     if exact == network { Ok(network) } else { Err(format!("{text} has to be written {exact}")) }
 }

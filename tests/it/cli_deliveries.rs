@@ -43,6 +43,7 @@ fn a_failed_delivery_says_what_happened_what_to_do_and_when_the_next_attempt_com
         assert_eq!(listed["data"][0]["id"], id.as_str());
         let table = server.cli(&["deliveries", "list"]);
         assert!(table.stdout.contains("ERROR") && table.stdout.contains("answered 404"), "{table:?}");
+        assert!(!table.stdout.contains("check the subscription's URL"), "more than the cause: {table:?}");
         let none = printed(&server.cli(&["deliveries", "list", "--status", "delivered", "--json"]));
         assert_eq!(none["data"], json!([]));
     };

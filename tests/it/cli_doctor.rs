@@ -75,6 +75,8 @@ fn a_server_that_works_has_no_problem() {
         assert_level(&none, check, "ok");
         assert!(worst(&none, "clock")["message"].as_str().unwrap().contains("newest event"), "{none:#?}");
     }
+    server.configure(&[("server.listen", "\"127.0.0.1:0\"")]);
+    assert_level(&findings(&server.cli(&["doctor", "--json"])), "queue", "ok");
     let url = format!("http://{}", server.address());
     let elsewhere = findings(&server.cli(&["doctor", "--json", "--api-url", &url]));
     assert_level(&elsewhere, "queue", "warning");

@@ -93,7 +93,7 @@ fn more_attempts_to_one_endpoint_than_there_are_threads_are_told_with_all_other_
     let text = "[delivery]\nthreads = 8\nmax_in_flight_per_endpoint = 16\n[retention]\nevents = \"1h\"\n";
     assert_invalid(&check(text, &[]), &["delivery.max_in_flight_per_endpoint is 16", "retention.events"]);
     assert_eq!(check("[delivery]\nthreads = 8\n", &[]).code, Some(0), "the default gives way");
-    let many: String = (0..50).map(|number| format!("key_{number} = 1\n")).collect();
+    let many = (0..50).map(|number| format!("key_{number} = 1")).collect::<Vec<_>>().join("\n");
     let output = check(&format!("[delivery]\n{many}"), &[]);
     assert_invalid(&output, &["and 30 more"]);
     assert_eq!(output.stderr.lines().count(), 21, "{}", output.stderr);

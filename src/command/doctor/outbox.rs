@@ -48,21 +48,21 @@ pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
                 _ => Finding::problem(QUEUE, error.to_string(), "Look at the server's log"),
             })
         }
-        (true, ..) => match &patient.control {
-            Some(client) => over_control(client).map_err(|error| {
+        _ => match (&patient.control, is_up) {
+            (Some(client), _) => over_control(client).map_err(|error| {
                 Finding::problem(
                     QUEUE,
                     format!("the control socket does not answer: {error}"),
                     "Look at the server's log",
                 )
             }),
-            None => Err(Finding::warning(
+            (None, true) => Err(Finding::warning(
                 QUEUE,
                 "not looked at: the server runs, and its control socket is not open to this user",
                 "Run doctor as the user that the server runs as, or give --api-key-file, with scope webhooks:read",
             )),
+            (None, false) => in_file(patient),
         },
-        _ => in_file(patient),
     }
 }
 
