@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("http", &["http", "delivery", "storage", "domain", "clock", "metrics"]),
     ("control", &["control", "http", "storage", "domain", "clock"]),
     ("app", &["app", "control", "metrics", "http", "delivery", "storage", "config", "domain", "clock"]),
-    ("cli", &[]),
+    ("cli", &["domain"]),
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {

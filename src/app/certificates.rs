@@ -15,6 +15,7 @@ use ureq::tls::Certificate;
 use super::StartError;
 use crate::config::Config;
 use crate::delivery::transport::TrustedRoots;
+use crate::storage::sealing::Seal;
 
 /// The certificate that the server shows to each new connection.
 pub struct ServerCertificate {
@@ -23,8 +24,45 @@ pub struct ServerCertificate {
     current: RwLock<Arc<CertifiedKey>>,
 }
 
-fn failed(path: &Path, reason: impl fmt::Display) -> StartError {
-    StartError::Certificate { path: path.to_owned(), reason: reason.to_string() }
+const CERTIFICATE: &str = "server.tls_certificate";
+const KEY: &str = "server.tls_key";
+const AUTHORITIES: &str = "delivery.ca_certificates";
+const ENCRYPTION_KEY: &str = "storage.encryption_key_file";
+
+fn failed(key: &'static str, path: &Path, reason: impl fmt::Display) -> StartError {
+    StartError::Certificate { key, path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// What is wrong with the files that the configuration names, each with its key.
+#[must_use]
+pub fn check_files(config: &Config) -> Vec<String> {
+    let (server, mut problems) = (&config.server, Vec::new());
+    let secret = [(KEY, &server.tls_key), (ENCRYPTION_KEY, &config.storage.encryption_key_file)];
+    for (key, path) in secret {
+        let found = path.as_deref().map(std::fs::metadata);
+        if let Some(Err(error)) = found {
+            // Not named: the secret itself may have been written in the place of its file.
+            problems.push(format!("{key} names a file that cannot be looked at: {error}"));
+        }
+    }
+    let is_there = |path: &&PathBuf| path.exists();
+    let chain = server.tls_certificate.as_deref().map(|path| read_certificates(CERTIFICATE, path));
+    let private = server.tls_key.as_ref().filter(is_there).map(|path| read_key(path));
+    match (chain, private, &server.tls_certificate) {
+        (Some(Ok(chain)), Some(Ok(private)), Some(path)) => {
+            problems.extend(join(path, chain, private).err().map(|error| error.to_string()));
+        }
+        (chain, private, _) => {
+            problems.extend(chain.and_then(Result::err).map(|error| error.to_string()));
+            problems.extend(private.and_then(Result::err).map(|error| error.to_string()));
+        }
+    }
+    let own = config.delivery.ca_certificates.as_deref().map(|path| read_certificates(AUTHORITIES, path));
+    problems.extend(own.and_then(Result::err).map(|error| error.to_string()));
+    let sealing = config.storage.encryption_key_file.as_ref().filter(is_there);
+    let sealing = sealing.and_then(|path| Seal::from_file(Some(path)).err());
+    problems.extend(sealing.map(|error| format!("{ENCRYPTION_KEY}: {error}")));
+    problems
 }
 
 impl ServerCertificate {
@@ -49,7 +87,7 @@ impl ServerCertificate {
         let path = self.certificate.clone();
         let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| failed(&path, error))?;
+            .map_err(|error| failed(CERTIFICATE, &path, error))?;
         Ok(builder.with_no_client_auth().with_cert_resolver(self))
     }
 }
@@ -67,22 +105,33 @@ impl fmt::Debug for ServerCertificate {
 }
 
 fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, StartError> {
-    let chain = read_certificates(certificate)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, error))?;
-    let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain, private, &provider).map_err(|error| failed(certificate, error))
+    join(certificate, read_certificates(CERTIFICATE, certificate)?, read_key(key)?)
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+fn join(
+    certificate: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, StartError> {
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| failed(CERTIFICATE, certificate, error))
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| failed(KEY, path, error))
+}
+
+fn read_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
     let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| failed(path, error))?.collect();
-    let certificates = certificates.map_err(|error| failed(path, error))?;
-    if certificates.is_empty() { Err(failed(path, "it holds no PEM certificate")) } else { Ok(certificates) }
+        CertificateDer::pem_file_iter(path).map_err(|error| failed(key, path, error))?.collect();
+    let certificates = certificates.map_err(|error| failed(key, path, error))?;
+    if certificates.is_empty() { Err(failed(key, path, "it holds no PEM certificate")) } else { Ok(certificates) }
 }
 
 /// The public roots and the operator's own.
 pub fn trusted_roots(config: &Config) -> Result<TrustedRoots, StartError> {
-    let own = config.delivery.ca_certificates.as_deref().map(read_certificates).transpose()?.unwrap_or_default();
+    let own = config.delivery.ca_certificates.as_deref();
+    let own = own.map(|path| read_certificates(AUTHORITIES, path)).transpose()?.unwrap_or_default();
     let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
     let all = public.map(|root| root.as_ref().to_vec()).chain(own.into_iter().map(|root| root.as_ref().to_vec()));
     Ok(Arc::new(all.map(|der| Certificate::from_der(&der).to_owned()).collect()))

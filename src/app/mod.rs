@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 
 use self::certificates::ServerCertificate;
-pub use self::certificates::trusted_roots;
-pub use self::offline::Offline;
+pub use self::certificates::{check_files, trusted_roots};
+pub use self::offline::{Offline, check_user, open_store};
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::client::ControlSocket;
 use crate::control::server::ControlServer;
 use crate::delivery::guard::Guard;
 use crate::delivery::transport::TransportSettings;
@@ -52,8 +53,10 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// A certificate or key could not be used.
-    #[error("{path} cannot be used: {reason}")]
+    #[error("{key}: {path} cannot be used: {reason}")]
     Certificate {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -66,6 +69,16 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The database belongs to another user.
+    #[error(
+        "{path} belongs to {owner}, and this user may not use it; run the command as its owner: sudo -u {owner} tempclock-webhooks …"
+    )]
+    OtherUser {
+        /// The folder or file.
+        path: PathBuf,
+        /// Its owner's name.
+        owner: String,
     },
     /// A thread could not be started, or the outbox not be read.
     #[error("cannot start: {0}")]
@@ -112,10 +125,12 @@ pub fn store_settings(config: &Config) -> StoreSettings {
     }
 }
 
-/// Where the control socket is.
+/// Where the control socket is, and whose the server behind it may be.
 #[must_use]
-pub fn control_socket(config: &Config) -> PathBuf {
-    config.server.control_socket.clone().unwrap_or_else(|| config.storage.data_dir.join("control.sock"))
+pub fn control_socket(config: &Config) -> ControlSocket {
+    let data_dir = config.storage.data_dir.clone();
+    let path = config.server.control_socket.clone().unwrap_or_else(|| data_dir.join("control.sock"));
+    ControlSocket { path, data_dir }
 }
 
 impl App {
@@ -145,7 +160,7 @@ impl App {
             clock,
             Arc::clone(&vitals),
         ));
-        let control = start_control(control_socket(config), &state)?;
+        let control = start_control(control_socket(config).path, &state)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let page = MetricsPage {

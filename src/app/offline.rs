@@ -1,21 +1,25 @@
 //! The store without the server: what a command opens when no server runs. It serves the control socket in a private
 //! place for that one command; nothing is delivered. Runs on the command's main thread.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use actix_web::web;
+use rustix::fs::Access;
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::{StartError, http_settings, start_control, store_settings, transport};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::client::ControlSocket;
 use crate::control::server::ControlServer;
 use crate::delivery::Dispatcher;
 use crate::http::{HttpState, Vitals};
 use crate::storage::writer::Listeners;
-use crate::storage::{Opened, Store};
+use crate::storage::{DATABASE_FILE, Opened, Store};
 
 /// The store at work for one command.
 pub struct Offline {
@@ -26,12 +30,40 @@ pub struct Offline {
 
 const SOCKET: &str = "control.sock";
 
+/// May this user open the database? If not, whoever may is named.
+pub fn check_user(config: &Config) -> Result<(), StartError> {
+    let folder = &config.storage.data_dir;
+    let database = folder.join(DATABASE_FILE);
+    let needs = [(folder, Access::WRITE_OK | Access::EXEC_OK), (&database, Access::READ_OK | Access::WRITE_OK)];
+    for (path, rights) in needs {
+        if rustix::fs::access(path, rights) == Err(Errno::ACCESS) {
+            let owner = fs::metadata(path).or_else(|_| fs::metadata(folder)).map(|found| name_of(found.uid()));
+            return owner.map_or(Ok(()), |owner| Err(StartError::OtherUser { path: path.clone(), owner }));
+        }
+    }
+    Ok(())
+}
+
+/// A user's name, or the number as `sudo -u` takes it.
+fn name_of(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let is_meant = |line: &&str| line.split(':').nth(2) == Some(&uid.to_string());
+    let name = users.lines().find(is_meant).and_then(|line| line.split(':').next());
+    name.map_or_else(|| format!("'#{uid}'"), str::to_owned)
+}
+
+/// Opens the store for a command, which leaves its format and the sealing of its secrets to the server.
+pub fn open_store(config: &Config, clock: Clock) -> Result<Opened, StartError> {
+    check_user(config)?;
+    Ok(Opened::open_as_it_is(&store_settings(config), clock)?)
+}
+
 impl Offline {
     /// Opens the store, which fails while somebody else has it open.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let clock = Clock::start();
         let (transport, rule) = transport(config, clock)?;
-        let opened = Opened::open(&store_settings(config), clock)?;
+        let opened = open_store(config, clock)?;
         let clock = opened.clock();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let folder = tempfile::Builder::new().prefix("tempclock-").tempdir().map_err(threads)?;
@@ -49,8 +81,8 @@ impl Offline {
 
     /// Where it listens.
     #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.folder.path().join(SOCKET)
+    pub fn socket(&self) -> ControlSocket {
+        ControlSocket { path: self.folder.path().join(SOCKET), data_dir: self.folder.path().to_owned() }
     }
 
     /// Closes the store. Every request has to be answered before.

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::AccountArgs;
+use super::{AccountArgs, words};
 
 /// What can be done with deliveries.
 #[derive(Debug, Subcommand)]
@@ -20,7 +20,7 @@ pub enum DeliveriesCommand {
         #[arg(long, value_name = "STATUS")]
         response_code: Option<u16>,
         /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = words::count)]
         limit: u64,
     },
     /// Show one with its attempts: what happened, what to do, when the next comes
@@ -73,13 +73,13 @@ pub struct DeliveryFilter {
     /// Only of this subscription
     #[arg(long, value_name = "NUMBER")]
     pub subscription: Option<u32>,
-    /// Only pending, delivered or exhausted ones
-    #[arg(long)]
+    /// Only those that are this; pending are also those that were tried and are tried again
+    #[arg(long, value_parser = words::Names::of_statuses())]
     pub status: Option<String>,
     /// Only of this event type
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
     pub event: Option<String>,
-    /// From this time on, such as 2026-03-02T08:00:00Z, or so long ago, such as 2h
+    /// From this time on, such as 2026-03-02 (in UTC) or 2026-03-02T08:00:00Z, or so long ago, such as 2h
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Before this time, or longer ago than this

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::AccountArgs;
+use super::{AccountArgs, words};
 
 /// What can be done with events.
 #[derive(Debug, Subcommand)]
@@ -19,16 +19,16 @@ pub enum EventsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Only of this type
-        #[arg(long, value_name = "TYPE")]
+        #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
         event: Option<String>,
-        /// From this time on, such as 2026-03-02T08:00:00Z, or so long ago, such as 2h
+        /// From this time on, such as 2026-03-02 (in UTC) or 2026-03-02T08:00:00Z, or so long ago, such as 2h
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
         /// Before this time, or longer ago than this
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
         /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = words::count)]
         limit: u64,
     },
     /// Show one with its data and deliveries
@@ -56,7 +56,7 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub account: AccountArgs,
     /// The event type; what is given is then the data alone, else whole events
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
     pub event: Option<String>,
     /// The JSON itself
     #[arg(long, value_name = "JSON", conflicts_with = "file")]

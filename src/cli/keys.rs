@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::ConfigArgs;
+use super::{ConfigArgs, words};
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
@@ -18,8 +18,8 @@ pub enum KeysCommand {
         /// What to call it
         #[arg(long)]
         name: String,
-        /// What it may do: webhooks:read, webhooks:write, events:write, events:read, keys:admin, or * for all
-        #[arg(long, value_delimiter = ',')]
+        /// What it may do, or * for all
+        #[arg(long, value_name = "SCOPE,…", value_delimiter = ',', value_parser = words::Names::of_scopes())]
         scopes: Vec<String>,
         /// Whose it is; made if new
         #[arg(long, default_value = "default")]
@@ -27,7 +27,7 @@ pub enum KeysCommand {
         /// For how long it is good, such as 90d
         #[arg(long, value_name = "DURATION")]
         expires: Option<String>,
-        /// From which networks it may be used, such as 10.0.0.0/8
+        /// From which networks it may be used, such as 10.0.0.0/8 [default: from all]
         #[arg(long, value_name = "CIDR", value_delimiter = ',')]
         networks: Vec<String>,
         /// Print JSON
@@ -53,7 +53,7 @@ pub enum KeysCommand {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Its number, visible prefix or name
+        /// Its number, visible prefix or name; id:3 is always the number
         key: String,
         /// Print JSON
         #[arg(long)]

@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args};
 use super::ConfigArgs;
 use super::api::ApiArgs;
 use super::sign::SecretArgs;
+use super::words::Names;
 
 /// `listen`.
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ pub struct ListenArgs {
     #[command(flatten)]
     pub secret: SecretArgs,
     /// Event types to subscribe to
-    #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "*")]
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "*", value_parser = Names::of_event_types())]
     pub events: Vec<String>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
@@ -44,7 +45,7 @@ pub struct ListenArgs {
     /// The URL to subscribe, if it is not that of --listen, as behind a tunnel
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Pass each request on to this URL and answer what it answers
+    /// Pass each request whose signature is valid on to this URL and answer what it answers
     #[arg(long, value_name = "URL", conflicts_with = "status")]
     pub forward_to: Option<String>,
     /// The status to answer with

@@ -12,6 +12,7 @@ mod doctor;
 mod listen;
 mod pages;
 mod sign;
+mod words;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,9 @@ pub use sign::{SecretArgs, SignArgs, VerifyArgs};
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
+    /// Every command takes it, also those that need no configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -112,7 +116,9 @@ pub enum Command {
         listen: Option<String>,
     },
     /// Make the database and a first key that may do everything
-    #[command(after_help = "Example:\n  tempclock-webhooks init --config config.toml")]
+    #[command(
+        after_help = "Example:\n  tempclock-webhooks init --config config.toml\n\nRun again, it changes nothing, shows no key, and ends with 1."
+    )]
     Init {
         /// Configuration.
         #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::AccountArgs;
+use super::{AccountArgs, words};
 
 /// What can be done with subscriptions.
 #[derive(Debug, Subcommand)]
@@ -19,7 +19,7 @@ pub enum SubscriptionsCommand {
         #[arg(long)]
         url: String,
         /// Which event types, or * for all
-        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', required = true)]
+        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = words::Names::of_event_types(), required = true)]
         events: Vec<String>,
         /// What it is for
         #[arg(long, value_name = "TEXT")]
@@ -35,7 +35,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = words::count)]
         limit: u64,
     },
     /// Show one with its last attempts
@@ -56,10 +56,10 @@ pub enum SubscriptionsCommand {
         /// Its number
         id: u32,
         /// Where events are sent to; what is pending goes there too
-        #[arg(long, required_unless_present_any = ["events", "description"])]
+        #[arg(long)]
         url: Option<String>,
         /// Which event types, or * for all
-        #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = words::Names::of_event_types())]
         events: Option<Vec<String>>,
         /// What it is for
         #[arg(long, value_name = "TEXT")]

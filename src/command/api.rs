@@ -17,6 +17,8 @@ use crate::config::Config;
 
 /// More than any answer to a command has.
 const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// The most wrong fields that one message names.
+const FIELDS: usize = 20;
 
 /// Why an API call did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -119,5 +121,7 @@ fn in_words(answer: &Value, text: &str) -> String {
     let errors = answer["errors"].as_array().map_or(&[][..], Vec::as_slice);
     let fields =
         errors.iter().filter_map(|error| Some(format!("{}: {}", error["field"].as_str()?, error["message"].as_str()?)));
-    std::iter::once(message.to_owned()).chain(fields).collect::<Vec<_>>().join("; ")
+    let rest = errors.len().saturating_sub(FIELDS);
+    let rest = (rest > 0).then(|| format!("and {rest} more"));
+    std::iter::once(message.to_owned()).chain(fields.take(FIELDS)).chain(rest).collect::<Vec<_>>().join("; ")
 }

@@ -1,18 +1,20 @@
 //! `backup`, `restore`, `verify`, `compact`: what an operator does with the whole database.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::io::{self, ErrorKind, Read as _, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::output::{failed, put, say};
 use super::progress::bar;
-use super::{Exit, Outcome, config};
+use super::serve::start_failure;
+use super::{Exit, Failure, Outcome, config};
 use crate::app;
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::client;
-use crate::storage::Opened;
+use crate::storage::DATABASE_FILE;
 use crate::storage::backup::{self, Restored, Verified};
 use crate::storage::writer::free_bytes;
 
@@ -25,7 +27,8 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let output = PathBuf::from(output);
     let unfinished = PathBuf::from(format!("{}.part", output.display()));
     check_space(&config, &output)?;
-    let result = write_file(&unfinished, |file| copy_backup(&config, file)).and_then(|()| {
+    let file = create(&unfinished)?;
+    let result = write_file(file, &unfinished, |file| copy_backup(&config, file)).and_then(|()| {
         // What was sent over a socket is only believed when it has been read again.
         backup::verify(&unfinished).map(drop).map_err(failed)?;
         fs::rename(&unfinished, &output).map_err(|error| failed(format!("{}: {error}", output.display())))?;
@@ -43,7 +46,7 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
 
 fn check_space(config: &Config, output: &Path) -> Outcome {
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let database = config.storage.data_dir.join("tempclock.redb");
+    let database = config.storage.data_dir.join(DATABASE_FILE);
     let needed = fs::metadata(database).map_or(0, |found| found.len());
     match free_bytes(folder) {
         Some(free) if free < needed => Err(failed(format!(
@@ -54,10 +57,24 @@ fn check_space(config: &Config, output: &Path) -> Outcome {
     }
 }
 
-fn write_file(path: &Path, write: impl FnOnce(&mut fs::File) -> Outcome) -> Outcome {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let result = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let mut file = result.map_err(|error| failed(format!("{}: {error}", path.display())))?;
+/// A new file that nobody else can read or has put there. What an earlier backup of this user left is taken away; a
+/// link to somewhere else is neither followed nor removed.
+fn create(path: &Path) -> Result<fs::File, Failure> {
+    let shown = path.display();
+    let own = rustix::process::geteuid().as_raw();
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.uid() == own) {
+        fs::remove_file(path).map_err(|error| failed(format!("{shown}: {error}")))?;
+    }
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => failed(format!(
+            "{shown} is in the way, and is no unfinished backup of this user; it was not touched. Remove it, or name another --output"
+        )),
+        _ => failed(format!("{shown}: {error}")),
+    })
+}
+
+fn write_file(mut file: fs::File, path: &Path, write: impl FnOnce(&mut fs::File) -> Outcome) -> Outcome {
     write(&mut file)?;
     file.sync_all().map_err(|error| failed(format!("{}: {error}", path.display())))
 }
@@ -73,13 +90,15 @@ fn sync_folder_of(path: &Path) {
 fn copy_backup(config: &Config, out: &mut impl Write) -> Outcome {
     if let Some(client) = client::connect(&app::control_socket(config)) {
         let mut stream = client.back_up().map_err(failed)?;
-        let bar = bar(0, "{spinner} {binary_bytes} {binary_bytes_per_sec}");
+        // The pages of the file that hold nothing are not sent.
+        let most = fs::metadata(config.storage.data_dir.join(DATABASE_FILE)).map_or(0, |found| found.len());
+        let bar = bar(most, BYTES);
         let copied = io::copy(&mut bar.wrap_read(stream.by_ref()), out);
         bar.finish_and_clear();
         return copied.and_then(|_| out.flush()).map_err(failed);
     }
     let clock = Clock::start();
-    let opened = Opened::open(&app::store_settings(config), clock).map_err(failed)?;
+    let opened = app::open_store(config, clock).map_err(|error| start_failure(&error))?;
     let bar = bar(0, ROWS);
     let written = opened.reader().back_up(out, clock.wall(), &mut |done, all| {
         bar.set_length(all);
@@ -89,6 +108,8 @@ fn copy_backup(config: &Config, out: &mut impl Write) -> Outcome {
     written.map(drop).map_err(failed)
 }
 
+const BYTES: &str =
+    "{bar:30} {binary_bytes} of {binary_total_bytes} at most, {binary_bytes_per_sec}, {eta} left at most";
 const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
 
 /// Looks through a database or a backup.
@@ -133,23 +154,41 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
     if client::connect(&app::control_socket(&config)).is_some() {
         return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));
     }
-    if folder.join("tempclock.redb").exists() && !yes {
+    app::check_user(&config).map_err(|error| start_failure(&error))?;
+    if folder.join(DATABASE_FILE).exists() && !yes {
         return Err((
             Exit::Usage,
             format!("there is a database in {} already; it would be kept beside. Say --yes to go on", folder.display()),
         ));
     }
-    let bar = bar(0, "{spinner} {pos} rows, {per_sec}");
-    let restored = backup::restore(file, folder, Clock::start().wall(), &mut |done| bar.set_position(done));
+    let bar = bar(0, ROWS);
+    let restored = backup::restore(file, folder, Clock::start().wall(), &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
     bar.finish_and_clear();
-    let Restored { head, kept } = restored.map_err(failed)?;
+    let Restored { head, kept, kept_has_clear_secrets, has_clear_secrets } = restored.map_err(failed)?;
     put(&format!("{} holds what was stored at {}.\n", folder.display(), head.created_at))?;
-    kept.map_or(Ok(()), |kept| put(&format!("The database before it is kept as {}.\n", kept.display())))
+    let is_sealed = config.storage.encryption_key_file.is_some();
+    if is_sealed && has_clear_secrets {
+        say(&format!(
+            "The signing secrets in {} are not encrypted. The next start encrypts them in the database; the backup \
+             stays as it is.",
+            file.display()
+        ));
+    }
+    let Some(kept) = kept else { return Ok(()) };
+    put(&format!("The database before it is kept as {}.\n", kept.display()))?;
+    if is_sealed && kept_has_clear_secrets {
+        say("The signing secrets in it are not encrypted: remove it when it is not needed any more.");
+    }
+    Ok(())
 }
 
 /// Gives unused space back.
 pub fn compact(args: &ConfigArgs) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
+    app::check_user(&config).map_err(|error| start_failure(&error))?;
     let (before, after) = backup::compact(&config.storage.data_dir).map_err(failed)?;
     put(&format!("{before} bytes before, {after} bytes now.\n"))
 }

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 
 use super::output::{put, put_json, say};
 use super::{Exit, Outcome};
+use crate::app;
 use crate::cli::{ConfigArgs, ConfigCommand};
 use crate::config::{CONFIG_VARIABLE, Config, Loaded, Origin, Sources};
 use crate::domain::visible::visible;
 
+/// The most errors that are shown.
+const ERRORS: usize = 20;
 const USUAL_FILE: &str = "/etc/tempclock-webhooks/config.toml";
 /// Keys that name a file with something secret in it. Where there is no such file, the secret itself may stand there.
 const SECRET_FILES: [&str; 2] = ["server.tls_key", "storage.encryption_key_file"];
@@ -31,7 +34,15 @@ pub fn file(args: &ConfigArgs) -> Option<PathBuf> {
 /// Loads the configuration as a command was told to.
 pub fn load(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loaded, (Exit, String)> {
     Config::load(&Sources { file: file(args), environment: environment(), flags })
-        .map_err(|errors| (Exit::Configuration, errors.to_string()))
+        .map_err(|errors| (Exit::Configuration, first_lines(&errors.to_string())))
+}
+
+/// What a person reads of them, and how many more there are.
+fn first_lines(errors: &str) -> String {
+    let mut lines: Vec<_> = errors.lines().take(ERRORS).map(str::to_owned).collect();
+    let more = errors.lines().count().saturating_sub(lines.len());
+    lines.extend((more > 0).then(|| format!("and {more} more")));
+    lines.join("\n")
 }
 
 pub fn run(command: &ConfigCommand) -> Outcome {
@@ -40,6 +51,11 @@ pub fn run(command: &ConfigCommand) -> Outcome {
             let loaded = load(config, Vec::new())?;
             for warning in &loaded.warnings {
                 say(&format!("warning: {warning}"));
+            }
+            let problems = app::check_files(&loaded.config);
+            if !problems.is_empty() {
+                let problems: Vec<_> = problems.iter().map(|problem| visible(problem)).collect();
+                return Err((Exit::Configuration, problems.join("\n")));
             }
             put("The configuration is valid.\n")
         }

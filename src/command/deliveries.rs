@@ -1,11 +1,13 @@
 //! `deliveries list|show|retry`. Following them is in `tail`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::access::{Api, with_api};
 use super::confirm::{can_ask, confirm};
 use super::events::{path_part, point};
-use super::output::{note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time};
+use super::output::{
+    counted, note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time,
+};
 use super::progress::bar;
 use super::{Exit, Outcome, tail};
 use crate::cli::{DeliveriesCommand, DeliveryFilter};
@@ -78,13 +80,13 @@ fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json:
     let total = found["pagination"]["total"].as_u64().unwrap_or(0);
     if dry_run {
         return if json {
-            put_json(&found["pagination"])
+            put_json(&json!({"data": {"matching": total, "retried": 0}}))
         } else {
-            put(&format!("{total} deliveries would be sent again.\n"))
+            put(&format!("{} would be sent again.\n", counted(total, "delivery", "deliveries")))
         };
     }
     if total > 0 {
-        confirm(&format!("Send {total} deliveries again?"), yes)?;
+        confirm(&format!("Send {} again?", counted(total, "delivery", "deliveries")), yes)?;
     }
     let bar = bar(total, "{bar:30} {pos}/{len} deliveries, {per_sec}, {eta} left");
     let mut done = 0;
@@ -94,7 +96,9 @@ fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json:
     });
     bar.finish_and_clear();
     let told = if json {
-        put_json(&serde_json::json!({"data": {"retried": done}}))
+        put_json(&json!({"data": {"matching": total, "retried": done}}))
+    } else if done == 1 {
+        put("1 delivery is due again, with its whole retry schedule.\n")
     } else {
         put(&format!("{done} deliveries are due again, each with its whole retry schedule.\n"))
     };
@@ -139,10 +143,16 @@ pub fn put_table_of(deliveries: &[Value]) -> Outcome {
     let row = |found: &Value| {
         let (id, event, subscription) = (text(found, "id"), text(found, "event"), text(found, "subscription_id"));
         let (tries, code) = (text(found, "attempt_count"), text(found, "response_code"));
-        vec![id, status(found), event, subscription, tries, code, time(found, "next_attempt_at")]
+        let (error, next) = (text(found, "error"), time(found, "next_attempt_at"));
+        vec![id, status(found), event, subscription, tries, code, cause_of(&error).to_owned(), next]
     };
-    let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT"];
+    let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "ERROR", "NEXT ATTEMPT"];
     put_table(&names, deliveries.iter().map(row).collect())
+}
+
+/// The API says what happened and what to do about it in one sentence; lists have room for the first.
+pub fn cause_of(error: &str) -> &str {
+    error.split_once("; ").map_or(error, |(cause, _)| cause)
 }
 
 fn put_one(delivery: &Value) -> Outcome {

@@ -1,13 +1,16 @@
 //! `events list|show|types`. Publishing is in `publish`.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::access::with_api;
-use super::output::{note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time};
+use super::access::{Reply, with_api};
+use super::output::{failed, note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time};
+use super::terminal::json_line;
 use super::{Failure, Outcome, deliveries, publish};
 use crate::cli::EventsCommand;
 use crate::clock::Clock;
-use crate::domain::visible::visible;
+use crate::domain::Timestamp;
 use crate::http::{EventTypeView, catalogue};
 
 pub fn run(command: EventsCommand) -> Outcome {
@@ -23,15 +26,19 @@ pub fn run(command: EventsCommand) -> Outcome {
         }
         EventsCommand::Show { account, id } => with_api(&account, |api| {
             let answer = api.get(&format!("/events/{}", path_part(&id)), &[])?;
-            if account.json { put_answer(&answer) } else { put_one(&answer["data"]) }
+            if account.json { put_answer(&answer) } else { put_one(&answer) }
         }),
         EventsCommand::Types { json } => put_types(json),
     }
 }
 
-/// A point in time as the API reads it; `2h` is two hours ago.
+/// A point in time as the API reads it; `2h` is two hours ago, and a date is its beginning.
 pub fn point(text: String) -> String {
-    humantime::parse_duration(&text).map_or(text, |ago| Clock::start().wall().minus(ago).to_string())
+    if let Ok(ago) = humantime::parse_duration(&text) {
+        return Clock::start().wall().minus(ago).to_string();
+    }
+    let midnight = format!("{text}T00:00:00Z");
+    if Timestamp::parse(&midnight).is_some() { midnight } else { text }
 }
 
 /// Text as one part of a path.
@@ -42,23 +49,45 @@ pub fn path_part(text: &str) -> String {
     })
 }
 
-fn put_list(answer: &Value) -> Outcome {
-    let row = |event: &Value| {
-        let data = visible(&event["data"].to_string());
-        vec![text(event, "id"), text(event, "event"), time(event, "created_at"), data]
+/// An event's data as it was published: its numbers and the order of its fields would not outlive being read.
+#[derive(Deserialize)]
+struct Published<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// An answer with one of them, or with many.
+#[derive(Deserialize)]
+struct Answered<T> {
+    data: T,
+}
+
+impl Published<'_> {
+    fn text(&self) -> String {
+        self.data.map_or_else(String::new, |data| json_line(data.get()))
+    }
+}
+
+fn put_list(answer: &Reply) -> Outcome {
+    let published: Answered<Vec<Published>> = serde_json::from_str(&answer.text).map_err(failed)?;
+    let row = |(event, published): (&Value, &Published)| {
+        vec![text(event, "id"), text(event, "event"), time(event, "created_at"), published.text()]
     };
-    put_table(&["ID", "EVENT", "STORED", "DATA"], rows(answer).iter().map(row).collect())?;
+    let all = rows(answer).iter().zip(&published.data);
+    put_table(&["ID", "EVENT", "STORED", "DATA"], all.map(row).collect())?;
     note_rest(answer);
     Ok(())
 }
 
-fn put_one(event: &Value) -> Outcome {
+fn put_one(answer: &Reply) -> Outcome {
+    let published: Answered<Published> = serde_json::from_str(&answer.text).map_err(failed)?;
+    let event = &answer["data"];
     put_fields(&[
         ("id", text(event, "id")),
         ("event", text(event, "event")),
         ("happened", time(event, "timestamp")),
         ("stored", time(event, "created_at")),
-        ("data", visible(&event["data"].to_string())),
+        ("data", published.data.text()),
     ])?;
     let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
     if deliveries.is_empty() {

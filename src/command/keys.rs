@@ -78,10 +78,13 @@ fn put_keys(answer: &Value) -> Outcome {
         let expires = if expires.is_some() { time(key, "expires_at") } else { "never".to_owned() };
         let used = if key["last_used_at"].is_null() { "never".to_owned() } else { time(key, "last_used_at") };
         let (id, account, name) = (text(key, "id"), text(key, "account"), text(key, "name"));
-        vec![id, account, name, text(key, "prefix"), expires, used, state.to_owned(), text(key, "scopes")]
+        let networks =
+            if key["networks"].as_array().is_none_or(Vec::is_empty) { "all".to_owned() } else { text(key, "networks") };
+        let (prefix, scopes) = (text(key, "prefix"), text(key, "scopes"));
+        vec![id, account, name, prefix, state.to_owned(), scopes, networks, expires, used]
     };
     put_table(
-        &["ID", "ACCOUNT", "NAME", "PREFIX", "EXPIRES", "LAST USED", "STATUS", "SCOPES"],
+        &["ID", "ACCOUNT", "NAME", "PREFIX", "STATUS", "SCOPES", "NETWORKS", "EXPIRES", "LAST USED"],
         rows(answer).iter().map(row).collect(),
     )
 }

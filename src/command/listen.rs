@@ -2,7 +2,9 @@
 //! itself for as long as it runs. The main thread prints; requests are answered on the receiver's threads.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -36,10 +38,11 @@ pub fn run(args: ListenArgs) -> Outcome {
     let agent = api::agent(&config, PATIENCE)?;
     let api = api::key(&args.api)?.map(|key| Api::new(api::url(&args.api, &config), key, agent.clone()));
     let given = input::text(args.secret.secret.as_deref(), args.secret.secret_file.as_deref())?;
-    let responder =
-        Responder { status: args.status, delay: args.delay, forward: args.forward_to.map(|url| (agent, url)) };
+    let secret: Arc<OnceLock<Zeroizing<String>>> = Arc::default();
+    let forward = args.forward_to.map(|url| Forward { agent, url, secret: Arc::clone(&secret) });
+    let responder = Responder { status: args.status, delay: args.delay, forward };
     let (address, received) = receiver::start(args.listen, move |request| responder.answer(request))
-        .map_err(|error| failed(&format!("cannot listen on {}: {error}", args.listen)))?;
+        .map_err(|error| failed(&cannot_listen(args.listen, &error)))?;
     let (ends, end) = channel();
     serve::watch_signals(ends, || {});
 
@@ -52,12 +55,12 @@ pub fn run(args: ListenArgs) -> Outcome {
         (Some(api), false) => Some(Registration::make(api, &url, &args.events)?),
         _ => None,
     };
-    let secret = match &registration {
+    let secret = secret.get_or_init(|| match &registration {
         Some(registration) => registration.secret.clone(),
         None => given.unwrap_or_default(),
-    };
+    });
     let id = registration.as_ref().map(|registration| registration.id.clone());
-    let printer = Printer { secret, is_json: args.json, paint: Paint::for_stdout() };
+    let printer = Printer { secret: secret.clone(), is_json: args.json, paint: Paint::for_stdout() };
     let ended = printer.run(&url, id.as_ref(), &received, &end);
     // Whatever ended it, nothing is to go on being sent to a place where nobody listens.
     let removed = registration.map_or(Ok(()), Registration::remove);
@@ -69,12 +72,29 @@ pub fn run(args: ListenArgs) -> Outcome {
     }
 }
 
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there. Give another --listen; port 0 takes a free one",
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{advice}")
+}
+
 /// What requests are answered with.
 #[derive(Clone)]
 struct Responder {
     status: u16,
     delay: Option<Duration>,
-    forward: Option<(Agent, String)>,
+    forward: Option<Forward>,
+}
+
+/// Where requests are passed on to, if they are genuine.
+#[derive(Clone)]
+struct Forward {
+    agent: Agent,
+    url: String,
+    /// There as soon as it is known what deliveries are signed with.
+    secret: Arc<OnceLock<Zeroizing<String>>>,
 }
 
 impl Responder {
@@ -82,11 +102,12 @@ impl Responder {
         if let Some(delay) = self.delay {
             std::thread::sleep(delay);
         }
-        let Some((agent, url)) = &self.forward else { return Answer::status(self.status) };
-        pass_on(agent, url, request).unwrap_or_else(|error| {
-            let fault = format!("{url} did not answer: {error}");
-            Answer { status: 502, body: fault.clone().into_bytes(), fault: Some(fault) }
-        })
+        let Some(Forward { agent, url, secret }) = &self.forward else { return Answer::status(self.status) };
+        let refuse = |status, fault: String| Answer { status, body: fault.clone().into_bytes(), fault: Some(fault) };
+        if !request.faults(secret.wait(), Clock::start().wall(), TOLERANCE).is_empty() {
+            return refuse(401, format!("its signature is wrong, so it was not passed on to {url}"));
+        }
+        pass_on(agent, url, request).unwrap_or_else(|error| refuse(502, format!("{url} did not answer: {error}")))
     }
 }
 

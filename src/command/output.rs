@@ -13,7 +13,11 @@ use crate::domain::visible::visible;
 
 /// Columns of free text, which may be broken over several lines; all others are kept whole, so that an id can be
 /// copied.
-const FREE: [&str; 7] = ["DATA", "DESCRIPTION", "ERROR", "EVENTS", "MEANING", "NEEDS IN DATA", "URL"];
+const FREE: [&str; 9] =
+    ["DATA", "DESCRIPTION", "ERROR", "EVENTS", "MEANING", "NEEDS IN DATA", "NETWORKS", "SCOPES", "URL"];
+/// Columns that are left out, one after the other, where the terminal is too narrow for all.
+const LEAST: [&str; 11] =
+    ["DATA", "LAST USED", "NEXT ATTEMPT", "AT", "EXPIRES", "EVENT", "FOR", "TRIES", "ATTEMPT", "ANSWER", "DESCRIPTION"];
 /// The least that a column of free text needs to be read.
 const FREE_CHARS: usize = 20;
 /// The column whose words have colours.
@@ -35,9 +39,10 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// An answer as it came, so that numbers and the order of fields stay as they are.
+/// An answer as it came, so that numbers and the order of fields stay as they are; on one line, and without control
+/// over a terminal.
 pub fn put_answer(answer: &Reply) -> Outcome {
-    put(&format!("{}\n", answer.text))
+    put(&format!("{}\n", super::terminal::json_line(&answer.text)))
 }
 
 /// One JSON document on a line of its own.
@@ -45,30 +50,79 @@ pub fn put_json(value: &Value) -> Outcome {
     put(&format!("{}\n", super::terminal::json(value)))
 }
 
-/// Columns under their names where the terminal is wide enough, else the rows one below the other.
+/// As many columns as the terminal has room for; where even the fewest do not fit, the rows one below the other.
 pub fn put_table(names: &[&str], rows: Vec<Vec<String>>) -> Outcome {
-    let width = io::stdout().is_terminal().then(console_width);
-    if width.is_some_and(|width| needed_chars(names, &rows) > usize::from(width)) {
-        return put(&records(names, &rows));
+    let Some(width) = io::stdout().is_terminal().then(console_width) else {
+        return put(&table(names, rows, None, false));
+    };
+    let kept = fitting(names, &rows, width.into());
+    if needed_chars(&chosen(&kept, names), &chosen_rows(&kept, &rows)) > usize::from(width) {
+        return put(&records(names, &rows, width.into()));
     }
-    put(&table(names, rows, width, is_coloured()))
+    put(&table(&chosen(&kept, names), chosen_rows(&kept, &rows), Some(width), is_coloured()))?;
+    let left_out: Vec<_> = names.iter().enumerate().filter(|(place, _)| !kept.contains(place)).collect();
+    if !left_out.is_empty() && !rows.is_empty() {
+        let left_out: Vec<_> = left_out.into_iter().map(|(_, name)| *name).collect();
+        say(&format!("Not shown, for a wider terminal: {}", left_out.join(", ")));
+    }
+    Ok(())
+}
+
+/// The places of the columns that fit into so many characters, or of those that are never left out.
+fn fitting(names: &[&str], rows: &[Vec<String>], width: usize) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..names.len()).collect();
+    for least in LEAST {
+        if needed_chars(&chosen(&kept, names), &chosen_rows(&kept, rows)) <= width {
+            break;
+        }
+        kept.retain(|place| names.get(*place) != Some(&least));
+    }
+    kept
+}
+
+fn chosen<T: Clone>(kept: &[usize], all: &[T]) -> Vec<T> {
+    kept.iter().filter_map(|place| all.get(*place).cloned()).collect()
+}
+
+fn chosen_rows(kept: &[usize], rows: &[Vec<String>]) -> Vec<Vec<String>> {
+    rows.iter().map(|row| chosen(kept, row)).collect()
 }
 
 /// Names with their values, one a line; those without a value are left out.
 pub fn put_fields(fields: &[(&str, String)]) -> Outcome {
-    put(&lines(fields))
+    let width = io::stdout().is_terminal().then(console_width);
+    put(&lines(fields, width.map_or(usize::MAX, usize::from)))
 }
 
-fn lines(fields: &[(&str, String)]) -> String {
+fn lines(fields: &[(&str, String)], width: usize) -> String {
     let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let begin = longest + usize::from(GAP);
     let given = fields.iter().filter(|(_, value)| !value.is_empty());
-    given.fold(String::new(), |text, (name, value)| text + &format!("{name:longest$}  {value}\n"))
+    let line = |(name, value): &(&str, String)| {
+        let value = wrapped(value, width.saturating_sub(begin).max(FREE_CHARS));
+        format!("{name:longest$}  {}\n", value.join(&format!("\n{:begin$}", "")))
+    };
+    given.map(line).collect()
 }
 
-fn records(names: &[&str], rows: &[Vec<String>]) -> String {
+/// The text in lines of so many characters, broken between words where it has any.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest: Vec<char> = text.chars().collect();
+    while rest.len() > width {
+        let space = rest.iter().take(width + 1).rposition(|character| *character == ' ').filter(|place| *place > 0);
+        let after = rest.split_off(space.unwrap_or(width));
+        lines.push(rest.into_iter().collect());
+        rest = after.into_iter().skip(usize::from(space.is_some())).collect();
+    }
+    lines.push(rest.into_iter().collect());
+    lines
+}
+
+fn records(names: &[&str], rows: &[Vec<String>], width: usize) -> String {
     let record = |row: &Vec<String>| {
         let fields: Vec<_> = names.iter().copied().zip(row.iter().cloned()).collect();
-        lines(&fields)
+        lines(&fields, width)
     };
     rows.iter().map(record).collect::<Vec<_>>().join("\n")
 }
@@ -151,6 +205,11 @@ pub fn time(value: &Value, field: &str) -> String {
     }
 }
 
+/// So many of something.
+pub fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 /// The rows of a list.
 pub fn rows(answer: &Value) -> &[Value] {
     answer["data"].as_array().map_or(&[], Vec::as_slice)
@@ -196,7 +255,31 @@ mod tests {
         assert_eq!(needed, 14 + 2 + 20);
         let text = table(&["ID", "ERROR"], rows.clone(), Some(36), false);
         assert!(text.lines().all(|line| line.chars().count() <= 36), "{text}");
-        assert!(records(&["ID", "ERROR"], &rows).starts_with("ID     dlv_0123456789\n\nID     dlv_1\nERROR  word"));
+        let below = records(&["ID", "ERROR"], &rows, 36);
+        assert!(below.starts_with("ID     dlv_0123456789\n\nID     dlv_1\nERROR  word"), "{below}");
+        assert!(below.lines().all(|line| line.chars().count() <= 36), "{below}");
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("onetwothree", 7), ["onetwot", "hree"]);
+    }
+
+    #[test]
+    fn a_list_of_deliveries_fits_80_columns_with_its_errors() {
+        let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "ERROR", "NEXT ATTEMPT"];
+        let row = |error: &str| {
+            let id = "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001";
+            [id, "exhausted", "document_expired", "1", "10", "404", error, "2026-03-02T08:00:00Z"].map(str::to_owned)
+        };
+        let shown = |rows: &[Vec<String>], width| chosen(&fitting(&names, rows, width), &names);
+        let good = [row("").to_vec()];
+        assert_eq!(shown(&good, 80), ["ID", "STATUS", "TRIES", "ANSWER", "ERROR"]);
+        let failed = [row("the endpoint answered 404; check the subscription's URL").to_vec()];
+        assert_eq!(shown(&failed, 80), ["ID", "STATUS", "ERROR"]);
+        assert_eq!(shown(&failed, 200), names);
+        for width in [62, 80, 100, 120] {
+            let kept = fitting(&names, &good, width);
+            let text = table(&chosen(&kept, &names), chosen_rows(&kept, &good), None, false);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
+        }
     }
 
     #[test]

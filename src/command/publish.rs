@@ -11,9 +11,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::access::{Api, accept, exit_of, with_api};
-use super::output::{failed, put, put_answer, rows, say, text};
+use super::output::{counted, failed, put, put_answer, rows, say, text};
 use super::progress::bar;
-use super::{Exit, Failure, Outcome};
+use super::{Exit, Failure, Outcome, terminal};
 use crate::cli::PublishArgs;
 use crate::control::client::Answer;
 use crate::domain::visible::visible;
@@ -99,7 +99,8 @@ fn publish_one(api: &Api, args: &PublishArgs, document: &RawValue) -> Outcome {
     if published["duplicate"] == true {
         say("It was published before; nothing was added.");
     } else {
-        say(&format!("Published for {} subscriptions.", published["deliveries"]));
+        let count = published["deliveries"].as_u64().unwrap_or(0);
+        say(&format!("Published for {}.", counted(count, "subscription", "subscriptions")));
     }
     Ok(())
 }
@@ -134,10 +135,13 @@ fn publish_all(
     if json {
         put("]}\n")?;
     } else if events > 0 {
-        put(&format!("{events} events published, {deliveries} deliveries, {duplicates} published before.\n"))?;
+        let fresh = counted(events.saturating_sub(duplicates), "event", "events");
+        let before = if duplicates > 0 { format!("; {duplicates} had been published before") } else { String::new() };
+        put(&format!("{fresh} published, {}{before}.\n", counted(deliveries, "delivery", "deliveries")))?;
     }
     result.map_err(|(exit, message)| match events {
         0 => (exit, format!("{message}\nNothing was published.")),
+        1 => (exit, format!("{message}\nThe first event was published, the rest were not.")),
         _ => (exit, format!("{message}\nThe first {events} events were published, the rest were not.")),
     })
 }
@@ -179,11 +183,14 @@ impl Tally {
         for row in published {
             if self.json {
                 let comma = if self.events == 0 { "" } else { "," };
-                put(&format!("{comma}{row}"))?;
+                put(&format!("{comma}{}", terminal::json(row)))?;
             }
             self.events += 1;
-            self.deliveries += row["deliveries"].as_u64().unwrap_or(0);
-            self.duplicates += u64::from(row["duplicate"] == true);
+            if row["duplicate"] == true {
+                self.duplicates += 1;
+            } else {
+                self.deliveries += row["deliveries"].as_u64().unwrap_or(0);
+            }
         }
         self.bar.inc(read_bytes);
         let a_second = self.events.saturating_mul(1000)

@@ -2,11 +2,12 @@
 //! a key or a secret.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::output::{failed, put};
+use super::serve::start_failure;
 use super::{Exit, Outcome, config};
 use crate::app;
 use crate::cli::{ConfigArgs, SecretsCommand};
@@ -52,8 +53,13 @@ fn make_key(file: &Path) -> Outcome {
         made.write_all(key.as_bytes())?;
         made.sync_all()
     });
-    written.map_err(|error| failed(format!("{}: {error}", file.display())))?;
     let shown = file.display();
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => failed(format!(
+            "{shown} is there already and was not touched: secrets may be encrypted with what is in it. Name another file"
+        )),
+        _ => failed(format!("{shown} cannot be written: {error}")),
+    })?;
     put(&format!("{shown} holds a new key. Keep a copy apart from the backups: without it they are of no use.\n"))
 }
 
@@ -62,6 +68,7 @@ fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {
     if client::connect(&app::control_socket(&config)).is_some() {
         return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));
     }
+    app::check_user(&config).map_err(|error| start_failure(&error))?;
     let from = Seal::from_file(config.storage.encryption_key_file.as_deref()).map_err(wrong_key)?;
     reseal::change_key(&config.storage.data_dir, &from, to).map_err(failed)
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::access::{Api, Reply, with_api};
 use super::confirm::{can_ask, confirm};
+use super::deliveries::cause_of;
 use super::output::{note_message, note_rest, put, put_answer, put_fields, put_table, rows, text, time};
 use super::{Exit, Outcome};
 use crate::cli::SubscriptionsCommand;
@@ -31,6 +32,9 @@ pub fn run(command: SubscriptionsCommand) -> Outcome {
         }),
         SubscriptionsCommand::Update { account, id, url, events, description } => {
             let mut body = json!({});
+            if url.is_none() && events.is_none() && description.is_none() {
+                return Err((Exit::Usage, "say what to change: --url, --events or --description".to_owned()));
+            }
             if let Some(url) = url {
                 body["url"] = url.into();
             }
@@ -140,7 +144,7 @@ fn put_one(found: &Value) -> Outcome {
         let (id, status, event) = (text(attempt, "delivery_id"), text(attempt, "status"), text(attempt, "event"));
         let (number, code, at) =
             (text(attempt, "attempt"), text(attempt, "response_code"), time(attempt, "created_at"));
-        vec![id, status, event, number, code, at, text(attempt, "error")]
+        vec![id, status, event, number, code, at, cause_of(&text(attempt, "error")).to_owned()]
     };
     put("\n")?;
     let names = ["ID", "STATUS", "EVENT", "ATTEMPT", "ANSWER", "AT", "ERROR"];

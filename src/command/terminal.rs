@@ -7,15 +7,25 @@ use serde_json::Value;
 
 use crate::domain::visible;
 
-/// JSON in one line, with the same characters escaped in its texts: it may be read on a terminal, too.
+/// JSON in one line, with the characters that act escaped in its texts: it may be read on a terminal, too.
 pub fn json(value: &Value) -> String {
-    let mut line = String::new();
-    for character in value.to_string().chars() {
-        if visible::acts(character) && u32::from(character) <= 0xffff {
-            // They stand in texts: between these, compact JSON has none. Writing to a String cannot fail.
-            let _ = write!(line, "\\u{:04x}", u32::from(character));
-        } else {
-            line.push(character);
+    json_line(&value.to_string())
+}
+
+/// The same of JSON that is text already; numbers and the order of fields stay as they are.
+pub fn json_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            // In texts JSON has them escaped, so these stand between its words.
+            '\n' | '\r' | '\t' => line.push(' '),
+            acting if visible::acts(acting) => {
+                for unit in acting.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(line, "\\u{unit:04x}");
+                }
+            }
+            seen => line.push(seen),
         }
     }
     line
@@ -61,10 +71,16 @@ mod tests {
 
     #[test]
     fn json_is_as_harmless_and_still_says_the_same() {
-        let value = serde_json::json!({"a": "Zoë\u{1b}[2J\n\u{202e}\u{9b}\u{feff}\u{7f}"});
+        let value = serde_json::json!({"a": "Zoë\u{1b}[2J\n\u{202e}\u{9b}\u{feff}\u{7f}\u{e0041}"});
         let line = json(&value);
-        assert_eq!(line, "{\"a\":\"Zoë\\u001b[2J\\n\\u202e\\u009b\\ufeff\\u007f\"}");
+        assert_eq!(line, "{\"a\":\"Zoë\\u001b[2J\\n\\u202e\\u009b\\ufeff\\u007f\\udb40\\udc41\"}");
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+    }
+
+    #[test]
+    fn json_that_came_from_elsewhere_keeps_its_numbers_and_its_order_and_becomes_one_line() {
+        let text = "{\"b\":1.50,\r\n\t\"a\":12345678901234567890123,\"c\":\"\u{9b}2J\u{202e}\"}";
+        assert_eq!(json_line(text), "{\"b\":1.50,   \"a\":12345678901234567890123,\"c\":\"\\u009b2J\\u202e\"}");
     }
 
     #[test]

@@ -24,6 +24,13 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, f
             format!("{set} is set but {missing} is not; set both or none")
         });
     }
+    let (most, threads) = ("delivery.max_in_flight_per_endpoint", "delivery.threads");
+    let delivery = &config.delivery;
+    // The default gives way to fewer threads by itself.
+    let is_given = origins.get(most).is_some_and(|origin| *origin != Origin::Default);
+    rules.require(!is_given || delivery.max_in_flight_per_endpoint <= delivery.threads, most, threads, || {
+        format!("{most} is {}, and {threads} is only {}", delivery.max_in_flight_per_endpoint, delivery.threads)
+    });
     let events = "retention.events";
     rules.require(config.retention.events >= IDEMPOTENCY, events, events, || {
         format!("{events} is shorter than 24h, for which repeated events must be recognised")

@@ -1,8 +1,6 @@
 //! The command line's end of the control socket. Runs in a command, on the main thread.
 
 use std::io::Read;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +8,7 @@ use ureq::Agent;
 use ureq::http::Request;
 use ureq::unversioned::resolver::DefaultResolver;
 
+pub use super::unix::ControlSocket;
 use super::unix::UnixConnector;
 
 /// How long nothing may come. Longer than an attempt, because a test ping is awaited.
@@ -36,16 +35,16 @@ pub struct Answer {
     pub json: Value,
 }
 
-/// A way to the server, if one listens there.
+/// A way to the server, if one listens there that may be trusted.
 #[must_use]
-pub fn connect(socket: &Path) -> Option<Client> {
-    UnixStream::connect(socket).is_ok().then(|| Client::new(socket))
+pub fn connect(socket: &ControlSocket) -> Option<Client> {
+    socket.connect().is_ok().then(|| Client::new(socket))
 }
 
 impl Client {
     /// A way to whoever listens there.
     #[must_use]
-    pub fn new(socket: &Path) -> Self {
+    pub fn new(socket: &ControlSocket) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -54,7 +53,7 @@ impl Client {
             .timeout_per_read(Some(PATIENCE))
             .timeout_per_write(Some(PATIENCE))
             .build();
-        let connector = UnixConnector(socket.to_owned());
+        let connector = UnixConnector(socket.clone());
         Self { agent: Agent::with_parts(config, connector, DefaultResolver::default()) }
     }
 

@@ -1,8 +1,10 @@
 //! The operator's routes for API keys: list, make, revoke. Runs on the control socket's worker.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,6 +22,12 @@ type State = web::Data<HttpState>;
 
 /// The longest name of an account or key, in characters.
 const NAME_CHARS: usize = 100;
+/// In front of an IPv4 address in IPv6 form.
+const MAPPED_BITS: u8 = 96;
+/// Begins a word that means the number, whatever the names of other keys are.
+const NUMBER_PREFIX: &str = "id:";
+/// So many keys that fit are named.
+const NAMED: usize = 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +57,26 @@ fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
     if is_good { Ok(()) } else { Err(wanted()) }
 }
 
+/// A network as callers' addresses are compared with it: nothing behind its prefix, and IPv4 in its own form.
+fn network(text: &str) -> Result<IpNet, String> {
+    let Ok(network) = text.parse::<IpNet>() else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => format!("{text} is one address; write {text}/32"),
+            Ok(IpAddr::V6(_)) => format!("{text} is one address; write {text}/128"),
+            Err(_) => format!("{text} is not a network such as 10.0.0.0/8"),
+        });
+    };
+    let exact = match network.trunc() {
+        IpNet::V6(mapped) => {
+            let address = mapped.addr().to_ipv4_mapped();
+            let v4 = address.zip(mapped.prefix_len().checked_sub(MAPPED_BITS));
+            v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(mapped.into(), IpNet::V4)
+        }
+        v4 @ IpNet::V4(_) => v4,
+    };
+    if exact == network { Ok(network) } else { Err(format!("{text} has to be written {exact}")) }
+}
+
 pub async fn list(state: State, query: Query) -> Answer {
     let registry = state.reader.registry();
     let wanted = match query.get("account") {
@@ -70,8 +98,8 @@ pub async fn create(state: State, body: JsonText) -> Answer {
     let networks: Vec<_> = networks
         .iter()
         .filter_map(|text| {
-            let wrong = |_| FieldError::new("networks", format!("{text} is not a network such as 10.0.0.0/8"));
-            text.parse().map_err(wrong).map_err(|error| errors.push(error)).ok()
+            let network = network(text.trim());
+            network.map_err(|message| errors.push(FieldError::new("networks", message))).ok()
         })
         .collect();
     let Some(scopes) = scopes.filter(|_| errors.is_empty()) else { return Err(ApiError::invalid(errors)) };
@@ -95,19 +123,36 @@ pub async fn create(state: State, body: JsonText) -> Answer {
 pub async fn revoke(state: State, body: JsonText) -> Answer {
     let Revoked { key: wanted } = read(&body)?;
     let number = wanted.parse().map(KeyId).ok();
-    let is_meant = |key: &ApiKey| Some(key.id) == number || key.prefix == wanted || key.name == wanted;
+    let only_number = wanted.strip_prefix(NUMBER_PREFIX).and_then(|text| text.parse().ok()).map(KeyId);
+    let is_meant = |key: &ApiKey| match only_number {
+        Some(id) => key.id == id,
+        None => Some(key.id) == number || key.prefix == wanted || key.name == wanted,
+    };
     let registry = state.reader.registry();
     let matching: Vec<_> = registry.keys().filter(|key| is_meant(key)).map(|key| key.id).collect();
     let id = match matching.as_slice() {
         [] => return Err(ApiError::not_found(&format!("key with the number, prefix or name {wanted}"))),
         [one] => *one,
-        _ => return Err(ApiError::invalid_field("key", format!("{wanted} fits several keys; give the number"))),
+        several => return Err(ApiError::invalid_field("key", choice(&wanted, several, &registry))),
     };
     state.ask(|reply| Command::RevokeKey { id, reply }).await?;
     log::info!("key {id} revoked");
     let registry = state.reader.registry();
     let key = registry.key(id).ok_or_else(|| ApiError::not_found("key"))?;
     Ok(respond::single(HttpResponse::Ok(), &show(key, &registry)))
+}
+
+/// Which keys a word fits, and how to say which is meant.
+fn choice(wanted: &str, several: &[KeyId], registry: &Registry) -> String {
+    let keys = several.iter().filter_map(|id| registry.key(*id)).take(NAMED);
+    let keys = keys.map(|key| {
+        let account = registry.account_name(key.account);
+        format!("{NUMBER_PREFIX}{} ({}, {}, account {account})", key.id, key.prefix, key.name)
+    });
+    let more = several.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let keys: Vec<_> = keys.chain(more).collect();
+    format!("{wanted} fits several keys, and none was revoked; give one of: {}", keys.join(", "))
 }
 
 fn show(key: &ApiKey, registry: &Registry) -> Value {

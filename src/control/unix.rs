@@ -1,15 +1,42 @@
 //! Lets the HTTP client speak over a Unix socket. Each request has a connection of its own.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
+/// A control socket, and the folder whose owner may serve it.
+#[derive(Clone, Debug)]
+pub struct ControlSocket {
+    /// Where the socket lies.
+    pub path: PathBuf,
+    /// The folder of the database.
+    pub data_dir: PathBuf,
+}
+
+impl ControlSocket {
+    /// A connection to whoever serves the socket, unless that is a user who has no say over the database: such a one
+    /// could have put it there to be told secrets, or to answer in the server's name.
+    pub fn connect(&self) -> std::io::Result<UnixStream> {
+        let stream = UnixStream::connect(&self.path)?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
+        let owner = std::fs::metadata(&self.data_dir).ok().map(|folder| folder.uid());
+        if peer == ROOT || peer == rustix::process::geteuid().as_raw() || Some(peer) == owner {
+            return Ok(stream);
+        }
+        let message = format!("{} is served by user {peer}, whose database it is not", self.path.display());
+        Err(std::io::Error::new(ErrorKind::PermissionDenied, message))
+    }
+}
+
+const ROOT: u32 = 0;
+
 /// Connects to one socket, whatever the URL says.
 #[derive(Debug)]
-pub struct UnixConnector(pub PathBuf);
+pub struct UnixConnector(pub ControlSocket);
 
 /// A connection over it.
 #[derive(Debug)]
@@ -22,7 +49,7 @@ impl Connector for UnixConnector {
     type Out = UnixTransport;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<UnixTransport>, Error> {
-        let stream = UnixStream::connect(&self.0)?;
+        let stream = self.0.connect()?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(UnixTransport { stream, buffers }))
     }

@@ -11,7 +11,7 @@ mod pace;
 mod phases;
 mod rings;
 pub mod schedule;
-mod tls_cause;
+pub mod tls_cause;
 pub mod transport;
 pub mod worker;
 

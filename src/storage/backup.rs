@@ -12,13 +12,13 @@ use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
 use super::dump::{self, DumpError, Head, Manifest, Source};
 use super::error::{OpenError, StorageError};
-use super::migrate;
 use super::open::{
     DATABASE_FILE, HOLDER_FILE, Identity, MARKER_FILE, check_format, check_magic, file_error, make_folder, marker_text,
     open_database, sync_folder_of, write_private,
 };
 use super::tables::{self, Visit};
 use super::verify::{self, Findings};
+use super::{migrate, reseal};
 use crate::domain::Timestamp;
 
 /// Enough for any of these.
@@ -74,6 +74,10 @@ pub struct Restored {
     pub head: Head,
     /// Where the old database is now, if there was one.
     pub kept: Option<PathBuf>,
+    /// Signing secrets can be read from the old database.
+    pub kept_has_clear_secrets: bool,
+    /// Signing secrets can be read from the new one.
+    pub has_clear_secrets: bool,
 }
 
 /// Looks through a database or a backup, whichever the file is.
@@ -172,15 +176,17 @@ impl<R: std::io::Read> Visit for RowReader<'_, R> {
     }
 }
 
-/// Puts a backup in the place of the database in that folder. The old file is kept.
+/// Puts a backup in the place of the database in that folder. The old file is kept. `progress` is told how many rows
+/// are done, and of how many.
 pub fn restore(
     backup: &Path,
     folder: &Path,
     now: Timestamp,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, BackupError> {
     // Before anything else, so that a backup that is no good changes nothing.
-    verify_backup(backup)?;
+    let (_, manifest) = verify_backup(backup)?;
+    let all = manifest.rows.values().sum();
     make_folder(folder)?;
     let path = folder.join(DATABASE_FILE);
     let holder = folder.join(HOLDER_FILE);
@@ -197,7 +203,8 @@ pub fn restore(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&fresh, error).into()),
         _ => {}
     }
-    let (head, store_id) = fill(backup, &fresh, &holder, old.as_ref(), progress)?;
+    let Filled { head, store_id, has_clear_secrets } =
+        fill(backup, &fresh, &holder, old.as_ref(), &mut |done| progress(done, all))?;
     let findings = catch_unwind(AssertUnwindSafe(|| verify_database(&fresh)));
     let verified = findings.map_err(|_| BackupError::Faults("the database cannot be read".to_owned()))??;
     if let Verified::Database(findings) = verified
@@ -212,8 +219,9 @@ pub fn restore(
     fs::rename(&fresh, &path).map_err(|error| file_error(&path, error))?;
     write_private(&folder.join(MARKER_FILE), &marker_text(store_id))?;
     sync_folder_of(&path)?;
+    let kept_has_clear_secrets = old.as_ref().is_some_and(reseal::has_clear_secrets);
     drop(old);
-    Ok(Restored { head, kept })
+    Ok(Restored { head, kept, kept_has_clear_secrets, has_clear_secrets })
 }
 
 /// The old database, if it can be opened; one that is damaged is what restores are for.
@@ -228,13 +236,20 @@ fn open_old(path: &Path, holder: &Path) -> Result<Option<Database>, BackupError>
     }
 }
 
+/// What a new database was filled with.
+struct Filled {
+    head: Head,
+    store_id: u128,
+    has_clear_secrets: bool,
+}
+
 fn fill(
     backup: &Path,
     fresh: &Path,
     holder: &Path,
     old: Option<&Database>,
     progress: &mut dyn FnMut(u64),
-) -> Result<(Head, u128), BackupError> {
+) -> Result<Filled, BackupError> {
     let db = open_database(fresh, CACHE_BYTES, holder)?;
     let source = open_backup(backup)?;
     let head = source.head.clone();
@@ -247,7 +262,8 @@ fn fill(
     // The backup itself is what an upgrade would put beside.
     migrate::run_steps(&db, head.format.into()).map_err(failed)?;
     skip_numbers(&db, old).map_err(failed)?;
-    Ok((head, check_format(&db, fresh)?.store_id))
+    let has_clear_secrets = reseal::has_clear_secrets(&db);
+    Ok(Filled { head, store_id: check_format(&db, fresh)?.store_id, has_clear_secrets })
 }
 
 fn skip_numbers(db: &Database, old: Option<&Database>) -> Result<(), StorageError> {

@@ -41,7 +41,9 @@ from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitErro
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("{path} is in use{holder}; stop that process, or talk to it instead", holder = holder_text(.holder.as_deref()))]
+    #[error(
+        "{path} is in use{holder}. If that is the server, it was started with another server.control_socket than this command knows: use its configuration; else wait for that process, or stop it",
+         holder = holder_text(.holder.as_deref()))]
     InUse {
         /// The database file.
         path: PathBuf,
@@ -98,6 +100,14 @@ pub enum OpenError {
         /// The present format.
         known: u128,
         /// Why.
+        reason: String,
+    },
+    /// It would have to be written anew, which is left to the server.
+    #[error("{path} {reason}; start the server first. Nothing was changed")]
+    NotYet {
+        /// The database file.
+        path: PathBuf,
+        /// What is to be done, and by whom.
         reason: String,
     },
     /// There was a database and it is gone.

@@ -76,8 +76,30 @@ pub struct Store {
 }
 
 impl Opened {
-    /// Opens the store in that folder, or makes one if there never was one.
+    /// Opens the store in that folder, or makes one if there never was one. One of an earlier format is brought to the
+    /// present one, and secrets that are not sealed yet are sealed.
     pub fn open(settings: &StoreSettings, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_after(settings, clock, |_, _| Ok(()))
+    }
+
+    /// Opens the store like [`Self::open`], but not one that would be written anew for it.
+    pub fn open_as_it_is(settings: &StoreSettings, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_after(settings, clock, |format, step| match (format, step) {
+            (format, _) if format != tables::FORMAT_VERSION => Err(format!(
+                "has format {format}, and the next start of the server brings it to format {}",
+                tables::FORMAT_VERSION
+            )),
+            (_, Step::Rewrite) => Err("has signing secrets that the next start of the server encrypts".to_owned()),
+            _ => Ok(()),
+        })
+    }
+
+    /// `may_go_on` is told the format and what is to be done with the secrets before anything is written.
+    fn open_after(
+        settings: &StoreSettings,
+        clock: Clock,
+        may_go_on: impl FnOnce(u128, Step) -> Result<(), String>,
+    ) -> Result<Self, OpenError> {
         let folder = &settings.data_dir;
         let path = folder.join(DATABASE_FILE);
         let marker = folder.join(MARKER_FILE);
@@ -103,6 +125,8 @@ impl Opened {
         settle_marker(&path, &marker, store_id)?;
         let seal = seal.or_else(|cause| Err(reseal::without_key(&db, &path, cause)?))?;
         reseal::check_key(&db, &path, &seal)?;
+        may_go_on(format, reseal::step_before_use(&db, &path, &seal)?)
+            .map_err(|reason| OpenError::NotYet { path: path.clone(), reason })?;
         migrate::upgrade(&db, &path, format)?;
         let db = settle_seal(db, &path, &seal, settings.cache_bytes)?;
         let db = Arc::new(db);

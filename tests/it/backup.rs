@@ -86,6 +86,27 @@ fn a_backup_goes_to_stdout_and_works_without_a_server_too() {
 }
 
 #[test]
+fn a_backup_follows_no_link_that_lies_in_its_way_and_replaces_what_an_earlier_one_left() {
+    let server = Server::start(&[]);
+    publish_batch(&server.client(), 0, 5);
+    let (file, victim) = (server.folder().join("moment.bak"), server.folder().join("victim"));
+    let unfinished = server.folder().join("moment.bak.part");
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &unfinished).unwrap();
+    let refused = server.cli(&["backup", "--output", file.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("moment.bak.part is in the way"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(unfinished.is_symlink() && !file.exists());
+    fs::remove_file(&unfinished).unwrap();
+    fs::write(&unfinished, "half of an earlier one").unwrap();
+    backup(&server, &file);
+    assert_eq!(verify(&file).code, Some(0));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn a_damaged_backup_is_refused_and_the_database_stays_as_it_was() {
     let mut server = Server::start(&[]);
     publish_batch(&server.client(), 0, 20);

@@ -1,11 +1,15 @@
 //! The control socket makes its user the operator, and nothing else does.
 
+use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{ALL_SCOPES, Server};
+use crate::harness::{ALL_SCOPES, BINARY, Process, Server};
 
 #[test]
 fn who_calls_over_tcp_is_never_taken_for_the_operator() {
@@ -117,4 +121,90 @@ fn keys_are_listed_as_the_api_lists_things_and_a_name_that_fits_several_is_refus
     }
     let elsewhere = server.cli(&["keys", "list", "--account", "nobody"]);
     assert_eq!(elsewhere.code, Some(5), "{elsewhere:?}");
+}
+
+#[test]
+fn a_key_whose_name_is_the_number_of_another_does_not_keep_that_from_being_revoked() {
+    let server = Server::start(&[]);
+    let first = server.create_key(&["--name", "first", "--scopes", "webhooks:read"]);
+    let number = first["id"].to_string();
+    let second = server.create_key(&["--name", &number, "--scopes", "webhooks:read"]);
+    let refused = server.cli(&["keys", "revoke", &number]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for key in [&first, &second] {
+        let wanted = format!("id:{} ({}, ", key["id"], key["prefix"].as_str().unwrap());
+        assert!(refused.stderr.contains(&wanted), "{wanted} is not in {}", refused.stderr);
+    }
+    let revoked = server.cli(&["keys", "revoke", &format!("id:{number}")]);
+    assert_eq!(revoked.code, Some(0), "{revoked:?}");
+    assert!(revoked.stdout.contains("(first)"), "{revoked:?}");
+}
+
+#[test]
+fn networks_of_a_key_are_written_in_the_one_form_that_is_compared_and_are_listed() {
+    let server = Server::start(&[]);
+    for (wrong, right) in [
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+        ("fd00::1/8", "fd00::/8"),
+        ("10.1.2.3", "10.1.2.3/32"),
+    ] {
+        let refused = server.cli(&["keys", "create", "--name", "n", "--scopes", "*", "--networks", wrong]);
+        assert_eq!(refused.code, Some(2), "{wrong}: {refused:?}");
+        assert!(refused.stderr.contains(right), "{wrong}: {}", refused.stderr);
+    }
+    server.create_key(&["--name", "n", "--scopes", "webhooks:read, events:read", "--networks", "10.0.0.0/8, ::1/128"]);
+    let listed = server.cli(&["keys", "list"]);
+    assert!(listed.stdout.contains("10.0.0.0/8,::1/128"), "{listed:?}");
+    assert!(listed.stdout.contains("webhooks:read,events:read"), "{listed:?}");
+}
+
+/// Words that make a command run as nobody, if these tests may do that.
+fn as_nobody() -> Option<[&'static str; 4]> {
+    let words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    rustix::process::geteuid().is_root().then_some(words)
+}
+
+#[test]
+fn a_command_of_another_user_says_whose_the_database_is() {
+    let Some(words) = as_nobody() else { return };
+    let mut server = Server::stopped(&[]);
+    server.key("*");
+    fs::set_permissions(server.folder(), Permissions::from_mode(0o755)).unwrap();
+    let reachable = server.folder().join("program");
+    fs::copy(BINARY, &reachable).unwrap();
+    for is_running in [false, true] {
+        if is_running {
+            server.launch();
+        }
+        for arguments in [&["keys", "list"][..], &["subscriptions", "list"], &["backup", "--output", "-"]] {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).arg(&reachable).args(arguments).arg("--config").arg(server.config_file());
+            let output = command.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+            assert!(said.contains("sudo -u root tempclock-webhooks"), "{arguments:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_control_socket_that_another_user_serves_is_not_talked_to() {
+    let Some(words) = as_nobody() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let socket = folder.path().join("control.sock");
+    let server = Server::stopped(&[("server.control_socket", &format!("'{}'", socket.display()))]);
+    let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen(5)\n\
+        print('ready', flush=True)\nwhile True:\n    c, _ = s.accept()\n    print('heard', c.recv(9), flush=True)\n    c.close()";
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["/usr/bin/python3", "-c", script]).arg(&socket);
+    let mut squatter = Process::spawn(&mut command);
+    squatter.wait_for_line("it listens", |line| line == "ready");
+    let made = server.cli(&["keys", "create", "--name", "mine", "--scopes", "*"]);
+    assert_eq!(made.code, Some(0), "the database itself was not used: {made:?}");
+    let end = squatter.stop(Signal::TERM);
+    let heard: Vec<_> = end.stdout.iter().filter(|line| line.starts_with("heard") && !line.ends_with("b''")).collect();
+    assert!(heard.is_empty(), "a stranger was told {heard:?}");
 }

@@ -41,6 +41,9 @@ fn a_failed_delivery_says_what_happened_what_to_do_and_when_the_next_attempt_com
         assert_has_fields(&json["data"], &["id", "event_id", "subscription_id", "status", "attempts", "body"]);
         let listed = printed(&server.cli(&["deliveries", "list", "--response-code", "404", "--json"]));
         assert_eq!(listed["data"][0]["id"], id.as_str());
+        let table = server.cli(&["deliveries", "list"]);
+        assert!(table.stdout.contains("ERROR") && table.stdout.contains("answered 404"), "{table:?}");
+        assert!(!table.stdout.contains("check the subscription's URL"), "more than the cause: {table:?}");
         let none = printed(&server.cli(&["deliveries", "list", "--status", "delivered", "--json"]));
         assert_eq!(none["data"], json!([]));
     };
@@ -90,12 +93,23 @@ fn all_exhausted_deliveries_of_a_subscription_are_sent_again_after_a_yes() {
     assert_eq!(unasked.code, Some(2), "{unasked:?}");
     assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
     assert_eq!(client.total("/deliveries?status=exhausted"), 120, "something was sent again without a yes");
+    let counted = printed(&server.cli(&[&retry[..], &["--dry-run", "--json"]].concat()));
+    assert_eq!(counted, json!({"data": {"matching": 120, "retried": 0}}));
     let other = printed(&server.cli(&["deliveries", "retry", "--event", "clock_out", "--yes", "--json"]));
     assert_eq!(other["data"]["retried"], 0);
 
     let all = printed(&server.cli(&[&retry[..], &["--yes", "--json"]].concat()));
-    assert_eq!(all["data"]["retried"], 120);
+    assert_eq!(all, json!({"data": {"matching": 120, "retried": 120}}));
     client.wait_for_total("/deliveries?status=delivered", 120);
+    let one = client.delivery_ids(&client.publish("clock_in", &clock_in(999))).remove(0);
+    client.wait_for_status(&one, "delivered");
+    let now = client.get(&format!("/deliveries/{one}")).expect(200).data()["created_at"].as_str().unwrap().to_owned();
+    let of_one = ["deliveries", "retry", "--status", "delivered", "--since", &now];
+    let counted = server.cli(&[&of_one[..], &["--dry-run"]].concat());
+    assert_eq!(counted.stdout, "1 delivery would be sent again.\n", "{counted:?}");
+    let again = server.cli(&[&of_one[..], &["--yes"]].concat());
+    assert!(again.stdout.starts_with("1 delivery is due again"), "{again:?}");
+    client.wait_for_delivery(&one, "was sent twice", |delivery| delivery["attempt_count"] == 2);
     let listed = printed(&server.cli(&["deliveries", "list", "--limit", "110", "--json"]));
     assert_eq!(listed["data"].as_array().unwrap().len(), 110);
     for arguments in [vec!["deliveries", "retry"], vec!["deliveries", "retry", "dlv_0", "--since", "1h"]] {

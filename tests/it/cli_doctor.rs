@@ -70,8 +70,16 @@ fn a_server_that_works_has_no_problem() {
     assert!(!text.stdout.contains(&key) && !text.stdout.contains('\u{1b}'), "{}", text.stdout);
     let wrong = findings(&server.cli(&["doctor", "--json", "--api-key", "tc_live_0"]));
     assert_level(&wrong, "queue", "problem");
-    let none = findings(&server.cli(&["doctor", "--json"]));
-    assert_level(&none, "queue", "warning");
+    for check in ["queue", "dns", "tls"] {
+        let none = findings(&server.cli(&["doctor", "--json"]));
+        assert_level(&none, check, "ok");
+        assert!(worst(&none, "clock")["message"].as_str().unwrap().contains("newest event"), "{none:#?}");
+    }
+    server.configure(&[("server.listen", "\"127.0.0.1:0\"")]);
+    assert_level(&findings(&server.cli(&["doctor", "--json"])), "queue", "ok");
+    let url = format!("http://{}", server.address());
+    let elsewhere = findings(&server.cli(&["doctor", "--json", "--api-url", &url]));
+    assert_level(&elsewhere, "queue", "warning");
 }
 
 #[test]
@@ -127,15 +135,48 @@ fn rights_that_let_others_in_a_full_disk_and_a_missing_folder_are_found() {
 }
 
 #[test]
+fn every_file_that_the_configuration_names_is_opened_and_every_one_that_is_no_good_is_named_by_its_key() {
+    let mut server = Server::stopped(&[("server.listen", "\"127.0.0.1:1\"")]);
+    let empty = server.folder().join("empty.pem");
+    fs::write(&empty, "nothing").unwrap();
+    let there = format!("'{}'", empty.display());
+    let gone = format!("'{}'", server.folder().join("gone.pem").display());
+    for file in [&there, &gone] {
+        server.configure(&[
+            ("server.tls_certificate", file),
+            ("server.tls_key", file),
+            ("delivery.ca_certificates", file),
+            ("storage.encryption_key_file", file),
+        ]);
+        let checked = server.cli(&["config", "check"]);
+        assert_eq!(checked.code, Some(3), "{checked:?}");
+        let seen = findings(&server.cli(&["doctor", "--json"]));
+        for key in
+            ["server.tls_certificate", "server.tls_key", "delivery.ca_certificates", "storage.encryption_key_file"]
+        {
+            let lines = checked.stderr.lines().filter(|line| line.starts_with(key));
+            assert_eq!(lines.count(), 1, "{key}: {checked:?}");
+            let of_files = seen.iter().filter(|finding| finding["check"] == "files" && finding["level"] == "problem");
+            let named = of_files.filter(|finding| finding["message"].as_str().unwrap().starts_with(key));
+            assert_eq!(named.count(), 1, "{key}: {seen:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_key_in_the_place_of_its_file_is_not_shown() {
     let key = "3f1c9a5e7b2d4f6081a3c5e7f90b1d2f";
     let server = Server::stopped(&[("storage.encryption_key_file", &format!("\"{key}\""))]);
-    for arguments in
-        [vec!["doctor"], vec!["doctor", "--json"], vec!["config", "show"], vec!["config", "show", "--json"]]
-    {
+    for arguments in [
+        vec!["doctor"],
+        vec!["doctor", "--json"],
+        vec!["config", "check"],
+        vec!["config", "show"],
+        vec!["config", "show", "--json"],
+    ] {
         let output = server.cli(&arguments);
         assert!(!format!("{output:?}").contains(key), "{arguments:?}: {output:?}");
-        assert!(!output.stdout.is_empty(), "{output:?}");
+        assert!(!output.stdout.is_empty() || arguments.contains(&"check"), "{output:?}");
     }
 }
 

@@ -107,7 +107,11 @@ fn many_events_go_in_batches_and_lists_go_on_beyond_a_page() {
 
     let again = server.cli(&["events", "publish", "--file", &file]);
     assert_eq!(again.code, Some(0), "{again:?}");
-    assert!(again.stdout.contains("2500 published before"), "{}", again.stdout);
+    assert!(
+        again.stdout.contains("0 events published, 0 deliveries; 2500 had been published before"),
+        "{}",
+        again.stdout
+    );
     assert_eq!(client.total("/events"), 2500);
 
     let listed = printed(&server.cli(&["events", "list", "--limit", "1234", "--json"]));
@@ -152,10 +156,18 @@ fn an_event_with_an_id_of_its_own_is_stored_once_and_its_data_is_shown_as_it_was
     assert_eq!(second.stdout, first.stdout);
     assert!(second.stderr.contains("published before"), "{}", second.stderr);
     assert_eq!(client.total("/events"), 1);
-    for arguments in [vec!["events", "show", first.stdout.trim_end(), "--json"], vec!["events", "list", "--json"]] {
-        let shown = server.cli(&arguments);
-        assert!(shown.stdout.contains(data), "{}", shown.stdout);
+    let today = jiff::Timestamp::now().to_string()[..10].to_owned();
+    for arguments in [vec!["events", "show", first.stdout.trim_end()], vec!["events", "list", "--since", &today]] {
+        for arguments in [arguments.clone(), [arguments, vec!["--json"]].concat()] {
+            let shown = server.cli(&arguments);
+            assert!(shown.stdout.contains(data), "{}", shown.stdout);
+        }
     }
+    let none = printed(&server.cli(&["events", "list", "--until", &today, "--json"]));
+    assert_eq!(none["data"], json!([]), "something was stored before today began");
+    let zero = server.cli(&["events", "list", "--limit", "0"]);
+    assert_eq!(zero.code, Some(2), "{zero:?}");
+    assert!(zero.stderr.contains("a number from 1 on is needed"), "{}", zero.stderr);
     let other = server.cli(&["events", "publish", "--event", "worker_created", "--data", "{}", "--id", "x"]);
     assert_eq!(other.code, Some(2), "{other:?}");
     assert!(other.stderr.contains("worker_id") && other.stderr.contains("worker_name"), "{}", other.stderr);

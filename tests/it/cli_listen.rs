@@ -116,6 +116,14 @@ fn requests_are_passed_on_with_their_headers_and_the_answer_comes_back() {
     assert_eq!((passed.method.as_str(), passed.path.as_str(), passed.text()), ("POST", "/app", "{\"a\" : 1}"));
     assert_eq!(passed.header("x-tempclock-signature"), signature_hex(SECRET, &passed.body));
     assert_eq!(json_of(&process.wait_for_line("the request", |line| line.contains("verified")))["answered"], 418);
+    let foreign = format!("X-TempClock-Signature: {}\r\n", signature_hex(&SECRET.replace('0', "1"), b"{}"));
+    for headers in [foreign.as_bytes(), b""] {
+        assert!(post(address, headers, b"{}").contains(" 401 "));
+        let line = json_of(&process.wait_for_line("the request", |line| line.contains("verified")));
+        assert_eq!(line["verified"], false, "{line}");
+        assert!(line["error"].as_str().is_some_and(|error| error.contains("not passed on")), "{line}");
+    }
+    assert_eq!(target.requests().len(), 1, "a forged request was passed on");
     let gone = target.url("/app");
     drop(target);
     let (mut process, address) = listener(&["--secret", SECRET, "--forward-to", &gone]);

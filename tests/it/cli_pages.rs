@@ -138,6 +138,7 @@ impl Stage {
     }
 }
 
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const BODY: &[u8] = br#"{"id":"evt_1","event":"ping","timestamp":"2026-03-02T08:00:00.000Z","data":{}}"#;
 
 /// When an example runs: most while the server does, those that take its place or its data away after them.
@@ -200,6 +201,45 @@ fn every_command_has_an_example_and_every_example_works() {
 }
 
 #[test]
+fn every_command_takes_a_configuration_file_before_and_after_its_words() {
+    let server = Server::stopped(&[]);
+    let config = server.config_file().display().to_string();
+    let mut root = Cli::command();
+    root.build();
+    for (words, _) in commands() {
+        let command = words.iter().fold(&root, |command, word| command.find_subcommand(word).unwrap());
+        assert!(command.get_arguments().any(|argument| argument.get_long() == Some("config")), "{words:?}");
+    }
+    let new_key = |name: &str| server.folder().join(name).display().to_string();
+    for (number, arguments) in [
+        vec!["events", "types"],
+        vec!["completions", "zsh"],
+        vec!["man"],
+        vec!["sign", "--secret", SECRET],
+        vec!["config", "show"],
+        vec!["secrets", "make-key"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (place, at) in [(0, "before"), (arguments.len(), "after")] {
+            let file = new_key(&format!("{number}{at}"));
+            let mut all = arguments.clone();
+            if all.last() == Some(&"make-key") {
+                all.push(&file);
+            }
+            let place = if place == 0 { 0 } else { all.len() };
+            all.splice(place..place, ["--config", &config]);
+            let output = run(&all, &[]);
+            assert_eq!(output.code, Some(0), "{all:?}: {output:?}");
+            assert!(!output.stdout.is_empty(), "{all:?}: {output:?}");
+            let is_read = arguments != ["config", "show"] || output.stdout.contains(&config);
+            assert!(is_read, "{all:?}: {output:?}");
+        }
+    }
+}
+
+#[test]
 fn help_shows_the_examples_whole_and_lists_the_exit_codes() {
     for (words, examples) in commands() {
         let arguments: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
@@ -253,6 +293,9 @@ fn completions_know_every_command_and_bash_accepts_its_own() {
         for (words, _) in commands() {
             let last = words.last().cloned().unwrap_or_default();
             assert!(script.stdout.contains(&last), "{shell} does not know {last}");
+        }
+        for name in ["clock_in", "document_expired", "exhausted", "webhooks"] {
+            assert!(script.stdout.contains(name), "{shell} does not offer {name}");
         }
     }
     let folder = tempfile::tempdir().unwrap();

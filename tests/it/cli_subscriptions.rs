@@ -94,6 +94,7 @@ fn what_the_api_refuses_is_wrong_usage_with_the_words_of_the_api() {
     assert!(wrong.stderr.contains("url") && wrong.stderr.contains("did you mean \"clock_in\""), "{}", wrong.stderr);
     let nothing = server.cli(&["subscriptions", "update", "1"]);
     assert_eq!(nothing.code, Some(2), "{nothing:?}");
+    assert!(nothing.stderr.contains("--url, --events or --description"), "{}", nothing.stderr);
     let misspelt = server.cli(&["subscriptions", "lst"]);
     assert_eq!(misspelt.code, Some(2), "{misspelt:?}");
     assert!(misspelt.stderr.contains("list"), "{}", misspelt.stderr);

@@ -89,6 +89,17 @@ fn a_file_that_is_missing_is_named() {
 }
 
 #[test]
+fn more_attempts_to_one_endpoint_than_there_are_threads_are_told_with_all_other_errors() {
+    let text = "[delivery]\nthreads = 8\nmax_in_flight_per_endpoint = 16\n[retention]\nevents = \"1h\"\n";
+    assert_invalid(&check(text, &[]), &["delivery.max_in_flight_per_endpoint is 16", "retention.events"]);
+    assert_eq!(check("[delivery]\nthreads = 8\n", &[]).code, Some(0), "the default gives way");
+    let many = (0..50).map(|number| format!("key_{number} = 1")).collect::<Vec<_>>().join("\n");
+    let output = check(&format!("[delivery]\n{many}"), &[]);
+    assert_invalid(&output, &["and 30 more"]);
+    assert_eq!(output.stderr.lines().count(), 21, "{}", output.stderr);
+}
+
+#[test]
 fn a_certificate_without_its_key_is_told() {
     assert_invalid(&check("[server]\ntls_certificate = \"/tmp/cert.pem\"\n", &[]), &["tls_certificate", "tls_key"]);
 }

@@ -156,6 +156,8 @@ fn at_every_call_of_an_upgrade(call: &str, what: &str) {
         let found = run(&["verify", copy.to_str().unwrap()], &[]).stdout;
         assert!(found.contains("has format 1") || found.contains("is sound"), "{fault:?}: {found}");
         left_as_it_was += u32::from(found.contains("has format 1"));
+        let compacted = server.cli(&["compact"]);
+        assert_eq!(compacted.code, Some(0), "{fault:?}: {}", compacted.stderr);
         let listed = server.cli(&["deliveries", "list", "--json"]);
         assert_eq!(listed.code, Some(0), "{fault:?}: {}", listed.stderr);
         assert!(listed.stdout.contains(r#""total":9"#), "{fault:?}: {}", listed.stdout);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Receiver, Server, eventually, sample};
+use crate::harness::{Client, Receiver, Server, eventually, printed, sample};
 
 const UNUSED: &str = "http://127.0.0.1:9/hook";
 
@@ -188,6 +188,22 @@ fn the_command_line_shows_what_would_act_on_a_terminal_as_escapes() {
         assert!(!output.stdout.contains(['\u{202e}', '\u{2066}']), "{output:?}");
     }
     let as_json = server.cli(&["keys", "list", "--json"]);
+    assert!(!as_json.stdout.contains(['\u{202e}', '\u{2066}']), "{as_json:?}");
     let as_json: Value = serde_json::from_str(&as_json.stdout).unwrap();
     assert!(as_json["data"].as_array().unwrap().iter().any(|row| row["name"] == TURNING), "programs get it unchanged");
+
+    server.key("*");
+    let data = json!({"worker_id": 1, "worker_name": TURNING, "note": "\u{9b}2J\u{7f}"});
+    let pretty = serde_json::to_string_pretty(&data).unwrap();
+    let publish = ["events", "publish", "--event", "worker_created", "--data", &pretty, "--json"];
+    let published = printed(&server.cli(&publish));
+    let id = published["data"]["id"].as_str().unwrap();
+    for arguments in [["events", "show", id, "--json"], ["events", "list", "--limit=1", "--json"]] {
+        let shown = server.cli(&arguments);
+        assert!(!shown.stdout.contains(['\u{202e}', '\u{2066}', '\u{9b}', '\u{7f}']), "{shown:?}");
+        assert_eq!(shown.stdout.lines().count(), 1, "not one line: {shown:?}");
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        let event = shown["data"].as_array().map_or(&shown["data"], |rows| &rows[0]);
+        assert_eq!(event["data"], data, "programs get it unchanged");
+    }
 }

@@ -114,6 +114,37 @@ fn a_key_that_is_set_later_takes_earlier_secrets_out_of_the_file() {
 }
 
 #[test]
+fn a_command_leaves_the_sealing_to_the_server_and_a_restore_says_which_files_still_show_secrets() {
+    let mut server = Server::start(&[]);
+    let receiver = Receiver::start();
+    let secret = server.client().subscribe(&receiver.url("/"), &["clock_in"]).secret;
+    let moment = backup(&server);
+    assert!(server.terminate().success());
+    let file = make_key(&server, "secrets.key");
+    use_key(&mut server, &file);
+
+    let before = fs::read(server.data_dir().join("tempclock.redb")).unwrap();
+    for arguments in [&["keys", "list"][..], &["deliveries", "list"], &["backup", "--output", "-"]] {
+        let refused = server.cli(arguments);
+        assert_eq!(refused.code, Some(1), "{arguments:?}: {refused:?}");
+        assert!(refused.stderr.contains("start the server first"), "{arguments:?}: {}", refused.stderr);
+    }
+    assert!(fs::read(server.data_dir().join("tempclock.redb")).unwrap().len() == before.len(), "written anew");
+    assert_eq!(files_that_show(&server, &secret).len(), 1);
+
+    let restored = server.cli(&["restore", "--yes", moment.to_str().unwrap()]);
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    assert!(restored.stderr.contains("moment.bak are not encrypted"), "{}", restored.stderr);
+    assert!(restored.stderr.contains("remove it when it is not needed any more"), "{}", restored.stderr);
+    server.launch();
+    assert!(server.terminate().success());
+    let shown = files_that_show(&server, &secret);
+    assert!(shown.len() == 1 && shown[0].contains("before-restore"), "{shown:?}");
+    let restored = server.cli(&["restore", "--yes", moment.to_str().unwrap()]);
+    assert!(!restored.stderr.contains("remove it"), "the kept one is encrypted: {}", restored.stderr);
+}
+
+#[test]
 fn a_wrong_missing_or_unusable_key_file_is_said_at_the_start_and_changes_nothing() {
     let mut server = Server::stopped(&[]);
     let file = make_key(&server, "secrets.key");

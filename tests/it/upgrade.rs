@@ -1,4 +1,4 @@
-//! A database of an earlier format is brought to the present one by whatever opens it first: with all that is in it,
+//! A database of an earlier format is brought to the present one by the server that opens it: with all that is in it,
 //! beside a backup of the earlier format, and only where there is room. What a kill on the way leaves is in `every_call`.
 
 use std::collections::BTreeMap;
@@ -94,8 +94,13 @@ fn all_that_a_database_of_format_1_holds_is_there_and_goes_out() {
 }
 
 #[test]
-fn a_command_that_opens_the_database_upgrades_it_too_and_doctor_only_says_so() {
-    for command in [&["keys", "list"][..], &["compact"], &["backup", "--output", "FILE"]] {
+fn commands_that_look_leave_the_format_to_the_server_and_compact_upgrades_it() {
+    for (command, upgrades) in [
+        (&["keys", "list"][..], false),
+        (&["events", "list"], false),
+        (&["compact"], true),
+        (&["backup", "--output", "FILE"], false),
+    ] {
         let server = old_server();
         let file = server.folder().join("new.bak");
         let command: Vec<_> =
@@ -104,6 +109,13 @@ fn a_command_that_opens_the_database_upgrades_it_too_and_doctor_only_says_so() {
         assert!(seen.stdout.contains("has format 1; the next start brings it to format 2"), "{seen:?}");
         assert!(look(&server, "tempclock.redb").contains("has format 1"));
         let done = server.cli(&command);
+        if !upgrades {
+            assert_eq!(done.code, Some(1), "{command:?}: {done:?}");
+            assert!(done.stderr.contains("has format 1") && done.stderr.contains("start the server first"), "{done:?}");
+            assert!(look(&server, "tempclock.redb").contains("has format 1"), "{command:?}");
+            assert!(!server.data_dir().join("before-format-2.bak").exists(), "{command:?}");
+            continue;
+        }
         assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
         assert!(look(&server, "tempclock.redb").contains("is sound"), "{command:?}");
         assert!(look(&server, "before-format-2.bak").contains("of format 1"), "{command:?}");

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use rustix::fs::Access;
 
 use super::{Finding, Patient};
+use crate::app;
 use crate::domain::Timestamp;
 use crate::storage::writer::free_bytes;
 
@@ -65,22 +66,20 @@ pub fn data_folder(patient: &Patient) -> Vec<Finding> {
         let fix = "Run: tempclock-webhooks init";
         findings.push(Finding::warning(FOLDER, format!("{shown} has no database yet"), fix));
     }
-    let secrets = [&patient.config.server.tls_key, &patient.config.storage.encryption_key_file];
-    for path in secrets.into_iter().flatten() {
-        match fs::metadata(path) {
-            Ok(file) => findings.extend(open_to_others(path, &file, "600")),
-            // Not named: the secret itself may have been written in the place of its file.
-            Err(error) => findings.push(Finding::problem(
-                "files",
-                format!("server.tls_key or storage.encryption_key_file names a file that cannot be looked at: {error}"),
-                "Correct the path, or the rights of the file",
-            )),
-        }
-    }
     if findings.is_empty() {
         findings.push(Finding::ok(FOLDER, format!("{shown}: there, writable, closed to others")));
     }
     findings
+}
+
+/// The files that the configuration names.
+pub fn files(patient: &Patient) -> Vec<Finding> {
+    let secrets = [&patient.config.server.tls_key, &patient.config.storage.encryption_key_file];
+    let there = secrets.into_iter().flatten().filter_map(|path| Some((path, fs::metadata(path).ok()?)));
+    let open = there.filter_map(|(path, file)| open_to_others(path, &file, "600"));
+    let problems = app::check_files(&patient.config).into_iter();
+    let fix = "Correct the path or the file, or its rights";
+    open.chain(problems.map(|problem| Finding::problem("files", problem, fix))).collect()
 }
 
 fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> {

@@ -17,10 +17,12 @@ use zeroize::Zeroizing;
 
 use super::output::{put, put_json};
 use super::terminal::{Paint, Tone};
-use super::{Exit, Outcome, api, config};
+use super::{Exit, Failure, Outcome, api, config};
+use crate::app;
 use crate::cli::DoctorArgs;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, DeliverySection};
+use crate::control::client::{self, Client};
 use crate::domain::Timestamp;
 use crate::domain::visible::visible;
 
@@ -71,6 +73,8 @@ struct Patient {
     /// Where the server is to answer; `None` if it takes a port of its own choice.
     url: Option<String>,
     key: Option<Zeroizing<String>>,
+    /// The running server's control socket, where it is the server that is meant.
+    control: Option<Client>,
     agent: Agent,
     host: Option<String>,
     now: Timestamp,
@@ -96,7 +100,8 @@ pub fn run(args: &DoctorArgs) -> Outcome {
             let patient = Arc::new(Patient {
                 url: is_known.then(|| api::url(&args.api, &loaded.config)),
                 key: api::key(&args.api)?,
-                agent: api::agent(&loaded.config, NETWORK_LIMIT)?,
+                control: client::connect(&app::control_socket(&loaded.config)).filter(|_| args.api.api_url.is_none()),
+                agent: agent(&loaded.config)?,
                 host: args.host.clone(),
                 now: Clock::start().wall(),
                 config: loaded.config,
@@ -110,12 +115,21 @@ pub fn run(args: &DoctorArgs) -> Outcome {
     if has_problem { Err((Exit::Failed, String::new())) } else { shown }
 }
 
+/// A client that trusts whom the server trusts; where these cannot be read, which is a finding, the public ones.
+fn agent(config: &Config) -> Result<Agent, Failure> {
+    api::agent(config, NETWORK_LIMIT).or_else(|_| {
+        let delivery = DeliverySection { ca_certificates: None, ..config.delivery.clone() };
+        api::agent(&Config { delivery, ..config.clone() }, NETWORK_LIMIT)
+    })
+}
+
 fn examine(patient: &Arc<Patient>) -> Vec<Finding> {
     let check = |name, look: fn(&Patient) -> Vec<Finding>| {
         let patient = Arc::clone(patient);
         within(name, move || look(&patient)).unwrap_or_else(|late| vec![late])
     };
     let mut findings = check("data folder", machine::data_folder);
+    findings.extend(check("files", machine::files));
     findings.extend(check("disk", machine::disk));
     findings.extend(check("unit", unit::check));
     let is_up = Arc::clone(patient);
@@ -124,6 +138,8 @@ fn examine(patient: &Arc<Patient>) -> Vec<Finding> {
         Err(late) => (false, vec![late]),
     };
     findings.extend(seen);
+    // Also where it takes a port of its own choice, so that nobody could ask it over HTTP.
+    let is_up = is_up || patient.control.is_some();
     let asked = Arc::clone(patient);
     let outbox = match within("queue", move || outbox::look(&asked, is_up)) {
         Ok(outbox) => outbox,

@@ -12,6 +12,7 @@ use url::{Host, Url};
 use super::outbox::Outbox;
 use super::{Finding, NETWORK_LIMIT, Patient};
 use crate::app;
+use crate::delivery::tls_cause;
 use crate::domain::address::AddressRule;
 
 const DNS: &str = "dns";
@@ -89,7 +90,7 @@ pub fn check(patient: &Patient, target: &Target) -> Vec<Finding> {
         Err(Fault::Tls(error)) => {
             let fix =
                 "Its owner has to mend the certificate; for an authority of your own, set delivery.ca_certificates";
-            Finding::problem(TLS, format!("{place} has no trusted TLS: {error}"), fix)
+            Finding::problem(TLS, format!("TLS with {place} failed: {error}"), fix)
         }
     });
     findings
@@ -129,7 +130,8 @@ fn handshake(patient: &Patient, target: &Target, mut stream: TcpStream) -> Resul
     let name = ServerName::try_from(target.host.clone()).map_err(|error| tls(&error))?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| tls(&error))?;
     while connection.is_handshaking() {
-        connection.complete_io(&mut stream).map_err(|error| tls(&error))?;
+        let done = connection.complete_io(&mut stream);
+        done.map_err(|error| Fault::Tls(tls_cause::of_io(&error).unwrap_or_else(|| error.to_string())))?;
     }
     connection.send_close_notify();
     drop(connection.complete_io(&mut stream));

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use url::form_urlencoded::byte_serialize;
 
 use super::{Finding, Patient};
 use crate::command::api::{Api, ApiError};
+use crate::control::client::Client;
 use crate::domain::Timestamp;
 use crate::domain::subscription::SubscriptionState;
+use crate::domain::visible::visible;
 use crate::storage::inspect::{InspectError, Inspection, inspect};
 
 const QUEUE: &str = "queue";
@@ -36,19 +39,30 @@ pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
     match (is_up, &patient.url, &patient.key) {
         (true, Some(url), Some(key)) => {
             let api = Api::new(url.clone(), key.clone(), patient.agent.clone());
-            over_api(&api).map_err(|error| match error {
+            let mut outbox = Outbox::default();
+            let asked = outbox.ask(|path| api.call("GET", path, None));
+            asked.map(|()| outbox).map_err(|error| match error {
                 ApiError::Refused { status: 401 | 403, .. } => {
                     Finding::problem(QUEUE, error.to_string(), "Give a key with the scope webhooks:read")
                 }
                 _ => Finding::problem(QUEUE, error.to_string(), "Look at the server's log"),
             })
         }
-        (true, ..) => Err(Finding::warning(
-            QUEUE,
-            "not looked at: the server runs",
-            "Give --api-key-file, with scope webhooks:read",
-        )),
-        _ => in_file(patient),
+        _ => match (&patient.control, is_up) {
+            (Some(client), _) => over_control(client).map_err(|error| {
+                Finding::problem(
+                    QUEUE,
+                    format!("the control socket does not answer: {error}"),
+                    "Look at the server's log",
+                )
+            }),
+            (None, true) => Err(Finding::warning(
+                QUEUE,
+                "not looked at: the server runs, and its control socket is not open to this user",
+                "Run doctor as the user that the server runs as, or give --api-key-file, with scope webhooks:read",
+            )),
+            (None, false) => in_file(patient),
+        },
     }
 }
 
@@ -94,33 +108,19 @@ fn of_file(seen: Inspection) -> Outbox {
     outbox
 }
 
-fn over_api(api: &Api) -> Result<Outbox, ApiError> {
+/// All accounts together: each has a key, or had one.
+fn over_control(client: &Client) -> std::io::Result<Outbox> {
+    let get = |path: &str| {
+        let answer = client.send("GET", path, &[], None)?;
+        let refused = || std::io::Error::other(visible(answer.json["message"].as_str().unwrap_or("no reason given")));
+        if answer.status == 200 { Ok(answer.json) } else { Err(refused()) }
+    };
+    let keys = get("/control/keys")?;
+    let accounts: BTreeSet<&str> = rows(&keys).iter().filter_map(|key| key["account"].as_str()).collect();
     let mut outbox = Outbox::default();
-    let subscriptions = api.call("GET", &format!("/webhooks?limit={PAGE}"), None)?;
-    for subscription in rows(&subscriptions) {
-        outbox.urls.extend(subscription["url"].as_str().map(str::to_owned));
-        if subscription["active"] == false {
-            let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
-            outbox.off.push(format!(
-                "{} since {} ({})",
-                subscription["id"],
-                word("disabled_at"),
-                word("disabled_reason")
-            ));
-        }
-    }
-    let waiting = api.call("GET", &format!("/deliveries?status=pending&limit={PAGE}"), None)?;
-    outbox.pending = waiting["pagination"]["total"].as_u64().unwrap_or_default();
-    outbox.take(&waiting);
-    if outbox.pending > PAGE {
-        // Newest first, so the last page has the oldest.
-        let offset = outbox.pending.saturating_sub(PAGE);
-        let oldest = api.call("GET", &format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"), None)?;
-        outbox.take(&oldest);
-    }
-    // The key may lack the scope for events, which takes nothing away from the rest.
-    if let Ok(newest) = api.call("GET", "/events?limit=1", None) {
-        outbox.newest_event = rows(&newest).first().and_then(|event| time(&event["created_at"]));
+    for account in accounts {
+        let account: String = byte_serialize(account.as_bytes()).collect();
+        outbox.ask(|path| get(&format!("/api/v1{path}&account={account}")))?;
     }
     Ok(outbox)
 }
@@ -134,6 +134,34 @@ fn time(value: &Value) -> Option<Timestamp> {
 }
 
 impl Outbox {
+    /// Adds what an account has. Every path has a query.
+    fn ask<E>(&mut self, get: impl Fn(&str) -> Result<Value, E>) -> Result<(), E> {
+        let subscriptions = get(&format!("/webhooks?limit={PAGE}"))?;
+        for subscription in rows(&subscriptions) {
+            self.urls.extend(subscription["url"].as_str().map(str::to_owned));
+            if subscription["active"] == false {
+                let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
+                let (at, reason) = (word("disabled_at"), word("disabled_reason"));
+                self.off.push(format!("{} since {at} ({reason})", subscription["id"]));
+            }
+        }
+        let waiting = get(&format!("/deliveries?status=pending&limit={PAGE}"))?;
+        let pending = waiting["pagination"]["total"].as_u64().unwrap_or_default();
+        self.pending = self.pending.saturating_add(pending);
+        self.take(&waiting);
+        if pending > PAGE {
+            // Newest first, so the last page has the oldest.
+            let offset = pending.saturating_sub(PAGE);
+            self.take(&get(&format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"))?);
+        }
+        // A key may lack the scope for events, which takes nothing away from the rest.
+        if let Ok(newest) = get("/events?limit=1") {
+            let newest = rows(&newest).first().and_then(|event| time(&event["created_at"]));
+            self.newest_event = self.newest_event.max(newest);
+        }
+        Ok(())
+    }
+
     fn take(&mut self, deliveries: &Value) {
         for delivery in rows(deliveries).iter().filter(|delivery| delivery["held"] == false) {
             self.oldest_due = self.oldest_due.into_iter().chain(time(&delivery["next_attempt_at"])).min();
