@@ -37,6 +37,9 @@ const COMPANY: usize = 32;
 /// A commit for so many others takes what waits along: it is no longer a quick one, and publishing must not outrun
 /// delivering.
 const CROWD: usize = 8;
+/// While more deliveries than this were never attempted, the writer rests after such a commit for as long as it took, at
+/// most [`COMPANY_WAIT`], so that the next one is larger and delivery threads find the processors and the disk free.
+const BEHIND: u64 = 2048;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
@@ -149,6 +152,7 @@ pub(super) fn new(
         commands,
         unhurried: Vec::new(),
         unhurried_until: None,
+        rests_until: None,
         queued_bytes: Arc::clone(&queued_bytes),
         commits: Arc::clone(&commits),
         has_space: true,
@@ -169,6 +173,8 @@ pub struct Writer {
     /// Commands that nobody waits for, and until when they may wait for company.
     unhurried: Vec<Command>,
     unhurried_until: Option<Instant>,
+    /// Until when the next commit waits for more commands.
+    rests_until: Option<Instant>,
     queued_bytes: Arc<AtomicUsize>,
     commits: Arc<AtomicU64>,
     has_space: bool,
@@ -217,6 +223,8 @@ impl Writer {
         while batch.len() + self.unhurried.len() < BATCH_COMMANDS && deliveries < BATCH_DELIVERIES {
             let next = if batch.is_empty() && self.unhurried.len() < COMPANY {
                 self.commands.recv_deadline(self.unhurried_until.unwrap_or(idle_at))
+            } else if let Some(until) = self.rests_until {
+                self.commands.recv_deadline(until)
             } else {
                 self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout)
             };
@@ -281,6 +289,9 @@ impl Writer {
         };
         transaction.commit()?;
         committed.took = begun.elapsed();
+        let outruns =
+            committed.events >= CROWD as u64 && committed.recorded.len() >= CROWD && self.state.pending.fresh >= BEHIND;
+        self.rests_until = outruns.then(|| Instant::now() + committed.took.min(COMPANY_WAIT));
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.advance(Arc::clone(&self.state.registry), self.state.pending)?;
         (self.listeners.committed)(committed, &self.state.registry);

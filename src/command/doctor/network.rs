@@ -14,6 +14,7 @@ use super::{Finding, NETWORK_LIMIT, Patient};
 use crate::app;
 use crate::delivery::tls_cause;
 use crate::domain::address::AddressRule;
+use crate::domain::tls_fault::TlsFault;
 
 const DNS: &str = "dns";
 const TLS: &str = "tls";
@@ -87,10 +88,10 @@ pub fn check(patient: &Patient, target: &Target) -> Vec<Finding> {
             let fix = "Check that it listens, and that a firewall lets this machine out to it";
             Finding::problem(TLS, format!("{place} cannot be connected to: {error}"), fix)
         }
-        Err(Fault::Tls(error)) => {
-            let fix =
-                "Its owner has to mend the certificate; for an authority of your own, set delivery.ca_certificates";
-            Finding::problem(TLS, format!("TLS with {place} failed: {error}"), fix)
+        Err(Fault::Tls(fault)) => {
+            let words = fault.in_words();
+            let (cause, fix) = words.split_once("; ").unwrap_or((words.as_str(), ""));
+            Finding::problem(TLS, format!("TLS with {place} failed: {cause}"), fix)
         }
     });
     findings
@@ -98,7 +99,7 @@ pub fn check(patient: &Patient, target: &Target) -> Vec<Finding> {
 
 enum Fault {
     Connect(std::io::Error),
-    Tls(String),
+    Tls(TlsFault),
 }
 
 fn connect(patient: &Patient, target: &Target, addresses: &[SocketAddr]) -> Result<(), Fault> {
@@ -115,7 +116,7 @@ fn connect(patient: &Patient, target: &Target, addresses: &[SocketAddr]) -> Resu
 }
 
 fn handshake(patient: &Patient, target: &Target, mut stream: TcpStream) -> Result<(), Fault> {
-    let tls = |error: &dyn std::fmt::Display| Fault::Tls(error.to_string());
+    let tls = |error: &dyn std::fmt::Display| Fault::Tls(TlsFault::Other(error.to_string()));
     let limits = stream.set_read_timeout(Some(NETWORK_LIMIT)).and(stream.set_write_timeout(Some(NETWORK_LIMIT)));
     limits.map_err(Fault::Connect)?;
     let mut roots = RootCertStore::empty();
@@ -131,7 +132,9 @@ fn handshake(patient: &Patient, target: &Target, mut stream: TcpStream) -> Resul
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| tls(&error))?;
     while connection.is_handshaking() {
         let done = connection.complete_io(&mut stream);
-        done.map_err(|error| Fault::Tls(tls_cause::of_io(&error).unwrap_or_else(|| error.to_string())))?;
+        done.map_err(|error| {
+            Fault::Tls(tls_cause::of_io(&error).unwrap_or_else(|| TlsFault::Other(error.to_string())))
+        })?;
     }
     connection.send_close_notify();
     drop(connection.complete_io(&mut stream));
