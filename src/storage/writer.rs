@@ -224,7 +224,7 @@ impl Writer {
             let next = if batch.is_empty() && self.unhurried.len() < COMPANY {
                 self.commands.recv_deadline(self.unhurried_until.unwrap_or(idle_at))
             } else if let Some(until) = self.rests_until {
-                self.commands.recv_deadline(until)
+                self.commands.recv_deadline(until).map_err(|_| RecvTimeoutError::Timeout)
             } else {
                 self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout)
             };
