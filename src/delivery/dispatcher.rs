@@ -126,13 +126,13 @@ impl Dispatcher {
                 None => state.schedule.remove_lane(id),
             }
         }
-        state.schedule.stored(committed.events);
         for fresh in committed.fresh {
             state.schedule.offer(fresh);
         }
         for recorded in committed.recorded {
             state.schedule.recorded(recorded.delivery, recorded.due);
         }
+        state.schedule.committed(committed.events);
         for (id, due) in committed.redelivered {
             state.schedule.due_at(id, due);
         }

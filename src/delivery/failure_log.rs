@@ -36,6 +36,7 @@ enum Next {
     AttemptAt(Timestamp),
     Held,
     Nothing,
+    Deleted,
 }
 
 impl FailureLog {
@@ -53,12 +54,12 @@ impl FailureLog {
     pub fn tell(&self, recorded: &[Recorded], registry: &Registry) {
         for Recorded { delivery, due, attempt } in recorded {
             let Some(attempt) = attempt.as_ref().filter(|attempt| attempt.explanation.is_some()) else { continue };
-            let is_active =
-                || registry.subscription(delivery.subscription).is_some_and(|found| found.state.is_active());
-            let next = match due {
-                Some(due) if is_active() => Next::AttemptAt(*due),
-                Some(_) => Next::Held,
-                None => Next::Nothing,
+            let subscription = registry.subscription(delivery.subscription);
+            let next = match (due, subscription) {
+                (_, None) => Next::Deleted,
+                (Some(due), Some(found)) if found.state.is_active() => Next::AttemptAt(*due),
+                (Some(_), _) => Next::Held,
+                (None, _) => Next::Nothing,
             };
             let line = Line { delivery: *delivery, attempt: attempt.clone(), next };
             if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
@@ -92,6 +93,7 @@ fn write(logger: &impl Log, Line { delivery, attempt, next }: &Line) {
     let then = match next {
         Next::AttemptAt(due) => format!("next attempt at {due}"),
         Next::Held => "held until the subscription is switched on".to_owned(),
+        Next::Deleted => "no attempt follows, the subscription was deleted".to_owned(),
         Next::Nothing => "no attempt follows, the schedule is used up".to_owned(),
     };
     let mut fields = vec![

@@ -86,6 +86,8 @@ pub(super) struct Lane {
     pub(super) has_due_on_disk: bool,
     /// Does it wait for outcomes to be recorded, so that others find the writer free?
     pub(super) stands_back: bool,
+    /// Did it, until the last commit?
+    pub(super) has_stood_back: bool,
 }
 
 impl Lane {
@@ -112,6 +114,7 @@ impl Lane {
             retry_due: has_backlog.then(|| Timestamp::from_ms(0)),
             has_due_on_disk: false,
             stands_back: false,
+            has_stood_back: false,
         }
     }
 

@@ -37,7 +37,7 @@ impl Pace {
         *latest = Some((id, now));
     }
 
-    /// Has this lane, which is behind, to stand back? It then waits for [`Self::recorded`] to name it.
+    /// Has this lane, which is behind, to stand back? It then waits for [`Self::committed`] to name it.
     pub(super) fn stand_back(&mut self, id: SubscriptionId, now: Timestamp) -> bool {
         let is_recent = |at: Timestamp| now.since(at) < RECENT;
         let others = self.prompt.iter().flatten().any(|&(lane, at)| lane != id && is_recent(at));
@@ -48,11 +48,12 @@ impl Pace {
         stands_back
     }
 
-    /// So many events were stored by a commit.
-    pub(super) fn stored(&mut self, events: u64) {
+    /// A commit has stored so many events. Gives the lanes that stood back, which are judged anew.
+    pub(super) fn committed(&mut self, events: u64) -> Vec<SubscriptionId> {
         if events > 0 {
             self.is_crowded = events > QUICK_EVENTS;
         }
+        std::mem::take(&mut self.standing_back)
     }
 
     /// An attempt has ended; its outcome goes to the writer.
@@ -60,9 +61,8 @@ impl Pace {
         self.unrecorded += 1;
     }
 
-    /// An outcome is recorded. Gives the lanes that need not stand back any longer.
-    pub(super) fn recorded(&mut self) -> Vec<SubscriptionId> {
+    /// An outcome is recorded.
+    pub(super) fn recorded(&mut self) {
         self.unrecorded -= 1;
-        if self.unrecorded < UNRECORDED { std::mem::take(&mut self.standing_back) } else { Vec::new() }
     }
 }

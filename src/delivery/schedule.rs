@@ -135,9 +135,15 @@ impl Schedule {
         }
     }
 
-    /// Takes note of how many events a commit has stored.
-    pub fn stored(&mut self, events: u64) {
-        self.pace.stored(events);
+    /// Takes note of a commit that has stored so many events: whoever stood back may take a job at least.
+    pub fn committed(&mut self, events: u64) {
+        for id in self.pace.committed(events) {
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.stands_back = false;
+                lane.has_stood_back = true;
+                self.settle(id);
+            }
+        }
     }
 
     /// Takes in a new delivery right after its commit.
@@ -170,12 +176,7 @@ impl Schedule {
                 lane.ended_meanwhile.insert(delivery.event);
             }
         }
-        for id in self.pace.recorded() {
-            if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.stands_back = false;
-                self.settle(id);
-            }
-        }
+        self.pace.recorded();
         if let Some(due) = due {
             self.due_at(delivery.subscription, due);
         }
@@ -204,7 +205,8 @@ impl Schedule {
                     continue;
                 }
                 if lane.is_behind() {
-                    if self.pace.stand_back(id, now) {
+                    // Once in each commit it goes, so that others can slow it down but never stop it.
+                    if !std::mem::take(&mut lane.has_stood_back) && self.pace.stand_back(id, now) {
                         lane.stands_back = true;
                         continue;
                     }

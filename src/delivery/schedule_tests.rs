@@ -251,7 +251,27 @@ fn a_lane_that_is_behind_waits_for_commits_while_another_is_not_behind() {
     for delivery in taken {
         schedule.recorded(delivery, None);
     }
+    schedule.committed(1);
     assert!(!take_all(&mut schedule, LANE, now).is_empty(), "it goes on when its outcomes are recorded");
+}
+
+#[test]
+fn a_lane_that_is_behind_makes_progress_with_every_commit_whatever_others_do() {
+    let mut schedule = schedule(false);
+    let prompt = SubscriptionId(2);
+    schedule.put_lane(prompt, true, Trust::Quick, false);
+    let now = Timestamp::from_ms(1);
+    schedule.offer(FreshDelivery { subscription: prompt, event: EventId(1), row: row() });
+    take_all(&mut schedule, prompt, now);
+    fall_behind(&mut schedule, LANE);
+    take_all(&mut schedule, LANE, now);
+    for _ in 0..10 {
+        // None of the outcomes that wait is in this commit.
+        schedule.committed(1);
+        assert_eq!(take_all(&mut schedule, LANE, now).len(), 1);
+    }
+    schedule.committed(100);
+    assert!(take_all(&mut schedule, LANE, now).len() > 64, "there is no quick commit left to stand back for");
 }
 
 #[test]

@@ -149,11 +149,12 @@ impl Transport {
         body: &[u8],
         started: Instant,
     ) -> Answer {
-        let agent = self.agent(id, url);
+        let mut agent = self.agent(id, url);
         let had_answered = agent.has_answered.load(Ordering::Relaxed);
         let mut result = post(&agent.agent, url, headers(), body);
         if had_answered && started.elapsed() < STALE_CONNECTION && result.as_ref().is_err_and(failure::is_disconnect) {
-            result = post(&self.fresh_agent(id, url).agent, url, headers(), body);
+            agent = self.fresh_agent(id, url);
+            result = post(&agent.agent, url, headers(), body);
         }
         match result {
             Ok(response) => {

@@ -1,9 +1,10 @@
 //! The stored form of everything, and the way between it and the domain's types. Pure; any thread. A stored struct
 //! never changes: another shape is another version.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 
 use super::codec;
 use super::error::StorageError;

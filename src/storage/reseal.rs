@@ -79,13 +79,12 @@ pub(super) fn step_before_use(db: &Database, path: &Path, seal: &Seal) -> Result
     Ok(if had_secrets.is_some() { Step::Rewrite } else { Step::Mark })
 }
 
-/// Can signing secrets be read from the file? Not if that cannot be seen.
+/// Can signing secrets be read from the file? Not if that cannot be seen. Those of deleted subscriptions lie in pages that
+/// are free until something else is written there.
 pub(super) fn has_clear_secrets(db: &Database) -> bool {
     let is_sealed = meta(db, tables::SEALED_WITH).map(|check| check.is_some());
-    let rows = || -> Result<bool, StorageError> {
-        Ok(db.begin_read()?.open_table(tables::SUBSCRIPTIONS)?.iter()?.next().is_some())
-    };
-    matches!((is_sealed, rows()), (Ok(false), Ok(true)))
+    let had_secrets = meta(db, tables::NEXT_SUBSCRIPTION).map(|next| next.is_some());
+    matches!((is_sealed, had_secrets), (Ok(false), Ok(true)))
 }
 
 /// Notes in a store without secrets which key they will be sealed with.

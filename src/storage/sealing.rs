@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -28,25 +28,17 @@ const FILE_BYTES: u64 = 1024;
 /// Bits of a file's mode that let everybody read it.
 const OTHERS: u32 = 0o007;
 
-/// Why a key file cannot be used.
+/// Why a key file cannot be used. Without its name: whoever mistakes the setting gives the key in its place.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It is not there, or may not be read.
-    #[error("the encryption key file {path} cannot be read: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
+    #[error("the encryption key file (storage.encryption_key_file) cannot be read: {0}")]
+    Unreadable(std::io::Error),
     /// It holds something else.
     #[error(
-        "the encryption key file {path} does not hold a key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
+        "the encryption key file (storage.encryption_key_file) does not hold a key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
     )]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-    },
+    NotAKey,
 }
 
 /// What secrets are sealed with: a key, or nothing.
@@ -65,16 +57,16 @@ impl Seal {
     /// Secrets are sealed with the key in that file, if one is named.
     pub fn from_file(path: Option<&Path>) -> Result<Self, KeyFileError> {
         let Some(path) = path else { return Ok(Self::NONE) };
-        let unreadable = |source| KeyFileError::Unreadable { path: path.to_owned(), source };
+        let unreadable = KeyFileError::Unreadable;
         let found = fs::metadata(path).map_err(unreadable)?;
         if found.len() > FILE_BYTES {
-            return Err(KeyFileError::NotAKey { path: path.to_owned() });
+            return Err(KeyFileError::NotAKey);
         }
         if found.permissions().mode() & OTHERS != 0 {
             log::warn!("{} can be read by everybody on this machine; chmod 600 it", path.display());
         }
         let bytes = Zeroizing::new(fs::read(path).map_err(unreadable)?);
-        let key = parse_key(&bytes).ok_or_else(|| KeyFileError::NotAKey { path: path.to_owned() })?;
+        let key = parse_key(&bytes).ok_or(KeyFileError::NotAKey)?;
         Ok(Self::with(&key))
     }
 

@@ -170,6 +170,11 @@ fn a_wrong_missing_or_unusable_key_file_is_said_at_the_start_and_changes_nothing
         assert!(failure.stderr.contains(words), "{}", failure.stderr);
         assert!(!failure.stderr.contains("make-key"), "a new key would open nothing: {}", failure.stderr);
     }
+    let mistaken = fs::read_to_string(&file).unwrap();
+    server.configure(&[("storage.encryption_key_file", &format!("{:?}", mistaken.trim()))]);
+    let failure = server.fail_to_start();
+    assert!(failure.stderr.contains("cannot be read"), "{}", failure.stderr);
+    assert!(!failure.stderr.contains(mistaken.trim()), "the key in place of its file's name is shown");
 
     use_key(&mut server, &file);
     server.launch();
