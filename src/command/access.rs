@@ -64,19 +64,35 @@ pub fn with_store<T>(config: &Config, work: impl FnOnce(&Client) -> Result<T, Fa
     result
 }
 
+/// Works with the store that the command line names, which has to be there already.
+pub fn with_existing_store<T>(
+    args: &ConfigArgs,
+    work: impl FnOnce(&Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let config = config::load(args, Vec::new())?.config;
+    require_store(&config)?;
+    with_store(&config, work)
+}
+
+/// A store that nobody has made is not made by looking for something in it.
+pub fn require_store(config: &Config) -> Result<(), Failure> {
+    let folder = &config.storage.data_dir;
+    if client::connect(&app::control_socket(config)).is_none() && storage::is_new(folder) {
+        let message = format!("there is no database in {}; make one with: tempclock-webhooks init", folder.display());
+        return Err((Exit::NotFound, message));
+    }
+    Ok(())
+}
+
 /// Works with the store that the command line names.
 pub fn with_named_store<T>(args: &ConfigArgs, work: impl FnOnce(&Client) -> Result<T, Failure>) -> Result<T, Failure> {
     with_store(&config::load(args, Vec::new())?.config, work)
 }
 
-/// Works with the API of one account. A store that nobody has made is not made by looking for something in it.
+/// Works with the API of one account.
 pub fn with_api<T>(args: &AccountArgs, work: impl FnOnce(&Api) -> Result<T, Failure>) -> Result<T, Failure> {
     let config = config::load(&args.config, Vec::new())?.config;
-    let folder = &config.storage.data_dir;
-    if client::connect(&app::control_socket(&config)).is_none() && storage::is_new(folder) {
-        let message = format!("there is no database in {}; make one with: tempclock-webhooks init", folder.display());
-        return Err((Exit::NotFound, message));
-    }
+    require_store(&config)?;
     with_store(&config, |client| work(&Api { client: client.clone(), account: args.account.clone() }))
 }
 

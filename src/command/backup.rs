@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::access::require_store;
 use super::output::{failed, put, say};
 use super::progress::bar;
 use super::serve::start_failure;
@@ -21,6 +22,7 @@ use crate::storage::writer::free_bytes;
 /// Writes a backup beside its final name and renames it when it is whole; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
+    require_store(&config)?;
     if output == "-" {
         return copy_backup(&config, &mut io::stdout().lock());
     }

@@ -15,6 +15,8 @@ use crate::domain::visible::visible;
 
 /// What a filter without a status means when it is about sending again.
 const GIVEN_UP: &str = "exhausted";
+/// The event of a test.
+const PING: &str = "ping";
 const PAGE: &str = "100";
 
 pub fn run(command: DeliveriesCommand) -> Outcome {
@@ -76,8 +78,11 @@ fn borrowed<'a>(filter: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)>
 }
 
 fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json: bool) -> Outcome {
-    let found = api.get("/deliveries", &[filter, &[("limit", "1")]].concat())?;
-    let total = found["pagination"]["total"].as_u64().unwrap_or(0);
+    let mut total = 0;
+    each(api, filter, &mut |_| {
+        total += 1;
+        Ok(())
+    })?;
     if dry_run {
         return if json {
             put_json(&json!({"data": {"matching": total, "retried": 0}}))
@@ -90,9 +95,17 @@ fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json:
     }
     let bar = bar(total, "{bar:30} {pos}/{len} deliveries, {per_sec}, {eta} left");
     let mut done = 0;
-    let result = retry_pages(api, filter, &mut || {
-        done += 1;
-        bar.inc(1);
+    let result = each(api, filter, &mut |id| {
+        match api.change("POST", &format!("/deliveries/{id}/retry"), None) {
+            Ok(_) => {
+                done += 1;
+                bar.inc(1);
+            }
+            // Its subscription has been deleted since the page was read.
+            Err((Exit::NotFound, _)) => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
     });
     bar.finish_and_clear();
     let told = if json {
@@ -105,21 +118,16 @@ fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json:
     result.and(told)
 }
 
-/// One page after the other. The cursor stands still in time, so what is made meanwhile is not among them.
-fn retry_pages(api: &Api, filter: &[(&str, &str)], done: &mut impl FnMut()) -> Outcome {
+/// All that match, one page after the other, but for test pings, which are never sent again. The cursor stands still in
+/// time, so what is made meanwhile is not among them.
+fn each(api: &Api, filter: &[(&str, &str)], work: &mut impl FnMut(&str) -> Outcome) -> Outcome {
     let mut cursor: Option<String> = None;
     loop {
         let mut query = [filter, &[("limit", PAGE)]].concat();
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let page = api.get("/deliveries", &query)?;
-        for delivery in rows(&page) {
-            let id = delivery["id"].as_str().unwrap_or_default();
-            match api.change("POST", &format!("/deliveries/{id}/retry"), None) {
-                Ok(_) => done(),
-                // Its subscription has been deleted since the page was read.
-                Err((Exit::NotFound, _)) => {}
-                Err(failure) => return Err(failure),
-            }
+        for delivery in rows(&page).iter().filter(|delivery| delivery["event"] != PING) {
+            work(delivery["id"].as_str().unwrap_or_default())?;
         }
         cursor = page["pagination"]["next_cursor"].as_str().map(str::to_owned);
         if cursor.is_none() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::access::{Reply, ask, with_named_store};
+use super::access::{Reply, ask, with_existing_store, with_named_store};
 use super::output::{put, put_answer, put_table, rows, say, text, time};
 use super::{Exit, Failure, Outcome};
 use crate::cli::KeysCommand;
@@ -38,13 +38,13 @@ pub fn run(command: KeysCommand) -> Outcome {
         }
         KeysCommand::List { config, account, json } => {
             let query: Vec<_> = account.iter().map(|name| ("account", name.as_str())).collect();
-            let answer = with_named_store(&config, |client| ask(client, "GET", KEYS, &query, None))?;
+            let answer = with_existing_store(&config, |client| ask(client, "GET", KEYS, &query, None))?;
             if json { put_answer(&answer) } else { put_keys(&answer) }
         }
         KeysCommand::Revoke { config, key, json } => {
             let body = json!({"key": key});
             let path = "/control/keys/revoke";
-            let answer = with_named_store(&config, |client| ask(client, "POST", path, &[], Some(&body)))?;
+            let answer = with_existing_store(&config, |client| ask(client, "POST", path, &[], Some(&body)))?;
             if json {
                 return put_answer(&answer);
             }

@@ -42,7 +42,7 @@ from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitErro
 pub enum OpenError {
     /// Another process has it.
     #[error(
-        "{path} is in use{holder}. If that is the server, it was started with another server.control_socket than this command knows: use its configuration; else wait for that process, or stop it",
+        "{path} is in use{holder}. If the server runs, stop it first; if it is stopping, wait; for a command that can ask it, use the configuration that it was started with (server.control_socket)",
          holder = holder_text(.holder.as_deref()))]
     InUse {
         /// The database file.

@@ -167,3 +167,15 @@ fn tail_shows_every_attempt_of_new_and_old_deliveries_until_it_is_interrupted() 
     assert_eq!(alone.code, Some(1), "{alone:?}");
     assert!(alone.stderr.contains("no server is running"), "{}", alone.stderr);
 }
+
+#[test]
+fn a_failed_test_ping_is_not_among_those_that_a_filter_sends_again() {
+    let server = Server::start(&[]);
+    let receiver = Receiver::start();
+    receiver.rule(|_| Reply::status(500));
+    let id = server.client().subscribe(&receiver.url("/"), &["clock_in"]).id.to_string();
+    assert_ne!(server.cli(&["subscriptions", "test", &id]).code, Some(0));
+    assert_eq!(server.client().total("/deliveries?status=exhausted"), 1);
+    let again = printed(&server.cli(&["deliveries", "retry", "--since", "1h", "--yes", "--json"]));
+    assert_eq!(again, json!({"data": {"matching": 0, "retried": 0}}));
+}

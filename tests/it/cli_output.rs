@@ -66,4 +66,7 @@ fn a_verdict_is_kept_when_nobody_reads_it() {
         ["verify", "--secret", &"0".repeat(64), "--signature", &"0".repeat(64), "--file", body.to_str().unwrap()];
     assert_eq!(code(&server, &wrong, gone), Some(1));
     assert_eq!(code(&server, &["doctor"], gone), Some(1), "there is no database");
+    for looks in [&["keys", "list"][..], &["keys", "revoke", "1"], &["backup", "--output", "-"]] {
+        assert_eq!(code(&server, looks, gone), Some(5), "{looks:?} has made a database");
+    }
 }
