@@ -39,7 +39,7 @@ const COMPANY: usize = 32;
 const CROWD: usize = 8;
 /// While more deliveries than this were never attempted, the writer rests after such a commit for as long as it took, at
 /// most [`COMPANY_WAIT`], so that the next one is larger and delivery threads find the processors and the disk free.
-const BEHIND: u64 = 2048;
+const BEHIND: u64 = 8192;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
