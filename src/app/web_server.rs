@@ -34,6 +34,8 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     // Connections have from their listener what is set here.
     rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNTAKEN_BYTES)
         .and_then(|()| rustix::net::sockopt::set_tcp_user_timeout(&listener, GONE_MS))
+        // Answers to pipelined requests would else wait for the caller's system to confirm the one before.
+        .and_then(|()| rustix::net::sockopt::set_tcp_nodelay(&listener, true))
         .map_err(|error| failed(error.into()))?;
     Ok(listener)
 }
@@ -92,5 +94,19 @@ impl WebServer {
         if self.thread.join().is_err() {
             log::error!("an HTTP thread had panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn answers_are_sent_without_waiting_for_the_one_before() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _caller = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(listener.accept().unwrap().0.nodelay().unwrap());
     }
 }

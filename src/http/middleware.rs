@@ -59,7 +59,8 @@ pub async fn dress<B: MessageBody + 'static>(
 fn note(request: &HttpRequest, status: u16, id: &str, error: Option<&ApiError>) {
     let (method, path) = (request.method(), request.path());
     let level = match *method {
-        _ if status >= 500 => log::Level::Error,
+        // Whoever asks whether the server is ready gets a 503 for what the log tells of already.
+        _ if status >= 500 && (error.is_some() || !is_stranger(request)) => log::Level::Error,
         _ if is_stranger(request) => log::Level::Debug,
         Method::GET | Method::HEAD => log::Level::Debug,
         _ if path.starts_with("/api/v1/events") => log::Level::Debug,

@@ -45,6 +45,7 @@ fn low_space_refuses_publishing_and_stores_nothing_while_deliveries_go_on() {
     assert_refused(&client, &[2]);
     assert_refused(&client, &[2, 3, 4]);
     assert_eq!(says_of_its_disk(&client), (503, "failed".to_owned()));
+    assert!(!server.log().contains("/readyz"), "whoever asks fills the log: {}", server.log());
 
     server.configure(&[("storage.free_space_reserve", r#""0""#)]);
     server.restart();
