@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::io::{BufReader, Read as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
+use super::damage;
 use super::dump::{self, DumpError, Head, Manifest, Source};
 use super::error::{OpenError, StorageError};
 use super::open::{
@@ -91,9 +91,8 @@ pub fn verify(path: &Path) -> Result<Verified, BackupError> {
         return Ok(Verified::Backup(head, manifest));
     }
     check_magic(path)?;
-    // redb ends some kinds of damage with a panic.
-    let findings = catch_unwind(AssertUnwindSafe(|| verify_database(path)));
-    findings.unwrap_or_else(|_| Err(OpenError::Damaged { path: path.to_owned() }.into()))
+    let findings = damage::caught(|| verify_database(path));
+    findings.unwrap_or_else(|| Err(OpenError::Damaged { path: path.to_owned() }.into()))
 }
 
 fn verify_database(path: &Path) -> Result<Verified, BackupError> {
@@ -205,8 +204,8 @@ pub fn restore(
     }
     let Filled { head, store_id, has_clear_secrets } =
         fill(backup, &fresh, &holder, old.as_ref(), &mut |done| progress(done, all))?;
-    let findings = catch_unwind(AssertUnwindSafe(|| verify_database(&fresh)));
-    let verified = findings.map_err(|_| BackupError::Faults("the database cannot be read".to_owned()))??;
+    let findings = damage::caught(|| verify_database(&fresh));
+    let verified = findings.ok_or_else(|| BackupError::Faults("the database cannot be read".to_owned()))??;
     if let Verified::Database(findings) = verified
         && let Some(fault) = findings.faults.first()
     {

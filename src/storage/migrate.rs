@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, Read
 use redb::{TableDefinition, WriteTransaction};
 
 use super::backup::{BackupError, verify_backup};
+use super::damage;
 use super::dump;
 use super::error::{OpenError, StorageError};
 use super::open::{file_error, sync_folder_of};
@@ -45,13 +45,12 @@ pub(super) fn upgrade(db: &Database, path: &Path, format: u128) -> Result<(), Op
     check_room(path, format)?;
     let not_upgraded =
         |reason: String| OpenError::NotUpgraded { path: path.to_owned(), format, known: FORMAT_VERSION, reason };
-    // redb ends some kinds of damage with a panic.
-    let done = catch_unwind(AssertUnwindSafe(|| {
+    let done = damage::caught(|| {
         log::info!("writing a backup of format {format} to {}", kept.display());
         back_up(db, &kept, format).map_err(|error| not_upgraded(error.to_string()))?;
         run_steps(db, format).map_err(|error| not_upgraded(error.to_string()))
-    }));
-    done.unwrap_or_else(|_| Err(OpenError::Damaged { path: path.to_owned() }))?;
+    });
+    done.unwrap_or_else(|| Err(OpenError::Damaged { path: path.to_owned() }))?;
     log::info!(
         "{} has format {FORMAT_VERSION} now; {} is no longer needed once all is well",
         path.display(),

@@ -5,6 +5,7 @@ mod apply;
 pub mod backup;
 mod codec;
 pub mod command;
+pub mod damage;
 pub mod dump;
 pub mod error;
 mod housekeeping;

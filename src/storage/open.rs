@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,6 +10,7 @@ use std::thread::JoinHandle;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
 
 use super::apply::{Batch, Rules, State};
+use super::damage;
 use super::error::{OpenError, StorageError};
 use super::key_record;
 use super::migrate;
@@ -130,8 +130,8 @@ impl Opened {
         migrate::upgrade(&db, &path, format)?;
         let db = settle_seal(db, &path, &seal, settings.cache_bytes)?;
         let db = Arc::new(db);
-        let loaded = catch_unwind(AssertUnwindSafe(|| load(&db, settings.rules.clone(), clock, random, seal)));
-        let (moment, state) = loaded.map_err(|_| OpenError::Damaged { path: path.clone() })?.map_err(failed)?;
+        let loaded = damage::caught(|| load(&db, settings.rules.clone(), clock, random, seal));
+        let (moment, state) = loaded.ok_or_else(|| OpenError::Damaged { path: path.clone() })?.map_err(failed)?;
         write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall()))?;
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
         Ok(Self { db, state, moment, space, holder })
@@ -268,14 +268,13 @@ pub(super) fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> R
     builder.set_repair_callback(move |session| {
         log::info!("checking {} after an unclean end: {:.0} %", shown.display(), session.progress() * 100.0);
     });
-    // redb ends some kinds of damage with a panic.
-    match catch_unwind(AssertUnwindSafe(|| builder.create(path))) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => {
+    match damage::caught(|| builder.create(path)) {
+        Some(Ok(db)) => Ok(db),
+        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => {
             Err(OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(holder).ok() })
         }
-        Ok(Err(error)) => Err(OpenError::Failed { path: path.to_owned(), source: error.into() }),
-        Err(_) => Err(OpenError::Damaged { path: path.to_owned() }),
+        Some(Err(error)) => Err(OpenError::Failed { path: path.to_owned(), source: error.into() }),
+        None => Err(OpenError::Damaged { path: path.to_owned() }),
     }
 }
 
