@@ -1,9 +1,9 @@
-//! One caller's connection: how much is read ahead of the answers, how long answers may lie untaken, and how often the
-//! HTTP library looks at it. Runs on the HTTP workers.
+//! One caller's connection: how much is read ahead of the answers, how long answers may lie untaken and a head may take,
+//! and how often the HTTP library looks at it. Runs on the HTTP workers.
 //!
 //! The library reads on while a caller takes no answers, and then asks for its next turn at once, again and again. So
 //! nothing is read here while answers wait, who takes none for too long is cut off, and a turn that moved no byte is
-//! followed by a rest.
+//! followed by a rest. It limits the time of a connection's first head alone, so that of each is limited here.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -21,31 +21,61 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// What is read in one turn. A turn makes all requests of what it reads, each many times as large as its text.
 const READ_BYTES: usize = 8 * 1024;
-/// The rest after a turn that moved nothing.
+/// The rest after a turn that moved nothing; each further one makes it twice as long, up to the longest.
 const REST: Duration = Duration::from_millis(10);
+const LONGEST_REST: Duration = Duration::from_millis(160);
 
-/// What the turns of a connection and its stream tell each other.
+/// What the turns of a connection, its stream and its requests tell each other.
 #[derive(Default)]
 struct Turn {
     read_bytes: Cell<usize>,
     has_moved: Cell<bool>,
+    /// A request is under way: it has been read, and its answer is not made.
+    is_busy: Cell<bool>,
 }
 
-/// A caller's stream, which gives up when nothing of what is to be sent is taken within the time limit.
+/// A connection as its requests see it.
+#[derive(Clone)]
+pub struct Connection(Rc<Turn>);
+
+impl Connection {
+    /// Tells, until this is dropped, that a request is under way. There is never more than one.
+    #[must_use]
+    pub fn begin(&self) -> UnderWay {
+        self.0.is_busy.set(true);
+        UnderWay(Rc::clone(&self.0))
+    }
+}
+
+/// A request under way.
+pub struct UnderWay(Rc<Turn>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.is_busy.set(false);
+    }
+}
+
+/// A caller's stream, which gives up when nothing of what is to be sent is taken within the time limit, or no request
+/// comes of what was read.
 pub struct Patient<T> {
     stream: T,
     turn: Rc<Turn>,
     limit: Duration,
     /// Runs while an answer waits to be taken.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs while what was read is not a request yet.
+    unfinished: Option<Pin<Box<Sleep>>>,
 }
 
 /// Serves a stream to its end: `serve` makes the future that does.
 pub async fn attend<T, F: Future>(stream: T, limit: Duration, serve: impl FnOnce(Patient<T>) -> F) -> F::Output {
     let turn = Rc::new(Turn::default());
     // Apart, so that what waits for connections is small.
-    let mut served = Box::pin(serve(Patient { stream, turn: Rc::clone(&turn), limit, stalled: None }));
+    let patient = Patient { stream, turn: Rc::clone(&turn), limit, stalled: None, unfinished: None };
+    let mut served = Box::pin(serve(patient));
     let mut rest = pin!(sleep(REST));
+    let mut pause = REST;
     let mut bell = None;
     poll_fn(move |context| {
         let bell = bell.get_or_insert_with(|| Bell::of(context.waker()));
@@ -53,11 +83,16 @@ pub async fn attend<T, F: Future>(stream: T, limit: Duration, serve: impl FnOnce
         turn.read_bytes.set(0);
         turn.has_moved.set(false);
         let result = served.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))));
-        if bell.end_turn() && result.is_pending() {
+        let wants_next = bell.end_turn();
+        if turn.has_moved.get() {
+            pause = REST;
+        }
+        if wants_next && result.is_pending() {
             if turn.has_moved.get() {
                 context.waker().wake_by_ref();
             } else {
-                rest.as_mut().reset(Instant::now() + REST);
+                rest.as_mut().reset(Instant::now() + pause);
+                pause = LONGEST_REST.min(pause * 2);
                 if rest.as_mut().poll(context).is_ready() {
                     context.waker().wake_by_ref();
                 }
@@ -114,6 +149,19 @@ impl Wake for Bell {
 }
 
 impl<T> Patient<T> {
+    /// The connection, for its requests.
+    pub fn connection(&self) -> Connection {
+        Connection(Rc::clone(&self.turn))
+    }
+
+    /// Did what was read stay without becoming a request for too long?
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        if self.turn.is_busy.get() {
+            self.unfinished = None;
+        }
+        self.unfinished.as_mut().is_some_and(|limit| limit.as_mut().poll(context).is_ready())
+    }
+
     /// What came of sending, with the time limit on nothing being taken.
     fn judge<R>(&mut self, sent: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
         if sent.is_ready() {
@@ -138,6 +186,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
         if self.stalled.is_some() {
             return Poll::Pending;
         }
+        if self.is_late(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if self.turn.read_bytes.get() >= READ_BYTES {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -147,6 +198,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
         if read.is_ready() {
             self.turn.has_moved.set(true);
             self.turn.read_bytes.update(|bytes| bytes + buffer.filled().len() - before);
+            if !self.turn.is_busy.get() {
+                let limit = self.limit;
+                self.unfinished.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+            }
         }
         read
     }
@@ -157,6 +212,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
         let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
         if sent.is_ready() {
             self.turn.has_moved.set(true);
+            // An answer ends a request, so the next one has its whole time.
+            self.unfinished = None;
         }
         self.judge(sent, context)
     }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_http::{HttpService, Protocol, Request, Response};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, map_config,
+};
 use actix_tls::accept::rustls_0_23::Acceptor;
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -15,7 +17,7 @@ use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ServerSettings;
-use super::connection::attend;
+use super::connection::{Connection, Patient, attend};
 
 /// How long a caller may take to see that a connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -55,7 +57,19 @@ where
     let make_services = move || {
         let stopping = stopping.clone();
         let app = make_app().into_factory().map_err(|error| error.into().error_response());
+        let app = apply_fn_factory(app, |request: Request, app: &_| {
+            let under_way = request.conn_data::<Connection>().map(Connection::begin);
+            let answer = Service::call(app, request);
+            async move {
+                let answer = answer.await;
+                drop(under_way);
+                answer
+            }
+        });
         let http = HttpService::build()
+            .on_connect_ext(|stream: &Patient<Box<dyn Stream>>, data| {
+                data.insert(stream.connection());
+            })
             .client_request_timeout(limit)
             .client_disconnect_timeout(FAREWELL)
             .graceful_shutdown_signal(move || {

@@ -115,6 +115,47 @@ fn a_byte_now_and_then_does_not_lengthen_the_time_limit() {
     }
 }
 
+#[test]
+fn a_slow_head_is_cut_off_behind_an_answered_request_too() {
+    let server = Server::start(&[("server.request_timeout", r#""1s""#)]);
+    for interval in [None, Some(Duration::from_millis(50))] {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 16];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK\r");
+        // A turn of its own for what follows.
+        thread::sleep(Duration::from_millis(100));
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nX-Slow: ").unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        let dripping = thread::spawn(move || {
+            if let Some(interval) = interval {
+                while writer.write_all(b" ").is_ok() {
+                    thread::sleep(interval);
+                }
+            }
+        });
+        assert!(!rest(&mut stream).contains("HTTP/1.1 "), "half a head is not answered");
+        drop(stream);
+        dripping.join().unwrap();
+    }
+}
+
+#[test]
+fn an_answer_that_takes_longer_than_a_head_may_is_waited_for() {
+    let server = Server::start(&[("delivery.timeout", r#""3s""#), ("server.request_timeout", r#""1s""#)]);
+    let client = server.client();
+    let receiver = Receiver::first([Reply::Hang]);
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    let ping = client.raw_head("POST", &format!("/api/v1/webhooks/{id}/test"));
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.write_all(format!("{ping}\r\n").as_bytes()).unwrap();
+    receiver.wait_for(1, "the ping");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let answers = rest(&mut stream);
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+}
+
 /// What Linux counts the time of processes in, on every machine.
 const TICKS_PER_SECOND: u64 = 100;
 
