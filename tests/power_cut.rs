@@ -162,7 +162,7 @@ fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])
             _ => Vec::new(),
         };
         for (number, outcome) in (1..).zip(outcomes) {
-            store.writer.complete(Completion { delivery, attempt: attempt(number, outcome), retry_after: None });
+            store.writer.complete(Completion::new(delivery, attempt(number, outcome), None));
         }
         look_at_cuts();
     }

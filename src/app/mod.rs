@@ -255,9 +255,9 @@ fn listeners(
 ) -> Listeners {
     let (dispatcher, metrics, vitals) = (Arc::clone(dispatcher), Arc::clone(metrics), Arc::clone(vitals));
     Listeners {
-        committed: Box::new(move |committed, registry| {
+        committed: Box::new(move |mut committed, registry| {
             count(&metrics, &committed);
-            failures.tell(&committed.recorded, registry);
+            failures.tell(&mut committed.recorded, registry);
             dispatcher.committed(committed, registry);
         }),
         failed: Box::new(move |_| {

@@ -50,10 +50,11 @@ impl FailureLog {
         Ok(Self { lines: Some(sender), left_out, thread: Some(thread) })
     }
 
-    /// Takes those that failed out of what a commit has recorded; never waits.
-    pub fn tell(&self, recorded: &[Recorded], registry: &Registry) {
+    /// Takes the words of those that failed out of what a commit has recorded; never waits.
+    pub fn tell(&self, recorded: &mut [Recorded], registry: &Registry) {
         for Recorded { delivery, due, attempt } in recorded {
-            let Some(attempt) = attempt.as_ref().filter(|attempt| attempt.explanation.is_some()) else { continue };
+            let Some(attempt) = attempt else { continue };
+            let Some(explanation) = attempt.explanation.take() else { continue };
             let subscription = registry.subscription(delivery.subscription);
             let next = match (due, subscription) {
                 (_, None) => Next::Deleted,
@@ -61,7 +62,8 @@ impl FailureLog {
                 (Some(_), _) => Next::Held,
                 (None, _) => Next::Nothing,
             };
-            let line = Line { delivery: *delivery, attempt: attempt.clone(), next };
+            let attempt = AttemptFigures { explanation: Some(explanation), ..*attempt };
+            let line = Line { delivery: *delivery, attempt, next };
             if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
                 self.left_out.fetch_add(1, Ordering::Relaxed);
             }

@@ -69,7 +69,7 @@ impl Worker {
             log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
         let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed().saturating_sub(waited) };
-        self.writer.complete(Completion { delivery, attempt, retry_after });
+        self.writer.complete(Completion::new(delivery, attempt, retry_after));
         Finished { job: finished, ended: Some(ended) }
     }
 

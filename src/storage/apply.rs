@@ -177,7 +177,7 @@ impl<'txn> Batch<'txn> {
 
     /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
     pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
-        let Completion { delivery: id, attempt, retry_after } = completion;
+        let Completion { delivery: id, attempt, retry_after, explanation } = completion;
         let place = (id.subscription.0, id.event.0);
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             // Deleted while the attempt was under way: there is no history left to write to.
@@ -217,7 +217,7 @@ impl<'txn> Batch<'txn> {
             took: Duration::from_millis(attempt.duration_ms.into()),
             response_code: attempt.outcome.response_code(),
             delivered_after: attempt.outcome.is_delivered().then(|| wall.since(id.event.time())),
-            explanation: attempt.explanation(),
+            explanation,
         };
         delivery.record(attempt, &state.rules.retry, (wall, steady), retry_after, jitter);
         let due = match delivery.state {

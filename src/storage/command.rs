@@ -150,6 +150,17 @@ pub struct Completion {
     pub attempt: Attempt,
     /// What the receiver asked for.
     pub retry_after: Option<Duration>,
+    /// What happened and what to do about it, if it failed; for the log.
+    pub(super) explanation: Option<String>,
+}
+
+impl Completion {
+    /// Puts the words together here, on the thread that made the attempt: the writer's time is everybody's.
+    #[must_use]
+    pub fn new(delivery: DeliveryId, attempt: Attempt, retry_after: Option<Duration>) -> Self {
+        let explanation = attempt.explanation();
+        Self { delivery, attempt, retry_after, explanation }
+    }
 }
 
 /// A key that is to be made.

@@ -213,7 +213,7 @@ impl World {
         };
         let ended = Ended { sign: attempt.outcome.sign(), took };
         self.process.ended.push((delivery, Finished { job, ended: Some(ended) }));
-        self.process.writer.complete(Completion { delivery, attempt, retry_after });
+        self.process.writer.complete(Completion::new(delivery, attempt, retry_after));
         self.asked.push_back(Asked::Attempt(delivery, number));
         if self.sabotage == Some(Sabotage::EndClaimsEarly) {
             let recorded = vec![Recorded { delivery, due: Some(self.clock.steady()), attempt: None }];
