@@ -273,6 +273,9 @@ impl<R: Read> Source<R> {
         if manifest != *counted {
             return Err(DumpError::Damaged("its tables do not have the rows that it lists".to_owned()));
         }
+        if self.inner.by_ref().take(1).read_to_end(&mut Vec::new())? > 0 {
+            return Err(DumpError::Damaged("something stands behind its end".to_owned()));
+        }
         Ok(())
     }
 }

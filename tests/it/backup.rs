@@ -123,6 +123,7 @@ fn a_damaged_backup_is_refused_and_the_database_stays_as_it_was() {
     };
     let mut cases = vec![Vec::new(), vec![0; good.len()], b"#!/bin/sh\n".to_vec(), good[..good.len() / 2].to_vec()];
     cases.push(good[..good.len() - 1].to_vec());
+    cases.push([&good[..], b"\n"].concat());
     cases.extend((0..16).map(|n| flipped(n * (good.len() - 1) / 15)));
     for (number, bytes) in cases.into_iter().enumerate() {
         fs::write(&bad, bytes).unwrap();
