@@ -142,6 +142,14 @@ fn a_slow_head_is_cut_off_behind_an_answered_request_too() {
 }
 
 #[test]
+fn half_a_head_that_came_with_a_whole_request_is_cut_off_too() {
+    let server = Server::start(&[("server.request_timeout", r#""1s""#)]);
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nX-Slow: ").unwrap();
+    assert_eq!(rest(&mut stream).matches("HTTP/1.1 200 ").count(), 1);
+}
+
+#[test]
 fn an_answer_that_takes_longer_than_a_head_may_is_waited_for() {
     let server = Server::start(&[("delivery.timeout", r#""3s""#), ("server.request_timeout", r#""1s""#)]);
     let client = server.client();

@@ -352,13 +352,7 @@ fn a_strange_answer_is_kept_as_far_as_it_can_be() {
         Reply::Raw(text.to_vec())
     });
     let paths = ["/header", "/body", "/gzip", "/until-closed", "/chunked"];
-    for path in paths {
-        client.subscribe(&receiver.url(path), &["clock_in"]);
-    }
-    let event = client.publish("clock_in", &clock_in(1));
-    let deliveries = client.delivery_ids(&event);
-    assert_eq!(deliveries.len(), paths.len());
-    for id in deliveries {
+    for id in client.deliver_to_each(&receiver, &paths) {
         let delivery = client.wait_for_delivery(&id, "is settled", |d| d["status"] != "pending");
         assert_eq!(delivery["status"], "delivered", "{delivery:#}");
     }

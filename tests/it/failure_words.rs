@@ -123,13 +123,7 @@ fn an_answer_that_breaks_off_is_a_failure_with_its_cause() {
         _ => Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n".to_vec()),
     });
     let paths = ["/close", "/short", "/half-a-head", "/not-http"];
-    for path in paths {
-        client.subscribe(&receiver.url(path), &["clock_in"]);
-    }
-    let event = client.publish("clock_in", &clock_in(1));
-    let deliveries = client.delivery_ids(&event);
-    assert_eq!(deliveries.len(), paths.len());
-    for id in deliveries {
+    for id in client.deliver_to_each(&receiver, &paths) {
         let attempt = client.wait_for_status(&id, "exhausted")["attempts"][0].clone();
         assert_eq!(attempt["status"], "failed");
         let (error, path) = (attempt["error"].as_str().unwrap(), attempt["request"]["url"].as_str().unwrap());

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use ureq::{Agent, http::Request};
 
-use super::{PATIENCE, clock_in, contract, eventually};
+use super::{PATIENCE, Receiver, clock_in, contract, eventually};
 
 /// A user of the API with one key, or without any.
 #[derive(Clone)]
@@ -191,6 +191,16 @@ impl Client {
     #[track_caller]
     pub fn change(&self, id: i64, part: &Value) -> Answer {
         self.put(&format!("/webhooks/{id}"), part).expect(200)
+    }
+
+    /// Publishes one event for a subscription to each path of a receiver, and gives the deliveries.
+    pub fn deliver_to_each(&self, receiver: &Receiver, paths: &[&str]) -> Vec<String> {
+        for path in paths {
+            self.subscribe(&receiver.url(path), &["clock_in"]);
+        }
+        let deliveries = self.delivery_ids(&self.publish("clock_in", &clock_in(1)));
+        assert_eq!(deliveries.len(), paths.len());
+        deliveries
     }
 
     /// The ids of an event's deliveries.
