@@ -1,37 +1,89 @@
-//! One caller's connection: how much is read ahead of the answers, how long answers may lie untaken and a head may take,
-//! and how often the HTTP library looks at it. Runs on the HTTP workers.
+//! One caller's connection: what of it the HTTP library gets to see, how long answers may lie untaken, and how long a head
+//! may take. Runs on the HTTP workers.
 //!
-//! The library reads on while a caller takes no answers, and then asks for its next turn at once, again and again. So
-//! nothing is read here while answers wait, who takes none for too long is cut off, and a turn that moved no byte is
-//! followed by a rest. It limits the time of a connection's first head alone, so that of each is limited here.
+//! The library reads on while a caller takes no answers. So nothing is read here while answers wait, and who takes none
+//! for too long is cut off. It limits the time of a connection's first head alone, so that of each is limited here. It
+//! shapes an answer by the request that it has read last, and carries out what comes behind the last request of a
+//! connection. So it sees a request when the answer to the one before is made, and none when that one was the last.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::ThreadId;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_http::{HttpMessage as _, Request};
+use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::web::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What is read in one turn. A turn makes all requests of what it reads, each many times as large as its text.
+use super::framing::Part;
+
+/// What is read in one turn.
 const READ_BYTES: usize = 8 * 1024;
-/// The rest after a turn that moved nothing; each further one makes it twice as long, up to the longest.
-const REST: Duration = Duration::from_millis(10);
-const LONGEST_REST: Duration = Duration::from_millis(160);
 
 /// What the turns of a connection, its stream and its requests tell each other.
-#[derive(Default)]
-struct Turn {
+pub struct Turn {
     read_bytes: Cell<usize>,
     has_moved: Cell<bool>,
+    /// Something was kept from the library.
+    holds_back: Cell<bool>,
+    /// What the library sees next.
+    part: Cell<Part>,
     /// A request is under way: it has been read, and its answer is not made.
     is_busy: Cell<bool>,
+}
+
+impl Turn {
+    /// A connection that has just been taken in.
+    pub fn first() -> Self {
+        Self {
+            read_bytes: Cell::new(0),
+            has_moved: Cell::new(false),
+            holds_back: Cell::new(false),
+            part: Cell::new(Part::FIRST),
+            is_busy: Cell::new(false),
+        }
+    }
+
+    /// Begins the next turn.
+    pub fn begin(&self) {
+        self.read_bytes.set(0);
+        self.has_moved.set(false);
+        self.holds_back.set(false);
+    }
+
+    /// Was something read or sent in this turn?
+    pub fn has_moved(&self) -> bool {
+        self.has_moved.get()
+    }
+
+    /// Is there something now that this turn kept from the library, and the next one would not?
+    pub fn has_more(&self) -> bool {
+        self.holds_back.get() && self.may_pass()
+    }
+
+    /// How many of these bytes the library may see now.
+    fn pass(&self, bytes: &[u8]) -> usize {
+        let mut part = self.part.get();
+        let passed = part.pass(bytes);
+        self.part.set(part);
+        self.begin_next();
+        passed
+    }
+
+    fn may_pass(&self) -> bool {
+        !matches!(self.part.get(), Part::Unknown | Part::Over)
+    }
+
+    /// Behind a request that is over and answered comes the next one.
+    fn begin_next(&self) {
+        if self.part.get() == Part::Over && !self.is_busy.get() {
+            self.part.set(Part::FIRST);
+        }
+    }
 }
 
 /// A connection as its requests see it.
@@ -41,7 +93,10 @@ pub struct Connection(Rc<Turn>);
 impl Connection {
     /// Tells, until this is dropped, that a request is under way. There is never more than one.
     #[must_use]
-    pub fn begin(&self) -> UnderWay {
+    pub fn begin(&self, request: &Request) -> UnderWay {
+        let length = || request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok();
+        let is_chunked = request.chunked().unwrap_or(false);
+        self.0.part.set(if is_chunked { Part::CHUNKS } else { Part::sized(length().unwrap_or(0)) });
         self.0.is_busy.set(true);
         UnderWay(Rc::clone(&self.0))
     }
@@ -53,6 +108,7 @@ pub struct UnderWay(Rc<Turn>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.is_busy.set(false);
+        self.0.begin_next();
     }
 }
 
@@ -62,93 +118,20 @@ pub struct Patient<T> {
     stream: T,
     turn: Rc<Turn>,
     limit: Duration,
+    /// What was read and the library may not see yet.
+    held: BytesMut,
     /// Runs while an answer waits to be taken.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Runs while what was read is not a request yet.
     unfinished: Option<Pin<Box<Sleep>>>,
 }
 
-/// Serves a stream to its end: `serve` makes the future that does.
-pub async fn attend<T, F: Future>(stream: T, limit: Duration, serve: impl FnOnce(Patient<T>) -> F) -> F::Output {
-    let turn = Rc::new(Turn::default());
-    // Apart, so that what waits for connections is small.
-    let patient = Patient { stream, turn: Rc::clone(&turn), limit, stalled: None, unfinished: None };
-    let mut served = Box::pin(serve(patient));
-    let mut rest = pin!(sleep(REST));
-    let mut pause = REST;
-    let mut bell = None;
-    poll_fn(move |context| {
-        let bell = bell.get_or_insert_with(|| Bell::of(context.waker()));
-        bell.begin_turn(context.waker());
-        turn.read_bytes.set(0);
-        turn.has_moved.set(false);
-        let result = served.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))));
-        let wants_next = bell.end_turn();
-        if turn.has_moved.get() {
-            pause = REST;
-        }
-        if wants_next && result.is_pending() {
-            if turn.has_moved.get() {
-                context.waker().wake_by_ref();
-            } else {
-                rest.as_mut().reset(Instant::now() + pause);
-                pause = LONGEST_REST.min(pause * 2);
-                if rest.as_mut().poll(context).is_ready() {
-                    context.waker().wake_by_ref();
-                }
-            }
-        }
-        result
-    })
-    .await
-}
-
-/// Tells a call for the next turn that comes out of a turn from one that comes from outside.
-struct Bell {
-    thread: ThreadId,
-    is_in_turn: AtomicBool,
-    has_rung_in_turn: AtomicBool,
-    outer: Mutex<Waker>,
-}
-
-impl Bell {
-    fn of(outer: &Waker) -> Arc<Self> {
-        Arc::new(Self {
-            thread: std::thread::current().id(),
-            is_in_turn: AtomicBool::new(false),
-            has_rung_in_turn: AtomicBool::new(false),
-            outer: Mutex::new(outer.clone()),
-        })
-    }
-
-    fn begin_turn(&self, outer: &Waker) {
-        self.outer.lock().unwrap_or_else(PoisonError::into_inner).clone_from(outer);
-        self.is_in_turn.store(true, Ordering::Relaxed);
-    }
-
-    /// Did the turn ask for the next one?
-    fn end_turn(&self) -> bool {
-        self.is_in_turn.store(false, Ordering::Relaxed);
-        self.has_rung_in_turn.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // Turns are all on one thread, so whatever rings there during a turn is the turn itself.
-        if std::thread::current().id() == self.thread && self.is_in_turn.load(Ordering::Relaxed) {
-            self.has_rung_in_turn.store(true, Ordering::Relaxed);
-        } else {
-            self.outer.lock().unwrap_or_else(PoisonError::into_inner).wake_by_ref();
-        }
-    }
-}
-
 impl<T> Patient<T> {
+    /// Around a stream, for the turns of its connection.
+    pub fn new(stream: T, turn: Rc<Turn>, limit: Duration) -> Self {
+        Self { stream, turn, limit, held: BytesMut::new(), stalled: None, unfinished: None }
+    }
+
     /// The connection, for its requests.
     pub fn connection(&self) -> Connection {
         Connection(Rc::clone(&self.turn))
@@ -193,17 +176,60 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let this = self.get_mut();
+        if this.held.is_empty() {
+            this.read(context, buffer)
+        } else if this.turn.may_pass() {
+            this.pass_held(buffer);
+            Poll::Ready(Ok(()))
+        } else {
+            this.turn.holds_back.set(true);
+            Poll::Pending
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Patient<T> {
+    /// Reads, and holds back what may not be passed on.
+    fn read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_ready() {
-            self.turn.has_moved.set(true);
-            self.turn.read_bytes.update(|bytes| bytes + buffer.filled().len() - before);
-            if !self.turn.is_busy.get() {
-                let limit = self.limit;
-                self.unfinished.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
-            }
+        if read.is_pending() {
+            return read;
+        }
+        let fresh = buffer.filled().get(before..).unwrap_or_default();
+        let passed = self.turn.pass(fresh);
+        self.note(fresh.len());
+        if fresh.is_empty() || passed == fresh.len() {
+            return read;
+        }
+        self.held.extend_from_slice(&fresh[passed..]);
+        buffer.set_filled(before + passed);
+        if passed == 0 {
+            self.turn.holds_back.set(true);
+            return Poll::Pending;
         }
         read
+    }
+
+    fn pass_held(&mut self, buffer: &mut ReadBuf<'_>) {
+        let room = buffer.remaining().min(self.held.len());
+        let passed = self.turn.pass(&self.held[..room]);
+        buffer.put_slice(&self.held.split_to(passed));
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+        self.note(passed);
+    }
+
+    /// Something came in.
+    fn note(&mut self, bytes: usize) {
+        self.turn.has_moved.set(true);
+        self.turn.read_bytes.update(|read| read + bytes);
+        if !self.turn.is_busy.get() {
+            let limit = self.limit;
+            self.unfinished.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+        }
     }
 }
 

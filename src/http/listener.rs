@@ -5,19 +5,21 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::{HttpService, Protocol, Request, Response};
+use actix_http::{ConnectionType, HttpService, Protocol, Request, Response};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, map_config,
 };
 use actix_tls::accept::rustls_0_23::Acceptor;
-use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, fn_factory, fn_service};
 use actix_web::rt::net::TcpStream;
+use actix_web::{Error, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ServerSettings;
-use super::connection::{Connection, Patient, attend};
+use super::connection::{Connection, Patient};
+use super::holding::hold;
+use super::turns::attend;
 
 /// How long a caller may take to see that a connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -58,12 +60,16 @@ where
         let stopping = stopping.clone();
         let app = make_app().into_factory().map_err(|error| error.into().error_response());
         let app = apply_fn_factory(app, |request: Request, app: &_| {
-            let under_way = request.conn_data::<Connection>().map(Connection::begin);
+            let under_way = request.conn_data::<Connection>().map(|connection| connection.begin(&request));
+            let is_upgrade = request.head().upgrade();
             let answer = Service::call(app, request);
             async move {
-                let answer = answer.await;
-                drop(under_way);
-                answer
+                let mut answer: Response<B> = answer.await?.into();
+                if is_upgrade {
+                    // No other protocol is spoken here.
+                    answer.head_mut().set_connection_type(ConnectionType::Close);
+                }
+                Ok::<_, HttpResponse>(answer.map_body(|_, body| hold(body.boxed(), under_way)))
             }
         });
         let http = HttpService::build()

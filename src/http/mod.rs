@@ -10,7 +10,9 @@ pub mod event_body;
 mod event_types;
 mod events;
 pub mod extract;
+mod framing;
 mod health;
+mod holding;
 mod listener;
 pub mod metrics;
 mod middleware;
@@ -24,6 +26,7 @@ mod routes;
 mod state;
 pub mod subscription_body;
 mod subscriptions;
+mod turns;
 mod unread;
 mod view;
 

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use actix_web::HttpMessage;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::web::Bytes;
 use futures_core::Stream;
+
+use super::holding::hold;
 
 /// The body of a request, shared with whoever reads it.
 pub struct Kept(Rc<RefCell<Payload>>);
@@ -32,7 +34,7 @@ impl Kept {
     /// Holds the body until the answer is sent.
     pub fn until_sent(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         let Self(request) = self;
-        response.map_body(|_, answer| BoxBody::new(Answer { answer, _request: request }))
+        response.map_body(|_, answer| hold(answer, request))
     }
 }
 
@@ -44,22 +46,5 @@ impl Stream for Reading {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Nobody else reads it, so it is never borrowed twice.
         self.0.try_borrow_mut().map_or(Poll::Ready(None), |mut body| Pin::new(&mut *body).poll_next(context))
-    }
-}
-
-struct Answer {
-    answer: BoxBody,
-    _request: Rc<RefCell<Payload>>,
-}
-
-impl MessageBody for Answer {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.answer.size()
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.answer).poll_next(context)
     }
 }

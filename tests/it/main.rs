@@ -28,6 +28,7 @@ mod cli_sign_verify;
 mod cli_subscriptions;
 mod clients_hostile;
 mod clients_many;
+mod clients_pipelining;
 mod clock;
 mod compat;
 mod config;
