@@ -7,6 +7,7 @@
 //! connection. So it sees a request when the answer to the one before is made, and none when that one was the last.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::Part;
+use super::refusal;
 
 /// What is read in one turn.
 const READ_BYTES: usize = 8 * 1024;
@@ -34,6 +36,8 @@ pub struct Turn {
     part: Cell<Part>,
     /// A request is under way: it has been read, and its answer is not made.
     is_busy: Cell<bool>,
+    /// What was passed last has not become a request.
+    is_no_request: Cell<bool>,
 }
 
 impl Turn {
@@ -45,6 +49,7 @@ impl Turn {
             holds_back: Cell::new(false),
             part: Cell::new(Part::FIRST),
             is_busy: Cell::new(false),
+            is_no_request: Cell::new(true),
         }
     }
 
@@ -68,6 +73,9 @@ impl Turn {
     /// How many of these bytes the library may see now.
     fn pass(&self, bytes: &[u8]) -> usize {
         let mut part = self.part.get();
+        if matches!(part, Part::Head { .. }) {
+            self.is_no_request.set(true);
+        }
         let passed = part.pass(bytes);
         self.part.set(part);
         self.begin_next();
@@ -98,6 +106,7 @@ impl Connection {
         let is_chunked = request.chunked().unwrap_or(false);
         self.0.part.set(if is_chunked { Part::CHUNKS } else { Part::sized(length().unwrap_or(0)) });
         self.0.is_busy.set(true);
+        self.0.is_no_request.set(false);
         UnderWay(Rc::clone(&self.0))
     }
 }
@@ -120,6 +129,8 @@ pub struct Patient<T> {
     limit: Duration,
     /// What was read and the library may not see yet.
     held: BytesMut,
+    /// What is left to send of a refusal, in place of the library's own.
+    refusal: Option<VecDeque<u8>>,
     /// Runs while an answer waits to be taken.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Runs while what was read is not a request yet.
@@ -129,7 +140,7 @@ pub struct Patient<T> {
 impl<T> Patient<T> {
     /// Around a stream, for the turns of its connection.
     pub fn new(stream: T, turn: Rc<Turn>, limit: Duration) -> Self {
-        Self { stream, turn, limit, held: BytesMut::new(), stalled: None, unfinished: None }
+        Self { stream, turn, limit, held: BytesMut::new(), refusal: None, stalled: None, unfinished: None }
     }
 
     /// The connection, for its requests.
@@ -233,9 +244,31 @@ impl<T: AsyncRead + Unpin> Patient<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Patient<T> {
+    /// Sends what the library answers to what is no request.
+    fn refuse(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(refusal) = self.refusal.take().or_else(|| refusal::complete(bytes).map(VecDeque::from)) else {
+            return Pin::new(&mut self.stream).poll_write(context, bytes);
+        };
+        let refusal = self.refusal.insert(refusal);
+        while !refusal.is_empty() {
+            let count = std::task::ready!(Pin::new(&mut self.stream).poll_write(context, refusal.as_slices().0))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            refusal.drain(..count);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+}
+
 impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let sent = if self.turn.is_no_request.get() {
+            self.refuse(context, bytes)
+        } else {
+            Pin::new(&mut self.stream).poll_write(context, bytes)
+        };
         if sent.is_ready() {
             self.turn.has_moved.set(true);
             // An answer ends a request, so the next one has its whole time.

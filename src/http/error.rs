@@ -100,6 +100,12 @@ impl ApiError {
         Self::new(400, "invalid_json", message)
     }
 
+    /// What was sent is not HTTP that is understood here.
+    #[must_use]
+    pub fn bad_request(message: &str) -> Self {
+        Self::new(400, "bad_request", message)
+    }
+
     /// No usable key: one text, whatever is wrong with it.
     #[must_use]
     pub fn unauthorized() -> Self {
@@ -139,7 +145,7 @@ impl ApiError {
         Self { allow: Some(allow.into()), ..Self::new(405, "method_not_allowed", message) }
     }
 
-    /// The body did not arrive in time.
+    /// The request did not arrive in time.
     #[must_use]
     pub fn request_timeout() -> Self {
         Self::new(408, "request_timeout", "the request did not arrive in time")
@@ -155,6 +161,12 @@ impl ApiError {
     #[must_use]
     pub fn unsupported_media_type() -> Self {
         Self::new(415, "unsupported_media_type", "send JSON with Content-Type: application/json")
+    }
+
+    /// The head of a request is longer than allowed.
+    #[must_use]
+    pub fn head_too_large() -> Self {
+        Self::new(431, "head_too_large", "the request's first line and headers are too long")
     }
 
     /// Too many wrong keys from one source. It is not answered at once.

@@ -3,7 +3,7 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{HeaderName, HeaderValue, UPGRADE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
@@ -13,7 +13,8 @@ use super::rate_limit::Allowance;
 use super::unread;
 use crate::domain::visible::shortened;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header of a request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const ID_CHARS: usize = 128;
@@ -27,7 +28,11 @@ pub async fn dress<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
     let body = unread::keep(&mut request);
-    let response = next.call(request).await?.map_into_boxed_body();
+    let response = if wants_websocket(&request) {
+        request.error_response(ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"))
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
     let mut response = if let Some(error) = response.response().error().map(as_api_error) {
         note(response.request(), error.status(), &id, Some(&error));
         if let Some(delay) = error.delay() {
@@ -52,6 +57,12 @@ pub async fn dress<B: MessageBody + 'static>(
         Some(body) => body.until_sent(response),
         None => response,
     })
+}
+
+/// The HTTP library takes whatever follows such a request for the other protocol, so its body would never end.
+fn wants_websocket(request: &ServiceRequest) -> bool {
+    let mut protocols = request.headers().get_all(UPGRADE).filter_map(|value| value.to_str().ok());
+    protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// The log tells of what changed and of what went wrong here. Publishing and reading are too frequent for it, and
@@ -91,7 +102,8 @@ fn request_id(request: &ServiceRequest) -> String {
     given.filter(is_safe).map_or_else(new_id, str::to_owned)
 }
 
-fn new_id() -> String {
+/// An id of our own.
+pub fn new_id() -> String {
     let mut bytes = [0; 12];
     // An id of zeros, if the system has no random numbers, is of no use and does no harm.
     let _ = getrandom::fill(&mut bytes);

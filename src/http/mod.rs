@@ -21,6 +21,7 @@ mod operation;
 mod parameters;
 mod pings;
 mod rate_limit;
+mod refusal;
 pub mod respond;
 mod routes;
 mod state;

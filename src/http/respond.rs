@@ -10,6 +10,9 @@ pub const DEFAULT_LIMIT: usize = 50;
 /// How many items a page has at most.
 pub const MAX_LIMIT: usize = 100;
 
+/// The media type of answers.
+pub const JSON: &str = "application/json; charset=utf-8";
+
 /// One thing.
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
@@ -59,10 +62,9 @@ pub struct NextPage {
 /// Finishes an answer with a JSON body.
 pub fn json<T: Serialize>(response: &mut HttpResponseBuilder, body: &T) -> HttpResponse {
     match serde_json::to_vec(body) {
-        Ok(bytes) => response
-            .insert_header((CONTENT_TYPE, "application/json; charset=utf-8"))
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .body(bytes),
+        Ok(bytes) => {
+            response.insert_header((CONTENT_TYPE, JSON)).insert_header((CACHE_CONTROL, "no-store")).body(bytes)
+        }
         Err(error) => {
             log::error!("an answer could not be written as JSON: {error}");
             HttpResponse::InternalServerError().finish()

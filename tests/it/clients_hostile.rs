@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Server, clock_in};
+use crate::harness::{PATIENCE, Server, clock_in, parse_answer};
 
 /// Sends bytes on one connection and gives the status of every answer until it ends.
 fn statuses(server: &Server, bytes: &[u8]) -> Vec<u16> {
@@ -153,6 +153,76 @@ fn odd_methods_and_targets_are_no_way_in() {
         let request = format!("{line}\r\nHost: a\r\nConnection: close\r\n\r\n");
         let answers = statuses(&server, request.as_bytes());
         assert!(answers.iter().all(|status| (400..500).contains(status)), "{line}: {answers:?}");
+    }
+    client.get("/webhooks").expect(200);
+}
+
+#[test]
+fn whoever_wants_another_protocol_gets_an_answer_and_nothing_behind_it_is_carried_out() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let body = json!({"event": "clock_in", "data": clock_in(1)}).to_string();
+    let publish = |further: &str| {
+        format!(
+            "{}{further}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            client.raw_head("POST", "/api/v1/events"),
+            body.len()
+        )
+    };
+    for further in [
+        "Upgrade: websocket\r\n",
+        "Upgrade: WebSocket\r\nConnection: keep-alive\r\n",
+        "Upgrade: h2c\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        "Upgrade:\twebsocket \r\nConnection: keep-alive, Upgrade\r\n",
+    ] {
+        let request = publish(further);
+        let answer = client.raw(request.as_bytes()).expect("an answer");
+        answer.expect_error("bad_request");
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{further}");
+        assert_eq!(statuses(&server, (request + &publish("")).as_bytes()), [400], "{further}");
+        assert_eq!(client.total("/events"), 0, "{further}");
+    }
+    // A protocol that the server may pass over, as HTTP clients offer it.
+    for (count, further) in
+        ["Connection: Upgrade\r\n", "Connection: Upgrade\r\nUpgrade: h2c\r\n"].into_iter().enumerate()
+    {
+        let answer = client.raw(publish(further).as_bytes()).expect("an answer");
+        assert_eq!((answer.status, answer.header("connection")), (202, Some("close")), "{further}");
+        assert_eq!(client.total("/events"), count as u64 + 1);
+    }
+}
+
+/// A longer head is not read to its end.
+const LONGEST_HEAD_BYTES: usize = 128 * 1024;
+
+#[test]
+fn what_is_no_request_gets_an_error_like_any_other() {
+    let server = Server::start(&[("server.request_timeout", r#""1s""#)]);
+    let client = server.client();
+    let slow = "GET / HTTP/1.1\r\nX: ";
+    let whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (bytes, status, code) in [
+        ("GET / HTTP/1.2\r\n\r\n".to_owned(), 400, "bad_request"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400, "bad_request"),
+        ("\u{16}\u{3}\u{1}".to_owned(), 400, "bad_request"),
+        (slow.to_owned() + &"x".repeat(LONGEST_HEAD_BYTES - slow.len()), 431, "head_too_large"),
+        (slow.to_owned(), 408, "request_timeout"),
+        (format!("{whole}GET / HTTP/1.2\r\n\r\n"), 400, "bad_request"),
+    ] {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let shown = &bytes[..bytes.len().min(60)];
+        let last = text.rfind("HTTP/1.1 ").unwrap_or_else(|| panic!("{shown:?} got no answer"));
+        let answer = parse_answer(&text.as_bytes()[last..]).expect("a whole answer");
+        answer.expect_error(code);
+        assert_eq!(answer.status, status, "{shown:?}");
+        assert_eq!(answer.header("connection"), Some("close"), "{shown:?}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{shown:?}");
+        assert!(answer.header("date").is_some(), "{shown:?}");
+        assert_eq!(text.contains("\"status\":\"ok\""), bytes.starts_with(whole), "{shown:?}");
     }
     client.get("/webhooks").expect(200);
 }

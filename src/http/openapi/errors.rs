@@ -8,10 +8,11 @@ use crate::http::error::ApiError;
 use crate::storage::error::Refusal;
 
 /// Every kind of error, as some request could get it.
-fn samples() -> [ApiError; 18] {
+fn samples() -> [ApiError; 19] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
+        ApiError::bad_request("this is no HTTP request that is understood here"),
         ApiError::unauthorized(),
         ApiError::forbidden(Scope::WebhooksWrite),
         ApiError::not_found("subscription"),
@@ -38,7 +39,7 @@ fn meaning(status: u16) -> &'static str {
         403 => "The key lacks the scope, which the message names.",
         404 => "There is no such thing, or it belongs to another account.",
         405 => "Another method than this path has; `Allow` names those that it has.",
-        408 => "The body did not arrive in time.",
+        408 => "The request did not arrive in time.",
         409 => "It is in conflict with what is there already.",
         413 => "The body is longer than allowed.",
         415 => "The body is not declared as JSON.",

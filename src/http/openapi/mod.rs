@@ -51,7 +51,9 @@ pub(super) async fn show_page() -> HttpResponse {
 const INTRODUCTION: &str = "Takes the events of a staffing time clock and delivers them, signed, to every system that \
     subscribed. Every route but the open ones needs an API key: `Authorization: Bearer tc_live_…`. A key belongs to one \
     account, and what belongs to another is not found. Requests and answers are JSON in UTF-8; times are RFC 3339. \
-    What a query gives without a value counts as not given, and what it gives beyond the parameters is passed over.";
+    What a query gives without a value counts as not given, and what it gives beyond the parameters is passed over. \
+    What is no HTTP request that is understood here is answered with 400 (`bad_request`), 408 (`request_timeout`) or 431 \
+    (`head_too_large`), whatever its path, and the connection ends.";
 
 /// The headers of every answer to a caller who is counted.
 const RATE_LIMIT_HEADERS: [&str; 2] = ["X-RateLimit-Limit", "X-RateLimit-Remaining"];

@@ -304,7 +304,7 @@ impl Client {
     }
 }
 
-fn parse_answer(read: &[u8]) -> Option<Answer> {
+pub fn parse_answer(read: &[u8]) -> Option<Answer> {
     let end = read.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&read[..end]).unwrap();
     let mut lines = head.split("\r\n");

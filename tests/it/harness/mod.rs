@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, parse_answer};
 pub use fault::{Fault, was_injected};
 pub use island::{NAME_SERVER, PUBLIC, PUBLIC_V6, hosts, on_an_island};
 pub use ledger::{Ledger, repeated};
