@@ -2,7 +2,7 @@
 //! here, so that handlers deal in types. Runs on the HTTP workers.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use futures_core::Stream;
 use super::error::ApiError;
 use super::rate_limit::{Allowance, RateLimit};
 use super::respond::{DEFAULT_LIMIT, MAX_LIMIT};
+use super::sources::counted;
 use super::state::HttpState;
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::{AccountId, FieldError, KeyId};
@@ -125,9 +126,9 @@ fn authenticate(
         request.extensions_mut().insert(Allowance { limit: limit.limit(), remaining: 0 });
         // Guessing is slowed by source; who has a valid key is let through whatever others at that address do.
         let is_guess = request.headers().contains_key(AUTHORIZATION);
-        let counted =
-            source.filter(|_| is_guess).map_or(Ok(()), |source| state.guesses.count(guesser(source)).map(drop));
-        return Err(match counted {
+        let is_allowed =
+            source.filter(|_| is_guess).map_or(Ok(()), |source| state.guesses.count(counted(source)).map(drop));
+        return Err(match is_allowed {
             Ok(()) => ApiError::unauthorized(),
             Err(wait_s) => ApiError::too_many_guesses(state.guesses.limit(), wait_s),
         });
@@ -146,14 +147,6 @@ fn authenticate(
             request.extensions_mut().insert(Allowance { limit: limit.limit(), remaining: 0 });
             Err(ApiError::rate_limited(limit.limit(), wait_s))
         }
-    }
-}
-
-/// Who is counted for a wrong key. One host of version 6 has a whole block of addresses to guess from.
-fn guesser(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -281,18 +274,5 @@ impl Query {
         let offset = self.parse("offset", "a number from 0 on", |text| text.parse().ok());
         let after = self.parse("cursor", "the next_cursor of an earlier page", cursor);
         PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT), offset: offset.unwrap_or(0), after }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_with_many_addresses_is_one_guesser() {
-        let of = |text: &str| guesser(text.parse().unwrap());
-        assert_eq!(of("2a00:1:2:3::1"), of("2a00:1:2:3:ffff:ffff:ffff:ffff"));
-        assert_ne!(of("2a00:1:2:3::1"), of("2a00:1:2:4::1"));
-        assert_ne!(of("203.0.113.1"), of("203.0.113.2"));
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{ConnectionType, HttpService, Protocol, Request, Response};
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::ServerSettings;
 use super::connection::{Connection, Patient};
 use super::holding::hold;
+use super::sources::Sources;
 use super::turns::attend;
 
 /// How long a caller may take to see that a connection is closed.
@@ -54,7 +56,8 @@ where
         .shutdown_timeout(settings.drain.as_secs().max(1))
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
-    let limit = settings.request_timeout;
+    let (limit, keep_alive) = (settings.request_timeout, settings.keep_alive);
+    let sources = Sources::new(settings.max_connections);
     let acceptor = tls.map(Acceptor::new);
     let make_services = move || {
         let stopping = stopping.clone();
@@ -77,14 +80,16 @@ where
                 data.insert(stream.connection());
             })
             .client_request_timeout(limit)
+            .keep_alive(keep_alive)
             .client_disconnect_timeout(FAREWELL)
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
             .finish(map_config(app, |()| AppConfig::default()));
-        let acceptor = acceptor.clone();
+        let (acceptor, sources) = (acceptor.clone(), Arc::clone(&sources));
         fn_factory(move || {
+            let sources = Arc::clone(&sources);
             let http = http.new_service(());
             let acceptor = acceptor.as_ref().map(|acceptor| ServiceFactory::<TcpStream>::new_service(acceptor, ()));
             async move {
@@ -94,9 +99,10 @@ where
                     None => None,
                 };
                 Ok::<_, ()>(fn_service(move |stream: TcpStream| {
-                    let (http, acceptor) = (Rc::clone(&http), acceptor.clone());
+                    let (http, acceptor, sources) = (Rc::clone(&http), acceptor.clone(), Arc::clone(&sources));
                     async move {
                         let peer = stream.peer_addr().ok();
+                        let Some(_place) = peer.and_then(|peer| sources.admit(peer.ip())) else { return Ok(()) };
                         let stream: Box<dyn Stream> = match acceptor {
                             Some(acceptor) => match Box::pin(acceptor.call(stream)).await {
                                 Ok(stream) => Box::new(stream),

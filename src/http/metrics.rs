@@ -33,11 +33,15 @@ pub struct MetricsPage {
     pub database: PathBuf,
 }
 
+/// Short, so that whoever takes all connections and sends nothing holds nobody up for long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A page that is read by one program or a few.
 pub const SETTINGS: ServerSettings = ServerSettings {
     workers: 1,
     max_connections: 32,
-    request_timeout: Duration::from_secs(5),
+    request_timeout: PATIENCE,
+    keep_alive: PATIENCE,
     drain: Duration::from_secs(1),
     blocking_threads: 1,
 };

@@ -24,6 +24,7 @@ mod rate_limit;
 mod refusal;
 pub mod respond;
 mod routes;
+mod sources;
 mod state;
 pub mod subscription_body;
 mod subscriptions;
@@ -53,6 +54,8 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// How long a request's head may take to arrive, and a piece of an answer to be taken.
     pub request_timeout: Duration,
+    /// How long a connection is kept without a request behind an answered one.
+    pub keep_alive: Duration,
     /// Reads that wait beside the executor, for each worker.
     pub blocking_threads: usize,
     /// How long requests under way may take to end when the server stops.

@@ -29,6 +29,7 @@ mod cli_subscriptions;
 mod clients_hostile;
 mod clients_many;
 mod clients_pipelining;
+mod clients_sources;
 mod clock;
 mod compat;
 mod config;
