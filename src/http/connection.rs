@@ -8,10 +8,11 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::{HttpMessage as _, Request};
@@ -27,9 +28,8 @@ use super::refusal;
 const READ_BYTES: usize = 8 * 1024;
 
 /// What the turns of a connection, its stream and its requests tell each other.
-pub struct Turn {
+struct Turn {
     read_bytes: Cell<usize>,
-    has_moved: Cell<bool>,
     /// Something was kept from the library.
     holds_back: Cell<bool>,
     /// What the library sees next.
@@ -42,10 +42,9 @@ pub struct Turn {
 
 impl Turn {
     /// A connection that has just been taken in.
-    pub fn first() -> Self {
+    fn first() -> Self {
         Self {
             read_bytes: Cell::new(0),
-            has_moved: Cell::new(false),
             holds_back: Cell::new(false),
             part: Cell::new(Part::FIRST),
             is_busy: Cell::new(false),
@@ -54,19 +53,13 @@ impl Turn {
     }
 
     /// Begins the next turn.
-    pub fn begin(&self) {
+    fn begin(&self) {
         self.read_bytes.set(0);
-        self.has_moved.set(false);
         self.holds_back.set(false);
     }
 
-    /// Was something read or sent in this turn?
-    pub fn has_moved(&self) -> bool {
-        self.has_moved.get()
-    }
-
     /// Is there something now that this turn kept from the library, and the next one would not?
-    pub fn has_more(&self) -> bool {
+    fn has_more(&self) -> bool {
         self.holds_back.get() && self.may_pass()
     }
 
@@ -137,9 +130,25 @@ pub struct Patient<T> {
     unfinished: Option<Pin<Box<Sleep>>>,
 }
 
+/// Serves a stream to its end: `serve` makes the future that does.
+pub async fn attend<T, F: Future>(stream: T, limit: Duration, serve: impl FnOnce(Patient<T>) -> F) -> F::Output {
+    let turn = Rc::new(Turn::first());
+    // Apart, so that what waits for connections is small.
+    let mut served = Box::pin(serve(Patient::new(stream, Rc::clone(&turn), limit)));
+    poll_fn(move |context| {
+        turn.begin();
+        let result = served.as_mut().poll(context);
+        if result.is_pending() && turn.has_more() {
+            context.waker().wake_by_ref();
+        }
+        result
+    })
+    .await
+}
+
 impl<T> Patient<T> {
     /// Around a stream, for the turns of its connection.
-    pub fn new(stream: T, turn: Rc<Turn>, limit: Duration) -> Self {
+    fn new(stream: T, turn: Rc<Turn>, limit: Duration) -> Self {
         Self { stream, turn, limit, held: BytesMut::new(), refusal: None, stalled: None, unfinished: None }
     }
 
@@ -235,7 +244,6 @@ impl<T: AsyncRead + Unpin> Patient<T> {
 
     /// Something came in.
     fn note(&mut self, bytes: usize) {
-        self.turn.has_moved.set(true);
         self.turn.read_bytes.update(|read| read + bytes);
         if !self.turn.is_busy.get() {
             let limit = self.limit;
@@ -252,7 +260,7 @@ impl<T: AsyncWrite + Unpin> Patient<T> {
         };
         let refusal = self.refusal.insert(refusal);
         while !refusal.is_empty() {
-            let count = std::task::ready!(Pin::new(&mut self.stream).poll_write(context, refusal.as_slices().0))?;
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, refusal.as_slices().0))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -270,7 +278,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
             Pin::new(&mut self.stream).poll_write(context, bytes)
         };
         if sent.is_ready() {
-            self.turn.has_moved.set(true);
             // An answer ends a request, so the next one has its whole time.
             self.unfinished = None;
         }

@@ -18,10 +18,9 @@ use actix_web::{Error, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ServerSettings;
-use super::connection::{Connection, Patient};
+use super::connection::{Connection, Patient, attend};
 use super::holding::hold;
 use super::sources::Sources;
-use super::turns::attend;
 
 /// How long a caller may take to see that a connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -28,7 +28,6 @@ mod sources;
 mod state;
 pub mod subscription_body;
 mod subscriptions;
-mod turns;
 mod unread;
 mod view;
 
