@@ -1,5 +1,7 @@
 //! What every answer has: a request id, the rate-limit headers, and one shape of error. Runs on the HTTP workers.
 
+use std::cell::RefCell;
+
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -12,6 +14,7 @@ use super::extract::is_stranger;
 use super::rate_limit::Allowance;
 use super::unread;
 use crate::domain::visible::shortened;
+use crate::storage::Randomness;
 
 /// The header of a request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -20,6 +23,10 @@ const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remainin
 const ID_CHARS: usize = 128;
 /// What the log has of a path.
 const PATH_CHARS: usize = 200;
+
+thread_local! {
+    static RANDOM: RefCell<Randomness> = RefCell::new(Randomness::new());
+}
 
 /// Wraps every request.
 pub async fn dress<B: MessageBody + 'static>(
@@ -104,8 +111,7 @@ fn request_id(request: &ServiceRequest) -> String {
 
 /// An id of our own.
 pub fn new_id() -> String {
-    let mut bytes = [0; 12];
     // An id of zeros, if the system has no random numbers, is of no use and does no harm.
-    let _ = getrandom::fill(&mut bytes);
-    format!("req_{}", hex::encode(bytes))
+    let bits = RANDOM.with_borrow_mut(Randomness::next_u128).unwrap_or_default();
+    format!("req_{:024x}", bits >> 32)
 }
