@@ -21,11 +21,11 @@ pub fn run(args: &SignArgs) -> Outcome {
     let body = input::body(args.file.as_deref())?;
     let timestamp_s = args.timestamp.unwrap_or_else(|| Clock::start().wall().as_seconds());
     let signatures = secret.sign(args.id.as_deref().unwrap_or_default(), timestamp_s, &body);
-    let mut headers = vec![("X-TempClock-Signature", signatures.tempclock_header())];
+    let mut headers = vec![("X-TempClock-Signature", signatures.tempclock_header().to_string())];
     if let Some(id) = &args.id {
         headers.push(("webhook-id", id.clone()));
         headers.push(("webhook-timestamp", timestamp_s.to_string()));
-        headers.push(("webhook-signature", signatures.standard_header()));
+        headers.push(("webhook-signature", signatures.standard_header().to_string()));
     }
     if args.json {
         let headers: Map<String, Value> =

@@ -11,6 +11,7 @@ mod pace;
 mod phases;
 mod rings;
 pub mod schedule;
+mod tcp;
 pub mod tls_cause;
 pub mod transport;
 pub mod worker;

@@ -4,23 +4,27 @@
 //! Each subscription has a small HTTP agent of its own, made on demand and dropped when idle, because an agent's
 //! pool is searched from end to end at every request.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use bytes::Bytes;
+use ureq::http::uri::InvalidUri;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::{Connector as _, DefaultConnector};
+use ureq::unversioned::transport::{Connector as _, RustlsConnector};
 use ureq::{Agent, Body};
 
 use super::guard::Guard;
 use super::phases::Noting;
+use super::tcp::Tcp;
 use super::{failure, phases};
 use crate::clock::Clock;
-use crate::domain::attempt::{self, Attempt, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, Response, Signed};
+use crate::domain::attempt::{
+    Attempt, HEADER_NAMES, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RequestHeaders, Response, Signed,
+};
 use crate::domain::outcome::Outcome;
 use crate::domain::retry::parse_retry_after;
 use crate::domain::signing::Signatures;
@@ -58,6 +62,8 @@ struct Agents {
 
 struct EndpointAgent {
     url: String,
+    /// The same, parsed.
+    uri: Uri,
     agent: Agent,
     used: Mutex<Instant>,
     has_answered: AtomicBool,
@@ -114,8 +120,9 @@ impl Transport {
                 "plain http is not allowed; use https, or let the operator set delivery.allow_http".to_owned(),
             ))
         } else {
-            let headers = || header_map(attempt::request_headers(delivery, row.event_type, number, &signed));
+            let headers = || header_map(RequestHeaders::of(delivery, row.event_type, number, &signed));
             self.exchange(subscription.id, url, headers, row.body(), started)
+                .unwrap_or_else(|error| Answer::of(Outcome::Internal(error.to_string())))
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
@@ -148,15 +155,15 @@ impl Transport {
         headers: impl Fn() -> Result<HeaderMap, ureq::http::Error>,
         body: &[u8],
         started: Instant,
-    ) -> Answer {
-        let mut agent = self.agent(id, url);
+    ) -> Result<Answer, ureq::http::Error> {
+        let mut agent = self.agent(id, url)?;
         let had_answered = agent.has_answered.load(Ordering::Relaxed);
-        let mut result = post(&agent.agent, url, headers(), body);
+        let mut result = agent.post(headers()?, body);
         if had_answered && started.elapsed() < STALE_CONNECTION && result.as_ref().is_err_and(failure::is_disconnect) {
-            agent = self.fresh_agent(id, url);
-            result = post(&agent.agent, url, headers(), body);
+            agent = self.fresh_agent(id, &agent);
+            result = agent.post(headers()?, body);
         }
-        match result {
+        Ok(match result {
             Ok(response) => {
                 agent.has_answered.store(true, Ordering::Relaxed);
                 read(response)
@@ -168,10 +175,10 @@ impl Transport {
                 }
                 outcome => Answer::of(outcome),
             },
-        }
+        })
     }
 
-    fn agent(&self, id: SubscriptionId, url: &str) -> Arc<EndpointAgent> {
+    fn agent(&self, id: SubscriptionId, url: &str) -> Result<Arc<EndpointAgent>, InvalidUri> {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if agents.swept.elapsed() > AGENT_IDLE {
             agents.swept = Instant::now();
@@ -182,19 +189,22 @@ impl Transport {
         match agents.by_subscription.get(&id) {
             Some(agent) if agent.url == url => {
                 *agent.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                Arc::clone(agent)
+                Ok(Arc::clone(agent))
             }
-            _ => self.put_agent(&mut agents, id, url),
+            _ => Ok(self.put_agent(&mut agents, id, url.to_owned(), url.parse()?)),
         }
     }
 
-    fn fresh_agent(&self, id: SubscriptionId, url: &str) -> Arc<EndpointAgent> {
-        self.put_agent(&mut self.agents.lock().unwrap_or_else(PoisonError::into_inner), id, url)
+    /// One without connections in place of that one.
+    fn fresh_agent(&self, id: SubscriptionId, stale: &EndpointAgent) -> Arc<EndpointAgent> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put_agent(&mut agents, id, stale.url.clone(), stale.uri.clone())
     }
 
-    fn put_agent(&self, agents: &mut Agents, id: SubscriptionId, url: &str) -> Arc<EndpointAgent> {
+    fn put_agent(&self, agents: &mut Agents, id: SubscriptionId, url: String, uri: Uri) -> Arc<EndpointAgent> {
         let agent = Arc::new(EndpointAgent {
-            url: url.to_owned(),
+            url,
+            uri,
             agent: self.make_agent(&agents.roots),
             used: Mutex::new(Instant::now()),
             has_answered: AtomicBool::new(false),
@@ -224,30 +234,38 @@ impl Transport {
             .max_idle_connections(self.settings.per_endpoint)
             .max_idle_connections_per_host(self.settings.per_endpoint)
             .build();
-        Agent::with_parts(config, DefaultConnector::default().chain(Noting), self.guard.clone())
+        Agent::with_parts(config, Tcp.chain(RustlsConnector::default()).chain(Noting), self.guard.clone())
     }
 }
 
-fn post(
-    agent: &Agent,
-    url: &str,
-    headers: Result<HeaderMap, ureq::http::Error>,
-    body: &[u8],
-) -> Result<ureq::http::Response<Body>, ureq::Error> {
-    let mut request = Request::post(url).body(body)?;
-    *request.headers_mut() = headers?;
-    agent.run(request)
+impl EndpointAgent {
+    fn post(&self, headers: HeaderMap, body: &[u8]) -> Result<ureq::http::Response<Body>, ureq::Error> {
+        let mut request = Request::post(self.uri.clone()).body(body)?;
+        *request.headers_mut() = headers;
+        self.agent.run(request)
+    }
 }
 
-/// As the HTTP client wants them, without a copy of any value.
-fn header_map<const N: usize>(headers: [(&'static str, Cow<'static, str>); N]) -> Result<HeaderMap, ureq::http::Error> {
-    let mut map = HeaderMap::with_capacity(N);
-    for (name, value) in headers {
-        let value = match value {
-            Cow::Borrowed(text) => HeaderValue::from_static(text),
-            Cow::Owned(text) => HeaderValue::try_from(text)?,
-        };
-        map.append(HeaderName::from_bytes(name.as_bytes())?, value);
+/// [`HEADER_NAMES`] as the HTTP client has them.
+static NAMES: [HeaderName; HEADER_NAMES.len()] = [
+    header::CONTENT_TYPE,
+    header::USER_AGENT,
+    HeaderName::from_static("x-tempclock-event"),
+    HeaderName::from_static("x-tempclock-delivery"),
+    HeaderName::from_static("x-tempclock-attempt"),
+    HeaderName::from_static("x-tempclock-signature"),
+    HeaderName::from_static("webhook-id"),
+    HeaderName::from_static("webhook-timestamp"),
+    HeaderName::from_static("webhook-signature"),
+];
+
+/// As the HTTP client wants them, all values in one buffer.
+fn header_map(headers: RequestHeaders) -> Result<HeaderMap, ureq::http::Error> {
+    let mut map = HeaderMap::with_capacity(NAMES.len());
+    let places = headers.places();
+    let values = Bytes::from(headers.into_text());
+    for (name, place) in NAMES.iter().zip(places) {
+        map.append(name, HeaderValue::from_maybe_shared(values.slice(place))?);
     }
     Ok(map)
 }
@@ -293,4 +311,14 @@ fn read(response: ureq::http::Response<Body>) -> Answer {
         }
     };
     Answer { outcome, response: Some(Response { headers, body: kept }), retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_has_the_names_of_the_headers_in_their_order() {
+        assert_eq!(NAMES.each_ref().map(HeaderName::as_str), HEADER_NAMES.map(str::to_ascii_lowercase));
+    }
 }

@@ -1,6 +1,7 @@
 //! One attempt: what was sent and what came back. Pure; any thread.
 
-use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::event_type::EventType;
@@ -53,23 +54,68 @@ pub const KEPT_HEADER_BYTES: usize = 2048;
 /// What a receiver knows us as.
 pub const USER_AGENT: &str = concat!("TempClock-Webhooks/", env!("CARGO_PKG_VERSION"));
 
-/// The headers of an attempt, in the order in which they are sent.
-#[must_use]
-pub fn request_headers(
-    delivery: DeliveryId,
-    event_type: EventType,
-    number: u32,
-    signed: &Signed,
-) -> [(&'static str, Cow<'static, str>); 9] {
-    [
-        ("Content-Type", "application/json".into()),
-        ("User-Agent", USER_AGENT.into()),
-        ("X-TempClock-Event", event_type.name().into()),
-        ("X-TempClock-Delivery", delivery.to_string().into()),
-        ("X-TempClock-Attempt", number.to_string().into()),
-        ("X-TempClock-Signature", signed.signatures.tempclock_header().into()),
-        ("webhook-id", delivery.event.to_string().into()),
-        ("webhook-timestamp", signed.timestamp_s.to_string().into()),
-        ("webhook-signature", signed.signatures.standard_header().into()),
-    ]
+/// The names of an attempt's headers, in the order in which they are sent.
+pub const HEADER_NAMES: [&str; 9] = [
+    "Content-Type",
+    "User-Agent",
+    "X-TempClock-Event",
+    "X-TempClock-Delivery",
+    "X-TempClock-Attempt",
+    "X-TempClock-Signature",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+];
+
+/// The values of an attempt's headers, one behind the other in one text.
+#[derive(Debug)]
+pub struct RequestHeaders {
+    values: String,
+    ends: [usize; HEADER_NAMES.len()],
+}
+
+impl RequestHeaders {
+    /// Those of an attempt.
+    #[must_use]
+    pub fn of(delivery: DeliveryId, event_type: EventType, number: u32, signed: &Signed) -> Self {
+        let Signed { timestamp_s, signatures } = signed;
+        let (tempclock, standard) = (signatures.tempclock_header(), signatures.standard_header());
+        let all: [&dyn Display; HEADER_NAMES.len()] = [
+            &"application/json",
+            &USER_AGENT,
+            &event_type.name(),
+            &delivery,
+            &number,
+            &tempclock,
+            &delivery.event,
+            timestamp_s,
+            &standard,
+        ];
+        let mut values = String::with_capacity(512);
+        let ends = all.map(|value| {
+            // Writing to a string cannot fail.
+            let _ = write!(values, "{value}");
+            values.len()
+        });
+        Self { values, ends }
+    }
+
+    /// Where the values are in [`RequestHeaders::into_text`], in the order of [`HEADER_NAMES`].
+    #[must_use]
+    pub fn places(&self) -> [Range<usize>; HEADER_NAMES.len()] {
+        let mut begin = 0;
+        self.ends.map(|end| std::mem::replace(&mut begin, end)..end)
+    }
+
+    /// All values.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        self.values
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let values = self.places().map(|place| self.values.get(place).unwrap_or_default());
+        HEADER_NAMES.into_iter().zip(values)
+    }
 }

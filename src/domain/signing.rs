@@ -4,6 +4,7 @@
 use std::fmt;
 
 use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -74,14 +75,17 @@ impl Signatures {
 
     /// The value of `X-TempClock-Signature`.
     #[must_use]
-    pub fn tempclock_header(&self) -> String {
-        hex::encode(self.tempclock)
+    pub fn tempclock_header(&self) -> impl fmt::Display {
+        let mut digits = [0; 64];
+        // Twice as many digits as bytes, so that it cannot fail.
+        let _ = hex::encode_to_slice(self.tempclock, &mut digits);
+        fmt::from_fn(move |f| f.write_str(str::from_utf8(&digits).unwrap_or_default()))
     }
 
     /// The value of `webhook-signature`.
     #[must_use]
-    pub fn standard_header(&self) -> String {
-        format!("v1,{}", STANDARD.encode(self.standard))
+    pub fn standard_header(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| write!(f, "v1,{}", Base64Display::new(&self.standard, &STANDARD)))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event_types;
-use crate::domain::attempt::{self, Attempt};
+use crate::domain::attempt::{Attempt, RequestHeaders};
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event;
 use crate::domain::event_data;
@@ -199,11 +199,11 @@ impl AttemptView {
 
     /// With request and response.
     fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool) -> Self {
-        let headers = attempt::request_headers(id, delivery.event_type, attempt.number, &attempt.signed);
+        let headers = RequestHeaders::of(id, delivery.event_type, attempt.number, &attempt.signed);
         let request = RequestView {
             method: METHOD,
             url: attempt.url.as_ref().to_owned(),
-            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned().into())).collect(),
+            headers: headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
         };
         let response = attempt.response.as_ref().map(|response| ResponseView {
             headers: joined(&response.headers),

@@ -28,7 +28,7 @@ fn body() -> Vec<u8> {
 
 fn signed(body: &[u8]) -> (String, String) {
     let signatures = SigningSecret::parse(SECRET).unwrap().sign(EventId(7), NOW_S, body);
-    (signatures.tempclock_header(), signatures.standard_header())
+    (signatures.tempclock_header().to_string(), signatures.standard_header().to_string())
 }
 
 fn ask(body: &[u8], secret: &str, header: Header<'_>) -> Verdict {

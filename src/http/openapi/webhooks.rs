@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::example::SCHEMAS;
-use crate::domain::attempt::{Signed, request_headers};
+use crate::domain::attempt::{RequestHeaders, Signed};
 use crate::domain::event_data;
 use crate::domain::event_type::EventType;
 use crate::domain::signing::SigningSecret;
@@ -78,13 +78,13 @@ fn entry(event_type: EventType) -> Value {
     }})
 }
 
-/// What [`request_headers`] sends, as `OpenAPI` wants it: the content type stands with the body.
+/// What [`RequestHeaders`] has, as `OpenAPI` wants it: the content type stands with the body.
 fn headers(event_type: EventType, timestamp_s: u64, body: &[u8]) -> Vec<Value> {
     let Some(secret) = SigningSecret::parse(SigningSecret::EXAMPLE) else { return Vec::new() };
     let signed = Signed { timestamp_s, signatures: secret.sign(EventId::EXAMPLE, timestamp_s, body) };
-    let sent = request_headers(DeliveryId::EXAMPLE, event_type, 1, &signed);
-    let sent = sent.into_iter().filter(|(name, _)| *name != "Content-Type");
-    sent.map(|(name, value)| header(name, &value, event_type)).collect()
+    let sent = RequestHeaders::of(DeliveryId::EXAMPLE, event_type, 1, &signed);
+    let sent = sent.iter().filter(|(name, _)| *name != "Content-Type");
+    sent.map(|(name, value)| header(name, value, event_type)).collect()
 }
 
 fn header(name: &str, example: &str, event_type: EventType) -> Value {
