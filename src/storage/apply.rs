@@ -14,6 +14,7 @@ use super::outbox::{OutboxWriter, Pending};
 use super::random::Randomness;
 use super::record::{self, EventRow, History, IdempotencyRow};
 use super::registry::Registry;
+use super::runs::Runs;
 use super::sealing::Seal;
 use super::tables;
 use crate::clock::Clock;
@@ -60,10 +61,10 @@ pub struct Batch<'txn> {
     pub(super) accounts: Rows<'txn, u32>,
     pub(super) keys: Rows<'txn, u32>,
     pub(super) subscriptions: Rows<'txn, u32>,
-    pub(super) events: Rows<'txn, (u32, u128)>,
+    pub(super) events: Runs<'txn, (u32, u128)>,
     pub(super) idempotency: Rows<'txn, (u32, u128)>,
     pub(super) outbox: OutboxWriter<'txn>,
-    pub(super) deliveries: Rows<'txn, (u32, u128)>,
+    pub(super) deliveries: Runs<'txn, (u32, u128)>,
     pub(super) purges: Table<'txn, u32, ()>,
     pub(super) touched: BTreeSet<SubscriptionId>,
     pub(super) done: Committed,
@@ -77,10 +78,10 @@ impl<'txn> Batch<'txn> {
             accounts: transaction.open_table(tables::ACCOUNTS)?,
             keys: transaction.open_table(tables::KEYS)?,
             subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
-            events: transaction.open_table(tables::EVENTS)?,
+            events: Runs::new(transaction.open_table(tables::EVENTS)?),
             idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
             outbox: OutboxWriter::open(transaction, pending)?,
-            deliveries: transaction.open_table(tables::DELIVERIES)?,
+            deliveries: Runs::new(transaction.open_table(tables::DELIVERIES)?),
             purges: transaction.open_table(tables::PURGES)?,
             touched: BTreeSet::new(),
             done: Committed::default(),
@@ -94,7 +95,9 @@ impl<'txn> Batch<'txn> {
                 self.outbox.put_history(*id, history)?;
             }
         }
-        state.pending = self.outbox.pending();
+        self.events.table()?;
+        self.deliveries.table()?;
+        state.pending = self.outbox.finish()?;
         Ok(self.done)
     }
 
@@ -162,13 +165,13 @@ impl<'txn> Batch<'txn> {
         let receivers: Vec<_> = matching.filter(|sub| sub.events.contains(event_type)).map(|sub| sub.id).collect();
         let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let row = Arc::new(EventRow::new(event_type, receivers, event.idempotency, body));
-        self.events.insert((account.0, id.0), row.encode()?.as_slice())?;
+        self.events.put((account.0, id.0), row.encode()?);
         for key in &row.idempotency {
             let answer = IdempotencyRow { event: id.0, fingerprint: event.fingerprint, deliveries };
             self.idempotency.insert((account.0, key.0), answer.encode()?.as_slice())?;
         }
         for subscription in &row.subscriptions {
-            self.outbox.put_fresh(DeliveryId { event: id, subscription: *subscription }, event_type)?;
+            self.outbox.put_fresh(DeliveryId { event: id, subscription: *subscription }, event_type);
             self.done.fresh.push(FreshDelivery { subscription: *subscription, event: id, row: Arc::clone(&row) });
         }
         self.done.events += 1;
@@ -185,7 +188,11 @@ impl<'txn> Batch<'txn> {
             return Ok(());
         };
         let fresh = self.outbox.take_fresh(id)?.and_then(EventType::from_number);
-        let stored = self.deliveries.get(place)?.map(|row| record::decode_delivery(row.value()));
+        // What was never attempted has no row.
+        let stored = match fresh {
+            Some(_) => None,
+            None => self.deliveries.table()?.get(place)?.map(|row| record::decode_delivery(row.value())),
+        };
         let mut delivery = match (stored, fresh) {
             (Some(Ok(delivery)), _) => delivery,
             (None, Some(event_type)) => Delivery::fresh(event_type, id.event.time()),
@@ -227,7 +234,7 @@ impl<'txn> Batch<'txn> {
             }
             _ => None,
         };
-        self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
+        self.deliveries.put(place, record::encode_delivery(&delivery)?);
         self.done.recorded.push(Recorded { delivery: id, due, attempt: Some(figures) });
         if let Some(reason) = off
             && subscription.state.is_active()
@@ -255,8 +262,8 @@ impl<'txn> Batch<'txn> {
         let mut delivery = Delivery::fresh(row.event_type, id.event.time());
         let never_again = RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO };
         delivery.record(attempt, &never_again, (wall, wall), None, 0);
-        self.events.insert((subscription.account.0, id.event.0), row.encode()?.as_slice())?;
-        self.deliveries.insert((id.subscription.0, id.event.0), record::encode_delivery(&delivery)?.as_slice())?;
+        self.events.put((subscription.account.0, id.event.0), row.encode()?);
+        self.deliveries.put((id.subscription.0, id.event.0), record::encode_delivery(&delivery)?);
         Ok(Ok(()))
     }
 
@@ -266,12 +273,12 @@ impl<'txn> Batch<'txn> {
             return Ok(Err(Refusal::NotFound));
         }
         let place = (id.subscription.0, id.event.0);
-        let Some(row) = self.deliveries.get(place)?.map(|row| row.value().to_vec()) else {
+        let Some(row) = self.deliveries.table()?.get(place)?.map(|row| row.value().to_vec()) else {
             // Never attempted means due already, with the whole schedule ahead.
             let is_fresh = self.outbox.fresh(id)?.is_some();
             return Ok(if is_fresh { Ok(()) } else { Err(Refusal::NotFound) });
         };
-        if self.events.get((account.0, id.event.0))?.is_none() {
+        if self.events.table()?.get((account.0, id.event.0))?.is_none() {
             return Ok(Err(Refusal::NotFound));
         }
         let mut delivery = match record::decode_delivery(&row) {
@@ -287,7 +294,7 @@ impl<'txn> Batch<'txn> {
         let now = state.clock.steady();
         delivery.redeliver(now);
         self.outbox.put_retry(id, now)?;
-        self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
+        self.deliveries.put(place, record::encode_delivery(&delivery)?);
         self.done.redelivered.push((id.subscription, now));
         Ok(Ok(()))
     }

@@ -35,7 +35,7 @@ macro_rules! from_redb {
         }
     )*};
 }
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
+from_redb!(DatabaseError, TransactionError, TableError, StorageError, CursorError, CommitError, SetDurabilityError);
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -85,7 +85,7 @@ impl Batch<'_> {
         let Some(id) = self.purges.first()?.map(|(id, _)| id.value()) else { return Ok(false) };
         let mut left = limit;
         left -= self.outbox.remove_some(SubscriptionId(id), left)?;
-        for row in self.deliveries.extract_from_if((id, 0)..=(id, u128::MAX), |_, _| true)?.take(left) {
+        for row in self.deliveries.table()?.extract_from_if((id, 0)..=(id, u128::MAX), |_, _| true)?.take(left) {
             row?;
             left -= 1;
         }
@@ -106,7 +106,7 @@ impl Batch<'_> {
         let youngest = now.minus(rule.events.min(rule.attempts));
         let mut old = Vec::new();
         let mut next = None;
-        for row in self.events.range(from..)? {
+        for row in self.events.table()?.range(from..)? {
             let (key, value) = row?;
             let (account, event) = key.value();
             if old.len() == limit {
@@ -144,7 +144,7 @@ impl Batch<'_> {
                 return Ok(());
             }
             // No row: its subscription was deleted.
-            let Some(row) = self.deliveries.get(place)?.map(|row| row.value().to_vec()) else { continue };
+            let Some(row) = self.deliveries.table()?.get(place)?.map(|row| row.value().to_vec()) else { continue };
             let Ok(mut delivery) = record::decode_delivery(&row) else { continue };
             let settled = match delivery.state {
                 DeliveryState::Pending { .. } => return Ok(()),
@@ -154,19 +154,19 @@ impl Batch<'_> {
             is_over &= age > rule.events;
             if age > rule.attempts && !delivery.attempts.is_empty() {
                 delivery.attempts.clear();
-                self.deliveries.insert(place, record::encode_delivery(&delivery)?.as_slice())?;
+                self.deliveries.put(place, record::encode_delivery(&delivery)?);
             }
         }
         if !is_over || now.since(EventId(event).time()) <= rule.events {
             return Ok(());
         }
         for subscription in &head.subscriptions {
-            self.deliveries.remove((*subscription, event))?;
+            self.deliveries.table()?.remove((*subscription, event))?;
         }
         for key in &head.idempotency {
             self.idempotency.remove((account, *key))?;
         }
-        self.events.remove((account, event))?;
+        self.events.table()?.remove((account, event))?;
         Ok(())
     }
 }

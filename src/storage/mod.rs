@@ -21,6 +21,7 @@ pub mod reader;
 pub mod record;
 pub mod registry;
 pub mod reseal;
+mod runs;
 pub mod sealing;
 pub mod subscription_record;
 mod tables;

@@ -8,10 +8,11 @@
 
 use std::ops::{AddAssign as _, Bound, RangeBounds, RangeInclusive};
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::error::StorageError;
 use super::record::History;
+use super::runs::Runs;
 use super::tables::{self, OutboxKey};
 use crate::domain::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -64,7 +65,7 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
 
     /// The number of the event's type, if the delivery was never attempted.
     pub fn fresh(&self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        Ok(self.0.get(fresh_key(id))?.map(|row| type_number(row.value())))
+        fresh(&self.0, id)
     }
 
     /// What was never attempted of a subscription, oldest event first, with the numbers of the types.
@@ -132,50 +133,50 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
 
 /// The outbox that the writer changes; it counts what is pending along.
 pub struct OutboxWriter<'txn> {
-    outbox: Outbox<Table<'txn, OutboxKey, Bytes>>,
+    rows: Runs<'txn, OutboxKey>,
     pending: Pending,
 }
 
 impl<'txn> OutboxWriter<'txn> {
     /// The outbox of a transaction, with so much in it so far.
     pub fn open(transaction: &'txn WriteTransaction, pending: Pending) -> Result<Self, StorageError> {
-        Ok(Self { outbox: Outbox(transaction.open_table(tables::OUTBOX)?), pending })
+        Ok(Self { rows: Runs::new(transaction.open_table(tables::OUTBOX)?), pending })
     }
 
-    /// How much is pending now.
-    pub fn pending(&self) -> Pending {
-        self.pending
+    /// Writes what is left to write, and gives how much is pending now.
+    pub fn finish(&mut self) -> Result<Pending, StorageError> {
+        self.rows.table()?;
+        Ok(self.pending)
     }
 
     /// The number of the event's type, if the delivery was never attempted.
-    pub fn fresh(&self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        self.outbox.fresh(id)
+    pub fn fresh(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
+        fresh(self.rows.table()?, id)
     }
 
-    /// Puts in a delivery that is due and was never attempted.
-    pub fn put_fresh(&mut self, id: DeliveryId, event_type: EventType) -> Result<(), StorageError> {
-        let replaced = self.outbox.0.insert(fresh_key(id), [event_type.number()].as_slice())?;
-        self.pending.fresh.add_assign(u64::from(replaced.is_none()));
-        Ok(())
+    /// Puts in a delivery of a new event, which is due and was never attempted.
+    pub fn put_fresh(&mut self, id: DeliveryId, event_type: EventType) {
+        self.rows.put(fresh_key(id), vec![event_type.number()]);
+        self.pending.fresh += 1;
     }
 
     /// Takes out a delivery that was never attempted, and gives the number of its event's type.
     pub fn take_fresh(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        let taken = self.outbox.0.remove(fresh_key(id))?.map(|row| type_number(row.value()));
+        let taken = self.rows.table()?.remove(fresh_key(id))?.map(|row| type_number(row.value()));
         self.pending.fresh = self.pending.fresh.saturating_sub(u64::from(taken.is_some()));
         Ok(taken)
     }
 
     /// Puts in a delivery that waits until then.
     pub fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
-        let replaced = self.outbox.0.insert(retry_key(id, due), [].as_slice())?;
+        let replaced = self.rows.table()?.insert(retry_key(id, due), [].as_slice())?;
         self.pending.retrying.add_assign(u64::from(replaced.is_none()));
         Ok(())
     }
 
     /// Takes out a delivery that waits until then.
     pub fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
-        let taken = self.outbox.0.remove(retry_key(id, due))?.is_some();
+        let taken = self.rows.table()?.remove(retry_key(id, due))?.is_some();
         self.pending.retrying = self.pending.retrying.saturating_sub(u64::from(taken));
         Ok(())
     }
@@ -183,7 +184,7 @@ impl<'txn> OutboxWriter<'txn> {
     /// Takes out a delivery that waits, whenever it is due. Reads all that wait for the subscription.
     pub fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<(), StorageError> {
         let mut taken = 0;
-        self.outbox.0.retain_in(retries_range(id.subscription), |(_, _, event), _| {
+        self.rows.table()?.retain_in(retries_range(id.subscription), |(_, _, event), _| {
             let stays = event != id.event.0;
             taken += u64::from(!stays);
             stays
@@ -194,7 +195,7 @@ impl<'txn> OutboxWriter<'txn> {
 
     /// Puts in health of the endpoint and the last attempts of a subscription.
     pub fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<(), StorageError> {
-        self.outbox.0.insert(history_key(id), history.encode()?.as_slice())?;
+        self.rows.table()?.insert(history_key(id), history.encode()?.as_slice())?;
         Ok(())
     }
 
@@ -202,7 +203,7 @@ impl<'txn> OutboxWriter<'txn> {
     pub fn remove_some(&mut self, id: SubscriptionId, limit: usize) -> Result<usize, StorageError> {
         let all = (id.0, FRESH, NONE)..=(id.0, u64::MAX, u128::MAX);
         let mut removed = 0;
-        for row in self.outbox.0.extract_from_if(all, |_, _| true)?.take(limit) {
+        for row in self.rows.table()?.extract_from_if(all, |_, _| true)?.take(limit) {
             let (key, value) = row?;
             match entry(key.value(), value.value()) {
                 Entry::History(..) => {}
@@ -213,6 +214,10 @@ impl<'txn> OutboxWriter<'txn> {
         }
         Ok(removed)
     }
+}
+
+fn fresh(rows: &impl ReadableTable<OutboxKey, Bytes>, id: DeliveryId) -> Result<Option<u8>, StorageError> {
+    Ok(rows.get(fresh_key(id))?.map(|row| type_number(row.value())))
 }
 
 fn entry((subscription, due_ms, event): OutboxKey, value: &[u8]) -> Entry {
