@@ -187,7 +187,10 @@ impl<'txn> Batch<'txn> {
             self.done.recorded.push(Recorded { delivery: id, due: None, attempt: None });
             return Ok(());
         };
-        let fresh = self.outbox.take_fresh(id)?.and_then(EventType::from_number);
+        let fresh = match self.outbox.take_fresh(id)? {
+            Some(number) => Some(self.event_type(subscription.account, id.event, number)?),
+            None => None,
+        };
         // What was never attempted has no row.
         let stored = match fresh {
             Some(_) => None,
@@ -245,6 +248,15 @@ impl<'txn> Batch<'txn> {
             self.put_subscription(state, subscription)?;
         }
         Ok(())
+    }
+
+    /// The type that an outbox row says; a damaged one does not, but its event does.
+    fn event_type(&mut self, account: AccountId, event: EventId, number: u8) -> Result<EventType, StorageError> {
+        if let Some(event_type) = EventType::from_number(number) {
+            return Ok(event_type);
+        }
+        let row = self.events.table()?.get((account.0, event.0))?;
+        Ok(row.and_then(|row| EventRow::decode_type(row.value()).ok()).unwrap_or(EventType::Ping))
     }
 
     /// Stores a test ping and its one attempt; it never enters the outbox.

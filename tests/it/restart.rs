@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use redb::{Database, ReadableTable as _, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::harness::{ALL_SCOPES, Gate, Received, Receiver, Reply, Server, clock_in, eventually};
@@ -252,4 +253,36 @@ fn a_file_that_is_no_database_is_refused_by_name_and_not_touched() {
     fs::write(&store, &good).unwrap();
     server.launch();
     assert_eq!(server.client().total("/webhooks"), 1);
+}
+
+#[test]
+fn a_pending_delivery_whose_row_is_damaged_is_sent_until_it_arrives() {
+    let mut server = Server::start(&[("delivery.retry_schedule", r#"["1s"]"#)]);
+    let key = server.key(ALL_SCOPES);
+    let receiver = Receiver::answering(|_| Reply::Hang);
+    let client = server.client_with(&key);
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    receiver.wait_for(1, "a first attempt in flight");
+    server.kill_9();
+
+    let outbox = TableDefinition::<(u32, u64, u128), &[u8]>::new("outbox");
+    let database = Database::open(server.data_dir().join("tempclock.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut outbox = transaction.open_table(outbox).unwrap();
+        let keys: Vec<_> = outbox.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+        // (subscription, 0 as it was never attempted, event)
+        let pending: Vec<_> = keys.into_iter().filter(|(_, due_ms, event)| *due_ms == 0 && *event != 0).collect();
+        assert_eq!(pending.len(), 1);
+        outbox.insert(pending[0], [0xee].as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+
+    receiver.rule(|request| Reply::status(if request.attempt() == 1 { 500 } else { 200 }));
+    server.launch();
+    let came = receiver.wait_for(3, "the attempt that was cut off, one that fails, one that succeeds");
+    assert!(came.iter().all(|request| request.event_id() == event));
+    assert_eq!(came.iter().map(Received::attempt).collect::<Vec<_>>(), [1, 1, 2]);
 }
