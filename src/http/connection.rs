@@ -6,7 +6,7 @@
 //! shapes an answer by the request that it has read last, and carries out what comes behind the last request of a
 //! connection. So it sees a request when the answer to the one before is made, and none when that one was the last.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -15,15 +15,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_http::{HttpMessage as _, Request};
+use actix_http::{ConnectionType, HttpMessage as _, Request};
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::framing::Part;
 use super::refusal;
 
+/// How long a caller may take to see that a connection is closed.
+pub const FAREWELL: Duration = Duration::from_secs(1);
 /// What is read in one turn.
 const READ_BYTES: usize = 8 * 1024;
 
@@ -38,6 +41,10 @@ struct Turn {
     is_busy: Cell<bool>,
     /// What was passed last has not become a request.
     is_no_request: Cell<bool>,
+    /// Its caller wants no further one.
+    is_last: Cell<bool>,
+    /// The caller has used up its time.
+    is_cut_off: Cell<bool>,
 }
 
 impl Turn {
@@ -49,6 +56,8 @@ impl Turn {
             part: Cell::new(Part::FIRST),
             is_busy: Cell::new(false),
             is_no_request: Cell::new(true),
+            is_last: Cell::new(false),
+            is_cut_off: Cell::new(false),
         }
     }
 
@@ -73,6 +82,17 @@ impl Turn {
         self.part.set(part);
         self.begin_next();
         passed
+    }
+
+    /// Can there be no answer under way, and nothing that was sent behind it?
+    fn is_idle(&self) -> bool {
+        self.part.get() == Part::FIRST && !self.is_last.get() && !self.holds_back.get()
+    }
+
+    /// The caller has used up its time, and is owed nothing more.
+    fn cut_off(&self) -> io::Error {
+        self.is_cut_off.set(true);
+        io::ErrorKind::TimedOut.into()
     }
 
     fn may_pass(&self) -> bool {
@@ -100,6 +120,7 @@ impl Connection {
         self.0.part.set(if is_chunked { Part::CHUNKS } else { Part::sized(length().unwrap_or(0)) });
         self.0.is_busy.set(true);
         self.0.is_no_request.set(false);
+        self.0.is_last.set(request.head().connection_type() != ConnectionType::KeepAlive);
         UnderWay(Rc::clone(&self.0))
     }
 }
@@ -117,7 +138,8 @@ impl Drop for UnderWay {
 /// A caller's stream, which gives up when nothing of what is to be sent is taken within the time limit, or no request
 /// comes of what was read.
 pub struct Patient<T> {
-    stream: T,
+    /// Outlives this, so that the end of the connection can be seen to.
+    stream: Rc<RefCell<T>>,
     turn: Rc<Turn>,
     limit: Duration,
     /// What was read and the library may not see yet.
@@ -131,11 +153,16 @@ pub struct Patient<T> {
 }
 
 /// Serves a stream to its end: `serve` makes the future that does.
-pub async fn attend<T, F: Future>(stream: T, limit: Duration, serve: impl FnOnce(Patient<T>) -> F) -> F::Output {
+pub async fn attend<T, F>(stream: T, limit: Duration, serve: impl FnOnce(Patient<T>) -> F) -> F::Output
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    F: Future,
+{
     let turn = Rc::new(Turn::first());
+    let stream = Rc::new(RefCell::new(stream));
     // Apart, so that what waits for connections is small.
-    let mut served = Box::pin(serve(Patient::new(stream, Rc::clone(&turn), limit)));
-    poll_fn(move |context| {
+    let mut served = Box::pin(serve(Patient::new(Rc::clone(&stream), Rc::clone(&turn), limit)));
+    let result = poll_fn(|context| {
         turn.begin();
         let result = served.as_mut().poll(context);
         if result.is_pending() && turn.has_more() {
@@ -143,12 +170,39 @@ pub async fn attend<T, F: Future>(stream: T, limit: Duration, serve: impl FnOnce
         }
         result
     })
-    .await
+    .await;
+    drop(served);
+    if !turn.is_cut_off.get() && !turn.is_idle() {
+        drop(Box::pin(timeout(FAREWELL, see_off(&stream))).await);
+    }
+    result
+}
+
+/// Ends sending. If more has come than was read, takes it, and what follows, until the caller closes too: to close over it
+/// would reset the connection, and take away answers that are still under way.
+async fn see_off<T: AsyncRead + AsyncWrite + Unpin>(stream: &RefCell<T>) -> io::Result<()> {
+    poll_fn(|context| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(context)).await?;
+    // What has come meanwhile is known after the executor has asked the system.
+    yield_now().await;
+    let mut unwanted = [0; 1024];
+    let mut has_come = false;
+    loop {
+        let mut buffer = ReadBuf::new(&mut unwanted);
+        poll_fn(|context| match Pin::new(&mut *stream.borrow_mut()).poll_read(context, &mut buffer) {
+            Poll::Pending if !has_come => Poll::Ready(Ok(())),
+            read => read,
+        })
+        .await?;
+        if buffer.filled().is_empty() {
+            return Ok(());
+        }
+        has_come = true;
+    }
 }
 
 impl<T> Patient<T> {
     /// Around a stream, for the turns of its connection.
-    fn new(stream: T, turn: Rc<Turn>, limit: Duration) -> Self {
+    fn new(stream: Rc<RefCell<T>>, turn: Rc<Turn>, limit: Duration) -> Self {
         Self { stream, turn, limit, held: BytesMut::new(), refusal: None, stalled: None, unfinished: None }
     }
 
@@ -176,7 +230,7 @@ impl<T> Patient<T> {
         }
         let limit = self.limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
-        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        stalled.as_mut().poll(context).map(|()| Err(self.turn.cut_off()))
     }
 }
 
@@ -190,7 +244,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
             return Poll::Pending;
         }
         if self.is_late(context) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(Err(self.turn.cut_off()));
         }
         if self.turn.read_bytes.get() >= READ_BYTES {
             context.waker().wake_by_ref();
@@ -213,7 +267,7 @@ impl<T: AsyncRead + Unpin> Patient<T> {
     /// Reads, and holds back what may not be passed on.
     fn read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, buffer);
         if read.is_pending() {
             return read;
         }
@@ -256,11 +310,11 @@ impl<T: AsyncWrite + Unpin> Patient<T> {
     /// Sends what the library answers to what is no request.
     fn refuse(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Some(refusal) = self.refusal.take().or_else(|| refusal::complete(bytes).map(VecDeque::from)) else {
-            return Pin::new(&mut self.stream).poll_write(context, bytes);
+            return Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, bytes);
         };
         let refusal = self.refusal.insert(refusal);
         while !refusal.is_empty() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(context, refusal.as_slices().0))?;
+            let count = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, refusal.as_slices().0))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -275,7 +329,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
         let sent = if self.turn.is_no_request.get() {
             self.refuse(context, bytes)
         } else {
-            Pin::new(&mut self.stream).poll_write(context, bytes)
+            Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, bytes)
         };
         if sent.is_ready() {
             // An answer ends a request, so the next one has its whole time.
@@ -285,11 +339,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sent = Pin::new(&mut self.stream).poll_flush(context);
+        let sent = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(context);
         self.judge(sent, context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(context)
     }
 }

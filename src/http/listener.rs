@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_http::{ConnectionType, HttpService, Protocol, Request, Response};
 use actix_service::{
@@ -18,12 +17,9 @@ use actix_web::{Error, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::ServerSettings;
-use super::connection::{Connection, Patient, attend};
+use super::connection::{Connection, FAREWELL, Patient, attend};
 use super::holding::hold;
 use super::sources::Sources;
-
-/// How long a caller may take to see that a connection is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a caller is talked to through.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}

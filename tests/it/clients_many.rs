@@ -18,7 +18,7 @@ fn open_files(server: &Server) -> usize {
 }
 
 /// Reads until the server ends the connection, and gives what came.
-fn rest(stream: &mut TcpStream) -> String {
+pub fn rest(stream: &mut TcpStream) -> String {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut read = Vec::new();
     match stream.read_to_end(&mut read) {

@@ -2,31 +2,22 @@
 //! the end of a connection.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
 };
 
 use serde_json::json;
 
+use crate::clients_many::rest;
 use crate::harness::{Client, PATIENCE, Receiver, Reply, Server, clock_in};
 
+const DOCS: &str = "GET /docs HTTP/1.1\r\nHost: x\r\n";
 const LIVE: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n";
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
-}
-
-/// Reads until the server ends the connection.
-fn rest(stream: &mut TcpStream) -> String {
-    let mut read = Vec::new();
-    match stream.read_to_end(&mut read) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("the connection stays open: {error}"),
-    }
-    String::from_utf8(read).unwrap()
 }
 
 /// Reads one answer with its body.
@@ -173,4 +164,23 @@ fn a_thousand_requests_in_one_go_are_answered_each() {
     });
     assert_eq!(statuses(&rest(&mut stream)), [200; 1000]);
     sending.join().unwrap();
+}
+
+#[test]
+fn an_answer_comes_whole_whatever_is_sent_behind_it() {
+    let server = Server::start(&[]);
+    let mut stream = connect(&server);
+    stream.write_all(format!("{DOCS}\r\n").as_bytes()).unwrap();
+    let whole = answer(&mut stream);
+    drop(stream);
+    let much = "x".repeat(20_000);
+    for behind in [format!("Connection: close\r\n\r\n{much}"), format!("\r\njunk\r\n\r\n{much}")] {
+        for _ in 0..10 {
+            let mut stream = connect(&server);
+            stream.write_all(format!("{DOCS}{behind}").as_bytes()).unwrap();
+            let answers = rest(&mut stream);
+            let body = answers.split_once("\r\n\r\n").unwrap().1;
+            assert!(body.starts_with(whole.split_once("\r\n\r\n").unwrap().1), "{} of {}", answers.len(), whole.len());
+        }
+    }
 }
