@@ -152,10 +152,10 @@ pub fn put_table_of(deliveries: &[Value]) -> Outcome {
         let (id, event, subscription) = (text(found, "id"), text(found, "event"), text(found, "subscription_id"));
         let (tries, code) = (text(found, "attempt_count"), text(found, "response_code"));
         let (error, next) = (text(found, "error"), time(found, "next_attempt_at"));
-        vec![id, status(found), event, subscription, tries, code, cause_of(&error).to_owned(), next]
+        vec![id, status(found), event, subscription, tries, code, next, cause_of(&error).to_owned()]
     };
-    let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "ERROR", "NEXT ATTEMPT"];
-    put_table(&names, deliveries.iter().map(row).collect())
+    let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT", "ERROR"];
+    put_table(&names, &deliveries.iter().map(row).collect::<Vec<_>>())
 }
 
 /// The API says what happened and what to do about it in one sentence; lists have room for the first.

@@ -74,7 +74,7 @@ fn put_list(answer: &Reply) -> Outcome {
         vec![text(event, "id"), text(event, "event"), time(event, "created_at"), published.text()]
     };
     let all = rows(answer).iter().zip(&published.data);
-    put_table(&["ID", "EVENT", "STORED", "DATA"], all.map(row).collect())?;
+    put_table(&["ID", "EVENT", "STORED", "DATA"], &all.map(row).collect::<Vec<_>>())?;
     note_rest(answer);
     Ok(())
 }
@@ -109,5 +109,5 @@ fn put_types(json: bool) -> Result<(), Failure> {
         let required = text(&found.schema, "required");
         vec![found.name.to_owned(), found.description.to_owned(), required.replace(',', " ")]
     };
-    put_table(&["NAME", "MEANING", "NEEDS IN DATA"], types.iter().map(row).collect())
+    put_table(&["NAME", "MEANING", "NEEDS IN DATA"], &types.iter().map(row).collect::<Vec<_>>())
 }

@@ -85,6 +85,6 @@ fn put_keys(answer: &Value) -> Outcome {
     };
     put_table(
         &["ID", "ACCOUNT", "NAME", "PREFIX", "STATUS", "SCOPES", "NETWORKS", "EXPIRES", "LAST USED"],
-        rows(answer).iter().map(row).collect(),
+        &rows(answer).iter().map(row).collect::<Vec<_>>(),
     )
 }

@@ -14,6 +14,7 @@ mod exit;
 mod init;
 mod input;
 mod keys;
+mod layout;
 mod listen;
 mod log_lines;
 mod output;

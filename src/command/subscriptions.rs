@@ -118,7 +118,7 @@ fn put_list(answer: &Value) -> Outcome {
         let (id, status) = (text(found, "id"), status(found).to_owned());
         vec![id, status, text(found, "events"), text(found, "url"), text(found, "description")]
     };
-    put_table(&["ID", "STATUS", "EVENTS", "URL", "DESCRIPTION"], rows(answer).iter().map(row).collect())?;
+    put_table(&["ID", "STATUS", "EVENTS", "URL", "DESCRIPTION"], &rows(answer).iter().map(row).collect::<Vec<_>>())?;
     note_rest(answer);
     Ok(())
 }
@@ -148,5 +148,5 @@ fn put_one(found: &Value) -> Outcome {
     };
     put("\n")?;
     let names = ["ID", "STATUS", "EVENT", "ATTEMPT", "ANSWER", "AT", "ERROR"];
-    put_table(&names, recent.iter().map(row).collect())
+    put_table(&names, &recent.iter().map(row).collect::<Vec<_>>())
 }

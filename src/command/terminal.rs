@@ -47,6 +47,11 @@ pub enum Tone {
 pub struct Paint(bool);
 
 impl Paint {
+    #[cfg(test)]
+    pub const ALL: Self = Self(true);
+    #[cfg(test)]
+    pub const NONE: Self = Self(false);
+
     /// For stdout as it is: colour on a terminal that can show it, unless `NO_COLOR` says otherwise.
     pub fn for_stdout() -> Self {
         let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -85,7 +90,7 @@ mod tests {
 
     #[test]
     fn colour_is_put_around_words_only_where_it_is_wanted() {
-        assert_eq!(Paint(true).word(Tone::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
-        assert_eq!(Paint(false).word(Tone::Bad, "no"), "no");
+        assert_eq!(Paint::ALL.word(Tone::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
+        assert_eq!(Paint::NONE.word(Tone::Bad, "no"), "no");
     }
 }

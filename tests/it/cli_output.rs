@@ -1,9 +1,12 @@
-//! Commands whose output nobody reads any more, or whose disk is full, end without a fault inside.
+//! What commands print fits the terminal; those whose output nobody reads any more, or whose disk is full, end without
+//! a fault inside.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use crate::harness::{BINARY, Server, wait_guarded};
+use serde_json::json;
+
+use crate::harness::{BINARY, Server, clock_in, run, wait_guarded};
 
 /// Runs a command with that as stdout and stderr, and gives its exit code.
 #[track_caller]
@@ -69,4 +72,39 @@ fn a_verdict_is_kept_when_nobody_reads_it() {
     for looks in [&["keys", "list"][..], &["keys", "revoke", "1"], &["backup", "--output", "-"]] {
         assert_eq!(code(&server, looks, gone), Some(5), "{looks:?} has made a database");
     }
+}
+
+#[test]
+fn lists_show_every_column_in_80_characters() {
+    let server = Server::start(&[("delivery.retry_schedule", r#"["1h"]"#)]);
+    let client = server.client();
+    let subscription = client.subscribe("http://127.0.0.1:1/hook", &["clock_in"]).id.to_string();
+    let event = client.publish("clock_in", &clock_in(1));
+    let id = client.delivery_ids(&event).remove(0);
+    let delivery = client.wait_for_delivery(&id, "has failed once", |delivery| delivery["attempt_count"] == 1);
+    let config = server.config_file();
+    let next = &delivery["next_attempt_at"].as_str().unwrap()[..19];
+    for (arguments, wanted) in [
+        (&["deliveries", "list"][..], &[id.as_str(), "pending", "clock_in", next, "no connection to the endpoint"][..]),
+        (&["subscriptions", "list"], &[&subscription, "active", "clock_in", "http://127.0.0.1:1/hook"]),
+        (&["subscriptions", "show", &subscription], &[&id, "failed", "no connection to the endpoint"]),
+        (&["events", "list"], &[&event, "clock_in", "entry_id"]),
+        (&["events", "show", &event], &[&event, &id, "pending"]),
+        (&["events", "types"], &["document_expired", "expired_on"]),
+        (&["keys", "list"], &["tests", "active", "webhooks:read", "all", "never"]),
+    ] {
+        let all = [arguments, &["--config", config.to_str().unwrap()]].concat();
+        let narrow = run(&all, &[("COLUMNS", "80")]);
+        assert_eq!((narrow.code, narrow.stderr.as_str()), (Some(0), ""), "{narrow:?}");
+        assert!(narrow.stdout.lines().all(|line| line.chars().count() <= 80), "{arguments:?}: {}", narrow.stdout);
+        let wide = run(&all, &[]);
+        for text in wanted {
+            assert!(narrow.stdout.contains(text), "{arguments:?} lacks {text}: {}", narrow.stdout);
+            assert!(wide.stdout.contains(text), "{arguments:?} lacks {text}: {}", wide.stdout);
+        }
+    }
+    let many = json!({"event": "clock_in", "data": {"entry_id": 1, "worker_id": 1, "location_id": 1, "worker_name": "x".repeat(500), "clock_in": "2026-03-02T08:00:00Z"}});
+    client.post("/events", &many).expect(202);
+    let long = run(&["events", "list", "--config", config.to_str().unwrap()], &[("COLUMNS", "80")]);
+    assert!(long.stdout.lines().all(|line| line.chars().count() <= 80) && long.stdout.contains('…'), "{}", long.stdout);
 }

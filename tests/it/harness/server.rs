@@ -125,7 +125,11 @@ fn command<'a>(words: &[String], environment: impl Iterator<Item = (&'a str, &'a
     command.args(all);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_uppercase();
-        if text.starts_with("TEMPCLOCK_") || text.starts_with("RUST_LOG") || text.ends_with("_PROXY") {
+        if text.starts_with("TEMPCLOCK_")
+            || text.starts_with("RUST_LOG")
+            || text.ends_with("_PROXY")
+            || text == "COLUMNS"
+        {
             command.env_remove(&name);
         }
     }

@@ -1,0 +1,175 @@
+//! How rows and fields are laid out for people: within a width, ids whole, no column left out. Pure.
+
+use super::terminal::{Paint, Tone};
+
+/// Columns that may be any number of lines long, and of which `show` has the whole; here they get the rest of one line.
+const CUT: [&str; 2] = ["DATA", "ERROR"];
+/// The column whose words have colours.
+const COLOURED: &str = "STATUS";
+/// Characters between columns, and before each further line of a row.
+const GAP: usize = 2;
+/// The least that a value needs to be read.
+const VALUE_CHARS: usize = 20;
+
+/// A line for the names of the columns, and one for each row. Where all columns do not fit beside each other, they go on
+/// in a second line, set further in, and so on; the head shows which stand where.
+pub fn table(names: &[&str], rows: &[Vec<String>], width: usize, paint: Paint) -> String {
+    let columns: Vec<Column> = names.iter().enumerate().map(|(place, name)| Column::of(place, name, rows)).collect();
+    let lines = folded(&columns, width);
+    let head: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let head = lines.iter().enumerate().map(|(depth, line)| shown(line, &head, depth * GAP, width, None));
+    let rows = rows.iter().flat_map(|row| {
+        let line = |(depth, line): (usize, &Vec<Column>)| shown(line, row, depth * GAP, width, Some(paint));
+        lines.iter().enumerate().map(line).filter(|line| !line.trim().is_empty())
+    });
+    head.chain(rows).collect()
+}
+
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    place: usize,
+    name: &'a str,
+    chars: usize,
+}
+
+impl<'a> Column<'a> {
+    fn of(place: usize, name: &'a str, rows: &[Vec<String>]) -> Self {
+        let cells = rows.iter().filter_map(|row| row.get(place));
+        let chars = cells.map(|cell| cell.chars().count()).chain([name.chars().count()]).max().unwrap_or(0);
+        Self { place, name, chars }
+    }
+}
+
+/// The columns in as few lines as they fit into.
+fn folded<'a>(columns: &[Column<'a>], width: usize) -> Vec<Vec<Column<'a>>> {
+    let mut lines: Vec<Vec<Column>> = vec![Vec::new()];
+    let mut at = 0;
+    for column in columns {
+        let depth = lines.len();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || at + column.chars <= width => line.push(*column),
+            _ => {
+                lines.push(vec![*column]);
+                at = depth * GAP;
+            }
+        }
+        at += column.chars + GAP;
+    }
+    lines
+}
+
+/// One line of a row; more where a single cell has more words than fit. A word stays whole, so that it can be copied.
+fn shown(columns: &[Column], row: &[String], indent: usize, width: usize, paint: Option<Paint>) -> String {
+    let mut line = " ".repeat(indent);
+    for Column { place, name, chars } in columns {
+        let cell = row.get(*place).map_or("", String::as_str);
+        let space = " ".repeat(chars.saturating_sub(cell.chars().count()) + GAP);
+        let room = width.saturating_sub(indent).max(VALUE_CHARS);
+        let cell = if CUT.contains(name) {
+            cut(cell, room)
+        } else if cell.contains(' ') {
+            wrapped(cell, room).join(&format!("\n{:indent$}", ""))
+        } else {
+            cell.to_owned()
+        };
+        let tone = tone(&cell).filter(|_| *name == COLOURED);
+        let painted = paint.zip(tone).map(|(paint, tone)| paint.word(tone, &cell));
+        line.push_str(&painted.unwrap_or(cell));
+        line.push_str(&space);
+    }
+    line.trim_end().to_owned() + "\n"
+}
+
+fn tone(word: &str) -> Option<Tone> {
+    match word {
+        "delivered" | "active" => Some(Tone::Good),
+        "pending" | "held" | "paused" => Some(Tone::Doubtful),
+        "exhausted" | "failed" | "off" | "revoked" | "expired" => Some(Tone::Bad),
+        _ => None,
+    }
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    if text.chars().count() <= chars {
+        return text.to_owned();
+    }
+    text.chars().take(chars.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Names with their values, one a line; those without a value are left out.
+pub fn fields(fields: &[(&str, String)], width: usize) -> String {
+    let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let begin = longest + GAP;
+    let given = fields.iter().filter(|(_, value)| !value.is_empty());
+    let line = |(name, value): &(&str, String)| {
+        let value = wrapped(value, width.saturating_sub(begin).max(VALUE_CHARS));
+        format!("{name:longest$}  {}\n", value.join(&format!("\n{:begin$}", "")))
+    };
+    given.map(line).collect()
+}
+
+/// The text in lines of so many characters, broken between words where it has any.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest: Vec<char> = text.chars().collect();
+    while rest.len() > width {
+        let space = rest.iter().take(width + 1).rposition(|character| *character == ' ').filter(|place| *place > 0);
+        let after = rest.split_off(space.unwrap_or(width));
+        lines.push(rest.into_iter().collect());
+        rest = after.into_iter().skip(usize::from(space.is_some())).collect();
+    }
+    lines.push(rest.into_iter().collect());
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Paint = Paint::NONE;
+    const DELIVERIES: [&str; 8] = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT", "ERROR"];
+
+    fn delivery(error: &str) -> Vec<String> {
+        let id = "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001";
+        [id, "exhausted", "document_expired", "1", "10", "404", "", error].map(str::to_owned).into()
+    }
+
+    #[test]
+    fn every_column_is_there_in_80_characters_with_ids_whole() {
+        let long = "the endpoint answered 404 and went on to say much more about it than a single line can hold";
+        let text = table(&DELIVERIES, &[delivery(""), delivery(long)], 80, PLAIN);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+        assert_eq!(lines[1], "  TRIES  ANSWER  NEXT ATTEMPT");
+        assert_eq!(lines[2], "    ERROR");
+        assert_eq!(lines[3], "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001  exhausted  document_expired  1");
+        assert_eq!(lines[4], "  10     404");
+        assert_eq!(lines[5], lines[3], "a line that says nothing is left out");
+        assert!(lines[7].starts_with("    the endpoint answered 404") && lines[7].ends_with('…'), "{text}");
+        assert_eq!(lines.len(), 8, "{text}");
+    }
+
+    #[test]
+    fn a_row_is_one_line_where_there_is_room_for_it() {
+        let text = table(&DELIVERIES, &[delivery("the endpoint answered 404")], usize::MAX, PLAIN);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(table(&["ID", "NAME"], &[], 80, PLAIN), "ID  NAME\n");
+    }
+
+    #[test]
+    fn what_no_other_command_shows_in_whole_is_broken_between_words_and_not_cut() {
+        let rows = [vec!["clock_in".to_owned(), "one two three four five six".to_owned()]];
+        let text = table(&["NAME", "MEANING"], &rows, 24, PLAIN);
+        assert_eq!(text, "NAME\n  MEANING\nclock_in\n  one two three four\n  five six\n");
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("onetwothree", 7), ["onetwot", "hree"]);
+    }
+
+    #[test]
+    fn only_the_words_of_a_status_have_colours_and_only_where_there_are_any() {
+        let rows = [vec!["delivered".to_owned(), "delivered".to_owned()]];
+        let coloured = table(&["STATUS", "NAME"], &rows, 80, Paint::ALL);
+        assert_eq!(coloured.matches("\u{1b}[32m").count(), 1, "{coloured:?}");
+        assert!(!table(&["STATUS", "NAME"], &rows, 80, PLAIN).contains('\u{1b}'));
+    }
+}
