@@ -2,19 +2,26 @@
 //! read on the main thread or on that of the signals; the HTTP workers only take what is in place.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use ureq::tls::Certificate;
 
 use super::StartError;
 use crate::config::Config;
+use crate::delivery::tls_cause;
 use crate::delivery::transport::TrustedRoots;
+use crate::domain::Timestamp;
+use crate::domain::tls_fault::TlsFault;
 use crate::storage::sealing::Seal;
 
 /// The certificate that the server shows to each new connection.
@@ -27,6 +34,9 @@ pub struct ServerCertificate {
 const CERTIFICATE: &str = "server.tls_certificate";
 const KEY: &str = "server.tls_key";
 const AUTHORITIES: &str = "delivery.ca_certificates";
+const CERTIFICATES: &str = "certificate";
+/// How long before its end a certificate is worth a word.
+const NOTICE: Duration = Duration::from_hours(14 * 24);
 const ENCRYPTION_KEY: &str = "storage.encryption_key_file";
 
 fn failed(key: &'static str, path: &Path, reason: impl fmt::Display) -> StartError {
@@ -114,18 +124,64 @@ fn join(
     key: PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, StartError> {
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map_err(|error| failed(CERTIFICATE, certificate, error))
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            failed(CERTIFICATE, certificate, format!("it was made for another private key than that of {KEY}"))
+        }
+        _ => failed(CERTIFICATE, certificate, error),
+    })
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| failed(KEY, path, error))
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| failed(KEY, path, in_words(error, "private key without a passphrase")))
+}
+
+/// What is wrong with a PEM file, without a word of what it holds.
+fn in_words(error: pem::Error, wanted: &str) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => format!("it holds no PEM {wanted}"),
+        _ => "it is not PEM, or a part of it is missing".to_owned(),
+    }
 }
 
 fn read_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| failed(key, path, error))?.collect();
-    let certificates = certificates.map_err(|error| failed(key, path, error))?;
-    if certificates.is_empty() { Err(failed(key, path, "it holds no PEM certificate")) } else { Ok(certificates) }
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let certificates = certificates.map_err(|error| failed(key, path, in_words(error, CERTIFICATES)))?;
+    if certificates.is_empty() {
+        Err(failed(key, path, in_words(pem::Error::NoItemsFound, CERTIFICATES)))
+    } else {
+        Ok(certificates)
+    }
+}
+
+/// What there is to say of the time of the server's own certificate.
+#[must_use]
+pub fn certificate_warning(config: &Config, now: Timestamp) -> Option<String> {
+    let path = config.server.tls_certificate.as_deref()?;
+    let chain = read_certificates(CERTIFICATE, path).ok()?;
+    let day = |time: Timestamp| time.to_string().chars().take(10).collect::<String>();
+    let words = match (time_fault(&chain, now), time_fault(&chain, now.plus(NOTICE))) {
+        (Some(TlsFault::Expired(Some(end))), _) => format!("expired on {}, so callers refuse it", day(end)),
+        (Some(TlsFault::NotValidYet(Some(begin))), _) => format!("is not valid before {}", day(begin)),
+        (_, Some(TlsFault::Expired(Some(end)))) => format!("expires on {}; renew it before", day(end)),
+        _ => return None,
+    };
+    Some(format!("{CERTIFICATE}: the certificate in {} {words}", path.display()))
+}
+
+/// What a caller would hold against the first certificate's time. That is looked at before all else, so whom the caller
+/// trusts, and which name is called, makes no difference.
+fn time_fault(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<TlsFault> {
+    let (leaf, others) = chain.split_first()?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let caller = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
+    let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_seconds()));
+    caller.verify_server_cert(leaf, others, &name, &[], now).err().map(|error| tls_cause::of(&error))
 }
 
 /// The public roots and the operator's own.

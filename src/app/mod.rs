@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 
 use self::certificates::ServerCertificate;
-pub use self::certificates::{check_files, trusted_roots};
+pub use self::certificates::{certificate_warning, check_files, trusted_roots};
 pub use self::offline::{Offline, check_user, open_store};
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};

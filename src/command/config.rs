@@ -8,7 +8,8 @@ use super::output::{put, put_json, say};
 use super::{Exit, Outcome};
 use crate::app;
 use crate::cli::{ConfigArgs, ConfigCommand};
-use crate::config::{CONFIG_VARIABLE, Config, Loaded, Origin, Sources};
+use crate::clock::Clock;
+use crate::config::{CONFIG_VARIABLE, Config, ConfigErrors, Loaded, Origin, Sources};
 use crate::domain::visible::visible;
 
 /// The most errors that are shown.
@@ -33,8 +34,11 @@ pub fn file(args: &ConfigArgs) -> Option<PathBuf> {
 
 /// Loads the configuration as a command was told to.
 pub fn load(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loaded, (Exit, String)> {
+    gather(args, flags).map_err(|errors| (Exit::Configuration, first_lines(&errors.to_string())))
+}
+
+fn gather(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loaded, ConfigErrors> {
     Config::load(&Sources { file: file(args), environment: environment(), flags })
-        .map_err(|errors| (Exit::Configuration, first_lines(&errors.to_string())))
 }
 
 /// What a person reads of them, and how many more there are.
@@ -47,18 +51,7 @@ fn first_lines(errors: &str) -> String {
 
 pub fn run(command: &ConfigCommand) -> Outcome {
     match command {
-        ConfigCommand::Check { config } => {
-            let loaded = load(config, Vec::new())?;
-            for warning in &loaded.warnings {
-                say(&format!("warning: {warning}"));
-            }
-            let problems = app::check_files(&loaded.config);
-            if !problems.is_empty() {
-                let problems: Vec<_> = problems.iter().map(|problem| visible(problem)).collect();
-                return Err((Exit::Configuration, problems.join("\n")));
-            }
-            put("The configuration is valid.\n")
-        }
+        ConfigCommand::Check { config } => check(config),
         ConfigCommand::Show { config, json } => {
             let loaded = load(config, Vec::new())?;
             let values = loaded.values.iter().map(|(key, value)| {
@@ -72,6 +65,27 @@ pub fn run(command: &ConfigCommand) -> Outcome {
                 put_values(&values.collect::<Vec<_>>(), file(config).as_deref())
             }
         }
+    }
+}
+
+/// Looks at the values and at the files that they name, and tells whatever is wrong with either.
+fn check(args: &ConfigArgs) -> Outcome {
+    let (config, warnings, mut problems) = match gather(args, Vec::new()) {
+        Ok(Loaded { config, warnings, .. }) => (Some(config), warnings, Vec::new()),
+        Err(errors) => {
+            let problems = errors.errors().iter().map(ToString::to_string).collect();
+            (errors.understood.map(|config| *config), Vec::new(), problems)
+        }
+    };
+    let aging = config.as_ref().and_then(|config| app::certificate_warning(config, Clock::start().wall()));
+    for warning in warnings.into_iter().chain(aging) {
+        say(&format!("warning: {}", visible(&warning)));
+    }
+    problems.extend(config.iter().flat_map(app::check_files).map(|problem| visible(&problem)));
+    if problems.is_empty() {
+        put("The configuration is valid.\n")
+    } else {
+        Err((Exit::Configuration, first_lines(&problems.join("\n"))))
     }
 }
 

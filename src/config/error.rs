@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::Origin;
+use super::{Config, Origin};
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +28,19 @@ impl std::error::Error for ConfigError {}
 
 /// Everything that is wrong, in the order file, environment, flags; its text has one line an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(.0))]
-pub struct ConfigErrors(Vec<ConfigError>);
+#[error("{}", lines(.found))]
+pub struct ConfigErrors {
+    found: Vec<ConfigError>,
+    /// What the values without an error come to, so that the files which they name can be looked at; to start with it
+    /// would be wrong.
+    pub understood: Option<Box<Config>>,
+}
 
 impl ConfigErrors {
     /// The errors, never none of them.
     #[must_use]
     pub fn errors(&self) -> &[ConfigError] {
-        &self.0
+        &self.found
     }
 }
 
@@ -118,7 +123,7 @@ impl Findings {
             return None;
         }
         let errors = self.found.into_iter().map(|(_, error)| error);
-        Some(ConfigErrors(errors.collect()))
+        Some(ConfigErrors { found: errors.collect(), understood: None })
     }
 }
 

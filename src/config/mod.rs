@@ -121,7 +121,11 @@ impl Config {
         }
         match (config, findings.into_errors()) {
             (Some(config), None) => Ok(Loaded { warnings: rules::warnings(&config), config, origins, values }),
-            (_, errors) => Err(errors.unwrap_or_default()),
+            (config, errors) => {
+                let mut errors = errors.unwrap_or_default();
+                errors.understood = config.map(Box::new);
+                Err(errors)
+            }
         }
     }
 

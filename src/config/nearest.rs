@@ -12,16 +12,19 @@ pub(super) fn suggestion<'a>(
     known: impl Iterator<Item = &'a str>,
     spell: impl Fn(&str) -> String,
 ) -> String {
-    let written: String = written.chars().take(COMPARED_CHARACTERS).collect();
-    let written = written.to_lowercase();
-    let ranked = known.map(|key| (distance(&written, key), key));
-    match ranked.min() {
-        Some((far, key)) if far <= 2 + last(&written).chars().count() / 4 => {
-            format!("did you mean {}?", spell(key))
-        }
-        Some((_, key)) => format!("the nearest known one is {}, config.toml.example lists all", spell(key)),
+    match nearest(written, known) {
+        Some((key, true)) => format!("did you mean {}?", spell(key)),
+        Some((key, false)) => format!("the nearest known one is {}, config.toml.example lists all", spell(key)),
         None => "nothing is known".to_owned(),
     }
+}
+
+/// The known key nearest to `written`, and whether it is so near that it was probably meant.
+pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<(&'a str, bool)> {
+    let written: String = written.chars().take(COMPARED_CHARACTERS).collect();
+    let written = written.to_lowercase();
+    let (far, key) = known.map(|key| (distance(&written, key), key)).min()?;
+    Some((key, far <= 2 + last(&written).chars().count() / 4))
 }
 
 /// A right name in the wrong section, or in none, is nearer than a wrong name in the right one.

@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Findings;
-use super::nearest::suggestion;
+use super::nearest::{nearest, suggestion};
 use super::value::Raw;
 use super::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
 
@@ -110,13 +110,27 @@ fn add_entry(entry: Entry, gathered: &mut Gathered, findings: &mut Findings) {
     } else if !in_section && !gathered.of(&key).is_empty() {
         let message = format!("{key:?} in quotes is one name with a dot; write {key} unquoted");
         findings.add(&origin, &key, message);
-    } else if !in_section && raw == Raw::Table {
-        let hint = suggestion(&key, gathered.sections(), |near| format!("[{near}]"));
-        findings.add(&origin, &key, format!("unknown section {key:?}; {hint}"));
+    } else if let Some(section) = unknown_section(&key, in_section, &raw, gathered) {
+        if !findings.concerns(section) {
+            let hint = suggestion(section, gathered.sections(), |near| format!("[{near}]"));
+            findings.add(&origin, section, format!("unknown section {section:?}; {hint}"));
+        }
     } else {
         let hint = suggestion(&key, gathered.keys(), |near| format!("{near:?}"));
         findings.add(&origin, &key, format!("unknown key {key:?}; {hint}"));
     }
+}
+
+/// The section that an entry is in, or is, if there is none of that name; unless its key was probably meant to be in
+/// another one.
+fn unknown_section<'a>(key: &'a str, in_section: bool, raw: &Raw, gathered: &Gathered) -> Option<&'a str> {
+    if !in_section {
+        return Some(key).filter(|_| *raw == Raw::Table);
+    }
+    let (section, _) = key.split_once('.')?;
+    let is_known = gathered.sections().any(|known| known == section);
+    let is_key_near = nearest(key, gathered.keys()).is_some_and(|(_, is_near)| is_near);
+    Some(section).filter(|_| !is_known && !is_key_near)
 }
 
 fn add_environment(environment: &[(String, String)], gathered: &mut Gathered, findings: &mut Findings) {

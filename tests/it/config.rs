@@ -1,10 +1,16 @@
 //! A configuration is read from four places, and a wrong one stops the start with all its errors.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
+use rcgen::date_time_ymd;
 use tempfile::TempDir;
 
-use crate::harness::{Output, Server, run};
+use crate::harness::{Identity, Output, Server, run};
 
 fn check(text: &str, environment: &[(&str, &str)]) -> Output {
     let folder = TempDir::new().unwrap();
@@ -102,6 +108,52 @@ fn more_attempts_to_one_endpoint_than_there_are_threads_are_told_with_all_other_
 #[test]
 fn a_certificate_without_its_key_is_told() {
     assert_invalid(&check("[server]\ntls_certificate = \"/tmp/cert.pem\"\n", &[]), &["tls_certificate", "tls_key"]);
+}
+
+#[test]
+fn wrong_values_and_files_that_are_no_good_are_told_at_once() {
+    let text = "[server]\ntls_certificate = '/nonexistent/cert.pem'\ntls_key = '/nonexistent/key.pem'\n\
+        [storage]\nencryption_key_file = '/nonexistent/secrets.key'\n[delivery]\nthreads = 0\n";
+    let output = check(text, &[]);
+    assert_invalid(&output, &["delivery.threads", "server.tls_certificate", "server.tls_key", "encryption_key_file"]);
+    assert_eq!(output.stderr.lines().count(), 4, "{}", output.stderr);
+}
+
+#[test]
+fn a_certificate_of_another_key_or_at_its_end_is_told_in_plain_words() {
+    let days = |days: u64| SystemTime::now() + Duration::from_hours(24 * days);
+    let mut server = Server::stopped(&[("server.listen", "\"127.0.0.1:1\"")]);
+    assert_eq!(server.cli(&["init"]).code, Some(0));
+    let expired = Identity::self_signed("localhost", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let later = Identity::self_signed("localhost", |params| params.not_before = date_time_ymd(2090, 1, 1));
+    let soon = Identity::self_signed("localhost", |params| params.not_after = days(10).into());
+    let good = Identity::self_signed("localhost", |params| params.not_after = days(20).into());
+    for (name, identity, wanted) in [
+        ("expired", &expired, Some("expired on 2020-01-01")),
+        ("later", &later, Some("is not valid before 2090-01-01")),
+        ("soon", &soon, Some("expires on ")),
+        ("good", &good, None),
+    ] {
+        let [certificate, key] = identity.write_to(server.folder(), name).map(|path| format!("'{}'", path.display()));
+        server.configure(&[("server.tls_certificate", &certificate), ("server.tls_key", &key)]);
+        let output = server.cli(&["config", "check"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let warned = output.stderr.lines().find(|line| line.starts_with("warning: server.tls_certificate"));
+        assert_eq!(warned.is_some(), wanted.is_some(), "{name}: {output:?}");
+        assert!(warned.is_none_or(|line| line.contains(wanted.unwrap())), "{name}: {output:?}");
+        let doctor = server.cli(&["doctor"]);
+        let warned = doctor.stdout.lines().find(|line| line.starts_with("warning files: "));
+        assert!(warned.is_some() == wanted.is_some(), "{name}: {}", doctor.stdout);
+        assert!(warned.is_none_or(|line| line.contains(wanted.unwrap())), "{name}: {}", doctor.stdout);
+    }
+    let other = format!("'{}'", server.folder().join("soon.key").display());
+    server.configure(&[("server.tls_key", &other)]);
+    let output = server.cli(&["config", "check"]);
+    assert_invalid(&output, &["another private key than that of server.tls_key"]);
+    assert!(!output.stderr.contains("KeyMismatch"), "{output:?}");
+    let certificate = format!("'{}'", server.folder().join("good.pem").display());
+    server.configure(&[("server.tls_key", &certificate)]);
+    assert_invalid(&server.cli(&["config", "check"]), &["it holds no PEM private key"]);
 }
 
 #[test]

@@ -79,7 +79,11 @@ pub fn files(patient: &Patient) -> Vec<Finding> {
     let open = there.filter_map(|(path, file)| open_to_others(path, &file, "600"));
     let problems = app::check_files(&patient.config).into_iter();
     let fix = "Correct the path or the file, or its rights";
-    open.chain(problems.map(|problem| Finding::problem("files", problem, fix))).collect()
+    let aging = app::certificate_warning(&patient.config, patient.now);
+    let renew = "Put a new one in its place, then: systemctl reload tempclock-webhooks";
+    open.chain(problems.map(|problem| Finding::problem("files", problem, fix)))
+        .chain(aging.map(|warning| Finding::warning("files", warning, renew)))
+        .collect()
 }
 
 fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> {

@@ -148,6 +148,7 @@ fn unknown_names_are_told_with_line_and_nearest_name() {
             "[storag]\ncache = '64MiB'",
             r#"config.toml line 2: unknown key "storag.cache"; did you mean "storage.cache"?"#,
         ),
+        ("[storag]\nred = 1\nwhite = 2", r#"config.toml line 2: unknown section "storag"; did you mean [storage]?"#),
         ("[storag]", r#"config.toml line 1: unknown section "storag"; did you mean [storage]?"#),
         (
             "\"server.listen\" = '[::1]:1'",

@@ -1,8 +1,10 @@
 //! Certificates of every kind, and a receiver that shows one of them.
 
 use std::{
+    fs::Permissions,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -72,6 +74,15 @@ impl Identity {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         change(&mut params);
         Self { certificate: params.self_signed(&key).unwrap(), key }
+    }
+
+    /// Writes the certificate and its key, under a name, for `server.tls_certificate` and `server.tls_key`.
+    pub fn write_to(&self, folder: &Path, name: &str) -> [PathBuf; 2] {
+        let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+        std::fs::write(&certificate, self.certificate.pem()).unwrap();
+        std::fs::write(&key, self.key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+        [certificate, key]
     }
 }
 
