@@ -17,7 +17,7 @@ use actix_web::web;
 
 use self::certificates::ServerCertificate;
 pub use self::certificates::{certificate_warning, check_files, trusted_roots};
-pub use self::offline::{Offline, check_user, open_store};
+pub use self::offline::{Offline, check_user, open_store, user_name};
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
 use crate::clock::Clock;

@@ -37,7 +37,7 @@ pub fn check_user(config: &Config) -> Result<(), StartError> {
     let needs = [(folder, Access::WRITE_OK | Access::EXEC_OK), (&database, Access::READ_OK | Access::WRITE_OK)];
     for (path, rights) in needs {
         if rustix::fs::access(path, rights) == Err(Errno::ACCESS) {
-            let owner = fs::metadata(path).or_else(|_| fs::metadata(folder)).map(|found| name_of(found.uid()));
+            let owner = fs::metadata(path).or_else(|_| fs::metadata(folder)).map(|found| user_name(found.uid()));
             return owner.map_or(Ok(()), |owner| Err(StartError::OtherUser { path: path.clone(), owner }));
         }
     }
@@ -45,7 +45,8 @@ pub fn check_user(config: &Config) -> Result<(), StartError> {
 }
 
 /// A user's name, or the number as `sudo -u` takes it.
-fn name_of(uid: u32) -> String {
+#[must_use]
+pub fn user_name(uid: u32) -> String {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let is_meant = |line: &&str| line.split(':').nth(2) == Some(&uid.to_string());
     let name = users.lines().find(is_meant).and_then(|line| line.split(':').next());

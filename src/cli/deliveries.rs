@@ -80,11 +80,11 @@ pub struct DeliveryFilter {
     #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
     pub event: Option<String>,
     /// From this time on, such as 2026-03-02 (in UTC) or 2026-03-02T08:00:00Z, or so long ago, such as 2h
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = words::point)]
+    pub since: Option<words::Point>,
     /// Before this time, or longer ago than this
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = words::point)]
+    pub until: Option<words::Point>,
 }
 
 const RETRY_HELP: &str = "\

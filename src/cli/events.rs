@@ -22,11 +22,11 @@ pub enum EventsCommand {
         #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
         event: Option<String>,
         /// From this time on, such as 2026-03-02 (in UTC) or 2026-03-02T08:00:00Z, or so long ago, such as 2h
-        #[arg(long, value_name = "TIME")]
-        since: Option<String>,
+        #[arg(long, value_name = "TIME", value_parser = words::point)]
+        since: Option<words::Point>,
         /// Before this time, or longer ago than this
-        #[arg(long, value_name = "TIME")]
-        until: Option<String>,
+        #[arg(long, value_name = "TIME", value_parser = words::point)]
+        until: Option<words::Point>,
         /// How many at most
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = words::count)]
         limit: u64,
@@ -68,7 +68,7 @@ pub struct PublishArgs {
     #[arg(long, requires = "event")]
     pub id: Option<String>,
     /// When it happened, such as 2026-03-02T08:00:00Z
-    #[arg(long, value_name = "TIME", requires = "event")]
+    #[arg(long, value_name = "TIME", requires = "event", value_parser = words::time)]
     pub occurred_at: Option<String>,
 }
 

@@ -1,5 +1,7 @@
 //! The words of `keys`.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use super::{ConfigArgs, words};
@@ -25,8 +27,8 @@ pub enum KeysCommand {
         #[arg(long, default_value = "default")]
         account: String,
         /// For how long it is good, such as 90d
-        #[arg(long, value_name = "DURATION")]
-        expires: Option<String>,
+        #[arg(long, value_name = "DURATION", value_parser = words::lifetime)]
+        expires: Option<Duration>,
         /// From which networks it may be used, such as 10.0.0.0/8 [default: from all]
         #[arg(long, value_name = "CIDR", value_delimiter = ',')]
         networks: Vec<String>,

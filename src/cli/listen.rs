@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use super::ConfigArgs;
 use super::api::ApiArgs;
 use super::sign::SecretArgs;
-use super::words::Names;
+use super::words::{self, Names};
 
 /// `listen`.
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub struct ListenArgs {
     #[arg(long, value_name = "CODE", default_value = "200", value_parser = clap::value_parser!(u16).range(200..=599))]
     pub status: u16,
     /// How long to wait before answering, such as 3s
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = words::duration)]
     pub delay: Option<Duration>,
     /// Print JSON, one object a line
     #[arg(long)]

@@ -29,6 +29,7 @@ pub use doctor::DoctorArgs;
 pub use listen::ListenArgs;
 pub use pages::{CompletionsArgs, ManArgs, Shell};
 pub use sign::{SecretArgs, SignArgs, VerifyArgs};
+pub use words::Point;
 
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
+use super::words;
+
 /// A signing secret.
 #[derive(Debug, Args)]
 pub struct SecretArgs {
@@ -70,7 +72,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "VALUE", requires_all = ["id", "signature"])]
     pub timestamp: Option<String>,
     /// How far the timestamp may be from now
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = words::duration)]
     pub tolerance: Duration,
     /// The body, byte for byte as it came [default: stdin]
     #[arg(long, value_name = "FILE", requires = "signature")]

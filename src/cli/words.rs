@@ -2,10 +2,12 @@
 //! right is for the API to say, which knows the nearest one.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Command, Error};
 
+use crate::domain::Timestamp;
 use crate::domain::access::Scope;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::event_type::EventType;
@@ -42,6 +44,57 @@ impl TypedValueParser for Names {
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         Some(Box::new(self.0.iter().map(PossibleValue::new)))
     }
+}
+
+/// A point in time, as a person says it.
+#[derive(Clone, Debug)]
+pub enum Point {
+    /// So long ago.
+    Ago(Duration),
+    /// At that time, as the API reads it.
+    At(String),
+}
+
+impl Point {
+    /// As the API reads it.
+    #[must_use]
+    pub fn seen_from(self, now: Timestamp) -> String {
+        match self {
+            Self::Ago(span) => now.minus(span).to_string(),
+            Self::At(time) => time,
+        }
+    }
+}
+
+/// A point in time; a date is its beginning.
+pub fn point(text: &str) -> Result<Point, String> {
+    if let Ok(span) = humantime::parse_duration(text) {
+        return Ok(Point::Ago(span));
+    }
+    let midnight = format!("{text}T00:00:00Z");
+    let time = [text, &midnight].into_iter().find(|time| Timestamp::parse(time).is_some());
+    time.map(|time| Point::At(time.to_owned())).ok_or_else(|| {
+        "write a date (2026-03-02), a time (2026-03-02T08:00:00Z), or how long ago it was (30m, 2h, 7d)".to_owned()
+    })
+}
+
+/// A time as it stands in events.
+pub fn time(text: &str) -> Result<String, String> {
+    let is_time = Timestamp::parse(text).is_some();
+    is_time.then(|| text.to_owned()).ok_or_else(|| "write a time, such as 2026-03-02T08:00:00Z".to_owned())
+}
+
+/// How long something lasts.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a number with its unit, such as 5s, 10m, 12h or 90d".to_owned())
+}
+
+/// For how long a key is good.
+pub fn lifetime(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .ok()
+        .filter(|lifetime| lifetime.as_secs() > 0)
+        .ok_or_else(|| "write for how long, such as 12h or 90d; without --expires the key is good for ever".to_owned())
 }
 
 /// How many rows a list may have.

@@ -140,6 +140,8 @@ fn refusal(answer: &Answer) -> Failure {
             let part = |name: &str| visible(error[name].as_str().unwrap_or_default());
             lines.push(format!("  {}: {}", part("field"), part("message")));
         }
+        let rest = errors.len().saturating_sub(FIELDS);
+        lines.extend((rest > 0).then(|| format!("  and {rest} more")));
     }
     (exit_of(answer), lines.join("\n"))
 }

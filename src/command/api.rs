@@ -38,6 +38,8 @@ pub enum ApiError {
         status: u16,
         /// The answer's own words.
         message: String,
+        /// The first field that is wrong, if any is.
+        field: Option<String>,
     },
 }
 
@@ -111,7 +113,8 @@ impl Api {
         if status.is_success() {
             return Ok(answer);
         }
-        Err(ApiError::Refused { status: status.as_u16(), message: in_words(&answer, &text) })
+        let field = answer["errors"][0]["field"].as_str().map(str::to_owned);
+        Err(ApiError::Refused { status: status.as_u16(), message: in_words(&answer, &text), field })
     }
 }
 

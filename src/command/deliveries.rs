@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::access::{Api, with_api};
 use super::confirm::{can_ask, confirm};
-use super::events::{path_part, point};
+use super::events::{path_part, told};
 use super::output::{
     counted, note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time,
 };
@@ -17,15 +17,17 @@ use crate::domain::visible::visible;
 const GIVEN_UP: &str = "exhausted";
 /// The event of a test.
 const PING: &str = "ping";
+/// Where the API lists all deliveries, or those of one subscription.
+const ALL: &str = "/deliveries";
 const PAGE: &str = "100";
 
 pub fn run(command: DeliveriesCommand) -> Outcome {
     match command {
         DeliveriesCommand::List { account, filter, response_code, limit } => {
-            let mut filter = parameters(filter);
+            let (path, mut filter) = question(filter);
             filter.extend(response_code.map(|code| ("response_code", code.to_string())));
             with_api(&account, |api| {
-                let answer = api.list("/deliveries", &borrowed(&filter), limit)?;
+                let answer = api.list(&path, &borrowed(&filter), limit)?;
                 if account.json { put_answer(&answer) } else { put_list(&answer) }
             })
         }
@@ -45,8 +47,8 @@ pub fn run(command: DeliveriesCommand) -> Outcome {
             put_table_of(std::slice::from_ref(&answer["data"]))
         }),
         DeliveriesCommand::Retry { account, id: None, filter, dry_run, yes } => {
-            let mut filter = parameters(filter);
-            if filter.is_empty() {
+            let (path, mut filter) = question(filter);
+            if filter.is_empty() && path == ALL {
                 let wanted = "say which: an id, or a filter such as --subscription 1 or --since 1d";
                 return Err((Exit::Usage, wanted.to_owned()));
             }
@@ -56,30 +58,26 @@ pub fn run(command: DeliveriesCommand) -> Outcome {
             if !dry_run {
                 can_ask(yes)?;
             }
-            with_api(&account, |api| retry_all(api, &borrowed(&filter), dry_run, yes, account.json))
+            with_api(&account, |api| retry_all(api, (&path, &borrowed(&filter)), dry_run, yes, account.json))
         }
     }
 }
 
-fn parameters(filter: DeliveryFilter) -> Vec<(&'static str, String)> {
+/// Where the API lists them, and what is asked there. A subscription that does not exist has no place.
+fn question(filter: DeliveryFilter) -> (String, Vec<(&'static str, String)>) {
     let DeliveryFilter { subscription, status, event, since, until } = filter;
-    let given = [
-        ("subscription", subscription.map(|number| number.to_string())),
-        ("status", status),
-        ("event", event),
-        ("since", since.map(point)),
-        ("until", until.map(point)),
-    ];
-    given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    let path = subscription.map_or_else(|| ALL.to_owned(), |number| format!("/webhooks/{number}{ALL}"));
+    let given = [("status", status), ("event", event), ("since", since.map(told)), ("until", until.map(told))];
+    (path, given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
 
 fn borrowed<'a>(filter: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     filter.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json: bool) -> Outcome {
+fn retry_all(api: &Api, which: (&str, &[(&str, &str)]), dry_run: bool, yes: bool, json: bool) -> Outcome {
     let mut total = 0;
-    each(api, filter, &mut |_| {
+    each(api, which, &mut |_| {
         total += 1;
         Ok(())
     })?;
@@ -95,7 +93,7 @@ fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json:
     }
     let bar = bar(total, "{bar:30} {pos}/{len} deliveries, {per_sec}, {eta} left");
     let mut done = 0;
-    let result = each(api, filter, &mut |id| {
+    let result = each(api, which, &mut |id| {
         match api.change("POST", &format!("/deliveries/{id}/retry"), None) {
             Ok(_) => {
                 done += 1;
@@ -120,12 +118,12 @@ fn retry_all(api: &Api, filter: &[(&str, &str)], dry_run: bool, yes: bool, json:
 
 /// All that match, one page after the other, but for test pings, which are never sent again. The cursor stands still in
 /// time, so what is made meanwhile is not among them.
-fn each(api: &Api, filter: &[(&str, &str)], work: &mut impl FnMut(&str) -> Outcome) -> Outcome {
+fn each(api: &Api, (path, filter): (&str, &[(&str, &str)]), work: &mut impl FnMut(&str) -> Outcome) -> Outcome {
     let mut cursor: Option<String> = None;
     loop {
         let mut query = [filter, &[("limit", PAGE)]].concat();
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page = api.get("/deliveries", &query)?;
+        let page = api.get(path, &query)?;
         for delivery in rows(&page).iter().filter(|delivery| delivery["event"] != PING) {
             work(delivery["id"].as_str().unwrap_or_default())?;
         }
@@ -142,7 +140,7 @@ fn status(delivery: &Value) -> String {
 
 fn put_list(answer: &Value) -> Outcome {
     put_table_of(rows(answer))?;
-    note_rest(answer);
+    note_rest(answer, "deliveries");
     Ok(())
 }
 
@@ -152,15 +150,15 @@ pub fn put_table_of(deliveries: &[Value]) -> Outcome {
         let (id, event, subscription) = (text(found, "id"), text(found, "event"), text(found, "subscription_id"));
         let (tries, code) = (text(found, "attempt_count"), text(found, "response_code"));
         let (error, next) = (text(found, "error"), time(found, "next_attempt_at"));
-        vec![id, status(found), event, subscription, tries, code, next, cause_of(&error).to_owned()]
+        vec![id, status(found), event, subscription, tries, code, next, parts_of(&error).0.to_owned()]
     };
     let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT", "ERROR"];
     put_table(&names, &deliveries.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The API says what happened and what to do about it in one sentence; lists have room for the first.
-pub fn cause_of(error: &str) -> &str {
-    error.split_once("; ").map_or(error, |(cause, _)| cause)
+/// What happened, and what to do about it, which the API says in one sentence. Lists have room for the first.
+pub fn parts_of(error: &str) -> (&str, &str) {
+    error.split_once("; ").unwrap_or((error, ""))
 }
 
 fn put_one(delivery: &Value) -> Outcome {
@@ -176,8 +174,7 @@ fn put_one(delivery: &Value) -> Outcome {
     ])?;
     for attempt in delivery["attempts"].as_array().map_or(&[][..], Vec::as_slice) {
         let error = attempt["error"].as_str().unwrap_or_default();
-        // The API says what happened and what to do about it in one sentence.
-        let (cause, advice) = error.split_once("; ").unwrap_or((error, ""));
+        let (cause, advice) = parts_of(error);
         put("\n")?;
         put_fields(&[
             ("attempt", format!("{} {}", attempt["attempt"], text(attempt, "status"))),

@@ -8,16 +8,15 @@ use super::access::{Reply, with_api};
 use super::output::{failed, note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time};
 use super::terminal::json_line;
 use super::{Failure, Outcome, deliveries, publish};
-use crate::cli::EventsCommand;
+use crate::cli::{EventsCommand, Point};
 use crate::clock::Clock;
-use crate::domain::Timestamp;
 use crate::http::{EventTypeView, catalogue};
 
 pub fn run(command: EventsCommand) -> Outcome {
     match command {
         EventsCommand::Publish(args) => publish::run(&args),
         EventsCommand::List { account, event, since, until, limit } => {
-            let filter = [("event", event), ("since", since.map(point)), ("until", until.map(point))];
+            let filter = [("event", event), ("since", since.map(told)), ("until", until.map(told))];
             let filter: Vec<_> = filter.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
             with_api(&account, |api| {
                 let answer = api.list("/events", &filter, limit)?;
@@ -32,13 +31,9 @@ pub fn run(command: EventsCommand) -> Outcome {
     }
 }
 
-/// A point in time as the API reads it; `2h` is two hours ago, and a date is its beginning.
-pub fn point(text: String) -> String {
-    if let Ok(ago) = humantime::parse_duration(&text) {
-        return Clock::start().wall().minus(ago).to_string();
-    }
-    let midnight = format!("{text}T00:00:00Z");
-    if Timestamp::parse(&midnight).is_some() { midnight } else { text }
+/// A point in time as the API reads it.
+pub fn told(point: Point) -> String {
+    point.seen_from(Clock::start().wall())
 }
 
 /// Text as one part of a path.
@@ -75,7 +70,7 @@ fn put_list(answer: &Reply) -> Outcome {
     };
     let all = rows(answer).iter().zip(&published.data);
     put_table(&["ID", "EVENT", "STORED", "DATA"], &all.map(row).collect::<Vec<_>>())?;
-    note_rest(answer);
+    note_rest(answer, "events");
     Ok(())
 }
 

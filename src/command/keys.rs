@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::access::{Reply, ask, with_existing_store, with_named_store};
 use super::output::{put, put_answer, put_table, rows, say, text, time};
-use super::{Exit, Failure, Outcome};
+use super::{Failure, Outcome};
 use crate::cli::KeysCommand;
 use crate::clock::Clock;
 use crate::control::client::Client;
@@ -15,10 +15,7 @@ const KEYS: &str = "/control/keys";
 pub fn run(command: KeysCommand) -> Outcome {
     match command {
         KeysCommand::Create { config, name, scopes, account, expires, networks, json } => {
-            let expires_in_s = expires
-                .map(|text| humantime::parse_duration(&text).map(|duration| duration.as_secs()))
-                .transpose()
-                .map_err(|error| (Exit::Usage, format!("--expires is not a duration such as 90d: {error}")))?;
+            let expires_in_s = expires.map(|lifetime| lifetime.as_secs());
             let body = json!({
                 "account": account, "name": name, "scopes": scopes, "expires_in_s": expires_in_s, "networks": networks
             });

@@ -136,15 +136,8 @@ impl<'a> Registration<'a> {
     fn make(api: &'a Api, url: &str, events: &[String]) -> Result<Self, (Exit, String)> {
         let wish = json!({"url": url, "events": events, "description": "tempclock-webhooks listen, temporary"});
         let made = api.call("POST", "/webhooks", Some(&wish)).map_err(|error| {
-            let hint = match &error {
-                ApiError::Unreachable { .. } => "Give the server's URL with --api-url",
-                ApiError::Refused { status: 400, .. } => {
-                    "The server must be allowed to send to this machine: set delivery.allow_http = true and \
-                     delivery.allow_networks = [\"127.0.0.0/8\"] in its configuration, or give a URL that it may use with --url"
-                }
-                ApiError::Refused { .. } => "The API key needs the scope webhooks:write",
-            };
-            (Exit::Failed, format!("no subscription was made: {}\n{hint}", visible(&error.to_string())))
+            let advice = advice(&error).map(|advice| format!("\n{advice}")).unwrap_or_default();
+            (Exit::Failed, format!("no subscription was made: {}{advice}", visible(&error.to_string())))
         })?;
         let secret = made["data"]["secret"].as_str().map(|secret| Zeroizing::new(secret.to_owned()));
         let secret = secret.ok_or_else(|| (Exit::Failed, "the server gave no signing secret".to_owned()))?;
@@ -157,12 +150,28 @@ impl<'a> Registration<'a> {
             Err(error) => Err((
                 Exit::Failed,
                 format!(
-                    "subscription {} is still there, because it could not be removed: {}\nRemove it with DELETE /api/v1/webhooks/{0}",
+                    "subscription {} is still there, because it could not be removed: {}\nRemove it on the server with: tempclock-webhooks subscriptions delete {0}",
                     self.id,
                     visible(&error.to_string())
                 ),
             )),
         }
+    }
+}
+
+/// What to do about a subscription that was not made, where the cause leaves no doubt.
+fn advice(error: &ApiError) -> Option<&'static str> {
+    match error {
+        ApiError::Unreachable { .. } => Some("Start the server, or give its URL with --api-url"),
+        ApiError::Refused { status: 400, field: Some(field), .. } if field == "url" => Some(
+            "The server must be allowed to send to this machine: set delivery.allow_http = true and \
+             delivery.allow_networks = [\"127.0.0.0/8\"] in its configuration, or give a URL that it may use with --url",
+        ),
+        ApiError::Refused { status: 401, .. } => Some("Look for the API key in: tempclock-webhooks keys list"),
+        ApiError::Refused { status: 403, .. } => {
+            Some("Make a key with that scope: tempclock-webhooks keys create --name listen --scopes webhooks:write")
+        }
+        ApiError::Refused { .. } => None,
     }
 }
 

@@ -86,8 +86,11 @@ pub fn rows(answer: &Value) -> &[Value] {
     answer["data"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Says on stderr that a list goes on.
-pub fn note_rest(answer: &Value) {
+/// Says on stderr that a list goes on, or has nothing.
+pub fn note_rest(answer: &Value, what: &str) {
+    if rows(answer).is_empty() {
+        say(&format!("No {what}."));
+    }
     if answer["pagination"]["has_more"] == true {
         say(&format!("{} of {}; more with --limit", rows(answer).len(), answer["pagination"]["total"]));
     }

@@ -32,16 +32,21 @@ pub fn man(output: Option<&Path>) -> Outcome {
         return put(&String::from_utf8_lossy(&page(&command, NAME).map_err(failed)?));
     };
     fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
-    write_pages(&command, NAME, folder)
+    let mut written = Vec::new();
+    // All of them, before anything is said: whoever reads that may have enough of it early.
+    let done = write_pages(&command, NAME, folder, &mut written);
+    done.and(put(&written.concat()))
 }
 
-fn write_pages(command: &Command, name: &str, folder: &Path) -> Outcome {
+fn write_pages(command: &Command, name: &str, folder: &Path, written: &mut Vec<String>) -> Outcome {
     let path = folder.join(format!("{name}.1"));
     let page = page(command, name).map_err(failed)?;
     fs::write(&path, page).map_err(|error| failed(format!("{}: {error}", path.display())))?;
-    put(&format!("{}\n", path.display()))?;
+    written.push(format!("{}\n", path.display()));
     let further = command.get_subcommands().filter(|further| further.get_name() != "help");
-    further.into_iter().try_for_each(|further| write_pages(further, &format!("{name}-{}", further.get_name()), folder))
+    further
+        .into_iter()
+        .try_for_each(|further| write_pages(further, &format!("{name}-{}", further.get_name()), folder, written))
 }
 
 fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {

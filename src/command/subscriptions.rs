@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::access::{Api, Reply, with_api};
 use super::confirm::{can_ask, confirm};
-use super::deliveries::cause_of;
+use super::deliveries::parts_of;
 use super::output::{note_message, note_rest, put, put_answer, put_fields, put_table, rows, text, time};
 use super::{Exit, Outcome};
 use crate::cli::SubscriptionsCommand;
@@ -119,11 +119,16 @@ fn put_list(answer: &Value) -> Outcome {
         vec![id, status, text(found, "events"), text(found, "url"), text(found, "description")]
     };
     put_table(&["ID", "STATUS", "EVENTS", "URL", "DESCRIPTION"], &rows(answer).iter().map(row).collect::<Vec<_>>())?;
-    note_rest(answer);
+    note_rest(answer, "subscriptions");
     Ok(())
 }
 
 fn put_one(found: &Value) -> Outcome {
+    // Newest first.
+    let last = &found["recent_deliveries"][0];
+    let error = text(last, "error");
+    let (cause, advice) = parts_of(&error);
+    let next = if error.is_empty() { String::new() } else { time(last, "next_attempt_at") };
     put_fields(&[
         ("id", text(found, "id")),
         ("status", status(found).to_owned()),
@@ -134,6 +139,9 @@ fn put_one(found: &Value) -> Outcome {
         ("disabled reason", text(found, "disabled_reason")),
         ("disabled at", time(found, "disabled_at")),
         ("failing since", time(found, "failing_since")),
+        ("last failure", cause.to_owned()),
+        ("what to do", advice.to_owned()),
+        ("next attempt", next),
         ("created", time(found, "created_at")),
         ("updated", time(found, "updated_at")),
     ])?;
@@ -144,7 +152,7 @@ fn put_one(found: &Value) -> Outcome {
         let (id, status, event) = (text(attempt, "delivery_id"), text(attempt, "status"), text(attempt, "event"));
         let (number, code, at) =
             (text(attempt, "attempt"), text(attempt, "response_code"), time(attempt, "created_at"));
-        vec![id, status, event, number, code, at, cause_of(&text(attempt, "error")).to_owned()]
+        vec![id, status, event, number, code, at, parts_of(&text(attempt, "error")).0.to_owned()]
     };
     put("\n")?;
     let names = ["ID", "STATUS", "EVENT", "ATTEMPT", "ANSWER", "AT", "ERROR"];

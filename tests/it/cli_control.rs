@@ -119,6 +119,9 @@ fn keys_are_listed_as_the_api_lists_things_and_a_name_that_fits_several_is_refus
     for wanted in ["name", "webhooks:read", "ten"] {
         assert!(wrong.stderr.contains(wanted), "{wanted} is not in {}", wrong.stderr);
     }
+    let many = (0..25).map(|number| format!("net{number}")).collect::<Vec<_>>().join(",");
+    let wrong = server.cli(&["keys", "create", "--name", "n", "--scopes", "*", "--networks", &many]);
+    assert!(wrong.stderr.ends_with("  and 5 more\n"), "{}", wrong.stderr);
     let elsewhere = server.cli(&["keys", "list", "--account", "nobody"]);
     assert_eq!(elsewhere.code, Some(5), "{elsewhere:?}");
 }

@@ -116,9 +116,9 @@ fn all_exhausted_deliveries_of_a_subscription_are_sent_again_after_a_yes() {
         let refused = server.cli(&arguments);
         assert_eq!(refused.code, Some(2), "{arguments:?}: {refused:?}");
     }
-    let wrong = server.cli(&["deliveries", "list", "--status", "lost", "--since", "yesterday"]);
+    let wrong = server.cli(&["deliveries", "list", "--status", "lost", "--event", "clock_im"]);
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
-    assert!(wrong.stderr.contains("exhausted") && wrong.stderr.contains("since"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("exhausted") && wrong.stderr.contains("clock_in"), "{}", wrong.stderr);
 }
 
 #[test]
@@ -178,4 +178,42 @@ fn a_failed_test_ping_is_not_among_those_that_a_filter_sends_again() {
     assert_eq!(server.client().total("/deliveries?status=exhausted"), 1);
     let again = printed(&server.cli(&["deliveries", "retry", "--since", "1h", "--yes", "--json"]));
     assert_eq!(again, json!({"data": {"matching": 0, "retried": 0}}));
+}
+
+#[test]
+fn a_time_that_is_none_is_told_with_the_forms_that_are() {
+    let server = Server::stopped(&[]);
+    server.key("*");
+    let key = ["keys", "create", "--name", "a", "--scopes", "*", "--expires"];
+    let publish = ["events", "publish", "--event", "worker_created", "--data", "{}", "--occurred-at"];
+    for (arguments, values, forms) in [
+        (&["deliveries", "list", "--since"][..], &["yesterday", "2026-13-01", ""][..], &["2026-03-02", "2h"][..]),
+        (&["deliveries", "retry", "--dry-run", "--until"], &["08:00"], &["2026-03-02T08:00:00Z", "2h"]),
+        (&["events", "list", "--since"], &["last week"], &["2026-03-02", "2h"]),
+        (&key, &["never", "0s", "90"], &["90d", "12h", "for ever"]),
+        (&publish, &["today"], &["2026-03-02T08:00:00Z"]),
+        (&["listen", "--delay"], &["soon"], &["5s"]),
+    ] {
+        for value in values {
+            let refused = server.cli(&[arguments, &[value]].concat());
+            assert_eq!(refused.code, Some(2), "{arguments:?} {value}: {refused:?}");
+            assert!(forms.iter().all(|form| refused.stderr.contains(form)), "{value}: {}", refused.stderr);
+        }
+    }
+    for good in ["2026-03-02", "2026-03-02T08:00:00+01:00", "2h", "1h 30m"] {
+        assert_eq!(server.cli(&["deliveries", "list", "--since", good]).code, Some(0), "{good}");
+    }
+}
+
+#[test]
+fn a_subscription_that_does_not_exist_is_not_one_without_deliveries() {
+    let server = Server::start(&[]);
+    let id = server.client().subscribe("http://127.0.0.1:1/", &["clock_in"]).id.to_string();
+    let none = server.cli(&["deliveries", "list", "--subscription", &id]);
+    assert_eq!((none.code, none.stderr.as_str()), (Some(0), "No deliveries.\n"), "{none:?}");
+    for arguments in [&["deliveries", "list"][..], &["deliveries", "retry", "--dry-run"]] {
+        let missing = server.cli(&[arguments, &["--subscription", "99"]].concat());
+        assert_eq!((missing.code, missing.stdout.as_str()), (Some(5), ""), "{missing:?}");
+        assert!(missing.stderr.contains("subscription"), "{missing:?}");
+    }
 }

@@ -108,6 +108,32 @@ fn a_server_that_is_down_is_a_problem_and_its_file_is_looked_at_untouched() {
 }
 
 #[test]
+fn many_subscriptions_are_named_by_their_numbers_in_order_and_what_is_left_out_is_counted() {
+    let mut server = Server::start(&[]);
+    write_listen(&mut server);
+    let client = server.client();
+    for port in 1..=12 {
+        let id = client.subscribe(&format!("http://127.0.0.1:{port}/"), &["clock_out"]).id;
+        client.change(id, &json!({"active": false}));
+    }
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    let off = worst(&seen, "endpoints");
+    let message = off["message"].as_str().unwrap();
+    let numbers: Vec<_> =
+        message.split(": ").nth(2).unwrap().split(", ").map(|part| part.split(' ').next().unwrap()).collect();
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "and"], "{message}");
+    assert!(message.ends_with("and 2 more"), "{message}");
+    assert!(off["fix"].as_str().unwrap().contains("subscriptions resume"), "{off}");
+    let tried = seen.iter().any(|finding| finding["message"].as_str().unwrap().starts_with("3 of 12 hosts"));
+    assert!(tried, "{seen:#?}");
+    let config = server.config_file();
+    let narrow = run(&["doctor", "--config", config.to_str().unwrap()], &[("COLUMNS", "80")]);
+    assert!(narrow.stdout.lines().any(|line| line.starts_with("        ")), "{}", narrow.stdout);
+    let long = narrow.stdout.lines().filter(|line| line.chars().count() > 80);
+    assert_eq!(long.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
 fn a_configuration_that_is_not_valid_is_told_error_by_error() {
     let mut server = Server::stopped(&[("delivery.threads", "0")]);
     server.configure(&[("delivery.timeout", "\"soon\"")]);

@@ -155,6 +155,24 @@ fn a_refusal_of_the_server_is_told_with_what_to_do() {
 }
 
 #[test]
+fn advice_is_given_only_for_the_cause_that_it_fits() {
+    let server = Server::start(&[]);
+    let (url, key) = (format!("http://{}", server.address()), server.key("webhooks:write"));
+    let unknown = run(&["listen", "--api-url", &url, "--api-key", "tc_live_0"], &[]);
+    assert!(unknown.stderr.contains("keys list") && !unknown.stderr.contains("scope"), "{unknown:?}");
+    let wrong = run(&["listen", "--api-url", &url, "--api-key", &key, "--events", "clock_im"], &[]);
+    assert!(wrong.stderr.contains("clock_in") && !wrong.stderr.contains("allow_networks"), "{wrong:?}");
+    let other = Receiver::start();
+    for status in [409, 429, 500, 503] {
+        other.rule(move |_| Reply::with(status, &[], r#"{"error": true, "message": "not now"}"#));
+        let refused = run(&["listen", "--api-url", other.url("").as_str(), "--api-key", &key], &[]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let said = format!("no subscription was made: the server answered {status}: not now\n");
+        assert_eq!(refused.stderr, said, "{refused:?}");
+    }
+}
+
+#[test]
 fn a_subscription_that_cannot_be_removed_is_named() {
     let mut server = Server::start(&[]);
     let (url, key) = (format!("http://{}", server.address()), server.key("webhooks:write"));

@@ -61,6 +61,20 @@ fn output_that_nobody_takes_ends_a_command_without_a_fault() {
 }
 
 #[test]
+fn every_manual_page_is_written_also_when_nobody_reads_the_list_of_them() {
+    let server = Server::stopped(&[]);
+    let count = |name: &str, out: fn() -> Stdio| {
+        let folder = server.folder().join(name);
+        code(&server, &["man", "--output", folder.to_str().unwrap()], out);
+        std::fs::read_dir(folder).unwrap().count()
+    };
+    let all = count("heard", Stdio::null);
+    assert!(all > 40, "{all}");
+    assert_eq!(count("unheard", gone), all);
+    assert_eq!(count("full", full), all);
+}
+
+#[test]
 fn a_verdict_is_kept_when_nobody_reads_it() {
     let server = Server::stopped(&[]);
     let body = server.folder().join("body");
@@ -87,7 +101,10 @@ fn lists_show_every_column_in_80_characters() {
     for (arguments, wanted) in [
         (&["deliveries", "list"][..], &[id.as_str(), "pending", "clock_in", next, "no connection to the endpoint"][..]),
         (&["subscriptions", "list"], &[&subscription, "active", "clock_in", "http://127.0.0.1:1/hook"]),
-        (&["subscriptions", "show", &subscription], &[&id, "failed", "no connection to the endpoint"]),
+        (
+            &["subscriptions", "show", &subscription],
+            &[&id, "failed", "no connection to the endpoint", "check that it runs", next],
+        ),
         (&["events", "list"], &[&event, "clock_in", "entry_id"]),
         (&["events", "show", &event], &[&event, &id, "pending"]),
         (&["events", "types"], &["document_expired", "expired_on"]),

@@ -46,7 +46,8 @@ pub fn data_folder(patient: &Patient) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
-        let fix = format!("Run doctor as the user that the server runs as, or give the folder to it: chown {shown}");
+        let owner = app::user_name(found.uid());
+        let fix = format!("Run it as the folder's owner: sudo -u {owner} tempclock-webhooks doctor");
         findings.push(Finding::problem(FOLDER, format!("{shown} cannot be written by this user"), fix));
     }
     findings.extend(open_to_others(folder, &found, "700"));

@@ -15,7 +15,8 @@ use serde::Serialize;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use super::output::{put, put_json};
+use super::layout::wrapped;
+use super::output::{self, put, put_json};
 use super::terminal::{Paint, Tone};
 use super::{Exit, Failure, Outcome, api, config};
 use crate::app;
@@ -30,6 +31,10 @@ use crate::domain::visible::visible;
 const LIMIT: Duration = Duration::from_secs(15);
 /// How long one answer from the network may take; several fit into [`LIMIT`].
 const NETWORK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where the text of a finding begins, behind its level, and the least room that it gets.
+const INDENT: usize = 8;
+const MIN_CHARS: usize = 20;
 
 /// What one look came to.
 #[derive(Debug, Serialize)]
@@ -179,8 +184,12 @@ fn show(findings: &[Finding], is_json: bool) -> Outcome {
             Level::Problem => (Tone::Bad, "problem"),
         };
         let fix = fix.as_ref().map(|fix| format!(". Fix: {}", visible(fix))).unwrap_or_default();
-        let space = " ".repeat(8 - word.len());
-        put(&format!("{}{space}{check}: {}{fix}\n", paint.word(tone, word), visible(message)))?;
+        let space = " ".repeat(INDENT - word.len());
+        let text = wrapped(
+            &format!("{check}: {}{fix}", visible(message)),
+            output::width().saturating_sub(INDENT).max(MIN_CHARS),
+        );
+        put(&format!("{}{space}{}\n", paint.word(tone, word), text.join(&format!("\n{:INDENT$}", ""))))?;
     }
     Ok(())
 }

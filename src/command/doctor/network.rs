@@ -48,6 +48,10 @@ pub fn targets(patient: &Patient, outbox: Option<&Outbox>, findings: &mut Vec<Fi
         let message = "not checked: no subscription's host is known";
         findings.push(Finding::warning(DNS, message, "Give a host to try with --host"));
     }
+    if found.len() > HOSTS {
+        let message = format!("{HOSTS} of {} hosts of subscriptions are tried; try any other with --host", found.len());
+        findings.push(Finding::ok(DNS, message));
+    }
     found.into_iter().take(HOSTS).collect()
 }
 

@@ -1,6 +1,6 @@
 //! What waits, for whom, and since when: over the API while the server runs, from the file while it does not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +17,8 @@ use crate::storage::inspect::{InspectError, Inspection, inspect};
 const QUEUE: &str = "queue";
 /// What is due this long and not sent is stuck.
 const STUCK: Duration = Duration::from_mins(5);
+/// So many subscriptions are named in one finding.
+const SHOWN: usize = 10;
 /// What a list shows at most.
 const PAGE: u64 = 100;
 
@@ -30,8 +32,9 @@ pub struct Outbox {
     oldest_due: Option<Timestamp>,
     /// The endpoints of all subscriptions.
     pub urls: Vec<String>,
-    off: Vec<String>,
-    failing: BTreeSet<String>,
+    /// Subscriptions by their numbers, with what there is to say of each.
+    off: BTreeMap<u64, String>,
+    failing: BTreeMap<u64, String>,
 }
 
 /// Looks at it in whichever way there is.
@@ -97,11 +100,11 @@ fn of_file(seen: Inspection) -> Outbox {
             SubscriptionState::Active => {
                 outbox.oldest_due = outbox.oldest_due.into_iter().chain(waiting.oldest_due).min();
                 if let Some(since) = waiting.failing_since {
-                    outbox.failing.insert(format!("{} since {since}", waiting.id));
+                    outbox.failing.insert(waiting.id.0.into(), format!(" since {since}"));
                 }
             }
             SubscriptionState::Off { reason, since } => {
-                outbox.off.push(format!("{} since {since} ({})", waiting.id, reason.words()));
+                outbox.off.insert(waiting.id.0.into(), format!(" since {since} ({})", reason.words()));
             }
         }
     }
@@ -129,6 +132,10 @@ fn rows(answer: &Value) -> &[Value] {
     answer["data"].as_array().map_or(&[], Vec::as_slice)
 }
 
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
 fn time(value: &Value) -> Option<Timestamp> {
     Timestamp::parse(value.as_str()?)
 }
@@ -142,7 +149,7 @@ impl Outbox {
             if subscription["active"] == false {
                 let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
                 let (at, reason) = (word("disabled_at"), word("disabled_reason"));
-                self.off.push(format!("{} since {at} ({reason})", subscription["id"]));
+                self.off.insert(number(&subscription["id"]), format!(" since {at} ({reason})"));
             }
         }
         let waiting = get(&format!("/deliveries?status=pending&limit={PAGE}"))?;
@@ -166,7 +173,7 @@ impl Outbox {
         for delivery in rows(deliveries).iter().filter(|delivery| delivery["held"] == false) {
             self.oldest_due = self.oldest_due.into_iter().chain(time(&delivery["next_attempt_at"])).min();
             if delivery["error"].is_string() {
-                self.failing.insert(delivery["subscription_id"].to_string());
+                self.failing.insert(number(&delivery["subscription_id"]), String::new());
             }
         }
     }
@@ -180,7 +187,7 @@ impl Outbox {
             Some((due, _)) if is_up => Finding::problem(
                 QUEUE,
                 format!("{pending} pending deliveries, the oldest of them due since {due}"),
-                "See what its last attempts say (GET /api/v1/deliveries?status=pending); raise delivery.threads if nothing fails",
+                "See what its last attempts say (tempclock-webhooks deliveries list --status pending); raise delivery.threads if nothing fails",
             ),
             Some((due, _)) => Finding::warning(
                 QUEUE,
@@ -189,25 +196,29 @@ impl Outbox {
             ),
             None => Finding::ok(QUEUE, format!("{pending} pending deliveries, none overdue")),
         });
-        let list = |subscriptions: &mut dyn Iterator<Item = &String>| {
-            subscriptions.take(10).cloned().collect::<Vec<_>>().join(", ")
-        };
         if !self.off.is_empty() {
             findings.push(Finding::warning(
                 "endpoints",
-                format!("switched off: {} of {}: {}", self.off.len(), self.urls.len(), list(&mut self.off.iter())),
-                "Mend the endpoint, then switch it on: PUT /api/v1/webhooks/{id} {\"active\": true}",
+                format!("switched off: {} of {}: {}", self.off.len(), self.urls.len(), listed(&self.off)),
+                "Mend the endpoint, then switch it on: tempclock-webhooks subscriptions resume N [--account NAME]",
             ));
         }
         if !self.failing.is_empty() {
             findings.push(Finding::warning(
                 "endpoints",
-                format!("failing: {} of {}: {}", self.failing.len(), self.urls.len(), list(&mut self.failing.iter())),
-                "See why: GET /api/v1/webhooks/{id}, recent_deliveries",
+                format!("failing: {} of {}: {}", self.failing.len(), self.urls.len(), listed(&self.failing)),
+                "See why: tempclock-webhooks subscriptions show N [--account NAME]",
             ));
         }
         findings
     }
+}
+
+/// The first of them, and how many more there are.
+fn listed(subscriptions: &BTreeMap<u64, String>) -> String {
+    let first = subscriptions.iter().take(SHOWN).map(|(id, words)| format!("{id}{words}"));
+    let rest = subscriptions.len().saturating_sub(SHOWN);
+    first.chain((rest > 0).then(|| format!("and {rest} more"))).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
