@@ -98,6 +98,7 @@ impl Delivery {
             DeliveryState::Delivered { at }
         } else {
             match rule.after_failure(failures, retry_after, jitter) {
+                _ if self.is_ping_again() => DeliveryState::Exhausted { at },
                 Next::RetryIn(wait) => DeliveryState::Pending { due: steady.plus(wait) },
                 Next::Exhausted => DeliveryState::Exhausted { at },
             }
@@ -112,6 +113,11 @@ impl Delivery {
     pub fn redeliver(&mut self, steady: Timestamp) {
         self.attempts_before_schedule = self.attempt_count;
         self.state = DeliveryState::Pending { due: steady };
+    }
+
+    /// A ping that somebody sends again is a test, and a test is never retried.
+    fn is_ping_again(&self) -> bool {
+        self.event_type == EventType::Ping && self.attempts_before_schedule > 0
     }
 
     /// The number that the next attempt gets.
@@ -178,5 +184,15 @@ mod tests {
         assert_eq!(delivery.state.name(), "delivered");
         let numbers: Vec<u32> = delivery.attempts.iter().map(|attempt| attempt.number).collect();
         assert_eq!(numbers, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_ping_that_is_sent_again_is_attempted_once() {
+        let mut delivery = Delivery::fresh(EventType::Ping, Timestamp::from_ms(0));
+        run(&mut delivery, &[Outcome::Refused(500)]);
+        assert_eq!(delivery.state.name(), "pending", "a published one is an event as any other");
+        delivery.redeliver(Timestamp::from_ms(9));
+        run(&mut delivery, &[Outcome::Refused(500)]);
+        assert_eq!((delivery.state.name(), delivery.attempt_count), ("exhausted", 2));
     }
 }

@@ -24,6 +24,8 @@ type State = web::Data<HttpState>;
 pub const STATUSES: RangeInclusive<u16> = 100..=999;
 /// What a person is told after a redelivery was asked for.
 pub const DUE_AGAIN: &str = "The delivery is due again, with its whole retry schedule.";
+/// The same of a test ping.
+const PING_DUE_AGAIN: &str = "The ping is due again, once: a test is never retried.";
 
 pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
@@ -88,7 +90,8 @@ pub async fn retry(state: State, caller: Caller, path: web::Path<String>) -> Ans
     state.ask(|reply| Command::Redeliver { account, id, reply }).await?;
     log::info!("redelivery of {id} asked for");
     let view = view(&state, account, id).await?;
-    Ok(respond::single_with_message(HttpResponse::Accepted(), &view, DUE_AGAIN))
+    let message = if view.is_ping() { PING_DUE_AGAIN } else { DUE_AGAIN };
+    Ok(respond::single_with_message(HttpResponse::Accepted(), &view, message))
 }
 
 async fn view(state: &State, account: AccountId, id: DeliveryId) -> Result<DeliveryView, ApiError> {

@@ -191,7 +191,7 @@ fn delivery_routes() -> Vec<Resource> {
             "/deliveries/{id}/retry",
             [operation(Method::POST, deliveries::retry, "retryDelivery", "Send a delivery again")
                 .details(
-                    "A redelivery: due now, with the whole retry schedule ahead. The id stays, attempt numbers go on.",
+                    "A redelivery: due now, with the whole retry schedule ahead; a test ping is attempted once. The id stays, attempt numbers go on.",
                 )
                 .needs(WebhooksWrite)
                 .takes(take::delivery())

@@ -272,6 +272,11 @@ struct DeliveryHistoryView {
 }
 
 impl DeliveryView {
+    /// Is it that of a test ping?
+    pub fn is_ping(&self) -> bool {
+        self.event == EventType::Ping.name()
+    }
+
     /// In short, as lists show it. `is_active`: whether its subscription is on.
     pub fn short(id: DeliveryId, delivery: &Delivery, is_active: bool) -> Self {
         let last = delivery.attempts.last();

@@ -343,8 +343,15 @@ fn a_failed_test_ping_says_why_and_is_never_retried() {
     assert_eq!(ping["status"], "exhausted");
     assert_eq!(ping["attempt_count"], 1);
     assert_eq!(ping["next_attempt_at"], json!(null));
-    let pings = receiver.requests().iter().filter(|r| r.header("x-tempclock-event") == "ping").count();
-    assert_eq!(pings, 1);
+    let pings = || receiver.requests().iter().filter(|r| r.header("x-tempclock-event") == "ping").count();
+    assert_eq!(pings(), 1);
+
+    let delivery = result["delivery_id"].as_str().unwrap();
+    let again = client.post_nothing(&format!("/deliveries/{delivery}/retry")).expect(202);
+    assert!(again.json["message"].as_str().unwrap().contains("never retried"), "{again:?}");
+    let ping = client.wait_for_delivery(delivery, "was sent twice", |delivery| delivery["attempt_count"] == 2);
+    assert_eq!((&ping["status"], &ping["next_attempt_at"]), (&json!("exhausted"), &json!(null)), "{ping}");
+    assert_eq!(pings(), 2);
 }
 
 #[test]
