@@ -143,6 +143,7 @@ impl App {
         let certificate = ServerCertificate::of(config)?;
         let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
         let (transport, rule) = transport(config, clock)?;
+        check_user(config)?;
         let opened = Opened::open(&store_settings(config), clock)?;
         let clock = opened.clock();
         let listener = listen(config.server.listen)?;
@@ -226,7 +227,6 @@ impl App {
         let deadline = Instant::now() + self.drain;
         self.vitals.is_stopping.store(true, Ordering::Relaxed);
         self.dispatcher.begin_stop();
-        self.control.stop();
         // Requests under way wait for the writer, which goes on until the end.
         self.http.stop();
         let cut_off = self.pipeline.stop(deadline);
@@ -235,6 +235,8 @@ impl App {
                 "{cut_off} attempts in flight were cut off by the drain time; they are made again at the next start"
             );
         }
+        // Until here commands were answered, as only this process can read the file.
+        self.control.stop();
         if let Some(page) = self.metrics_page {
             page.stop();
         }

@@ -37,8 +37,10 @@ pub fn check_user(config: &Config) -> Result<(), StartError> {
     let needs = [(folder, Access::WRITE_OK | Access::EXEC_OK), (&database, Access::READ_OK | Access::WRITE_OK)];
     for (path, rights) in needs {
         if rustix::fs::access(path, rights) == Err(Errno::ACCESS) {
-            let owner = fs::metadata(path).or_else(|_| fs::metadata(folder)).map(|found| user_name(found.uid()));
-            return owner.map_or(Ok(()), |owner| Err(StartError::OtherUser { path: path.clone(), owner }));
+            let owner = fs::metadata(path).or_else(|_| fs::metadata(folder)).map(|found| found.uid()).ok();
+            // Whoever owns it already is told by the system what is wrong.
+            let Some(owner) = owner.filter(|owner| *owner != rustix::process::geteuid().as_raw()) else { break };
+            return Err(StartError::OtherUser { path: path.clone(), owner: user_name(owner) });
         }
     }
     Ok(())

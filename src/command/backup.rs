@@ -27,6 +27,7 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
         return copy_backup(&config, &mut io::stdout().lock());
     }
     let output = PathBuf::from(output);
+    check_place(&output)?;
     let unfinished = PathBuf::from(format!("{}.part", output.display()));
     check_space(&config, &output)?;
     let file = create(&unfinished)?;
@@ -44,6 +45,17 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
         say(&format!("{}: {bytes} bytes, complete. Check it again with: verify {0}", output.display()));
     }
     result
+}
+
+/// The backup takes the place of an earlier one or of an empty file, and of nothing else: what is there could be the
+/// database itself, or a pipe.
+fn check_place(output: &Path) -> Outcome {
+    let Ok(found) = fs::symlink_metadata(output) else { return Ok(()) };
+    if found.is_file() && (found.len() == 0 || backup::is_backup(output).map_err(failed)?) {
+        return Ok(());
+    }
+    let message = format!("{} is there already and is no backup; give another --output", output.display());
+    Err((Exit::Usage, message))
 }
 
 fn check_space(config: &Config, output: &Path) -> Outcome {

@@ -92,7 +92,12 @@ fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
 pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, Failure> {
     let failed = ends.clone();
     let app = App::start(config, move || drop(failed.send(End::StoreFailed)));
-    app.map_err(|error| start_failure(&error))
+    app.map_err(|error| {
+        let (exit, message) = start_failure(&error);
+        let service = "\nThe service is started with: systemctl start tempclock-webhooks";
+        let is_of_another = matches!(error, StartError::OtherUser { .. });
+        (exit, message + if is_of_another { service } else { "" })
+    })
 }
 
 /// The exit code and message of a start that failed.

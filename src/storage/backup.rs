@@ -4,7 +4,7 @@
 //! one rename; whenever it is cut off, the old file or the new one is in place, whole.
 
 use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, Durability, TableDefinition, TableHandle as _};
@@ -26,6 +26,9 @@ pub(super) const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// After a restore numbers go on this far behind the greatest that is known, so that none is used twice, also when
 /// some were given out after the backup and the old file can no longer be read.
 const NUMBER_GAP: u128 = 1000;
+
+/// So many restores within one second find a name for what they keep.
+const KEPT_OF_A_SECOND: u32 = 1000;
 
 /// Why a file could not be verified, restored or compacted.
 #[derive(Debug, thiserror::Error)]
@@ -80,13 +83,18 @@ pub struct Restored {
     pub has_clear_secrets: bool,
 }
 
-/// Looks through a database or a backup, whichever the file is.
-pub fn verify(path: &Path) -> Result<Verified, BackupError> {
+/// Does the file begin as a backup does?
+pub fn is_backup(path: &Path) -> Result<bool, BackupError> {
     let mut start = Vec::new();
     let file = fs::File::open(path).map_err(|error| file_error(path, error))?;
     let length = u64::try_from(dump::MAGIC.len()).unwrap_or(0);
     file.take(length).read_to_end(&mut start).map_err(|error| file_error(path, error))?;
-    if start == dump::MAGIC {
+    Ok(start == dump::MAGIC)
+}
+
+/// Looks through a database or a backup, whichever the file is.
+pub fn verify(path: &Path) -> Result<Verified, BackupError> {
+    if is_backup(path)? {
         let (head, manifest) = verify_backup(path)?;
         return Ok(Verified::Backup(head, manifest));
     }
@@ -211,16 +219,26 @@ pub fn restore(
     {
         return Err(BackupError::Faults(fault.clone()));
     }
-    let kept = path.exists().then(|| path.with_extension(format!("before-restore-{}", now.as_seconds())));
-    if let Some(kept) = &kept {
-        fs::hard_link(&path, kept).map_err(|error| file_error(kept, error))?;
-    }
+    let kept = path.exists().then(|| keep(&path, now)).transpose()?;
     fs::rename(&fresh, &path).map_err(|error| file_error(&path, error))?;
     write_private(&folder.join(MARKER_FILE), &marker_text(store_id))?;
     sync_folder_of(&path)?;
     let kept_has_clear_secrets = old.as_ref().is_some_and(reseal::has_clear_secrets);
     drop(old);
     Ok(Restored { head, kept, kept_has_clear_secrets, has_clear_secrets })
+}
+
+/// Gives the database a second name, one that nothing has yet.
+fn keep(path: &Path, now: Timestamp) -> Result<PathBuf, OpenError> {
+    let named = |further: &str| path.with_extension(format!("before-restore-{}{further}", now.as_seconds()));
+    let mut kept = named("");
+    for number in 2..KEPT_OF_A_SECOND {
+        match fs::hard_link(path, &kept) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => kept = named(&format!("-{number}")),
+            result => return result.map(|()| kept.clone()).map_err(|error| file_error(&kept, error)),
+        }
+    }
+    Err(file_error(&kept, ErrorKind::AlreadyExists.into()))
 }
 
 /// The old database, if it can be opened; one that is damaged is what restores are for.

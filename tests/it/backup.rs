@@ -1,7 +1,9 @@
 //! A backup holds one moment and comes back as it was; nothing damaged is ever taken for a database.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -179,6 +181,52 @@ fn a_damaged_database_is_found_by_verify_and_never_taken_for_a_first_start() {
         assert!(matches!(output.code, Some(0 | 1)), "{n}: {:?} {}", output.code, output.stderr);
         assert!(!output.stderr.contains("panicked"), "{n}: {}", output.stderr);
     }
+}
+
+#[test]
+fn a_backup_takes_the_place_of_an_earlier_one_and_of_nothing_else() {
+    let mut server = Server::start(&[]);
+    server.key("*");
+    let [file, text, pipe, link] = ["today.bak", "text", "pipe", "link"].map(|name| server.folder().join(name));
+    fs::write(&file, "").unwrap();
+    fs::write(&text, "precious").unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    backup(&server, &file);
+    backup(&server, &file);
+    assert_eq!(verify(&file).code, Some(0));
+    assert!(server.terminate().success());
+    for path in [server.data_dir().join("tempclock.redb"), server.data_dir().join("identity"), text, pipe, link] {
+        let before = fs::symlink_metadata(&path).unwrap();
+        let refused = server.cli(&["backup", "--output", path.to_str().unwrap()]);
+        assert_eq!(refused.code, Some(2), "{}: {refused:?}", path.display());
+        assert!(refused.stderr.contains("is there already and is no backup"), "{refused:?}");
+        let after = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((before.ino(), before.file_type()), (after.ino(), after.file_type()), "{}", path.display());
+    }
+    server.launch();
+}
+
+#[test]
+fn what_a_restore_keeps_gets_a_name_that_nothing_has_yet() {
+    let server = Server::stopped(&[]);
+    server.key("*");
+    let file = server.folder().join("moment.bak");
+    backup(&server, &file);
+    let now = jiff::Timestamp::now().as_second();
+    for second in now..now + 600 {
+        fs::write(server.data_dir().join(format!("tempclock.before-restore-{second}")), "an earlier one").unwrap();
+    }
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let restored = server.cli(&["restore", "--yes", file.to_str().unwrap()]);
+        assert_eq!(restored.code, Some(0), "{restored:?}");
+        let line = restored.stdout.lines().find(|line| line.contains("is kept as")).unwrap();
+        let path = line.split("is kept as ").nth(1).unwrap().trim_end_matches('.').to_owned();
+        assert_eq!(verify(Path::new(&path)).code, Some(0), "{path}");
+        kept.push(path);
+    }
+    assert_ne!(kept[0], kept[1]);
 }
 
 #[test]

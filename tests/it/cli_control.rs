@@ -181,13 +181,14 @@ fn a_command_of_another_user_says_whose_the_database_is() {
         if is_running {
             server.launch();
         }
-        for arguments in [&["keys", "list"][..], &["subscriptions", "list"], &["backup", "--output", "-"]] {
+        for arguments in [&["keys", "list"][..], &["subscriptions", "list"], &["backup", "--output", "-"], &["serve"]] {
             let mut command = Command::new(words[0]);
             command.args(&words[1..]).arg(&reachable).args(arguments).arg("--config").arg(server.config_file());
             let output = command.output().unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
             assert!(said.contains("sudo -u root tempclock-webhooks"), "{arguments:?}: {said}");
+            assert_eq!(said.contains("systemctl start tempclock-webhooks"), arguments == ["serve"], "{said}");
         }
     }
 }

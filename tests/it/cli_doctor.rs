@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Output, Receiver, Server, clock_in, run};
+use crate::harness::{Gate, Output, Receiver, Reply, Server, clock_in, eventually, run};
 
 /// The findings, after looking at their form.
 #[track_caller]
@@ -131,6 +131,30 @@ fn many_subscriptions_are_named_by_their_numbers_in_order_and_what_is_left_out_i
     assert!(narrow.stdout.lines().any(|line| line.starts_with("        ")), "{}", narrow.stdout);
     let long = narrow.stdout.lines().filter(|line| line.chars().count() > 80);
     assert_eq!(long.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_server_that_is_stopping_answers_commands_and_is_not_taken_for_one_that_is_down() {
+    let mut server = Server::start(&[]);
+    write_listen(&mut server);
+    let (gate, client) = (Gate::default(), server.client());
+    let held = gate.clone();
+    let receiver = Receiver::answering(move |_| Reply::Held(held.clone(), 200));
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    receiver.wait_for(1, "the attempt");
+    server.ask_to_stop();
+    let seen = eventually("it is seen to stop", || {
+        let seen = findings(&server.cli(&["doctor", "--json"]));
+        Some(seen).filter(|seen| worst(seen, "server")["level"] == "problem")
+    });
+    assert!(worst(&seen, "server")["message"].as_str().unwrap().contains("stopping"), "{seen:#?}");
+    let listed = server.cli(&["events", "list"]);
+    assert!(listed.code == Some(0) && listed.stdout.contains(&event), "{listed:?}");
+    gate.open();
+    assert!(server.wait_for_exit().success());
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    assert!(worst(&seen, "server")["message"].as_str().unwrap().contains("does not answer"), "{seen:#?}");
 }
 
 #[test]

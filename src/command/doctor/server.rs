@@ -7,6 +7,7 @@ use ureq::Agent;
 use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::{Finding, NETWORK_LIMIT, Patient};
+use crate::control::client::Client;
 
 const SERVER: &str = "server";
 /// Seconds would do, but a server that repairs its file says nothing until it is done.
@@ -33,6 +34,10 @@ pub fn check(patient: &Patient) -> (bool, Vec<Finding>) {
             let fix = "Give another port to one of the two (server.listen), or the right --api-url";
             return (false, vec![Finding::problem(SERVER, format!("another program answers at {url}"), fix)]);
         }
+        Err(_) if patient.control.as_ref().is_some_and(is_stopping) => {
+            let message = "it is stopping: it takes no requests any more, and ends with the attempts in flight";
+            return (true, vec![Finding::problem(SERVER, message, "Wait for its end, then start it again")]);
+        }
         Err(error) => {
             let fix =
                 "Start it: systemctl start tempclock-webhooks, or tempclock-webhooks serve; its log says why it ends";
@@ -54,6 +59,11 @@ pub fn check(patient: &Patient) -> (bool, Vec<Finding>) {
         }
     }
     (true, findings)
+}
+
+/// Commands are answered to the end.
+fn is_stopping(control: &Client) -> bool {
+    control.send("GET", "/readyz", &[], None).is_ok_and(|answer| answer.json["status"] == "stopping")
 }
 
 fn not_ready(readiness: &Value) -> Vec<Finding> {
