@@ -33,7 +33,8 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let file = create(&unfinished)?;
     let result = write_file(file, &unfinished, |file| copy_backup(&config, file)).and_then(|()| {
         // What was sent over a socket is only believed when it has been read again.
-        backup::verify(&unfinished).map(drop).map_err(failed)?;
+        let unwritten = |error| failed(format!("{error}. {} was not written", output.display()));
+        backup::verify(&unfinished).map(drop).map_err(unwritten)?;
         fs::rename(&unfinished, &output).map_err(|error| failed(format!("{}: {error}", output.display())))?;
         sync_folder_of(&output);
         Ok(())

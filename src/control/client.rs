@@ -85,11 +85,23 @@ impl Client {
     pub fn back_up(&self) -> std::io::Result<impl Read + use<>> {
         let mut response = self.agent.get(uri("/control/backup", &[])).call().map_err(ureq::Error::into_io)?;
         if response.status().is_success() {
-            return Ok(response.into_body().into_reader());
+            return Ok(BackupStream(response.into_body().into_reader()));
         }
         let text = response.body_mut().read_to_string().map_err(ureq::Error::into_io)?;
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         Err(std::io::Error::other(json["message"].as_str().unwrap_or("the server sent no backup").to_owned()))
+    }
+}
+
+struct BackupStream<R>(R);
+
+impl<R: Read> Read for BackupStream<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(into).map_err(|error| {
+            std::io::Error::other(format!(
+                "the server ended the backup before it was whole; its log says why ({error})"
+            ))
+        })
     }
 }
 

@@ -7,19 +7,21 @@ use std::fs;
 use std::io::{BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, Durability, TableDefinition, TableHandle as _};
+use redb::{Database, Durability, TableDefinition, TableHandle as _, Value as _};
 
 use super::damage;
+use super::database_file::{check_magic, check_pages, file_error, open_database, open_sound};
 use super::dump::{self, DumpError, Head, Manifest, Source};
 use super::error::{OpenError, StorageError};
 use super::open::{
-    DATABASE_FILE, HOLDER_FILE, Identity, MARKER_FILE, check_format, check_magic, file_error, make_folder, marker_text,
-    open_database, sync_folder_of, write_private,
+    DATABASE_FILE, HOLDER_FILE, Identity, MARKER_FILE, check_format, make_folder, marker_text, sync_folder_of,
+    write_private,
 };
+use super::record::EventRow;
 use super::tables::{self, Visit};
 use super::verify::{self, Findings};
 use super::{migrate, reseal};
-use crate::domain::Timestamp;
+use crate::domain::{EventId, Timestamp};
 
 /// Enough for any of these.
 pub(super) const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -36,6 +38,16 @@ pub enum BackupError {
     /// The database could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The file is something else.
+    #[error(
+        "{path} is neither a database nor a backup of tempclock-webhooks ({found}). If it was one, it is damaged from its first bytes on: use an earlier backup"
+    )]
+    Neither {
+        /// The file.
+        path: PathBuf,
+        /// What was found in it.
+        found: String,
+    },
     /// The backup could not be read.
     #[error("{path}: {source}")]
     Dump {
@@ -98,16 +110,19 @@ pub fn verify(path: &Path) -> Result<Verified, BackupError> {
         let (head, manifest) = verify_backup(path)?;
         return Ok(Verified::Backup(head, manifest));
     }
-    check_magic(path)?;
+    check_magic(path).map_err(|error| match error {
+        OpenError::NotOurs { path, found, .. } => BackupError::Neither { path, found },
+        error => error.into(),
+    })?;
     let findings = damage::caught(|| verify_database(path));
-    findings.unwrap_or_else(|| Err(OpenError::Damaged { path: path.to_owned() }.into()))
+    findings.unwrap_or_else(|| Err(OpenError::unreadable(path).into()))
 }
 
 fn verify_database(path: &Path) -> Result<Verified, BackupError> {
-    let failed = |source: StorageError| OpenError::Failed { path: path.to_owned(), source };
+    let failed = |source: StorageError| OpenError::failed(path, source);
     let mut db = open_database(path, CACHE_BYTES, &path.with_file_name(HOLDER_FILE))?;
     let Identity { format, .. } = check_format(&db, path)?;
-    let is_sound = db.check_integrity().map_err(|error| failed(error.into()))?;
+    let is_sound = check_pages(&mut db, path)?;
     if is_sound && format < tables::FORMAT_VERSION {
         return Ok(Verified::Older(format));
     }
@@ -140,6 +155,12 @@ pub(super) fn verify_backup(path: &Path) -> Result<(Head, Manifest), BackupError
     Ok((head, manifest))
 }
 
+/// The checksum of a backup says nothing about what was damaged before it was made.
+fn check_body(key: &[u8], value: &[u8]) -> Result<(), DumpError> {
+    let (_, event) = <(u32, u128)>::from_bytes(key);
+    if EventRow::decode(value)?.is_intact() { Ok(()) } else { Err(DumpError::Body(EventId(event))) }
+}
+
 struct RowReader<'a, R> {
     source: Source<R>,
     manifest: Manifest,
@@ -163,6 +184,9 @@ impl<R: std::io::Read> Visit for RowReader<'_, R> {
         };
         let mut count = 0;
         while let Some((key, value)) = self.source.row()? {
+            if table.name() == tables::EVENTS.name() {
+                check_body(&key, &value)?;
+            }
             if let Some(rows) = &mut rows {
                 rows.insert(K::from_bytes(&key), V::from_bytes(&value)).map_err(StorageError::from)?;
             }
@@ -275,7 +299,7 @@ fn fill(
     migrate::visit_all(head.format.into(), &mut reader).map_err(failed)?;
     let RowReader { source, manifest, .. } = reader;
     source.finish(&manifest).map_err(failed)?;
-    let failed = |source| OpenError::Failed { path: fresh.to_owned(), source };
+    let failed = |source| OpenError::failed(fresh, source);
     // The backup itself is what an upgrade would put beside.
     migrate::run_steps(&db, head.format.into()).map_err(failed)?;
     skip_numbers(&db, old).map_err(failed)?;
@@ -309,13 +333,10 @@ pub fn compact(folder: &Path) -> Result<(u64, u64), BackupError> {
     let size = || fs::metadata(&path).map(|found| found.len()).map_err(|error| file_error(&path, error));
     let before = size()?;
     check_magic(&path)?;
-    let mut db = open_database(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
+    let mut db = open_sound(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
     let Identity { format, .. } = check_format(&db, &path)?;
     migrate::upgrade(&db, &path, format)?;
-    db.compact().map_err(|error| OpenError::Failed {
-        path: path.clone(),
-        source: StorageError::Database(Box::new(error.into())),
-    })?;
+    db.compact().map_err(|error| OpenError::failed(&path, StorageError::Database(Box::new(error.into()))))?;
     drop(db);
     Ok((before, size()?))
 }

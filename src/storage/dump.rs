@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::StorageError;
 use super::migrate;
 use super::tables::{self, Visit};
-use crate::domain::Timestamp;
+use crate::domain::{EventId, Timestamp};
 
 /// How every backup begins.
 pub const MAGIC: &[u8] = b"tempclock-webhooks backup 1\n";
@@ -66,6 +66,9 @@ pub enum DumpError {
     /// The stream is not what was written.
     #[error("the backup is damaged ({0}); it cannot be used")]
     Damaged(String),
+    /// A body in it is not the one that was published.
+    #[error("the body of event {0} is not what was published: the database that it was made from is damaged")]
+    Body(EventId),
     /// The backup was made by a newer version.
     #[error("the backup has format {found}, and this version reads formats up to {known}; install the newer version")]
     Newer {

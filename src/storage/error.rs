@@ -1,6 +1,7 @@
 //! What can go wrong with the store, and what a caller is told. Any thread.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use super::sealing::KeyFileError;
 
@@ -51,14 +52,14 @@ pub enum OpenError {
         holder: Option<String>,
     },
     /// The file is something else.
-    #[error("{path} is not a tempclock-webhooks database ({found}); it was not touched. {help}")]
+    #[error(
+        "{path} is not a tempclock-webhooks database ({found}); it was not touched. If it was one, restore a backup with: tempclock-webhooks restore FILE; else point storage.data_dir at another folder"
+    )]
     NotOurs {
         /// The file.
         path: PathBuf,
         /// What was found in it.
         found: String,
-        /// What to do.
-        help: &'static str,
     },
     /// The file was written by a newer version of the program.
     #[error(
@@ -130,13 +131,15 @@ pub enum OpenError {
         /// The marker.
         marker: PathBuf,
     },
-    /// The file is damaged beyond what the database can say.
+    /// What stands in the file is not what was written.
     #[error(
-        "{path} is damaged; it was left as it is. Restore a backup with: tempclock-webhooks restore FILE, or look closer with: tempclock-webhooks verify {path}"
+        "{path} is damaged ({cause}); it was left as it is. Restore a backup with: tempclock-webhooks restore FILE"
     )]
     Damaged {
         /// The database file.
         path: PathBuf,
+        /// What was found.
+        cause: String,
     },
     /// The key file cannot be used, and no secret is sealed yet.
     #[error("{0}. Make one with: tempclock-webhooks secrets make-key FILE")]
@@ -186,6 +189,29 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// The store failed while opening; as damage if the cause stands in the file.
+    pub(super) fn failed(path: &Path, source: StorageError) -> Self {
+        let damaged = |cause: &str| Self::Damaged { path: path.to_owned(), cause: cause.to_owned() };
+        match &source {
+            StorageError::Codec(cause) => damaged(cause),
+            StorageError::Database(error) => match &**error {
+                redb::Error::Corrupted(cause) => damaged(cause),
+                redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } => {
+                    damaged(&error.to_string())
+                }
+                redb::Error::Io(cause) if cause.kind() == ErrorKind::UnexpectedEof => damaged("it is cut short"),
+                redb::Error::Io(cause) if cause.kind() == ErrorKind::InvalidData => damaged(&cause.to_string()),
+                _ => Self::Failed { path: path.to_owned(), source },
+            },
+            _ => Self::Failed { path: path.to_owned(), source },
+        }
+    }
+
+    /// What stands in the file is so wrong that redb gave up.
+    pub(super) fn unreadable(path: &Path) -> Self {
+        Self::Damaged { path: path.to_owned(), cause: "its pages do not fit together".to_owned() }
+    }
+
     /// Is it for a person to change the configuration, and no use to try again before?
     #[must_use]
     pub fn is_of_the_configuration(&self) -> bool {

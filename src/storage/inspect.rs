@@ -6,8 +6,9 @@ use std::path::Path;
 
 use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _};
 
+use super::database_file::check_magic;
 use super::error::{OpenError, StorageError};
-use super::open::{DATABASE_FILE, Identity, check_format, check_magic, last_event};
+use super::open::{DATABASE_FILE, Identity, check_format, last_event};
 use super::outbox::{Outbox, OutboxAt, Pending};
 use super::subscription_record::SubscriptionRow;
 use super::tables;
@@ -62,7 +63,7 @@ pub enum InspectError {
 pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
     let path = folder.join(DATABASE_FILE);
     check_magic(&path)?;
-    let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
+    let failed = |source: StorageError| OpenError::failed(&path, source);
     // redb ends some kinds of damage with a panic.
     let looked = catch_unwind(AssertUnwindSafe(|| match ReadOnlyDatabase::open(&path) {
         Ok(db) => match check_format(&db, &path)? {
@@ -73,7 +74,7 @@ pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
         Err(DatabaseError::RepairAborted) => Err(InspectError::Unclean),
         Err(error) => Err(failed(error.into()).into()),
     }));
-    looked.unwrap_or_else(|_| Err(OpenError::Damaged { path: path.clone() }.into()))
+    looked.unwrap_or_else(|_| Err(OpenError::unreadable(&path).into()))
 }
 
 fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {

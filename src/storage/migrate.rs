@@ -14,9 +14,10 @@ use redb::{TableDefinition, WriteTransaction};
 
 use super::backup::{BackupError, verify_backup};
 use super::damage;
+use super::database_file::file_error;
 use super::dump;
 use super::error::{OpenError, StorageError};
-use super::open::{file_error, sync_folder_of};
+use super::open::sync_folder_of;
 use super::tables::{self, FORMAT_VERSION, Visit};
 use super::writer::free_bytes;
 use crate::clock::Clock;
@@ -50,7 +51,7 @@ pub(super) fn upgrade(db: &Database, path: &Path, format: u128) -> Result<(), Op
         back_up(db, &kept, format).map_err(|error| not_upgraded(error.to_string()))?;
         run_steps(db, format).map_err(|error| not_upgraded(error.to_string()))
     });
-    done.unwrap_or_else(|| Err(OpenError::Damaged { path: path.to_owned() }))?;
+    done.unwrap_or_else(|| Err(OpenError::unreadable(path)))?;
     log::info!(
         "{} has format {FORMAT_VERSION} now; {} is no longer needed once all is well",
         path.display(),

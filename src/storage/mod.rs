@@ -6,6 +6,7 @@ pub mod backup;
 mod codec;
 pub mod command;
 pub mod damage;
+mod database_file;
 pub mod dump;
 pub mod error;
 mod housekeeping;

@@ -2,15 +2,15 @@
 //! says who holds the file when it is in use. Runs on the main thread, before any other thread exists.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::apply::{Batch, Rules, State};
 use super::damage;
+use super::database_file::{check_magic, file_error, open_database, open_sound};
 use super::error::{OpenError, StorageError};
 use super::key_record;
 use super::migrate;
@@ -32,9 +32,6 @@ use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
 pub const DATABASE_FILE: &str = "tempclock.redb";
 pub(super) const MARKER_FILE: &str = "identity";
 pub(super) const HOLDER_FILE: &str = "holder";
-/// How every redb file begins.
-const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
-
 /// Where the store is and how it is to behave.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
@@ -106,7 +103,7 @@ impl Opened {
         let holder = folder.join(HOLDER_FILE);
         make_folder(folder)?;
         let seal = Seal::from_file(settings.encryption_key_file.as_deref());
-        let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
+        let failed = |source: StorageError| OpenError::failed(&path, source);
         let mut random = Randomness::new();
         if !path.exists() {
             if marker.exists() {
@@ -119,8 +116,7 @@ impl Opened {
             create(&path, store_id, settings.cache_bytes, &holder)?;
         }
         check_magic(&path)?;
-        drop_cached_pages(&path);
-        let db = open_database(&path, settings.cache_bytes, &holder)?;
+        let db = open_sound(&path, settings.cache_bytes, &holder)?;
         let Identity { store_id, format } = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
         let seal = seal.or_else(|cause| Err(reseal::without_key(&db, &path, cause)?))?;
@@ -131,8 +127,11 @@ impl Opened {
         let db = settle_seal(db, &path, &seal, settings.cache_bytes)?;
         let db = Arc::new(db);
         let loaded = damage::caught(|| load(&db, settings.rules.clone(), clock, random, seal));
-        let (moment, state) = loaded.ok_or_else(|| OpenError::Damaged { path: path.clone() })?.map_err(failed)?;
-        write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall()))?;
+        let (moment, state) = loaded.ok_or_else(|| OpenError::unreadable(&path))?.map_err(failed)?;
+        // It only tells others who has the file; a disk without a byte to spare must not keep deliveries from going on.
+        if let Err(error) = write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall())) {
+            log::warn!("{error}");
+        }
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
         Ok(Self { db, state, moment, space, holder })
     }
@@ -141,7 +140,7 @@ impl Opened {
     /// that put a store of their own under the database.
     pub fn on(db: Database, settings: &StoreSettings, clock: Clock, mut random: Randomness) -> Result<Self, OpenError> {
         let path = settings.data_dir.join(DATABASE_FILE);
-        let failed = |source: StorageError| OpenError::Failed { path: path.clone(), source };
+        let failed = |source: StorageError| OpenError::failed(&path, source);
         let is_empty = db.begin_read().and_then(|read| Ok(read.list_tables()?.next().is_none()));
         if is_empty.map_err(|error| failed(error.into()))? {
             let store_id = random.next_u128().map_err(failed)?;
@@ -184,11 +183,6 @@ impl Opened {
     }
 }
 
-pub(super) fn file_error(path: &Path, source: std::io::Error) -> OpenError {
-    let path = path.to_owned();
-    OpenError::Failed { path: path.clone(), source: StorageError::File { path, source } }
-}
-
 pub(super) fn make_folder(folder: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -210,21 +204,6 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
     .map_err(|source| file_error(path, source))
 }
 
-pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
-    let not_ours = |found: &str, help| OpenError::NotOurs { path: path.to_owned(), found: found.to_owned(), help };
-    let restore = "Restore a backup, or move the file away to begin anew";
-    let mut head = Vec::new();
-    let file = fs::File::open(path).map_err(|source| file_error(path, source))?;
-    let length = u64::try_from(MAGIC.len()).unwrap_or(0);
-    file.take(length).read_to_end(&mut head).map_err(|source| file_error(path, source))?;
-    match head.as_slice() {
-        [] => Err(not_ours("the file is empty", restore)),
-        head if head == MAGIC => Ok(()),
-        head if head.iter().all(|byte| *byte == 0) => Err(not_ours("the file begins with zeros", restore)),
-        _ => Err(not_ours("another program's file", "Point storage.data_dir at another folder, or move the file away")),
-    }
-}
-
 /// Makes a database under another name and gives it its own when it is complete, so that a power cut on the way never
 /// leaves half a database under that name.
 fn create(path: &Path, store_id: u128, cache_bytes: usize, holder: &Path) -> Result<(), OpenError> {
@@ -234,7 +213,7 @@ fn create(path: &Path, store_id: u128, cache_bytes: usize, holder: &Path) -> Res
         _ => {}
     }
     let db = open_database(&unfinished, cache_bytes, holder)?;
-    initialise(&db, store_id).map_err(|source| OpenError::Failed { path: unfinished.clone(), source })?;
+    initialise(&db, store_id).map_err(|source| OpenError::failed(&unfinished, source))?;
     drop(db);
     fs::rename(&unfinished, path).map_err(|source| file_error(path, source))?;
     sync_folder_of(path)
@@ -243,39 +222,6 @@ fn create(path: &Path, store_id: u128, cache_bytes: usize, holder: &Path) -> Res
 pub(super) fn sync_folder_of(path: &Path) -> Result<(), OpenError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file_error(folder, source))
-}
-
-/// After a failed write-back the kernel may hold pages that it calls clean and that the disk never got. What is read
-/// from here on shall come from the disk.
-fn drop_cached_pages(path: &Path) {
-    let dropped = fs::File::open(path).and_then(|file| {
-        file.sync_all()?;
-        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
-    });
-    if let Err(error) = dropped {
-        log::warn!("the cached pages of {} could not be dropped: {error}", path.display());
-    }
-}
-
-pub(super) fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    // Made here, so that nobody else can read it; redb takes an empty file for a new database.
-    let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    drop(file.map_err(|source| file_error(path, source))?);
-    let mut builder = Database::builder();
-    builder.set_cache_size(cache_bytes);
-    let shown = path.to_owned();
-    builder.set_repair_callback(move |session| {
-        log::info!("checking {} after an unclean end: {:.0} %", shown.display(), session.progress() * 100.0);
-    });
-    match damage::caught(|| builder.create(path)) {
-        Some(Ok(db)) => Ok(db),
-        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => {
-            Err(OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(holder).ok() })
-        }
-        Some(Err(error)) => Err(OpenError::Failed { path: path.to_owned(), source: error.into() }),
-        None => Err(OpenError::Damaged { path: path.to_owned() }),
-    }
 }
 
 fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
@@ -305,11 +251,8 @@ pub(super) fn check_format(db: &impl ReadableDatabase, path: &Path) -> Result<Id
         let format = meta.get(tables::FORMAT)?.map(|row| row.value());
         Ok((format, meta.get(tables::STORE_ID)?.map(|row| row.value())))
     };
-    let not_ours = || OpenError::NotOurs {
-        path: path.to_owned(),
-        found: "a redb database of another program".to_owned(),
-        help: "Point storage.data_dir at another folder, or move the file away",
-    };
+    let not_ours =
+        || OpenError::NotOurs { path: path.to_owned(), found: "a redb database of another program".to_owned() };
     match read() {
         Ok((Some(found), _)) if found > tables::FORMAT_VERSION => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: tables::FORMAT_VERSION })
@@ -321,7 +264,7 @@ pub(super) fn check_format(db: &impl ReadableDatabase, path: &Path) -> Result<Id
         {
             Err(not_ours())
         }
-        Err(source) => Err(OpenError::Failed { path: path.to_owned(), source }),
+        Err(source) => Err(OpenError::failed(path, source)),
     }
 }
 
@@ -332,8 +275,8 @@ pub(super) fn marker_text(store_id: u128) -> String {
 
 fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Result<(), OpenError> {
     let expected = marker_text(store_id);
-    match fs::read_to_string(marker) {
-        Ok(found) if found == expected => Ok(()),
+    match fs::read(marker) {
+        Ok(found) if found == expected.as_bytes() => Ok(()),
         Ok(_) => Err(OpenError::Swapped { path: path.to_owned(), marker: marker.to_owned() }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             write_private(marker, &expected)?;
@@ -348,7 +291,7 @@ fn settle_seal(db: Database, path: &Path, seal: &Seal, cache_bytes: usize) -> Re
     match reseal::step_before_use(&db, path, seal)? {
         Step::None => Ok(db),
         Step::Mark => {
-            reseal::mark(&db, seal).map_err(|source| OpenError::Failed { path: path.to_owned(), source })?;
+            reseal::mark(&db, seal).map_err(|source| OpenError::failed(path, source))?;
             Ok(db)
         }
         Step::Rewrite => {

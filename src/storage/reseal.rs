@@ -11,11 +11,10 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, Readabl
 use redb::{TableHandle as _, WriteTransaction};
 
 use super::backup::{BackupError, CACHE_BYTES};
+use super::database_file::{check_magic, file_error, open_database, open_sound};
 use super::error::{OpenError, StorageError};
 use super::migrate;
-use super::open::{
-    DATABASE_FILE, HOLDER_FILE, Identity, check_format, check_magic, file_error, open_database, sync_folder_of,
-};
+use super::open::{DATABASE_FILE, HOLDER_FILE, Identity, check_format, sync_folder_of};
 use super::sealing::{KeyFileError, Seal};
 use super::subscription_record::{self, SubscriptionRow};
 use super::tables::{self, Visit};
@@ -26,7 +25,7 @@ use crate::domain::SubscriptionId;
 pub fn change_key(folder: &Path, from: &Seal, to: &Seal) -> Result<u64, BackupError> {
     let path = folder.join(DATABASE_FILE);
     check_magic(&path)?;
-    let db = open_database(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
+    let db = open_sound(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
     let Identity { format, .. } = check_format(&db, &path)?;
     check_key(&db, &path, from)?;
     migrate::upgrade(&db, &path, format)?;
@@ -52,7 +51,7 @@ pub(super) fn without_key(db: &Database, path: &Path, cause: KeyFileError) -> Re
 }
 
 fn stored_check(db: &Database, path: &Path) -> Result<Option<u128>, OpenError> {
-    meta(db, tables::SEALED_WITH).map_err(|source| OpenError::Failed { path: path.to_owned(), source })
+    meta(db, tables::SEALED_WITH).map_err(|source| OpenError::failed(path, source))
 }
 
 fn meta(db: &Database, key: &'static str) -> Result<Option<u128>, StorageError> {
@@ -75,7 +74,7 @@ pub(super) fn step_before_use(db: &Database, path: &Path, seal: &Seal) -> Result
         return Ok(Step::None);
     }
     let had_secrets = meta(db, tables::NEXT_SUBSCRIPTION);
-    let had_secrets = had_secrets.map_err(|source| OpenError::Failed { path: path.to_owned(), source })?;
+    let had_secrets = had_secrets.map_err(|source| OpenError::failed(path, source))?;
     Ok(if had_secrets.is_some() { Step::Rewrite } else { Step::Mark })
 }
 
@@ -125,7 +124,7 @@ pub(super) fn rewrite(db: &Database, path: &Path, from: &Seal, to: &Seal) -> Res
         _ => {}
     }
     let into = open_database(&fresh, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
-    let failed = |source| OpenError::Failed { path: path.to_owned(), source };
+    let failed = |source| OpenError::failed(path, source);
     let count = copy(db, &into, from, to).map_err(failed)?;
     drop(into);
     fs::rename(&fresh, path).map_err(|error| file_error(path, error))?;

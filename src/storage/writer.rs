@@ -43,8 +43,6 @@ const BEHIND: u64 = 8192;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
-/// How often free space is looked at.
-const SPACE_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the writer needs to know about the disk.
 #[derive(Clone, Debug)]
@@ -156,7 +154,6 @@ pub(super) fn new(
         queued_bytes: Arc::clone(&queued_bytes),
         commits: Arc::clone(&commits),
         has_space: true,
-        space_checked: None,
         housekeeping,
     };
     (WriterHandle { commands: sender, queued_bytes, commits }, writer)
@@ -178,7 +175,6 @@ pub struct Writer {
     queued_bytes: Arc<AtomicUsize>,
     commits: Arc<AtomicU64>,
     has_space: bool,
-    space_checked: Option<Instant>,
     housekeeping: Housekeeping,
 }
 
@@ -210,7 +206,10 @@ impl Writer {
     }
 
     fn fail(&self, error: &StorageError) {
-        log::error!("the store failed, and the process ends so that nothing is read from it again: {error}");
+        log::error!(
+            "the store failed, and the process ends so that nothing is read from it again: {error}. The next start \
+             checks the whole file, and says so if it is damaged"
+        );
         (self.listeners.failed)(error);
         self.refuse_everything();
     }
@@ -339,11 +338,8 @@ impl Writer {
         }))
     }
 
+    /// Before every commit, as a fast publisher fills a small reserve in less than a second.
     fn check_space(&mut self) {
-        if self.space_checked.is_some_and(|at| at.elapsed() < SPACE_CHECK_EVERY) {
-            return;
-        }
-        self.space_checked = Some(Instant::now());
         // A file system that does not say how much is free is taken to have enough; a full one shows as an error.
         let free_bytes = free_bytes(&self.space.folder).unwrap_or(u64::MAX);
         let has_space = free_bytes >= self.space.reserve_bytes;

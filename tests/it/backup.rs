@@ -5,9 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use redb::ReadableTable as _;
 use serde_json::json;
 
-use crate::harness::{ALL_SCOPES, Client, Output, Receiver, Server, clock_in, run};
+use crate::harness::{ALL_SCOPES, Client, Failure, Output, Receiver, Server, clock_in, run};
 
 fn backup(server: &Server, file: &Path) {
     let output = server.cli(&["backup", "--output", file.to_str().unwrap()]);
@@ -180,6 +181,77 @@ fn a_damaged_database_is_found_by_verify_and_never_taken_for_a_first_start() {
         let output = verify(&path);
         assert!(matches!(output.code, Some(0 | 1)), "{n}: {:?} {}", output.code, output.stderr);
         assert!(!output.stderr.contains("panicked"), "{n}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn a_server_that_was_stopped_in_order_never_starts_on_a_file_with_flipped_bits_that_matter() {
+    const PLACES: usize = 100;
+    let mut server = Server::start(&[]);
+    let key = server.key(ALL_SCOPES);
+    let receiver = Receiver::start();
+    let subscription = server.client_with(&key).subscribe(&receiver.url("/"), &["clock_in"]);
+    publish_batch(&server.client_with(&key), 0, 150);
+    server.client_with(&key).wait_for_total("/deliveries?status=delivered", 150);
+    server.client_with(&key).change(subscription.id, &json!({"active": false}));
+    publish_batch(&server.client_with(&key), 150, 150);
+    assert!(server.terminate().success());
+    let path = server.data_dir().join("tempclock.redb");
+    let good = fs::read(&path).unwrap();
+    let written: Vec<usize> = (0..good.len()).filter(|place| good[*place] != 0).collect();
+
+    let mut refused = 0;
+    for n in 0..PLACES {
+        let mut flipped = good.clone();
+        flipped[written[n * (written.len() - 1) / (PLACES - 1)]] ^= 1 << (n % 8);
+        fs::write(&path, &flipped).unwrap();
+        let Err(Failure { status, said }) = server.try_launch() else {
+            // The page was free, so nothing is amiss.
+            let client = server.client_with(&key);
+            assert_eq!(client.total("/deliveries?status=delivered"), 150, "{n}");
+            assert_eq!(client.total("/deliveries?status=pending"), 150, "{n}");
+            assert!(server.terminate().success());
+            let sound = verify(&path);
+            assert_eq!(sound.code, Some(0), "{n}: {}{}", sound.stdout, sound.stderr);
+            continue;
+        };
+        refused += 1;
+        assert_eq!(status.code(), Some(1), "{n}: {said}");
+        assert!(!said.contains("panicked") && said.to_lowercase().contains("restore"), "{n}: {said}");
+    }
+    assert!(refused > PLACES / 4, "only {refused} of {PLACES} were refused");
+}
+
+#[test]
+fn a_backup_of_a_damaged_body_is_refused_and_leaves_the_earlier_one_in_its_place() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    client.subscribe("http://127.0.0.1:9/", &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let file = server.folder().join("earlier.bak");
+    backup(&server, &file);
+    let earlier = fs::read(&file).unwrap();
+    assert!(server.terminate().success());
+    let events = redb::TableDefinition::<(u32, u128), &[u8]>::new("events");
+    let database = redb::Database::open(server.data_dir().join("tempclock.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut events = transaction.open_table(events).unwrap();
+        let (key, mut row) = events.first().unwrap().map(|(key, row)| (key.value(), row.value().to_vec())).unwrap();
+        *row.last_mut().unwrap() ^= 1;
+        events.insert(key, row.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+
+    for is_running in [false, true] {
+        if is_running {
+            server.launch();
+        }
+        let output = server.cli(&["backup", "--output", file.to_str().unwrap()]);
+        assert_eq!(output.code, Some(1), "{}", output.stderr);
+        assert!(output.stderr.contains(&event), "{}", output.stderr);
+        assert!(fs::read(&file).unwrap() == earlier, "the earlier backup was replaced");
     }
 }
 

@@ -1,0 +1,104 @@
+//! The database as a file: is it one of redb's, can it be opened, is every page of it as it was written. Runs on the
+//! thread that opens a store, before any other has it. It never looks at a row.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::rc::Rc;
+
+use redb::{Database, DatabaseError};
+
+use super::damage;
+use super::error::{OpenError, StorageError};
+
+/// How every redb file begins.
+const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// Checking less takes no time that anybody would wonder about, not even on a slow disk.
+const TOLD_BYTES: u64 = 32 * 1024 * 1024;
+
+pub(super) fn file_error(path: &Path, source: std::io::Error) -> OpenError {
+    OpenError::failed(path, StorageError::File { path: path.to_owned(), source })
+}
+
+pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
+    let not_ours = |found: &str| OpenError::NotOurs { path: path.to_owned(), found: found.to_owned() };
+    let mut head = Vec::new();
+    let file = fs::File::open(path).map_err(|source| file_error(path, source))?;
+    let length = u64::try_from(MAGIC.len()).unwrap_or(0);
+    file.take(length).read_to_end(&mut head).map_err(|source| file_error(path, source))?;
+    match head.as_slice() {
+        [] => Err(not_ours("the file is empty")),
+        head if head == MAGIC => Ok(()),
+        head if head.iter().all(|byte| *byte == 0) => Err(not_ours("the file begins with zeros")),
+        _ => Err(not_ours("it begins like another program's file")),
+    }
+}
+
+/// Opens the database for use. Every page is read and compared with its checksum before, as redb itself does that only
+/// after an unclean end, and takes whatever stands on a page for what was written.
+pub(super) fn open_sound(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
+    drop_cached_pages(path);
+    let (mut db, is_checked) = open(path, cache_bytes, holder)?;
+    if !is_checked {
+        let size_bytes = fs::metadata(path).map_or(0, |found| found.len());
+        if size_bytes >= TOLD_BYTES {
+            log::info!("checking every page of {}, {size_bytes} bytes", path.display());
+        }
+        if !check_pages(&mut db, path)? {
+            log::warn!("what {} says of its own free pages was not right; it was made anew", path.display());
+        }
+    }
+    Ok(db)
+}
+
+/// Opens the database, or makes an empty one.
+pub(super) fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
+    open(path, cache_bytes, holder).map(|(db, _)| db)
+}
+
+/// Gives the database and whether every page was checked on the way.
+fn open(path: &Path, cache_bytes: usize, holder: &Path) -> Result<(Database, bool), OpenError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // Made here, so that nobody else can read it; redb takes an empty file for a new database.
+    let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    drop(file.map_err(|source| file_error(path, source))?);
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    let is_checked = Rc::new(Cell::new(false));
+    let (shown, checked) = (path.to_owned(), Rc::clone(&is_checked));
+    builder.set_repair_callback(move |session| {
+        checked.set(true);
+        log::info!("checking {} after an unclean end: {:.0} %", shown.display(), session.progress() * 100.0);
+    });
+    match damage::caught(|| builder.create(path)) {
+        Some(Ok(db)) => Ok((db, is_checked.get())),
+        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => {
+            Err(OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(holder).ok() })
+        }
+        Some(Err(error)) => Err(OpenError::failed(path, error.into())),
+        None => Err(OpenError::unreadable(path)),
+    }
+}
+
+/// Compares every page with its checksum. `false`: what the database keeps of its own free pages was not right, and is
+/// now; nothing that was stored is concerned.
+pub(super) fn check_pages(db: &mut Database, path: &Path) -> Result<bool, OpenError> {
+    match damage::caught(|| db.check_integrity()) {
+        Some(checked) => checked.map_err(|error| OpenError::failed(path, error.into())),
+        None => Err(OpenError::unreadable(path)),
+    }
+}
+
+/// After a failed write-back the kernel may hold pages that it calls clean and that the disk never got. What is read
+/// from here on shall come from the disk.
+fn drop_cached_pages(path: &Path) {
+    let dropped = fs::File::open(path).and_then(|file| {
+        file.sync_all()?;
+        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+    });
+    if let Err(error) = dropped {
+        log::warn!("the cached pages of {} could not be dropped: {error}", path.display());
+    }
+}
