@@ -130,7 +130,7 @@ impl Dispatcher {
             state.schedule.offer(fresh);
         }
         for recorded in committed.recorded {
-            state.schedule.recorded(recorded.delivery, recorded.due);
+            state.schedule.recorded(recorded.delivery, recorded.due, recorded.is_delivered);
         }
         state.schedule.committed(committed.events);
         for (id, due) in committed.redelivered {

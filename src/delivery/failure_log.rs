@@ -52,7 +52,7 @@ impl FailureLog {
 
     /// Takes the words of those that failed out of what a commit has recorded; never waits.
     pub fn tell(&self, recorded: &mut [Recorded], registry: &Registry) {
-        for Recorded { delivery, due, attempt } in recorded {
+        for Recorded { delivery, due, attempt, .. } in recorded {
             let Some(attempt) = attempt else { continue };
             let Some(explanation) = attempt.explanation.take() else { continue };
             let subscription = registry.subscription(delivery.subscription);

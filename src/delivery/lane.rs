@@ -60,6 +60,8 @@ pub(super) struct Lane {
     pub(super) silences: u32,
     /// Did it ever answer, as far as is known?
     pub(super) has_answered: bool,
+    /// Was its last answer a failure?
+    pub(super) is_failing: bool,
     /// Is the next attempt likely to hold its thread for the whole time limit?
     pub(super) holds_threads: bool,
     /// Until when the endpoint is left alone.
@@ -99,6 +101,7 @@ impl Lane {
             window: 1,
             silences: 0,
             has_answered: trust == Trust::Quick,
+            is_failing: false,
             holds_threads: trust == Trust::Suspect,
             rest_until: None,
             in_flight: 0,
@@ -132,6 +135,7 @@ impl Lane {
         if sign == EndpointSign::Unknown {
             return;
         }
+        self.is_failing = sign != EndpointSign::Healthy;
         self.window = (self.window * 2).min(cap);
         self.trust = match sign {
             EndpointSign::Unresponsive => {
@@ -168,6 +172,7 @@ impl Lane {
             Trust::Suspect => Some(if self.holds_threads { Ring::Suspect } else { Ring::New }),
             Trust::Unknown => has_room.then_some(Ring::New),
             Trust::Slow => has_room.then_some(Ring::Slow),
+            Trust::Quick if self.is_failing => has_room.then_some(Ring::Failing),
             Trust::Quick if self.in_flight == 0 => Some(Ring::First),
             Trust::Quick => has_room.then_some(Ring::Further),
         }

@@ -10,6 +10,8 @@ use crate::domain::{SubscriptionId, Timestamp};
 /// So many outcomes may wait for their commit before lanes that are behind stand back: a commit of this size takes
 /// hardly longer than that of a single event.
 const UNRECORDED: i64 = 8;
+/// So many failures, which wait longer, before lanes do whose endpoints fail.
+const UNRECORDED_FAILURES: i64 = 64;
 /// For so long after its last job a lane counts as one to stand back for.
 const RECENT: Duration = Duration::from_secs(1);
 /// With more events than this in one commit there is no quick commit to keep free for anybody.
@@ -22,6 +24,7 @@ pub(super) struct Pace {
     prompt: [Option<(SubscriptionId, Timestamp)>; 2],
     /// Below zero for a moment when an outcome is recorded before its thread says that it has ended.
     unrecorded: i64,
+    unrecorded_failures: i64,
     /// Did the last commit of events hold many of them?
     is_crowded: bool,
     standing_back: Vec<SubscriptionId>,
@@ -38,10 +41,12 @@ impl Pace {
     }
 
     /// Has this lane, which is behind, to stand back? It then waits for [`Self::committed`] to name it.
-    pub(super) fn stand_back(&mut self, id: SubscriptionId, now: Timestamp) -> bool {
+    pub(super) fn stand_back(&mut self, id: SubscriptionId, is_failing: bool, now: Timestamp) -> bool {
         let is_recent = |at: Timestamp| now.since(at) < RECENT;
         let others = self.prompt.iter().flatten().any(|&(lane, at)| lane != id && is_recent(at));
-        let stands_back = others && !self.is_crowded && self.unrecorded >= UNRECORDED;
+        let much_waits =
+            if is_failing { self.unrecorded_failures >= UNRECORDED_FAILURES } else { self.unrecorded >= UNRECORDED };
+        let stands_back = others && !self.is_crowded && much_waits;
         if stands_back {
             self.standing_back.push(id);
         }
@@ -57,12 +62,16 @@ impl Pace {
     }
 
     /// An attempt has ended; its outcome goes to the writer.
-    pub(super) fn ended(&mut self) {
-        self.unrecorded += 1;
+    pub(super) fn ended(&mut self, is_delivered: bool) {
+        *self.count(is_delivered) += 1;
     }
 
     /// An outcome is recorded.
-    pub(super) fn recorded(&mut self) {
-        self.unrecorded -= 1;
+    pub(super) fn recorded(&mut self, is_delivered: bool) {
+        *self.count(is_delivered) -= 1;
+    }
+
+    fn count(&mut self, is_delivered: bool) -> &mut i64 {
+        if is_delivered { &mut self.unrecorded } else { &mut self.unrecorded_failures }
     }
 }

@@ -10,32 +10,38 @@ use crate::domain::SubscriptionId;
 pub(super) enum Ring {
     First = 0,
     Further = 1,
-    New = 2,
-    Slow = 3,
-    Suspect = 4,
+    Failing = 2,
+    New = 3,
+    Slow = 4,
+    Suspect = 5,
 }
 
-const RINGS: [Ring; 5] = [Ring::First, Ring::Further, Ring::New, Ring::Slow, Ring::Suspect];
+const RINGS: [Ring; 6] = [Ring::First, Ring::Further, Ring::Failing, Ring::New, Ring::Slow, Ring::Suspect];
 
-/// The five rings and the threads that they hold.
+/// The rings and the threads that they hold.
 pub(super) struct Rings {
     threads: usize,
     /// Lanes by their places; whoever came first goes first.
-    lanes: [BTreeMap<u64, SubscriptionId>; 5],
+    lanes: [BTreeMap<u64, SubscriptionId>; 6],
     next_place: u64,
-    held: [usize; 5],
-    next_ring: usize,
+    held: [usize; 6],
+    taken: usize,
 }
+
+/// Of so many jobs one goes to the ring whose turn it is; the others go to endpoints that answer well first, so that in a
+/// burst nobody healthy waits behind the sick.
+const TURN: usize = 4;
 
 impl Rings {
     /// Empty rings for that many threads.
     pub(super) fn new(threads: usize) -> Self {
-        Self { threads, lanes: Default::default(), next_place: 0, held: [0; 5], next_ring: 0 }
+        Self { threads, lanes: Default::default(), next_place: 0, held: [0; 6], taken: 0 }
     }
 
-    /// The rings, beginning with the one whose turn it is.
+    /// The rings, in the order in which they may have the next job.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = Ring> + use<> {
-        let first = self.next_ring;
+        let is_turn = self.taken % TURN == TURN - 1;
+        let first = if is_turn { self.taken / TURN } else { 0 } % RINGS.len();
         RINGS.into_iter().cycle().skip(first).take(RINGS.len())
     }
 
@@ -57,12 +63,12 @@ impl Rings {
         self.ring_mut(ring).pop_first().map(|(_, id)| id)
     }
 
-    /// A thread has taken a job from that ring; the next ring comes first now.
+    /// A thread has taken a job from that ring.
     pub(super) fn hold(&mut self, ring: Ring) {
         if let Some(held) = self.held.get_mut(ring as usize) {
             *held += 1;
         }
-        self.next_ring = (ring as usize + 1) % RINGS.len();
+        self.taken = self.taken.wrapping_add(1);
     }
 
     /// A thread has ended such a job.
@@ -84,7 +90,7 @@ impl Rings {
 
     /// May one more thread take a job from that ring?
     pub(super) fn may_take(&self, ring: Ring) -> bool {
-        let [_, _, new, slow, suspect] = self.held;
+        let [_, _, _, new, slow, suspect] = self.held;
         let threads = self.threads;
         let all_but = |part: usize| (threads - threads / part).max(1);
         // Each of them may turn out to be silent, and holds its thread until that is known.
@@ -93,6 +99,8 @@ impl Rings {
             Ring::First => true,
             // Only a thread that is not needed for somebody's first attempt.
             Ring::Further => self.held() < all_but(4),
+            // They answer quickly, so what hanging ones leave is theirs too, but for a few threads.
+            Ring::Failing => self.held() < all_but(16),
             Ring::New => spares_the_last,
             Ring::Slow => spares_the_last && slow + suspect < all_but(4),
             Ring::Suspect => spares_the_last && suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
@@ -100,10 +108,11 @@ impl Rings {
     }
 
     fn ring_mut(&mut self, ring: Ring) -> &mut BTreeMap<u64, SubscriptionId> {
-        let [first, further, new, slow, suspect] = &mut self.lanes;
+        let [first, further, failing, new, slow, suspect] = &mut self.lanes;
         match ring {
             Ring::First => first,
             Ring::Further => further,
+            Ring::Failing => failing,
             Ring::New => new,
             Ring::Slow => slow,
             Ring::Suspect => suspect,

@@ -1,11 +1,11 @@
 //! What goes next. A pure state machine without I/O or clock: the dispatcher feeds it, delivery threads take from it.
 //!
-//! Every subscription has a lane of its own. Lanes stand in one of five rings by what is known of their endpoint,
+//! Every subscription has a lane of its own. Lanes stand in one of six rings by what is known of their endpoint,
 //! and each ring may hold only so many of the threads, so that a healthy endpoint always finds a free one:
-//! *first* (answers quickly, nothing in flight), *further* (answers quickly, has attempts in flight), *new* (not
-//! known yet, refused at once, or silent for the first time), *slow* (slow to answer) and *suspect* (was silent lately: one attempt at a time, with a short rest after
-//! each). A lane's window of
-//! concurrent attempts begins at one and doubles with every quick answer up to the endpoint's cap.
+//! *first* (answers quickly, nothing in flight), *further* (answers quickly, has attempts in flight), *failing* (answers
+//! quickly, but the last time with a failure), *new* (not known yet, refused at once, or silent for the first time),
+//! *slow* (slow to answer) and *suspect* (was silent lately: one attempt at a time, with a short rest after each). A
+//! lane's window of concurrent attempts begins at one and doubles with every quick answer up to the endpoint's cap.
 //!
 //! Memory is bounded: a lane holds a short queue and otherwise remembers only that there is more on the disk.
 
@@ -169,14 +169,14 @@ impl Schedule {
     }
 
     /// Takes note that an attempt is in the store: its claim ends, and it may be due again.
-    pub fn recorded(&mut self, delivery: DeliveryId, due: Option<Timestamp>) {
+    pub fn recorded(&mut self, delivery: DeliveryId, due: Option<Timestamp>, is_delivered: bool) {
         if let Some(lane) = self.lanes.get_mut(&delivery.subscription) {
             lane.claims.remove(&delivery.event);
             if lane.is_reading_retries {
                 lane.ended_meanwhile.insert(delivery.event);
             }
         }
-        self.pace.recorded();
+        self.pace.recorded(is_delivered);
         if let Some(due) = due {
             self.due_at(delivery.subscription, due);
         }
@@ -206,7 +206,7 @@ impl Schedule {
                 }
                 if lane.is_behind() {
                     // Once in each commit it goes, so that others can slow it down but never stop it.
-                    if !std::mem::take(&mut lane.has_stood_back) && self.pace.stand_back(id, now) {
+                    if !std::mem::take(&mut lane.has_stood_back) && self.pace.stand_back(id, lane.is_failing, now) {
                         lane.stands_back = true;
                         continue;
                     }
@@ -231,8 +231,8 @@ impl Schedule {
     /// there was nothing to send after all, and so there will be no outcome.
     pub fn finished(&mut self, job: FinishedJob, ended: Option<Ended>, now: Timestamp) {
         self.rings.release(job.ring);
-        if ended.is_some() {
-            self.pace.ended();
+        if let Some(Ended { sign, .. }) = ended {
+            self.pace.ended(sign == EndpointSign::Healthy);
         }
         let DeliveryId { event, subscription } = job.delivery;
         let Some(lane) = self.lanes.get_mut(&subscription) else { return };

@@ -97,8 +97,16 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
     let next: Vec<_> =
         std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).map(|job| job.delivery.subscription).collect();
     let suspects = next.iter().filter(|id| silent.iter().any(|job| job.delivery.subscription == **id)).count();
-    assert_eq!(suspects, 16, "suspects together hold a quarter of the threads at most");
-    assert_eq!(next.len() - suspects, 40, "all that were not heard of yet get their first attempt");
+    assert_eq!(next.len() - suspects, 44, "all that were not heard of yet get their first attempt");
+    assert_eq!(suspects, 12, "suspects have what is left, but for the last threads");
+
+    let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 16 });
+    for id in 1..=100 {
+        schedule.put_lane(SubscriptionId(id), true, Trust::Suspect, false);
+        schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+    }
+    let suspects = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).count();
+    assert_eq!(suspects, 16, "suspects hold a quarter of the threads at most");
 }
 
 #[test]
@@ -161,12 +169,50 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
     }
 }
 
+#[test]
+fn in_a_burst_endpoints_that_answer_well_go_before_those_that_fail_and_never_shut_them_out() {
+    let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 4 });
+    let now = Timestamp::from_ms(1);
+    let offer_to = |schedule: &mut Schedule, id: u32, event: u128| {
+        schedule.offer(FreshDelivery { subscription: SubscriptionId(id), event: EventId(event), row: row() });
+    };
+    let is_failing = |id: u32| id <= 10;
+    for id in 1..=20 {
+        schedule.put_lane(SubscriptionId(id), true, Trust::Quick, false);
+        offer_to(&mut schedule, id, 1);
+    }
+    while let Some(job) = schedule.take(now) {
+        let sign = if is_failing(job.delivery.subscription.0) { EndpointSign::Failing } else { EndpointSign::Healthy };
+        schedule.finished(job.finished(), Some(ended(sign, Duration::ZERO)), now);
+    }
+    (1..=20).for_each(|id| offer_to(&mut schedule, id, 2));
+    let order: Vec<_> = std::iter::from_fn(|| schedule.take(now)).collect();
+    let place = order.iter().rposition(|job| !is_failing(job.delivery.subscription.0)).unwrap();
+    assert!(order.len() == 20 && place < 14, "the last of ten healthy ones came at place {place}");
+    for job in &order {
+        schedule.finished(job.finished(), Some(ended(EndpointSign::Healthy, Duration::ZERO)), now);
+    }
+
+    offer_to(&mut schedule, 1, 3);
+    let job = schedule.take(now).unwrap();
+    schedule.finished(job.finished(), Some(ended(EndpointSign::Failing, Duration::ZERO)), now);
+    offer_to(&mut schedule, 1, 4);
+    let mut came = false;
+    for event in 3..60 {
+        (11..=20).for_each(|id| offer_to(&mut schedule, id, event));
+        let job = schedule.take(now).expect("there is always a job");
+        came |= job.delivery.subscription.0 == 1;
+        schedule.finished(job.finished(), Some(ended(EndpointSign::Healthy, Duration::ZERO)), now);
+    }
+    assert!(came, "an endpoint that fails was shut out");
+}
+
 /// Ends the first attempt of one delivery, and has its next one fall due at that time.
 fn fail_first_attempt(schedule: &mut Schedule, event: u128, due: Timestamp) {
     offer(schedule, event);
     let job = schedule.take(Timestamp::from_ms(0)).unwrap();
     schedule.finished(job.finished(), Some(ended(EndpointSign::Failing, Duration::ZERO)), Timestamp::from_ms(1));
-    schedule.recorded(job.delivery, Some(due));
+    schedule.recorded(job.delivery, Some(due), false);
 }
 
 #[test]
@@ -194,7 +240,7 @@ fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_o
     let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
     schedule.retry_page(LANE, limit, &[(now, EventId(7))], now);
     let mut taken = drain(&mut schedule);
-    schedule.recorded(job.delivery, Some(Timestamp::from_ms(5000)));
+    schedule.recorded(job.delivery, Some(Timestamp::from_ms(5000)), false);
     schedule.due_at(LANE, now);
     if let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) {
         schedule.retry_page(LANE, limit, &[(now, EventId(7))], now);
@@ -249,7 +295,7 @@ fn a_lane_that_is_behind_waits_for_commits_while_another_is_not_behind() {
     schedule.offer(FreshDelivery { subscription: prompt, event: EventId(2), row: row() });
     assert_eq!(take_all(&mut schedule, prompt, now).len(), 1, "the other one does not wait");
     for delivery in taken {
-        schedule.recorded(delivery, None);
+        schedule.recorded(delivery, None, true);
     }
     schedule.committed(1);
     assert!(!take_all(&mut schedule, LANE, now).is_empty(), "it goes on when its outcomes are recorded");

@@ -181,10 +181,11 @@ impl<'txn> Batch<'txn> {
     /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
     pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
         let Completion { delivery: id, attempt, retry_after, explanation } = completion;
+        let is_delivered = attempt.outcome.is_delivered();
         let place = (id.subscription.0, id.event.0);
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             // Deleted while the attempt was under way: there is no history left to write to.
-            self.done.recorded.push(Recorded { delivery: id, due: None, attempt: None });
+            self.done.recorded.push(Recorded { delivery: id, due: None, is_delivered, attempt: None });
             return Ok(());
         };
         let fresh = match self.outbox.take_fresh(id)? {
@@ -206,7 +207,7 @@ impl<'txn> Batch<'txn> {
                 Delivery::fresh(fresh.unwrap_or(EventType::Ping), id.event.time())
             }
             (None, None) => {
-                self.done.recorded.push(Recorded { delivery: id, due: None, attempt: None });
+                self.done.recorded.push(Recorded { delivery: id, due: None, is_delivered, attempt: None });
                 return Ok(());
             }
         };
@@ -226,7 +227,7 @@ impl<'txn> Batch<'txn> {
             outcome: attempt.outcome.code(),
             took: Duration::from_millis(attempt.duration_ms.into()),
             response_code: attempt.outcome.response_code(),
-            delivered_after: attempt.outcome.is_delivered().then(|| wall.since(id.event.time())),
+            delivered_after: is_delivered.then(|| wall.since(id.event.time())),
             explanation,
         };
         delivery.record(attempt, &state.rules.retry, (wall, steady), retry_after, jitter);
@@ -238,7 +239,7 @@ impl<'txn> Batch<'txn> {
             _ => None,
         };
         self.deliveries.put(place, record::encode_delivery(&delivery)?);
-        self.done.recorded.push(Recorded { delivery: id, due, attempt: Some(figures) });
+        self.done.recorded.push(Recorded { delivery: id, due, is_delivered, attempt: Some(figures) });
         if let Some(reason) = off
             && subscription.state.is_active()
         {

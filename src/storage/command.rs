@@ -217,6 +217,8 @@ pub struct Recorded {
     pub delivery: DeliveryId,
     /// When it is due again, if it is.
     pub due: Option<Timestamp>,
+    /// Has the event arrived?
+    pub is_delivered: bool,
     /// What the attempt came to; nothing if the delivery is gone.
     pub attempt: Option<AttemptFigures>,
 }

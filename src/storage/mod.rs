@@ -5,6 +5,7 @@ mod apply;
 pub mod backup;
 mod codec;
 pub mod command;
+mod company;
 pub mod damage;
 mod database_file;
 pub mod dump;

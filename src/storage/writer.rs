@@ -15,6 +15,7 @@ use redb::{Database, Durability};
 
 use super::apply::{Batch, State};
 use super::command::{Command, Committed, Completion, Reply};
+use super::company::{self, Company};
 use super::error::{Refusal, StorageError};
 use super::housekeeping::Housekeeping;
 use super::moment::SharedMoment;
@@ -29,16 +30,11 @@ const BATCH_COMMANDS: usize = 1024;
 /// At most about so many deliveries are made in one commit, unless one command alone makes more: an event for a
 /// thousand subscriptions is a thousand rows, and memory and the wait of the others grow with them.
 const BATCH_DELIVERIES: usize = 8192;
-/// How long completions wait for company, and how many of them are company enough. Until then a commit that others
-/// wait for goes without them: the pages that completions touch are written once for all of them, and nobody waits for
-/// a completion.
-const COMPANY_WAIT: Duration = Duration::from_millis(5);
-const COMPANY: usize = 32;
 /// A commit for so many others takes what waits along: it is no longer a quick one, and publishing must not outrun
 /// delivering.
 const CROWD: usize = 8;
 /// While more deliveries than this were never attempted, the writer rests after such a commit for as long as it took, at
-/// most [`COMPANY_WAIT`], so that the next one is larger and delivery threads find the processors and the disk free.
+/// most [`company::WAIT`], so that the next one is larger and delivery threads find the processors and the disk free.
 const BEHIND: u64 = 8192;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
@@ -148,8 +144,7 @@ pub(super) fn new(
         space,
         listeners,
         commands,
-        unhurried: Vec::new(),
-        unhurried_until: None,
+        company: Company::default(),
         rests_until: None,
         queued_bytes: Arc::clone(&queued_bytes),
         commits: Arc::clone(&commits),
@@ -167,9 +162,8 @@ pub struct Writer {
     space: SpaceRule,
     listeners: Listeners,
     commands: Receiver<Command>,
-    /// Commands that nobody waits for, and until when they may wait for company.
-    unhurried: Vec<Command>,
-    unhurried_until: Option<Instant>,
+    /// Commands that nobody waits for.
+    company: Company,
     /// Until when the next commit waits for more commands.
     rests_until: Option<Instant>,
     queued_bytes: Arc<AtomicUsize>,
@@ -219,41 +213,31 @@ impl Writer {
         let idle_at = Instant::now() + self.housekeeping.due_in(self.state.clock.steady());
         let mut batch = Vec::new();
         let mut deliveries: usize = 0;
-        while batch.len() + self.unhurried.len() < BATCH_COMMANDS && deliveries < BATCH_DELIVERIES {
-            let next = if batch.is_empty() && self.unhurried.len() < COMPANY {
-                self.commands.recv_deadline(self.unhurried_until.unwrap_or(idle_at))
+        while batch.len() + self.company.len() < BATCH_COMMANDS && deliveries < BATCH_DELIVERIES {
+            let next = if batch.is_empty() && !self.company.is_enough() {
+                self.commands.recv_deadline(self.company.until().unwrap_or(idle_at))
             } else if let Some(until) = self.rests_until {
                 self.commands.recv_deadline(until).map_err(|_| RecvTimeoutError::Timeout)
             } else {
                 self.commands.try_recv().map_err(|_| RecvTimeoutError::Timeout)
             };
             match next {
-                Ok(command) if !command.is_waited_for() => {
-                    self.unhurried_until.get_or_insert_with(|| Instant::now() + COMPANY_WAIT);
-                    self.unhurried.push(command);
-                }
+                Ok(command) if !command.is_waited_for() => self.company.push(command, Instant::now()),
                 Ok(command) => {
                     deliveries = deliveries.saturating_add(self.most_deliveries(&command));
                     // Whatever else a caller asks for shall find the outcomes that came before it.
                     if !matches!(command, Command::Publish { .. }) {
-                        batch.append(&mut self.take_unhurried());
+                        batch.append(&mut self.company.take_all());
                     }
                     batch.push(command);
                 }
-                Err(RecvTimeoutError::Disconnected) if self.unhurried.is_empty() => return None,
+                Err(RecvTimeoutError::Disconnected) if self.company.len() == 0 => return None,
                 Err(_) => break,
             }
         }
-        let is_due = self.unhurried_until.is_some_and(|until| Instant::now() >= until);
-        if batch.is_empty() || is_due || self.unhurried.len() >= COMPANY || batch.len() >= CROWD {
-            batch.append(&mut self.take_unhurried());
-        }
+        let is_open = batch.is_empty() || batch.len() >= CROWD;
+        batch.append(&mut self.company.take(is_open, Instant::now()));
         Some(batch)
-    }
-
-    fn take_unhurried(&mut self) -> Vec<Command> {
-        self.unhurried_until = None;
-        std::mem::take(&mut self.unhurried)
     }
 
     /// How many deliveries a command makes at most.
@@ -290,7 +274,7 @@ impl Writer {
         committed.took = begun.elapsed();
         let outruns =
             committed.events >= CROWD as u64 && committed.recorded.len() >= CROWD && self.state.pending.fresh >= BEHIND;
-        self.rests_until = outruns.then(|| Instant::now() + committed.took.min(COMPANY_WAIT));
+        self.rests_until = outruns.then(|| Instant::now() + committed.took.min(company::WAIT));
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.advance(Arc::clone(&self.state.registry), self.state.pending)?;
         (self.listeners.committed)(committed, &self.state.registry);

@@ -119,7 +119,7 @@ fn gaps(came: &[Received]) -> Vec<String> {
 
 /// How many attempts can have been in flight when a server was killed, which is until their outcome is committed.
 ///
-/// The writer takes its commands in their order, so an acknowledged publish proves that every outcome that was reported
+/// The writer takes its commands in their order, but for failed attempts, so an acknowledged publish proves that every outcome that was reported
 /// before it is committed. Left are the attempts under way when it was sent, those that came after it, and
 /// those still on the wire at the end.
 fn possibly_in_flight(came: &[Received], lives: &[(Instant, Instant)]) -> usize {
@@ -183,13 +183,15 @@ fn nothing_acknowledged_is_lost_and_only_attempts_in_flight_are_repeated() {
     assert_eq!(client.total("/events"), ledger.len() as u64, "an event that nobody published, or one published twice");
     assert_eq!(client.total("/deliveries?status=delivered"), 3 * ledger.len() as u64);
     for (receiver, subscription) in receivers.iter().zip(&subscriptions) {
-        let came = receiver.requests();
+        let mut came = receiver.requests();
         let has_moods = subscription.id == subscriptions[1].id;
         assert_eq!(ledger.faults(&came, |request| !(has_moods && is_refused(request))), [""; 0]);
         assert_eq!(gaps(&came), [""; 0]);
         for request in &came {
             request.assert_signed_with(&subscription.secret);
         }
+        // What was refused may come again: it waits a little longer for its commit, and has not arrived anyway.
+        came.retain(|request| !(has_moods && is_refused(request)));
         let (repeated, most) = (repeated(&came), possibly_in_flight(&came, &lives));
         eprintln!("{} events, {} requests, {repeated} of {most} repeated", ledger.len(), came.len());
         assert!(repeated <= most, "{repeated} attempts were repeated, {most} can have been in flight");

@@ -216,7 +216,8 @@ impl World {
         self.process.writer.complete(Completion::new(delivery, attempt, retry_after));
         self.asked.push_back(Asked::Attempt(delivery, number));
         if self.sabotage == Some(Sabotage::EndClaimsEarly) {
-            let recorded = vec![Recorded { delivery, due: Some(self.clock.steady()), attempt: None }];
+            let recorded =
+                vec![Recorded { delivery, due: Some(self.clock.steady()), is_delivered: false, attempt: None }];
             let early = Committed { recorded, ..Committed::default() };
             self.process.dispatcher.committed(early, &self.process.reader.registry());
         }
