@@ -39,6 +39,13 @@ const BEHIND: u64 = 8192;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
+/// How often free space is looked at: ext4 takes half a millisecond to tell it.
+const SPACE_CHECK_EVERY: Duration = Duration::from_millis(500);
+/// And whenever the file may have grown by this part of the reserve, as a fast publisher fills a small one in between.
+const UNCHECKED_PART: u64 = 8;
+/// By how much a commit may make the file grow, with room for pages that are not full.
+const GROWTH_OF_A_BODY: u64 = 4;
+const GROWTH_OF_A_COMMIT_BYTES: u64 = 64 * 1024;
 
 /// What the writer needs to know about the disk.
 #[derive(Clone, Debug)]
@@ -149,6 +156,8 @@ pub(super) fn new(
         queued_bytes: Arc::clone(&queued_bytes),
         commits: Arc::clone(&commits),
         has_space: true,
+        space_checked: None,
+        unchecked_bytes: 0,
         housekeeping,
     };
     (WriterHandle { commands: sender, queued_bytes, commits }, writer)
@@ -169,6 +178,9 @@ pub struct Writer {
     queued_bytes: Arc<AtomicUsize>,
     commits: Arc<AtomicU64>,
     has_space: bool,
+    space_checked: Option<Instant>,
+    /// By how much the file may have grown since then.
+    unchecked_bytes: u64,
     housekeeping: Housekeeping,
 }
 
@@ -251,11 +263,11 @@ impl Writer {
     }
 
     fn commit(&mut self, commands: Vec<Command>) -> Result<(), StorageError> {
-        self.check_space();
+        let bytes = commands.iter().map(Command::body_bytes).sum();
+        self.check_space(bytes);
         let mut transaction = self.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
-        let bytes = commands.iter().map(Command::body_bytes).sum();
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let mut answers: Vec<Answer> = Vec::with_capacity(commands.len());
         let begun = Instant::now();
@@ -322,8 +334,16 @@ impl Writer {
         }))
     }
 
-    /// Before every commit, as a fast publisher fills a small reserve in less than a second.
-    fn check_space(&mut self) {
+    fn check_space(&mut self, body_bytes: usize) {
+        let body_bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
+        let growth_bytes = body_bytes.saturating_mul(GROWTH_OF_A_BODY).saturating_add(GROWTH_OF_A_COMMIT_BYTES);
+        self.unchecked_bytes = self.unchecked_bytes.saturating_add(growth_bytes);
+        let is_recent = self.space_checked.is_some_and(|at| at.elapsed() < SPACE_CHECK_EVERY);
+        if is_recent && self.unchecked_bytes < self.space.reserve_bytes / UNCHECKED_PART {
+            return;
+        }
+        self.space_checked = Some(Instant::now());
+        self.unchecked_bytes = 0;
         // A file system that does not say how much is free is taken to have enough; a full one shows as an error.
         let free_bytes = free_bytes(&self.space.folder).unwrap_or(u64::MAX);
         let has_space = free_bytes >= self.space.reserve_bytes;
