@@ -15,6 +15,8 @@ use super::error::{OpenError, StorageError};
 /// How every redb file begins.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
+/// Enough for the branches of a large file, of which each leads to a hundred pages that are looked at once.
+const CHECK_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Checking less takes no time that anybody would wonder about, not even on a slow disk.
 const TOLD_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -40,7 +42,8 @@ pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
 /// after an unclean end, and takes whatever stands on a page for what was written.
 pub(super) fn open_sound(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
     drop_cached_pages(path);
-    let (mut db, is_checked) = open(path, cache_bytes, holder)?;
+    // Closed again with all that it took: what follows shall not begin with the memory of a look through everything.
+    let (mut db, is_checked) = open(path, CHECK_CACHE_BYTES, holder)?;
     if !is_checked {
         let size_bytes = fs::metadata(path).map_or(0, |found| found.len());
         if size_bytes >= TOLD_BYTES {
@@ -50,7 +53,8 @@ pub(super) fn open_sound(path: &Path, cache_bytes: usize, holder: &Path) -> Resu
             log::warn!("what {} says of its own free pages was not right; it was made anew", path.display());
         }
     }
-    Ok(db)
+    drop(db);
+    open_database(path, cache_bytes, holder)
 }
 
 /// Opens the database, or makes an empty one.
