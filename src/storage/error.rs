@@ -178,6 +178,16 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// There is no folder for it, and none can be made.
+    #[error(
+        "the data folder {path} cannot be made: {source}. Point storage.data_dir at a folder that this user can make or write to"
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The store failed while opening.
     #[error("{path} cannot be opened: {source}")]
     Failed {

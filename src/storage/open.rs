@@ -186,7 +186,7 @@ impl Opened {
 pub(super) fn make_folder(folder: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| file_error(folder, source))
+    made.map_err(|source| OpenError::Folder { path: folder.to_owned(), source })
 }
 
 /// Writes a small file beside its name and puts it in place whole.

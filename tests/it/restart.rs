@@ -12,7 +12,7 @@ use std::{
 use redb::{Database, ReadableTable as _, TableDefinition};
 use serde_json::{Value, json};
 
-use crate::harness::{ALL_SCOPES, Gate, Received, Receiver, Reply, Server, clock_in, eventually};
+use crate::harness::{ALL_SCOPES, Gate, Received, Receiver, Reply, Server, clock_in, eventually, run};
 
 #[test]
 fn a_thousand_pending_deliveries_survive_kill_9_and_all_arrive() {
@@ -253,6 +253,18 @@ fn a_file_that_is_no_database_is_refused_by_name_and_not_touched() {
     fs::write(&store, &good).unwrap();
     server.launch();
     assert_eq!(server.client().total("/webhooks"), 1);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_made_is_named_with_what_to_do() {
+    let server = Server::stopped(&[]);
+    let file = server.folder().join("file");
+    fs::write(&file, "").unwrap();
+    let folder = file.join("data");
+    let output = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", folder.to_str().unwrap()], &[]);
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains(folder.to_str().unwrap()), "{}", output.stderr);
+    assert!(output.stderr.contains("storage.data_dir"), "{}", output.stderr);
 }
 
 #[test]
