@@ -151,7 +151,12 @@ fn authenticate(
 }
 
 fn find_key(request: &HttpRequest, state: &HttpState, source: Option<IpAddr>) -> Option<Arc<ApiKey>> {
-    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let header = headers.next()?.to_str().ok()?;
+    // Of two keys a proxy in front may have judged the other one.
+    if headers.next().is_some() {
+        return None;
+    }
     let (scheme, text) = header.split_once(' ')?;
     let text = text.trim();
     if !scheme.eq_ignore_ascii_case("bearer") || !is_key_shaped(text) {

@@ -124,6 +124,11 @@ fn every_kind_of_wrong_key_gets_the_very_same_answer() {
     for authorization in wrong {
         assert_eq!(lasting(&server, &authorization), unknown, "{authorization}");
     }
+    // Which of two keys counts is nothing that anybody could know, even if both are good.
+    let good = format!("Bearer {good}");
+    let twice = [("Authorization", good.as_str()), ("Authorization", good.as_str())];
+    server.stranger().send("GET", "/api/v1/webhooks", &twice, None).expect(401);
+    server.stranger().send("GET", "/api/v1/webhooks", &twice[..1], None).expect(200);
 }
 
 /// Mean and variance of what is measured, in nanoseconds.
