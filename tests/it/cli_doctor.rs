@@ -44,6 +44,20 @@ fn write_listen(server: &mut Server) {
 }
 
 #[test]
+fn every_subscription_is_looked_at_however_many_there_are() {
+    let mut server = Server::start(&[("limits.subscriptions_per_account", "200")]);
+    write_listen(&mut server);
+    let client = server.client();
+    let ids: Vec<i64> = (0..105).map(|_| client.subscribe("http://127.0.0.1:9/", &["clock_in"]).id).collect();
+    for id in [ids[0], ids[104]] {
+        client.change(id, &json!({"active": false}));
+    }
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    let message = worst(&seen, "endpoints")["message"].as_str().unwrap();
+    assert!(message.starts_with("switched off: 2 of 105: "), "{message}");
+}
+
+#[test]
 fn a_server_that_works_has_no_problem() {
     let mut server = Server::start(&[]);
     write_listen(&mut server);

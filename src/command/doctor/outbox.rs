@@ -143,14 +143,16 @@ fn time(value: &Value) -> Option<Timestamp> {
 impl Outbox {
     /// Adds what an account has. Every path has a query.
     fn ask<E>(&mut self, get: impl Fn(&str) -> Result<Value, E>) -> Result<(), E> {
-        let subscriptions = get(&format!("/webhooks?limit={PAGE}"))?;
-        for subscription in rows(&subscriptions) {
-            self.urls.extend(subscription["url"].as_str().map(str::to_owned));
-            if subscription["active"] == false {
-                let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
-                let (at, reason) = (word("disabled_at"), word("disabled_reason"));
-                self.off.insert(number(&subscription["id"]), format!(" since {at} ({reason})"));
+        let mut offset = 0;
+        loop {
+            let page = get(&format!("/webhooks?limit={PAGE}&offset={offset}"))?;
+            for subscription in rows(&page) {
+                self.note(subscription);
             }
+            if page["pagination"]["has_more"] != true {
+                break;
+            }
+            offset += PAGE;
         }
         let waiting = get(&format!("/deliveries?status=pending&limit={PAGE}"))?;
         let pending = waiting["pagination"]["total"].as_u64().unwrap_or_default();
@@ -167,6 +169,15 @@ impl Outbox {
             self.newest_event = self.newest_event.max(newest);
         }
         Ok(())
+    }
+
+    fn note(&mut self, subscription: &Value) {
+        self.urls.extend(subscription["url"].as_str().map(str::to_owned));
+        if subscription["active"] == false {
+            let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
+            let (at, reason) = (word("disabled_at"), word("disabled_reason"));
+            self.off.insert(number(&subscription["id"]), format!(" since {at} ({reason})"));
+        }
     }
 
     fn take(&mut self, deliveries: &Value) {
