@@ -1,5 +1,7 @@
 //! How rows and fields are laid out for people: within a width, ids whole, no column left out. Pure.
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use super::terminal::{Paint, Tone};
 
 /// Columns that may be any number of lines long, and of which `show` has the whole; here they get the rest of one line.
@@ -35,7 +37,7 @@ struct Column<'a> {
 impl<'a> Column<'a> {
     fn of(place: usize, name: &'a str, rows: &[Vec<String>]) -> Self {
         let cells = rows.iter().filter_map(|row| row.get(place));
-        let chars = cells.map(|cell| cell.chars().count()).chain([name.chars().count()]).max().unwrap_or(0);
+        let chars = cells.map(|cell| cell.width()).chain([name.width()]).max().unwrap_or(0);
         Self { place, name, chars }
     }
 }
@@ -63,7 +65,7 @@ fn shown(columns: &[Column], row: &[String], indent: usize, width: usize, paint:
     let mut line = " ".repeat(indent);
     for Column { place, name, chars } in columns {
         let cell = row.get(*place).map_or("", String::as_str);
-        let space = " ".repeat(chars.saturating_sub(cell.chars().count()) + GAP);
+        let space = " ".repeat(chars.saturating_sub(cell.width()) + GAP);
         let room = width.saturating_sub(indent).max(VALUE_CHARS);
         let cell = if CUT.contains(name) {
             cut(cell, room)
@@ -90,10 +92,10 @@ fn tone(word: &str) -> Option<Tone> {
 }
 
 fn cut(text: &str, chars: usize) -> String {
-    if text.chars().count() <= chars {
+    if text.width() <= chars {
         return text.to_owned();
     }
-    text.chars().take(chars.saturating_sub(1)).chain(['…']).collect()
+    text.chars().take(fitting(text.chars(), chars.saturating_sub(1))).chain(['…']).collect()
 }
 
 /// Names with their values, one a line; those without a value are left out.
@@ -108,13 +110,26 @@ pub fn fields(fields: &[(&str, String)], width: usize) -> String {
     given.map(line).collect()
 }
 
-/// The text in lines of so many characters, broken between words where it has any.
+/// How many of these characters have room in so many columns of a terminal; at least one.
+fn fitting(text: impl Iterator<Item = char>, columns: usize) -> usize {
+    let ends = text.scan(0, |end, character| {
+        *end += character.width().unwrap_or(0);
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= columns).count().max(1)
+}
+
+/// The text in lines of so many columns, broken between words where it has any.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest: Vec<char> = text.chars().collect();
-    while rest.len() > width {
-        let space = rest.iter().take(width + 1).rposition(|character| *character == ' ').filter(|place| *place > 0);
-        let after = rest.split_off(space.unwrap_or(width));
+    loop {
+        let room = fitting(rest.iter().copied(), width);
+        if room >= rest.len() {
+            break;
+        }
+        let space = rest.iter().take(room + 1).rposition(|character| *character == ' ').filter(|place| *place > 0);
+        let after = rest.split_off(space.unwrap_or(room));
         lines.push(rest.into_iter().collect());
         rest = after.into_iter().skip(usize::from(space.is_some())).collect();
     }
@@ -163,6 +178,15 @@ mod tests {
         assert_eq!(text, "NAME\n  MEANING\nclock_in\n  one two three four\n  five six\n");
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("onetwothree", 7), ["onetwot", "hree"]);
+    }
+
+    #[test]
+    fn characters_that_take_two_columns_are_counted_as_two() {
+        let rows = [["時計", "x"], ["clock", "y"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&["NAME", "ID"], &rows, 80, PLAIN), "NAME   ID\n時計   x\nclock  y\n");
+        assert_eq!(wrapped("時計時計時", 4), ["時計", "時計", "時"]);
+        assert_eq!(wrapped("時", 1), ["時"]);
+        assert_eq!(cut("時計時計", 6), "時計…");
     }
 
     #[test]
