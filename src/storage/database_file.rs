@@ -17,8 +17,8 @@ const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
 /// Enough for the branches of a large file, of which each leads to a hundred pages that are looked at once.
 const CHECK_CACHE_BYTES: usize = 4 * 1024 * 1024;
-/// Checking less takes no time that anybody would wonder about, not even on a slow disk.
-const TOLD_BYTES: u64 = 32 * 1024 * 1024;
+/// Checking less takes no time that anybody would wonder about, not even on a slow disk, and little memory.
+const LARGE_BYTES: u64 = 32 * 1024 * 1024;
 
 pub(super) fn file_error(path: &Path, source: std::io::Error) -> OpenError {
     OpenError::failed(path, StorageError::File { path: path.to_owned(), source })
@@ -42,17 +42,21 @@ pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
 /// after an unclean end, and takes whatever stands on a page for what was written.
 pub(super) fn open_sound(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
     drop_cached_pages(path);
-    // Closed again with all that it took: what follows shall not begin with the memory of a look through everything.
-    let (mut db, is_checked) = open(path, CHECK_CACHE_BYTES, holder)?;
+    let size_bytes = fs::metadata(path).map_or(0, |found| found.len());
+    let is_large = size_bytes >= LARGE_BYTES;
+    let (mut db, is_checked) = open(path, if is_large { CHECK_CACHE_BYTES } else { cache_bytes }, holder)?;
     if !is_checked {
-        let size_bytes = fs::metadata(path).map_or(0, |found| found.len());
-        if size_bytes >= TOLD_BYTES {
+        if is_large {
             log::info!("checking every page of {}, {size_bytes} bytes", path.display());
         }
         if !check_pages(&mut db, path)? {
             log::warn!("what {} says of its own free pages was not right; it was made anew", path.display());
         }
     }
+    if !is_large {
+        return Ok(db);
+    }
+    // Closed with all that it took: what follows shall not begin with the memory of a look through everything.
     drop(db);
     open_database(path, cache_bytes, holder)
 }
