@@ -50,8 +50,13 @@ pub struct Finished {
 pub enum PageRead {
     /// Never attempted deliveries.
     Fresh(Vec<FreshRow>),
-    /// Deliveries that wait for a further attempt, with their due times.
-    Retries(Vec<(Timestamp, EventId)>),
+    /// Deliveries that wait for a further attempt.
+    Retries {
+        /// By when they were asked for.
+        until: Timestamp,
+        /// With their due times.
+        rows: Vec<(Timestamp, EventId)>,
+    },
 }
 
 struct State {
@@ -272,13 +277,15 @@ impl Dispatcher {
             PageWanted::Fresh { subscription, after, limit, bodies_bytes } => {
                 reader.fresh_after(subscription, after, limit, bodies_bytes).map(PageRead::Fresh)
             }
-            PageWanted::Retries { subscription, limit } => reader.retries(subscription, limit).map(PageRead::Retries),
+            PageWanted::Retries { subscription, until, limit } => {
+                reader.retries(subscription, until, limit).map(|rows| PageRead::Retries { until, rows })
+            }
         }
     }
 
     /// Takes in what the page holds, or that it could not be read.
     pub fn end_page(&self, page: PageWanted, read: Result<PageRead, StorageError>) -> Result<(), StorageError> {
-        let (PageWanted::Fresh { subscription, limit, .. } | PageWanted::Retries { subscription, limit }) = page;
+        let (PageWanted::Fresh { subscription, limit, .. } | PageWanted::Retries { subscription, limit, .. }) = page;
         let mut state = self.lock();
         let now = self.clock.steady();
         let is_read = match read {
@@ -286,8 +293,8 @@ impl Dispatcher {
                 state.schedule.fresh_page(subscription, limit, events);
                 Ok(())
             }
-            Ok(PageRead::Retries(rows)) => {
-                state.schedule.retry_page(subscription, limit, &rows, now);
+            Ok(PageRead::Retries { until, rows }) => {
+                state.schedule.retry_page(subscription, limit, &rows, until);
                 Ok(())
             }
             Err(error) => {

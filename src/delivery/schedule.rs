@@ -68,6 +68,8 @@ pub enum PageWanted {
     Retries {
         /// Of which subscription.
         subscription: SubscriptionId,
+        /// By when they are due; the first that is due later is of interest, too.
+        until: Timestamp,
         /// How many rows to read: a page, and those at its front that are claimed.
         limit: usize,
     },
@@ -282,7 +284,9 @@ impl Schedule {
             let bodies_bytes = BODIES_BYTES.saturating_sub(self.bodies_bytes);
             return Some(match kind {
                 PageKind::Fresh(_) => PageWanted::Fresh { subscription: id, after: lane.cursor, limit, bodies_bytes },
-                PageKind::Retries(_) => PageWanted::Retries { subscription: id, limit: limit + lane.claims.len() },
+                PageKind::Retries(_) => {
+                    PageWanted::Retries { subscription: id, until: now, limit: limit + lane.claims.len() }
+                }
             });
         }
         None
@@ -326,8 +330,8 @@ impl Schedule {
         self.settle(id);
     }
 
-    /// Takes in a page of retries that was asked for with that limit.
-    pub fn retry_page(&mut self, id: SubscriptionId, limit: usize, rows: &[(Timestamp, EventId)], now: Timestamp) {
+    /// Takes in a page of retries that was asked for with that limit and that time.
+    pub fn retry_page(&mut self, id: SubscriptionId, limit: usize, rows: &[(Timestamp, EventId)], until: Timestamp) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.is_reading_retries = false;
         lane.has_due_on_disk = false;
@@ -338,8 +342,8 @@ impl Schedule {
             if lane.claims.contains(event) || ended.contains(event) {
                 continue;
             }
-            if *due > now || taken == PAGE {
-                lane.has_due_on_disk = *due <= now;
+            if *due > until || taken == PAGE {
+                lane.has_due_on_disk = *due <= until;
                 next = Some(*due);
                 break;
             }
@@ -350,8 +354,11 @@ impl Schedule {
         self.at_hand += taken;
         if next.is_none() && rows.len() >= limit {
             lane.has_due_on_disk = true;
-            next = Some(now);
+            next = Some(until);
         }
+        // The page ends with the first row after that time, also if that one is claimed.
+        let last = rows.last().map(|(due, _)| *due).filter(|due| *due > until);
+        let next = next.or(last);
         self.settle(id);
         if let Some(due) = next {
             self.due_at(id, due);

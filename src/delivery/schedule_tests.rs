@@ -229,6 +229,25 @@ fn a_retry_is_not_forgotten_when_a_page_could_not_be_read() {
 }
 
 #[test]
+fn retries_behind_one_that_is_claimed_are_looked_for_when_they_are_due() {
+    let mut schedule = schedule(false);
+    let (first, second) = (Timestamp::from_ms(20), Timestamp::from_ms(30));
+    schedule.due_at(LANE, Timestamp::from_ms(10));
+    offer(&mut schedule, 7);
+    let job = schedule.take(Timestamp::from_ms(0)).unwrap();
+    schedule.finished(job.finished(), Some(ended(EndpointSign::Failing, Duration::ZERO)), Timestamp::from_ms(1));
+    // The page ends with the row of a commit that is not told yet; another row lies behind it.
+    let now = Timestamp::from_ms(10);
+    let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
+    schedule.retry_page(LANE, limit, &[(first, EventId(7))], now);
+    let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(second) else {
+        panic!("what is due is forgotten")
+    };
+    schedule.retry_page(LANE, limit, &[(first, EventId(7)), (second, EventId(8))], second);
+    assert_eq!(drain(&mut schedule), [8], "the claimed one is not attempted, the other one is");
+}
+
+#[test]
 fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_once_at_a_time() {
     let mut schedule = schedule(false);
     let now = Timestamp::from_ms(10);

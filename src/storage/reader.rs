@@ -309,9 +309,23 @@ impl Reader {
         Ok(Backlog { pending: moment.pending, oldest: oldest.map(EventId::time) })
     }
 
-    /// Up to `limit` deliveries of a subscription that wait for a further attempt, earliest due first.
-    pub fn retries(&self, id: SubscriptionId, limit: usize) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
-        Outbox::of(&self.moment.get().rows)?.retries_of(id)?.take(limit).collect()
+    /// Up to `limit` deliveries of a subscription that wait for a further attempt, earliest due first: those that are due
+    /// by then, and the first one after them.
+    pub fn retries(
+        &self,
+        id: SubscriptionId,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
+        let mut rows = Vec::new();
+        for row in Outbox::of(&self.moment.get().rows)?.retries_of(id)?.take(limit) {
+            let (due, event) = row?;
+            rows.push((due, event));
+            if due > until {
+                break;
+            }
+        }
+        Ok(rows)
     }
 }
 

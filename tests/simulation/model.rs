@@ -182,7 +182,7 @@ impl Model {
             for (event, _) in reader.fresh_after(subscription, None, now.len() + 1, 0).unwrap() {
                 outbox.insert((DeliveryId { event, subscription }, None));
             }
-            for (due, event) in reader.retries(subscription, usize::MAX).unwrap() {
+            for (due, event) in reader.retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap() {
                 outbox.insert((DeliveryId { event, subscription }, Some(due)));
             }
         }
