@@ -85,6 +85,9 @@ fn create(path: &Path) -> Result<fs::File, Failure> {
         ErrorKind::AlreadyExists => failed(format!(
             "{shown} is in the way, and is no unfinished backup of this user; it was not touched. Remove it, or name another --output"
         )),
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => failed(format!(
+            "{shown}, which becomes the backup when it is whole, cannot be made: {error}. Give an --output in a folder that is there and that this user may write to"
+        )),
         _ => failed(format!("{shown}: {error}")),
     })
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, Durability, TableDefinition, TableHandle as _, Value as _};
+use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
 use super::damage;
 use super::database_file::{check_magic, check_pages, file_error, open_database, open_sound};
@@ -147,18 +147,24 @@ fn dump_error(path: &Path, source: DumpError) -> BackupError {
 pub(super) fn verify_backup(path: &Path) -> Result<(Head, Manifest), BackupError> {
     let source = open_backup(path)?;
     let head = source.head.clone();
-    let mut counter = RowReader { source, manifest: Manifest::default(), into: None, progress: &mut |_| {}, done: 0 };
+    let manifest = Manifest::default();
+    let mut counter = RowReader { source, manifest, into: None, progress: &mut |_| {}, done: 0, damaged_body: None };
     let failed = |source| dump_error(path, source);
     migrate::visit_all(head.format.into(), &mut counter).map_err(failed)?;
-    let RowReader { source, manifest, .. } = counter;
+    let RowReader { source, manifest, damaged_body, .. } = counter;
     source.finish(&manifest).map_err(failed)?;
-    Ok((head, manifest))
+    match damaged_body {
+        Some(event) => Err(failed(DumpError::Body(event))),
+        None => Ok((head, manifest)),
+    }
 }
 
-/// The checksum of a backup says nothing about what was damaged before it was made.
-fn check_body(key: &[u8], value: &[u8]) -> Result<(), DumpError> {
-    let (_, event) = <(u32, u128)>::from_bytes(key);
-    if EventRow::decode(value)?.is_intact() { Ok(()) } else { Err(DumpError::Body(EventId(event))) }
+/// The event of a row whose body is not what was published. The checksum of a backup says nothing about what was damaged
+/// before it was made.
+fn damaged_body(key: &[u8], row: &[u8]) -> Option<EventId> {
+    let is_intact = EventRow::decode(row).is_ok_and(|row| row.is_intact());
+    let event = || key.last_chunk().map_or(0, |event| u128::from_le_bytes(*event));
+    (!is_intact).then(|| EventId(event()))
 }
 
 struct RowReader<'a, R> {
@@ -167,6 +173,8 @@ struct RowReader<'a, R> {
     into: Option<&'a Database>,
     progress: &'a mut dyn FnMut(u64),
     done: u64,
+    /// The first event whose body is damaged; what it means is known when the backup itself is known to be whole.
+    damaged_body: Option<EventId>,
 }
 
 impl<R: std::io::Read> Visit for RowReader<'_, R> {
@@ -184,8 +192,8 @@ impl<R: std::io::Read> Visit for RowReader<'_, R> {
         };
         let mut count = 0;
         while let Some((key, value)) = self.source.row()? {
-            if table.name() == tables::EVENTS.name() {
-                check_body(&key, &value)?;
+            if table.name() == tables::EVENTS.name() && self.damaged_body.is_none() {
+                self.damaged_body = damaged_body(&key, &value);
             }
             if let Some(rows) = &mut rows {
                 rows.insert(K::from_bytes(&key), V::from_bytes(&value)).map_err(StorageError::from)?;
@@ -294,7 +302,8 @@ fn fill(
     let db = open_database(fresh, CACHE_BYTES, holder)?;
     let source = open_backup(backup)?;
     let head = source.head.clone();
-    let mut reader = RowReader { source, manifest: Manifest::default(), into: Some(&db), progress, done: 0 };
+    let mut reader =
+        RowReader { source, manifest: Manifest::default(), into: Some(&db), progress, done: 0, damaged_body: None };
     let failed = |source| dump_error(backup, source);
     migrate::visit_all(head.format.into(), &mut reader).map_err(failed)?;
     let RowReader { source, manifest, .. } = reader;

@@ -135,6 +135,13 @@ fn a_damaged_backup_is_refused_and_the_database_stays_as_it_was() {
             assert!(!output.stderr.is_empty() && !output.stderr.contains("panicked"), "{}", output.stderr);
         }
     }
+    for n in 0..150 {
+        fs::write(&bad, flipped(n * (good.len() - 1) / 149)).unwrap();
+        let output = verify(&bad);
+        assert_eq!(output.code, Some(1), "flip {n}: {}{}", output.stdout, output.stderr);
+        let blames_another = output.stderr.contains("the database that it was made from");
+        assert!(!blames_another && !output.stderr.contains("panicked"), "flip {n}: {}", output.stderr);
+    }
     assert!(fs::read(server.data_dir().join("tempclock.redb")).unwrap() == database, "the database was touched");
 }
 

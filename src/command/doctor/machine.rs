@@ -63,7 +63,7 @@ pub fn data_folder(patient: &Patient) -> Vec<Finding> {
             findings.push(Finding::problem(FOLDER, message, fix));
         }
     }
-    if !folder.join("tempclock.redb").exists() {
+    if matches!(folder.join("tempclock.redb").try_exists(), Ok(false)) {
         let fix = "Run: tempclock-webhooks init";
         findings.push(Finding::warning(FOLDER, format!("{shown} has no database yet"), fix));
     }

@@ -71,8 +71,16 @@ pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
 
 fn in_file(patient: &Patient) -> Result<Outbox, Finding> {
     let folder = &patient.config.storage.data_dir;
-    if !folder.join("tempclock.redb").exists() {
-        return Ok(Outbox::default());
+    match folder.join("tempclock.redb").try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Ok(Outbox::default()),
+        Err(error) => {
+            return Err(Finding::warning(
+                QUEUE,
+                format!("not looked at: {error}"),
+                "Run doctor as the user that the server runs as",
+            ));
+        }
     }
     match inspect(folder) {
         Ok(seen) => Ok(of_file(seen)),
