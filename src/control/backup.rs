@@ -47,32 +47,33 @@ pub async fn stream(state: web::Data<HttpState>, places: web::Data<Places>) -> R
         let begun = Instant::now();
         let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChunkWriter(sender));
         let written = reader.back_up(&mut out, created_at, &mut |_, _| {});
-        match written.and_then(|_| out.flush().map_err(DumpError::from)) {
+        let written = written.and_then(|_| out.flush().map_err(DumpError::from));
+        // What is left in the buffer would look like more of the backup.
+        let (mut chunks, _) = out.into_parts();
+        match written.and_then(|()| chunks.send(Chunk::End).map_err(DumpError::from)) {
             Ok(()) => log::info!("backup sent in {:.1} s", begun.elapsed().as_secs_f64()),
-            Err(error) => {
-                log::warn!("a backup was not completed: {error}");
-                // What is buffered would look like more of the backup.
-                let (ChunkWriter(sender), _) = out.into_parts();
-                drop(sender.try_send(Err(Error::other(error.to_string()))));
-            }
+            Err(error) => log::warn!("a backup was not completed: {error}"),
         }
         drop(place);
     });
     spawned.map_err(|error| ApiError::internal(&error))?;
-    Ok(HttpResponse::Ok().content_type("application/octet-stream").streaming(Chunks(chunks)))
+    Ok(HttpResponse::Ok().content_type("application/octet-stream").streaming(Chunks { chunks, has_ended: false }))
 }
 
-type Chunk = Result<Bytes, Error>;
+enum Chunk {
+    Bytes(Bytes),
+    /// The backup is whole.
+    End,
+}
 
 struct ChunkWriter(Sender<Chunk>);
 
-impl Write for ChunkWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut chunk = Ok(Bytes::copy_from_slice(bytes));
+impl ChunkWriter {
+    fn send(&mut self, mut chunk: Chunk) -> std::io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.0.try_send(chunk) {
-                Ok(()) => return Ok(bytes.len()),
+                Ok(()) => return Ok(()),
                 Err(TrySendError::Closed(_)) => return Err(ErrorKind::BrokenPipe.into()),
                 Err(TrySendError::Full(_)) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
                 Err(TrySendError::Full(back)) => chunk = back,
@@ -80,18 +81,43 @@ impl Write for ChunkWriter {
             std::thread::sleep(PAUSE);
         }
     }
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.send(Chunk::Bytes(Bytes::copy_from_slice(bytes)))?;
+        Ok(bytes.len())
+    }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }
 
-struct Chunks(Receiver<Chunk>);
+/// What the writer sends. Without the word that the backup is whole it ends with an error, however the writer ended: a
+/// stream that just ends would look like a whole one.
+struct Chunks {
+    chunks: Receiver<Chunk>,
+    has_ended: bool,
+}
 
 impl Stream for Chunks {
-    type Item = Chunk;
+    type Item = Result<Bytes, Error>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
-        self.0.poll_recv(context)
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        self.chunks.poll_recv(context).map(|chunk| match chunk {
+            Some(Chunk::Bytes(bytes)) => Some(Ok(bytes)),
+            Some(Chunk::End) => {
+                self.has_ended = true;
+                None
+            }
+            None => {
+                self.has_ended = true;
+                Some(Err(Error::other("the backup was not completed")))
+            }
+        })
     }
 }

@@ -1,14 +1,15 @@
 //! A backup holds one moment and comes back as it was; nothing damaged is ever taken for a database.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use redb::ReadableTable as _;
 use serde_json::json;
 
-use crate::harness::{ALL_SCOPES, Client, Failure, Output, Receiver, Server, clock_in, run};
+use crate::harness::{ALL_SCOPES, Client, Failure, Output, Receiver, Server, clock_in, eventually, run, wait_guarded};
 
 fn backup(server: &Server, file: &Path) {
     let output = server.cli(&["backup", "--output", file.to_str().unwrap()]);
@@ -86,6 +87,29 @@ fn a_backup_goes_to_stdout_and_works_without_a_server_too() {
     let copy = server.folder().join("piped.bak");
     fs::write(&copy, piped.stdout).unwrap();
     assert_eq!(verify(&copy).code, Some(0));
+}
+
+#[test]
+fn a_backup_whose_reader_stalls_is_never_taken_for_a_whole_one() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    // More than pipe, sockets and the server's own queue hold.
+    for first in (0..20_000).step_by(1000) {
+        publish_batch(&client, first, 1000);
+    }
+    let config = server.config_file();
+    let mut reader = Command::new(crate::harness::BINARY)
+        .args(["backup", "--output", "-", "--config", config.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = reader.stdout.take().unwrap();
+    out.read_exact(&mut [0; 1024]).unwrap();
+    // The server's patience is ten seconds.
+    eventually("the server gives up", || server.log().contains("a backup was not completed").then_some(()));
+    out.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(wait_guarded(&mut reader, "the backup").code(), Some(1));
 }
 
 #[test]
