@@ -162,6 +162,12 @@ pub fn is_key_shaped(text: &str) -> bool {
     })
 }
 
+/// Could there be a key's text in this?
+#[must_use]
+pub fn may_hold_key(text: &str) -> bool {
+    text.contains(KEY_PREFIX)
+}
+
 /// A key as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{ALL_SCOPES, Receiver, Server, clock_in, run};
+use serde_json::json;
+
+use crate::harness::{ALL_SCOPES, Receiver, Server, clock_in, eventually, run};
 use crate::metrics;
 
 fn make_key(server: &Server, name: &str) -> PathBuf {
@@ -260,4 +262,26 @@ fn a_backup_of_encrypted_secrets_is_restored_with_its_key_alone() {
     use_key(&mut server, &file);
     server.launch();
     proves_its_secret(&server, &key, &receiver, &secret, 1);
+}
+
+#[test]
+fn a_key_in_the_wrong_place_of_a_request_is_not_in_the_log() {
+    let server = Server::start(&[("log.level", r#""trace""#)]);
+    let key = server.key(ALL_SCOPES);
+    let client = server.client_with(&key);
+    let id = client.subscribe("http://127.0.0.1:9/", &["clock_in"]).id;
+    let authorization = format!("Bearer {key}");
+    let json = ("Content-Type", "application/json");
+    let headers = [("Authorization", authorization.as_str()), ("X-Request-Id", key.as_str()), json];
+    let description = json!({"description": "x"}).to_string();
+    let answer =
+        server.stranger().send("PUT", &format!("/api/v1/webhooks/{id}"), &headers, Some(description.as_bytes()));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_ne!(answer.header("x-request-id"), Some(key.as_str()));
+    server.stranger().send("DELETE", &format!("/api/v1/webhooks/{key}"), &headers, None).expect(404);
+    let log = eventually("both requests are logged", || {
+        let log = server.log();
+        (log.contains("PUT /api/v1/webhooks/") && log.contains("DELETE ")).then_some(log)
+    });
+    assert!(!log.contains(&key), "{log}");
 }
