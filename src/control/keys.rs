@@ -48,7 +48,7 @@ struct Revoked {
 
 fn read<'a, T: Deserialize<'a>>(body: &'a JsonText) -> Result<T, ApiError> {
     let wrong = |error| ApiError::invalid_json(format!("the server does not understand this command: {error}"));
-    serde_json::from_str(&body.0).map_err(wrong)
+    serde_json::from_str(&body.text).map_err(wrong)
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), FieldError> {

@@ -45,10 +45,9 @@ impl From<Published> for PublishedView {
     }
 }
 
-pub async fn publish(state: State, caller: Publisher, request: HttpRequest, body: JsonText) -> Answer {
-    let account = caller.require(Scope::EventsWrite)?;
+pub async fn publish(state: State, Publisher { account }: Publisher, request: HttpRequest, body: JsonText) -> Answer {
     let header = idempotency_header(&request)?;
-    let mut event = event_body::one(&body.0)?;
+    let mut event = event_body::one(&body.text)?;
     let known_by = if event.idempotency.is_empty() { KEY_HEADER } else { "id" };
     if let Some(key) = header {
         event.idempotency.push(digest_key(&["header", &key]));
@@ -69,10 +68,14 @@ pub struct BatchView {
     data: Vec<PublishedView>,
 }
 
-pub async fn publish_batch(state: State, caller: Publisher, request: HttpRequest, body: JsonText) -> Answer {
-    let account = caller.require(Scope::EventsWrite)?;
+pub async fn publish_batch(
+    state: State,
+    Publisher { account }: Publisher,
+    request: HttpRequest,
+    body: JsonText,
+) -> Answer {
     let header = idempotency_header(&request)?;
-    let mut events = event_body::batch(&body.0, state.settings.event_bytes)?;
+    let mut events = event_body::batch(&body.text, state.settings.event_bytes)?;
     if let Some(key) = header {
         for (index, event) in events.iter_mut().enumerate() {
             event.idempotency.push(digest_key(&["batch", &key, &index.to_string()]));

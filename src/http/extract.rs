@@ -10,6 +10,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_core::Stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
 use super::rate_limit::{Allowance, RateLimit};
@@ -19,6 +20,7 @@ use super::state::HttpState;
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::{AccountId, FieldError, KeyId};
 use crate::storage::command::Command;
+use crate::storage::error::Refusal;
 use crate::storage::reader::PageRequest;
 
 /// Marks an app whose callers are the operator. It belongs to the app of the control socket and to no other, so
@@ -46,25 +48,24 @@ struct Grant {
 /// Whoever sent a valid key, counted against the limit for management; or the operator.
 pub struct Caller(Grant);
 
-/// Whoever sent a valid key, counted against the limit for publishing; or the operator.
-pub struct Publisher(Grant);
+/// Whoever sent a key that may publish, counted against the limit for that; or the operator. Known before a byte of the
+/// body is taken in, which can be long.
+pub struct Publisher {
+    /// For which account.
+    pub account: AccountId,
+}
 
 impl Caller {
     /// The account, if the key may do this.
     pub fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
-        require(&self.0, scope)
+        self.0.require(scope)
     }
 }
 
-impl Publisher {
-    /// The account, if the key may do this.
-    pub fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
-        require(&self.0, scope)
+impl Grant {
+    fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
+        if self.scopes.contains(scope) { Ok(self.account) } else { Err(ApiError::forbidden(scope)) }
     }
-}
-
-fn require(grant: &Grant, scope: Scope) -> Result<AccountId, ApiError> {
-    if grant.scopes.contains(scope) { Ok(grant.account) } else { Err(ApiError::forbidden(scope)) }
 }
 
 impl FromRequest for Caller {
@@ -81,7 +82,8 @@ impl FromRequest for Publisher {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(grant(request, |state| &state.publishing).map(Self))
+        let account = grant(request, |state| &state.publishing).and_then(|grant| grant.require(Scope::EventsWrite));
+        std::future::ready(account.map(|account| Self { account }))
     }
 }
 
@@ -167,8 +169,16 @@ fn find_key(request: &HttpRequest, state: &HttpState, source: Option<IpAddr>) ->
     key.is_usable(state.clock.wall(), source).then(|| Arc::clone(key))
 }
 
-/// A request's body, declared as JSON, of allowed length, and arrived in time.
-pub struct JsonText(pub String);
+/// A request's body, declared as JSON, of allowed length, and arrived in time. It holds its part of the room that there is
+/// for all bodies together.
+pub struct JsonText {
+    /// The body.
+    pub text: String,
+    _room: OwnedSemaphorePermit,
+}
+
+/// How many bytes of bodies may be in memory while they arrive and are read; beyond that callers are asked to wait.
+pub const ALL_BODIES_BYTES: usize = 64 * 1024 * 1024;
 
 impl FromRequest for JsonText {
     type Error = ApiError;
@@ -191,9 +201,12 @@ impl FromRequest for JsonText {
             if declared_bytes.is_some_and(|bytes: u64| bytes > limit_bytes) {
                 return Err(ApiError::too_large(limit_bytes));
             }
-            let body = tokio::time::timeout(settings.request_timeout, collect(&mut payload, limit_bytes));
+            let mut room = take_room(&state.body_room, 0)?;
+            let collected = collect(&mut payload, limit_bytes, &state.body_room, &mut room);
+            let body = tokio::time::timeout(settings.request_timeout, collected);
             let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
-            String::from_utf8(bytes).map(Self).map_err(|_| ApiError::invalid_json("the body is not UTF-8"))
+            let text = String::from_utf8(bytes).map_err(|_| ApiError::invalid_json("the body is not UTF-8"))?;
+            Ok(Self { text, _room: room })
         })
     }
 }
@@ -207,7 +220,17 @@ fn is_json(request: &HttpRequest) -> bool {
     media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
-async fn collect(payload: &mut Payload, limit_bytes: u64) -> Result<Vec<u8>, ApiError> {
+fn take_room(all: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    let taken = u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(all).try_acquire_many_owned(bytes).ok());
+    taken.ok_or_else(|| Refusal::Busy.into())
+}
+
+async fn collect(
+    payload: &mut Payload,
+    limit_bytes: u64,
+    all: &Arc<Semaphore>,
+    room: &mut OwnedSemaphorePermit,
+) -> Result<Vec<u8>, ApiError> {
     let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
     loop {
@@ -217,6 +240,7 @@ async fn collect(payload: &mut Payload, limit_bytes: u64) -> Result<Vec<u8>, Api
         if bytes.len() + chunk.len() > limit {
             return Err(ApiError::too_large(limit_bytes));
         }
+        room.merge(take_room(all, chunk.len())?);
         bytes.extend_from_slice(&chunk);
     }
 }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::web;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::error::ApiError;
+use super::extract::ALL_BODIES_BYTES;
 use super::pings::Pings;
 use super::rate_limit::RateLimit;
 use crate::clock::Clock;
@@ -57,6 +58,8 @@ pub struct HttpState {
     pub(super) publishing: RateLimit<KeyId>,
     pub(super) guesses: RateLimit<IpAddr>,
     pub(super) pings: Arc<Pings>,
+    /// Bytes that bodies may still take.
+    pub(super) body_room: Arc<Semaphore>,
 }
 
 /// What readiness depends on besides the disk.
@@ -93,6 +96,7 @@ impl HttpState {
             publishing: RateLimit::new(settings.publish_per_minute),
             guesses: RateLimit::new(settings.wrong_keys_per_minute),
             pings: Arc::default(),
+            body_room: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
             settings,
             reader,
             writer,

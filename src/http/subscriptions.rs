@@ -41,7 +41,7 @@ pub fn parse_id(text: &str) -> Result<SubscriptionId, ApiError> {
 
 pub async fn create(state: State, caller: Caller, body: JsonText) -> Answer {
     let account = caller.require(Scope::WebhooksWrite)?;
-    let change = subscription_body::read(&body.0, &state.settings.policy, &["url", "events"])?;
+    let change = subscription_body::read(&body.text, &state.settings.policy, &["url", "events"])?;
     let (Some(endpoint), Some(events)) = (change.endpoint, change.events) else {
         return Err(ApiError::internal(&"a parsed subscription lacks a required field"));
     };
@@ -105,7 +105,7 @@ pub async fn update(state: State, caller: Caller, path: web::Path<String>, body:
 /// Changes one subscription.
 pub async fn update_one(state: &State, account: AccountId, id: SubscriptionId, body: &JsonText) -> Answer {
     find(state, account, id)?;
-    let change = subscription_body::read(&body.0, &state.settings.policy, &[])?;
+    let change = subscription_body::read(&body.text, &state.settings.policy, &[])?;
     let changed = state.ask(|reply| Command::ChangeSubscription { account, id, change, reply }).await?;
     log::info!("subscription {id} changed");
     let view = SubscriptionView::new(&changed);

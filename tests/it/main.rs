@@ -26,6 +26,7 @@ mod cli_output;
 mod cli_pages;
 mod cli_sign_verify;
 mod cli_subscriptions;
+mod clients_bodies;
 mod clients_hostile;
 mod clients_many;
 mod clients_pipelining;
