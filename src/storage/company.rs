@@ -1,5 +1,5 @@
 //! Outcomes wait here for company, as nobody waits for them: a page that many of them touch is written once for all.
-//! Lives in the writer, on its thread. It keeps nothing for longer than [`FAILURES_WAIT`] once the writer looks.
+//! Lives in the writer, on its thread. It never keeps anything from whoever waits for an answer of the store.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

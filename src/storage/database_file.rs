@@ -27,6 +27,10 @@ pub(super) fn file_error(path: &Path, source: std::io::Error) -> OpenError {
 pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
     let not_ours = |found: &str| OpenError::NotOurs { path: path.to_owned(), found: found.to_owned() };
     let mut head = Vec::new();
+    // To open a pipe would wait for whoever writes to it.
+    if !fs::metadata(path).map_err(|source| file_error(path, source))?.is_file() {
+        return Err(not_ours("no regular file"));
+    }
     let file = fs::File::open(path).map_err(|source| file_error(path, source))?;
     let length = u64::try_from(MAGIC.len()).unwrap_or(0);
     file.take(length).read_to_end(&mut head).map_err(|source| file_error(path, source))?;

@@ -133,7 +133,7 @@ pub enum OpenError {
     },
     /// What stands in the file is not what was written.
     #[error(
-        "{path} is damaged ({cause}); it was left as it is. Restore a backup with: tempclock-webhooks restore FILE"
+        "{path} is damaged ({cause}); nothing that is stored in it was changed. Restore a backup with: tempclock-webhooks restore FILE"
     )]
     Damaged {
         /// The database file.

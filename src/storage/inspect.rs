@@ -1,11 +1,11 @@
 //! Looks at a store that no server has open, without changing a byte of it: the newest event, and what waits for which
 //! subscription. Runs in a command, on a thread of its own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _};
 
+use super::damage;
 use super::database_file::check_magic;
 use super::error::{OpenError, StorageError};
 use super::open::{DATABASE_FILE, Identity, check_format, last_event};
@@ -64,8 +64,7 @@ pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
     let path = folder.join(DATABASE_FILE);
     check_magic(&path)?;
     let failed = |source: StorageError| OpenError::failed(&path, source);
-    // redb ends some kinds of damage with a panic.
-    let looked = catch_unwind(AssertUnwindSafe(|| match ReadOnlyDatabase::open(&path) {
+    let looked = damage::caught(|| match ReadOnlyDatabase::open(&path) {
         Ok(db) => match check_format(&db, &path)? {
             Identity { format, .. } if format < tables::FORMAT_VERSION => Err(InspectError::Older(format)),
             _ => Ok(look(&db).map_err(failed)?),
@@ -73,8 +72,8 @@ pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(InspectError::InUse),
         Err(DatabaseError::RepairAborted) => Err(InspectError::Unclean),
         Err(error) => Err(failed(error.into()).into()),
-    }));
-    looked.unwrap_or_else(|_| Err(OpenError::unreadable(&path).into()))
+    });
+    looked.unwrap_or_else(|| Err(OpenError::unreadable(&path).into()))
 }
 
 fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {

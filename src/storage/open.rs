@@ -32,6 +32,7 @@ use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
 pub const DATABASE_FILE: &str = "tempclock.redb";
 pub(super) const MARKER_FILE: &str = "identity";
 pub(super) const HOLDER_FILE: &str = "holder";
+
 /// Where the store is and how it is to behave.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {

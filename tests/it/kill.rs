@@ -119,8 +119,8 @@ fn gaps(came: &[Received]) -> Vec<String> {
 
 /// How many attempts can have been in flight when a server was killed, which is until their outcome is committed.
 ///
-/// The writer takes its commands in their order, but for failed attempts, so an acknowledged publish proves that every outcome that was reported
-/// before it is committed. Left are the attempts under way when it was sent, those that came after it, and
+/// The writer takes its commands in their order, but for failed attempts, so an acknowledged publish proves that every
+/// outcome that was reported before it is committed. Left are the attempts under way when it was sent, those that came after it, and
 /// those still on the wire at the end.
 fn possibly_in_flight(came: &[Received], lives: &[(Instant, Instant)]) -> usize {
     let after = |(sent, end): &(Instant, Instant)| came.iter().filter(|r| r.at > *sent && r.at <= *end).count();
