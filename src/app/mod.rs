@@ -7,7 +7,7 @@ mod remote;
 mod web_server;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -35,7 +35,8 @@ use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
 use crate::metrics::Metrics;
 use crate::storage::command::Committed;
 use crate::storage::error::OpenError;
-use crate::storage::writer::{Listeners, WriterHandle};
+use crate::storage::reader::Reader;
+use crate::storage::writer::{Listeners, WriterHandle, free_bytes};
 use crate::storage::{DATABASE_FILE, Opened, RetentionRule, Rules, Store, StoreSettings};
 
 /// Why the server did not start.
@@ -80,6 +81,18 @@ pub enum StartError {
         /// Its owner's name.
         owner: String,
     },
+    /// Deliveries wait and their outcomes could not be recorded, so that each start would send them again.
+    #[error(
+        "{path} has {free_bytes} bytes free, and {pending} deliveries wait whose outcomes need more: No space left on device. Nothing was sent. Make room, and start the server again, as systemd does by itself"
+    )]
+    NoRoom {
+        /// The data folder.
+        path: PathBuf,
+        /// How much is free.
+        free_bytes: u64,
+        /// How many deliveries wait.
+        pending: u64,
+    },
     /// A thread could not be started, or the outbox not be read.
     #[error("cannot start: {0}")]
     Threads(String),
@@ -103,6 +116,9 @@ pub struct App {
 
 /// How long the last outcomes may take to be recorded when the server stops.
 const FLUSH: Duration = Duration::from_secs(10);
+
+/// How much has to be free for the outcomes of deliveries that wait: a commit of many.
+const OUTCOMES_BYTES: u64 = 1024 * 1024;
 
 /// Reads that wait beside the executor, for each HTTP worker.
 const BLOCKING_THREADS: usize = 16;
@@ -146,6 +162,7 @@ impl App {
         check_user(config)?;
         let opened = Opened::open(&store_settings(config), clock)?;
         let clock = opened.clock();
+        check_room(&config.storage.data_dir, &opened.reader())?;
         let listener = listen(config.server.listen)?;
         let metrics_listener = config.server.metrics_listen.map(listen).transpose()?;
         let delivery = &config.delivery;
@@ -281,6 +298,19 @@ fn count(metrics: &Metrics, committed: &Committed) {
             None if recorded.due.is_none() => metrics.exhausted(),
             None => {}
         }
+    }
+}
+
+/// What is sent must be recorded, or the next start sends it again.
+fn check_room(folder: &Path, reader: &Reader) -> Result<(), StartError> {
+    let free_bytes = free_bytes(folder).unwrap_or(u64::MAX);
+    if free_bytes >= OUTCOMES_BYTES {
+        return Ok(());
+    }
+    let backlog = reader.backlog().map_err(|error| StartError::Threads(error.to_string()))?;
+    match backlog.pending.fresh + backlog.pending.retrying {
+        0 => Ok(()),
+        pending => Err(StartError::NoRoom { path: folder.to_owned(), free_bytes, pending }),
     }
 }
 

@@ -165,6 +165,35 @@ fn a_full_disk(kind: DiskKind) {
 }
 
 #[test]
+fn what_could_not_be_recorded_is_not_sent_by_one_start_after_another() {
+    let mut server =
+        Server::stopped(&[("storage.free_space_reserve", r#""0""#), ("delivery.retry_schedule", r#"["1s"]"#)]);
+    let Some(disk) = SmallDisk::under(&mut server, DiskKind::Tmpfs, 32 * MIB) else { return };
+    server.launch();
+    let key = server.key(ALL_SCOPES);
+    let client = server.client_with(&key);
+    let receiver = Receiver::answering(|_| Reply::Hang);
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let ledger = Ledger::default();
+    assert_eq!(ledger.publish(&client, &[1, 2, 3]), Some(202));
+    receiver.wait_for(1, "an attempt in flight");
+    server.kill_9();
+    let sent = receiver.requests().len();
+
+    disk.fill();
+    receiver.rule(|_| Reply::status(200));
+    for _ in 0..3 {
+        let refused = server.fail_to_start();
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("3 deliveries wait"), "{refused:?}");
+    }
+    assert_eq!(receiver.requests().len(), sent, "sent although nothing can be recorded");
+    disk.clear();
+    server.launch();
+    server.client_with(&key).wait_for_total("/deliveries?status=delivered", 3);
+}
+
+#[test]
 fn a_full_disk_ends_the_process_and_loses_nothing() {
     a_full_disk(DiskKind::Tmpfs);
 }
