@@ -11,6 +11,7 @@ use redb::{Database, DatabaseError};
 
 use super::damage;
 use super::error::{OpenError, StorageError};
+use super::newest_commit;
 
 /// How every redb file begins.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
@@ -75,7 +76,10 @@ fn open(path: &Path, cache_bytes: usize, holder: &Path) -> Result<(Database, boo
     use std::os::unix::fs::OpenOptionsExt as _;
     // Made here, so that nobody else can read it; redb takes an empty file for a new database.
     let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    drop(file.map_err(|source| file_error(path, source))?);
+    let file = file.map_err(|source| file_error(path, source))?;
+    newest_commit::put_in_force(&file, path, cache_bytes.min(CHECK_CACHE_BYTES))
+        .map_err(|source| file_error(path, source))?;
+    drop(file);
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
     let is_checked = Rc::new(Cell::new(false));

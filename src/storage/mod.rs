@@ -16,6 +16,7 @@ pub mod key_record;
 mod management;
 mod migrate;
 mod moment;
+mod newest_commit;
 mod open;
 mod outbox;
 mod random;

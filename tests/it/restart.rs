@@ -49,6 +49,24 @@ fn a_thousand_pending_deliveries_survive_kill_9_and_all_arrive() {
 }
 
 #[test]
+fn a_flipped_bit_in_the_header_of_a_killed_server_takes_nothing_back() {
+    let mut server = Server::start(&[]);
+    let key = server.key(ALL_SCOPES);
+    let client = server.client_with(&key);
+    let event = |entry| json!({"event": "clock_in", "data": clock_in(entry)});
+    for entry in 0..3 {
+        client.post("/events", &event(entry)).expect(202);
+    }
+    server.kill_9();
+    let database = server.data_dir().join("tempclock.redb");
+    let mut bytes = fs::read(&database).unwrap();
+    bytes[9] ^= 1;
+    fs::write(&database, bytes).unwrap();
+    server.launch();
+    assert_eq!(server.client_with(&key).total("/events"), 3);
+}
+
+#[test]
 fn whatever_was_acknowledged_before_kill_9_is_there_and_arrives() {
     let mut server = Server::start(&[]);
     let key = server.key(ALL_SCOPES);

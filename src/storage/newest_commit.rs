@@ -1,0 +1,199 @@
+//! Which of the two commits that a database names is its newest. redb goes by the one that the header calls in force: a
+//! single changed bit there makes it the one before, which is as sound, so that no checksum tells. Runs on the thread
+//! that opens a store, before redb has the file. It writes no more than that one bit, and only if the newer commit is
+//! whole; then it either was acknowledged or is one that nobody was told of, and its events are delivered all the same.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redb::{Database, StorageBackend};
+
+use super::damage;
+
+/// redb's file format 3: a byte of flags behind the magic, then the two commits with their numbers.
+const FLAGS_AT: usize = 9;
+const NUMBERS_AT: [usize; 2] = [64 + 104, 192 + 104];
+const HEADER_BYTES: usize = 320;
+
+const IS_SECOND_IN_FORCE: u8 = 1;
+const IS_UNCLEAN: u8 = 2;
+const IS_TWO_PHASE: u8 = 4;
+
+/// Puts the newest commit in force if the file was not closed, if that commit is whole, and if nobody has the file.
+pub(super) fn put_in_force(file: &File, path: &Path, cache_bytes: usize) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => {}
+        // Whoever has it is amid a commit, as it seems; that it is in use is found out by opening it.
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let mut header = [0; HEADER_BYTES];
+    match file.read_exact_at(&mut header, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let Some(flags) = flags_for_newer(&header) else { return Ok(()) };
+    if is_whole(View::new(file.try_clone()?, flags)?, cache_bytes) {
+        log::info!("{} was left amid a commit, which is whole and is taken over", path.display());
+        file.write_all_at(&[flags], FLAGS_AT as u64)?;
+        file.sync_data()
+    } else {
+        log::info!("{} was left amid a commit, which is not whole; the one before counts", path.display());
+        Ok(())
+    }
+}
+
+/// The flags with which the other commit is in force, if that is the newer one. After a clean end both are as they
+/// should be, and without two phases redb looks for itself.
+fn flags_for_newer(header: &[u8; HEADER_BYTES]) -> Option<u8> {
+    let number = |at: usize| header.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let [first, second] = NUMBERS_AT.map(number);
+    let flags = header[FLAGS_AT];
+    let is_second = flags & IS_SECOND_IN_FORCE != 0;
+    let is_newer = if is_second { first > second } else { second > first };
+    let is_for_us = flags & IS_UNCLEAN != 0 && flags & IS_TWO_PHASE != 0;
+    (is_for_us && is_newer).then_some(flags ^ IS_SECOND_IN_FORCE)
+}
+
+/// Is every page of the commit in force as it was written?
+fn is_whole(view: View, cache_bytes: usize) -> bool {
+    let checked = damage::caught(|| {
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        builder.create_with_backend(view).is_ok_and(|mut db| db.check_integrity().is_ok())
+    });
+    checked == Some(true)
+}
+
+/// The file with other flags. What redb writes stays in memory: a few pages, as nothing is stored meanwhile.
+#[derive(Debug)]
+struct View {
+    file: File,
+    changes: Mutex<Changes>,
+}
+
+#[derive(Debug)]
+struct Changes {
+    length: u64,
+    written: Vec<(u64, Vec<u8>)>,
+}
+
+impl View {
+    fn new(file: File, flags: u8) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        let written = vec![(FLAGS_AT as u64, vec![flags])];
+        Ok(Self { file, changes: Mutex::new(Changes { length, written }) })
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StorageBackend for View {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.changes().length)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.file.read_at(&mut out[filled..], offset + filled as u64)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        out[filled..].fill(0);
+        for (at, bytes) in &self.changes().written {
+            let from = offset.max(*at);
+            let to = (offset + out.len() as u64).min(at + bytes.len() as u64);
+            if from < to {
+                let inside = |start: u64| Ok::<_, io::Error>(index(from - start)?..index(to - start)?);
+                out[inside(offset)?].copy_from_slice(&bytes[inside(*at)?]);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.changes().length = length;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.changes().written.push((offset, data.to_vec()));
+        Ok(())
+    }
+}
+
+fn index(count: u64) -> io::Result<usize> {
+    usize::try_from(count).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{ReadableDatabase as _, TableDefinition};
+
+    use super::*;
+
+    const NUMBERS: TableDefinition<u64, u64> = TableDefinition::new("numbers");
+
+    fn commit(db: &Database, number: u64) {
+        let mut transaction = db.begin_write().unwrap();
+        transaction.set_two_phase_commit(true);
+        transaction.open_table(NUMBERS).unwrap().insert(number, number).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    /// A database with commits 0 to 9, as a killed process leaves it, and with that change to its header.
+    fn killed(folder: &Path, change: impl FnOnce(&mut [u8])) -> std::path::PathBuf {
+        let (used, left) = (folder.join("used.redb"), folder.join("left.redb"));
+        let db = Database::create(&used).unwrap();
+        (0..10).for_each(|number| commit(&db, number));
+        let mut bytes = std::fs::read(&used).unwrap();
+        change(&mut bytes);
+        std::fs::write(&left, bytes).unwrap();
+        left
+    }
+
+    fn numbers_after(path: &Path) -> Vec<u64> {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        put_in_force(&file, path, 1024 * 1024).unwrap();
+        drop(file);
+        let db = Database::create(path).unwrap();
+        let table = db.begin_read().unwrap().open_table(NUMBERS).unwrap();
+        redb::ReadableTable::iter(&table).unwrap().map(|row| row.unwrap().0.value()).collect()
+    }
+
+    #[test]
+    fn nothing_is_changed_where_the_newest_commit_is_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(numbers_after(&killed(folder.path(), |_| ())), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_newest_commit_is_put_in_force_when_the_header_names_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = killed(folder.path(), |bytes| bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE);
+        assert_eq!(numbers_after(&left), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_commit_before_counts_when_the_newest_is_not_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = killed(folder.path(), |bytes| {
+            let newest = NUMBERS_AT[usize::from(bytes[FLAGS_AT] & IS_SECOND_IN_FORCE)];
+            bytes[newest - 60] ^= 1;
+            bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE;
+        });
+        assert_eq!(numbers_after(&left), (0..9).collect::<Vec<_>>());
+    }
+}
