@@ -13,9 +13,27 @@ pub struct NewEvent {
     /// When it happened, if the publisher said so.
     pub occurred_at: Option<Timestamp>,
     /// Under which names a repetition is recognised; none, one, or header and `id` both.
-    pub idempotency: Vec<IdempotencyKey>,
-    /// A digest of what was asked for, to tell a repetition from another event under the same key.
+    pub idempotency: Vec<KnownAs>,
+}
+
+/// A name under which an event is recognised when it comes again.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownAs {
+    /// The name.
+    pub key: IdempotencyKey,
+    /// Where it was given.
+    pub given_in: KeyPlace,
+    /// A digest of what was asked for, to tell a repetition from something else under the same key.
     pub fingerprint: [u8; 16],
+}
+
+/// Where a publisher gave an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In the header of the request.
+    Header,
+    /// In the event.
+    Id,
 }
 
 /// The digest of a publisher's idempotency key, with its kind mixed in.

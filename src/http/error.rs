@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::Scope;
+use crate::domain::event::KeyPlace;
 use crate::domain::{FieldError, FieldErrors};
 use crate::storage::error::{Refusal, StorageError};
 
@@ -49,6 +50,8 @@ pub struct ErrorBody<'a> {
 
 /// How long a caller waits who has sent too many wrong keys.
 const GUESS_DELAY: Duration = Duration::from_secs(1);
+/// How a publisher names a request.
+pub const KEY_HEADER: &str = "Idempotency-Key";
 const IDEMPOTENCY_CONFLICT: &str = "idempotency_conflict";
 /// What is wrong with an event under a key that another event has.
 const DIFFERS: &str = "differs from the event sent before";
@@ -86,13 +89,15 @@ impl ApiError {
         Self::invalid(vec![FieldError::new(field, message)])
     }
 
-    /// The same about the one event that a request has, which is in no list; `key` is the field that knows it again.
+    /// The same about the one event that a request has, which is in no list.
     #[must_use]
-    pub fn of_one_event(self, key: &str) -> Self {
-        if self.code != IDEMPOTENCY_CONFLICT {
-            return self;
+    pub fn of_one_event(self) -> Self {
+        match self.fields.kept() {
+            [one] if self.code == IDEMPOTENCY_CONFLICT && one.field != KEY_HEADER => {
+                Self { fields: vec![FieldError::new("id", DIFFERS)].into(), ..self }
+            }
+            _ => self,
         }
-        Self { fields: vec![FieldError::new(key, DIFFERS)].into(), ..self }
     }
 
     /// The body is not JSON.
@@ -281,10 +286,16 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotFound => Self::new(404, "not_found", "not found"),
-            Refusal::IdempotencyConflict(index) => Self {
-                fields: vec![FieldError::new(format!("events[{index}]"), DIFFERS)].into(),
-                ..Self::new(409, IDEMPOTENCY_CONFLICT, "this idempotency key was used before with another event")
-            },
+            Refusal::IdempotencyConflict(index, given_in) => {
+                let field = match given_in {
+                    KeyPlace::Header => KEY_HEADER.to_owned(),
+                    KeyPlace::Id => format!("events[{index}]"),
+                };
+                Self {
+                    fields: vec![FieldError::new(field, DIFFERS)].into(),
+                    ..Self::new(409, IDEMPOTENCY_CONFLICT, "this idempotency key was used before with another event")
+                }
+            }
             Refusal::TooManySubscriptions(limit) => {
                 let message = format!("the account has {limit} subscriptions, which is the limit; delete one first");
                 Self::new(409, "too_many_subscriptions", message)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
-use crate::domain::event::{IdempotencyKey, NewEvent};
+use crate::domain::event::{IdempotencyKey, KeyPlace, KnownAs, NewEvent};
 use crate::domain::event_type::EventType;
 use crate::domain::{FieldError, FieldErrors, Timestamp, event_data};
 
@@ -19,10 +19,10 @@ const BATCH_EVENTS: usize = 1000;
 /// The longest idempotency key, in characters.
 pub const KEY_CHARS: usize = 255;
 
-/// One event.
-pub fn one(text: &str) -> Result<NewEvent, ApiError> {
+/// One event, under the key of its request if that has one.
+pub fn one(text: &str, request_key: Option<&str>) -> Result<NewEvent, ApiError> {
     let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-    fields.into_event().map_err(ApiError::invalid)
+    fields.into_event(request_key.map(|key| digest_key(&["header", key]))).map_err(ApiError::invalid)
 }
 
 #[derive(serde::Deserialize)]
@@ -32,8 +32,9 @@ struct Batch<'a> {
     events: Vec<&'a RawValue>,
 }
 
-/// The events of a batch, none of them longer than that.
-pub fn batch(text: &str, event_bytes: u64) -> Result<Vec<NewEvent>, ApiError> {
+/// The events of a batch, none of them longer than that. The key of a request stands for each event by its place, and
+/// for all of them together.
+pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<Vec<NewEvent>, ApiError> {
     let batch: Batch<'_> = serde_json::from_str(text).map_err(|error| {
         // An unexpected field stops the reading before the rest of the text is seen.
         match serde_json::from_str::<IgnoredAny>(text) {
@@ -57,13 +58,28 @@ pub fn batch(text: &str, event_bytes: u64) -> Result<Vec<NewEvent>, ApiError> {
         }
         match serde_json::from_str::<Fields<'_>>(raw.get()) {
             Err(_) => errors.add(|| FieldError::new(place, "must be an object")),
-            Ok(fields) => match fields.into_event() {
-                Err(found) => errors.add_part(&format!("{place}."), found),
-                Ok(event) => events.push(event),
-            },
+            Ok(fields) => {
+                match fields.into_event(request_key.map(|key| digest_key(&["batch", key, &index.to_string()]))) {
+                    Err(found) => errors.add_part(&format!("{place}."), found),
+                    Ok(event) => events.push(event),
+                }
+            }
         }
     }
-    if errors.is_empty() { Ok(events) } else { Err(ApiError::invalid(errors)) }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    if let Some(key) = request_key {
+        let mut hash = Sha256::new();
+        for known in events.iter().filter_map(|event| event.idempotency.last()) {
+            hash.update(known.fingerprint);
+        }
+        let whole = KnownAs { key: digest_key(&["batch", key]), given_in: KeyPlace::Header, fingerprint: half(hash) };
+        if let Some(first) = events.first_mut() {
+            first.idempotency.push(whole);
+        }
+    }
+    Ok(events)
 }
 
 fn not_json(error: &serde_json::Error) -> ApiError {
@@ -119,15 +135,21 @@ pub fn batch_schema(event: &Value) -> Value {
 }
 
 /// A publisher's key as the store knows it.
-#[must_use]
-pub fn digest_key(parts: &[&str]) -> IdempotencyKey {
+fn digest_key(parts: &[&str]) -> IdempotencyKey {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
+    IdempotencyKey(u128::from_be_bytes(half(hash)))
+}
+
+/// Half of a digest: a collision would cost nobody but the publisher who made it.
+fn half(hash: Sha256) -> [u8; 16] {
     let digest: [u8; 32] = hash.finalize().into();
-    IdempotencyKey(digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte)))
+    let mut half = [0; 16];
+    half.copy_from_slice(digest.split_at(16).0);
+    half
 }
 
 /// The fields of a published event, as they stand in the text.
@@ -175,7 +197,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 
 impl Fields<'_> {
     /// The event, if every field is right.
-    fn into_event(self) -> Result<NewEvent, FieldErrors> {
+    fn into_event(self, request_key: Option<IdempotencyKey>) -> Result<NewEvent, FieldErrors> {
         let mut errors = self.errors;
         let event_type = match self.event {
             None => Err("is missing".to_owned()),
@@ -201,18 +223,14 @@ impl Fields<'_> {
                 time
             }
         };
-        let idempotency = match given(self.id) {
-            None => Vec::new(),
-            Some(raw) => {
-                if let Some(id) = own_id(raw) {
-                    vec![digest_key(&["id", &id])]
-                } else {
-                    let message = format!("must be a string of 1 to {KEY_CHARS} characters, or an integer");
-                    errors.add(|| FieldError::new("id", message));
-                    Vec::new()
-                }
+        let own_key = given(self.id).and_then(|raw| {
+            let id = own_id(raw);
+            if id.is_none() {
+                let message = format!("must be a string of 1 to {KEY_CHARS} characters, or an integer");
+                errors.add(|| FieldError::new("id", message));
             }
-        };
+            id.map(|id| digest_key(&["id", &id]))
+        });
         let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
             return Err(errors);
         };
@@ -220,10 +238,11 @@ impl Fields<'_> {
         hash.update([event_type.number()]);
         hash.update(occurred_at.map_or(0, Timestamp::as_ms).to_le_bytes());
         hash.update(data.get().as_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut fingerprint = [0; 16];
-        fingerprint.copy_from_slice(digest.split_at(16).0);
-        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, idempotency, fingerprint })
+        let fingerprint = half(hash);
+        let by_id = own_key.map(|key| KnownAs { key, given_in: KeyPlace::Id, fingerprint });
+        let by_request = request_key.map(|key| KnownAs { key, given_in: KeyPlace::Header, fingerprint });
+        let idempotency = by_id.into_iter().chain(by_request).collect();
+        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, idempotency })
     }
 }
 

@@ -5,8 +5,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::error::ApiError;
-use super::event_body::{self, KEY_CHARS, digest_key};
+use super::error::{ApiError, KEY_HEADER};
+use super::event_body::{self, KEY_CHARS};
 use super::extract::{Caller, JsonText, Publisher, Query};
 use super::respond::{self, NextPage, Pagination};
 use super::state::HttpState;
@@ -16,9 +16,6 @@ use crate::domain::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, Timestamp};
 use crate::storage::command::{Command, Published};
 use crate::storage::reader::EventFilter;
-
-/// How a publisher names a request.
-const KEY_HEADER: &str = "Idempotency-Key";
 
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
@@ -46,15 +43,10 @@ impl From<Published> for PublishedView {
 }
 
 pub async fn publish(state: State, Publisher { account }: Publisher, request: HttpRequest, body: JsonText) -> Answer {
-    let header = idempotency_header(&request)?;
-    let mut event = event_body::one(&body.text)?;
-    let known_by = if event.idempotency.is_empty() { KEY_HEADER } else { "id" };
-    if let Some(key) = header {
-        event.idempotency.push(digest_key(&["header", &key]));
-    }
-    let events = vec![event];
+    let key = idempotency_header(&request)?;
+    let events = vec![event_body::one(&body.text, key.as_deref())?];
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await;
-    let published = published.map_err(|error| error.of_one_event(known_by))?;
+    let published = published.map_err(ApiError::of_one_event)?;
     match published.first() {
         Some(published) => Ok(respond::single(HttpResponse::Accepted(), &PublishedView::from(*published))),
         None => Err(ApiError::internal(&"the writer answered a publish without a row")),
@@ -74,13 +66,8 @@ pub async fn publish_batch(
     request: HttpRequest,
     body: JsonText,
 ) -> Answer {
-    let header = idempotency_header(&request)?;
-    let mut events = event_body::batch(&body.text, state.settings.event_bytes)?;
-    if let Some(key) = header {
-        for (index, event) in events.iter_mut().enumerate() {
-            event.idempotency.push(digest_key(&["batch", &key, &index.to_string()]));
-        }
-    }
+    let key = idempotency_header(&request)?;
+    let events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref())?;
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await?;
     let view = BatchView { data: published.into_iter().map(PublishedView::from).collect() };
     Ok(respond::json(&mut HttpResponse::Accepted(), &view))
@@ -137,7 +124,11 @@ pub fn time(query: &mut Query, name: &str) -> Option<Timestamp> {
 }
 
 fn idempotency_header(request: &HttpRequest) -> Result<Option<String>, ApiError> {
-    let Some(value) = request.headers().get(KEY_HEADER) else { return Ok(None) };
+    let mut given = request.headers().get_all(KEY_HEADER);
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(ApiError::invalid_field(KEY_HEADER, "is given twice"));
+    }
     let wrong = || ApiError::invalid_field(KEY_HEADER, format!("must be 1 to {KEY_CHARS} visible ASCII characters"));
     let text = value.to_str().map_err(|_| wrong())?.trim();
     // The draft standard writes it as a quoted string, most clients send it bare.

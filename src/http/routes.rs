@@ -133,9 +133,7 @@ fn event_routes() -> Vec<Resource> {
             HEADING,
             "/events/batch",
             [operation(Method::POST, events::publish_batch, "publishEvents", "Publish many events")
-                .details(
-                    "All of them or none. With an `Idempotency-Key`, each event is known by the key and its place.",
-                )
+                .details("All of them or none. An `Idempotency-Key` stands for the whole batch.")
                 .needs(EventsWrite)
                 .takes(take::idempotency_key())
                 .body("NewEvents")

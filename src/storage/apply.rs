@@ -102,13 +102,13 @@ impl<'txn> Batch<'txn> {
     }
 
     /// Stores events with all their deliveries: all of them or, when one is in conflict, none.
-    pub fn publish(&mut self, state: &mut State, account: AccountId, events: Vec<NewEvent>) -> Answer<Vec<Published>> {
+    pub fn publish(&mut self, state: &mut State, account: AccountId, events: &[NewEvent]) -> Answer<Vec<Published>> {
         let mut within = HashMap::new();
         let mut known = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             let mut earlier = None;
-            for key in &event.idempotency {
-                let stored = match self.idempotency.get((account.0, key.0))? {
+            for known in &event.idempotency {
+                let stored = match self.idempotency.get((account.0, known.key.0))? {
                     Some(row) => match IdempotencyRow::decode(row.value()) {
                         Ok(row) => Some(Earlier::Stored(row)),
                         Err(error) => {
@@ -116,32 +116,29 @@ impl<'txn> Batch<'txn> {
                             return Ok(Err(Refusal::StoreFailed));
                         }
                     },
-                    None => within.get(key).map(|first| Earlier::Within(*first)),
+                    None => within.get(&known.key).map(|(first, print)| Earlier::Within(*first, *print)),
                 };
                 let Some(found) = stored else { continue };
-                let fingerprint = match found {
-                    Earlier::Stored(row) => row.fingerprint,
-                    Earlier::Within(first) => events.get(first).map_or([0; 16], |first: &NewEvent| first.fingerprint),
-                };
-                if fingerprint != event.fingerprint {
-                    return Ok(Err(Refusal::IdempotencyConflict(index)));
+                let (Earlier::Stored(IdempotencyRow { fingerprint, .. }) | Earlier::Within(_, fingerprint)) = found;
+                if fingerprint != known.fingerprint {
+                    return Ok(Err(Refusal::IdempotencyConflict(index, known.given_in)));
                 }
                 earlier = Some(found);
             }
             if earlier.is_none() {
-                within.extend(event.idempotency.iter().map(|key| (*key, index)));
+                within.extend(event.idempotency.iter().map(|known| (known.key, (index, known.fingerprint))));
             }
             known.push(earlier);
         }
         let mut answers: Vec<Published> = Vec::with_capacity(events.len());
-        for (event, earlier) in events.into_iter().zip(known) {
+        for (event, earlier) in events.iter().zip(known) {
             let event_type = event.event_type;
             let answer = match earlier {
                 None => self.store_event(state, account, event)?,
                 Some(Earlier::Stored(row)) => {
                     Published { id: EventId(row.event), event_type, deliveries: row.deliveries, duplicate: true }
                 }
-                Some(Earlier::Within(first)) => match answers.get(first) {
+                Some(Earlier::Within(first, _)) => match answers.get(first) {
                     Some(first) => Published { duplicate: true, ..*first },
                     None => return Ok(Err(Refusal::StoreFailed)),
                 },
@@ -155,7 +152,7 @@ impl<'txn> Batch<'txn> {
         &mut self,
         state: &mut State,
         account: AccountId,
-        event: NewEvent,
+        event: &NewEvent,
     ) -> Result<Published, StorageError> {
         let now = state.clock.wall();
         let id = state.ids.next(now, state.random.next_u128()?);
@@ -164,11 +161,12 @@ impl<'txn> Batch<'txn> {
         let matching = state.registry.subscriptions_of(account).iter();
         let receivers: Vec<_> = matching.filter(|sub| sub.events.contains(event_type)).map(|sub| sub.id).collect();
         let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
-        let row = Arc::new(EventRow::new(event_type, receivers, event.idempotency, body));
+        let keys = event.idempotency.iter().map(|known| known.key).collect();
+        let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
         self.events.put((account.0, id.0), row.encode()?);
-        for key in &row.idempotency {
-            let answer = IdempotencyRow { event: id.0, fingerprint: event.fingerprint, deliveries };
-            self.idempotency.insert((account.0, key.0), answer.encode()?.as_slice())?;
+        for known in &event.idempotency {
+            let answer = IdempotencyRow { event: id.0, fingerprint: known.fingerprint, deliveries };
+            self.idempotency.insert((account.0, known.key.0), answer.encode()?.as_slice())?;
         }
         for subscription in &row.subscriptions {
             self.outbox.put_fresh(DeliveryId { event: id, subscription: *subscription }, event_type);
@@ -316,5 +314,5 @@ impl<'txn> Batch<'txn> {
 #[derive(Clone, Copy)]
 enum Earlier {
     Stored(IdempotencyRow),
-    Within(usize),
+    Within(usize, [u8; 16]),
 }

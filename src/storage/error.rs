@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::sealing::KeyFileError;
+use crate::domain::event::KeyPlace;
 
 /// A failure of the store itself. After one of these from a write, nothing more is written (see `writer`).
 #[derive(Debug, thiserror::Error)]
@@ -239,9 +240,9 @@ pub enum Refusal {
     /// There is no such thing in that account.
     #[error("not found")]
     NotFound,
-    /// The same idempotency key came with another event; the index within the batch.
+    /// The same idempotency key came with another event; the index within the batch, and where the key was given.
     #[error("the idempotency key was used before with another event")]
-    IdempotencyConflict(usize),
+    IdempotencyConflict(usize, KeyPlace),
     /// The account has as many subscriptions as it may have.
     #[error("the account has {0} subscriptions, which is the limit")]
     TooManySubscriptions(u32),

@@ -309,7 +309,7 @@ impl Writer {
             }
             Command::Publish { account, events, reply } => {
                 let result =
-                    if self.has_space { batch.publish(state, account, events)? } else { Err(Refusal::OutOfSpace) };
+                    if self.has_space { batch.publish(state, account, &events)? } else { Err(Refusal::OutOfSpace) };
                 answer(reply, result)
             }
             Command::RecordPing { event, row, subscription, attempt, reply } => {

@@ -186,6 +186,51 @@ fn a_batch_with_one_conflict_is_refused_whole() {
 }
 
 #[test]
+fn a_key_stands_for_the_whole_of_its_batch() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let event = |entry: u64| json!({"event": "clock_in", "data": clock_in(entry)});
+    let publish = |key: &str, entries: &[u64]| {
+        let body = json!({"events": entries.iter().map(|entry| event(*entry)).collect::<Vec<_>>()}).to_string();
+        client.post_with("/events/batch", &[("Idempotency-Key", key)], &body)
+    };
+    publish("day", &[1, 2]).expect(202);
+    for other in [&[1][..], &[1, 2, 3], &[2, 1], &[1, 3]] {
+        let conflict = publish("day", other).expect(409);
+        conflict.expect_error("idempotency_conflict");
+        assert_eq!(conflict.wrong_fields(), ["Idempotency-Key"], "{other:?}");
+    }
+    publish("twins", &[7]).expect(202);
+    publish("twins", &[7, 7]).expect(409);
+    let again = publish("day", &[1, 2]).expect(202);
+    assert!(again.rows().iter().all(|row| row["duplicate"] == true), "{}", again.text);
+    assert_eq!(client.total("/events"), 3);
+}
+
+#[test]
+fn of_two_keys_in_one_request_the_one_in_conflict_is_named() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let publish = |key: &str, id: &str, entry: u64| {
+        let body = json!({"event": "clock_in", "data": clock_in(entry), "id": id}).to_string();
+        client.post_with("/events", &[("Idempotency-Key", key)], &body)
+    };
+    publish("first", "one", 1).expect(202);
+    assert_eq!(publish("first", "two", 2).expect(409).wrong_fields(), ["Idempotency-Key"]);
+    assert_eq!(publish("second", "one", 2).expect(409).wrong_fields(), ["id"]);
+}
+
+#[test]
+fn a_request_has_one_key_at_most() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let body = json!({"event": "clock_in", "data": clock_in(1)}).to_string();
+    let answer = client.post_with("/events", &[("Idempotency-Key", "a"), ("Idempotency-Key", "b")], &body).expect(400);
+    assert_eq!(answer.wrong_fields(), ["Idempotency-Key"]);
+    assert_eq!(client.total("/events"), 0);
+}
+
+#[test]
 fn a_key_outlives_a_crash() {
     let mut server = Server::start(&[]);
     let key = server.key("events:write,events:read");

@@ -1,7 +1,7 @@
 //! Publishers and operators: what they ask for, and what they make of the answers.
 
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
-use tempclock_webhooks::domain::event::{IdempotencyKey, NewEvent};
+use tempclock_webhooks::domain::event::{IdempotencyKey, KeyPlace, KnownAs, NewEvent};
 use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
 use tempclock_webhooks::domain::signing::SigningSecret;
 use tempclock_webhooks::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
@@ -61,8 +61,11 @@ impl World {
             event_type: one.event_type,
             data: format!(r#"{{"note":"{}"}}"#, "x".repeat(length)).into(),
             occurred_at: None,
-            idempotency: one.key.into_iter().collect(),
-            fingerprint: one.fingerprint,
+            idempotency: one
+                .key
+                .map(|key| KnownAs { key, given_in: KeyPlace::Header, fingerprint: one.fingerprint })
+                .into_iter()
+                .collect(),
         });
         let events = new.collect();
         let answer = self.ask(|reply| Command::Publish { account, events, reply });

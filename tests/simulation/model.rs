@@ -65,7 +65,7 @@ impl Model {
         let known = |one: &Wanted| one.key.and_then(|key| self.keys.get(&(account, key)).copied());
         let events = match answer {
             Ok(events) => events,
-            Err(Refusal::IdempotencyConflict(index)) => {
+            Err(Refusal::IdempotencyConflict(index, _)) => {
                 let one = wanted[index];
                 let within = wanted[..index].iter().any(|other| other.key == one.key);
                 let is_other = known(&one).is_some_and(|(_, print)| print != one.fingerprint);

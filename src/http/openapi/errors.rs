@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::domain::access::Scope;
+use crate::domain::event::KeyPlace;
 use crate::http::error::ApiError;
 use crate::storage::error::Refusal;
 
@@ -18,7 +19,7 @@ fn samples() -> [ApiError; 19] {
         ApiError::not_found("subscription"),
         ApiError::method_not_allowed("GET, POST"),
         ApiError::request_timeout(),
-        ApiError::from(Refusal::IdempotencyConflict(0)),
+        ApiError::from(Refusal::IdempotencyConflict(0, KeyPlace::Header)),
         ApiError::from(Refusal::TooManySubscriptions(100)),
         ApiError::too_large(262_144),
         ApiError::unsupported_media_type(),
