@@ -81,6 +81,12 @@ pub enum StartError {
         /// Its owner's name.
         owner: String,
     },
+    /// The data folder or the database is this user's, and closed to it.
+    #[error("{path} is closed to its own owner; open it with: chmod u+rwX {path}")]
+    Closed {
+        /// The folder or file.
+        path: PathBuf,
+    },
     /// Deliveries wait and their outcomes could not be recorded, so that each start would send them again.
     #[error(
         "{path} has {free_bytes} bytes free, and {pending} deliveries wait whose outcomes need more: No space left on device. Nothing was sent. Make room, and start the server again, as systemd does by itself"

@@ -38,9 +38,11 @@ pub fn check_user(config: &Config) -> Result<(), StartError> {
     for (path, rights) in needs {
         if rustix::fs::access(path, rights) == Err(Errno::ACCESS) {
             let owner = fs::metadata(path).or_else(|_| fs::metadata(folder)).map(|found| found.uid()).ok();
-            // Whoever owns it already is told by the system what is wrong.
-            let Some(owner) = owner.filter(|owner| *owner != rustix::process::geteuid().as_raw()) else { break };
-            return Err(StartError::OtherUser { path: path.clone(), owner: user_name(owner) });
+            let own = rustix::process::geteuid().as_raw();
+            return Err(match owner {
+                Some(owner) if owner != own => StartError::OtherUser { path: path.clone(), owner: user_name(owner) },
+                _ => StartError::Closed { path: path.clone() },
+            });
         }
     }
     Ok(())

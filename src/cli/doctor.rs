@@ -22,8 +22,8 @@ pub struct DoctorArgs {
     /// Which server to ask.
     #[command(flatten)]
     pub api: ApiArgs,
-    /// The host to look up and to connect to by TLS [default: those of the subscriptions]
-    #[arg(long, value_name = "HOST[:PORT]")]
+    /// The host to look up and to connect to by TLS, or a URL [default: those of the subscriptions]
+    #[arg(long, value_name = "HOST[:PORT]|URL")]
     pub host: Option<String>,
     /// Print JSON
     #[arg(long)]

@@ -11,6 +11,7 @@ use super::{ConfigArgs, words};
 pub enum KeysCommand {
     /// Make a key; its text is shown this once
     #[command(
+        override_usage = "tempclock-webhooks keys create --name <NAME> --scopes <SCOPE,…> [OPTIONS]",
         after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read --expires 90d"
     )]
     Create {

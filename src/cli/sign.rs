@@ -57,7 +57,7 @@ Examples:
 It ends with 0 if all is right, and with 1 if not; then it names the cause, if it can be found.")]
 pub struct VerifyArgs {
     /// The backup or database to look through
-    #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file", "json"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file"])]
     pub database: Option<PathBuf>,
     /// The value of X-TempClock-Signature or, with --id and --timestamp, of webhook-signature
     #[arg(long, value_name = "VALUE")]

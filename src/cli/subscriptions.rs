@@ -45,6 +45,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Its number
+        #[arg(value_parser = words::subscription)]
         id: u32,
     },
     /// Change one; what is not named stays as it is
@@ -54,6 +55,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Its number
+        #[arg(value_parser = words::subscription)]
         id: u32,
         /// Where events are sent to; what is pending goes there too
         #[arg(long)]
@@ -72,6 +74,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Its number
+        #[arg(value_parser = words::subscription)]
         id: u32,
     },
     /// Hold its deliveries until it is resumed
@@ -81,6 +84,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Its number
+        #[arg(value_parser = words::subscription)]
         id: u32,
     },
     /// Send again, first what was held; also when it was switched off after failures
@@ -90,6 +94,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Its number
+        #[arg(value_parser = words::subscription)]
         id: u32,
     },
     /// Delete one with its delivery history; what is pending is not sent any more
@@ -99,6 +104,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Its number
+        #[arg(value_parser = words::subscription)]
         id: u32,
         /// Do not ask
         #[arg(long)]

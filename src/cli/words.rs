@@ -66,6 +66,11 @@ impl Point {
     }
 }
 
+/// The number of a subscription.
+pub fn subscription(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "write its number, as in: tempclock-webhooks subscriptions list".to_owned())
+}
+
 /// A point in time; a date is its beginning.
 pub fn point(text: &str) -> Result<Point, String> {
     if let Ok(span) = humantime::parse_duration(text) {

@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::access::require_store;
-use super::output::{failed, put, say};
+use super::output::{failed, put, put_json, say};
 use super::progress::bar;
 use super::serve::start_failure;
 use super::{Exit, Failure, Outcome, config};
@@ -131,8 +133,12 @@ const BYTES: &str =
 const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
 
 /// Looks through a database or a backup.
-pub fn verify(file: &Path) -> Outcome {
-    match backup::verify(file).map_err(failed)? {
+pub fn verify(file: &Path, json: bool) -> Outcome {
+    let verified = backup::verify(file).map_err(failed)?;
+    if json {
+        return verified_as_json(&verified);
+    }
+    match verified {
         Verified::Backup(head, manifest) => {
             let shown = file.display();
             let (made, version, format) = (head.created_at, head.version, head.format);
@@ -163,6 +169,31 @@ pub fn verify(file: &Path) -> Outcome {
             ))
         }
     }
+}
+
+fn verified_as_json(verified: &Verified) -> Outcome {
+    let is_sound = !matches!(verified, Verified::Database(findings) if !findings.faults.is_empty());
+    let told = put_json(&json!({"data": match verified {
+        Verified::Backup(head, manifest) => json!({
+            "kind": "backup",
+            "sound": is_sound,
+            "created_at": head.created_at,
+            "version": head.version,
+            "format": head.format,
+            "rows": manifest.rows,
+        }),
+        Verified::Older(format) => json!({"kind": "database", "sound": is_sound, "format": u64::try_from(*format).ok()}),
+        Verified::Database(findings) => json!({
+            "kind": "database",
+            "sound": is_sound,
+            "rows": findings.rows,
+            "pending": findings.pending,
+            "faults": findings.faults,
+            "further_faults": findings.further,
+        }),
+    }}));
+    // What was found counts, whether or not anybody reads it.
+    if is_sound { told } else { Err((Exit::Failed, String::new())) }
 }
 
 /// Puts a backup in the place of the database.

@@ -51,7 +51,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Backup { config, output } => backup::back_up(&config, &output),
         Command::Restore { config, file, yes } => backup::restore(&config, &file, yes),
         Command::Verify(args) => match &args.database {
-            Some(file) => backup::verify(file),
+            Some(file) => backup::verify(file, args.json),
             None => verify::run(&args),
         },
         Command::Compact { config } => backup::compact(&config),

@@ -54,7 +54,7 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    synopsis(command, &mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
     if command.has_subcommands() {
@@ -75,6 +75,15 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
     rest.to_writer(&mut page)?;
     man.render_version_section(&mut page)?;
     Ok(page)
+}
+
+/// As the help has it, with the values of options.
+fn synopsis(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let usage = command.clone().render_usage().to_string();
+    let mut section = Roff::default();
+    section.control("SH", ["SYNOPSIS"]);
+    section.text([roman(usage.trim_start_matches("Usage:").trim())]);
+    section.to_writer(page)
 }
 
 /// The lines of the examples, and those that follow them; the exit codes have a section of their own.

@@ -208,7 +208,7 @@ impl Tally {
             let number = self.events + index.parse::<u64>().ok()? + 1;
             let place = visible(rest.trim_start_matches('.'));
             let message = visible(error["message"].as_str()?);
-            Some(format!("event {number}: {place}{}{message}", if place.is_empty() { "" } else { " " }))
+            Some(format!("event {number}: {place}{}{message}", if place.is_empty() { "" } else { ": " }))
         });
         let lines: Vec<_> = lines.collect();
         if lines.is_empty() {

@@ -65,8 +65,8 @@ impl TlsFault {
                 .to_owned(),
             Self::SelfSigned => {
                 "its certificate is self-signed, and marked as that of an authority; give the receiver \
-                a certificate that an authority has signed, and let the operator add a private authority with \
-                delivery.ca_certificates"
+                one that an authority has signed, or a self-signed one with basicConstraints=CA:FALSE that the \
+                operator adds to delivery.ca_certificates"
                     .to_owned()
             }
             Self::Certificate(cause) => {

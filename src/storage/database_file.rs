@@ -71,12 +71,24 @@ pub(super) fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> R
     open(path, cache_bytes, holder).map(|(db, _)| db)
 }
 
+/// What root makes in the folder of the user that the server runs as belongs to that user, who could not open it else.
+pub(super) fn leave_to_owner(file: &fs::File, path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(folder) = path.parent().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
+    let (folder, found) = (fs::metadata(folder)?, file.metadata()?);
+    if found.uid() == 0 && folder.uid() != 0 {
+        std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))?;
+    }
+    Ok(())
+}
+
 /// Gives the database and whether every page was checked on the way.
 fn open(path: &Path, cache_bytes: usize, holder: &Path) -> Result<(Database, bool), OpenError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // Made here, so that nobody else can read it; redb takes an empty file for a new database.
     let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(|source| file_error(path, source))?;
+    leave_to_owner(&file, path).map_err(|source| file_error(path, source))?;
     newest_commit::put_in_force(&file, path, cache_bytes.min(CHECK_CACHE_BYTES))
         .map_err(|source| file_error(path, source))?;
     drop(file);

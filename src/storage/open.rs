@@ -10,7 +10,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::apply::{Batch, Rules, State};
 use super::damage;
-use super::database_file::{check_magic, file_error, open_database, open_sound};
+use super::database_file::{check_magic, file_error, leave_to_owner, open_database, open_sound};
 use super::error::{OpenError, StorageError};
 use super::key_record;
 use super::migrate;
@@ -198,6 +198,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
     file.and_then(|mut file| {
+        leave_to_owner(&file, &unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     })

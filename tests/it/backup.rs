@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use redb::ReadableTable as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{ALL_SCOPES, Client, Failure, Output, Receiver, Server, clock_in, eventually, run, wait_guarded};
 
@@ -330,6 +330,27 @@ fn what_a_restore_keeps_gets_a_name_that_nothing_has_yet() {
         kept.push(path);
     }
     assert_ne!(kept[0], kept[1]);
+}
+
+#[test]
+fn what_verify_finds_can_be_read_by_programs() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    publish_batch(&client, 0, 3);
+    let file = server.folder().join("backup");
+    assert_eq!(server.cli(&["backup", "--output", file.to_str().unwrap()]).code, Some(0));
+    assert!(server.terminate().success());
+    let found = |file: &Path| -> Value {
+        let output = run(&["verify", "--json", file.to_str().unwrap()], &[]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        serde_json::from_str::<Value>(&output.stdout).unwrap()["data"].take()
+    };
+    let backup = found(&file);
+    assert_eq!((&backup["kind"], &backup["sound"]), (&json!("backup"), &json!(true)));
+    assert_eq!(backup["rows"]["events"], 3);
+    let database = found(&server.data_dir().join("tempclock.redb"));
+    assert_eq!((&database["kind"], &database["sound"]), (&json!("database"), &json!(true)));
+    assert_eq!(database["pending"], 0);
 }
 
 #[test]

@@ -194,6 +194,49 @@ fn a_command_of_another_user_says_whose_the_database_is() {
 }
 
 #[test]
+fn what_root_makes_in_the_folder_of_another_user_is_left_to_that_user() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    if as_nobody().is_none() {
+        return;
+    }
+    let server = Server::stopped(&[]);
+    fs::create_dir(server.data_dir()).unwrap();
+    chown(server.data_dir(), Some(65534), Some(65534)).unwrap();
+    let owners = || -> Vec<_> {
+        let files = fs::read_dir(server.data_dir()).unwrap().map(|file| file.unwrap());
+        files.map(|file| (file.file_name(), file.metadata().unwrap().uid())).collect()
+    };
+    let backup = server.folder().join("backup").display().to_string();
+    for arguments in [&["init"][..], &["backup", "--output", &backup], &["restore", "--yes", &backup], &["compact"]] {
+        let output = server.cli(arguments);
+        assert_eq!(output.code, Some(0), "{arguments:?}: {output:?}");
+        assert!(
+            owners().len() >= 3 && owners().iter().all(|(_, owner)| *owner == 65534),
+            "{arguments:?}: {:?}",
+            owners()
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_is_closed_to_its_owner_is_named_with_the_remedy() {
+    let Some(words) = as_nobody() else { return };
+    let server = Server::stopped(&[]);
+    fs::create_dir(server.data_dir()).unwrap();
+    std::os::unix::fs::chown(server.data_dir(), Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(server.data_dir(), Permissions::from_mode(0o500)).unwrap();
+    fs::set_permissions(server.folder(), Permissions::from_mode(0o755)).unwrap();
+    let reachable = server.folder().join("program");
+    fs::copy(BINARY, &reachable).unwrap();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(&reachable).arg("init").arg("--config").arg(server.config_file());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("chmod u+rwX {}", server.data_dir().display())), "{said}");
+}
+
+#[test]
 fn a_control_socket_that_another_user_serves_is_not_talked_to() {
     let Some(words) = as_nobody() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -46,8 +46,12 @@ pub fn data_folder(patient: &Patient) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
-        let owner = app::user_name(found.uid());
-        let fix = format!("Run it as the folder's owner: sudo -u {owner} tempclock-webhooks doctor");
+        let fix = if found.uid() == rustix::process::geteuid().as_raw() {
+            format!("chmod u+rwx {shown}; if it stays so, its disk is mounted read-only")
+        } else {
+            let owner = app::user_name(found.uid());
+            format!("Run it as the folder's owner: sudo -u {owner} tempclock-webhooks doctor")
+        };
         findings.push(Finding::problem(FOLDER, format!("{shown} cannot be written by this user"), fix));
     }
     findings.extend(open_to_others(folder, &found, "700"));

@@ -37,7 +37,7 @@ const INDENT: usize = 8;
 const MIN_CHARS: usize = 20;
 
 /// What one look came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     /// What was looked at.
     check: &'static str,
@@ -98,7 +98,8 @@ pub fn run(args: &DoctorArgs) -> Outcome {
             let source = file.map_or("the defaults".to_owned(), |path| path.display().to_string());
             findings.push(Finding::ok("configuration", format!("{source}: valid")));
             for warning in loaded.warnings {
-                let fix = "Change it, unless it is meant: tempclock-webhooks config show";
+                let fix =
+                    format!("Change it in {source}, unless it is meant; config show tells where each value is from");
                 findings.push(Finding::warning("configuration", warning, fix));
             }
             let is_known = args.api.api_url.is_some() || loaded.config.server.listen.port() != 0;
@@ -156,7 +157,12 @@ fn examine(patient: &Arc<Patient>) -> Vec<Finding> {
     for target in network::targets(patient, outbox.as_ref(), &mut findings) {
         let patient = Arc::clone(patient);
         let looked = within("network", move || network::check(&patient, &target));
-        findings.extend(looked.unwrap_or_else(|late| vec![late]));
+        for finding in looked.unwrap_or_else(|late| vec![late]) {
+            // Two ports of one host have one name.
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
     }
     findings
 }

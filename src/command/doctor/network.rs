@@ -1,7 +1,5 @@
 //! Name look-ups and TLS connections to hosts that deliveries go to, as the server makes them.
 
-use std::collections::BTreeSet;
-
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 
@@ -22,7 +20,7 @@ const TLS: &str = "tls";
 const HOSTS: usize = 3;
 
 /// A place that deliveries go to.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Target {
     host: String,
     port: u16,
@@ -32,18 +30,23 @@ pub struct Target {
 /// Where to look: the host that was named, else those of the subscriptions.
 pub fn targets(patient: &Patient, outbox: Option<&Outbox>, findings: &mut Vec<Finding>) -> Vec<Target> {
     if let Some(host) = &patient.host {
-        let target = target(&format!("https://{host}/"));
+        let url = if host.contains("://") { host.clone() } else { format!("https://{host}/") };
+        let target = target(&url);
         if target.is_none() {
             findings.push(Finding::problem(
                 DNS,
                 format!("{host} is no host"),
-                "Write --host crm.example.com or --host crm.example.com:8443",
+                "Write --host crm.example.com, --host crm.example.com:8443, or a URL",
             ));
         }
         return target.into_iter().collect();
     }
-    let urls = outbox.map_or(&[][..], |outbox| &outbox.urls);
-    let found: BTreeSet<Target> = urls.iter().filter_map(|url| target(url)).collect();
+    let mut found: Vec<Target> = Vec::new();
+    for target in outbox.into_iter().flat_map(Outbox::urls).filter_map(target) {
+        if !found.contains(&target) {
+            found.push(target);
+        }
+    }
     if found.is_empty() {
         let message = "not checked: no subscription's host is known";
         findings.push(Finding::warning(DNS, message, "Give a host to try with --host"));

@@ -30,8 +30,8 @@ pub struct Outbox {
     pending: u64,
     /// Since when the oldest of what may go out is due.
     oldest_due: Option<Timestamp>,
-    /// The endpoints of all subscriptions.
-    pub urls: Vec<String>,
+    /// The endpoints of all subscriptions, by their numbers.
+    urls: BTreeMap<u64, String>,
     /// Subscriptions by their numbers, with what there is to say of each.
     off: BTreeMap<u64, String>,
     failing: BTreeMap<u64, String>,
@@ -43,7 +43,7 @@ pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
         (true, Some(url), Some(key)) => {
             let api = Api::new(url.clone(), key.clone(), patient.agent.clone());
             let mut outbox = Outbox::default();
-            let asked = outbox.ask(|path| api.call("GET", path, None));
+            let asked = outbox.ask("", |path| api.call("GET", path, None));
             asked.map(|()| outbox).map_err(|error| match error {
                 ApiError::Refused { status: 401 | 403, .. } => {
                     Finding::problem(QUEUE, error.to_string(), "Give a key with the scope webhooks:read")
@@ -103,7 +103,7 @@ fn in_file(patient: &Patient) -> Result<Outbox, Finding> {
 fn of_file(seen: Inspection) -> Outbox {
     let mut outbox = Outbox { newest_event: seen.newest_event, pending: seen.pending, ..Outbox::default() };
     for waiting in seen.subscriptions {
-        outbox.urls.push(waiting.endpoint.as_str().to_owned());
+        outbox.urls.insert(waiting.id.0.into(), waiting.endpoint.as_str().to_owned());
         match waiting.state {
             SubscriptionState::Active => {
                 outbox.oldest_due = outbox.oldest_due.into_iter().chain(waiting.oldest_due).min();
@@ -130,8 +130,8 @@ fn over_control(client: &Client) -> std::io::Result<Outbox> {
     let accounts: BTreeSet<&str> = rows(&keys).iter().filter_map(|key| key["account"].as_str()).collect();
     let mut outbox = Outbox::default();
     for account in accounts {
-        let account: String = byte_serialize(account.as_bytes()).collect();
-        outbox.ask(|path| get(&format!("/api/v1{path}&account={account}")))?;
+        let named: String = byte_serialize(account.as_bytes()).collect();
+        outbox.ask(&format!(" of account {account}"), |path| get(&format!("/api/v1{path}&account={named}")))?;
     }
     Ok(outbox)
 }
@@ -149,13 +149,20 @@ fn time(value: &Value) -> Option<Timestamp> {
 }
 
 impl Outbox {
-    /// Adds what an account has. Every path has a query.
-    fn ask<E>(&mut self, get: impl Fn(&str) -> Result<Value, E>) -> Result<(), E> {
+    /// The endpoints, those that fail before all others.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let is_failing = |id: &u64| self.failing.contains_key(id);
+        let (first, then): (Vec<_>, Vec<_>) = self.urls.iter().partition(|(id, _)| is_failing(id));
+        first.into_iter().chain(then).map(|(_, url)| url.as_str())
+    }
+
+    /// Adds what an account has, which is called `whose`. Every path has a query.
+    fn ask<E>(&mut self, whose: &str, get: impl Fn(&str) -> Result<Value, E>) -> Result<(), E> {
         let mut offset = 0;
         loop {
             let page = get(&format!("/webhooks?limit={PAGE}&offset={offset}"))?;
             for subscription in rows(&page) {
-                self.note(subscription);
+                self.note(subscription, whose);
             }
             if page["pagination"]["has_more"] != true {
                 break;
@@ -165,11 +172,11 @@ impl Outbox {
         let waiting = get(&format!("/deliveries?status=pending&limit={PAGE}"))?;
         let pending = waiting["pagination"]["total"].as_u64().unwrap_or_default();
         self.pending = self.pending.saturating_add(pending);
-        self.take(&waiting);
+        self.take(&waiting, whose);
         if pending > PAGE {
             // Newest first, so the last page has the oldest.
             let offset = pending.saturating_sub(PAGE);
-            self.take(&get(&format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"))?);
+            self.take(&get(&format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"))?, whose);
         }
         // A key may lack the scope for events, which takes nothing away from the rest.
         if let Ok(newest) = get("/events?limit=1") {
@@ -179,20 +186,21 @@ impl Outbox {
         Ok(())
     }
 
-    fn note(&mut self, subscription: &Value) {
-        self.urls.extend(subscription["url"].as_str().map(str::to_owned));
+    fn note(&mut self, subscription: &Value, whose: &str) {
+        let id = number(&subscription["id"]);
+        self.urls.extend(subscription["url"].as_str().map(|url| (id, url.to_owned())));
         if subscription["active"] == false {
             let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
             let (at, reason) = (word("disabled_at"), word("disabled_reason"));
-            self.off.insert(number(&subscription["id"]), format!(" since {at} ({reason})"));
+            self.off.insert(id, format!("{whose} since {at} ({reason})"));
         }
     }
 
-    fn take(&mut self, deliveries: &Value) {
+    fn take(&mut self, deliveries: &Value, whose: &str) {
         for delivery in rows(deliveries).iter().filter(|delivery| delivery["held"] == false) {
             self.oldest_due = self.oldest_due.into_iter().chain(time(&delivery["next_attempt_at"])).min();
             if delivery["error"].is_string() {
-                self.failing.insert(number(&delivery["subscription_id"]), String::new());
+                self.failing.insert(number(&delivery["subscription_id"]), whose.to_owned());
             }
         }
     }
