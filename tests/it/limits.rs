@@ -211,7 +211,7 @@ fn permissions_that_are_lost_before_a_start_are_named() {
     let shown = folder.display().to_string();
     for (path, mode, usual) in [(&folder, 0o000, 0o700), (&folder, 0o500, 0o700), (&database, 0o400, 0o600)] {
         allow(path, mode);
-        assert_says(&bench.server.try_launch().unwrap_err(), &[&shown, "Permission denied"]);
+        assert_says(&bench.server.try_launch().unwrap_err(), &[&shown, "Permission denied", "chmod u+rwX"]);
         allow(path, usual);
     }
     bench.prove(2);
