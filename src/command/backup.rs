@@ -26,7 +26,8 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
     require_store(&config)?;
     if output == "-" {
-        return copy_backup(&config, &mut io::stdout().lock());
+        let copied = copy_backup(&config, &mut io::stdout().lock());
+        return copied.map_err(|(exit, error)| (exit, format!("the backup to stdout is not whole: {error}")));
     }
     let output = PathBuf::from(output);
     check_place(&output)?;

@@ -110,6 +110,8 @@ pub fn schema(data_of: impl Fn(EventType) -> Value) -> Value {
                 "type": ["string", "integer", "null"],
                 "minLength": 1,
                 "maxLength": KEY_CHARS,
+                "minimum": i64::MIN,
+                "maximum": i64::MAX,
                 "examples": ["entry-4711"],
             },
             "occurred_at": {

@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
 use super::damage;
-use super::database_file::{check_magic, check_pages, file_error, open_database, open_sound};
+use super::database_file::{check_magic, check_pages, open_database, open_sound};
 use super::dump::{self, DumpError, Head, Manifest, Source};
 use super::error::{OpenError, StorageError};
-use super::open::{
-    DATABASE_FILE, HOLDER_FILE, Identity, MARKER_FILE, check_format, make_folder, marker_text, sync_folder_of,
+use super::folder::{
+    DATABASE_FILE, MARKER_FILE, RESTORING, file_error, make_folder, marker_text, note_holder, sync_folder_of,
     write_private,
 };
+use super::open::{Identity, check_format};
 use super::record::EventRow;
 use super::tables::{self, Visit};
 use super::verify::{self, Findings};
 use super::{migrate, reseal};
+use crate::clock::Clock;
 use crate::domain::{EventId, Timestamp};
 
 /// Enough for any of these.
@@ -120,7 +122,7 @@ pub fn verify(path: &Path) -> Result<Verified, BackupError> {
 
 fn verify_database(path: &Path) -> Result<Verified, BackupError> {
     let failed = |source: StorageError| OpenError::failed(path, source);
-    let mut db = open_database(path, CACHE_BYTES, &path.with_file_name(HOLDER_FILE))?;
+    let mut db = open_database(path, CACHE_BYTES)?;
     let Identity { format, .. } = check_format(&db, path)?;
     let is_sound = check_pages(&mut db, path)?;
     if is_sound && format < tables::FORMAT_VERSION {
@@ -228,22 +230,24 @@ pub fn restore(
     let all = manifest.rows.values().sum();
     make_folder(folder)?;
     let path = folder.join(DATABASE_FILE);
-    let holder = folder.join(HOLDER_FILE);
     // Held until the switch, so that no server starts meanwhile.
-    let old = path.exists().then(|| open_old(&path, &holder)).transpose()?.flatten();
+    let old = path.exists().then(|| open_old(&path)).transpose()?.flatten();
+    if old.is_some() {
+        note_holder(&path, now);
+    }
     let size_bytes = fs::metadata(backup).map_err(|error| file_error(backup, error))?.len();
     let needed_bytes = size_bytes.saturating_mul(3);
     let free_bytes = super::writer::free_bytes(folder).unwrap_or(u64::MAX);
     if free_bytes < needed_bytes {
         return Err(BackupError::NoSpace { path: folder.to_owned(), free_bytes, needed_bytes });
     }
-    let fresh = path.with_extension("restoring");
+    let fresh = path.with_extension(RESTORING);
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&fresh, error).into()),
         _ => {}
     }
     let Filled { head, store_id, has_clear_secrets } =
-        fill(backup, &fresh, &holder, old.as_ref(), &mut |done| progress(done, all))?;
+        fill(backup, &fresh, old.as_ref(), &mut |done| progress(done, all))?;
     let findings = damage::caught(|| verify_database(&fresh));
     let verified = findings.ok_or_else(|| BackupError::Faults("the database cannot be read".to_owned()))??;
     if let Verified::Database(findings) = verified
@@ -252,8 +256,14 @@ pub fn restore(
         return Err(BackupError::Faults(fault.clone()));
     }
     let kept = path.exists().then(|| keep(&path, now)).transpose()?;
+    let (marker, text) = (folder.join(MARKER_FILE), marker_text(store_id));
+    // Cut off in between, the next start writes the marker for whichever of the two it finds.
+    if fs::read(&marker).is_ok_and(|found| found != text.as_bytes()) {
+        fs::remove_file(&marker).map_err(|error| file_error(&marker, error))?;
+        sync_folder_of(&path)?;
+    }
     fs::rename(&fresh, &path).map_err(|error| file_error(&path, error))?;
-    write_private(&folder.join(MARKER_FILE), &marker_text(store_id))?;
+    write_private(&marker, &text)?;
     sync_folder_of(&path)?;
     let kept_has_clear_secrets = old.as_ref().is_some_and(reseal::has_clear_secrets);
     drop(old);
@@ -274,11 +284,11 @@ fn keep(path: &Path, now: Timestamp) -> Result<PathBuf, OpenError> {
 }
 
 /// The old database, if it can be opened; one that is damaged is what restores are for.
-fn open_old(path: &Path, holder: &Path) -> Result<Option<Database>, BackupError> {
+fn open_old(path: &Path) -> Result<Option<Database>, BackupError> {
     if check_magic(path).is_err() {
         return Ok(None);
     }
-    match open_database(path, CACHE_BYTES, holder) {
+    match open_database(path, CACHE_BYTES) {
         Ok(db) => Ok(Some(db)),
         Err(error @ OpenError::InUse { .. }) => Err(error.into()),
         Err(_) => Ok(None),
@@ -295,11 +305,10 @@ struct Filled {
 fn fill(
     backup: &Path,
     fresh: &Path,
-    holder: &Path,
     old: Option<&Database>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Filled, BackupError> {
-    let db = open_database(fresh, CACHE_BYTES, holder)?;
+    let db = open_database(fresh, CACHE_BYTES)?;
     let source = open_backup(backup)?;
     let head = source.head.clone();
     let mut reader =
@@ -342,7 +351,8 @@ pub fn compact(folder: &Path) -> Result<(u64, u64), BackupError> {
     let size = || fs::metadata(&path).map(|found| found.len()).map_err(|error| file_error(&path, error));
     let before = size()?;
     check_magic(&path)?;
-    let mut db = open_sound(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
+    let mut db = open_sound(&path, CACHE_BYTES)?;
+    note_holder(&path, Clock::start().wall());
     let Identity { format, .. } = check_format(&db, &path)?;
     migrate::upgrade(&db, &path, format)?;
     db.compact().map_err(|error| OpenError::failed(&path, StorageError::Database(Box::new(error.into()))))?;

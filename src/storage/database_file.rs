@@ -10,7 +10,8 @@ use std::rc::Rc;
 use redb::{Database, DatabaseError};
 
 use super::damage;
-use super::error::{OpenError, StorageError};
+use super::error::OpenError;
+use super::folder::{HOLDER_FILE, file_error, leave_to_owner};
 use super::newest_commit;
 
 /// How every redb file begins.
@@ -20,10 +21,6 @@ const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 const CHECK_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Checking less takes no time that anybody would wonder about, not even on a slow disk, and little memory.
 const LARGE_BYTES: u64 = 32 * 1024 * 1024;
-
-pub(super) fn file_error(path: &Path, source: std::io::Error) -> OpenError {
-    OpenError::failed(path, StorageError::File { path: path.to_owned(), source })
-}
 
 pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
     let not_ours = |found: &str| OpenError::NotOurs { path: path.to_owned(), found: found.to_owned() };
@@ -45,11 +42,11 @@ pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
 
 /// Opens the database for use. Every page is read and compared with its checksum before, as redb itself does that only
 /// after an unclean end, and takes whatever stands on a page for what was written.
-pub(super) fn open_sound(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
+pub(super) fn open_sound(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
     drop_cached_pages(path);
     let size_bytes = fs::metadata(path).map_or(0, |found| found.len());
     let is_large = size_bytes >= LARGE_BYTES;
-    let (mut db, is_checked) = open(path, if is_large { CHECK_CACHE_BYTES } else { cache_bytes }, holder)?;
+    let (mut db, is_checked) = open(path, if is_large { CHECK_CACHE_BYTES } else { cache_bytes })?;
     if !is_checked {
         if is_large {
             log::info!("checking every page of {}, {size_bytes} bytes", path.display());
@@ -63,27 +60,16 @@ pub(super) fn open_sound(path: &Path, cache_bytes: usize, holder: &Path) -> Resu
     }
     // Closed with all that it took: what follows shall not begin with the memory of a look through everything.
     drop(db);
-    open_database(path, cache_bytes, holder)
+    open_database(path, cache_bytes)
 }
 
 /// Opens the database, or makes an empty one.
-pub(super) fn open_database(path: &Path, cache_bytes: usize, holder: &Path) -> Result<Database, OpenError> {
-    open(path, cache_bytes, holder).map(|(db, _)| db)
-}
-
-/// What root makes in the folder of the user that the server runs as belongs to that user, who could not open it else.
-pub(super) fn leave_to_owner(file: &fs::File, path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-    let Some(folder) = path.parent().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
-    let (folder, found) = (fs::metadata(folder)?, file.metadata()?);
-    if found.uid() == 0 && folder.uid() != 0 {
-        std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))?;
-    }
-    Ok(())
+pub(super) fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+    open(path, cache_bytes).map(|(db, _)| db)
 }
 
 /// Gives the database and whether every page was checked on the way.
-fn open(path: &Path, cache_bytes: usize, holder: &Path) -> Result<(Database, bool), OpenError> {
+fn open(path: &Path, cache_bytes: usize) -> Result<(Database, bool), OpenError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // Made here, so that nobody else can read it; redb takes an empty file for a new database.
     let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -102,9 +88,10 @@ fn open(path: &Path, cache_bytes: usize, holder: &Path) -> Result<(Database, boo
     });
     match damage::caught(|| builder.create(path)) {
         Some(Ok(db)) => Ok((db, is_checked.get())),
-        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => {
-            Err(OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(holder).ok() })
-        }
+        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(OpenError::InUse {
+            path: path.to_owned(),
+            holder: fs::read_to_string(path.with_file_name(HOLDER_FILE)).ok(),
+        }),
         Some(Err(error)) => Err(OpenError::failed(path, error.into())),
         None => Err(OpenError::unreadable(path)),
     }

@@ -8,7 +8,8 @@ use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable
 use super::damage;
 use super::database_file::check_magic;
 use super::error::{OpenError, StorageError};
-use super::open::{DATABASE_FILE, Identity, check_format, last_event};
+use super::folder::DATABASE_FILE;
+use super::open::{Identity, check_format, last_event};
 use super::outbox::{Outbox, OutboxAt, Pending};
 use super::subscription_record::SubscriptionRow;
 use super::tables;

@@ -14,10 +14,9 @@ use redb::{TableDefinition, WriteTransaction};
 
 use super::backup::{BackupError, verify_backup};
 use super::damage;
-use super::database_file::file_error;
 use super::dump;
 use super::error::{OpenError, StorageError};
-use super::open::sync_folder_of;
+use super::folder::{file_error, sync_folder_of};
 use super::tables::{self, FORMAT_VERSION, Visit};
 use super::writer::free_bytes;
 use crate::clock::Clock;

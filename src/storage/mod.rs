@@ -10,6 +10,7 @@ pub mod damage;
 mod database_file;
 pub mod dump;
 pub mod error;
+mod folder;
 mod housekeeping;
 pub mod inspect;
 pub mod key_record;
@@ -32,7 +33,8 @@ pub mod verify;
 pub mod writer;
 
 pub use apply::Rules;
+pub use folder::{DATABASE_FILE, is_new};
 pub use housekeeping::RetentionRule;
-pub use open::{DATABASE_FILE, Opened, Store, StoreSettings, is_new};
+pub use open::{Opened, Store, StoreSettings};
 pub use outbox::Pending;
 pub use random::Randomness;

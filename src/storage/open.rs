@@ -10,8 +10,12 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::apply::{Batch, Rules, State};
 use super::damage;
-use super::database_file::{check_magic, file_error, leave_to_owner, open_database, open_sound};
+use super::database_file::{check_magic, open_database, open_sound};
 use super::error::{OpenError, StorageError};
+use super::folder::{
+    DATABASE_FILE, HOLDER_FILE, MARKER_FILE, file_error, make_folder, note_holder, remove_unfinished, settle_marker,
+    sync_folder_of,
+};
 use super::key_record;
 use super::migrate;
 use super::moment::SharedMoment;
@@ -28,11 +32,6 @@ use crate::clock::Clock;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
 
-/// The name of the database in its folder.
-pub const DATABASE_FILE: &str = "tempclock.redb";
-pub(super) const MARKER_FILE: &str = "identity";
-pub(super) const HOLDER_FILE: &str = "holder";
-
 /// Where the store is and how it is to behave.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
@@ -46,12 +45,6 @@ pub struct StoreSettings {
     pub free_space_reserve_bytes: u64,
     /// The rules that the writer applies.
     pub rules: Rules,
-}
-
-/// Has no store ever been in this folder? Not if that cannot be seen.
-#[must_use]
-pub fn is_new(folder: &Path) -> bool {
-    [DATABASE_FILE, MARKER_FILE].iter().all(|name| matches!(folder.join(name).try_exists(), Ok(false)))
 }
 
 /// The store, open but without its writer.
@@ -114,10 +107,11 @@ impl Opened {
                 return Err(OpenError::KeyFile(cause));
             }
             let store_id = random.next_u128().map_err(failed)?;
-            create(&path, store_id, settings.cache_bytes, &holder)?;
+            create(&path, store_id, settings.cache_bytes)?;
         }
         check_magic(&path)?;
-        let db = open_sound(&path, settings.cache_bytes, &holder)?;
+        let db = open_sound(&path, settings.cache_bytes)?;
+        remove_unfinished(&path);
         let Identity { store_id, format } = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
         let seal = seal.or_else(|cause| Err(reseal::without_key(&db, &path, cause)?))?;
@@ -129,10 +123,7 @@ impl Opened {
         let db = Arc::new(db);
         let loaded = damage::caught(|| load(&db, settings.rules.clone(), clock, random, seal));
         let (moment, state) = loaded.ok_or_else(|| OpenError::unreadable(&path))?.map_err(failed)?;
-        // It only tells others who has the file; a disk without a byte to spare must not keep deliveries from going on.
-        if let Err(error) = write_private(&holder, &format!("process {} since {}", std::process::id(), clock.wall())) {
-            log::warn!("{error}");
-        }
+        note_holder(&path, clock.wall());
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
         Ok(Self { db, state, moment, space, holder })
     }
@@ -184,46 +175,19 @@ impl Opened {
     }
 }
 
-pub(super) fn make_folder(folder: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| OpenError::Folder { path: folder.to_owned(), source })
-}
-
-/// Writes a small file beside its name and puts it in place whole.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let unfinished = path.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-    file.and_then(|mut file| {
-        leave_to_owner(&file, &unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    })
-    .and_then(|()| fs::rename(&unfinished, path))
-    .map_err(|source| file_error(path, source))
-}
-
 /// Makes a database under another name and gives it its own when it is complete, so that a power cut on the way never
 /// leaves half a database under that name.
-fn create(path: &Path, store_id: u128, cache_bytes: usize, holder: &Path) -> Result<(), OpenError> {
+fn create(path: &Path, store_id: u128, cache_bytes: usize) -> Result<(), OpenError> {
     let unfinished = path.with_extension("new");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&unfinished, error)),
         _ => {}
     }
-    let db = open_database(&unfinished, cache_bytes, holder)?;
+    let db = open_database(&unfinished, cache_bytes)?;
     initialise(&db, store_id).map_err(|source| OpenError::failed(&unfinished, source))?;
     drop(db);
     fs::rename(&unfinished, path).map_err(|source| file_error(path, source))?;
     sync_folder_of(path)
-}
-
-pub(super) fn sync_folder_of(path: &Path) -> Result<(), OpenError> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file_error(folder, source))
 }
 
 fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
@@ -270,24 +234,6 @@ pub(super) fn check_format(db: &impl ReadableDatabase, path: &Path) -> Result<Id
     }
 }
 
-/// What the marker beside a store says.
-pub(super) fn marker_text(store_id: u128) -> String {
-    format!("{store_id:032x}\n")
-}
-
-fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Result<(), OpenError> {
-    let expected = marker_text(store_id);
-    match fs::read(marker) {
-        Ok(found) if found == expected.as_bytes() => Ok(()),
-        Ok(_) => Err(OpenError::Swapped { path: path.to_owned(), marker: marker.to_owned() }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            write_private(marker, &expected)?;
-            sync_folder_of(marker)
-        }
-        Err(source) => Err(file_error(marker, source)),
-    }
-}
-
 /// Sees to it that secrets are sealed when there is a key for them, and that it is the right one.
 fn settle_seal(db: Database, path: &Path, seal: &Seal, cache_bytes: usize) -> Result<Database, OpenError> {
     match reseal::step_before_use(&db, path, seal)? {
@@ -302,7 +248,7 @@ fn settle_seal(db: Database, path: &Path, seal: &Seal, cache_bytes: usize) -> Re
                 .map_err(|error| OpenError::NotSealed { path: path.to_owned(), reason: error.to_string() })?;
             drop(db);
             log::info!("{count} signing secrets encrypted");
-            open_database(path, cache_bytes, &path.with_file_name(HOLDER_FILE))
+            open_database(path, cache_bytes)
         }
     }
 }

@@ -11,21 +11,24 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, Readabl
 use redb::{TableHandle as _, WriteTransaction};
 
 use super::backup::{BackupError, CACHE_BYTES};
-use super::database_file::{check_magic, file_error, open_database, open_sound};
+use super::database_file::{check_magic, open_database, open_sound};
 use super::error::{OpenError, StorageError};
+use super::folder::{DATABASE_FILE, SEALING, file_error, note_holder, sync_folder_of};
 use super::migrate;
-use super::open::{DATABASE_FILE, HOLDER_FILE, Identity, check_format, sync_folder_of};
+use super::open::{Identity, check_format};
 use super::sealing::{KeyFileError, Seal};
 use super::subscription_record::{self, SubscriptionRow};
 use super::tables::{self, Visit};
 use super::writer::free_bytes;
+use crate::clock::Clock;
 use crate::domain::SubscriptionId;
 
 /// Opens the database in that folder with one key and seals its secrets with another, or with none. Gives how many.
 pub fn change_key(folder: &Path, from: &Seal, to: &Seal) -> Result<u64, BackupError> {
     let path = folder.join(DATABASE_FILE);
     check_magic(&path)?;
-    let db = open_sound(&path, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
+    let db = open_sound(&path, CACHE_BYTES)?;
+    note_holder(&path, Clock::start().wall());
     let Identity { format, .. } = check_format(&db, &path)?;
     check_key(&db, &path, from)?;
     migrate::upgrade(&db, &path, format)?;
@@ -118,12 +121,12 @@ pub(super) fn rewrite(db: &Database, path: &Path, from: &Seal, to: &Seal) -> Res
     if free_bytes < needed_bytes {
         return Err(BackupError::NoSpace { path: folder.to_owned(), free_bytes, needed_bytes });
     }
-    let fresh = path.with_extension("sealing");
+    let fresh = path.with_extension(SEALING);
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&fresh, error).into()),
         _ => {}
     }
-    let into = open_database(&fresh, CACHE_BYTES, &folder.join(HOLDER_FILE))?;
+    let into = open_database(&fresh, CACHE_BYTES)?;
     let failed = |source| OpenError::failed(path, source);
     let count = copy(db, &into, from, to).map_err(failed)?;
     drop(into);

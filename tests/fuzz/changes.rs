@@ -53,8 +53,9 @@ const PIECES: [&[u8]; 40] = [
 pub struct Numbers(u64);
 
 impl Numbers {
-    pub fn start() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
+    /// Others for each lane.
+    pub fn of_lane(lane: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(2 * lane + 1))
     }
 
     pub fn next(&mut self) -> u64 {

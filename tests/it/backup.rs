@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use redb::ReadableTable as _;
 use serde_json::{Value, json};
 
-use crate::harness::{ALL_SCOPES, Client, Failure, Output, Receiver, Server, clock_in, eventually, run, wait_guarded};
+use crate::harness::{
+    ALL_SCOPES, BINARY, Client, Failure, Fault, Output, Receiver, Server, clock_in, eventually, run, wait_guarded,
+};
 
 fn backup(server: &Server, file: &Path) {
     let output = server.cli(&["backup", "--output", file.to_str().unwrap()]);
@@ -330,6 +332,35 @@ fn what_a_restore_keeps_gets_a_name_that_nothing_has_yet() {
         kept.push(path);
     }
     assert_ne!(kept[0], kept[1]);
+}
+
+#[test]
+fn a_restore_of_another_store_that_is_cut_off_leaves_a_store_that_starts() {
+    let file = tempfile::tempdir().unwrap();
+    let (file, trace) = (file.path().join("backup"), file.path().join("trace"));
+    let other = Server::start(&[]);
+    publish_batch(&other.client(), 0, 3);
+    backup(&other, &file);
+    let (mut cuts, mut before, mut after) = (0, 0, 0);
+    loop {
+        let mut server = Server::start(&[]);
+        server.key(ALL_SCOPES);
+        assert!(server.terminate().success());
+        let words = Fault { call: "rename", what: "signal=KILL", number: cuts + 1 }.words(&trace, &[]);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(BINARY).args(["restore", "--yes"]).arg(&file);
+        let status = command.arg("--config").arg(server.config_file()).stdout(Stdio::null()).status().unwrap();
+        server.launch();
+        let stored = server.client().total("/events");
+        *(if stored == 3 { &mut after } else { &mut before }) += 1;
+        assert!(!server.data_dir().join("tempclock.restoring").exists());
+        if status.success() {
+            assert_eq!(stored, 3);
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(before >= 1 && after >= 2, "{before} before the switch and {after} after it prove little");
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn commands_that_look_leave_the_format_to_the_server_and_compact_upgrades_it() {
 #[test]
 fn without_room_for_the_backup_nothing_is_changed() {
     let mut server = Server::stopped(&[("storage.free_space_reserve", r#""0""#)]);
-    let Some(disk) = SmallDisk::under(&mut server, DiskKind::Tmpfs, 4 << 20) else { return };
+    let Some(disk) = SmallDisk::under(&mut server, DiskKind::Tmpfs, 8 << 20) else { return };
     put_database_of_format_1(&disk.path(""));
     let size = fs::metadata(disk.path("tempclock.redb")).unwrap().len();
     disk.fill_up_to(size * 2 - 4096);
