@@ -167,7 +167,9 @@ fn advice(error: &ApiError) -> Option<&'static str> {
             "The server must be allowed to send to this machine: set delivery.allow_http = true and \
              delivery.allow_networks = [\"127.0.0.0/8\"] in its configuration, or give a URL that it may use with --url",
         ),
-        ApiError::Refused { status: 401, .. } => Some("Look for the API key in: tempclock-webhooks keys list"),
+        ApiError::Refused { status: 401, .. } => {
+            Some("tempclock-webhooks keys list shows which keys there are, and keys create makes one")
+        }
         ApiError::Refused { status: 403, .. } => {
             Some("Make a key with that scope: tempclock-webhooks keys create --name listen --scopes webhooks:write")
         }
