@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::client;
 use crate::storage::DATABASE_FILE;
-use crate::storage::backup::{self, Restored, Verified};
+use crate::storage::backup::{self, BackupError, Restored, Verified};
 use crate::storage::writer::free_bytes;
 
 /// Writes a backup beside its final name and renames it when it is whole; `-` is stdout.
@@ -135,11 +135,11 @@ const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
 
 /// Looks through a database or a backup.
 pub fn verify(file: &Path, json: bool) -> Outcome {
-    let verified = backup::verify(file).map_err(failed)?;
+    let verified = backup::verify(file);
     if json {
-        return verified_as_json(&verified);
+        return verified_as_json(verified);
     }
-    match verified {
+    match verified.map_err(failed)? {
         Verified::Backup(head, manifest) => {
             let shown = file.display();
             let (made, version, format) = (head.created_at, head.version, head.format);
@@ -172,9 +172,17 @@ pub fn verify(file: &Path, json: bool) -> Outcome {
     }
 }
 
-fn verified_as_json(verified: &Verified) -> Outcome {
-    let is_sound = !matches!(verified, Verified::Database(findings) if !findings.faults.is_empty());
-    let told = put_json(&json!({"data": match verified {
+fn verified_as_json(verified: Result<Verified, BackupError>) -> Outcome {
+    let verified = match verified {
+        Err(error) if error.is_of_the_content() => {
+            // What was found counts, whether or not anybody reads it.
+            drop(put_json(&json!({"data": {"sound": false, "faults": [error.to_string()]}})));
+            return Err((Exit::Failed, String::new()));
+        }
+        verified => verified.map_err(failed)?,
+    };
+    let is_sound = !matches!(&verified, Verified::Database(findings) if !findings.faults.is_empty());
+    let told = put_json(&json!({"data": match &verified {
         Verified::Backup(head, manifest) => json!({
             "kind": "backup",
             "sound": is_sound,
@@ -193,7 +201,6 @@ fn verified_as_json(verified: &Verified) -> Outcome {
             "further_faults": findings.further,
         }),
     }}));
-    // What was found counts, whether or not anybody reads it.
     if is_sound { told } else { Err((Exit::Failed, String::new())) }
 }
 

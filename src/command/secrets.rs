@@ -19,7 +19,8 @@ pub fn run(command: &SecretsCommand) -> Outcome {
     match command {
         SecretsCommand::MakeKey { file } => make_key(file),
         SecretsCommand::Rotate { config, new_key_file } => {
-            let to = Seal::from_file(Some(new_key_file)).map_err(wrong_key)?;
+            let to = Seal::from_file(Some(new_key_file))
+                .map_err(|error| wrong_key(format_args!("--new-key-file: {error}")))?;
             let count = change_key(config, &to)?;
             put(&format!(
                 "{count} signing secrets are now encrypted with the key in {}.\n\

@@ -107,6 +107,7 @@ fn test(api: &Api, id: u32, json: bool) -> Outcome {
 /// The one who paused it knows why; of anything else the operator has to hear.
 fn status(subscription: &Value) -> &'static str {
     match (subscription["active"] == true, subscription["disabled_reason"].as_str()) {
+        (true, _) if subscription["failing_since"].is_string() => "failing",
         (true, _) => "active",
         (false, Some(reason)) if reason != OffReason::Owner.words() => "off",
         (false, _) => "paused",

@@ -65,7 +65,11 @@ pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     query.finish()?;
     let registry = state.reader.registry();
     let all = registry.subscriptions_of(account);
-    let page: Vec<_> = all.iter().skip(offset).take(limit).map(|found| SubscriptionView::new(found)).collect();
+    let ids: Vec<_> = all.iter().skip(offset).take(limit).map(|found| found.id).collect();
+    let healths = state.read(move |reader| reader.failing_since(&ids)).await?;
+    let shown = all.iter().skip(offset).zip(healths);
+    let page: Vec<_> =
+        shown.map(|(found, failing_since)| SubscriptionView::with_health(found, failing_since)).collect();
     let has_more = offset.saturating_add(page.len()) < all.len();
     Ok(respond::list(&page, &Pagination { total: all.len(), limit, offset, has_more, next: None }))
 }

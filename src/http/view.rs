@@ -54,7 +54,8 @@ pub struct SubscriptionView<'a> {
     created_at: Timestamp,
     /// When its owner or the server last changed it.
     updated_at: Timestamp,
-    /// Since when every attempt has failed; only when the last one did, and only where one subscription is read.
+    /// Since when every attempt has failed; only when the last one did, and only where subscriptions are
+    /// read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     failing_since: Option<Timestamp>,
@@ -92,10 +93,15 @@ impl<'a> SubscriptionView<'a> {
         Self { secret: Some(subscription.secret.expose()), ..Self::new(subscription) }
     }
 
+    /// With its endpoint's health.
+    pub fn with_health(subscription: &'a Subscription, failing_since: Option<Timestamp>) -> Self {
+        Self { failing_since, ..Self::new(subscription) }
+    }
+
     /// With its endpoint's health and its last attempts, newest first.
     pub fn with_history(subscription: &'a Subscription, history: &History, recent: Vec<AttemptView>) -> Self {
-        let failing_since = history.health.failing_since;
-        Self { failing_since, recent_deliveries: Some(recent), ..Self::new(subscription) }
+        let recent_deliveries = Some(recent);
+        Self { recent_deliveries, ..Self::with_health(subscription, history.health.failing_since) }
     }
 }
 

@@ -73,6 +73,21 @@ pub enum BackupError {
     },
 }
 
+impl BackupError {
+    /// Is it about what stands in a file, and not about getting at it?
+    #[must_use]
+    pub fn is_of_the_content(&self) -> bool {
+        match self {
+            Self::Neither { .. } => true,
+            Self::Dump { source, .. } => {
+                matches!(source, DumpError::CutShort | DumpError::Damaged(_) | DumpError::Body(_))
+            }
+            Self::Open(error) => matches!(error, OpenError::Damaged { .. } | OpenError::NotOurs { .. }),
+            Self::Faults(_) | Self::NoSpace { .. } => false,
+        }
+    }
+}
+
 /// A file that was looked through.
 #[derive(Debug)]
 pub enum Verified {

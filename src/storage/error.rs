@@ -143,11 +143,11 @@ pub enum OpenError {
         cause: String,
     },
     /// The key file cannot be used, and no secret is sealed yet.
-    #[error("{0}. Make one with: tempclock-webhooks secrets make-key FILE")]
+    #[error("storage.encryption_key_file: {0}. Make one with: tempclock-webhooks secrets make-key FILE")]
     KeyFile(KeyFileError),
     /// The key file cannot be used, and the secrets are sealed.
     #[error(
-        "{cause}. The signing secrets in {path} are encrypted with it: put that very file back, because a new key does not open them. A credential of systemd is there only while the service runs. Nothing was touched"
+        "storage.encryption_key_file: {cause}. The signing secrets in {path} are encrypted with it: put that very file back, because a new key does not open them. A credential of systemd is there only while the service runs. Nothing was touched"
     )]
     KeyLost {
         /// The database file.

@@ -1,6 +1,7 @@
 //! Looks at a store that no server has open, without changing a byte of it: the newest event, and what waits for which
 //! subscription. Runs in a command, on a thread of its own.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _};
@@ -15,7 +16,7 @@ use super::subscription_record::SubscriptionRow;
 use super::tables;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::subscription::SubscriptionState;
-use crate::domain::{EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, EventId, SubscriptionId, Timestamp};
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub struct Inspection {
 pub struct Waiting {
     /// The subscription's number.
     pub id: SubscriptionId,
+    /// The name of the account that it belongs to.
+    pub account: String,
     /// Where its deliveries go.
     pub endpoint: Endpoint,
     /// Whether deliveries go out.
@@ -81,12 +84,18 @@ fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {
     let transaction = db.begin_read()?;
     let outbox = Outbox::of(&transaction)?;
     let Pending { fresh, retrying } = outbox.count()?;
+    let mut accounts = HashMap::new();
+    for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
+        let (id, name) = row?;
+        accounts.insert(AccountId(id.value()), String::from_utf8_lossy(name.value()).into_owned());
+    }
     let mut subscriptions = Vec::new();
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, row) = row?;
         // Its secret stays as it is stored.
         let subscription = SubscriptionRow::decode(row.value())?;
-        subscriptions.push(waiting(&outbox, SubscriptionId(id.value()), subscription)?);
+        let account = accounts.get(&subscription.account).cloned().unwrap_or_default();
+        subscriptions.push(waiting(&outbox, SubscriptionId(id.value()), account, subscription)?);
     }
     Ok(Inspection {
         newest_event: last_event(&transaction)?.map(EventId::time),
@@ -95,11 +104,17 @@ fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {
     })
 }
 
-fn waiting(outbox: &OutboxAt, id: SubscriptionId, row: SubscriptionRow) -> Result<Waiting, StorageError> {
+fn waiting(
+    outbox: &OutboxAt,
+    id: SubscriptionId,
+    account: String,
+    row: SubscriptionRow,
+) -> Result<Waiting, StorageError> {
     let oldest_fresh = outbox.fresh_of(id, ..)?.next().transpose()?.map(|(event, _)| event.time());
     let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|(due, _)| due);
     Ok(Waiting {
         id,
+        account,
         endpoint: row.endpoint,
         state: row.state,
         failing_since: outbox.history(id)?.and_then(|history| history.health.failing_since),

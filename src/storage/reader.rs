@@ -167,6 +167,12 @@ impl Reader {
         Ok(Outbox::of(&self.moment.get().rows)?.history(id)?.unwrap_or_default())
     }
 
+    /// Since when the endpoints of these subscriptions have been failing, in their order.
+    pub fn failing_since(&self, ids: &[SubscriptionId]) -> Result<Vec<Option<Timestamp>>, StorageError> {
+        let outbox = Outbox::of(&self.moment.get().rows)?;
+        ids.iter().map(|id| Ok(outbox.history(*id)?.and_then(|history| history.health.failing_since))).collect()
+    }
+
     /// Events of an account, newest first.
     pub fn events(
         &self,

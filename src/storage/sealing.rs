@@ -32,11 +32,11 @@ const OTHERS: u32 = 0o007;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It is not there, or may not be read.
-    #[error("the encryption key file (storage.encryption_key_file) cannot be read: {0}")]
+    #[error("the file with the encryption key cannot be read: {0}")]
     Unreadable(std::io::Error),
     /// It holds something else.
     #[error(
-        "the encryption key file (storage.encryption_key_file) does not hold a key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
+        "the file does not hold an encryption key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
     )]
     NotAKey,
 }

@@ -44,7 +44,7 @@ struct SubscriptionV2 {
 
 /// A subscription as it is stored, with its secret not yet opened.
 pub struct SubscriptionRow {
-    account: AccountId,
+    pub(super) account: AccountId,
     pub(super) endpoint: Endpoint,
     events: EventTypes,
     description: String,

@@ -382,6 +382,13 @@ fn what_verify_finds_can_be_read_by_programs() {
     let database = found(&server.data_dir().join("tempclock.redb"));
     assert_eq!((&database["kind"], &database["sound"]), (&json!("database"), &json!(true)));
     assert_eq!(database["pending"], 0);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.truncate(bytes.len() - 7);
+    fs::write(&file, bytes).unwrap();
+    let output = run(&["verify", "--json", file.to_str().unwrap()], &[]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let damaged: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(damaged["data"]["sound"], false);
 }
 
 #[test]

@@ -122,6 +122,27 @@ fn a_server_that_is_down_is_a_problem_and_its_file_is_looked_at_untouched() {
 }
 
 #[test]
+fn an_endpoint_that_fails_is_named_with_its_account_also_when_nothing_waits_for_it() {
+    let mut server = Server::start(&[("delivery.retry_schedule", "[]")]);
+    write_listen(&mut server);
+    let client = server.client_of("north");
+    client.subscribe("http://127.0.0.1:1/", &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    client.settled(&event, "exhausted");
+    assert!(client.get("/webhooks").expect(200).rows()[0]["failing_since"].is_string());
+    let listed = server.cli(&["subscriptions", "list", "--account", "north"]);
+    assert!(listed.stdout.contains("failing"), "{listed:?}");
+    for is_up in [true, false] {
+        if !is_up {
+            assert!(server.terminate().success());
+        }
+        let seen = findings(&server.cli(&["doctor", "--json"]));
+        let message = worst(&seen, "endpoints")["message"].as_str().unwrap();
+        assert!(message.starts_with("failing: 1 of 1: 1 of account north since 20"), "{message}");
+    }
+}
+
+#[test]
 fn many_subscriptions_are_named_by_their_numbers_in_order_and_what_is_left_out_is_counted() {
     let mut server = Server::start(&[]);
     write_listen(&mut server);

@@ -100,7 +100,7 @@ fn lists_show_every_column_in_80_characters() {
     let next = &delivery["next_attempt_at"].as_str().unwrap()[..19];
     for (arguments, wanted) in [
         (&["deliveries", "list"][..], &[id.as_str(), "pending", "clock_in", next, "no connection to the endpoint"][..]),
-        (&["subscriptions", "list"], &[&subscription, "active", "clock_in", "http://127.0.0.1:1/hook"]),
+        (&["subscriptions", "list"], &[&subscription, "failing", "clock_in", "http://127.0.0.1:1/hook"]),
         (
             &["subscriptions", "show", &subscription],
             &[&id, "failed", "no connection to the endpoint", "check that it runs", next],

@@ -162,7 +162,7 @@ fn a_wrong_missing_or_unusable_key_file_is_said_at_the_start_and_changes_nothing
     fs::write(&empty, "").unwrap();
     for (path, words) in [
         (quoted(&other), "another key"),
-        (quoted(&empty), "does not hold a key"),
+        (quoted(&empty), "does not hold an encryption key"),
         (quoted(&server.folder().join("nowhere.key")), "cannot be read"),
         (String::new(), "set storage.encryption_key_file"),
     ] {

@@ -107,9 +107,16 @@ pub fn disk(patient: &Patient) -> Vec<Finding> {
         return vec![Finding::warning(DISK, format!("{} does not say how much is free", existing.display()), fix)];
     };
     let reserve = storage.free_space_reserve_bytes;
-    let database = fs::metadata(storage.data_dir.join("tempclock.redb")).map_or(0, |file| file.len());
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
-    let message = format!("{} free, {} reserved, the database has {}", size(free), size(reserve), size(database));
+    let found = fs::metadata(storage.data_dir.join("tempclock.redb"));
+    let database = found.as_ref().map_or(0, Metadata::len);
+    let its_size = match found {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            "a size that this user may not see".into()
+        }
+        _ => size(database),
+    };
+    let message = format!("{} free, {} reserved, the database has {its_size}", size(free), size(reserve));
     vec![if free < reserve {
         let fix = "Publishing is refused until there is more: free some space, or lower storage.free_space_reserve";
         Finding::problem(DISK, message, fix)

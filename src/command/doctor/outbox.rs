@@ -103,16 +103,17 @@ fn in_file(patient: &Patient) -> Result<Outbox, Finding> {
 fn of_file(seen: Inspection) -> Outbox {
     let mut outbox = Outbox { newest_event: seen.newest_event, pending: seen.pending, ..Outbox::default() };
     for waiting in seen.subscriptions {
+        let whose = of_account(&waiting.account);
         outbox.urls.insert(waiting.id.0.into(), waiting.endpoint.as_str().to_owned());
         match waiting.state {
             SubscriptionState::Active => {
                 outbox.oldest_due = outbox.oldest_due.into_iter().chain(waiting.oldest_due).min();
                 if let Some(since) = waiting.failing_since {
-                    outbox.failing.insert(waiting.id.0.into(), format!(" since {since}"));
+                    outbox.failing.insert(waiting.id.0.into(), format!("{whose} since {since}"));
                 }
             }
             SubscriptionState::Off { reason, since } => {
-                outbox.off.insert(waiting.id.0.into(), format!(" since {since} ({})", reason.words()));
+                outbox.off.insert(waiting.id.0.into(), format!("{whose} since {since} ({})", reason.words()));
             }
         }
     }
@@ -131,9 +132,13 @@ fn over_control(client: &Client) -> std::io::Result<Outbox> {
     let mut outbox = Outbox::default();
     for account in accounts {
         let named: String = byte_serialize(account.as_bytes()).collect();
-        outbox.ask(&format!(" of account {account}"), |path| get(&format!("/api/v1{path}&account={named}")))?;
+        outbox.ask(&of_account(account), |path| get(&format!("/api/v1{path}&account={named}")))?;
     }
     Ok(outbox)
+}
+
+fn of_account(name: &str) -> String {
+    format!(" of account {}", visible(name))
 }
 
 fn rows(answer: &Value) -> &[Value] {
@@ -172,11 +177,11 @@ impl Outbox {
         let waiting = get(&format!("/deliveries?status=pending&limit={PAGE}"))?;
         let pending = waiting["pagination"]["total"].as_u64().unwrap_or_default();
         self.pending = self.pending.saturating_add(pending);
-        self.take(&waiting, whose);
+        self.take(&waiting);
         if pending > PAGE {
             // Newest first, so the last page has the oldest.
             let offset = pending.saturating_sub(PAGE);
-            self.take(&get(&format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"))?, whose);
+            self.take(&get(&format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"))?);
         }
         // A key may lack the scope for events, which takes nothing away from the rest.
         if let Ok(newest) = get("/events?limit=1") {
@@ -193,15 +198,14 @@ impl Outbox {
             let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
             let (at, reason) = (word("disabled_at"), word("disabled_reason"));
             self.off.insert(id, format!("{whose} since {at} ({reason})"));
+        } else if let Some(since) = subscription["failing_since"].as_str() {
+            self.failing.insert(id, format!("{whose} since {since}"));
         }
     }
 
-    fn take(&mut self, deliveries: &Value, whose: &str) {
+    fn take(&mut self, deliveries: &Value) {
         for delivery in rows(deliveries).iter().filter(|delivery| delivery["held"] == false) {
             self.oldest_due = self.oldest_due.into_iter().chain(time(&delivery["next_attempt_at"])).min();
-            if delivery["error"].is_string() {
-                self.failing.insert(number(&delivery["subscription_id"]), whose.to_owned());
-            }
         }
     }
 
