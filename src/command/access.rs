@@ -159,12 +159,21 @@ pub fn exit_of(answer: &Answer) -> Exit {
 impl Api {
     /// Reads one thing, or a page.
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, Failure> {
-        accept(self.send("GET", path, query, None)?)
+        accept(self.send("GET", path, query, None)?).map_err(|failure| self.where_looked(failure))
     }
 
     /// Changes something.
     pub fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
-        accept(self.insist(method, path, body.map(Value::to_string).as_deref())?)
+        let answer = self.insist(method, path, body.map(Value::to_string).as_deref())?;
+        accept(answer).map_err(|failure| self.where_looked(failure))
+    }
+
+    /// What is not found may belong to another account, which nobody is told over the API.
+    fn where_looked(&self, (exit, message): Failure) -> Failure {
+        if exit != Exit::NotFound || !message.ends_with("not found") {
+            return (exit, message);
+        }
+        (exit, format!("{message} in account {}; give another one with --account NAME", visible(&self.account)))
     }
 
     /// Sends a request again for as long as the server says that it is busy, which means that nothing was stored.

@@ -121,7 +121,8 @@ impl Api {
 /// The answer's message with its field errors, or the beginning of whatever else answered.
 fn in_words(answer: &Value, text: &str) -> String {
     let Some(message) = answer["message"].as_str() else { return text.chars().take(200).collect() };
-    let errors = answer["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    // The message of a single wrong field names it already.
+    let errors = answer["errors"].as_array().filter(|errors| errors.len() > 1).map_or(&[][..], Vec::as_slice);
     let fields =
         errors.iter().filter_map(|error| Some(format!("{}: {}", error["field"].as_str()?, error["message"].as_str()?)));
     let rest = errors.len().saturating_sub(FIELDS);

@@ -8,8 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::say;
 use super::{Exit, Failure, Outcome, config, log_lines, supervisor};
-use crate::app::{App, Remote, StartError};
+use crate::app::{self, App, Remote, StartError};
 use crate::cli::ConfigArgs;
+use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 
 /// Why the server is to end.
@@ -31,7 +32,8 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     let flags: Flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
     let Loaded { config, warnings, .. } = config::load(args, flags.clone())?;
     log_lines::follow(&config.log);
-    for warning in warnings {
+    let aging = app::certificate_warning(&config, Clock::start().wall());
+    for warning in warnings.into_iter().chain(aging) {
         log::warn!("{warning}");
     }
     heed_file_size_limit();
@@ -77,7 +79,12 @@ fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
             log_lines::follow(&wanted.log);
             // The certificates are those that the server was started with, whatever the file names now.
             match remote.reload_certificates(present) {
-                Ok(()) => log::info!("SIGHUP: log level and certificates reloaded"),
+                Ok(()) => {
+                    log::info!("SIGHUP: log level and certificates reloaded");
+                    if let Some(aging) = app::certificate_warning(present, Clock::start().wall()) {
+                        log::warn!("{aging}");
+                    }
+                }
                 Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
             }
             if (Config { log: present.log.clone(), ..wanted }) != *present {

@@ -82,7 +82,7 @@ pub enum EndpointError {
     #[error("the URL must have exactly two slashes between the scheme and the host")]
     Slashes,
     /// Plain `http`, where the operator does not allow it.
-    #[error("the URL must begin with https://; plain http is not allowed here")]
+    #[error("the URL must begin with https://; the operator can allow plain http with delivery.allow_http")]
     PlainHttp,
     /// Something before an `@` in front of the host.
     #[error("the URL must not carry a user name or password; remove what stands before the @")]

@@ -146,6 +146,12 @@ fn a_certificate_of_another_key_or_at_its_end_is_told_in_plain_words() {
         assert!(warned.is_some() == wanted.is_some(), "{name}: {}", doctor.stdout);
         assert!(warned.is_none_or(|line| line.contains(wanted.unwrap())), "{name}: {}", doctor.stdout);
     }
+    let [certificate, key] = expired.write_to(server.folder(), "used").map(|path| format!("'{}'", path.display()));
+    let free = ("server.listen", "\"127.0.0.1:0\"");
+    server.configure(&[free, ("server.tls_certificate", &certificate), ("server.tls_key", &key)]);
+    server.launch();
+    assert!(server.log().contains("expired on 2020-01-01"), "{}", server.log());
+    assert!(server.terminate().success());
     let other = format!("'{}'", server.folder().join("soon.key").display());
     server.configure(&[("server.tls_key", &other)]);
     let output = server.cli(&["config", "check"]);

@@ -132,7 +132,10 @@ fn space_around_the_url_is_refused() {
 #[test]
 fn each_refusal_is_a_sentence_for_whoever_registers_the_url() {
     for (text, sentence) in [
-        ("http://a.example", "the URL must begin with https://; plain http is not allowed here"),
+        (
+            "http://a.example",
+            "the URL must begin with https://; the operator can allow plain http with delivery.allow_http",
+        ),
         ("ftp://a.example", "the URL must begin with https://, not with ftp:"),
         ("a.example", "the URL must begin with https:// and a host, as in https://crm.example.com/hooks"),
         ("https://a\tb", "the URL contains the character \\t at byte 9, which is not allowed there"),
