@@ -27,6 +27,8 @@ pub struct FailureLog {
 struct Line {
     delivery: DeliveryId,
     attempt: AttemptFigures,
+    /// Whose it is, while there is a subscription.
+    account: Option<String>,
     next: Next,
 }
 
@@ -63,7 +65,8 @@ impl FailureLog {
                 (None, _) => Next::Nothing,
             };
             let attempt = AttemptFigures { explanation: Some(explanation), ..*attempt };
-            let line = Line { delivery: *delivery, attempt, next };
+            let account = subscription.map(|found| registry.account_name(found.account).to_owned());
+            let line = Line { delivery: *delivery, attempt, account, next };
             if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
                 self.left_out.fetch_add(1, Ordering::Relaxed);
             }
@@ -91,7 +94,7 @@ fn write_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
     }
 }
 
-fn write(logger: &impl Log, Line { delivery, attempt, next }: &Line) {
+fn write(logger: &impl Log, Line { delivery, attempt, account, next }: &Line) {
     let then = match next {
         Next::AttemptAt(due) => format!("next attempt at {due}"),
         Next::Held => "held until the subscription is switched on".to_owned(),
@@ -106,6 +109,7 @@ fn write(logger: &impl Log, Line { delivery, attempt, next }: &Line) {
         ("cause", attempt.outcome.into()),
         ("duration_ms", u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX).into()),
     ];
+    fields.extend(account.as_ref().map(|name| ("account", name.as_str().into())));
     fields.extend(attempt.response_code.map(|code| ("response_code", code.into())));
     if let Next::AttemptAt(due) = next {
         fields.push(("next_attempt_at", Value::from_display(due)));
@@ -175,7 +179,7 @@ mod tests {
         };
         let delivery = DeliveryId { event: EventId::EXAMPLE, subscription: SubscriptionId(7) };
         let kept = Kept::default();
-        write(&kept, &Line { delivery, attempt, next });
+        write(&kept, &Line { delivery, attempt, account: Some("north".to_owned()), next });
         kept.0.into_inner().unwrap()
     }
 
@@ -189,6 +193,7 @@ mod tests {
         for (field, value) in [
             ("event", EventId::EXAMPLE.to_string().as_str()),
             ("subscription", "7"),
+            ("account", "north"),
             ("attempt", "2"),
             ("cause", "http_status"),
             ("response_code", "500"),

@@ -241,7 +241,11 @@ impl<'txn> Batch<'txn> {
         if let Some(reason) = off
             && subscription.state.is_active()
         {
-            log::warn!("subscription {} switched off: {}; its deliveries are held", id.subscription, reason.words());
+            let account = state.registry.account_name(subscription.account);
+            let (number, reason_words) = (id.subscription, reason.words());
+            log::warn!(
+                "subscription {number} of account {account} switched off: {reason_words}; its deliveries are held"
+            );
             let off = SubscriptionState::Off { reason, since: wall };
             let subscription = Subscription { state: off, updated_at: wall, ..(*subscription).clone() };
             self.put_subscription(state, subscription)?;
