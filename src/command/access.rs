@@ -159,21 +159,28 @@ pub fn exit_of(answer: &Answer) -> Exit {
 impl Api {
     /// Reads one thing, or a page.
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, Failure> {
-        accept(self.send("GET", path, query, None)?).map_err(|failure| self.where_looked(failure))
+        accept(self.send("GET", path, query, None)?).map_err(|failure| self.where_looked(path, failure))
     }
 
     /// Changes something.
     pub fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
         let answer = self.insist(method, path, body.map(Value::to_string).as_deref())?;
-        accept(answer).map_err(|failure| self.where_looked(failure))
+        accept(answer).map_err(|failure| self.where_looked(path, failure))
     }
 
-    /// What is not found may belong to another account, which nobody is told over the API.
-    fn where_looked(&self, (exit, message): Failure) -> Failure {
+    /// What is not found may be of another kind, or belong to another account, which nobody is told over the API.
+    fn where_looked(&self, path: &str, (exit, message): Failure) -> Failure {
         if exit != Exit::NotFound || !message.ends_with("not found") {
             return (exit, message);
         }
-        (exit, format!("{message} in account {}; give another one with --account NAME", visible(&self.account)))
+        let advice = if path.starts_with("/deliveries/evt_") {
+            "; this is the id of an event: tempclock-webhooks events show ID".to_owned()
+        } else if path.starts_with("/events/dlv_") {
+            "; this is the id of a delivery: tempclock-webhooks deliveries show ID".to_owned()
+        } else {
+            format!(" in account {}; give another one with --account NAME", visible(&self.account))
+        };
+        (exit, message + &advice)
     }
 
     /// Sends a request again for as long as the server says that it is busy, which means that nothing was stored.
