@@ -3,10 +3,12 @@
 //! that opens a store, before redb has the file. It writes no more than that one bit, and only if the newer commit is
 //! whole; then it either was acknowledged or is one that nobody was told of, and its events are delivered all the same.
 
+use std::cell::Cell;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, StorageBackend};
@@ -64,7 +66,12 @@ fn is_whole(view: View, cache_bytes: usize) -> bool {
     let checked = damage::caught(|| {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        builder.create_with_backend(view).is_ok_and(|mut db| db.check_integrity().is_ok())
+        let is_checked = Rc::new(Cell::new(false));
+        let checked = Rc::clone(&is_checked);
+        // As the file was not closed, redb compares every page with its checksum before it opens it.
+        builder.set_repair_callback(move |_| checked.set(true));
+        let opened = builder.create_with_backend(view);
+        opened.is_ok_and(|mut db| is_checked.get() || db.check_integrity().is_ok())
     });
     checked == Some(true)
 }
