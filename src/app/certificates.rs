@@ -133,8 +133,18 @@ fn join(
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
+    check_is_file(path).map_err(|reason| failed(KEY, path, reason))?;
     PrivateKeyDer::from_pem_file(path)
         .map_err(|error| failed(KEY, path, in_words(error, "private key without a passphrase")))
+}
+
+/// To open a pipe would wait for whoever writes to it, for a reload on the thread that also hears of a stop.
+fn check_is_file(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err("it is no regular file".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What is wrong with a PEM file, without a word of what it holds.
@@ -147,6 +157,7 @@ fn in_words(error: pem::Error, wanted: &str) -> String {
 }
 
 fn read_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    check_is_file(path).map_err(|reason| failed(key, path, reason))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let certificates = certificates.map_err(|error| failed(key, path, in_words(error, CERTIFICATES)))?;
     if certificates.is_empty() {

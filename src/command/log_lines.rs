@@ -10,6 +10,7 @@ use log::kv::{self, Key, Value, VisitSource};
 use log::{Log, Metadata, Record};
 
 use crate::config::{LogFormat, LogSection};
+use crate::domain::access::without_keys;
 use crate::domain::visible::visible;
 
 /// The logger of the process, with another behind it that can be exchanged.
@@ -54,6 +55,8 @@ fn build(section: &LogSection) -> Logger {
     builder.filter_module("actix_server", log::LevelFilter::Warn);
     // It takes every garbled request for an error of the server's, so that anybody could fill the log.
     builder.filter_module("actix_http", log::LevelFilter::Off);
+    // It tells whole URLs, and some receivers have a token in theirs.
+    builder.filter_module("ureq", log::LevelFilter::Warn);
     builder.parse_filters(&section.level);
     match section.format {
         LogFormat::Json => {
@@ -95,14 +98,19 @@ impl Fields {
 
 impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, name: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.push((name.to_string(), visible(&value.to_string())));
+        self.0.push((name.to_string(), shown(&value.to_string())));
         Ok(())
     }
 }
 
+/// A text on one line, and without the API keys that callers have put where they do not belong.
+fn shown(text: &str) -> String {
+    visible(&without_keys(text))
+}
+
 /// The message, and the fields behind it. Whatever a caller or a receiver puts into them, it stays within its line.
 fn text_line(record: &Record<'_>) -> String {
-    let mut line = visible(&record.args().to_string());
+    let mut line = shown(&record.args().to_string());
     for (name, value) in Fields::of(record) {
         // Writing to a string cannot fail.
         let _ = write!(line, " {name}={value}");
@@ -119,7 +127,7 @@ fn json_line(time: &str, record: &Record<'_>) -> serde_json::Value {
     for (name, value) in [("time", time), ("level", record.level().as_str()), ("target", record.target())] {
         line.insert(name.to_owned(), value.into());
     }
-    line.insert("message".to_owned(), visible(&record.args().to_string()).into());
+    line.insert("message".to_owned(), shown(&record.args().to_string()).into());
     line.into()
 }
 

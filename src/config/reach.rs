@@ -13,7 +13,10 @@ use super::value::Raw;
 pub(super) fn network(raw: &Raw) -> Result<IpNet, String> {
     const HINT: &str = r#"write for example "10.20.0.0/16", or "10.20.0.5/32" for one address"#;
     let text = entry_text(raw, HINT)?;
-    let network: IpNet = text.parse().map_err(|_| format!("= {text:?} is not a network block; {HINT}"))?;
+    let not_a_block = || format!("= {text:?} is not a network block; {HINT}");
+    // Zeros in front, as of an octal number, are read in more than one way.
+    text.split('/').next().and_then(|address| address.parse::<IpAddr>().ok()).ok_or_else(not_a_block)?;
+    let network: IpNet = text.parse().map_err(|_| not_a_block())?;
     let exact = network.trunc();
     if exact != network {
         return Err(format!(
@@ -79,7 +82,7 @@ pub(super) fn danger(network: &IpNet) -> Option<&'static str> {
             "deliveries can reach every private network in it (loopback addresses stay closed \
              unless an entry lies within them)",
         )
-    } else if is_link_local(&first) {
+    } else if is_link_local(&first) && is_link_local(&network.broadcast()) {
         Some("deliveries can reach link-local addresses, where clouds keep machine credentials")
     } else {
         None
@@ -106,7 +109,9 @@ mod tests {
         for good in ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "0.0.0.0/0", "::/0"] {
             assert!(network(&text(good)).is_ok(), "{good}");
         }
-        for bad in ["10.0.0.1/8", "10.0.0.0", "10.0.0.0/33", "::ffff:10.0.0.0/104", "", "10/8", "intranet"] {
+        for bad in
+            ["10.0.0.1/8", "10.0.0.0", "10.0.0.0/33", "::ffff:10.0.0.0/104", "", "10/8", "010.0.0.0/8", "intranet"]
+        {
             assert!(network(&text(bad)).is_err(), "{bad}");
         }
     }
@@ -146,7 +151,7 @@ mod tests {
         ] {
             assert!(danger(&bad.parse().unwrap()).is_some(), "{bad}");
         }
-        for fine in ["10.0.0.0/8", "192.168.1.0/24", "fd00::/8"] {
+        for fine in ["10.0.0.0/8", "192.168.1.0/24", "fd00::/8", "169.254.0.0/15", "fe80::/9"] {
             assert!(danger(&fine.parse().unwrap()).is_none(), "{fine}");
         }
     }

@@ -43,7 +43,7 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
 pub fn cut(error: &ureq::Error) -> Cut {
     match outcome(error, Phase::Read) {
         Outcome::TimedOut(_) => Cut::TimedOut,
-        Outcome::BadAnswer(_) => Cut::BadAnswer,
+        Outcome::BadAnswer(_) | Outcome::HeadersTooLong => Cut::BadAnswer,
         _ => Cut::ConnectionLost,
     }
 }

@@ -13,12 +13,25 @@ use crate::domain::outcome::Phase;
 thread_local! {
     static PHASE: Cell<Phase> = const { Cell::new(Phase::Resolve) };
     static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static RECEIVED_BYTES: Cell<usize> = const { Cell::new(0) };
 }
+
+/// No answer has more than this on the wire: certificates, headers and as much of a body as is read come to a quarter.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// An attempt begins on this thread.
 pub(super) fn begin() {
     enter(Phase::Resolve);
     WAITED.set(Duration::ZERO);
+    RECEIVED_BYTES.set(0);
+}
+
+/// So many bytes more have come in the attempt of this thread. An error when it is more than any answer has, as of a
+/// receiver that sends preliminary answers without end, to each of which the client's own limits apply anew.
+pub(super) fn note_received(bytes: usize) -> Result<(), Error> {
+    let received = RECEIVED_BYTES.get().saturating_add(bytes);
+    RECEIVED_BYTES.set(received);
+    if received > MOST_BYTES { Err(Error::LargeResponseHeader(received, MOST_BYTES)) } else { Ok(()) }
 }
 
 /// The attempt of this thread has come so far.

@@ -13,6 +13,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
+use super::phases;
+
 /// How long a thread sleeps in one receive before it looks at the clock again.
 const RECEIVE_FOR: Duration = Duration::from_secs(1);
 /// With less time left than this, the kernel's rounding could matter, and the thread waits by a timer that is exact.
@@ -85,11 +87,12 @@ fn connect(addresses: &[SocketAddr], limit: Limit) -> Result<TcpStream, Error> {
 }
 
 impl TcpConnection {
-    /// Waits until the connection can be read from or written to.
+    /// Waits until the connection can be read from or written to, and fails at the limit.
     fn wait_until(&self, ready: PollFlags, limit: Limit) -> Result<(), Error> {
         let left = limit.left()?.map(Timespec::try_from).transpose();
         let left = left.map_err(|_| Error::Timeout(limit.reason))?;
         match poll(&mut [PollFd::new(&self.stream, ready)], left.as_ref()) {
+            Ok(0) => Err(Error::Timeout(limit.reason)),
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Error::Io(error.into())),
         }
@@ -120,11 +123,16 @@ impl Transport for TcpConnection {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let limit = Limit::of(timeout.for_read());
         loop {
-            if limit.left()?.is_some_and(|left| left < NEARLY_OVER) {
+            // A receive of its own would go on for a second more.
+            let flags = if limit.left()?.is_some_and(|left| left < NEARLY_OVER) {
                 self.wait_until(PollFlags::IN, limit)?;
-            }
-            match recv(&self.stream, self.buffers.input_append_buf(), RecvFlags::empty()) {
+                RecvFlags::DONTWAIT
+            } else {
+                RecvFlags::empty()
+            };
+            match recv(&self.stream, self.buffers.input_append_buf(), flags) {
                 Ok((count, _)) => {
+                    phases::note_received(count)?;
                     self.buffers.input_appended(count);
                     return Ok(count > 0);
                 }
@@ -138,5 +146,31 @@ impl Transport for TcpConnection {
         // Nothing may have come: neither an end nor bytes that nobody asked for.
         let mut byte = [0; 1];
         recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_waited_for_beyond_the_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(RECEIVE_FOR)).unwrap();
+        let mut connection = TcpConnection { stream, buffers: LazyBuffers::new(1024, 1024) };
+        // The best of some, because a machine may stand still for a while.
+        let waits = (0..5).map(|_| {
+            let begun = Instant::now();
+            let after = Duration::from_millis(20).into();
+            let ended =
+                connection.await_input(NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None });
+            assert!(matches!(ended, Err(Error::Timeout(Timeout::Global))), "{ended:?}");
+            begun.elapsed()
+        });
+        let least = waits.min().unwrap();
+        assert!((Duration::from_millis(20)..RECEIVE_FOR / 2).contains(&least), "{least:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! API keys and what they may do. Pure; any thread. A key's text exists only between its making and the one answer
 //! that shows it; from then on there is its hash.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -107,6 +108,7 @@ pub struct KeyHash([u8; 32]);
 const KEY_PREFIX: &str = "tc_live_";
 const KEY_DIGITS: usize = 40;
 const VISIBLE_CHARS: usize = 12;
+const SHOWN_DIGITS: usize = VISIBLE_CHARS - KEY_PREFIX.len();
 
 impl KeyText {
     /// A key of 20 random bytes.
@@ -162,10 +164,24 @@ pub fn is_key_shaped(text: &str) -> bool {
     })
 }
 
-/// Could there be a key's text in this?
+/// The text with no more of any key in it than lists of keys show.
 #[must_use]
-pub fn may_hold_key(text: &str) -> bool {
-    text.contains(KEY_PREFIX)
+pub fn without_keys(text: &str) -> Cow<'_, str> {
+    let mut parts = text.split(KEY_PREFIX);
+    let first = parts.next().unwrap_or_default();
+    let mut shown = Cow::Borrowed(first);
+    for part in parts {
+        let rest = part.trim_start_matches(|character: char| character.is_ascii_alphanumeric());
+        let digits = part.get(..part.len() - rest.len()).unwrap_or_default();
+        let shown = shown.to_mut();
+        shown.push_str(KEY_PREFIX);
+        shown.push_str(digits.get(..SHOWN_DIGITS).unwrap_or(digits));
+        if digits.len() > SHOWN_DIGITS {
+            shown.push('…');
+        }
+        shown.push_str(rest);
+    }
+    shown
 }
 
 /// A key as the store knows it.
@@ -235,6 +251,16 @@ mod tests {
         assert!(Scopes::parse(["webhook:read"]).unwrap_err().contains("did you mean \"webhooks:read\""));
         assert!(Scopes::parse(["*"]).unwrap().contains(Scope::KeysAdmin));
         assert!(!Scopes::parse(["events:write"]).unwrap().contains(Scope::EventsRead));
+    }
+
+    #[test]
+    fn no_text_shows_more_of_a_key_than_its_beginning() {
+        let key = format!("{KEY_PREFIX}{}", "a1b2".repeat(10));
+        let text = format!("POST /{key}/x answered 404: {key}");
+        assert_eq!(without_keys(&text), "POST /tc_live_a1b2…/x answered 404: tc_live_a1b2…");
+        for same in ["", "key 3 (tc_live_a1b2) made", "tc_live_", "tc_live_é"] {
+            assert_eq!(without_keys(same), same);
+        }
     }
 
     #[test]

@@ -92,9 +92,16 @@ impl Extend<FieldError> for FieldErrors {
     }
 }
 
+/// No known name is half as long.
+const COMPARED_BYTES: usize = 64;
+
 /// The known name most like `word`, if any is like it at all.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    // What is much longer than every name is like none, and would cost more to compare than to read.
+    if word.len() > COMPARED_BYTES {
+        return None;
+    }
     known
         .iter()
         .map(|name| (strsim::jaro_winkler(&word.to_lowercase(), name), *name))

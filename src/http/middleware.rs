@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::extract::is_stranger;
 use super::rate_limit::Allowance;
 use super::unread;
-use crate::domain::access::may_hold_key;
+use crate::domain::access::without_keys;
 use crate::domain::visible::shortened;
 use crate::storage::Randomness;
 
@@ -85,9 +85,7 @@ fn note(request: &HttpRequest, status: u16, id: &str, error: Option<&ApiError>) 
         _ if path.starts_with("/api/v1/events") => log::Level::Debug,
         _ => log::Level::Info,
     };
-    // A key does not belong there, and must not get into the log all the same.
-    let shown =
-        if may_hold_key(path) { "a path with an API key".to_owned() } else { shortened(path, PATH_CHARS).to_string() };
+    let shown = shortened(path, PATH_CHARS);
     match error {
         None => log::log!(level, request_id = id; "{method} {shown} answered {status}"),
         Some(error) => log::log!(level, request_id = id; "{method} {shown} answered {status}: {error}"),
@@ -107,7 +105,7 @@ fn request_id(request: &ServiceRequest) -> String {
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let is_safe = |id: &&str| {
         (1..=ID_CHARS).contains(&id.len())
-            && !may_hold_key(id)
+            && without_keys(id) == *id
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
     };
     given.filter(is_safe).map_or_else(new_id, str::to_owned)

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     path::Path,
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -117,6 +118,19 @@ fn wrong_values_and_files_that_are_no_good_are_told_at_once() {
     let output = check(text, &[]);
     assert_invalid(&output, &["delivery.threads", "server.tls_certificate", "server.tls_key", "encryption_key_file"]);
     assert_eq!(output.stderr.lines().count(), 4, "{}", output.stderr);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let text = format!(
+        "[server]\ntls_certificate = '{0}'\ntls_key = '{0}'\n[storage]\nencryption_key_file = '{0}'\n",
+        pipe.display()
+    );
+    let output = check(&text, &[]);
+    assert_invalid(&output, &["tls_certificate", "tls_key", "no regular file", "does not hold an encryption key"]);
 }
 
 #[test]

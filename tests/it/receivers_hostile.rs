@@ -66,6 +66,17 @@ fn an_answer_without_end_ends_with_the_time_limit() {
     client.settled(&event, "delivered");
 }
 
+#[test]
+fn preliminary_answers_without_end_are_cut_off_long_before_the_time_limit() {
+    let server = Server::start(&[ONCE, ("delivery.timeout", r#""60s""#)]);
+    let client = server.client();
+    let receiver = endless();
+    client.subscribe(&receiver.url("/preliminary-answers"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let attempt = attempts_of(&client, &event).remove(0);
+    assert!(attempt["error"].as_str().unwrap().starts_with("the answer's headers are longer than"), "{attempt:#}");
+}
+
 /// The most memory that the server has had since the last [`forget_peak`], in KiB.
 fn peak_kib(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();

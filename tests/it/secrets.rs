@@ -279,9 +279,13 @@ fn a_key_in_the_wrong_place_of_a_request_is_not_in_the_log() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_ne!(answer.header("x-request-id"), Some(key.as_str()));
     server.stranger().send("DELETE", &format!("/api/v1/webhooks/{key}"), &headers, None).expect(404);
-    let log = eventually("both requests are logged", || {
+    server.stranger().send("POST", &format!("/api/v1/{key}"), &headers, None).expect(404);
+    let event = json!({"event": key, "data": {}}).to_string();
+    server.stranger().send("POST", "/api/v1/events", &headers, Some(event.as_bytes())).expect(400);
+    let log = eventually("all requests are logged", || {
         let log = server.log();
-        (log.contains("PUT /api/v1/webhooks/") && log.contains("DELETE ")).then_some(log)
+        let are_there = ["PUT /api/v1/webhooks/", "DELETE ", "POST /api/v1/tc_live_", "answered 400"];
+        are_there.iter().all(|line| log.contains(line)).then_some(log)
     });
     assert!(!log.contains(&key), "{log}");
 }
