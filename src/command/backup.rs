@@ -81,10 +81,16 @@ fn create(path: &Path) -> Result<fs::File, Failure> {
     let shown = path.display();
     let own = rustix::process::geteuid().as_raw();
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.uid() == own) {
+        let left = fs::File::open(path).map_err(|error| failed(format!("{shown}: {error}")))?;
+        if matches!(left.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+            return Err(failed(format!("{shown} is being written by another backup; wait until that is done")));
+        }
         fs::remove_file(path).map_err(|error| failed(format!("{shown}: {error}")))?;
     }
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    made.map_err(|error| match error.kind() {
+    // For another backup to the same place, which would take it for left over; where locks are not known, it has no way
+    // to tell.
+    made.inspect(|made| drop(made.try_lock())).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => failed(format!(
             "{shown} is in the way, and is no unfinished backup of this user; it was not touched. Remove it, or name another --output"
         )),

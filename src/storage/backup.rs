@@ -61,6 +61,11 @@ pub enum BackupError {
     /// The restored copy is not right, so nothing was switched.
     #[error("the restored copy has faults, so the database was not touched; the first: {0}")]
     Faults(String),
+    /// A server or a command has made or removed the database meanwhile.
+    #[error(
+        "{0} was made or removed while the backup was read; nothing was switched. Stop the server, and restore again"
+    )]
+    Meanwhile(PathBuf),
     /// There is not enough room.
     #[error("{path} has {free_bytes} bytes free and about {needed_bytes} are needed; nothing was done")]
     NoSpace {
@@ -83,7 +88,7 @@ impl BackupError {
                 matches!(source, DumpError::CutShort | DumpError::Damaged(_) | DumpError::Body(_))
             }
             Self::Open(error) => matches!(error, OpenError::Damaged { .. } | OpenError::NotOurs { .. }),
-            Self::Faults(_) | Self::NoSpace { .. } => false,
+            Self::Faults(_) | Self::Meanwhile(_) | Self::NoSpace { .. } => false,
         }
     }
 }
@@ -115,6 +120,10 @@ pub struct Restored {
 /// Does the file begin as a backup does?
 pub fn is_backup(path: &Path) -> Result<bool, BackupError> {
     let mut start = Vec::new();
+    // To open a pipe would wait for whoever writes to it.
+    if !fs::metadata(path).map_err(|error| file_error(path, error))?.is_file() {
+        return Err(BackupError::Neither { path: path.to_owned(), found: "no regular file".to_owned() });
+    }
     let file = fs::File::open(path).map_err(|error| file_error(path, error))?;
     let length = u64::try_from(dump::MAGIC.len()).unwrap_or(0);
     file.take(length).read_to_end(&mut start).map_err(|error| file_error(path, error))?;
@@ -241,12 +250,14 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, BackupError> {
     // Before anything else, so that a backup that is no good changes nothing.
+    is_backup(backup)?;
     let (_, manifest) = verify_backup(backup)?;
     let all = manifest.rows.values().sum();
     make_folder(folder)?;
     let path = folder.join(DATABASE_FILE);
-    // Held until the switch, so that no server starts meanwhile.
-    let old = path.exists().then(|| open_old(&path)).transpose()?.flatten();
+    // Held until the switch, so that no server starts meanwhile; where there is none, that is looked at again.
+    let was_there = path.exists();
+    let old = was_there.then(|| open_old(&path)).transpose()?.flatten();
     if old.is_some() {
         note_holder(&path, now);
     }
@@ -270,10 +281,17 @@ pub fn restore(
     {
         return Err(BackupError::Faults(fault.clone()));
     }
-    let kept = path.exists().then(|| keep(&path, now)).transpose()?;
+    if was_there != path.exists() {
+        return Err(BackupError::Meanwhile(path));
+    }
+    let kept = was_there.then(|| keep(&path, now)).transpose()?;
     let (marker, text) = (folder.join(MARKER_FILE), marker_text(store_id));
-    // Cut off in between, the next start writes the marker for whichever of the two it finds.
-    if fs::read(&marker).is_ok_and(|found| found != text.as_bytes()) {
+    if !was_there {
+        // Cut off from here on, the next start says that the database is missing, and makes none.
+        write_private(&marker, &text)?;
+        sync_folder_of(&path)?;
+    } else if fs::read(&marker).is_ok_and(|found| found != text.as_bytes()) {
+        // Cut off in between, the next start writes the marker for whichever of the two databases it finds.
         fs::remove_file(&marker).map_err(|error| file_error(&marker, error))?;
         sync_folder_of(&path)?;
     }

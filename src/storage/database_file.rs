@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -75,8 +75,9 @@ fn open(path: &Path, cache_bytes: usize) -> Result<(Database, bool), OpenError> 
     let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(|source| file_error(path, source))?;
     leave_to_owner(&file, path).map_err(|source| file_error(path, source))?;
-    newest_commit::put_in_force(&file, path, cache_bytes.min(CHECK_CACHE_BYTES))
-        .map_err(|source| file_error(path, source))?;
+    newest_commit::put_in_force(&file, path, cache_bytes.min(CHECK_CACHE_BYTES)).map_err(|source| {
+        if source.kind() == ErrorKind::WouldBlock { in_use(path) } else { file_error(path, source) }
+    })?;
     drop(file);
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
@@ -88,13 +89,14 @@ fn open(path: &Path, cache_bytes: usize) -> Result<(Database, bool), OpenError> 
     });
     match damage::caught(|| builder.create(path)) {
         Some(Ok(db)) => Ok((db, is_checked.get())),
-        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(OpenError::InUse {
-            path: path.to_owned(),
-            holder: fs::read_to_string(path.with_file_name(HOLDER_FILE)).ok(),
-        }),
+        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(in_use(path)),
         Some(Err(error)) => Err(OpenError::failed(path, error.into())),
         None => Err(OpenError::unreadable(path)),
     }
+}
+
+fn in_use(path: &Path) -> OpenError {
+    OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(path.with_file_name(HOLDER_FILE)).ok() }
 }
 
 /// Compares every page with its checksum. `false`: what the database keeps of its own free pages was not right, and is

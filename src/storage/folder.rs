@@ -32,30 +32,41 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), OpenError> {
 }
 
 /// What root makes in the folder of the user that the server runs as belongs to that user, who could not open it else.
+/// A link that this user has put there gives away nothing that it points to.
 pub(super) fn leave_to_owner(file: &fs::File, path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let Some(folder) = path.parent().filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
-    let (folder, found) = (fs::metadata(folder)?, file.metadata()?);
-    if found.uid() == 0 && folder.uid() != 0 {
+    let (folder, found, named) = (fs::metadata(folder)?, file.metadata()?, fs::symlink_metadata(path)?);
+    let is_no_link = (named.dev(), named.ino(), found.nlink()) == (found.dev(), found.ino(), 1);
+    if is_no_link && found.uid() == 0 && folder.uid() != 0 {
         std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))?;
     }
     Ok(())
 }
 
+/// A new file that nobody else can read, in the place of one that was left unfinished. A link is removed, not followed.
+pub(super) fn new_file(path: &Path) -> std::io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    leave_to_owner(&file, path)?;
+    Ok(file)
+}
+
 /// Writes a small file beside its name and puts it in place whole.
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), OpenError> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
     let unfinished = path.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-    file.and_then(|mut file| {
-        leave_to_owner(&file, &unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    })
-    .and_then(|()| fs::rename(&unfinished, path))
-    .map_err(|source| file_error(path, source))
+    new_file(&unfinished)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&unfinished, path))
+        .map_err(|source| file_error(path, source))
 }
 
 pub(super) fn sync_folder_of(path: &Path) -> Result<(), OpenError> {

@@ -16,7 +16,7 @@ use super::backup::{BackupError, verify_backup};
 use super::damage;
 use super::dump;
 use super::error::{OpenError, StorageError};
-use super::folder::{file_error, sync_folder_of};
+use super::folder::{file_error, new_file, sync_folder_of};
 use super::tables::{self, FORMAT_VERSION, Visit};
 use super::writer::free_bytes;
 use crate::clock::Clock;
@@ -85,10 +85,8 @@ fn back_up(db: &Database, kept: &Path, format: u128) -> Result<(), BackupError> 
 }
 
 fn write_backup(db: &Database, path: &Path, format: u128) -> Result<(), BackupError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     let failed = |error| file_error(path, error);
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
+    let mut file = new_file(path).map_err(failed)?;
     let transaction = db.begin_read().map_err(StorageError::from);
     let mut progress = Progress::of("backup");
     transaction

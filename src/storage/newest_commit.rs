@@ -11,7 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, StorageBackend};
+use redb::{Database, DatabaseError, StorageBackend};
 
 use super::damage;
 
@@ -24,14 +24,13 @@ const IS_SECOND_IN_FORCE: u8 = 1;
 const IS_UNCLEAN: u8 = 2;
 const IS_TWO_PHASE: u8 = 4;
 
-/// Puts the newest commit in force if the file was not closed, if that commit is whole, and if nobody has the file.
+/// Puts the newest commit in force if the file was not closed and that commit is whole. An error of the kind
+/// `WouldBlock` says that somebody has the file, who may be amid a commit.
 pub(super) fn put_in_force(file: &File, path: &Path, cache_bytes: usize) -> io::Result<()> {
-    match file.try_lock() {
-        Ok(()) => {}
-        // Whoever has it is amid a commit, as it seems; that it is in use is found out by opening it.
-        Err(TryLockError::WouldBlock) => return Ok(()),
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        TryLockError::Error(error) => error,
+    })?;
     let mut header = [0; HEADER_BYTES];
     match file.read_exact_at(&mut header, 0) {
         Ok(()) => {}
@@ -39,7 +38,10 @@ pub(super) fn put_in_force(file: &File, path: &Path, cache_bytes: usize) -> io::
         Err(error) => return Err(error),
     }
     let Some(flags) = flags_for_newer(&header) else { return Ok(()) };
-    if is_whole(View::new(file.try_clone()?, flags)?, cache_bytes) {
+    // What is judged has to be on the disk, and not only in the kernel's memory of it, before the header may name it.
+    file.sync_all()?;
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+    if is_whole(View::new(file.try_clone()?, flags)?, cache_bytes)? {
         log::info!("{} was left amid a commit, which is whole and is taken over", path.display());
         file.write_all_at(&[flags], FLAGS_AT as u64)?;
         file.sync_data()
@@ -61,8 +63,8 @@ fn flags_for_newer(header: &[u8; HEADER_BYTES]) -> Option<u8> {
     (is_for_us && is_newer).then_some(flags ^ IS_SECOND_IN_FORCE)
 }
 
-/// Is every page of the commit in force as it was written?
-fn is_whole(view: View, cache_bytes: usize) -> bool {
+/// Is every page of the commit in force as it was written? A disk that does not let itself be read says nothing of that.
+fn is_whole(view: View, cache_bytes: usize) -> io::Result<bool> {
     let checked = damage::caught(|| {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
@@ -70,10 +72,14 @@ fn is_whole(view: View, cache_bytes: usize) -> bool {
         let checked = Rc::clone(&is_checked);
         // As the file was not closed, redb compares every page with its checksum before it opens it.
         builder.set_repair_callback(move |_| checked.set(true));
-        let opened = builder.create_with_backend(view);
-        opened.is_ok_and(|mut db| is_checked.get() || db.check_integrity().is_ok())
+        let mut db = builder.create_with_backend(view)?;
+        if is_checked.get() { Ok(true) } else { db.check_integrity() }
     });
-    checked == Some(true)
+    match checked {
+        Some(Ok(_)) => Ok(true),
+        Some(Err(DatabaseError::Storage(redb::StorageError::Io(error)))) => Err(error),
+        Some(Err(_)) | None => Ok(false),
+    }
 }
 
 /// The file with other flags. What redb writes stays in memory: a few pages, as nothing is stored meanwhile.
@@ -160,13 +166,16 @@ mod tests {
         transaction.commit().unwrap();
     }
 
-    /// A database with commits 0 to 9, as a killed process leaves it, and with that change to its header.
-    fn killed(folder: &Path, change: impl FnOnce(&mut [u8])) -> std::path::PathBuf {
+    /// A database with commits 0 to 9, as a killed process leaves it, and with a change to it, which is told how it was
+    /// before the last commit.
+    fn killed(folder: &Path, change: impl FnOnce(&mut [u8], &[u8])) -> std::path::PathBuf {
         let (used, left) = (folder.join("used.redb"), folder.join("left.redb"));
         let db = Database::create(&used).unwrap();
-        (0..10).for_each(|number| commit(&db, number));
+        (0..9).for_each(|number| commit(&db, number));
+        let before = std::fs::read(&used).unwrap();
+        commit(&db, 9);
         let mut bytes = std::fs::read(&used).unwrap();
-        change(&mut bytes);
+        change(&mut bytes, &before);
         std::fs::write(&left, bytes).unwrap();
         left
     }
@@ -183,24 +192,46 @@ mod tests {
     #[test]
     fn nothing_is_changed_where_the_newest_commit_is_in_force() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(numbers_after(&killed(folder.path(), |_| ())), (0..10).collect::<Vec<_>>());
+        assert_eq!(numbers_after(&killed(folder.path(), |_, _| ())), (0..10).collect::<Vec<_>>());
     }
 
     #[test]
     fn the_newest_commit_is_put_in_force_when_the_header_names_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
-        let left = killed(folder.path(), |bytes| bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE);
+        let left = killed(folder.path(), |bytes, _| bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE);
         assert_eq!(numbers_after(&left), (0..10).collect::<Vec<_>>());
     }
 
     #[test]
     fn the_commit_before_counts_when_the_newest_is_not_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let left = killed(folder.path(), |bytes| {
+        let left = killed(folder.path(), |bytes, _| {
             let newest = NUMBERS_AT[usize::from(bytes[FLAGS_AT] & IS_SECOND_IN_FORCE)];
             bytes[newest - 60] ^= 1;
             bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE;
         });
         assert_eq!(numbers_after(&left), (0..9).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_commit_before_counts_when_a_page_of_the_newest_is_not_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = killed(folder.path(), |bytes, before| {
+            let is_new = |index: &usize| bytes[*index] != 0 && before.get(*index) != Some(&bytes[*index]);
+            let torn = (4096..bytes.len()).find(is_new).unwrap();
+            bytes[torn] ^= 1;
+            bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE;
+        });
+        assert_eq!(numbers_after(&left), (0..9).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_file_that_somebody_has_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = killed(folder.path(), |bytes, _| bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE);
+        let [held, file] = [(); 2].map(|()| std::fs::OpenOptions::new().read(true).write(true).open(&left).unwrap());
+        held.try_lock_shared().unwrap();
+        let refused = put_in_force(&file, &left, 1024 * 1024).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
     }
 }

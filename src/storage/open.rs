@@ -1,4 +1,4 @@
-//! Opens the store: tells a first start from a lost, swapped, foreign or newer file before anything is written, and
+//! Opens the store: tells a first start from a lost, swapped, foreign or newer file before a row is written, and
 //! says who holds the file when it is in use. Runs on the main thread, before any other thread exists.
 
 use std::fs;
@@ -111,9 +111,9 @@ impl Opened {
         }
         check_magic(&path)?;
         let db = open_sound(&path, settings.cache_bytes)?;
-        remove_unfinished(&path);
         let Identity { store_id, format } = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
+        remove_unfinished(&path);
         let seal = seal.or_else(|cause| Err(reseal::without_key(&db, &path, cause)?))?;
         reseal::check_key(&db, &path, &seal)?;
         may_go_on(format, reseal::step_before_use(&db, &path, &seal)?)

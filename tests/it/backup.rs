@@ -364,6 +364,20 @@ fn a_restore_of_another_store_that_is_cut_off_leaves_a_store_that_starts() {
 }
 
 #[test]
+fn a_second_backup_to_the_same_place_leaves_the_first_one_alone() {
+    let server = Server::start(&[]);
+    server.key(ALL_SCOPES);
+    let part = server.folder().join("nightly.part");
+    let first = fs::File::create(&part).unwrap();
+    first.try_lock().unwrap();
+    let output = server.cli(&["backup", "--output", server.folder().join("nightly").to_str().unwrap()]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("another backup") && part.exists(), "{output:?}");
+    drop(first);
+    backup(&server, &server.folder().join("nightly"));
+}
+
+#[test]
 fn what_verify_finds_can_be_read_by_programs() {
     let mut server = Server::start(&[]);
     let client = server.client();

@@ -202,6 +202,10 @@ fn what_root_makes_in_the_folder_of_another_user_is_left_to_that_user() {
     let server = Server::stopped(&[]);
     fs::create_dir(server.data_dir()).unwrap();
     chown(server.data_dir(), Some(65534), Some(65534)).unwrap();
+    // What that user could put there to be given a file of root's.
+    let secret = server.folder().join("secret");
+    fs::write(&secret, "root's own").unwrap();
+    std::os::unix::fs::symlink(&secret, server.data_dir().join("holder.new")).unwrap();
     let owners = || -> Vec<_> {
         let files = fs::read_dir(server.data_dir()).unwrap().map(|file| file.unwrap());
         files.map(|file| (file.file_name(), file.metadata().unwrap().uid())).collect()
@@ -216,6 +220,8 @@ fn what_root_makes_in_the_folder_of_another_user_is_left_to_that_user() {
             owners()
         );
     }
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "root's own");
+    assert_eq!(fs::metadata(&secret).unwrap().uid(), 0);
 }
 
 #[test]
