@@ -165,8 +165,7 @@ fn find_key(request: &HttpRequest, state: &HttpState, source: Option<IpAddr>) ->
         return None;
     }
     let registry = state.reader.registry();
-    let key = registry.key_by_hash(&KeyHash::of(text))?;
-    key.is_usable(state.clock.wall(), source).then(|| Arc::clone(key))
+    registry.usable_key(&KeyHash::of(text), state.clock.wall(), source).cloned()
 }
 
 /// A request's body, declared as JSON, of allowed length, and arrived in time. It holds its part of the room that there is

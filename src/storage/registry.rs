@@ -2,11 +2,12 @@
 //! present state and hands out immutable copies; readers on any thread take one and never wait for the disk.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::domain::access::{ApiKey, KeyHash};
 use crate::domain::subscription::Subscription;
-use crate::domain::{AccountId, KeyId, SubscriptionId};
+use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 
 /// All accounts, keys and subscriptions at one moment.
 #[derive(Clone, Debug, Default)]
@@ -73,10 +74,13 @@ impl Registry {
         self.keys.get(&id)
     }
 
-    /// The key with that hash; compared in constant time once found.
+    /// The key with that hash, if a caller from that address may use it now. In the place of one that is not known
+    /// another is judged, so that an unknown key is refused as late as a revoked one.
     #[must_use]
-    pub fn key_by_hash(&self, hash: &KeyHash) -> Option<&Arc<ApiKey>> {
-        self.keys_by_hash.get(hash).filter(|key| key.hash.matches(hash))
+    pub fn usable_key(&self, hash: &KeyHash, now: Timestamp, from: Option<IpAddr>) -> Option<&Arc<ApiKey>> {
+        let key = self.keys_by_hash.get(hash).or_else(|| self.keys.values().next())?;
+        let (is_it, is_usable) = (key.hash.matches(hash), key.is_usable(now, from));
+        (is_it & is_usable).then_some(key)
     }
 
     /// The subscription with that number.
