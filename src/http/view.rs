@@ -54,8 +54,8 @@ pub struct SubscriptionView<'a> {
     created_at: Timestamp,
     /// When its owner or the server last changed it.
     updated_at: Timestamp,
-    /// Since when every attempt has failed; only when the last one did, and only where subscriptions are
-    /// read.
+    /// Since when every attempt has failed; only when the last one did, and only where subscriptions
+    /// are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     failing_since: Option<Timestamp>,

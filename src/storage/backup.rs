@@ -120,14 +120,19 @@ pub struct Restored {
 /// Does the file begin as a backup does?
 pub fn is_backup(path: &Path) -> Result<bool, BackupError> {
     let mut start = Vec::new();
-    // To open a pipe would wait for whoever writes to it.
-    if !fs::metadata(path).map_err(|error| file_error(path, error))?.is_file() {
-        return Err(BackupError::Neither { path: path.to_owned(), found: "no regular file".to_owned() });
-    }
-    let file = fs::File::open(path).map_err(|error| file_error(path, error))?;
+    let file = open_file(path)?;
     let length = u64::try_from(dump::MAGIC.len()).unwrap_or(0);
     file.take(length).read_to_end(&mut start).map_err(|error| file_error(path, error))?;
     Ok(start == dump::MAGIC)
+}
+
+/// Opens a file to read it; to open a pipe would wait for whoever writes to it.
+fn open_file(path: &Path) -> Result<fs::File, BackupError> {
+    let failed = |error| file_error(path, error);
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(BackupError::Neither { path: path.to_owned(), found: "no regular file".to_owned() });
+    }
+    Ok(fs::File::open(path).map_err(failed)?)
 }
 
 /// Looks through a database or a backup, whichever the file is.
@@ -161,7 +166,7 @@ fn verify_database(path: &Path) -> Result<Verified, BackupError> {
 }
 
 fn open_backup(path: &Path) -> Result<Source<BufReader<fs::File>>, BackupError> {
-    let file = fs::File::open(path).map_err(|error| file_error(path, error))?;
+    let file = open_file(path)?;
     Source::open(BufReader::with_capacity(256 * 1024, file)).map_err(|source| dump_error(path, source))
 }
 
@@ -250,7 +255,6 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, BackupError> {
     // Before anything else, so that a backup that is no good changes nothing.
-    is_backup(backup)?;
     let (_, manifest) = verify_backup(backup)?;
     let all = manifest.rows.values().sum();
     make_folder(folder)?;
