@@ -90,7 +90,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "evt_{:032x}", self.0)
+        write_id::<36>(f, "evt_", &self.0.to_be_bytes())
     }
 }
 
@@ -107,11 +107,19 @@ impl DeliveryId {
         let subscription = u32::try_from(parse_hex(subscription, 8)?).ok().map(SubscriptionId)?;
         Some(Self { event, subscription })
     }
+
+    fn to_bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        let (event, subscription) = bytes.split_at_mut(16);
+        event.copy_from_slice(&self.event.0.to_be_bytes());
+        subscription.copy_from_slice(&self.subscription.0.to_be_bytes());
+        bytes
+    }
 }
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dlv_{:032x}{:08x}", self.event.0, self.subscription.0)
+        write_id::<44>(f, "dlv_", &self.to_bytes())
     }
 }
 
@@ -122,9 +130,19 @@ impl AttemptId {
 
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DeliveryId { event, subscription } = self.delivery;
-        write!(f, "att_{:032x}{:08x}_{}", event.0, subscription.0, self.number)
+        write_id::<44>(f, "att_", &self.delivery.to_bytes())?;
+        write!(f, "_{}", self.number)
     }
+}
+
+/// Writes a prefix and the digits of the bytes, which are `CHARS` in all. In one piece, as every delivery has its ids
+/// written several times, and the formatting of numbers is slow.
+fn write_id<const CHARS: usize>(f: &mut fmt::Formatter<'_>, prefix: &str, bytes: &[u8]) -> fmt::Result {
+    let mut text = [0; CHARS];
+    let (head, digits) = text.split_at_mut(prefix.len());
+    head.copy_from_slice(prefix.as_bytes());
+    hex::encode_to_slice(bytes, digits).map_err(|_| fmt::Error)?;
+    f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 fn parse_hex(digits: &str, length: usize) -> Option<u128> {

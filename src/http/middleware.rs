@@ -115,5 +115,6 @@ fn request_id(request: &ServiceRequest) -> String {
 pub fn new_id() -> String {
     // An id of zeros, if the system has no random numbers, is of no use and does no harm.
     let bits = RANDOM.with_borrow_mut(Randomness::next_u128).unwrap_or_default();
-    format!("req_{:024x}", bits >> 32)
+    let [_, _, _, _, bytes @ ..] = bits.to_be_bytes();
+    "req_".to_owned() + &hex::encode(bytes)
 }
