@@ -51,6 +51,8 @@ impl Part {
                     let left = left - count as u64;
                     (if left == 0 { Self::ChunkEnd } else { Self::Chunk(left) }, count)
                 }
+                // Most of what comes is the inside of lines.
+                Self::Head { is_in_line: true, .. } if *next != b'\n' => (*self, line_bytes(rest)),
                 part => (part.after(*next), 1),
             };
             *self = after;
@@ -82,6 +84,11 @@ impl Part {
             other => other,
         }
     }
+}
+
+/// How many bytes come before the end of the line.
+fn line_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len())
 }
 
 fn at_most(bytes: &[u8], limit: u64) -> usize {
