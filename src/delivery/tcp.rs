@@ -31,6 +31,8 @@ pub(super) struct Tcp;
 pub(super) struct TcpConnection {
     stream: TcpStream,
     buffers: LazyBuffers,
+    /// Something was received, and since then nobody asked whether the connection is open.
+    is_fresh: bool,
 }
 
 /// Until when something has to be done, and what the client calls that limit.
@@ -64,7 +66,7 @@ impl Connector for Tcp {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(RECEIVE_FOR))?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(TcpConnection { stream, buffers }))
+        Ok(Some(TcpConnection { stream, buffers, is_fresh: false }))
     }
 }
 
@@ -105,14 +107,18 @@ impl Transport for TcpConnection {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let limit = Limit::of(timeout.for_write());
+        let mut limit = None;
         let mut sent = 0;
         while sent < amount {
             let rest = self.buffers.output().get(sent..amount).unwrap_or_default();
             match send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
                 Ok(count) => sent += count,
-                Err(Errno::AGAIN) => self.wait_until(PollFlags::OUT, limit)?,
+                // Nothing before this has waited.
+                Err(Errno::AGAIN) => {
+                    let limit = *limit.get_or_insert_with(|| Limit::of(timeout.for_write()));
+                    self.wait_until(PollFlags::OUT, limit)?;
+                }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::Io(error.into())),
             }
@@ -121,10 +127,12 @@ impl Transport for TcpConnection {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let limit = Limit::of(timeout.for_read());
+        let timeout = timeout.for_read();
+        let limit = Limit::of(timeout);
+        let mut left = Some(*timeout.after);
         loop {
             // A receive of its own would go on for a second more.
-            let flags = if limit.left()?.is_some_and(|left| left < NEARLY_OVER) {
+            let flags = if left.is_some_and(|left| left < NEARLY_OVER) {
                 self.wait_until(PollFlags::IN, limit)?;
                 RecvFlags::DONTWAIT
             } else {
@@ -134,15 +142,20 @@ impl Transport for TcpConnection {
                 Ok((count, _)) => {
                     phases::note_received(count)?;
                     self.buffers.input_appended(count);
+                    self.is_fresh = count > 0;
                     return Ok(count > 0);
                 }
-                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::INTR) => left = limit.left()?,
                 Err(error) => return Err(Error::Io(error.into())),
             }
         }
     }
 
     fn is_open(&mut self) -> bool {
+        // The client asks when it puts a connection away and again when it takes it out. What has come by then is seen then.
+        if std::mem::take(&mut self.is_fresh) {
+            return true;
+        }
         // Nothing may have come: neither an end nor bytes that nobody asked for.
         let mut byte = [0; 1];
         recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
@@ -151,16 +164,40 @@ impl Transport for TcpConnection {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_connection_that_ended_or_got_more_than_an_answer_is_not_open_when_it_is_taken_out() {
+        for more in [&b"HTTP/1.1 200 OK\r\n"[..], b""] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut connection = TcpConnection { stream, buffers: LazyBuffers::new(1024, 1024), is_fresh: false };
+            let (mut peer, _) = listener.accept().unwrap();
+            peer.write_all(b"answer").unwrap();
+            let after = Duration::from_secs(10).into();
+            let timeout = NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None };
+            assert!(connection.await_input(timeout).unwrap());
+            assert!(connection.is_open(), "when it is put away");
+            assert!(connection.is_open(), "when it is taken out, with nothing more");
+            if more.is_empty() {
+                drop(peer);
+            } else {
+                peer.write_all(more).unwrap();
+            }
+            connection.wait_until(PollFlags::IN, Limit::of(timeout)).unwrap();
+            assert!(!connection.is_open());
+        }
+    }
 
     #[test]
     fn nothing_is_waited_for_beyond_the_limit() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream.set_read_timeout(Some(RECEIVE_FOR)).unwrap();
-        let mut connection = TcpConnection { stream, buffers: LazyBuffers::new(1024, 1024) };
+        let mut connection = TcpConnection { stream, buffers: LazyBuffers::new(1024, 1024), is_fresh: false };
         // The best of some, because a machine may stand still for a while.
         let waits = (0..5).map(|_| {
             let begun = Instant::now();

@@ -80,7 +80,9 @@ pub struct Sent {
     pub waited: Duration,
 }
 
-const BUFFER_BYTES: usize = 8 * 1024;
+/// The client reads bodies that it sends through the buffer for what it receives, and makes a smaller one larger for each.
+const INPUT_BUFFER_BYTES: usize = 10 * 1024;
+const OUTPUT_BUFFER_BYTES: usize = 8 * 1024;
 const HEADER_BYTES: usize = 32 * 1024;
 /// At most this much of an answer's body is read.
 const READ_BODY_BYTES: usize = 64 * 1024;
@@ -229,8 +231,8 @@ impl Transport {
             .accept_encoding("")
             .timeout_global(Some(self.settings.timeout))
             .max_response_header_size(HEADER_BYTES)
-            .input_buffer_size(BUFFER_BYTES)
-            .output_buffer_size(BUFFER_BYTES)
+            .input_buffer_size(INPUT_BUFFER_BYTES)
+            .output_buffer_size(OUTPUT_BUFFER_BYTES)
             .max_idle_connections(self.settings.per_endpoint)
             .max_idle_connections_per_host(self.settings.per_endpoint)
             .build();
@@ -297,7 +299,7 @@ fn read(response: ureq::http::Response<Body>) -> Answer {
     }
     let mut kept = Vec::new();
     let mut reader = body.into_reader().take(READ_BODY_BYTES as u64);
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; KEPT_BODY_BYTES];
     let outcome = loop {
         match reader.read(&mut buffer) {
             Ok(0) => break Outcome::of_status(status),
