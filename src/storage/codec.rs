@@ -9,6 +9,9 @@ use super::error::StorageError;
 /// No row is larger; a length that a damaged row claims is refused before memory is asked for.
 const ROW_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
+/// A delivery that arrived at once has hardly more.
+const USUAL_BYTES: usize = 512;
+
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<ROW_LIMIT_BYTES>()
 }
@@ -23,7 +26,7 @@ pub fn encode_into<T: Serialize>(version: u8, row: &T, bytes: &mut Vec<u8>) -> R
 
 /// The bytes of a row.
 pub fn encode<T: Serialize>(version: u8, row: &T) -> Result<Vec<u8>, StorageError> {
-    let mut bytes = Vec::with_capacity(128);
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     encode_into(version, row, &mut bytes)?;
     Ok(bytes)
 }
