@@ -91,7 +91,9 @@ pub const MAX_DEPTH: usize = 32;
 
 /// Checks the text of `data` against its type; the errors name every wrong field.
 pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
-    if depth(data) > MAX_DEPTH {
+    // As many levels need as many brackets at least.
+    let brackets = data.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    if brackets > MAX_DEPTH && depth(data) > MAX_DEPTH {
         return Err(vec![FieldError::new("data", format!("must not be nested deeper than {MAX_DEPTH} levels"))]);
     }
     // Escapes that no receiver could turn into text (a lone half of a surrogate pair) and numbers that none could hold
@@ -119,7 +121,8 @@ pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
 fn may_exceed_a_double(text: &str) -> bool {
     const DIGITS: usize = 308;
     let is_exponent = |pair: &[u8]| matches!(pair, [b'0'..=b'9', b'e' | b'E']);
-    text.len() > DIGITS || text.as_bytes().windows(2).any(is_exponent)
+    let has_long_run = || text.split(|char: char| !char.is_ascii_digit()).any(|digits| digits.len() > DIGITS);
+    text.as_bytes().windows(2).any(is_exponent) || (text.len() > DIGITS && has_long_run())
 }
 
 fn depth(text: &str) -> usize {
