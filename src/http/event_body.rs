@@ -236,13 +236,15 @@ impl Fields<'_> {
         let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
             return Err(errors);
         };
-        let mut hash = Sha256::new();
-        hash.update([event_type.number()]);
-        hash.update(occurred_at.map_or(0, Timestamp::as_ms).to_le_bytes());
-        hash.update(data.get().as_bytes());
-        let fingerprint = half(hash);
-        let by_id = own_key.map(|key| KnownAs { key, given_in: KeyPlace::Id, fingerprint });
-        let by_request = request_key.map(|key| KnownAs { key, given_in: KeyPlace::Header, fingerprint });
+        let fingerprint = || {
+            let mut hash = Sha256::new();
+            hash.update([event_type.number()]);
+            hash.update(occurred_at.map_or(0, Timestamp::as_ms).to_le_bytes());
+            hash.update(data.get().as_bytes());
+            half(hash)
+        };
+        let by_id = own_key.map(|key| KnownAs { key, given_in: KeyPlace::Id, fingerprint: fingerprint() });
+        let by_request = request_key.map(|key| KnownAs { key, given_in: KeyPlace::Header, fingerprint: fingerprint() });
         let idempotency = by_id.into_iter().chain(by_request).collect();
         Ok(NewEvent { event_type, data: data.get().into(), occurred_at, idempotency })
     }
