@@ -35,6 +35,8 @@ pub struct EventRow {
     pub idempotency: Vec<IdempotencyKey>,
     body: Box<[u8]>,
     digest: [u8; 16],
+    /// It was read from the disk, which may have changed it.
+    is_read: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,7 +66,7 @@ impl EventRow {
         body: Vec<u8>,
     ) -> Self {
         let digest = digest(&body);
-        Self { event_type, subscriptions, idempotency, body: body.into(), digest }
+        Self { event_type, subscriptions, idempotency, body: body.into(), digest, is_read: false }
     }
 
     /// What every receiver gets.
@@ -76,7 +78,7 @@ impl EventRow {
     /// Is the body still what was published?
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        digest(&self.body) == self.digest
+        !self.is_read || digest(&self.body) == self.digest
     }
 
     /// The stored form: head, then the body as it is.
@@ -109,6 +111,7 @@ impl EventRow {
             idempotency: head.idempotency.into_iter().map(IdempotencyKey).collect(),
             body: body.into(),
             digest: head.digest,
+            is_read: true,
         })
     }
 }
