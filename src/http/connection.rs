@@ -75,13 +75,18 @@ impl Turn {
     /// How many of these bytes the library may see now.
     fn pass(&self, bytes: &[u8]) -> usize {
         let mut part = self.part.get();
-        if matches!(part, Part::Head { .. }) {
+        if self.is_in_head() {
             self.is_no_request.set(true);
         }
         let passed = part.pass(bytes);
         self.part.set(part);
         self.begin_next();
         passed
+    }
+
+    /// Has the head of a request not come in full?
+    fn is_in_head(&self) -> bool {
+        matches!(self.part.get(), Part::Head { .. })
     }
 
     /// Can there be no answer under way, and nothing that was sent behind it?
@@ -299,7 +304,8 @@ impl<T: AsyncRead + Unpin> Patient<T> {
     /// Something came in.
     fn note(&mut self, bytes: usize) {
         self.turn.read_bytes.update(|read| read + bytes);
-        if !self.turn.is_busy.get() {
+        // A whole head becomes a request, or is refused, in this very turn.
+        if !self.turn.is_busy.get() && self.turn.is_in_head() {
             let limit = self.limit;
             self.unfinished.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
         }
