@@ -209,7 +209,8 @@ impl<'txn> Batch<'txn> {
                 return Ok(());
             }
         };
-        if let DeliveryState::Pending { due } = delivery.state {
+        // What was never attempted has no row there.
+        if let (None, DeliveryState::Pending { due }) = (fresh, delivery.state) {
             self.outbox.take_retry(id, due)?;
         }
         let (wall, steady) = (state.clock.wall(), state.clock.steady());
