@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rings::Ring;
+use super::window::Window;
 use crate::domain::outcome::EndpointSign;
 use crate::domain::{EventId, Timestamp};
 use crate::storage::record::EventRow;
@@ -55,7 +56,7 @@ pub enum Trust {
 pub(super) struct Lane {
     pub(super) is_active: bool,
     pub(super) trust: Trust,
-    pub(super) window: usize,
+    pub(super) window: Window,
     /// How many attempts in a row met silence.
     pub(super) silences: u32,
     /// Did it ever answer, as far as is known?
@@ -98,7 +99,7 @@ impl Lane {
         Self {
             is_active,
             trust,
-            window: 1,
+            window: Window::first(),
             silences: 0,
             has_answered: trust == Trust::Quick,
             is_failing: false,
@@ -136,7 +137,6 @@ impl Lane {
             return;
         }
         self.is_failing = sign != EndpointSign::Healthy;
-        self.window = (self.window * 2).min(cap);
         self.trust = match sign {
             EndpointSign::Unresponsive => {
                 // Who refuses at once holds nobody up, and one silence of an endpoint that answers may be a mishap: it
@@ -145,12 +145,13 @@ impl Lane {
                 let rest = FIRST_REST.saturating_mul(1 << self.silences.min(10)).min(LONGEST_REST);
                 self.silences = self.silences.saturating_add(1);
                 self.rest_until = Some(now.plus(rest));
-                self.window = 1;
+                self.window.silent();
                 return self.trust = Trust::Suspect;
             }
             _ if took > SLOW_ANSWER => Trust::Slow,
             _ => Trust::Quick,
         };
+        self.window.answered(took, cap);
         self.silences = 0;
         self.has_answered = true;
         self.rest_until = None;
@@ -166,7 +167,7 @@ impl Lane {
         if !self.is_active || self.ready.is_empty() || self.rest_until.is_some() || self.stands_back {
             return None;
         }
-        let has_room = self.in_flight < self.window.min(cap);
+        let has_room = self.in_flight < self.window.attempts().min(cap);
         match self.trust {
             Trust::Suspect if self.in_flight > 0 => None,
             Trust::Suspect => Some(if self.holds_threads { Ring::Suspect } else { Ring::New }),

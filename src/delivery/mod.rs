@@ -14,6 +14,7 @@ pub mod schedule;
 mod tcp;
 pub mod tls_cause;
 pub mod transport;
+mod window;
 pub mod worker;
 
 use std::sync::Arc;

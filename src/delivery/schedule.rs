@@ -5,7 +5,7 @@
 //! *first* (answers quickly, nothing in flight), *further* (answers quickly, has attempts in flight), *failing* (answers
 //! quickly, but the last time with a failure), *new* (not known yet, refused at once, or silent for the first time),
 //! *slow* (slow to answer) and *suspect* (was silent lately: one attempt at a time, with a short rest after each). A
-//! lane's window of concurrent attempts begins at one and doubles with every quick answer up to the endpoint's cap.
+//! lane's window of concurrent attempts begins at one and doubles with every quick answer up to what is of use.
 //!
 //! Memory is bounded: a lane holds a short queue and otherwise remembers only that there is more on the disk.
 
