@@ -8,10 +8,26 @@ use redb::{CursorError, Key, Table, Value};
 
 use super::error::StorageError;
 
-/// A key of a few numbers, in their order.
-pub trait Numbers: Key + Copy + Ord + for<'a> Value<SelfType<'a> = Self> + 'static {}
+/// A key of a few numbers, in their order. New rows with the same first number stand mostly side by side.
+pub trait Numbers: Key + Copy + Ord + for<'a> Value<SelfType<'a> = Self> + 'static {
+    /// The first number.
+    fn first(&self) -> u32;
+}
 
-impl<T: Key + Copy + Ord + for<'a> Value<SelfType<'a> = T> + 'static> Numbers for T {}
+impl Numbers for (u32, u128) {
+    fn first(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Numbers for (u32, u64, u128) {
+    fn first(&self) -> u32 {
+        self.0
+    }
+}
+
+/// Fewer rows than this are cheaper put in one by one: for a run the page is built anew.
+const RUN: usize = 4;
 
 /// The table and what waits for it.
 pub struct Runs<'txn, K: Numbers> {
@@ -41,23 +57,38 @@ impl<'txn, K: Numbers> Runs<'txn, K> {
     fn flush(&mut self) -> Result<(), StorageError> {
         // Stable, so that of two rows with one key the later one comes later.
         self.waiting.sort_by_key(|(key, _)| *key);
-        let mut rows = self.waiting.drain(..).peekable();
-        while let Some((key, row)) = rows.next() {
-            let mut cursor = self.table.upper_bound_mut(Bound::Included(key))?;
-            if !fits(cursor.insert_before(key, row.as_slice()))? {
-                cursor.close()?;
-                self.table.insert(key, row.as_slice())?;
-                continue;
+        for rows in self.waiting.chunk_by(|(one, _), (next, _)| one.first() == next.first()) {
+            if rows.len() < RUN {
+                for (key, row) in rows {
+                    self.table.insert(key, row.as_slice())?;
+                }
+            } else {
+                put_run(&mut self.table, rows)?;
             }
-            while let Some((key, row)) = rows.peek()
-                && fits(cursor.insert_before(*key, row.as_slice()))?
-            {
-                rows.next();
-            }
-            cursor.close()?;
         }
+        self.waiting.clear();
         Ok(())
     }
+}
+
+/// Puts in rows that are in order, as many at a time as stand side by side in the table.
+fn put_run<K: Numbers>(table: &mut Table<'_, K, &'static [u8]>, rows: &[(K, Vec<u8>)]) -> Result<(), StorageError> {
+    let mut rows = rows.iter().peekable();
+    while let Some((key, row)) = rows.next() {
+        let mut cursor = table.upper_bound_mut(Bound::Included(*key))?;
+        if !fits(cursor.insert_before(*key, row.as_slice()))? {
+            cursor.close()?;
+            table.insert(key, row.as_slice())?;
+            continue;
+        }
+        while let Some((key, row)) = rows.peek()
+            && fits(cursor.insert_before(*key, row.as_slice()))?
+        {
+            rows.next();
+        }
+        cursor.close()?;
+    }
+    Ok(())
 }
 
 /// Did the row belong where the cursor stands?
