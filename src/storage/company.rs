@@ -13,8 +13,8 @@ pub(super) const WAIT: Duration = Duration::from_millis(5);
 const ENOUGH: usize = 32;
 /// How long failed attempts wait, and how many are company enough. Each costs more pages than one that arrived, and
 /// nothing hangs on it before the next attempt.
-const FAILURES_WAIT: Duration = Duration::from_millis(100);
-const FAILURES_ENOUGH: usize = 512;
+const FAILURES_WAIT: Duration = Duration::from_millis(250);
+const FAILURES_ENOUGH: usize = 1024;
 /// So many of them go with one commit, in the order of their pages, so that none becomes long for whoever publishes.
 const FAILURES_AT_ONCE: usize = 16;
 
