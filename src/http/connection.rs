@@ -75,7 +75,7 @@ impl Turn {
     /// How many of these bytes the library may see now.
     fn pass(&self, bytes: &[u8]) -> usize {
         let mut part = self.part.get();
-        if self.is_in_head() {
+        if matches!(part, Part::Head { .. }) {
             self.is_no_request.set(true);
         }
         let passed = part.pass(bytes);
@@ -84,9 +84,9 @@ impl Turn {
         passed
     }
 
-    /// Has the head of a request not come in full?
-    fn is_in_head(&self) -> bool {
-        matches!(self.part.get(), Part::Head { .. })
+    /// Is what has come whole heads, of which the library makes requests in this very turn?
+    fn is_whole(&self) -> bool {
+        self.is_busy.get() || self.part.get() == Part::Unknown
     }
 
     /// Can there be no answer under way, and nothing that was sent behind it?
@@ -153,7 +153,7 @@ pub struct Patient<T> {
     refusal: Option<VecDeque<u8>>,
     /// Runs while an answer waits to be taken.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Runs while what was read is not a request yet.
+    /// Runs while what was read is only the beginning of a request.
     unfinished: Option<Pin<Box<Sleep>>>,
 }
 
@@ -216,7 +216,7 @@ impl<T> Patient<T> {
         Connection(Rc::clone(&self.turn))
     }
 
-    /// Did what was read stay without becoming a request for too long?
+    /// Did what was read stay the beginning of a request for too long?
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
         if self.turn.is_busy.get() {
             self.unfinished = None;
@@ -304,8 +304,7 @@ impl<T: AsyncRead + Unpin> Patient<T> {
     /// Something came in.
     fn note(&mut self, bytes: usize) {
         self.turn.read_bytes.update(|read| read + bytes);
-        // A whole head becomes a request, or is refused, in this very turn.
-        if !self.turn.is_busy.get() && self.turn.is_in_head() {
+        if !self.turn.is_whole() {
             let limit = self.limit;
             self.unfinished.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
         }

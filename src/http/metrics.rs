@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::header::{ACCEPT, ContentType, X_CONTENT_TYPE_OPTIONS};
-use actix_web::middleware::DefaultHeaders;
+use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 
+use super::unread::hold_unread;
 use super::{Ready, ServerSettings, listener};
 use crate::clock::Clock;
 use crate::delivery::Dispatcher;
@@ -65,7 +66,11 @@ pub fn server(listener: TcpListener, page: MetricsPage, ready: Ready) -> std::io
     listener::serve(listener, None, &SETTINGS, move || {
         ready.tell();
         let headers = DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        App::new().app_data(page.clone()).wrap(headers).route("/metrics", web::get().to(show))
+        App::new()
+            .app_data(page.clone())
+            .wrap(headers)
+            .wrap(from_fn(hold_unread))
+            .route("/metrics", web::get().to(show))
     })
 }
 

@@ -61,10 +61,7 @@ pub async fn dress<B: MessageBody + 'static>(
         headers.insert(RATE_LIMIT, HeaderValue::from(limit));
         headers.insert(RATE_REMAINING, HeaderValue::from(remaining));
     }
-    Ok(match body {
-        Some(body) => body.until_sent(response),
-        None => response,
-    })
+    Ok(body.until_sent(response))
 }
 
 /// The HTTP library takes whatever follows such a request for the other protocol, so its body would never end.

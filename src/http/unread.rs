@@ -8,33 +8,45 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_web::HttpMessage;
-use actix_web::body::BoxBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
+use actix_web::middleware::Next;
 use actix_web::web::Bytes;
+use actix_web::{Error, HttpMessage};
 use futures_core::Stream;
 
 use super::holding::hold;
 
-/// The body of a request, shared with whoever reads it.
-pub struct Kept(Rc<RefCell<Payload>>);
+/// The body of a request, shared with whoever reads it; none if it has a length.
+pub struct Kept(Option<Rc<RefCell<Payload>>>);
 
 /// Takes hold of a request's body, if its length is unknown.
-pub fn keep(request: &mut ServiceRequest) -> Option<Kept> {
+pub fn keep(request: &mut ServiceRequest) -> Kept {
     if !request.chunked().unwrap_or(true) {
-        return None;
+        return Kept(None);
     }
     let body = Rc::new(RefCell::new(request.take_payload()));
     request.set_payload(Payload::Stream { payload: Box::pin(Reading(Rc::clone(&body))) });
-    Some(Kept(body))
+    Kept(Some(body))
+}
+
+/// Wraps every request of an app that reads no bodies.
+pub async fn hold_unread<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let body = keep(&mut request);
+    Ok(body.until_sent(next.call(request).await?.map_into_boxed_body()))
 }
 
 impl Kept {
     /// Holds the body until the answer is sent.
     pub fn until_sent(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
-        let Self(request) = self;
-        response.map_body(|_, answer| hold(answer, request))
+        match self {
+            Self(None) => response,
+            Self(Some(request)) => response.map_body(|_, answer| hold(answer, request)),
+        }
     }
 }
 
