@@ -80,10 +80,11 @@ pub struct Sent {
     pub waited: Duration,
 }
 
-/// The client reads bodies that it sends through the buffer for what it receives, and makes a smaller one larger for each.
-const INPUT_BUFFER_BYTES: usize = 10 * 1024;
+/// How long the head of an answer may be: as Node.js takes it.
+const HEADER_BYTES: usize = 16 * 1024;
+/// A head that is too long has to fit, or it looks like an end of the connection.
+const INPUT_BUFFER_BYTES: usize = HEADER_BYTES + 1024;
 const OUTPUT_BUFFER_BYTES: usize = 8 * 1024;
-const HEADER_BYTES: usize = 32 * 1024;
 /// At most this much of an answer's body is read.
 const READ_BODY_BYTES: usize = 64 * 1024;
 const AGENT_IDLE: Duration = Duration::from_mins(1);

@@ -43,7 +43,7 @@ impl Attempt {
                 (format!("the answer is not valid HTTP ({text})"), "check what listens on that port")
             }
             Outcome::HeadersTooLong => {
-                ("the answer's headers are longer than 32 KiB, or too many".to_owned(), "let the receiver send fewer")
+                ("the answer's headers are longer than 16 KiB, or too many".to_owned(), "let the receiver send fewer")
             }
             Outcome::LookUpsBusy => (
                 "this server was busy looking up other host names, and too little time was left".to_owned(),
