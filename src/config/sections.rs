@@ -110,7 +110,7 @@ impl RetentionSection {
 pub struct DeliverySection {
     /// Delivery threads, 1 to 1,024.
     pub threads: usize,
-    /// Attempts under way to one endpoint, 1 to 256 and at most `threads`.
+    /// Attempts under way to one endpoint at most, 1 to 256 and no more than `threads`.
     pub max_in_flight_per_endpoint: usize,
     /// Time for one attempt, from connecting to the last byte read, up to 1 hour.
     pub timeout: Duration,
