@@ -9,7 +9,7 @@ use crate::domain::{SubscriptionId, Timestamp};
 
 /// So many outcomes may wait for their commit before lanes that are behind stand back: a commit of this size takes
 /// hardly longer than that of a single event.
-const UNRECORDED: i64 = 8;
+const UNRECORDED: i64 = 20;
 /// So many failures, which wait longer, before lanes do whose endpoints fail.
 const UNRECORDED_FAILURES: i64 = 64;
 /// For so long after its last job a lane counts as one to stand back for.
