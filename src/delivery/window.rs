@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-/// One endpoint is given attempts enough for so many answers a second as if each took its shortest time: half as many again
-/// as one endpoint gets from two processors at full speed (docs/performance.md).
+/// One endpoint is given attempts enough for so many answers a second, if each takes its shortest time: more than single
+/// publishes bring it with two processors at full speed (docs/performance.md).
 const ANSWERS_A_SECOND: u128 = 32_000;
 /// Never fewer, so that the processors have work while answers are under way.
 const LEAST: usize = 4;

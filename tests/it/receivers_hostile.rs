@@ -233,11 +233,13 @@ fn answer(stream: &TcpStream, status: u16) {
     write!(&*stream, "HTTP/1.1 {status} Whatever\r\nContent-Length: 2\r\n\r\nok").unwrap();
 }
 
-/// Has something come on the connection with that port that the other side has not read?
-fn is_unread(port: u16) -> bool {
+/// Has something come that the other side of a connection has not read?
+fn is_unread(stream: &TcpStream) -> bool {
+    let [here, there] =
+        [stream.local_addr(), stream.peer_addr()].map(|address| format!(":{:04X}", address.unwrap().port()));
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row[1].ends_with(&format!(":{port:04X}"))).expect("the connection");
+    let row = rows.find(|row| row[1].ends_with(&there) && row[2].ends_with(&here)).expect("the connection");
     !row[4].ends_with(":00000000")
 }
 
@@ -248,11 +250,11 @@ fn what_comes_behind_an_answer_is_not_taken_for_the_next_one() {
     let client = server.client();
     client.subscribe(&format!("http://{}/", listener.local_addr().unwrap()), &["clock_in"]);
     let event = client.publish("clock_in", &clock_in(1));
-    let (first, peer) = listener.accept().unwrap();
+    let (first, _) = listener.accept().unwrap();
     answer(&first, 200);
     client.settled(&event, "delivered");
     write!(&first, "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n").unwrap();
-    eventually("it has come", || is_unread(peer.port()).then_some(()));
+    eventually("it has come", || is_unread(&first).then_some(()));
 
     let event = client.publish("clock_in", &clock_in(2));
     listener.set_nonblocking(true).unwrap();
