@@ -3,10 +3,11 @@
 //!
 //! The layers, lowest first; each imports its own level and below, never above:
 //! [`domain`] decides, [`storage`] remembers, [`delivery`] sends, [`http`] answers, [`control`] serves the command
-//! line, [`app`] puts them together, [`command`] is what a person types. [`clock`] and [`metrics`] are leaves beside them, and
+//! line, [`app`] puts them together, [`command`] is what a person types. [`clock`], [`disk`] and [`metrics`] are leaves beside them, and
 //! [`config`] is read by [`app`] and [`command`] alone.
 
 pub mod clock;
+pub mod disk;
 pub mod domain;
 pub mod metrics;
 pub mod storage;

@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 450;
 
 /// Each layer with what it may import; see `docs/architecture.md`.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("domain", &["domain"]),
     ("clock", &["domain"]),
+    ("disk", &[]),
     ("metrics", &[]),
     ("config", &["config", "domain"]),
-    ("storage", &["storage", "domain", "clock"]),
+    ("storage", &["storage", "domain", "clock", "disk"]),
     ("delivery", &["delivery", "storage", "domain", "clock"]),
-    ("http", &["http", "delivery", "storage", "domain", "clock", "metrics"]),
+    ("http", &["http", "delivery", "storage", "domain", "clock", "disk", "metrics"]),
     ("control", &["control", "http", "storage", "domain", "clock"]),
-    ("app", &["app", "control", "metrics", "http", "delivery", "storage", "config", "domain", "clock"]),
+    ("app", &["app", "control", "metrics", "http", "delivery", "storage", "config", "domain", "clock", "disk"]),
     ("cli", &["domain"]),
 ];
 

@@ -27,6 +27,7 @@ use crate::control::server::ControlServer;
 use crate::delivery::guard::Guard;
 use crate::delivery::transport::TransportSettings;
 use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
+use crate::disk::free_bytes;
 use crate::domain::address::AddressRule;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::retry::RetryRule;
@@ -35,8 +36,9 @@ use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
 use crate::metrics::Metrics;
 use crate::storage::command::Committed;
 use crate::storage::error::OpenError;
+use crate::storage::queue::WriterHandle;
 use crate::storage::reader::Reader;
-use crate::storage::writer::{Listeners, WriterHandle, free_bytes};
+use crate::storage::writer::Listeners;
 use crate::storage::{DATABASE_FILE, Opened, RetentionRule, Rules, Store, StoreSettings};
 
 /// Why the server did not start.

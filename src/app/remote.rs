@@ -7,7 +7,7 @@ use super::StartError;
 use super::certificates::{ServerCertificate, trusted_roots};
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
-use crate::storage::writer::WriterHandle;
+use crate::storage::queue::WriterHandle;
 
 /// A handle on the running server.
 pub struct Remote {

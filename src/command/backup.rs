@@ -17,9 +17,9 @@ use crate::cli::ConfigArgs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::client;
+use crate::disk::free_bytes;
 use crate::storage::DATABASE_FILE;
 use crate::storage::backup::{self, BackupError, Restored, Verified};
-use crate::storage::writer::free_bytes;
 
 /// Writes a backup beside its final name and renames it when it is whole; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {

@@ -24,8 +24,8 @@ pub use dispatcher::Dispatcher;
 pub use failure_log::FailureLog;
 pub use transport::Transport;
 
+use crate::storage::queue::WriterHandle;
 use crate::storage::reader::Reader;
-use crate::storage::writer::WriterHandle;
 
 /// The threads that deliver.
 pub struct Pipeline {

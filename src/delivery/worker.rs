@@ -14,9 +14,9 @@ use crate::domain::DeliveryId;
 use crate::domain::outcome::Outcome;
 use crate::domain::subscription::Subscription;
 use crate::storage::command::Completion;
+use crate::storage::queue::WriterHandle;
 use crate::storage::reader::Reader;
 use crate::storage::record::EventRow;
-use crate::storage::writer::WriterHandle;
 
 /// Enough for the HTTP client and TLS with small buffers.
 const STACK_BYTES: usize = 256 * 1024;

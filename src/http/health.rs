@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::respond;
 use super::state::HttpState;
-use crate::storage::writer::free_bytes;
+use crate::disk::free_bytes;
 
 /// The process is up.
 #[derive(Serialize, JsonSchema)]

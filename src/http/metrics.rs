@@ -14,10 +14,10 @@ use super::unread::hold_unread;
 use super::{Ready, ServerSettings, listener};
 use crate::clock::Clock;
 use crate::delivery::Dispatcher;
+use crate::disk::free_bytes;
 use crate::metrics::{Gauges, Metrics, TextForm};
 use crate::storage::error::StorageError;
 use crate::storage::reader::Reader;
-use crate::storage::writer::free_bytes;
 
 /// What the page is made from.
 #[derive(Clone)]

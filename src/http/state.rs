@@ -19,8 +19,8 @@ use crate::domain::KeyId;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::storage::command::{Command, Reply};
 use crate::storage::error::{Refusal, StorageError};
+use crate::storage::queue::WriterHandle;
 use crate::storage::reader::Reader;
-use crate::storage::writer::WriterHandle;
 
 /// Limits and rules of the API.
 #[derive(Clone, Debug)]

@@ -267,7 +267,7 @@ pub fn restore(
     }
     let size_bytes = fs::metadata(backup).map_err(|error| file_error(backup, error))?.len();
     let needed_bytes = size_bytes.saturating_mul(3);
-    let free_bytes = super::writer::free_bytes(folder).unwrap_or(u64::MAX);
+    let free_bytes = crate::disk::free_bytes(folder).unwrap_or(u64::MAX);
     if free_bytes < needed_bytes {
         return Err(BackupError::NoSpace { path: folder.to_owned(), free_bytes, needed_bytes });
     }

@@ -18,8 +18,8 @@ use super::dump;
 use super::error::{OpenError, StorageError};
 use super::folder::{file_error, new_file, sync_folder_of};
 use super::tables::{self, FORMAT_VERSION, Visit};
-use super::writer::free_bytes;
 use crate::clock::Clock;
+use crate::disk::free_bytes;
 
 type Step = fn(&WriteTransaction) -> Result<(), StorageError>;
 

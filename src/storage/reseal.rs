@@ -19,8 +19,8 @@ use super::open::{Identity, check_format};
 use super::sealing::{KeyFileError, Seal};
 use super::subscription_record::{self, SubscriptionRow};
 use super::tables::{self, Visit};
-use super::writer::free_bytes;
 use crate::clock::Clock;
+use crate::disk::free_bytes;
 use crate::domain::SubscriptionId;
 
 /// Opens the database in that folder with one key and seals its secrets with another, or with none. Gives how many.

@@ -4,27 +4,24 @@
 //! to end: what such a handle reads or writes afterwards cannot be trusted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use redb::{Database, Durability};
 
 use super::apply::{Batch, State};
-use super::command::{Command, Committed, Completion, Reply};
+use super::command::{Command, Committed, Reply};
 use super::company::{self, Company};
 use super::error::{Refusal, StorageError};
 use super::housekeeping::Housekeeping;
 use super::moment::SharedMoment;
+use super::queue::{QUEUE_COMMANDS, WriterHandle};
 use super::registry::Registry;
+use super::space::{SpaceGuard, SpaceRule};
 
-/// How many commands may wait; beyond that a publish is answered with 503 instead of waiting.
-const QUEUE_COMMANDS: usize = 4096;
-/// How many bytes of bodies may wait with them.
-const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// At most this many commands share a commit: beyond it the gain is small and the wait of the first grows.
 const BATCH_COMMANDS: usize = 1024;
 /// At most about so many deliveries are made in one commit, unless one command alone makes more: an event for a
@@ -39,23 +36,6 @@ const BEHIND: u64 = 8192;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
-/// How often free space is looked at: ext4 takes half a millisecond to tell it.
-const SPACE_CHECK_EVERY: Duration = Duration::from_millis(500);
-/// And whenever the file may have grown by this part of the reserve, as a fast publisher fills a small one in between.
-const UNCHECKED_PART: u64 = 8;
-/// By how much a commit may make the file grow, with room for pages that are not full.
-const GROWTH_OF_A_BODY: u64 = 4;
-const GROWTH_OF_A_COMMIT_BYTES: u64 = 64 * 1024;
-
-/// What the writer needs to know about the disk.
-#[derive(Clone, Debug)]
-pub struct SpaceRule {
-    /// A folder on the file system that the database is on.
-    pub folder: PathBuf,
-    /// Below this, publishing is refused while deliveries go on: in a copy-on-write store even a delete needs space.
-    pub reserve_bytes: u64,
-}
-
 /// Hears of every commit.
 pub type CommitListener = Box<dyn Fn(Committed, &Registry) + Send>;
 
@@ -68,68 +48,6 @@ pub struct Listeners {
     pub committed: CommitListener,
     /// Once, when the store has failed for good.
     pub failed: Box<dyn Fn(&StorageError) + Send>,
-}
-
-/// A way to the writer; cheap to clone. The writer ends when the last one is dropped.
-#[derive(Clone, Debug)]
-pub struct WriterHandle {
-    commands: Sender<Command>,
-    queued_bytes: Arc<AtomicUsize>,
-    commits: Arc<AtomicU64>,
-}
-
-impl WriterHandle {
-    /// Queues a command without ever waiting.
-    pub fn try_send(&self, command: Command) -> Result<(), Refusal> {
-        let bytes = command.body_bytes();
-        if self.queued_bytes.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE_BYTES {
-            return Err(Refusal::Busy);
-        }
-        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.commands.try_send(command).map_err(|error| {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            match error {
-                TrySendError::Full(_) => Refusal::Busy,
-                TrySendError::Disconnected(_) => Refusal::StoreFailed,
-            }
-        })
-    }
-
-    /// Waits, at most for `limit`, until everything that was queued before is committed. Gives whether it is.
-    #[must_use]
-    pub fn flush(&self, limit: Duration) -> bool {
-        let (reply, mut answer) = tokio::sync::oneshot::channel();
-        let deadline = Instant::now() + limit;
-        if self.commands.send_deadline(Command::Flush { reply }, deadline).is_err() {
-            return false;
-        }
-        while Instant::now() < deadline {
-            match answer.try_recv() {
-                Ok(result) => return result.is_ok(),
-                Err(tokio::sync::oneshot::error::TryRecvError::Closed) => return false,
-                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(1)),
-            }
-        }
-        false
-    }
-
-    /// How many commits there were since the start.
-    #[must_use]
-    pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
-    }
-
-    /// How many commands wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.commands.len()
-    }
-
-    /// Queues the outcome of an attempt; waits while the queue is full, so only delivery threads call this.
-    pub fn complete(&self, completion: Completion) {
-        // A writer that is gone has ended the process; the attempt is then repeated after the restart.
-        let _ = self.commands.send(Command::Complete(Box::new(completion)));
-    }
 }
 
 /// Makes the writer and the first way to it.
@@ -148,16 +66,13 @@ pub(super) fn new(
         db,
         state,
         shared,
-        space,
+        space: SpaceGuard::new(space),
         listeners,
         commands,
         company: Company::default(),
         rests_until: None,
         queued_bytes: Arc::clone(&queued_bytes),
         commits: Arc::clone(&commits),
-        has_space: true,
-        space_checked: None,
-        unchecked_bytes: 0,
         housekeeping,
     };
     (WriterHandle { commands: sender, queued_bytes, commits }, writer)
@@ -168,7 +83,7 @@ pub struct Writer {
     db: Arc<Database>,
     state: State,
     shared: Arc<SharedMoment>,
-    space: SpaceRule,
+    space: SpaceGuard,
     listeners: Listeners,
     commands: Receiver<Command>,
     /// Commands that nobody waits for.
@@ -177,10 +92,6 @@ pub struct Writer {
     rests_until: Option<Instant>,
     queued_bytes: Arc<AtomicUsize>,
     commits: Arc<AtomicU64>,
-    has_space: bool,
-    space_checked: Option<Instant>,
-    /// By how much the file may have grown since then.
-    unchecked_bytes: u64,
     housekeeping: Housekeeping,
 }
 
@@ -264,7 +175,7 @@ impl Writer {
 
     fn commit(&mut self, commands: Vec<Command>) -> Result<(), StorageError> {
         let bytes = commands.iter().map(Command::body_bytes).sum();
-        self.check_space(bytes);
+        self.space.check(bytes);
         let mut transaction = self.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
@@ -308,8 +219,11 @@ impl Writer {
                 return Ok(None);
             }
             Command::Publish { account, events, reply } => {
-                let result =
-                    if self.has_space { batch.publish(state, account, &events)? } else { Err(Refusal::OutOfSpace) };
+                let result = if self.space.is_enough() {
+                    batch.publish(state, account, &events)?
+                } else {
+                    Err(Refusal::OutOfSpace)
+                };
                 answer(reply, result)
             }
             Command::RecordPing { event, row, subscription, attempt, reply } => {
@@ -334,31 +248,6 @@ impl Writer {
         }))
     }
 
-    fn check_space(&mut self, body_bytes: usize) {
-        let body_bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
-        let growth_bytes = body_bytes.saturating_mul(GROWTH_OF_A_BODY).saturating_add(GROWTH_OF_A_COMMIT_BYTES);
-        self.unchecked_bytes = self.unchecked_bytes.saturating_add(growth_bytes);
-        let is_recent = self.space_checked.is_some_and(|at| at.elapsed() < SPACE_CHECK_EVERY);
-        if is_recent && self.unchecked_bytes < self.space.reserve_bytes / UNCHECKED_PART {
-            return;
-        }
-        self.space_checked = Some(Instant::now());
-        self.unchecked_bytes = 0;
-        // A file system that does not say how much is free is taken to have enough; a full one shows as an error.
-        let free_bytes = free_bytes(&self.space.folder).unwrap_or(u64::MAX);
-        let has_space = free_bytes >= self.space.reserve_bytes;
-        if has_space != self.has_space {
-            if has_space {
-                log::info!("enough free space again: publishing is accepted");
-            } else {
-                log::error!(
-                    "only {free_bytes} bytes free: publishing is refused until there is more, deliveries go on"
-                );
-            }
-        }
-        self.has_space = has_space;
-    }
-
     fn refuse_everything(&self) {
         while let Ok(command) = self.commands.recv() {
             match command {
@@ -374,13 +263,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// How much is free for this process on the file system of that folder, in bytes.
-#[must_use]
-pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
-    let space = rustix::fs::statvfs(folder).ok()?;
-    Some(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 fn answer<T: 'static>(reply: Reply<T>, result: Result<T, Refusal>) -> Answer {

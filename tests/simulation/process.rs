@@ -15,8 +15,9 @@ use tempclock_webhooks::domain::outcome::Outcome;
 use tempclock_webhooks::domain::{DeliveryId, Timestamp};
 use tempclock_webhooks::storage::command::Committed;
 use tempclock_webhooks::storage::error::StorageError;
+use tempclock_webhooks::storage::queue::WriterHandle;
 use tempclock_webhooks::storage::reader::Reader;
-use tempclock_webhooks::storage::writer::{Listeners, Writer, WriterHandle};
+use tempclock_webhooks::storage::writer::{Listeners, Writer};
 use tempclock_webhooks::storage::{Opened, Randomness, StoreSettings};
 
 use super::dice::Dice;

@@ -10,8 +10,8 @@ use rustix::fs::Access;
 
 use super::{Finding, Patient};
 use crate::app;
+use crate::disk::free_bytes;
 use crate::domain::Timestamp;
-use crate::storage::writer::free_bytes;
 
 const FOLDER: &str = "data folder";
 const DISK: &str = "disk";
