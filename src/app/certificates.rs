@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use ureq::tls::Certificate;
 
-use super::StartError;
+use super::error::StartError;
 use crate::config::Config;
 use crate::delivery::tls_cause;
 use crate::delivery::transport::TrustedRoots;

@@ -2,11 +2,11 @@
 //! everything in the order in which nothing is lost. Runs on the main thread.
 
 mod certificates;
+mod error;
 mod offline;
 mod remote;
 mod web_server;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +17,7 @@ use actix_web::web;
 
 use self::certificates::ServerCertificate;
 pub use self::certificates::{certificate_warning, check_files, trusted_roots};
+pub use self::error::StartError;
 pub use self::offline::{Offline, check_user, open_store, user_name};
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
@@ -35,76 +36,10 @@ use crate::http::metrics::MetricsPage;
 use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
 use crate::metrics::Metrics;
 use crate::storage::command::Committed;
-use crate::storage::error::OpenError;
 use crate::storage::queue::WriterHandle;
 use crate::storage::reader::Reader;
 use crate::storage::writer::Listeners;
 use crate::storage::{DATABASE_FILE, Opened, RetentionRule, Rules, Store, StoreSettings};
-
-/// Why the server did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store could not be opened.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The address could not be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A certificate or key could not be used.
-    #[error("{key}: {path} cannot be used: {reason}")]
-    Certificate {
-        /// The key of the configuration that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The control socket could not be made.
-    #[error("the control socket {path} cannot be made: {source}")]
-    Control {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The database belongs to another user.
-    #[error(
-        "{path} belongs to {owner}, and this user may not use it; run the command as its owner: sudo -u {owner} tempclock-webhooks …"
-    )]
-    OtherUser {
-        /// The folder or file.
-        path: PathBuf,
-        /// Its owner's name.
-        owner: String,
-    },
-    /// The data folder or the database is this user's, and closed to it.
-    #[error("{path} is closed to its own owner: Permission denied. Open it with: chmod u+rwX {path}")]
-    Closed {
-        /// The folder or file.
-        path: PathBuf,
-    },
-    /// Deliveries wait and their outcomes could not be recorded, so that each start would send them again.
-    #[error(
-        "{path} has {free_bytes} bytes free, and {pending} deliveries wait whose outcomes need more: No space left on device. Nothing was sent. Make room, and start the server again, as systemd does by itself"
-    )]
-    NoRoom {
-        /// The data folder.
-        path: PathBuf,
-        /// How much is free.
-        free_bytes: u64,
-        /// How many deliveries wait.
-        pending: u64,
-    },
-    /// A thread could not be started, or the outbox not be read.
-    #[error("cannot start: {0}")]
-    Threads(String),
-}
 
 /// The server at work.
 pub struct App {

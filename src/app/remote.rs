@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Weak};
 
-use super::StartError;
 use super::certificates::{ServerCertificate, trusted_roots};
+use super::error::StartError;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
 use crate::storage::queue::WriterHandle;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use actix_web::dev::{Server, ServerHandle};
 
-use super::StartError;
+use super::error::StartError;
 use crate::http::Ready;
 
 /// A server at work.

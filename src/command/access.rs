@@ -1,15 +1,15 @@
 //! How a command reaches the store: through the running server, or by opening it itself when none runs. Either way
 //! it asks the API's own handlers over a control socket.
 
-use std::ops::Deref;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::output::failed;
-use super::{Exit, Failure, config, serve};
+use super::failure::{failed, start_failure};
+use super::reply::Reply;
+use super::{Exit, Failure, config};
 use crate::app::{self, Offline};
 use crate::cli::{AccountArgs, ConfigArgs};
 use crate::config::Config;
@@ -23,22 +23,6 @@ const PAGE: u64 = 100;
 const TRIES: u32 = 60;
 /// The most wrong fields that one message names.
 const FIELDS: usize = 20;
-
-/// An answer that is no refusal.
-#[derive(Debug)]
-pub struct Reply {
-    /// As it came.
-    pub text: String,
-    json: Value,
-}
-
-impl Deref for Reply {
-    type Target = Value;
-
-    fn deref(&self) -> &Value {
-        &self.json
-    }
-}
 
 /// A page of a list, with its rows as they came.
 #[derive(Deserialize)]
@@ -58,7 +42,7 @@ pub fn with_store<T>(config: &Config, work: impl FnOnce(&Client) -> Result<T, Fa
     if let Some(client) = client::connect(&app::control_socket(config)) {
         return work(&client);
     }
-    let offline = Offline::start(config).map_err(|error| serve::start_failure(&error))?;
+    let offline = Offline::start(config).map_err(|error| start_failure(&error))?;
     let result = work(&Client::new(&offline.socket()));
     offline.stop();
     result

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::access::require_store;
-use super::output::{failed, put, put_json, say};
+use super::failure::{failed, start_failure};
+use super::output::{put, put_json, say};
 use super::progress::bar;
-use super::serve::start_failure;
 use super::{Exit, Failure, Outcome, config};
 use crate::app;
 use crate::cli::ConfigArgs;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use super::output::failed;
+use super::failure::failed;
 use super::{Exit, Outcome};
 
 /// May somebody be asked, or has said yes already?

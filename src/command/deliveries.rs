@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::access::{Api, with_api};
 use super::confirm::{can_ask, confirm};
-use super::events::{path_part, told};
 use super::output::{
     counted, note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time,
 };
 use super::progress::bar;
+use super::query::{path_part, time_parameter};
 use super::{Exit, Outcome, tail};
 use crate::cli::{DeliveriesCommand, DeliveryFilter};
 use crate::domain::visible::visible;
@@ -67,7 +67,12 @@ pub fn run(command: DeliveriesCommand) -> Outcome {
 fn question(filter: DeliveryFilter) -> (String, Vec<(&'static str, String)>) {
     let DeliveryFilter { subscription, status, event, since, until } = filter;
     let path = subscription.map_or_else(|| ALL.to_owned(), |number| format!("/webhooks/{number}{ALL}"));
-    let given = [("status", status), ("event", event), ("since", since.map(told)), ("until", until.map(told))];
+    let given = [
+        ("status", status),
+        ("event", event),
+        ("since", since.map(time_parameter)),
+        ("until", until.map(time_parameter)),
+    ];
     (path, given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
 

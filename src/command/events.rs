@@ -4,19 +4,21 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::access::{Reply, with_api};
-use super::output::{failed, note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time};
+use super::access::with_api;
+use super::failure::failed;
+use super::output::{note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time};
+use super::query::{path_part, time_parameter};
+use super::reply::Reply;
 use super::terminal::json_line;
 use super::{Failure, Outcome, deliveries, publish};
-use crate::cli::{EventsCommand, Point};
-use crate::clock::Clock;
+use crate::cli::EventsCommand;
 use crate::http::{EventTypeView, catalogue};
 
 pub fn run(command: EventsCommand) -> Outcome {
     match command {
         EventsCommand::Publish(args) => publish::run(&args),
         EventsCommand::List { account, event, since, until, limit } => {
-            let filter = [("event", event), ("since", since.map(told)), ("until", until.map(told))];
+            let filter = [("event", event), ("since", since.map(time_parameter)), ("until", until.map(time_parameter))];
             let filter: Vec<_> = filter.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
             with_api(&account, |api| {
                 let answer = api.list("/events", &filter, limit)?;
@@ -29,19 +31,6 @@ pub fn run(command: EventsCommand) -> Outcome {
         }),
         EventsCommand::Types { json } => put_types(json),
     }
-}
-
-/// A point in time as the API reads it.
-pub fn told(point: Point) -> String {
-    point.seen_from(Clock::start().wall())
-}
-
-/// Text as one part of a path.
-pub fn path_part(text: &str) -> String {
-    text.bytes().fold(String::new(), |path, byte| match byte {
-        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'-' => path + &char::from(byte).to_string(),
-        _ => path + &format!("%{byte:02X}"),
-    })
 }
 
 /// An event's data as it was published: its numbers and the order of its fields would not outlive being read.

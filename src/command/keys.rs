@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::access::{Reply, ask, with_existing_store, with_named_store};
+use super::access::{ask, with_existing_store, with_named_store};
 use super::output::{put, put_answer, put_table, rows, say, text, time};
+use super::reply::Reply;
 use super::{Failure, Outcome};
 use crate::cli::KeysCommand;
 use crate::clock::Clock;

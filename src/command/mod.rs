@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod events;
 mod exit;
+mod failure;
 mod init;
 mod input;
 mod keys;
@@ -21,7 +22,9 @@ mod output;
 mod pages;
 mod progress;
 mod publish;
+mod query;
 mod receiver;
+mod reply;
 mod secrets;
 mod serve;
 mod sign;
@@ -33,6 +36,7 @@ mod verify;
 
 pub use exit::Exit;
 
+use self::failure::{Failure, Outcome};
 use crate::cli::{Cli, Command};
 
 /// Runs one command and gives the code to exit with.
@@ -72,9 +76,3 @@ pub fn run(cli: Cli) -> Exit {
         }
     }
 }
-
-/// What a command comes to: nothing more to say, or an exit code and a message.
-type Outcome = Result<(), Failure>;
-
-/// The exit code and message of a command that did not do what it was asked.
-type Failure = (Exit, String);

@@ -5,10 +5,10 @@ use std::io::{self, ErrorKind, Write as _};
 
 use serde_json::Value;
 
-use super::access::Reply;
 use super::layout;
+use super::reply::Reply;
 use super::terminal::Paint;
-use super::{Exit, Failure, Outcome};
+use super::{Exit, Outcome};
 use crate::domain::visible::visible;
 
 /// Writes text to stdout. Whoever reads it may have enough of it; that is no failure.
@@ -101,9 +101,4 @@ pub fn note_message(answer: &Value) {
     if let Some(message) = answer["message"].as_str() {
         say(&visible(message));
     }
-}
-
-/// A failure that is nobody's fault.
-pub fn failed(error: impl std::fmt::Display) -> Failure {
-    (Exit::Failed, error.to_string())
 }

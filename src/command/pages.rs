@@ -9,7 +9,8 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
 use super::Outcome;
-use super::output::{failed, put};
+use super::failure::failed;
+use super::output::put;
 use crate::cli::{Cli, EXIT_CODES, Shell};
 
 const NAME: &str = "tempclock-webhooks";

@@ -11,7 +11,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::access::{Api, accept, exit_of, with_api};
-use super::output::{counted, failed, put, put_answer, rows, say, text};
+use super::failure::failed;
+use super::output::{counted, put, put_answer, rows, say, text};
 use super::progress::bar;
 use super::{Exit, Failure, Outcome, terminal};
 use crate::cli::PublishArgs;

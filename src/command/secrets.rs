@@ -6,8 +6,8 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::output::{failed, put};
-use super::serve::start_failure;
+use super::failure::{failed, start_failure};
+use super::output::put;
 use super::{Exit, Outcome, config};
 use crate::app;
 use crate::cli::{ConfigArgs, SecretsCommand};

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::failure::start_failure;
 use super::output::say;
 use super::{Exit, Failure, Outcome, config, log_lines, supervisor};
 use crate::app::{self, App, Remote, StartError};
@@ -105,16 +106,6 @@ pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, 
         let is_of_another = matches!(error, StartError::OtherUser { .. });
         (exit, message + if is_of_another { service } else { "" })
     })
-}
-
-/// The exit code and message of a start that failed.
-pub fn start_failure(error: &StartError) -> Failure {
-    let exit = match error {
-        StartError::Certificate { .. } => Exit::Configuration,
-        StartError::Store(error) if error.is_of_the_configuration() => Exit::Configuration,
-        _ => Exit::Failed,
-    };
-    (exit, error.to_string())
 }
 
 /// Watches for signals on a thread of its own, and comes back when it does. SIGTERM and SIGINT are reported as an end, and the second one ends the

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::access::{Api, Reply, with_api};
+use super::access::{Api, with_api};
 use super::confirm::{can_ask, confirm};
 use super::deliveries::parts_of;
 use super::output::{note_message, note_rest, put, put_answer, put_fields, put_table, rows, text, time};
+use super::reply::Reply;
 use super::{Exit, Outcome};
 use crate::cli::SubscriptionsCommand;
 use crate::domain::subscription::OffReason;

@@ -176,9 +176,6 @@ pub struct JsonText {
     _room: OwnedSemaphorePermit,
 }
 
-/// How many bytes of bodies may be in memory while they arrive and are read; beyond that callers are asked to wait.
-pub const ALL_BODIES_BYTES: usize = 64 * 1024 * 1024;
-
 impl FromRequest for JsonText {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_http::{ConnectionType, HttpService, Protocol, Request, Response};
 use actix_service::{
@@ -16,10 +17,26 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{Error, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::ServerSettings;
 use super::connection::{Connection, FAREWELL, Patient, attend};
 use super::holding::hold;
 use super::sources::Sources;
+
+/// How the server listens.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// HTTP worker threads.
+    pub workers: usize,
+    /// Connections at most.
+    pub max_connections: usize,
+    /// How long a request's head may take to arrive, and a piece of an answer to be taken.
+    pub request_timeout: Duration,
+    /// How long a connection is kept without a request behind an answered one.
+    pub keep_alive: Duration,
+    /// Reads that wait beside the executor, for each worker.
+    pub blocking_threads: usize,
+    /// How long requests under way may take to end when the server stops.
+    pub drain: Duration,
+}
 
 /// What a caller is talked to through.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}

@@ -16,7 +16,7 @@ mod holding;
 mod listener;
 pub mod metrics;
 mod middleware;
-pub mod openapi;
+mod openapi;
 mod operation;
 mod parameters;
 mod pings;
@@ -33,7 +33,6 @@ mod view;
 
 use std::net::TcpListener;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -41,25 +40,10 @@ use actix_web::{App, web};
 
 pub use self::event_types::{EventTypeView, catalogue};
 use self::extract::Operator;
+pub use self::listener::ServerSettings;
 pub use self::middleware::dress;
+pub use self::routes::document;
 pub use self::state::{HttpSettings, HttpState, Vitals};
-
-/// How the server listens.
-#[derive(Clone, Debug)]
-pub struct ServerSettings {
-    /// HTTP worker threads.
-    pub workers: usize,
-    /// Connections at most.
-    pub max_connections: usize,
-    /// How long a request's head may take to arrive, and a piece of an answer to be taken.
-    pub request_timeout: Duration,
-    /// How long a connection is kept without a request behind an answered one.
-    pub keep_alive: Duration,
-    /// Reads that wait beside the executor, for each worker.
-    pub blocking_threads: usize,
-    /// How long requests under way may take to end when the server stops.
-    pub drain: Duration,
-}
 
 /// With what each HTTP worker says that it has started.
 #[derive(Clone)]

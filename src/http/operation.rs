@@ -11,6 +11,9 @@ use super::extract;
 use super::respond::{List, Single};
 use crate::domain::access::Scope;
 
+/// Where the API begins.
+pub const BASE: &str = "/api/v1";
+
 /// A path with all that can be done there.
 pub struct Resource {
     /// Below the base path, with `{id}` for an id.

@@ -1,6 +1,8 @@
 //! Every route of the API: where, how, for whom, and what answers. The server and the API's description are made from
 //! this one table. Pure; the handlers run on the HTTP workers.
 
+use std::sync::LazyLock;
+
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
@@ -9,16 +11,14 @@ use super::error::ApiError;
 use super::event_types::EventTypeView;
 use super::events::{BatchView, PublishedView};
 use super::health::{Health, Readiness};
-use super::operation::{Operation, Resource, list, operation, plain, single};
+use super::openapi::Description;
+use super::operation::{BASE, Operation, Resource, list, operation, plain, single};
 use super::subscriptions::{Deleted, TestResult};
 use super::view::{DeliveryView, EventView, SubscriptionView};
-use super::{compat, deliveries, event_types, events, extract, health, openapi, parameters as take, subscriptions};
+use super::{compat, deliveries, event_types, events, extract, health, parameters as take, subscriptions};
 use crate::domain::access::Scope::{EventsRead, EventsWrite, WebhooksRead, WebhooksWrite};
 use crate::domain::visible::{REPEATED_CHARS, shortened};
 use crate::domain::{DeliveryId, EventId};
-
-/// Where the API begins.
-pub const BASE: &str = "/api/v1";
 
 /// Serves the table.
 pub fn serve(config: &mut web::ServiceConfig) {
@@ -35,6 +35,23 @@ pub fn serve(config: &mut web::ServiceConfig) {
         config.default_service(web::to(no_route));
     }));
     config.default_service(web::to(no_route));
+}
+
+/// Made at the first request for it.
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::of(&table()));
+
+/// The `OpenAPI` document of these routes.
+#[must_use]
+pub fn document() -> &'static Value {
+    DESCRIPTION.document()
+}
+
+async fn show_description() -> HttpResponse {
+    DESCRIPTION.show()
+}
+
+async fn show_page() -> HttpResponse {
+    DESCRIPTION.show_page()
 }
 
 async fn no_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -250,14 +267,14 @@ fn open_routes() -> Vec<Resource> {
             .answers(503, "It is not; `checks` says why.", plain::<Readiness>)
     };
     let description = |method, name| {
-        operation(method, openapi::show, name, "This description").answers(
+        operation(method, show_description, name, "This description").answers(
             200,
             "OpenAPI 3.1, in JSON.",
             plain::<Map<String, Value>>,
         )
     };
     let page = |method, name| {
-        operation(method, openapi::show_page, name, "This description as a page").answers_in(
+        operation(method, show_page, name, "This description as a page").answers_in(
             "text/html",
             200,
             "A page that needs no script and nothing from elsewhere.",

@@ -10,7 +10,6 @@ use actix_web::web;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::error::ApiError;
-use super::extract::ALL_BODIES_BYTES;
 use super::pings::Pings;
 use super::rate_limit::RateLimit;
 use crate::clock::Clock;
@@ -42,6 +41,9 @@ pub struct HttpSettings {
     /// How much space it has to have.
     pub free_space_reserve_bytes: u64,
 }
+
+/// How many bytes of bodies may be in memory while they arrive and are read; beyond that callers are asked to wait.
+const ALL_BODIES_BYTES: usize = 64 * 1024 * 1024;
 
 /// Shared by all handlers.
 pub struct HttpState {

@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::sealing::KeyFileError;
 use crate::domain::event::KeyPlace;
 
 /// A failure of the store itself. After one of these from a write, nothing more is written (see `writer`).
@@ -38,6 +37,19 @@ macro_rules! from_redb {
     )*};
 }
 from_redb!(DatabaseError, TransactionError, TableError, StorageError, CursorError, CommitError, SetDurabilityError);
+
+/// Why a key file cannot be used. Without its name: whoever mistakes the setting gives the key in its place.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It is not there, or may not be read.
+    #[error("the file with the encryption key cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    /// It holds something else.
+    #[error(
+        "the file does not hold an encryption key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
+    )]
+    NotAKey,
+}
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]

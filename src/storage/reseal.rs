@@ -12,11 +12,11 @@ use redb::{TableHandle as _, WriteTransaction};
 
 use super::backup::{BackupError, CACHE_BYTES};
 use super::database_file::{check_magic, open_database, open_sound};
-use super::error::{OpenError, StorageError};
+use super::error::{KeyFileError, OpenError, StorageError};
 use super::folder::{DATABASE_FILE, SEALING, file_error, note_holder, sync_folder_of};
 use super::migrate;
 use super::open::{Identity, check_format};
-use super::sealing::{KeyFileError, Seal};
+use super::sealing::Seal;
 use super::subscription_record::{self, SubscriptionRow};
 use super::tables::{self, Visit};
 use crate::clock::Clock;

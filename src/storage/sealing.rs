@@ -17,7 +17,7 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::error::StorageError;
+use super::error::{KeyFileError, StorageError};
 use crate::domain::SubscriptionId;
 use crate::domain::signing::SigningSecret;
 
@@ -27,19 +27,6 @@ const NONCE_BYTES: usize = 24;
 const FILE_BYTES: u64 = 1024;
 /// Bits of a file's mode that let everybody read it.
 const OTHERS: u32 = 0o007;
-
-/// Why a key file cannot be used. Without its name: whoever mistakes the setting gives the key in its place.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// It is not there, or may not be read.
-    #[error("the file with the encryption key cannot be read: {0}")]
-    Unreadable(std::io::Error),
-    /// It holds something else.
-    #[error(
-        "the file does not hold an encryption key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
-    )]
-    NotAKey,
-}
 
 /// What secrets are sealed with: a key, or nothing.
 #[derive(Clone)]

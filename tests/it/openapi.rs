@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tempclock_webhooks::http::openapi;
+use tempclock_webhooks::http;
 
 use crate::harness::contract::{below, check_delivery, faults};
 use crate::harness::{ALL_SCOPES, Answer, Client, Receiver, Reply, Server, clock_in, sample};
@@ -16,7 +16,7 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OP
 
 /// Every operation: its path, its method, and what is said of it.
 fn operations() -> impl Iterator<Item = (&'static String, String, &'static Value)> {
-    let paths = openapi::document()["paths"].as_object().unwrap();
+    let paths = http::document()["paths"].as_object().unwrap();
     paths.iter().flat_map(|(path, methods)| {
         methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method.to_uppercase(), operation))
     })
@@ -37,10 +37,10 @@ fn what_is_served_is_the_description_at_both_addresses() {
     let server = Server::start(&[]);
     for path in ["/openapi.json", "/api/v1/openapi.json"] {
         let answer = server.stranger().send("GET", path, &[], None).expect(200);
-        assert_eq!(&answer.json, openapi::document());
+        assert_eq!(&answer.json, http::document());
         server.stranger().send("HEAD", path, &[], None).expect(200);
     }
-    assert!(openapi::document()["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert!(http::document()["openapi"].as_str().unwrap().starts_with("3.1"));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn examples() -> Vec<(String, Value)> {
     let mut found = Vec::new();
     let mut places = vec![String::new()];
     while let Some(place) = places.pop() {
-        let value = openapi::document().pointer(&place).unwrap();
+        let value = http::document().pointer(&place).unwrap();
         if let Some(schema) = value.get("schema").filter(|schema| schema.is_object()) {
             let pointer = below(&place, "schema");
             let several = value.get("examples").and_then(Value::as_object).into_iter().flat_map(|all| all.values());
@@ -202,7 +202,7 @@ fn every_example_fits_its_schema() {
 
 #[test]
 fn every_body_and_every_success_has_an_example() {
-    let paths = openapi::document()["paths"].as_object().unwrap();
+    let paths = http::document()["paths"].as_object().unwrap();
     let mut bodies = 0;
     for (path, method, operation) in operations().filter(|(.., operation)| operation["tags"][0] != "Server") {
         if operation.get("requestBody").is_some() {
@@ -241,7 +241,7 @@ fn a_delivery_of_every_type_is_as_described() {
     let client = server.client();
     let receiver = Receiver::first([Reply::status(500)]);
     let subscription = client.subscribe(&receiver.url("/hook"), &["*"]);
-    let described: Vec<&String> = openapi::document()["webhooks"].as_object().unwrap().keys().collect();
+    let described: Vec<&String> = http::document()["webhooks"].as_object().unwrap().keys().collect();
     assert_eq!(described.len(), 7);
     for event in &described {
         client.publish(event, &sample(event));
@@ -272,7 +272,7 @@ fn the_page_needs_nothing_from_elsewhere_and_shows_everything() {
             assert!(page.text.contains(&format!("<h3 id=\"{id}\">")), "{id} is not on the page");
             assert!(page.text.contains(&format!("<code>{path}</code>")), "{path} is not on the page");
         }
-        let components = &openapi::document()["components"]["schemas"];
+        let components = &http::document()["components"]["schemas"];
         for name in components.as_object().unwrap().keys() {
             assert!(page.text.contains(&format!("id=\"schema-{name}\"")), "{name} is not on the page");
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use rustix::fs::Access;
 
-use super::{Finding, Patient};
+use super::finding::Finding;
+use super::subject::Subject;
 use crate::app;
 use crate::disk::free_bytes;
 use crate::domain::Timestamp;
@@ -23,8 +24,8 @@ const YEARS: std::ops::RangeInclusive<u32> = 2025..=2099;
 /// The newest event may seem to be from so far ahead: ids only grow, also when the clock is corrected.
 const AHEAD: Duration = Duration::from_mins(1);
 
-pub fn data_folder(patient: &Patient) -> Vec<Finding> {
-    let folder = &patient.config.storage.data_dir;
+pub fn data_folder(subject: &Subject) -> Vec<Finding> {
+    let folder = &subject.config.storage.data_dir;
     let shown = folder.display();
     let found = match fs::metadata(folder) {
         Ok(found) if found.is_dir() => found,
@@ -78,13 +79,13 @@ pub fn data_folder(patient: &Patient) -> Vec<Finding> {
 }
 
 /// The files that the configuration names.
-pub fn files(patient: &Patient) -> Vec<Finding> {
-    let secrets = [&patient.config.server.tls_key, &patient.config.storage.encryption_key_file];
+pub fn files(subject: &Subject) -> Vec<Finding> {
+    let secrets = [&subject.config.server.tls_key, &subject.config.storage.encryption_key_file];
     let there = secrets.into_iter().flatten().filter_map(|path| Some((path, fs::metadata(path).ok()?)));
     let open = there.filter_map(|(path, file)| open_to_others(path, &file, "600"));
-    let problems = app::check_files(&patient.config).into_iter();
+    let problems = app::check_files(&subject.config).into_iter();
     let fix = "Correct the path or the file, or its rights";
-    let aging = app::certificate_warning(&patient.config, patient.now);
+    let aging = app::certificate_warning(&subject.config, subject.now);
     let renew = "Put a new one in its place, then: systemctl reload tempclock-webhooks";
     open.chain(problems.map(|problem| Finding::problem("files", problem, fix)))
         .chain(aging.map(|warning| Finding::warning("files", warning, renew)))
@@ -99,8 +100,8 @@ fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> 
     })
 }
 
-pub fn disk(patient: &Patient) -> Vec<Finding> {
-    let storage = &patient.config.storage;
+pub fn disk(subject: &Subject) -> Vec<Finding> {
+    let storage = &subject.config.storage;
     let existing = storage.data_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let Some(free) = free_bytes(existing) else {
         let fix = "Look at the file system with: df";
@@ -146,7 +147,7 @@ pub fn clock(now: Timestamp, newest: Option<Timestamp>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::finding::Level;
     use super::*;
 
     #[test]

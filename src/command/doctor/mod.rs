@@ -1,20 +1,22 @@
 //! `doctor`: looks for whatever keeps the server from working, and says what to do about it. It changes nothing. Each
 //! check runs on a thread of its own under a time limit, so that none can hang the command.
 
+mod finding;
 mod machine;
 mod network;
 mod outbox;
 mod server;
+mod subject;
 mod unit;
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use serde::Serialize;
 use ureq::Agent;
-use zeroize::Zeroizing;
 
+use self::finding::{Finding, Level};
+use self::subject::{NETWORK_LIMIT, Subject};
 use super::layout::wrapped;
 use super::output::{self, put, put_json};
 use super::terminal::{Paint, Tone};
@@ -23,67 +25,15 @@ use crate::app;
 use crate::cli::DoctorArgs;
 use crate::clock::Clock;
 use crate::config::{Config, DeliverySection};
-use crate::control::client::{self, Client};
-use crate::domain::Timestamp;
+use crate::control::client;
 use crate::domain::visible::visible;
 
 /// How long one check may take.
 const LIMIT: Duration = Duration::from_secs(15);
-/// How long one answer from the network may take; several fit into [`LIMIT`].
-const NETWORK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the text of a finding begins, behind its level, and the least room that it gets.
 const INDENT: usize = 8;
 const MIN_CHARS: usize = 20;
-
-/// What one look came to.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    /// What was looked at.
-    check: &'static str,
-    /// How it is.
-    level: Level,
-    /// What was seen.
-    message: String,
-    /// What to do about it.
-    fix: Option<String>,
-}
-
-/// How it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warning,
-    Problem,
-}
-
-impl Finding {
-    fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { check, level: Level::Ok, message: message.into(), fix: None }
-    }
-
-    fn warning(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, level: Level::Warning, message: message.into(), fix: Some(fix.into()) }
-    }
-
-    fn problem(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, level: Level::Problem, message: message.into(), fix: Some(fix.into()) }
-    }
-}
-
-/// All that the checks go by.
-struct Patient {
-    config: Config,
-    /// Where the server is to answer; `None` if it takes a port of its own choice.
-    url: Option<String>,
-    key: Option<Zeroizing<String>>,
-    /// The running server's control socket, where it is the server that is meant.
-    control: Option<Client>,
-    agent: Agent,
-    host: Option<String>,
-    now: Timestamp,
-}
 
 pub fn run(args: &DoctorArgs) -> Outcome {
     let mut findings = Vec::new();
@@ -103,7 +53,7 @@ pub fn run(args: &DoctorArgs) -> Outcome {
                 findings.push(Finding::warning("configuration", warning, fix));
             }
             let is_known = args.api.api_url.is_some() || loaded.config.server.listen.port() != 0;
-            let patient = Arc::new(Patient {
+            let subject = Arc::new(Subject {
                 url: is_known.then(|| api::url(&args.api, &loaded.config)),
                 key: api::key(&args.api)?,
                 control: client::connect(&app::control_socket(&loaded.config)).filter(|_| args.api.api_url.is_none()),
@@ -112,7 +62,7 @@ pub fn run(args: &DoctorArgs) -> Outcome {
                 now: Clock::start().wall(),
                 config: loaded.config,
             });
-            findings.extend(examine(&patient));
+            findings.extend(examine(&subject));
         }
     }
     let shown = show(&findings, args.json);
@@ -129,34 +79,34 @@ fn agent(config: &Config) -> Result<Agent, Failure> {
     })
 }
 
-fn examine(patient: &Arc<Patient>) -> Vec<Finding> {
-    let check = |name, look: fn(&Patient) -> Vec<Finding>| {
-        let patient = Arc::clone(patient);
-        within(name, move || look(&patient)).unwrap_or_else(|late| vec![late])
+fn examine(subject: &Arc<Subject>) -> Vec<Finding> {
+    let check = |name, look: fn(&Subject) -> Vec<Finding>| {
+        let subject = Arc::clone(subject);
+        within(name, move || look(&subject)).unwrap_or_else(|late| vec![late])
     };
     let mut findings = check("data folder", machine::data_folder);
     findings.extend(check("files", machine::files));
     findings.extend(check("disk", machine::disk));
     findings.extend(check("unit", unit::check));
-    let is_up = Arc::clone(patient);
+    let is_up = Arc::clone(subject);
     let (is_up, seen) = match within("server", move || server::check(&is_up)) {
         Ok(seen) => seen,
         Err(late) => (false, vec![late]),
     };
     findings.extend(seen);
     // Also where it takes a port of its own choice, so that nobody could ask it over HTTP.
-    let is_up = is_up || patient.control.is_some();
-    let asked = Arc::clone(patient);
+    let is_up = is_up || subject.control.is_some();
+    let asked = Arc::clone(subject);
     let outbox = match within("queue", move || outbox::look(&asked, is_up)) {
         Ok(outbox) => outbox,
         Err(late) => Err(late),
     };
     let outbox = outbox.map_err(|finding| findings.push(finding)).ok();
-    findings.push(machine::clock(patient.now, outbox.as_ref().and_then(|outbox| outbox.newest_event)));
-    findings.extend(outbox.iter().flat_map(|outbox| outbox.judge(patient.now, is_up)));
-    for target in network::targets(patient, outbox.as_ref(), &mut findings) {
-        let patient = Arc::clone(patient);
-        let looked = within("network", move || network::check(&patient, &target));
+    findings.push(machine::clock(subject.now, outbox.as_ref().and_then(|outbox| outbox.newest_event)));
+    findings.extend(outbox.iter().flat_map(|outbox| outbox.judge(subject.now, is_up)));
+    for target in network::targets(subject, outbox.as_ref(), &mut findings) {
+        let subject = Arc::clone(subject);
+        let looked = within("network", move || network::check(&subject, &target));
         for finding in looked.unwrap_or_else(|late| vec![late]) {
             // Two ports of one host have one name.
             if !findings.contains(&finding) {

@@ -7,8 +7,9 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use url::{Host, Url};
 
+use super::finding::Finding;
 use super::outbox::Outbox;
-use super::{Finding, NETWORK_LIMIT, Patient};
+use super::subject::{NETWORK_LIMIT, Subject};
 use crate::app;
 use crate::delivery::tls_cause;
 use crate::domain::address::AddressRule;
@@ -28,8 +29,8 @@ pub struct Target {
 }
 
 /// Where to look: the host that was named, else those of the subscriptions.
-pub fn targets(patient: &Patient, outbox: Option<&Outbox>, findings: &mut Vec<Finding>) -> Vec<Target> {
-    if let Some(host) = &patient.host {
+pub fn targets(subject: &Subject, outbox: Option<&Outbox>, findings: &mut Vec<Finding>) -> Vec<Target> {
+    if let Some(host) = &subject.host {
         let url = if host.contains("://") { host.clone() } else { format!("https://{host}/") };
         let target = target(&url);
         if target.is_none() {
@@ -69,7 +70,7 @@ fn target(url: &str) -> Option<Target> {
 }
 
 /// Looks the name up, and connects.
-pub fn check(patient: &Patient, target: &Target) -> Vec<Finding> {
+pub fn check(subject: &Subject, target: &Target) -> Vec<Finding> {
     let Target { host, port, is_tls } = target;
     let addresses: Vec<SocketAddr> = match (host.as_str(), *port).to_socket_addrs() {
         Ok(addresses) => addresses.collect(),
@@ -79,7 +80,7 @@ pub fn check(patient: &Patient, target: &Target) -> Vec<Finding> {
         }
     };
     let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
-    let delivery = &patient.config.delivery;
+    let delivery = &subject.config.delivery;
     let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
     if let Err(refusal) = rule.judge(host, &ips) {
         let fix = "Deliveries to it fail; if it is meant, list it in delivery.allow_networks or delivery.allow_hosts";
@@ -88,7 +89,7 @@ pub fn check(patient: &Patient, target: &Target) -> Vec<Finding> {
     let first = ips.first().map(ToString::to_string).unwrap_or_default();
     let mut findings = vec![Finding::ok(DNS, format!("{host} is {first}"))];
     let place = format!("{host} port {port}");
-    findings.push(match connect(patient, target, &addresses) {
+    findings.push(match connect(subject, target, &addresses) {
         Ok(()) if *is_tls => Finding::ok(TLS, format!("{place}: connected, its certificate is trusted")),
         Ok(()) => Finding::ok(TLS, format!("{place}: connected, by plain http")),
         Err(Fault::Connect(error)) => {
@@ -109,12 +110,12 @@ enum Fault {
     Tls(TlsFault),
 }
 
-fn connect(patient: &Patient, target: &Target, addresses: &[SocketAddr]) -> Result<(), Fault> {
+fn connect(subject: &Subject, target: &Target, addresses: &[SocketAddr]) -> Result<(), Fault> {
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     // Two: one of each family, as a rule. More would not fit into the time of a check.
     for address in addresses.iter().take(2) {
         match TcpStream::connect_timeout(address, NETWORK_LIMIT) {
-            Ok(stream) if target.is_tls => return handshake(patient, target, stream),
+            Ok(stream) if target.is_tls => return handshake(subject, target, stream),
             Ok(_) => return Ok(()),
             Err(error) => last = error,
         }
@@ -122,12 +123,12 @@ fn connect(patient: &Patient, target: &Target, addresses: &[SocketAddr]) -> Resu
     Err(Fault::Connect(last))
 }
 
-fn handshake(patient: &Patient, target: &Target, mut stream: TcpStream) -> Result<(), Fault> {
+fn handshake(subject: &Subject, target: &Target, mut stream: TcpStream) -> Result<(), Fault> {
     let tls = |error: &dyn std::fmt::Display| Fault::Tls(TlsFault::Other(error.to_string()));
     let limits = stream.set_read_timeout(Some(NETWORK_LIMIT)).and(stream.set_write_timeout(Some(NETWORK_LIMIT)));
     limits.map_err(Fault::Connect)?;
     let mut roots = RootCertStore::empty();
-    let trusted = app::trusted_roots(&patient.config).map_err(|error| tls(&error))?;
+    let trusted = app::trusted_roots(&subject.config).map_err(|error| tls(&error))?;
     roots.add_parsable_certificates(trusted.iter().map(|root| CertificateDer::from_slice(root.der())));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-use super::{Finding, Patient};
+use super::finding::Finding;
+use super::subject::Subject;
 use crate::command::api::{Api, ApiError};
 use crate::control::client::Client;
 use crate::domain::Timestamp;
@@ -38,10 +39,10 @@ pub struct Outbox {
 }
 
 /// Looks at it in whichever way there is.
-pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
-    match (is_up, &patient.url, &patient.key) {
+pub fn look(subject: &Subject, is_up: bool) -> Result<Outbox, Finding> {
+    match (is_up, &subject.url, &subject.key) {
         (true, Some(url), Some(key)) => {
-            let api = Api::new(url.clone(), key.clone(), patient.agent.clone());
+            let api = Api::new(url.clone(), key.clone(), subject.agent.clone());
             let mut outbox = Outbox::default();
             let asked = outbox.ask("", |path| api.call("GET", path, None));
             asked.map(|()| outbox).map_err(|error| match error {
@@ -51,7 +52,7 @@ pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
                 _ => Finding::problem(QUEUE, error.to_string(), "Look at the server's log"),
             })
         }
-        _ => match (&patient.control, is_up) {
+        _ => match (&subject.control, is_up) {
             (Some(client), _) => over_control(client).map_err(|error| {
                 Finding::problem(
                     QUEUE,
@@ -64,13 +65,13 @@ pub fn look(patient: &Patient, is_up: bool) -> Result<Outbox, Finding> {
                 "not looked at: the server runs, and its control socket is not open to this user",
                 "Run doctor as the user that the server runs as, or give --api-key-file, with scope webhooks:read",
             )),
-            (None, false) => in_file(patient),
+            (None, false) => in_file(subject),
         },
     }
 }
 
-fn in_file(patient: &Patient) -> Result<Outbox, Finding> {
-    let folder = &patient.config.storage.data_dir;
+fn in_file(subject: &Subject) -> Result<Outbox, Finding> {
+    let folder = &subject.config.storage.data_dir;
     match folder.join("tempclock.redb").try_exists() {
         Ok(true) => {}
         Ok(false) => return Ok(Outbox::default()),
@@ -254,7 +255,7 @@ fn listed(subscriptions: &BTreeMap<u64, String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::finding::Level;
     use super::*;
 
     fn level(late: Duration, is_up: bool) -> Level {

@@ -6,7 +6,8 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::tls::{TlsConfig, TlsProvider};
 
-use super::{Finding, NETWORK_LIMIT, Patient};
+use super::finding::Finding;
+use super::subject::{NETWORK_LIMIT, Subject};
 use crate::control::client::Client;
 
 const SERVER: &str = "server";
@@ -21,8 +22,8 @@ const READY: [(&str, &str); 3] = [
 ];
 
 /// Whether it answers, and what is to be said of it.
-pub fn check(patient: &Patient) -> (bool, Vec<Finding>) {
-    let Some(url) = &patient.url else {
+pub fn check(subject: &Subject) -> (bool, Vec<Finding>) {
+    let Some(url) = &subject.url else {
         let fix = "Give --api-url, or set a port";
         let message = "server.listen has port 0, so nobody knows where it listens; not checked";
         return (false, vec![Finding::warning(SERVER, message, fix)]);
@@ -34,7 +35,7 @@ pub fn check(patient: &Patient) -> (bool, Vec<Finding>) {
             let fix = "Give another port to one of the two (server.listen), or the right --api-url";
             return (false, vec![Finding::problem(SERVER, format!("another program answers at {url}"), fix)]);
         }
-        Err(_) if patient.control.as_ref().is_some_and(is_stopping) => {
+        Err(_) if subject.control.as_ref().is_some_and(is_stopping) => {
             let message = "it is stopping: it takes no requests any more, and ends with the attempts in flight";
             return (true, vec![Finding::problem(SERVER, message, "Wait for its end, then start it again")]);
         }

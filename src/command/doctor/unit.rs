@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Finding, Patient};
+use super::finding::Finding;
+use super::subject::Subject;
 
 const UNIT: &str = "unit";
 const NAME: &str = "tempclock-webhooks.service";
@@ -23,7 +24,7 @@ const FURTHER: [&str; 7] =
 /// How long systemd may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-pub fn check(_: &Patient) -> Vec<Finding> {
+pub fn check(_: &Subject) -> Vec<Finding> {
     let names = FURTHER.into_iter().chain(HARDENED.map(|(name, _)| name)).collect::<Vec<_>>().join(",");
     match ask(&["show", NAME, "--no-pager", &format!("--property={names}")]) {
         Some(answer) => judge(&answer),

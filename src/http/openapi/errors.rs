@@ -81,6 +81,6 @@ fn headers(error: &ApiError) -> Value {
     let own = error.headers();
     let mut names: Vec<_> = own.iter().map(|(name, _)| *name).collect();
     names.push("X-Request-Id");
-    names.extend(super::RATE_LIMIT_HEADERS);
-    super::header_references(&names)
+    names.extend(super::headers::RATE_LIMIT_HEADERS);
+    super::headers::references(&names)
 }

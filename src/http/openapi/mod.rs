@@ -1,12 +1,11 @@
-//! The API's description in `OpenAPI` 3.1, and a page made from it. Both are made once, at the first request for one, from
+//! The API's description in `OpenAPI` 3.1, and a page made from it. Both are made from
 //! the table of routes and from the structs that answers are serialized from. Runs on the HTTP workers.
 
 mod errors;
 mod example;
+mod headers;
 mod page;
 mod webhooks;
-
-use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::Method;
@@ -18,27 +17,43 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use self::example::SCHEMAS;
+use self::page::Page;
 use super::error::ErrorBody;
-use super::operation::{Access, Answer, Operation, Parameter, Resource};
-use super::routes::{self, BASE};
+use super::operation::{Access, Answer, BASE, Operation, Parameter, Resource};
 use super::{event_body, event_types, respond, subscription_body};
 use crate::domain::event_type::EventType;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(describe);
-static PAGE: LazyLock<page::Page> = LazyLock::new(|| page::Page::of(document()));
-
-/// The whole description.
-#[must_use]
-pub fn document() -> &'static Value {
-    &DOCUMENT
+/// The description as a JSON document and as a page.
+pub struct Description {
+    document: Value,
+    page: Page,
 }
 
-pub(super) async fn show() -> HttpResponse {
-    respond::json(&mut HttpResponse::Ok(), document())
+impl Description {
+    /// Describes these routes.
+    pub fn of(resources: &[Resource]) -> Self {
+        let document = describe(resources);
+        let page = Page::of(&document);
+        Self { document, page }
+    }
+
+    /// The whole document.
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// Responds with the document.
+    pub fn show(&self) -> HttpResponse {
+        respond::json(&mut HttpResponse::Ok(), &self.document)
+    }
+
+    /// Responds with the page.
+    pub fn show_page(&'static self) -> HttpResponse {
+        show_page(&self.page)
+    }
 }
 
-pub(super) async fn show_page() -> HttpResponse {
-    let page = &*PAGE;
+fn show_page(page: &'static Page) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -55,16 +70,12 @@ const INTRODUCTION: &str = "Takes the events of a staffing time clock and delive
     What is no HTTP request that is understood here is answered with 400 (`bad_request`), 408 (`request_timeout`) or 431 \
     (`head_too_large`), whatever its path, and the connection ends.";
 
-/// The headers of every answer to a caller who is counted.
-const RATE_LIMIT_HEADERS: [&str; 2] = ["X-RateLimit-Limit", "X-RateLimit-Remaining"];
-
-fn describe() -> Value {
+fn describe(resources: &[Resource]) -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
     let mut generator = settings.into_generator();
-    let resources = routes::table();
     let answers: Vec<Vec<Value>> = resources
         .iter()
         .flat_map(|resource| &resource.operations)
@@ -74,7 +85,7 @@ fn describe() -> Value {
     let mut answers = answers.into_iter();
     let mut paths = Map::new();
     let mut headings: Vec<&str> = Vec::new();
-    for resource in &resources {
+    for resource in resources {
         if !headings.contains(&resource.heading) {
             headings.push(resource.heading);
         }
@@ -104,7 +115,7 @@ fn describe() -> Value {
         "components": {
             "schemas": schemas,
             "responses": errors::responses(),
-            "headers": headers(),
+            "headers": headers::all(),
             "parameters": {"X-Request-Id": {
                 "name": "X-Request-Id",
                 "in": "header",
@@ -223,7 +234,7 @@ fn describe_parameter(parameter: &Parameter) -> Value {
 fn responses(operation: &Operation, answers: Vec<Value>, schemas: &Map<String, Value>) -> Map<String, Value> {
     let mut names = vec!["X-Request-Id"];
     if operation.access != Access::Open {
-        names.extend(RATE_LIMIT_HEADERS);
+        names.extend(headers::RATE_LIMIT_HEADERS);
     }
     let mut responses = Map::new();
     for (answer, schema) in operation.answers.iter().zip(answers) {
@@ -231,7 +242,7 @@ fn responses(operation: &Operation, answers: Vec<Value>, schemas: &Map<String, V
         let status = answer.status.to_string();
         match responses.get_mut(&status) {
             None => {
-                let mut response = json!({"description": answer.description, "headers": header_references(&names)});
+                let mut response = json!({"description": answer.description, "headers": headers::references(&names)});
                 // An answer to HEAD has no body.
                 if operation.method != Method::HEAD {
                     let mut content = json!({"schema": schema});
@@ -258,31 +269,4 @@ fn add_choice(response: &mut Value, answer: &Answer, schema: &Value) {
     response["description"] = format!("{first} Or: {}", answer.description).into();
     let content = &mut response["content"][answer.media_type]["schema"];
     *content = json!({"anyOf": [content, schema]});
-}
-
-fn header_references(names: &[&str]) -> Value {
-    let reference = |name: &&str| ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")}));
-    Value::Object(names.iter().map(reference).collect())
-}
-
-fn headers() -> Value {
-    let header = |description: &str, schema: Value, example: Value| json!({"description": description, "required": true, "schema": schema, "example": example});
-    let number = || json!({"type": "integer", "minimum": 0});
-    let text = || json!({"type": "string"});
-    json!({
-        "X-Request-Id": header(
-            "The name of this request in the log: yours if you sent a safe one.",
-            json!({"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$"}),
-            json!("req_5f2b8c1d9e3a4f60718293a4"),
-        ),
-        "X-RateLimit-Limit": header(
-            "How many requests the key may make within a minute; 4294967295 where there is no limit.",
-            number(),
-            json!(60),
-        ),
-        "X-RateLimit-Remaining": header("How many of them are left now.", number(), json!(59)),
-        "Retry-After": header("How many seconds to wait before the next try.", number(), json!(12)),
-        "Allow": header("The methods that this path has.", text(), json!("GET, POST")),
-        "WWW-Authenticate": header("How to say who you are.", json!({"const": "Bearer"}), json!("Bearer")),
-    })
 }

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::BASE;
 use super::example::{self, SCHEMAS, names};
+use crate::http::operation::BASE;
 
 /// The page with its Content-Security-Policy.
 pub struct Page {

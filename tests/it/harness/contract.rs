@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
-use tempclock_webhooks::http::openapi;
+use tempclock_webhooks::http;
 
 use super::{Answer, Received};
 
@@ -19,7 +19,7 @@ const DOCUMENT: &str = "tempclock:openapi";
 
 /// The description, in which no object has further fields unless it says so.
 static CLOSED: LazyLock<Value> = LazyLock::new(|| {
-    let mut document = openapi::document().clone();
+    let mut document = http::document().clone();
     close(&mut document);
     document
 });
