@@ -2,56 +2,14 @@
 //! sent more often, and ids go on growing. The clock that is set is the one of libfaketime, which `tests/run`
 //! installs; the monotonic clock runs on, as it does on a real machine.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::harness::{
-    ALL_SCOPES, Client, Ledger, Received, Receiver, Reply, Server, clock_in, eventually, sample, time,
+    ALL_SCOPES, Client, Ledger, Received, Receiver, Reply, Server, WallClock, clock_in, eventually, sample, time,
 };
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
-
-/// The wall clock of a server and of nobody else.
-struct WallClock {
-    file: PathBuf,
-}
-
-impl WallClock {
-    /// Puts itself into the server's environment; from the next start on it is this clock that the server sees.
-    fn of(server: &mut Server) -> Self {
-        let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-        let mut libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-        let library = libraries.find(|library| library.exists()).expect("libfaketime is missing; run tests/run");
-        let clock = Self { file: server.folder().join("clock") };
-        clock.set(0);
-        server.environment("LD_PRELOAD", library.to_str().unwrap());
-        server.environment("FAKETIME_TIMESTAMP_FILE", clock.file.to_str().unwrap());
-        for name in ["FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC"] {
-            server.environment(name, "1");
-        }
-        clock
-    }
-
-    /// Starts the server, and takes away what libfaketime shares with children that there are none of; it would stay
-    /// behind after a kill.
-    #[track_caller]
-    fn launch(server: &mut Server) {
-        server.launch();
-        for name in ["faketime_shm_", "sem.faketime_sem_"] {
-            let _ = fs::remove_file(format!("/dev/shm/{name}{}", server.pid()));
-        }
-    }
-
-    /// Sets it to so many seconds after, or before, the machine's.
-    fn set(&self, offset_s: i64) {
-        // The server reads the file whenever it asks for the time, and must never find half of it.
-        let new = self.file.with_extension("new");
-        fs::write(&new, format!("{offset_s:+}\n")).unwrap();
-        fs::rename(new, &self.file).unwrap();
-    }
-}
 
 /// How far the server's wall clock, as its ids and answers show it, is from the machine's.
 fn assert_is_set(client: &Client, event: &str, offset_s: i64) {
@@ -65,8 +23,8 @@ fn a_step_of_the_clock_makes_no_retry_early_or_late_and_nothing_twice() {
     const WAIT: Duration = Duration::from_secs(1);
     const EVENTS: u64 = 20;
     let mut server = Server::stopped(&[("delivery.retry_schedule", r#"["1s", "1s", "1s", "1s"]"#)]);
-    let clock = WallClock::of(&mut server);
-    WallClock::launch(&mut server);
+    let clock = WallClock::of_the_machine(&mut server);
+    server.launch();
     let client = server.client();
     let failing = Receiver::answering(|request| Reply::status(if request.attempt() < 5 { 500 } else { 200 }));
     let healthy = Receiver::start();
@@ -103,8 +61,8 @@ fn a_step_of_the_clock_makes_no_retry_early_or_late_and_nothing_twice() {
 /// A retry is planned, the process dies, the clock is set, the process comes back.
 fn a_retry_after_a_restart_with_the_clock_set_by(offset_s: i64) {
     let mut server = Server::stopped(&[("delivery.retry_schedule", r#"["1s"]"#)]);
-    let clock = WallClock::of(&mut server);
-    WallClock::launch(&mut server);
+    let clock = WallClock::of_the_machine(&mut server);
+    server.launch();
     let key = server.key(ALL_SCOPES);
     let client = server.client_with(&key);
     let receiver = Receiver::answering(|request| Reply::status(if request.attempt() < 2 { 500 } else { 200 }));
@@ -113,7 +71,7 @@ fn a_retry_after_a_restart_with_the_clock_set_by(offset_s: i64) {
     client.wait_for_delivery(&delivery, "was tried", |delivery| delivery["attempt_count"] == 1);
     server.kill_9();
     clock.set(offset_s);
-    WallClock::launch(&mut server);
+    server.launch();
 
     let client = server.client_with(&key);
     let event = client.publish("worker_created", &sample("worker_created"));
@@ -142,8 +100,8 @@ fn a_retry_is_made_after_a_restart_with_the_clock_a_day_forward() {
 #[test]
 fn ids_grow_and_idempotency_keys_are_known_however_the_clock_is_set() {
     let mut server = Server::stopped(&[]);
-    let clock = WallClock::of(&mut server);
-    WallClock::launch(&mut server);
+    let clock = WallClock::of_the_machine(&mut server);
+    server.launch();
     let key = server.key(ALL_SCOPES);
     let receiver = Receiver::start();
     server.client_with(&key).subscribe(&receiver.url("/"), &["clock_in"]);
@@ -154,7 +112,7 @@ fn ids_grow_and_idempotency_keys_are_known_however_the_clock_is_set() {
         // Half of the steps are made while the server runs, and half while it does not.
         if entry % 2 == 0 {
             server.kill_9();
-            WallClock::launch(&mut server);
+            server.launch();
         }
         let client = server.client_with(&key);
         assert_eq!(ledger.publish(&client, &[entry]), Some(202));

@@ -149,7 +149,8 @@ fn at_every_call_of_an_upgrade(call: &str, what: &str) {
         let fault = Fault { call, what, number };
         let settings = [("delivery.retry_schedule", r#"["1h"]"#), ("delivery.threads", "4"), ("server.workers", "1")];
         let mut server = Server::stopped(&settings);
-        put_database_of_format_1(&server.data_dir());
+        let folder = server.data_dir();
+        put_database_of_format_1(&mut server, &folder);
         let has_struck = start_with(&mut server, fault);
         let copy = server.folder().join("copy");
         fs::copy(server.data_dir().join("tempclock.redb"), &copy).unwrap();

@@ -18,8 +18,9 @@ const SECRETS: [&str; 3] = [
 const FIRST: &str = "evt_01a21352be537aebb7646d76ffb6f10c";
 
 fn old_server() -> Server {
-    let server = Server::stopped(&[]);
-    put_database_of_format_1(&server.data_dir());
+    let mut server = Server::stopped(&[]);
+    let folder = server.data_dir();
+    put_database_of_format_1(&mut server, &folder);
     server
 }
 
@@ -126,7 +127,7 @@ fn commands_that_look_leave_the_format_to_the_server_and_compact_upgrades_it() {
 fn without_room_for_the_backup_nothing_is_changed() {
     let mut server = Server::stopped(&[("storage.free_space_reserve", r#""0""#)]);
     let Some(disk) = SmallDisk::under(&mut server, DiskKind::Tmpfs, 8 << 20) else { return };
-    put_database_of_format_1(&disk.path(""));
+    put_database_of_format_1(&mut server, &disk.path(""));
     let size = fs::metadata(disk.path("tempclock.redb")).unwrap().len();
     disk.fill_up_to(size * 2 - 4096);
     let failed = server.fail_to_start();

@@ -14,6 +14,7 @@ mod small_disk;
 mod stored;
 mod strace;
 mod tls;
+mod wall_clock;
 
 use std::{
     thread,
@@ -38,6 +39,7 @@ pub use small_disk::{DiskKind, SmallDisk};
 pub use stored::put_database_of_format_1;
 pub use strace::Strace;
 pub use tls::{Authority, Identity, TlsReceiver};
+pub use wall_clock::WallClock;
 
 /// The longest that a test waits for anything: a guard against hanging, no measure of speed.
 pub const PATIENCE: Duration = Duration::from_mins(1);

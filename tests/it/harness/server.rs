@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ALL_SCOPES, Client, PATIENCE, eventually, log::Log};
+use super::{ALL_SCOPES, Client, PATIENCE, eventually, log::Log, wall_clock};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
@@ -202,7 +202,7 @@ impl Server {
         fs::write(self.config_file(), text).unwrap();
     }
 
-    /// Sets a variable of the environment for the next start.
+    /// Sets a variable of the environment for the next start, and for every command from now on.
     pub fn environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
@@ -237,6 +237,7 @@ impl Server {
         let mut child = self.spawn(Stdio::piped());
         let log = Log::of(child.stderr.take().unwrap());
         if let Some(address) = log.wait_for_address() {
+            wall_clock::clean_up_after(child.id());
             return Ok(Running { child, address, log });
         }
         let status = wait_guarded(&mut child, "a server that does not listen");
@@ -254,9 +255,13 @@ impl Server {
         self.running = Some(Running { child, address, log: Log::of(std::io::empty()) });
     }
 
+    fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     fn spawn(&self, stderr: Stdio) -> Child {
         let words = [self.inside.as_slice(), &self.through].concat();
-        command(&words, self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        command(&words, self.variables())
             .arg("serve")
             .arg("--config")
             .arg(self.config_file())
@@ -338,7 +343,8 @@ impl Server {
     /// Runs a command where this server runs, without its configuration.
     #[track_caller]
     pub fn command(&self, arguments: &[&str]) -> Output {
-        run_behind(&self.inside, arguments, &[], b"")
+        let environment: Vec<_> = self.variables().collect();
+        run_behind(&self.inside, arguments, &environment, b"")
     }
 
     /// Makes a key and gives what the command printed about it.

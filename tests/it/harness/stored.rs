@@ -2,7 +2,13 @@
 
 use std::{fs, path::Path, process::Command};
 
-/// Puts the database of format 1 from `tests/formats` into a folder. A server was stopped, and then it was written to:
+use super::{Server, WallClock};
+
+/// A day after the database of format 1 was stopped: all that waits in it is due, and nothing is too old to keep.
+const NEXT_DAY: &str = "2026-11-26T15:29:00Z";
+
+/// Puts the database of format 1 from `tests/formats` into a server's data folder, and sets its clock to the day after
+/// that was stored. A server was stopped, and then it was written to:
 ///
 /// | Event | Key | For 1, active | For 2, paused | For 3, paused |
 /// |---|---|---|---|---|
@@ -11,10 +17,11 @@ use std::{fs, path::Path, process::Command};
 /// | 3 | | never attempted | never attempted | never attempted |
 ///
 /// Subscription 1 leads to a port where nobody listens.
-pub fn put_database_of_format_1(folder: &Path) {
+pub fn put_database_of_format_1(server: &mut Server, folder: &Path) {
     let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/1.redb.gz");
     let unpacked = Command::new("gzip").args(["-dc", stored.to_str().unwrap()]).output().expect("gzip runs");
     assert!(unpacked.status.success(), "{unpacked:?}");
     fs::create_dir_all(folder).unwrap();
     fs::write(folder.join("tempclock.redb"), unpacked.stdout).unwrap();
+    WallClock::at(server, NEXT_DAY.parse().unwrap());
 }
