@@ -85,7 +85,7 @@ fn serve(listener: UnixListener, state: web::Data<HttpState>) -> std::io::Result
         App::new()
             .app_data(state.clone())
             .app_data(backups.clone())
-            .wrap(from_fn(http::dress))
+            .wrap(from_fn(http::finish_response))
             .configure(routes)
             .configure(http::operator_routes)
     });

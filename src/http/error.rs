@@ -168,12 +168,6 @@ impl ApiError {
         Self::new(415, "unsupported_media_type", "send JSON with Content-Type: application/json")
     }
 
-    /// The head of a request is longer than allowed.
-    #[must_use]
-    pub fn head_too_large() -> Self {
-        Self::new(431, "head_too_large", "the request's first line and headers are too long")
-    }
-
     /// Too many wrong keys from one source. It is not answered at once.
     #[must_use]
     pub fn too_many_guesses(limit: u32, retry_after_s: u64) -> Self {

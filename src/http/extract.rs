@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::error::ApiError;
 use super::rate_limit::{Allowance, RateLimit};
 use super::respond::{DEFAULT_LIMIT, MAX_LIMIT};
-use super::sources::counted;
 use super::state::HttpState;
+use super::transport::source_of;
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::{AccountId, FieldError, KeyId};
 use crate::storage::command::Command;
@@ -129,7 +129,7 @@ fn authenticate(
         // Guessing is slowed by source; who has a valid key is let through whatever others at that address do.
         let is_guess = request.headers().contains_key(AUTHORIZATION);
         let is_allowed =
-            source.filter(|_| is_guess).map_or(Ok(()), |source| state.guesses.count(counted(source)).map(drop));
+            source.filter(|_| is_guess).map_or(Ok(()), |source| state.guesses.count(source_of(source)).map(drop));
         return Err(match is_allowed {
             Ok(()) => ApiError::unauthorized(),
             Err(wait_s) => ApiError::too_many_guesses(state.guesses.limit(), wait_s),

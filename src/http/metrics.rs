@@ -10,8 +10,8 @@ use actix_web::http::header::{ACCEPT, ContentType, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 
-use super::unread::hold_unread;
-use super::{Ready, ServerSettings, listener};
+use super::transport::keep_unread;
+use super::{Ready, ServerSettings, transport};
 use crate::clock::Clock;
 use crate::delivery::Dispatcher;
 use crate::disk::free_bytes;
@@ -63,13 +63,13 @@ fn form_for(request: &HttpRequest) -> (TextForm, &'static str) {
 /// Builds the server on a listener that is bound already.
 pub fn server(listener: TcpListener, page: MetricsPage, ready: Ready) -> std::io::Result<Server> {
     let page = web::Data::new(page);
-    listener::serve(listener, None, &SETTINGS, move || {
+    transport::serve(listener, None, &SETTINGS, move || {
         ready.tell();
         let headers = DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff"));
         App::new()
             .app_data(page.clone())
             .wrap(headers)
-            .wrap(from_fn(hold_unread))
+            .wrap(from_fn(keep_unread))
             .route("/metrics", web::get().to(show))
     })
 }

@@ -12,7 +12,7 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use super::error::ApiError;
 use super::extract::is_stranger;
 use super::rate_limit::Allowance;
-use super::unread;
+use super::transport::keep;
 use crate::domain::access::without_keys;
 use crate::domain::visible::shortened;
 use crate::storage::Randomness;
@@ -30,12 +30,12 @@ thread_local! {
 }
 
 /// Wraps every request.
-pub async fn dress<B: MessageBody + 'static>(
+pub async fn finish_response<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
-    let body = unread::keep(&mut request);
+    let body = keep(&mut request);
     let response = if wants_websocket(&request) {
         request.error_response(ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"))
     } else {

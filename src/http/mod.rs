@@ -3,17 +3,13 @@
 //! executor.
 
 mod compat;
-mod connection;
 mod deliveries;
 pub mod error;
 pub mod event_body;
 mod event_types;
 mod events;
 pub mod extract;
-mod framing;
 mod health;
-mod holding;
-mod listener;
 pub mod metrics;
 mod middleware;
 mod openapi;
@@ -21,14 +17,12 @@ mod operation;
 mod parameters;
 mod pings;
 mod rate_limit;
-mod refusal;
 pub mod respond;
 mod routes;
-mod sources;
 mod state;
 pub mod subscription_body;
 mod subscriptions;
-mod unread;
+mod transport;
 mod view;
 
 use std::net::TcpListener;
@@ -40,10 +34,10 @@ use actix_web::{App, web};
 
 pub use self::event_types::{EventTypeView, catalogue};
 use self::extract::Operator;
-pub use self::listener::ServerSettings;
-pub use self::middleware::dress;
+pub use self::middleware::finish_response;
 pub use self::routes::document;
 pub use self::state::{HttpSettings, HttpState, Vitals};
+pub use self::transport::ServerSettings;
 
 /// With what each HTTP worker says that it has started.
 #[derive(Clone)]
@@ -64,9 +58,9 @@ pub fn server(
     settings: &ServerSettings,
     ready: Ready,
 ) -> std::io::Result<Server> {
-    listener::serve(listener, tls, settings, move || {
+    transport::serve(listener, tls, settings, move || {
         ready.tell();
-        App::new().app_data(state.clone()).wrap(from_fn(middleware::dress)).configure(routes::serve)
+        App::new().app_data(state.clone()).wrap(from_fn(middleware::finish_response)).configure(routes::serve)
     })
 }
 

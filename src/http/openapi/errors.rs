@@ -13,7 +13,7 @@ fn samples() -> [ApiError; 19] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
-        ApiError::bad_request("this is no HTTP request that is understood here"),
+        ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"),
         ApiError::unauthorized(),
         ApiError::forbidden(Scope::WebhooksWrite),
         ApiError::not_found("subscription"),

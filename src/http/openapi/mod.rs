@@ -67,8 +67,7 @@ const INTRODUCTION: &str = "Takes the events of a staffing time clock and delive
     subscribed. Every route but the open ones needs an API key: `Authorization: Bearer tc_live_…`. A key belongs to one \
     account, and what belongs to another is not found. Requests and answers are JSON in UTF-8; times are RFC 3339. \
     What a query gives without a value counts as not given, and what it gives beyond the parameters is passed over. \
-    What is no HTTP request that is understood here is answered with 400 (`bad_request`), 408 (`request_timeout`) or 431 \
-    (`head_too_large`), whatever its path, and the connection ends.";
+    Malformed HTTP requests get 400, 408 or 431 without a body, whatever their path, and the connection is closed.";
 
 fn describe(resources: &[Resource]) -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {

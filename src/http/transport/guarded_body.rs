@@ -1,4 +1,4 @@
-//! The body of an answer that keeps something until it is sent. Runs on the HTTP workers.
+//! A response body that owns something until it is sent. Runs on the HTTP workers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,18 +6,18 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 
-/// Lets go of `kept` when the body is sent, or never will be.
-pub fn hold<T: 'static>(body: BoxBody, kept: T) -> BoxBody {
-    BoxBody::new(Holding { body, _kept: Box::new(kept) })
+/// Drops `guard` when the body is sent, or never will be.
+pub fn with_guard<T: 'static>(body: BoxBody, guard: T) -> BoxBody {
+    BoxBody::new(GuardedBody { body, _guard: Box::new(guard) })
 }
 
-struct Holding<T> {
+struct GuardedBody<T> {
     body: BoxBody,
-    /// Apart, so that the body can be moved whatever this is.
-    _kept: Box<T>,
+    /// Boxed, so that the body can be moved whatever this is.
+    _guard: Box<T>,
 }
 
-impl<T> MessageBody for Holding<T> {
+impl<T> MessageBody for GuardedBody<T> {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

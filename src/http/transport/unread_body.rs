@@ -1,7 +1,6 @@
-//! Keeps a body that comes in chunks of unknown length until its answer is sent. Runs on the HTTP workers.
-//!
-//! Of a body that is dropped before its end, the HTTP library reads the rest without a time limit, so that anybody
-//! could hold a connection for ever. One that is still there when the answer is out makes it close the connection.
+//! Keeps a chunked request body until its response is sent. actix-http drains a body that is dropped before its end
+//! without a time limit, so that anybody could hold a connection for ever; if the body still exists when the response is
+//! sent, it closes the connection instead. Runs on the HTTP workers.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -16,12 +15,12 @@ use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage};
 use futures_core::Stream;
 
-use super::holding::hold;
+use super::guarded_body::with_guard;
 
-/// The body of a request, shared with whoever reads it; none if it has a length.
+/// The body of a request, shared with its reader; `None` if it has a length.
 pub struct Kept(Option<Rc<RefCell<Payload>>>);
 
-/// Takes hold of a request's body, if its length is unknown.
+/// Keeps a request's body if its length is unknown.
 pub fn keep(request: &mut ServiceRequest) -> Kept {
     if !request.chunked().unwrap_or(true) {
         return Kept(None);
@@ -31,8 +30,8 @@ pub fn keep(request: &mut ServiceRequest) -> Kept {
     Kept(Some(body))
 }
 
-/// Wraps every request of an app that reads no bodies.
-pub async fn hold_unread<B: MessageBody + 'static>(
+/// The middleware of an app that reads no bodies.
+pub async fn keep_unread<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -41,11 +40,11 @@ pub async fn hold_unread<B: MessageBody + 'static>(
 }
 
 impl Kept {
-    /// Holds the body until the answer is sent.
+    /// Keeps the body until the response is sent.
     pub fn until_sent(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         match self {
             Self(None) => response,
-            Self(Some(request)) => response.map_body(|_, answer| hold(answer, request)),
+            Self(Some(request)) => response.map_body(|_, answer| with_guard(answer, request)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Takes connections in and serves an app on each of them, within limits. The threads are the HTTP library's.
+//! Accepts connections and serves an app on each of them, within limits. The threads are those of actix-server.
 
 use std::fmt;
 use std::net::TcpListener;
@@ -17,33 +17,34 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{Error, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::{Connection, FAREWELL, Patient, attend};
-use super::holding::hold;
-use super::sources::Sources;
+use super::connection::Connection;
+use super::connection_limit::ConnectionLimit;
+use super::guarded_body::with_guard;
+use super::guarded_stream::{GuardedStream, LINGER, serve_connection};
 
-/// How the server listens.
+/// How the server accepts connections.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// HTTP worker threads.
     pub workers: usize,
-    /// Connections at most.
+    /// Maximum number of connections.
     pub max_connections: usize,
-    /// How long a request's head may take to arrive, and a piece of an answer to be taken.
+    /// Time limit of a request's head, and of a stalled response.
     pub request_timeout: Duration,
-    /// How long a connection is kept without a request behind an answered one.
+    /// How long an idle connection is kept.
     pub keep_alive: Duration,
-    /// Reads that wait beside the executor, for each worker.
+    /// Threads for blocking reads, for each worker.
     pub blocking_threads: usize,
-    /// How long requests under way may take to end when the server stops.
+    /// Time limit of requests in flight when the server stops.
     pub drain: Duration,
 }
 
-/// What a caller is talked to through.
+/// The stream of a connection, plain or TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// Builds a server of the app that `make_app` makes for each worker. It runs when awaited.
+/// Builds a server with one app for each worker. It runs when awaited.
 pub fn serve<A, S, B>(
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
@@ -69,39 +70,39 @@ where
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let (limit, keep_alive) = (settings.request_timeout, settings.keep_alive);
-    let sources = Sources::new(settings.max_connections);
+    let connections = ConnectionLimit::new(settings.max_connections);
     let acceptor = tls.map(Acceptor::new);
     let make_services = move || {
         let stopping = stopping.clone();
         let app = make_app().into_factory().map_err(|error| error.into().error_response());
         let app = apply_fn_factory(app, |request: Request, app: &_| {
-            let under_way = request.conn_data::<Connection>().map(|connection| connection.begin(&request));
+            let in_flight = request.conn_data::<Connection>().map(|connection| connection.begin(&request));
             let is_upgrade = request.head().upgrade();
-            let answer = Service::call(app, request);
+            let response = Service::call(app, request);
             async move {
-                let mut answer: Response<B> = answer.await?.into();
+                let mut response: Response<B> = response.await?.into();
                 if is_upgrade {
-                    // No other protocol is spoken here.
-                    answer.head_mut().set_connection_type(ConnectionType::Close);
+                    // No other protocol is supported.
+                    response.head_mut().set_connection_type(ConnectionType::Close);
                 }
-                Ok::<_, HttpResponse>(answer.map_body(|_, body| hold(body.boxed(), under_way)))
+                Ok::<_, HttpResponse>(response.map_body(|_, body| with_guard(body.boxed(), in_flight)))
             }
         });
         let http = HttpService::build()
-            .on_connect_ext(|stream: &Patient<Box<dyn Stream>>, data| {
+            .on_connect_ext(|stream: &GuardedStream<Box<dyn Stream>>, data| {
                 data.insert(stream.connection());
             })
             .client_request_timeout(limit)
             .keep_alive(keep_alive)
-            .client_disconnect_timeout(FAREWELL)
+            .client_disconnect_timeout(LINGER)
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
             .finish(map_config(app, |()| AppConfig::default()));
-        let (acceptor, sources) = (acceptor.clone(), Arc::clone(&sources));
+        let (acceptor, connections) = (acceptor.clone(), Arc::clone(&connections));
         fn_factory(move || {
-            let sources = Arc::clone(&sources);
+            let connections = Arc::clone(&connections);
             let http = http.new_service(());
             let acceptor = acceptor.as_ref().map(|acceptor| ServiceFactory::<TcpStream>::new_service(acceptor, ()));
             async move {
@@ -111,10 +112,12 @@ where
                     None => None,
                 };
                 Ok::<_, ()>(fn_service(move |stream: TcpStream| {
-                    let (http, acceptor, sources) = (Rc::clone(&http), acceptor.clone(), Arc::clone(&sources));
+                    let (http, acceptor, connections) = (Rc::clone(&http), acceptor.clone(), Arc::clone(&connections));
                     async move {
                         let peer = stream.peer_addr().ok();
-                        let Some(_place) = peer.and_then(|peer| sources.admit(peer.ip())) else { return Ok(()) };
+                        let Some(_permit) = peer.and_then(|peer| connections.try_acquire(peer.ip())) else {
+                            return Ok(());
+                        };
                         let stream: Box<dyn Stream> = match acceptor {
                             Some(acceptor) => match Box::pin(acceptor.call(stream)).await {
                                 Ok(stream) => Box::new(stream),
@@ -122,7 +125,7 @@ where
                             },
                             None => Box::new(stream),
                         };
-                        attend(stream, limit, |stream| http.call((stream, Protocol::Http1, peer))).await
+                        serve_connection(stream, limit, |stream| http.call((stream, Protocol::Http1, peer))).await
                     }
                 }))
             }

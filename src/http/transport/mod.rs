@@ -1,0 +1,21 @@
+//! What makes up for actix-http 3.20: each file here names the fault that it is for, and goes when a version that is free
+//! of it is in use. Runs on the HTTP workers; nothing here knows what a request means.
+//!
+//! | File | Fault of actix-http 3.20 |
+//! |---|---|
+//! | `connection`, `framing` | Version and keep-alive of a response come from the latest parsed request; requests that were pipelined behind `Connection: close` are executed. |
+//! | `guarded_stream` | It reads on while responses wait to be sent; only the first head of a connection has a time limit; closing with unread input resets the connection. |
+//! | `unread_body` | A chunked body that no handler reads is drained without a limit. |
+//! | `connection_limit` | Connections are limited in all, not by source. |
+
+mod connection;
+mod connection_limit;
+mod framing;
+mod guarded_body;
+mod guarded_stream;
+mod listener;
+mod unread_body;
+
+pub use self::connection_limit::source_of;
+pub use self::listener::{ServerSettings, serve};
+pub use self::unread_body::{keep, keep_unread};
