@@ -3,9 +3,8 @@
 
 use std::io::{self, ErrorKind};
 
-use rustix::io::Errno;
-
 use super::guard::GuardError;
+use super::look_up::{LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
 use super::tls_cause;
 use crate::domain::outcome::{Cut, Outcome, Phase};
 
@@ -15,7 +14,9 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
     match error {
         ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
             Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
-            Some(GuardError::NotFound(host)) => Outcome::NameNotFound(host.clone()),
+            Some(GuardError::LookUp(host, LookUpError::NotFound)) => Outcome::NameNotFound(host.clone()),
+            Some(GuardError::LookUp(host, LookUpError::NameServer)) => Outcome::NameServerFailed(host.clone()),
+            Some(GuardError::LookUp(_, LookUpError::Lacking(text))) => Outcome::Internal((*text).to_owned()),
             Some(GuardError::Busy) => Outcome::LookUpsBusy,
             Some(GuardError::TimedOut) => Outcome::TimedOut(Phase::Resolve),
             None => Outcome::Internal(inner.to_string()),
@@ -63,8 +64,8 @@ fn of_io(error: &io::Error, phase: Phase) -> Outcome {
     if let Some(fault) = tls_cause::of_io(error) {
         return Outcome::TlsFailed(fault.in_words());
     }
-    if let Some(Errno::MFILE | Errno::NFILE) = Errno::from_io_error(error) {
-        return Outcome::Internal("too many files and connections are open".to_owned());
+    if is_lack_of_descriptors(error) {
+        return Outcome::Internal(NO_DESCRIPTORS.to_owned());
     }
     let no_connection = |text: &str| Outcome::ConnectFailed(text.to_owned());
     match error.kind() {
@@ -90,6 +91,8 @@ fn without_number(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     fn of_number(number: i32) -> Outcome {

@@ -3,7 +3,7 @@
 //! between the check and the connection. Runs on delivery threads.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use super::look_up::{LookUpError, look_up};
 use super::phases;
 use crate::domain::address::AddressRule;
 use crate::domain::outcome::Phase;
@@ -30,9 +31,9 @@ pub enum GuardError {
     /// The rule does not allow it; the text names host and rule.
     #[error("{0}")]
     NotAllowed(String),
-    /// The name has no address.
-    #[error("{0} was not found")]
-    NotFound(String),
+    /// The host has no address that could be told, and why.
+    #[error("{0}: {1}")]
+    LookUp(String, LookUpError),
     /// Too many look-ups were under way.
     #[error("too many look-ups are under way")]
     Busy,
@@ -100,7 +101,7 @@ impl Names {
         let names = Arc::clone(self);
         // The C library's look-up cannot be given a time limit, so it gets a thread of its own.
         let thread = std::thread::Builder::new().name("look-up".to_owned()).spawn(move || {
-            let found = (asked.as_str(), 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect());
+            let found = look_up(&asked);
             names.under_way.fetch_sub(1, Ordering::Relaxed);
             drop(sender.send(found));
         });
@@ -108,14 +109,10 @@ impl Names {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
             return Err(GuardError::Busy);
         }
-        let found: Vec<IpAddr> = match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Ok(found)) => found,
-            Ok(Err(_)) => return Err(GuardError::NotFound(name.to_owned())),
+        let found = match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(found) => found.map_err(|error| GuardError::LookUp(name.to_owned(), error))?,
             Err(_) => return Err(GuardError::TimedOut),
         };
-        if found.is_empty() {
-            return Err(GuardError::NotFound(name.to_owned()));
-        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_NAMES {
             known.retain(|_, (at, _)| at.elapsed() < REMEMBERED);

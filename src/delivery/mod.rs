@@ -7,6 +7,7 @@ mod failure;
 pub mod failure_log;
 pub mod guard;
 pub mod lane;
+pub mod look_up;
 mod pace;
 mod phases;
 mod rings;

@@ -28,6 +28,10 @@ impl Attempt {
             Outcome::NameNotFound(host) => {
                 (format!("the host name {host} was not found"), "check the URL and the name server")
             }
+            Outcome::NameServerFailed(host) => (
+                format!("the name server failed or did not answer when it was asked for the host name {host}"),
+                "check the server's name server in /etc/resolv.conf, and those of the domain",
+            ),
             Outcome::ConnectFailed(text) => (
                 format!("no connection to the endpoint ({text})"),
                 "check that it runs and that no firewall is in the way",

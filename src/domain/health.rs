@@ -24,6 +24,7 @@ impl Health {
         match sign {
             EndpointSign::Healthy => return (Self::default(), None),
             EndpointSign::Unknown => return (self, None),
+            _ if outcome.is_of_name_server() => return (Self { is_suspect: true, ..self }, None),
             EndpointSign::Failing | EndpointSign::Unresponsive | EndpointSign::Gone => {}
         }
         let since = self.failing_since.unwrap_or(now);
@@ -40,6 +41,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::outcome::Phase;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -53,6 +55,17 @@ mod tests {
         for health in [Health::default(), failing] {
             for outcome in [Outcome::LookUpsBusy, Outcome::BodyDamaged, Outcome::Internal(String::new())] {
                 assert_eq!(health.after(&outcome, at(1000), LIMIT), (health, None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_server_that_fails_is_not_held_against_the_endpoint_which_is_tried_once_at_a_time() {
+        let (failing, _) = Health::default().after(&Outcome::Refused(500), at(1), LIMIT);
+        for health in [Health::default(), failing] {
+            for outcome in [Outcome::NameServerFailed(String::new()), Outcome::TimedOut(Phase::Resolve)] {
+                let (after, off) = health.after(&outcome, at(1000), LIMIT);
+                assert_eq!((after.failing_since, after.is_suspect, off), (health.failing_since, true, None));
             }
         }
     }

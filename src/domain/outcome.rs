@@ -36,6 +36,8 @@ pub enum Outcome {
     LookUpsBusy,
     /// An answer with a 2xx whose body did not come to its end, so it is no success.
     Incomplete(u16, Cut),
+    /// The name server did not say which address the host has: it failed, refused or was not reached.
+    NameServerFailed(String),
 }
 
 /// How the body of an answer broke off.
@@ -116,12 +118,20 @@ impl Outcome {
             Self::Refused(410) => EndpointSign::Gone,
             Self::BodyDamaged | Self::Internal(_) | Self::LookUpsBusy => EndpointSign::Unknown,
             Self::NameNotFound(_)
+            | Self::NameServerFailed(_)
             | Self::ConnectFailed(_)
             | Self::ConnectionLost(_)
             | Self::TimedOut(_)
             | Self::Incomplete(_, Cut::TimedOut | Cut::ConnectionLost) => EndpointSign::Unresponsive,
             _ => EndpointSign::Failing,
         }
+    }
+
+    /// Did it fail at the name server, before there was an endpoint to judge? Its lane slows down all the same, as the
+    /// next attempt would most likely wait as long for nothing.
+    #[must_use]
+    pub fn is_of_name_server(&self) -> bool {
+        matches!(self, Self::NameServerFailed(_) | Self::TimedOut(Phase::Resolve))
     }
 
     /// A short stable word for programs, metrics and log fields.
@@ -132,6 +142,7 @@ impl Outcome {
             Self::Refused(_) => "http_status",
             Self::Redirected(_) => "redirect_not_followed",
             Self::NameNotFound(_) => "name_not_found",
+            Self::NameServerFailed(_) => "name_server_failed",
             Self::AddressNotAllowed(_) => "address_not_allowed",
             Self::ConnectFailed(_) => "connect_failed",
             Self::ConnectionLost(_) | Self::Incomplete(_, Cut::ConnectionLost) => "connection_lost",

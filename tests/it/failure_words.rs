@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    ALL_SCOPES, Client, Gate, NAME_SERVER, NameServer, PUBLIC, Receiver, Reply, Server, clock_in, eventually,
-    on_an_island, sample,
+    ALL_SCOPES, Client, Gate, NAME_SERVER, NameAnswer, NameServer, PUBLIC, Receiver, Reply, Server, Strace, clock_in,
+    eventually, on_an_island, sample,
 };
 
 const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
@@ -228,7 +228,7 @@ fn look_ups_that_hang_are_not_held_against_endpoints_that_wait_for_their_turn() 
             } else {
                 assert!(error.contains("while looking up the host name"), "{error}");
                 timed_out += 1;
-                assert_ne!(failing_since, json!(null), "{delivery:#}");
+                assert_eq!(failing_since, json!(null), "{delivery:#}");
             }
         }
         assert!(timed_out >= 64 && busy > 0, "{timed_out} timed out, {busy} found the server busy");
@@ -236,5 +236,62 @@ fn look_ups_that_hang_are_not_held_against_endpoints_that_wait_for_their_turn() 
         client.subscribe(&format!("http://{PUBLIC}:8080/"), &["worker_created"]);
         let event = client.publish("worker_created", &sample("worker_created"));
         client.settled(&event, "delivered");
+    });
+}
+
+#[test]
+fn a_name_server_that_fails_is_no_name_that_does_not_exist_and_not_held_against_the_endpoint() {
+    on_an_island(
+        "failure_words::a_name_server_that_fails_is_no_name_that_does_not_exist_and_not_held_against_the_endpoint",
+        || {
+            let _name_server = NameServer::answering(|name, _| match name {
+                "failing.example" => NameAnswer::Code(2),
+                "refused.example" => NameAnswer::Code(5),
+                "silent.example" => NameAnswer::Silence,
+                "empty.example" => NameAnswer::Addresses(Vec::new()),
+                _ => NameAnswer::Code(3),
+            });
+            let server = Server::start(&[ONCE, ("delivery.allow_networks", "[]")]);
+            let client = server.client();
+            for (host, is_of_name_server) in [
+                ("failing.example", true),
+                ("refused.example", true),
+                ("silent.example", true),
+                ("empty.example", false),
+                ("none.example", false),
+            ] {
+                let id = client.subscribe(&format!("http://{host}:8080/"), &["clock_in"]).id;
+                let event = client.publish("clock_in", &clock_in(1));
+                let attempt = client.settled(&event, "exhausted")["attempts"][0].clone();
+                let failing_since = client.subscription(id)["failing_since"].clone();
+                client.delete(&format!("/webhooks/{id}")).expect(200);
+                if is_of_name_server {
+                    assert!(words(&attempt).starts_with("the name server failed or did not answer "), "{attempt:#}");
+                    assert_eq!(failing_since, json!(null), "{host}");
+                } else {
+                    assert!(words(&attempt).starts_with("the host name "), "{attempt:#}");
+                    assert!(words(&attempt).contains(" was not found; "), "{attempt:#}");
+                    assert_ne!(failing_since, json!(null), "{host}");
+                }
+                assert!(words(&attempt).contains(host), "{attempt:#}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_look_up_that_lacks_descriptors_is_not_held_against_the_endpoint() {
+    on_an_island("failure_words::a_look_up_that_lacks_descriptors_is_not_held_against_the_endpoint", || {
+        let _name_server = NameServer::start(|_, _| Some(vec![PUBLIC.parse().unwrap()]));
+        let server = Server::start(&[ONCE, ("delivery.allow_networks", "[]")]);
+        let client = server.client();
+        let id = client.subscribe("http://crm.example:8080/", &["clock_in"]).id;
+        let calls = ["-e", "trace=openat,socket", "-e", "inject=openat,socket:error=EMFILE"];
+        let strace = Strace::attach(&server, &calls);
+        let event = client.publish("clock_in", &clock_in(1));
+        let attempt = client.settled(&event, "exhausted")["attempts"][0].clone();
+        assert!(strace.detach().contains("INJECTED"), "no call was made to fail");
+        assert!(words(&attempt).contains("too many files and connections are open"), "{attempt:#}");
+        assert_eq!(client.subscription(id)["failing_since"], json!(null));
     });
 }

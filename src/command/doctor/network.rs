@@ -1,6 +1,6 @@
 //! Name look-ups and TLS connections to hosts that deliveries go to, as the server makes them.
 
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -11,6 +11,7 @@ use super::finding::Finding;
 use super::outbox::Outbox;
 use super::subject::{NETWORK_LIMIT, Subject};
 use crate::app;
+use crate::delivery::look_up::{LookUpError, look_up};
 use crate::delivery::tls_cause;
 use crate::domain::address::AddressRule;
 use crate::domain::tls_fault::TlsFault;
@@ -72,14 +73,18 @@ fn target(url: &str) -> Option<Target> {
 /// Looks the name up, and connects.
 pub fn check(subject: &Subject, target: &Target) -> Vec<Finding> {
     let Target { host, port, is_tls } = target;
-    let addresses: Vec<SocketAddr> = match (host.as_str(), *port).to_socket_addrs() {
-        Ok(addresses) => addresses.collect(),
+    let ips = match look_up(host) {
+        Ok(ips) => ips,
         Err(error) => {
-            let fix = "Check the name; if it is right, check the name server in /etc/resolv.conf";
-            return vec![Finding::problem(DNS, format!("{host} was not found: {error}"), fix)];
+            let fix = match error {
+                LookUpError::NotFound => "Check the name; if it is right, check the name server in /etc/resolv.conf",
+                LookUpError::NameServer => "Check the name server in /etc/resolv.conf, and those of the domain",
+                LookUpError::Lacking(_) => "Close what keeps this machine busy, or raise its limits",
+            };
+            return vec![Finding::problem(DNS, format!("{host} has no address: {error}"), fix)];
         }
     };
-    let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+    let addresses: Vec<SocketAddr> = ips.iter().map(|ip| SocketAddr::new(*ip, *port)).collect();
     let delivery = &subject.config.delivery;
     let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
     if let Err(refusal) = rule.judge(host, &ips) {

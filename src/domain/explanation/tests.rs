@@ -48,6 +48,7 @@ fn every_failure_has_a_cause_and_advice_and_a_success_has_neither() {
         Outcome::Incomplete(200, Cut::TimedOut),
         Outcome::Incomplete(200, Cut::ConnectionLost),
         Outcome::Incomplete(200, Cut::BadAnswer),
+        Outcome::NameServerFailed(text()),
     ] {
         let words = words(outcome);
         assert_eq!(words.matches("; ").count(), 1, "{words}");

@@ -31,7 +31,7 @@ pub use client::{Answer, Client, parse_answer};
 pub use fault::{Fault, was_injected};
 pub use island::{NAME_SERVER, PUBLIC, PUBLIC_V6, hosts, on_an_island};
 pub use ledger::{Ledger, repeated};
-pub use name_server::NameServer;
+pub use name_server::{NameAnswer, NameServer};
 pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use server::{BINARY, Failure, Output, Server, run, run_with, wait_guarded};

@@ -9,7 +9,15 @@ use std::{
 
 use super::island::NAME_SERVER;
 
-type Rule = Box<dyn Fn(&str, usize) -> Option<Vec<IpAddr>> + Send>;
+type Rule = Box<dyn Fn(&str, usize) -> NameAnswer + Send>;
+
+/// What is said of a name.
+pub enum NameAnswer {
+    Addresses(Vec<IpAddr>),
+    /// No addresses, and this response code: 2 it failed, 3 there is no such name, 5 it refuses.
+    Code(u8),
+    Silence,
+}
 
 /// Runs until the process ends, as an island does.
 pub struct NameServer {
@@ -23,6 +31,11 @@ impl NameServer {
     /// Answers with the addresses that `rule` gives for a name when it is asked about for the n-th time, counted from
     /// 0; with silence where it gives none.
     pub fn start(rule: impl Fn(&str, usize) -> Option<Vec<IpAddr>> + Send + 'static) -> Self {
+        Self::answering(move |name, count| rule(name, count).map_or(NameAnswer::Silence, NameAnswer::Addresses))
+    }
+
+    /// The same, where it may also fail.
+    pub fn answering(rule: impl Fn(&str, usize) -> NameAnswer + Send + 'static) -> Self {
         let socket = UdpSocket::bind((NAME_SERVER, 53)).unwrap();
         let asked = Arc::new(Mutex::new(HashMap::new()));
         let counts = Arc::clone(&asked);
@@ -33,7 +46,7 @@ impl NameServer {
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let Some((name, kind, end)) = read_question(&buffer[..length]) else { continue };
                 // Both kinds of address belong to one look-up, so they have to come from one answer of the rule.
-                let seen = answers.entry(name.clone()).or_insert_with(|| (Vec::new(), None));
+                let seen = answers.entry(name.clone()).or_insert_with(|| (Vec::new(), NameAnswer::Silence));
                 if seen.0.is_empty() || seen.0.contains(&kind) {
                     let mut counts = counts.lock().unwrap();
                     let count = counts.entry(name.clone()).or_insert(0);
@@ -41,8 +54,12 @@ impl NameServer {
                     *count += 1;
                 }
                 seen.0.push(kind);
-                let Some(addresses) = &seen.1 else { continue };
-                let _ = socket.send_to(&answer(&buffer[..end], kind, addresses), from);
+                let answer = match &seen.1 {
+                    NameAnswer::Addresses(addresses) => answer(&buffer[..end], kind, addresses, 0),
+                    NameAnswer::Code(code) => answer(&buffer[..end], kind, &[], *code),
+                    NameAnswer::Silence => continue,
+                };
+                let _ = socket.send_to(&answer, from);
             }
         });
         Self { asked }
@@ -74,7 +91,7 @@ fn read_question(query: &[u8]) -> Option<(String, u16, usize)> {
     Some((name, kind, at + 4))
 }
 
-fn answer(question: &[u8], kind: u16, addresses: &[IpAddr]) -> Vec<u8> {
+fn answer(question: &[u8], kind: u16, addresses: &[IpAddr], code: u8) -> Vec<u8> {
     let records: Vec<Vec<u8>> = addresses
         .iter()
         .filter_map(|address| match address {
@@ -84,8 +101,8 @@ fn answer(question: &[u8], kind: u16, addresses: &[IpAddr]) -> Vec<u8> {
         })
         .collect();
     let mut out = question.to_vec();
-    // A final answer without an error; one question, so many records, nothing further.
-    out[2..4].copy_from_slice(&[0x85, 0x80]);
+    // A final answer with its code; one question, so many records, nothing further.
+    out[2..4].copy_from_slice(&[0x85, 0x80 | code]);
     out[4..12].copy_from_slice(&[0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0]);
     for data in records {
         // The name is the question's; it may be remembered for no time at all.
