@@ -15,7 +15,10 @@ use redb::{Database, DatabaseError, StorageBackend};
 
 use super::damage;
 
-/// redb's file format 3: a byte of flags behind the magic, then the two commits with their numbers.
+/// redb's file format 3: a byte of flags behind the magic, then the two commits, each with the number of its format
+/// first. In another format the places below may hold something else, so then nothing is judged or written here.
+const FORMAT: u8 = 3;
+const FORMATS_AT: [usize; 2] = [64, 192];
 const FLAGS_AT: usize = 9;
 const NUMBERS_AT: [usize; 2] = [64 + 104, 192 + 104];
 const HEADER_BYTES: usize = 320;
@@ -59,7 +62,8 @@ fn flags_for_newer(header: &[u8; HEADER_BYTES]) -> Option<u8> {
     let flags = header[FLAGS_AT];
     let is_second = flags & IS_SECOND_IN_FORCE != 0;
     let is_newer = if is_second { first > second } else { second > first };
-    let is_for_us = flags & IS_UNCLEAN != 0 && flags & IS_TWO_PHASE != 0;
+    let is_known = FORMATS_AT.iter().all(|at| header.get(*at) == Some(&FORMAT));
+    let is_for_us = is_known && flags & IS_UNCLEAN != 0 && flags & IS_TWO_PHASE != 0;
     (is_for_us && is_newer).then_some(flags ^ IS_SECOND_IN_FORCE)
 }
 
@@ -223,6 +227,19 @@ mod tests {
             bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE;
         });
         assert_eq!(numbers_after(&left), (0..9).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_header_of_another_format_is_not_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = killed(folder.path(), |bytes, _| bytes[FLAGS_AT] ^= IS_SECOND_IN_FORCE);
+        let header: [u8; HEADER_BYTES] = std::fs::read(&left).unwrap()[..HEADER_BYTES].try_into().unwrap();
+        assert!(flags_for_newer(&header).is_some(), "of the format that is known");
+        for at in FORMATS_AT {
+            let mut header = header;
+            header[at] = FORMAT + 1;
+            assert_eq!(flags_for_newer(&header), None);
+        }
     }
 
     #[test]
