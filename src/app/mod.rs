@@ -66,8 +66,6 @@ const OUTCOMES_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Reads that wait beside the executor, for each HTTP worker.
 const BLOCKING_THREADS: usize = 16;
-/// How long a connection is kept without a request.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What the store needs to know of the configuration.
 #[must_use]
@@ -292,7 +290,7 @@ fn server_settings(config: &Config) -> ServerSettings {
         workers: config.server.workers,
         max_connections: config.server.max_connections,
         request_timeout: config.server.request_timeout,
-        keep_alive: KEEP_ALIVE,
+        keep_alive: config.server.keep_alive,
         drain: config.delivery.drain,
         blocking_threads: BLOCKING_THREADS,
     }

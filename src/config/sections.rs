@@ -19,6 +19,7 @@ const YEAR: Duration = Duration::from_hours(366 * 24);
 const HOUR: Duration = Duration::from_hours(1);
 const WAITS: RangeInclusive<Duration> = SHORTEST..=YEAR;
 const TIMEOUTS: RangeInclusive<Duration> = SHORTEST..=HOUR;
+const KEEP_ALIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
 const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
 const RETRIES: usize = 50;
 const OPENINGS: usize = 1000;
@@ -46,6 +47,8 @@ pub struct ServerSection {
     pub max_connections: usize,
     /// Time a caller has to send a whole request, up to 1 hour.
     pub request_timeout: Duration,
+    /// Time a connection is kept open without a request, 1 second to 1 hour.
+    pub keep_alive: Duration,
 }
 
 impl ServerSection {
@@ -59,6 +62,7 @@ impl ServerSection {
             workers: reader.take("server.workers", |raw| value::count(raw, &(1..=64)))?,
             max_connections: reader.take("server.max_connections", |raw| value::count(raw, &(1..=100_000)))?,
             request_timeout: reader.take("server.request_timeout", |raw| value::duration(raw, &TIMEOUTS))?,
+            keep_alive: reader.take("server.keep_alive", |raw| value::duration(raw, &KEEP_ALIVES))?,
         })
     }
 }

@@ -51,6 +51,7 @@ fn the_defaults_are_the_published_ones() {
             workers: 2,
             max_connections: 1000,
             request_timeout: seconds(15),
+            keep_alive: seconds(150),
         },
         storage: StorageSection {
             data_dir: PathBuf::from("/var/lib/tempclock-webhooks"),
@@ -198,7 +199,7 @@ fn variables_of_others_and_the_one_for_the_file_are_passed_over() {
 #[test]
 fn the_ends_of_a_range_are_inside_it() {
     let text = "
-        server = { workers = 64, max_connections = 100_000, request_timeout = '1h' }
+        server = { workers = 64, max_connections = 100_000, request_timeout = '1h', keep_alive = '1h' }
         storage = { cache = '8MiB', free_space_reserve = '0' }
         retention = { events = '24h', attempts = '366d' }
         limits = { event_bytes = 1024, subscriptions_per_account = 1 }

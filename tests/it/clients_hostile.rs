@@ -70,7 +70,7 @@ const AMBIGUOUS: [(&str, &str); 38] = [
 
 #[test]
 fn nothing_is_smuggled_in_behind_an_ambiguous_request() {
-    let server = Server::start(&[("server.request_timeout", r#""1s""#)]);
+    let server = Server::start(&[("server.request_timeout", r#""1s""#), ("server.keep_alive", r#""1s""#)]);
     let client = server.client();
     let first = client.raw_head("POST", "/api/v1/webhooks");
     let body = json!({"event": "clock_in", "data": clock_in(1)}).to_string();

@@ -314,3 +314,27 @@ fn whoever_reads_slowly_gets_everything() {
     sending.join().unwrap();
     assert_eq!(String::from_utf8(read).unwrap().matches("HTTP/1.1 200 OK").count(), count);
 }
+
+/// A connection whose one request was answered.
+fn answered(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut beginning = [0; 15];
+    stream.read_exact(&mut beginning).unwrap();
+    assert_eq!(&beginning, b"HTTP/1.1 200 OK");
+    stream
+}
+
+#[test]
+fn a_connection_without_a_request_is_kept_for_as_long_as_configured_and_holds_up_no_stop() {
+    let server = Server::start(&[("server.keep_alive", r#""2s""#)]);
+    let begun = Instant::now();
+    rest(&mut answered(&server));
+    // The HTTP library's own clock moves twice a second.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    let mut server = Server::start(&[("server.keep_alive", r#""1h""#), ("delivery.drain", r#""10m""#)]);
+    let mut idle = answered(&server);
+    assert!(server.terminate().success());
+    rest(&mut idle);
+}
