@@ -1,5 +1,5 @@
-//! Is the process up, and is it ready for work? Open to everybody, so neither tells anything else. Runs on the HTTP
-//! workers.
+//! Is the process up, and is it ready for work? Open to everybody, so neither tells anything else, and both cost the same
+//! however many ask. Runs on the HTTP workers; the disk is asked beside them.
 
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::respond;
 use super::state::HttpState;
-use crate::disk::free_bytes;
 
 /// The process is up.
 #[derive(Serialize, JsonSchema)]
@@ -57,7 +56,7 @@ pub async fn readyz(state: web::Data<HttpState>) -> HttpResponse {
     let has_store = state.vitals.has_store();
     let has_threads = state.dispatcher.has_all_threads();
     let reserve = state.settings.free_space_reserve_bytes;
-    let has_space = free_bytes(&state.settings.data_dir).is_none_or(|free| free >= reserve);
+    let has_space = state.free_space.bytes().await.is_none_or(|free| free >= reserve);
     let accepts = state.vitals.accepts();
     let is_ready = has_store && has_threads && has_space && accepts;
     let body = Readiness {

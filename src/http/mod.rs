@@ -9,6 +9,7 @@ pub mod event_body;
 mod event_types;
 mod events;
 pub mod extract;
+mod free_space;
 mod health;
 pub mod metrics;
 mod middleware;

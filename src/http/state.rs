@@ -10,6 +10,7 @@ use actix_web::web;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::error::ApiError;
+use super::free_space::FreeSpace;
 use super::pings::Pings;
 use super::rate_limit::RateLimit;
 use crate::clock::Clock;
@@ -62,6 +63,7 @@ pub struct HttpState {
     pub(super) pings: Arc<Pings>,
     /// Bytes that bodies may still take.
     pub(super) body_room: Arc<Semaphore>,
+    pub(super) free_space: FreeSpace,
 }
 
 /// What readiness depends on besides the disk.
@@ -99,6 +101,7 @@ impl HttpState {
             guesses: RateLimit::new(settings.wrong_keys_per_minute),
             pings: Arc::default(),
             body_room: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
+            free_space: FreeSpace::of(settings.data_dir.clone()),
             settings,
             reader,
             writer,

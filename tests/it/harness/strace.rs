@@ -37,6 +37,11 @@ impl Strace {
         Self { child, trace }
     }
 
+    /// What it wrote so far.
+    pub fn written(&self) -> String {
+        fs::read_to_string(&self.trace).unwrap_or_default()
+    }
+
     /// Takes strace off again, and gives what it wrote.
     pub fn detach(mut self) -> String {
         if self.child.try_wait().unwrap().is_none() {
