@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::control::server::ControlError;
 use crate::storage::error::OpenError;
 
 /// Why the server did not start.
@@ -30,12 +31,14 @@ pub enum StartError {
         reason: String,
     },
     /// The control socket could not be made.
-    #[error("the control socket {path} cannot be made: {source}")]
+    #[error("the control socket {path} cannot be made: {source}{advice}")]
     Control {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: ControlError,
+        /// What to do, where the source does not say it.
+        advice: &'static str,
     },
     /// The database belongs to another user.
     #[error(

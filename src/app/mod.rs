@@ -24,7 +24,7 @@ use self::web_server::{WebServer, listen};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::client::ControlSocket;
-use crate::control::server::ControlServer;
+use crate::control::server::{ControlError, ControlServer};
 use crate::delivery::guard::Guard;
 use crate::delivery::transport::TransportSettings;
 use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
@@ -66,6 +66,9 @@ const OUTCOMES_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Reads that wait beside the executor, for each HTTP worker.
 const BLOCKING_THREADS: usize = 16;
+
+/// What to do where the server's control socket cannot be.
+const ANOTHER_SOCKET: &str = "; set server.control_socket to a shorter path, or one on another file system, in a folder that this user may write to";
 
 /// What the store needs to know of the configuration.
 #[must_use]
@@ -122,7 +125,7 @@ impl App {
             clock,
             Arc::clone(&vitals),
         ));
-        let control = start_control(control_socket(config).path, &state)?;
+        let control = start_control(control_socket(config).path, &state, ANOTHER_SOCKET)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let page = MetricsPage {
@@ -268,8 +271,16 @@ fn transport(config: &Config, clock: Clock) -> Result<(Arc<Transport>, AddressRu
     Ok((Transport::new(settings, trusted_roots(config)?, Guard::new(rule.clone()), clock), rule))
 }
 
-fn start_control(path: PathBuf, state: &web::Data<HttpState>) -> Result<ControlServer, StartError> {
-    ControlServer::start(path.clone(), state.clone()).map_err(|source| StartError::Control { path, source })
+/// `elsewhere` says how to choose another place, for one that cannot hold a socket.
+fn start_control(
+    path: PathBuf,
+    state: &web::Data<HttpState>,
+    elsewhere: &'static str,
+) -> Result<ControlServer, StartError> {
+    ControlServer::start(path.clone(), state.clone()).map_err(|source| {
+        let advice = if matches!(source, ControlError::Place(_)) { elsewhere } else { "" };
+        StartError::Control { path, source, advice }
+    })
 }
 
 fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {

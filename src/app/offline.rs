@@ -29,6 +29,9 @@ pub struct Offline {
 }
 
 const SOCKET: &str = "control.sock";
+/// What to do where a command's own control socket cannot be.
+const ANOTHER_FOLDER: &str =
+    "; set TMPDIR to a folder with a shorter path, or one on another file system, that this user may write to";
 
 /// May this user open the database? If not, whoever may is named.
 pub fn check_user(config: &Config) -> Result<(), StartError> {
@@ -80,7 +83,7 @@ impl Offline {
         let settings = http_settings(config, rule);
         let vitals = Arc::new(Vitals::default());
         let state = HttpState::new(settings, (reader, writer), (dispatcher, transport), clock, vitals);
-        let control = start_control(folder.path().join(SOCKET), &web::Data::new(state))?;
+        let control = start_control(folder.path().join(SOCKET), &web::Data::new(state), ANOTHER_FOLDER)?;
         Ok(Self { folder, control, writer_thread })
     }
 

@@ -13,6 +13,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
+use rustix::io::Errno;
 
 use super::{backup, keys};
 use crate::http::{self, HttpState};
@@ -26,6 +27,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long requests under way may take to end when the server stops.
 const FAREWELL_S: u64 = 1;
 
+/// Why the control socket is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Something lies in its place; the text says what, and what to do.
+    #[error("{0}")]
+    Taken(&'static str),
+    /// No socket can be created in that place.
+    #[error("{0}")]
+    Place(std::io::Error),
+    /// Whatever the place, it could not be started.
+    #[error("{0}")]
+    Start(#[from] std::io::Error),
+}
+
 /// The control socket at work.
 pub struct ControlServer {
     path: PathBuf,
@@ -35,7 +50,7 @@ pub struct ControlServer {
 
 impl ControlServer {
     /// Makes the socket and starts its thread.
-    pub fn start(path: PathBuf, state: web::Data<HttpState>) -> std::io::Result<Self> {
+    pub fn start(path: PathBuf, state: web::Data<HttpState>) -> Result<Self, ControlError> {
         let listener = bind(&path)?;
         let (sender, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
@@ -110,19 +125,22 @@ fn routes(config: &mut web::ServiceConfig) {
     );
 }
 
-fn bind(path: &Path) -> std::io::Result<UnixListener> {
+fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() && UnixStream::connect(path).is_ok() => {
-            return Err(std::io::Error::other("another server listens there; give each a path of its own"));
+            return Err(ControlError::Taken("another server listens there; give each a path of its own"));
         }
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
-        Ok(_) => return Err(std::io::Error::other("something that is not a socket lies there; it was not touched")),
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(ControlError::Place)?,
+        Ok(_) => return Err(ControlError::Taken("something that is not a socket lies there; it was not touched")),
         Err(_) => {}
     }
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
-    let listener = listener?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    let listener = listener.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => ControlError::Start(error),
+        _ => ControlError::Place(error),
+    })?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(ControlError::Place)?;
     Ok(listener)
 }

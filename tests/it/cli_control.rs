@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{ALL_SCOPES, BINARY, Process, Server};
+use crate::harness::{ALL_SCOPES, BINARY, Process, Server, run};
 
 #[test]
 fn who_calls_over_tcp_is_never_taken_for_the_operator() {
@@ -64,6 +64,38 @@ fn connections_that_say_nothing_do_not_keep_a_command_out() {
     assert_eq!(listed.code, Some(0), "{listed:?}");
     drop(idle);
     server.stranger().send("GET", "/healthz", &[], None).expect(200);
+}
+
+#[test]
+fn a_control_socket_that_cannot_be_is_told_with_another_place_for_it() {
+    // One character more than the system takes.
+    let long = "x".repeat(108);
+    let mut server = Server::stopped(&[("server.control_socket", &format!("'/tmp/{long}'"))]);
+    let refused = server.fail_to_start();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    for part in ["the control socket /tmp/xxx", "SUN_LEN; ", "set server.control_socket to a shorter path"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+    let nowhere = server.folder().join("nowhere/control.sock");
+    server.configure(&[("server.control_socket", &format!("'{}'", nowhere.display()))]);
+    assert!(server.fail_to_start().stderr.contains("; set server.control_socket to "));
+    // What lies in its place is told as before, with what to do about that.
+    fs::write(server.folder().join("a file"), "").unwrap();
+    server.configure(&[("server.control_socket", &format!("'{}'", server.folder().join("a file").display()))]);
+    let refused = server.fail_to_start();
+    assert!(refused.stderr.contains("it was not touched"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("set server.control_socket"), "{}", refused.stderr);
+
+    // A command that opens the store itself has a socket of its own.
+    let folder = server.folder().join(&long);
+    fs::create_dir(&folder).unwrap();
+    let config = server.config_file();
+    let list = ["keys", "list", "--config", config.to_str().unwrap()];
+    let refused = run(&list, &[("TMPDIR", folder.to_str().unwrap())]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("; set TMPDIR to a folder with a shorter path"), "{}", refused.stderr);
+    let listed = run(&list, &[]);
+    assert_eq!(listed.code, Some(0), "{listed:?}");
 }
 
 #[test]
