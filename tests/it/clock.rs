@@ -1,6 +1,5 @@
 //! Somebody sets the machine's clock, by an hour or a day, forward or back: no retry is early, none is late, nothing is
-//! sent more often, and ids go on growing. The clock that is set is the one of libfaketime, which `tests/run`
-//! installs; the monotonic clock runs on, as it does on a real machine.
+//! sent more often, and ids go on growing.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ const DAY: i64 = 24 * HOUR;
 fn assert_is_set(client: &Client, event: &str, offset_s: i64) {
     let shown = client.get(&format!("/events/{event}")).expect(200).data()["created_at"].clone();
     let apart = time(&shown).as_second() - jiff::Timestamp::now().as_second() - offset_s;
-    assert!(apart.abs() < 30 * 60, "{shown} with the clock at {offset_s}: libfaketime has no effect");
+    assert!(apart.abs() < 30 * 60, "{shown} with the clock at {offset_s}: it was not set");
 }
 
 #[test]
@@ -23,7 +22,7 @@ fn a_step_of_the_clock_makes_no_retry_early_or_late_and_nothing_twice() {
     const WAIT: Duration = Duration::from_secs(1);
     const EVENTS: u64 = 20;
     let mut server = Server::stopped(&[("delivery.retry_schedule", r#"["1s", "1s", "1s", "1s"]"#)]);
-    let clock = WallClock::of_the_machine(&mut server);
+    let clock = WallClock::of(&mut server);
     server.launch();
     let client = server.client();
     let failing = Receiver::answering(|request| Reply::status(if request.attempt() < 5 { 500 } else { 200 }));
@@ -61,7 +60,7 @@ fn a_step_of_the_clock_makes_no_retry_early_or_late_and_nothing_twice() {
 /// A retry is planned, the process dies, the clock is set, the process comes back.
 fn a_retry_after_a_restart_with_the_clock_set_by(offset_s: i64) {
     let mut server = Server::stopped(&[("delivery.retry_schedule", r#"["1s"]"#)]);
-    let clock = WallClock::of_the_machine(&mut server);
+    let clock = WallClock::of(&mut server);
     server.launch();
     let key = server.key(ALL_SCOPES);
     let client = server.client_with(&key);
@@ -100,7 +99,7 @@ fn a_retry_is_made_after_a_restart_with_the_clock_a_day_forward() {
 #[test]
 fn ids_grow_and_idempotency_keys_are_known_however_the_clock_is_set() {
     let mut server = Server::stopped(&[]);
-    let clock = WallClock::of_the_machine(&mut server);
+    let clock = WallClock::of(&mut server);
     server.launch();
     let key = server.key(ALL_SCOPES);
     let receiver = Receiver::start();

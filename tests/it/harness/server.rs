@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ALL_SCOPES, Client, PATIENCE, eventually, log::Log, wall_clock};
+use super::{ALL_SCOPES, Client, PATIENCE, eventually, log::Log};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
@@ -237,7 +237,6 @@ impl Server {
         let mut child = self.spawn(Stdio::piped());
         let log = Log::of(child.stderr.take().unwrap());
         if let Some(address) = log.wait_for_address() {
-            wall_clock::clean_up_after(child.id());
             return Ok(Running { child, address, log });
         }
         let status = wait_guarded(&mut child, "a server that does not listen");

@@ -1,14 +1,18 @@
-//! The wall clock of one server, that a test sets: the one of libfaketime, which `tests/run` installs. The monotonic
-//! clock runs on, as it does on a real machine when somebody sets its calendar.
+//! The wall clock of one server, that a test sets. `tests/clock` moves it, between the program and its C library; the
+//! monotonic clock runs on, as it does on a real machine when somebody sets its calendar.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf, process::Command, sync::LazyLock};
 
 use jiff::Timestamp;
 
 use super::Server;
+
+static LIBRARY: LazyLock<String> = LazyLock::new(|| {
+    let build = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock/build");
+    let built = Command::new(build).output().expect("bash runs");
+    assert!(built.status.success(), "{build}: {}", String::from_utf8_lossy(&built.stderr));
+    String::from_utf8(built.stdout).unwrap().trim_end().to_owned()
+});
 
 /// What a server and its commands, and nobody else, take for the time.
 pub struct WallClock {
@@ -16,40 +20,32 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// The machine's time, until it is set. From the next start on it is this clock that the server sees.
-    pub fn of_the_machine(server: &mut Server) -> Self {
-        let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-        let mut libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-        let library = libraries.find(|library| library.exists()).expect("libfaketime is missing; run tests/run");
+    /// The time of the test, until it is set. From the next start on it is this clock that the server sees.
+    pub fn of(server: &mut Server) -> Self {
         let clock = Self { file: server.folder().join("clock") };
         clock.set(0);
-        server.environment("LD_PRELOAD", library.to_str().unwrap());
-        server.environment("FAKETIME_TIMESTAMP_FILE", clock.file.to_str().unwrap());
-        for name in ["FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC"] {
-            server.environment(name, "1");
-        }
+        server.environment("LD_PRELOAD", &LIBRARY);
+        server.environment("CLOCK_OFFSET_FILE", clock.file.to_str().unwrap());
         clock
     }
 
     /// A clock that shows this time now: for data that was stored then, and would be too old today.
     pub fn at(server: &mut Server, now: Timestamp) -> Self {
-        let clock = Self::of_the_machine(server);
+        let clock = Self::of(server);
         clock.set(now.as_second() - Timestamp::now().as_second());
         clock
     }
 
-    /// Sets it to so many seconds after, or before, the machine's.
+    /// The kernel's time, also where that of the tests is moved: for a server whose receiver cannot be moved with it.
+    pub fn never_moved(server: &mut Server) {
+        server.environment("LD_PRELOAD", "");
+    }
+
+    /// Sets it to so many seconds after, or before, that of the test.
     pub fn set(&self, offset_s: i64) {
         // The server reads the file whenever it asks for the time, and must never find half of it.
         let new = self.file.with_extension("new");
-        fs::write(&new, format!("{offset_s:+}\n")).unwrap();
+        fs::write(&new, format!("{offset_s}\n")).unwrap();
         fs::rename(new, &self.file).unwrap();
-    }
-}
-
-/// Takes away what libfaketime shares with the children of a process that has none; it would stay behind after a kill.
-pub fn clean_up_after(process: u32) {
-    for name in ["faketime_shm_", "sem.faketime_sem_"] {
-        let _ = fs::remove_file(Path::new("/dev/shm").join(format!("{name}{process}")));
     }
 }
