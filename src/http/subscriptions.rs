@@ -182,9 +182,10 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     // A thread of its own: pings that hang must not stand in the way of reads.
     let thread = std::thread::Builder::new().name("test-ping".to_owned());
     let spawned = thread.spawn(move || {
-        drop(sender.send(transport.send(&subscription, event, &sent_row, 1)));
-        // Also when the caller has gone away, it lasts as long as the thread.
+        let attempted = transport.send(&subscription, event, &sent_row, 1);
+        // It lasts as long as the attempt, also when the caller has gone away, and not beyond the answer.
         drop(leave);
+        drop(sender.send(attempted));
     });
     spawned.map_err(|error| ApiError::internal(&error))?;
     let Sent { attempt, .. } = sent.await.map_err(|error| ApiError::internal(&error))?;
