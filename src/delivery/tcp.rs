@@ -198,16 +198,17 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream.set_read_timeout(Some(RECEIVE_FOR)).unwrap();
         let mut connection = TcpConnection { stream, buffers: LazyBuffers::new(1024, 1024), is_fresh: false };
-        // The best of some, because a machine may stand still for a while.
-        let waits = (0..5).map(|_| {
+        // One of many is enough, because a machine may stand still for a while.
+        let mut waits = (0..200).map(|_| {
             let begun = Instant::now();
             let after = Duration::from_millis(20).into();
             let ended =
                 connection.await_input(NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None });
+            let waited = begun.elapsed();
             assert!(matches!(ended, Err(Error::Timeout(Timeout::Global))), "{ended:?}");
-            begun.elapsed()
+            assert!(waited >= Duration::from_millis(20), "{waited:?}");
+            waited
         });
-        let least = waits.min().unwrap();
-        assert!((Duration::from_millis(20)..RECEIVE_FOR / 2).contains(&least), "{least:?}");
+        assert!(waits.any(|waited| waited < RECEIVE_FOR / 2), "it always waits for what the system was told");
     }
 }

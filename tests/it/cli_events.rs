@@ -156,7 +156,9 @@ fn an_event_with_an_id_of_its_own_is_stored_once_and_its_data_is_shown_as_it_was
     assert_eq!(second.stdout, first.stdout);
     assert!(second.stderr.contains("published before"), "{}", second.stderr);
     assert_eq!(client.total("/events"), 1);
-    let today = jiff::Timestamp::now().to_string()[..10].to_owned();
+    let shown = printed(&server.cli(&["events", "show", first.stdout.trim_end(), "--json"]));
+    // The day on which it was stored, which may be over by now.
+    let today = shown["data"]["created_at"].as_str().unwrap()[..10].to_owned();
     for arguments in [vec!["events", "show", first.stdout.trim_end()], vec!["events", "list", "--since", &today]] {
         for arguments in [arguments.clone(), [arguments, vec!["--json"]].concat()] {
             let shown = server.cli(&arguments);

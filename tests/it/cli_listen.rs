@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Process, Receiver, Reply, Server, clock_in, run, signature_hex};
+use crate::harness::{Nobody, Process, Receiver, Reply, Server, clock_in, run, signature_hex};
 
 const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -124,8 +124,8 @@ fn requests_are_passed_on_with_their_headers_and_the_answer_comes_back() {
         assert!(line["error"].as_str().is_some_and(|error| error.contains("not passed on")), "{line}");
     }
     assert_eq!(target.requests().len(), 1, "a forged request was passed on");
-    let gone = target.url("/app");
-    drop(target);
+    let nobody = Nobody::new();
+    let gone = nobody.url("/app");
     let (mut process, address) = listener(&["--secret", SECRET, "--forward-to", &gone]);
     assert!(post(address, &signed(b"{}"), b"{}").contains(" 502 "));
     let line = json_of(&process.wait_for_line("the request", |line| line.contains("verified")));

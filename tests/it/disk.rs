@@ -105,6 +105,7 @@ fn publishing_comes_back_by_itself_when_there_is_room_again() {
     assert_eq!(client.total("/events"), ledger.len() as u64);
     assert_eq!(ledger.faults(&receiver.requests(), |_| true), [""; 0]);
     // One line when it begins and one when it is over, in each of the two runs, however often somebody is refused.
+    assert!(server.terminate().success());
     let log = server.log();
     assert_eq!(log.matches("publishing is refused").count(), 2, "{log}");
     assert_eq!(log.matches("publishing is accepted").count(), 1, "{log}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Server, assert_has_fields, clock_in, eventually, sample, time};
+use crate::harness::{Receiver, Server, assert_has_fields, clock_in, sample, time, wait_for_the_next_millisecond};
 
 #[test]
 fn a_kept_event_is_shown_with_its_deliveries() {
@@ -65,12 +65,6 @@ fn events_are_listed_by_type_and_time() {
     assert_eq!(ids(&format!("?since={after:.3}")), set(&[&third]));
     assert_eq!(ids(&format!("?until={after:.3}&event=clock_in")), set(&[&first]));
     assert_eq!(ids(&format!("?since={middle}&until={after:.3}&event=clock_out")), set(&[&second]));
-}
-
-/// Spins until the wall clock shows another millisecond, so that two times differ.
-fn wait_for_the_next_millisecond() {
-    let now = Timestamp::now().as_millisecond();
-    eventually("the clock goes on", || (Timestamp::now().as_millisecond() > now + 1).then_some(()));
 }
 
 #[test]

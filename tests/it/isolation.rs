@@ -1,15 +1,21 @@
 //! One slow, hanging or dead endpoint does not hold up the others.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::harness::{Client, Gate, Received, Receiver, Reply, Server, clock_in, eventually, sample};
+use crate::harness::{Client, Gate, Receiver, Reply, Server, clock_in, eventually, sample, time};
 
 fn publish_many(client: &Client, event: &str, count: usize) {
     let events: Vec<Value> = (0..count).map(|_| json!({"event": event, "data": sample(event)})).collect();
     client.post("/events/batch", &json!({"events": events})).expect(202);
+}
+
+/// When the attempts that have ended, from this number on, began and ended.
+fn attempts(client: &Client, deliveries: &[String], from: u64) -> Vec<(Timestamp, Timestamp)> {
+    let shown = deliveries.iter().flat_map(|id| client.delivery(id)["attempts"].as_array().unwrap().clone());
+    let meant = shown.filter(|attempt| attempt["attempt"].as_u64().unwrap() >= from);
+    meant.map(|attempt| (time(&attempt["created_at"]), time(&attempt["completed_at"]))).collect()
 }
 
 #[test]
@@ -73,7 +79,6 @@ fn a_dead_endpoint_with_a_backlog_does_not_hold_up_another() {
 #[test]
 fn endpoints_that_timed_out_never_hold_all_threads_together() {
     const THREADS: usize = 8;
-    const LIMIT: Duration = Duration::from_secs(2);
     let server = Server::start(&[
         ("delivery.threads", "8"),
         ("delivery.timeout", r#""2s""#),
@@ -86,19 +91,13 @@ fn endpoints_that_timed_out_never_hold_all_threads_together() {
     }
     let healthy = Receiver::start();
     client.subscribe(&healthy.url("/"), &["clock_out"]);
-    client.publish("clock_in", &clock_in(1));
-    let mut retries: Vec<Received> = eventually("every suspect is tried again", || {
-        let came = hanging.iter().flat_map(Receiver::requests);
-        let retries: Vec<Received> = came.filter(|request| request.attempt() > 1).collect();
+    let deliveries = client.delivery_ids(&client.publish("clock_in", &clock_in(1)));
+    let retries = eventually("every suspect is tried again", || {
+        let retries = attempts(&client, &deliveries, 2);
         (retries.len() >= hanging.len()).then_some(retries)
     });
-
-    // An attempt holds its thread for the whole time limit, so those that began within half of it
-    // were in flight together.
-    retries.sort_by_key(|request| request.at);
-    for last in &retries {
-        let with_it = |other: &&Received| other.at <= last.at && last.at - other.at < LIMIT / 2;
-        let together = retries.iter().filter(with_it).count();
+    for (begun, _) in &retries {
+        let together = retries.iter().filter(|other| other.0 <= *begun && *begun < other.1).count();
         assert!(together < THREADS, "{together} suspects held all {THREADS} threads");
     }
     client.publish("clock_out", &sample("clock_out"));
@@ -107,8 +106,7 @@ fn endpoints_that_timed_out_never_hold_all_threads_together() {
 
 #[test]
 fn an_endpoint_that_timed_out_gets_one_attempt_at_a_time() {
-    const LIMIT: Duration = Duration::from_secs(2);
-    let server = Server::start(&[("delivery.timeout", r#""2s""#)]);
+    let server = Server::start(&[("delivery.timeout", r#""1s""#)]);
     let client = server.client();
     let receiver = Receiver::answering(|_| Reply::Hang);
     client.subscribe(&receiver.url("/"), &["clock_in"]);
@@ -117,10 +115,19 @@ fn an_endpoint_that_timed_out_gets_one_attempt_at_a_time() {
     client.wait_for_delivery(&delivery, "timed out", |d| d["attempt_count"] == 1);
     publish_many(&client, "clock_in", 20);
 
-    // Every attempt hangs for the whole limit: two that began within half of it were together.
-    let came = receiver.wait_for(5, "more attempts");
-    for pair in came.windows(2) {
-        let apart = pair[1].at - pair[0].at;
-        assert!(apart > LIMIT / 2, "two attempts began only {apart:?} apart");
+    let deliveries = client.get("/deliveries").expect(200);
+    let deliveries: Vec<_> = deliveries.rows().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    let mut seen = eventually("more attempts", || {
+        let seen = attempts(&client, &deliveries, 1);
+        (seen.len() >= 5).then_some(seen)
+    });
+    seen.sort();
+    for pair in seen.windows(2) {
+        assert!(
+            pair[0].1 <= pair[1].0,
+            "an attempt began at {} while one was under way until {}",
+            pair[1].0,
+            pair[0].1
+        );
     }
 }

@@ -22,8 +22,9 @@ pub fn page(server: &Server) -> Client {
 /// What Prometheus asks for since its version 2.5.
 const NEWER: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
+/// Reads the page over a connection of its own: one that was kept may be closed by the page just now.
 fn read(page: &Client) -> String {
-    let answer = page.send("GET", "/metrics", &[("Accept", NEWER)], None).expect(200);
+    let answer = Client::elsewhere(page.address()).send("GET", "/metrics", &[("Accept", NEWER)], None).expect(200);
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(answer.header("content-type"), Some(media_type));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
@@ -83,7 +84,9 @@ fn an_exhausted_delivery_is_counted() {
     client.subscribe(&receiver.url("/"), &["clock_in"]);
     let event = client.publish("clock_in", &clock_in(1));
     client.settled(&event, "exhausted");
-    assert_eq!(value(&read(&page(&server)), "tempclock_deliveries_exhausted_total"), 1);
+    eventually("it is counted", || {
+        (value(&read(&page(&server)), "tempclock_deliveries_exhausted_total") == 1).then_some(())
+    });
 }
 
 /// Every name of a metric in a text.
@@ -102,7 +105,10 @@ fn what_the_documents_name_is_on_the_page_and_the_other_way_round() {
     client.subscribe(&receiver.url("/"), &["clock_in"]);
     // What is counted by outcome is shown from the first attempt on.
     client.settled(&client.publish("clock_in", &clock_in(1)), "delivered");
-    let page = read(&page(&server));
+    let page = eventually("it is counted", || {
+        let text = read(&page(&server));
+        (value(&text, "tempclock_deliveries_delivered_total") == 1).then_some(text)
+    });
     let samples: BTreeSet<&str> = page.lines().filter_map(|line| line.split([' ', '{']).next()).collect();
     let histograms = |name: &&str| page.contains(&format!("# TYPE {name} histogram\n"));
 

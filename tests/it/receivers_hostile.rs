@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::harness::{Client, Receiver, Reply, Server, clock_in, eventually, sample};
 
 const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
-const SHORT: (&str, &str) = ("delivery.timeout", r#""1s""#);
+/// Time enough for an answer that comes at once.
+const SHORT: (&str, &str) = ("delivery.timeout", r#""4s""#);
 const OFTEN: Duration = Duration::from_millis(50);
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -67,7 +68,7 @@ fn an_answer_without_end_ends_with_the_time_limit() {
     for attempt in &attempts {
         assert_eq!(attempt["status"], "failed", "{attempt:#}");
         assert!(attempt["error"].as_str().is_some_and(|cause| !cause.is_empty()), "{attempt:#}");
-        assert!(attempt["duration_ms"].as_u64().unwrap() < 20_000, "{attempt:#}");
+        assert!(attempt["duration_ms"].as_u64().unwrap() < 60_000, "{attempt:#}");
     }
     // Others are still served, on threads that are free again.
     client.subscribe(&receiver.url("/fine"), &["worker_created"]);

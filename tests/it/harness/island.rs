@@ -60,7 +60,7 @@ fn settle() {
     }
     run("mount", &["-t", "tmpfs", "tmpfs", "/etc"]);
     fs::write("/etc/nsswitch.conf", "hosts: files dns\n").unwrap();
-    fs::write("/etc/resolv.conf", format!("nameserver {NAME_SERVER}\noptions timeout:1 attempts:1\n")).unwrap();
+    fs::write("/etc/resolv.conf", format!("nameserver {NAME_SERVER}\noptions timeout:5 attempts:1\n")).unwrap();
     hosts("");
 }
 

@@ -7,6 +7,7 @@ mod island;
 mod ledger;
 mod log;
 mod name_server;
+mod nobody;
 mod process;
 mod receiver;
 mod server;
@@ -32,6 +33,7 @@ pub use fault::{Fault, was_injected};
 pub use island::{NAME_SERVER, PUBLIC, PUBLIC_V6, hosts, on_an_island};
 pub use ledger::{Ledger, repeated};
 pub use name_server::{NameAnswer, NameServer};
+pub use nobody::Nobody;
 pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use server::{BINARY, Failure, Output, Server, run, run_with, wait_guarded};
@@ -62,6 +64,12 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Waits until the wall clock shows another millisecond, so that two times differ.
+pub fn wait_for_the_next_millisecond() {
+    let now = Timestamp::now().as_millisecond();
+    eventually("the clock goes on", || (Timestamp::now().as_millisecond() > now + 1).then_some(()));
 }
 
 /// Valid data of an event type, as a publisher would send it.
