@@ -2,6 +2,7 @@
 
 mod backlog;
 mod isolation;
+mod memory;
 mod outage;
 mod speed;
 
@@ -41,6 +42,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "hanging", about: "healthy endpoints beside hanging ones", run: isolation::hanging },
     Scenario { name: "failing", about: "healthy endpoints beside ones that answer 500", run: isolation::failing },
     Scenario { name: "backlog", about: "1,000,000 pending: publish, rest, restart, drain", run: backlog::run },
+    Scenario { name: "memory", about: "memory after lists of 800,000 deliveries and a redelivery", run: memory::lists },
+    Scenario { name: "connections", about: "memory after waves of 10,000 idle connections", run: memory::connections },
     Scenario { name: "outage", about: "an endpoint that comes back with 100,000 pending", run: outage::run },
 ];
 

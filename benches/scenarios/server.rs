@@ -28,6 +28,8 @@ pub struct Settings {
     pub retry_schedule: Option<&'static [&'static str]>,
     /// A certificate authority for deliveries.
     pub authority: Option<PathBuf>,
+    /// Takes in this many connections that send nothing, for as long as a scenario takes.
+    pub idle_connections: Option<usize>,
 }
 
 /// The program to measure, if there is one.
@@ -73,17 +75,21 @@ impl Server {
         if let Some(key) = self.keys.get(account) {
             return Ok(key.clone());
         }
-        let output = Command::new(&self.binary)
-            .args(["keys", "create", "--name", "bench", "--scopes", "*", "--json", "--account", account, "--config"])
-            .arg(&self.config)
-            .output()?;
-        if !output.status.success() {
-            return Err(format!("keys create: {}", String::from_utf8_lossy(&output.stderr)).into());
-        }
-        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        let answer =
+            self.command(&["keys", "create", "--name", "bench", "--scopes", "*", "--json", "--account", account])?;
+        let answer: Value = serde_json::from_slice(&answer)?;
         let key = answer["data"]["key"].as_str().ok_or("keys create gave no key")?.to_owned();
         self.keys.insert(account.to_owned(), key.clone());
         Ok(key)
+    }
+
+    /// Runs a command of the same program and returns its standard output.
+    pub fn command(&self, words: &[&str]) -> Result<Vec<u8>> {
+        let output = Command::new(&self.binary).args(words).arg("--config").arg(&self.config).output()?;
+        if !output.status.success() {
+            return Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(output.stdout)
     }
 
     /// Subscribes endpoints to what the driver publishes.
@@ -142,10 +148,14 @@ fn configuration(data_dir: &Path, settings: &Settings) -> String {
     let text = |value: &dyn std::fmt::Display| json!(value.to_string()).to_string();
     let schedule = settings.retry_schedule.map(|waits| format!("retry_schedule = {}\n", json!(waits)));
     let authority = settings.authority.as_ref().map(|path| format!("ca_certificates = {}\n", text(&path.display())));
+    let connections = settings
+        .idle_connections
+        .map(|count| format!("[server]\nmax_connections = {}\nrequest_timeout = \"10m\"\n\n", count + 100));
     format!(
-        "[storage]\ndata_dir = {}\n\n[delivery]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\n\
+        "{}[storage]\ndata_dir = {}\n\n[delivery]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\n\
          [limits]\nsubscriptions_per_account = 2000\n\n\
          [rate_limit]\nmanagement_per_minute = 0\npublish_per_minute = 0\n",
+        connections.unwrap_or_default(),
         text(&data_dir.display()),
         schedule.unwrap_or_default(),
         authority.unwrap_or_default(),
