@@ -2,6 +2,7 @@
 //! go to stderr.
 
 mod access;
+mod allocator;
 mod api;
 mod backup;
 mod config;

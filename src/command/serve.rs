@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::start_failure;
 use super::output::say;
-use super::{Exit, Failure, Outcome, config, log_lines, supervisor};
+use super::{Exit, Failure, Outcome, allocator, config, log_lines, supervisor};
 use crate::app::{self, App, Remote, StartError};
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
@@ -29,6 +29,7 @@ const SIGXFSZ: i32 = 25;
 type Flags = Vec<(&'static str, String)>;
 
 pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) -> Outcome {
+    let unbounded = allocator::bound_arenas().err();
     let flags = [("server.listen", listen), ("storage.data_dir", data_dir)];
     let flags: Flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
     let Loaded { config, warnings, .. } = config::load(args, flags.clone())?;
@@ -36,6 +37,9 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     let aging = app::certificate_warning(&config, Clock::start().wall());
     for warning in warnings.into_iter().chain(aging) {
         log::warn!("{warning}");
+    }
+    if let Some(error) = unbounded {
+        log::warn!("the server may keep more memory than it needs: MALLOC_ARENA_MAX could not be set: {error}");
     }
     heed_file_size_limit();
     forbid_core_dumps();

@@ -53,6 +53,7 @@ mod isolation;
 mod keys_guarded;
 mod kill;
 mod limits;
+mod memory;
 mod metrics;
 mod openapi;
 mod publishers;
