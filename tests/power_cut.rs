@@ -14,7 +14,7 @@ use std::time::Duration;
 use disk::{Backend, Change};
 use redb::Database;
 use tempclock_webhooks::clock::Clock;
-use tempclock_webhooks::domain::attempt::{Attempt, Signed};
+use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::NewEvent;
 use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
@@ -130,7 +130,8 @@ fn attempt(number: u32, outcome: Outcome) -> Attempt {
     let started_at = Clock::start().wall();
     let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
     let url = "https://crm.example.com/hook".to_owned();
-    Attempt { number, started_at, duration_ms: 1, url: url.into(), signed, outcome, response: None }
+    let version = VERSION.into();
+    Attempt { number, started_at, duration_ms: 1, url: url.into(), version, signed, outcome, response: None }
 }
 
 /// Publishes, delivers, fails and retries on that disk, and has every cut looked at: its bytes, and what had been

@@ -23,7 +23,7 @@ use super::tcp::Tcp;
 use super::{failure, phases};
 use crate::clock::Clock;
 use crate::domain::attempt::{
-    Attempt, HEADER_NAMES, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RequestHeaders, Response, Signed,
+    Attempt, HEADER_NAMES, KEPT_BODY_BYTES, KEPT_HEADER_BYTES, RequestHeaders, Response, Signed, VERSION,
 };
 use crate::domain::outcome::Outcome;
 use crate::domain::retry::parse_retry_after;
@@ -123,7 +123,7 @@ impl Transport {
                 "plain http is not allowed; use https, or let the operator set delivery.allow_http".to_owned(),
             ))
         } else {
-            let headers = || header_map(RequestHeaders::of(delivery, row.event_type, number, &signed));
+            let headers = || header_map(RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed));
             self.exchange(subscription.id, url, headers, row.body(), started)
                 .unwrap_or_else(|error| Answer::of(Outcome::Internal(error.to_string())))
         };
@@ -135,6 +135,7 @@ impl Transport {
             started_at,
             duration_ms,
             url: subscription.endpoint.to_text(),
+            version: VERSION.into(),
             signed,
             outcome: answer.outcome,
             response: answer.response,
@@ -147,7 +148,8 @@ impl Transport {
         let started_at = self.clock.wall();
         let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
         let url = subscription.endpoint.to_text();
-        let attempt = Attempt { number, started_at, duration_ms: 0, url, signed, outcome, response: None };
+        let version = VERSION.into();
+        let attempt = Attempt { number, started_at, duration_ms: 0, url, version, signed, outcome, response: None };
         Sent { attempt, retry_after: None, waited: Duration::ZERO }
     }
 

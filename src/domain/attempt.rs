@@ -1,5 +1,6 @@
 //! One attempt: what was sent and what came back. Pure; any thread.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Attempt {
     pub duration_ms: u32,
     /// Where it went.
     pub url: Arc<str>,
+    /// The version of this program that made it.
+    pub version: Cow<'static, str>,
     /// What it was signed with and when.
     pub signed: Signed,
     /// How it ended.
@@ -51,8 +54,8 @@ pub const KEPT_BODY_BYTES: usize = 1024;
 /// How much of an answer's headers is kept with the attempt.
 pub const KEPT_HEADER_BYTES: usize = 2048;
 
-/// What a receiver knows us as.
-pub const USER_AGENT: &str = concat!("TempClock-Webhooks/", env!("CARGO_PKG_VERSION"));
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The names of an attempt's headers, in the order in which they are sent.
 pub const HEADER_NAMES: [&str; 9] = [
@@ -75,14 +78,14 @@ pub struct RequestHeaders {
 }
 
 impl RequestHeaders {
-    /// Those of an attempt.
+    /// Those of an attempt by that version of this program.
     #[must_use]
-    pub fn of(delivery: DeliveryId, event_type: EventType, number: u32, signed: &Signed) -> Self {
+    pub fn of(delivery: DeliveryId, event_type: EventType, number: u32, version: &str, signed: &Signed) -> Self {
         let Signed { timestamp_s, signatures } = signed;
         let (tempclock, standard) = (signatures.tempclock_header(), signatures.standard_header());
         let all: [&dyn Display; HEADER_NAMES.len()] = [
             &"application/json",
-            &USER_AGENT,
+            &format_args!("TempClock-Webhooks/{version}"),
             &event_type.name(),
             &delivery,
             &number,

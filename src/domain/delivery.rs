@@ -130,7 +130,7 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::Signed;
+    use crate::domain::attempt::{Signed, VERSION};
     use crate::domain::outcome::Outcome;
     use crate::domain::signing::Signatures;
 
@@ -140,6 +140,7 @@ mod tests {
             started_at: Timestamp::from_ms(0),
             duration_ms: 1,
             url: "".into(),
+            version: VERSION.into(),
             signed: Signed { timestamp_s: 0, signatures: Signatures { tempclock: [0; 32], standard: [0; 32] } },
             outcome,
             response: None,

@@ -205,7 +205,7 @@ impl AttemptView {
 
     /// With request and response.
     fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool) -> Self {
-        let headers = RequestHeaders::of(id, delivery.event_type, attempt.number, &attempt.signed);
+        let headers = RequestHeaders::of(id, delivery.event_type, attempt.number, &attempt.version, &attempt.signed);
         let request = RequestView {
             method: METHOD,
             url: attempt.url.as_ref().to_owned(),

@@ -8,11 +8,12 @@ use std::time::Duration;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::command::{AttemptFigures, Committed, Completion, FreshDelivery, Published, Recorded};
+use super::delivery_record;
 use super::error::{Refusal, StorageError};
 use super::housekeeping::RetentionRule;
 use super::outbox::{OutboxWriter, Pending};
 use super::random::Randomness;
-use super::record::{self, EventRow, History, IdempotencyRow};
+use super::record::{EventRow, History, IdempotencyRow};
 use super::registry::Registry;
 use super::runs::Runs;
 use super::sealing::Seal;
@@ -193,7 +194,7 @@ impl<'txn> Batch<'txn> {
         // What was never attempted has no row.
         let stored = match fresh {
             Some(_) => None,
-            None => self.deliveries.table()?.get(place)?.map(|row| record::decode_delivery(row.value())),
+            None => self.deliveries.table()?.get(place)?.map(|row| delivery_record::decode(row.value())),
         };
         let mut delivery = match (stored, fresh) {
             (Some(Ok(delivery)), _) => delivery,
@@ -237,7 +238,7 @@ impl<'txn> Batch<'txn> {
             }
             _ => None,
         };
-        self.deliveries.put(place, record::encode_delivery(&delivery)?);
+        self.deliveries.put(place, delivery_record::encode(&delivery)?);
         self.done.recorded.push(Recorded { delivery: id, due, is_delivered, attempt: Some(figures) });
         if let Some(reason) = off
             && subscription.state.is_active()
@@ -279,7 +280,7 @@ impl<'txn> Batch<'txn> {
         let never_again = RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO };
         delivery.record(attempt, &never_again, (wall, wall), None, 0);
         self.events.put((subscription.account.0, id.event.0), row.encode()?);
-        self.deliveries.put((id.subscription.0, id.event.0), record::encode_delivery(&delivery)?);
+        self.deliveries.put((id.subscription.0, id.event.0), delivery_record::encode(&delivery)?);
         Ok(Ok(()))
     }
 
@@ -297,7 +298,7 @@ impl<'txn> Batch<'txn> {
         if self.events.table()?.get((account.0, id.event.0))?.is_none() {
             return Ok(Err(Refusal::NotFound));
         }
-        let mut delivery = match record::decode_delivery(&row) {
+        let mut delivery = match delivery_record::decode(&row) {
             Ok(delivery) => delivery,
             Err(error) => {
                 log::error!("delivery {id} cannot be read: {error}");
@@ -310,7 +311,7 @@ impl<'txn> Batch<'txn> {
         let now = state.clock.steady();
         delivery.redeliver(now);
         self.outbox.put_retry(id, now)?;
-        self.deliveries.put(place, record::encode_delivery(&delivery)?);
+        self.deliveries.put(place, delivery_record::encode(&delivery)?);
         self.done.redelivered.push((id.subscription, now));
         Ok(Ok(()))
     }

@@ -99,7 +99,7 @@ impl Company {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Attempt, Signed};
+    use crate::domain::attempt::{Attempt, Signed, VERSION};
     use crate::domain::outcome::Outcome;
     use crate::domain::signing::Signatures;
     use crate::domain::{EventId, SubscriptionId, Timestamp};
@@ -111,6 +111,7 @@ mod tests {
             started_at: Timestamp::from_ms(0),
             duration_ms: 0,
             url: "http://receiver.test/".into(),
+            version: VERSION.into(),
             signed: Signed { timestamp_s: 0, signatures: Signatures { tempclock: [0; 32], standard: [0; 32] } },
             outcome: Outcome::of_status(status),
             response: None,

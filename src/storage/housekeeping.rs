@@ -7,8 +7,9 @@ use std::time::Duration;
 use redb::ReadableTable;
 
 use super::apply::Batch;
+use super::delivery_record;
 use super::error::StorageError;
-use super::record::{self, EventHead};
+use super::record::EventHead;
 use super::tables;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -145,7 +146,7 @@ impl Batch<'_> {
             }
             // No row: its subscription was deleted.
             let Some(row) = self.deliveries.table()?.get(place)?.map(|row| row.value().to_vec()) else { continue };
-            let Ok(mut delivery) = record::decode_delivery(&row) else { continue };
+            let Ok(mut delivery) = delivery_record::decode(&row) else { continue };
             let settled = match delivery.state {
                 DeliveryState::Pending { .. } => return Ok(()),
                 DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => at,
@@ -154,7 +155,7 @@ impl Batch<'_> {
             is_over &= age > rule.events;
             if age > rule.attempts && !delivery.attempts.is_empty() {
                 delivery.attempts.clear();
-                self.deliveries.put(place, record::encode_delivery(&delivery)?);
+                self.deliveries.put(place, delivery_record::encode(&delivery)?);
             }
         }
         if !is_over || now.since(EventId(event).time()) <= rule.events {

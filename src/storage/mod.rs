@@ -8,6 +8,7 @@ pub mod command;
 mod company;
 pub mod damage;
 mod database_file;
+pub mod delivery_record;
 pub mod dump;
 pub mod error;
 mod folder;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use redb::{AccessGuard, ReadableTableMetadata as _};
 
+use super::delivery_record;
 use super::dump::{self, DumpError, Manifest};
 use super::error::StorageError;
 use super::moment::{Moment, SharedMoment};
 use super::outbox::{Outbox, Pending};
-use super::record::{self, EventRow, History};
+use super::record::{EventRow, History};
 use super::registry::Registry;
 use super::tables;
 use crate::domain::delivery::{Delivery, DeliveryState};
@@ -156,7 +157,7 @@ impl Reader {
         let moment = self.moment.get();
         let place = (id.subscription.0, id.event.0);
         if let Some(row) = moment.rows.open_table(tables::DELIVERIES)?.get(place)? {
-            return record::decode_delivery(row.value()).map(Some);
+            return delivery_record::decode(row.value()).map(Some);
         }
         let fresh = Outbox::of(&moment.rows)?.fresh(id)?;
         Ok(fresh.and_then(EventType::from_number).map(|event_type| Delivery::fresh(event_type, id.event.time())))
@@ -347,14 +348,14 @@ impl Found {
             return Ok(true);
         }
         let (event_type, state) = match self {
-            Self::Row(row) => record::decode_delivery_summary(row.value())?,
+            Self::Row(row) => delivery_record::decode_summary(row.value())?,
             Self::Fresh(number) => (event_type(*number)?, DeliveryState::NAMES[0]),
         };
         let is_wanted = filter.status.is_none_or(|status| state == status)
             && filter.event_type.is_none_or(|wanted| event_type == wanted);
         match (filter.response_code, self) {
             (Some(code), Self::Row(row)) if is_wanted => {
-                let delivery = record::decode_delivery(row.value())?;
+                let delivery = delivery_record::decode(row.value())?;
                 Ok(delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code()) == Some(code))
             }
             (code, _) => Ok(is_wanted && code.is_none()),
@@ -363,7 +364,7 @@ impl Found {
 
     fn delivery(&self, id: DeliveryId) -> Result<Delivery, StorageError> {
         match self {
-            Self::Row(row) => record::decode_delivery(row.value()),
+            Self::Row(row) => delivery_record::decode(row.value()),
             Self::Fresh(number) => Ok(Delivery::fresh(event_type(*number)?, id.event.time())),
         }
     }

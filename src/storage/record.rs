@@ -1,7 +1,5 @@
-//! The stored form of everything, and the way between it and the domain's types. Pure; any thread. A stored struct
+//! The stored form of events, idempotency keys and histories, and the way between it and the domain's types. Pure; any thread. A stored struct
 //! never changes: another shape is another version.
-
-use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -9,13 +7,9 @@ use sha2::{Digest, Sha256};
 use super::codec;
 use super::error::StorageError;
 
-use crate::domain::attempt::{Attempt, Response, Signed};
-use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event_type::EventType;
 use crate::domain::health::Health;
-use crate::domain::outcome::Outcome;
-use crate::domain::signing::Signatures;
 use crate::domain::{EventId, SubscriptionId, Timestamp};
 
 const VERSION: u8 = 1;
@@ -154,105 +148,6 @@ impl IdempotencyRow {
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
         codec::decode(VERSION, bytes)
     }
-}
-
-/// Headers and the beginning of the body.
-type ResponseV1<'a> = (Cow<'a, [(String, String)]>, Cow<'a, [u8]>);
-
-// Lent when it is written, as every delivery is written on the one thread that writes.
-#[derive(Serialize, Deserialize)]
-struct AttemptV1<'a> {
-    number: u32,
-    started_ms: u64,
-    duration_ms: u32,
-    url: Cow<'a, str>,
-    timestamp_s: u64,
-    tempclock: [u8; 32],
-    standard: [u8; 32],
-    outcome: Cow<'a, Outcome>,
-    response: Option<ResponseV1<'a>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct DeliveryV1<'a> {
-    event_type: u8,
-    state: u8,
-    time_ms: u64,
-    attempts_before_schedule: u32,
-    attempt_count: u32,
-    attempts: Vec<AttemptV1<'a>>,
-}
-
-/// The stored form of a delivery.
-pub fn encode_delivery(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
-    let (state, time) = match delivery.state {
-        DeliveryState::Pending { due } => (0, due),
-        DeliveryState::Delivered { at } => (1, at),
-        DeliveryState::Exhausted { at } => (2, at),
-    };
-    let attempts = delivery.attempts.iter().map(|attempt| AttemptV1 {
-        number: attempt.number,
-        started_ms: attempt.started_at.as_ms(),
-        duration_ms: attempt.duration_ms,
-        url: Cow::Borrowed(attempt.url.as_ref()),
-        timestamp_s: attempt.signed.timestamp_s,
-        tempclock: attempt.signed.signatures.tempclock,
-        standard: attempt.signed.signatures.standard,
-        outcome: Cow::Borrowed(&attempt.outcome),
-        response: attempt.response.as_ref().map(|Response { headers, body }| (headers.into(), body.into())),
-    });
-    let row = DeliveryV1 {
-        event_type: delivery.event_type.number(),
-        state,
-        time_ms: time.as_ms(),
-        attempts_before_schedule: delivery.attempts_before_schedule,
-        attempt_count: delivery.attempt_count,
-        attempts: attempts.collect(),
-    };
-    codec::encode(VERSION, &row)
-}
-
-/// Reads type and the state's name alone, which is cheap.
-pub fn decode_delivery_summary(bytes: &[u8]) -> Result<(EventType, &'static str), StorageError> {
-    // The first two fields of the row.
-    let ((number, state), _): ((u8, u8), &[u8]) = codec::decode_front(VERSION, bytes)?;
-    let name = DeliveryState::NAMES.get(usize::from(state));
-    match (EventType::from_number(number), name) {
-        (Some(event_type), Some(name)) => Ok((event_type, name)),
-        _ => Err(damaged("delivery")),
-    }
-}
-
-/// Reads the stored form of a delivery.
-pub fn decode_delivery(bytes: &[u8]) -> Result<Delivery, StorageError> {
-    let row: DeliveryV1 = codec::decode(VERSION, bytes)?;
-    let time = Timestamp::from_ms(row.time_ms);
-    let attempts = row.attempts.into_iter().map(|attempt| Attempt {
-        number: attempt.number,
-        started_at: Timestamp::from_ms(attempt.started_ms),
-        duration_ms: attempt.duration_ms,
-        url: attempt.url.into(),
-        signed: Signed {
-            timestamp_s: attempt.timestamp_s,
-            signatures: Signatures { tempclock: attempt.tempclock, standard: attempt.standard },
-        },
-        outcome: attempt.outcome.into_owned(),
-        response: attempt
-            .response
-            .map(|(headers, body)| Response { headers: headers.into_owned(), body: body.into_owned() }),
-    });
-    Ok(Delivery {
-        event_type: EventType::from_number(row.event_type).ok_or_else(|| damaged("delivery"))?,
-        state: match row.state {
-            0 => DeliveryState::Pending { due: time },
-            1 => DeliveryState::Delivered { at: time },
-            2 => DeliveryState::Exhausted { at: time },
-            _ => return Err(damaged("delivery")),
-        },
-        attempts_before_schedule: row.attempts_before_schedule,
-        attempt_count: row.attempt_count,
-        attempts: attempts.collect(),
-    })
 }
 
 /// The health of a subscription's endpoint and its last attempts, newest last.

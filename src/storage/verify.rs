@@ -4,10 +4,11 @@
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
 
+use super::delivery_record;
 use super::error::StorageError;
 use super::key_record;
 use super::outbox::{Entry, Outbox};
-use super::record::{self, EventRow, IdempotencyRow};
+use super::record::{EventRow, IdempotencyRow};
 use super::subscription_record::SubscriptionRow;
 use super::tables;
 use crate::domain::delivery::DeliveryState;
@@ -106,7 +107,7 @@ fn outbox(transaction: &ReadTransaction, findings: &mut Findings) -> Result<(), 
                 findings.rows += 1;
                 findings.pending += 1;
                 let row = deliveries.get((id.subscription.0, id.event.0))?;
-                let delivery = row.map(|row| record::decode_delivery(row.value()));
+                let delivery = row.map(|row| delivery_record::decode(row.value()));
                 let fits = matches!(delivery, Some(Ok(delivery))
                     if matches!(delivery.state, DeliveryState::Pending { due: own } if own == due));
                 if !fits {
@@ -126,7 +127,7 @@ fn deliveries(transaction: &ReadTransaction, findings: &mut Findings) -> Result<
         let (key, row) = row?;
         let (subscription, event) = key.value();
         let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
-        let Some(delivery) = findings.check(format_args!("delivery {id}"), record::decode_delivery(row.value())) else {
+        let Some(delivery) = findings.check(format_args!("delivery {id}"), delivery_record::decode(row.value())) else {
             continue;
         };
         if let DeliveryState::Pending { due } = delivery.state

@@ -13,6 +13,7 @@ use tempclock_webhooks::domain::retry::parse_retry_after;
 use tempclock_webhooks::domain::{KeyId, SubscriptionId};
 use tempclock_webhooks::http::error::ApiError;
 use tempclock_webhooks::http::{event_body, subscription_body};
+use tempclock_webhooks::storage::delivery_record;
 use tempclock_webhooks::storage::record;
 use tempclock_webhooks::storage::sealing::Seal;
 use tempclock_webhooks::storage::subscription_record::{self, SubscriptionRow};
@@ -127,10 +128,10 @@ pub fn record(data: &[u8]) {
     }
     let _ = record::EventRow::decode_type(data);
     let _ = record::IdempotencyRow::decode(data);
-    let _ = record::decode_delivery_summary(data);
-    if let Ok(delivery) = record::decode_delivery(data) {
-        let again = record::encode_delivery(&delivery).expect("a delivery that was read can be written");
-        assert!(record::decode_delivery(&again).is_ok());
+    let _ = delivery_record::decode_summary(data);
+    if let Ok(delivery) = delivery_record::decode(data) {
+        let again = delivery_record::encode(&delivery).expect("a delivery that was read can be written");
+        assert!(delivery_record::decode(&again).is_ok());
     }
     if let Ok(history) = record::History::decode(data) {
         assert!(history.encode().is_ok());

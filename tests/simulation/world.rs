@@ -12,7 +12,7 @@ use tempclock_webhooks::delivery::dispatcher::Finished;
 use tempclock_webhooks::delivery::lane::Work;
 use tempclock_webhooks::delivery::schedule::{Ended, Job};
 use tempclock_webhooks::delivery::worker;
-use tempclock_webhooks::domain::attempt::{Attempt, Signed};
+use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
 use tempclock_webhooks::domain::delivery::DeliveryState;
 use tempclock_webhooks::domain::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
@@ -207,6 +207,7 @@ impl World {
             started_at,
             duration_ms: u32::try_from(took.as_millis()).unwrap(),
             url: "".into(),
+            version: VERSION.into(),
             signed: Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE },
             outcome,
             response: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::domain::Timestamp;
-use crate::domain::attempt::{Response, Signed};
+use crate::domain::attempt::{Response, Signed, VERSION};
 use crate::domain::signing::Signatures;
 
 fn attempt(outcome: Outcome) -> Attempt {
@@ -13,6 +13,7 @@ fn attempt(outcome: Outcome) -> Attempt {
         started_at: Timestamp::from_ms(0),
         duration_ms: 30_012,
         url: "https://crm.example/hooks/in".into(),
+        version: VERSION.into(),
         signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
         outcome,
         response: None,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::example::SCHEMAS;
-use crate::domain::attempt::{RequestHeaders, Signed};
+use crate::domain::attempt::{RequestHeaders, Signed, VERSION};
 use crate::domain::event_data;
 use crate::domain::event_type::EventType;
 use crate::domain::signing::SigningSecret;
@@ -82,7 +82,7 @@ fn entry(event_type: EventType) -> Value {
 fn headers(event_type: EventType, timestamp_s: u64, body: &[u8]) -> Vec<Value> {
     let Some(secret) = SigningSecret::parse(SigningSecret::EXAMPLE) else { return Vec::new() };
     let signed = Signed { timestamp_s, signatures: secret.sign(EventId::EXAMPLE, timestamp_s, body) };
-    let sent = RequestHeaders::of(DeliveryId::EXAMPLE, event_type, 1, &signed);
+    let sent = RequestHeaders::of(DeliveryId::EXAMPLE, event_type, 1, VERSION, &signed);
     let sent = sent.iter().filter(|(name, _)| *name != "Content-Type");
     sent.map(|(name, value)| header(name, value, event_type)).collect()
 }
