@@ -187,12 +187,12 @@ fn faults(folder: &Path, bytes: &[u8], acknowledged: &[EventId]) -> Result<(), S
     let store = Opened::open(&settings(folder), Clock::start()).map_err(|error| error.to_string())?;
     let reader = store.reader();
     for id in acknowledged {
-        match reader.event(OWN, *id) {
+        match reader.snapshot().event(OWN, *id) {
             Ok(Some(row)) if row.is_intact() => {}
             found => return Err(format!("event {id} was acknowledged and is now {found:?}")),
         }
         let delivery = DeliveryId { event: *id, subscription: SubscriptionId(1) };
-        if !matches!(reader.delivery(delivery), Ok(Some(_))) {
+        if !matches!(reader.snapshot().delivery(delivery), Ok(Some(_))) {
             return Err(format!("delivery {delivery} is gone"));
         }
     }

@@ -252,7 +252,7 @@ fn check_room(folder: &Path, reader: &Reader) -> Result<(), StartError> {
     if free_bytes >= OUTCOMES_BYTES {
         return Ok(());
     }
-    let backlog = reader.backlog().map_err(|error| StartError::Threads(error.to_string()))?;
+    let backlog = reader.snapshot().backlog().map_err(|error| StartError::Threads(error.to_string()))?;
     match backlog.pending.fresh + backlog.pending.retrying {
         0 => Ok(()),
         pending => Err(StartError::NoRoom { path: folder.to_owned(), free_bytes, pending }),

@@ -108,8 +108,9 @@ impl Dispatcher {
 
     /// Makes a lane for every subscription, each with whatever lies in the outbox for it.
     pub fn resume(&self, reader: &Reader) -> Result<(), StorageError> {
-        for subscription in reader.registry().subscriptions() {
-            let history = reader.history(subscription.id)?;
+        let snapshot = reader.snapshot();
+        for subscription in snapshot.registry().subscriptions() {
+            let history = snapshot.history(subscription.id)?;
             let trust = match history.health {
                 Health { is_suspect: true, .. } => Trust::Suspect,
                 Health { failing_since: None, .. } if !history.recent.is_empty() => Trust::Quick,
@@ -275,10 +276,10 @@ impl Dispatcher {
     pub fn read_page(reader: &Reader, page: PageWanted) -> Result<PageRead, StorageError> {
         match page {
             PageWanted::Fresh { subscription, after, limit, bodies_bytes } => {
-                reader.fresh_after(subscription, after, limit, bodies_bytes).map(PageRead::Fresh)
+                reader.snapshot().fresh_after(subscription, after, limit, bodies_bytes).map(PageRead::Fresh)
             }
             PageWanted::Retries { subscription, until, limit } => {
-                reader.retries(subscription, until, limit).map(|rows| PageRead::Retries { until, rows })
+                reader.snapshot().retries(subscription, until, limit).map(|rows| PageRead::Retries { until, rows })
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::subscription::Subscription;
 use crate::storage::command::Completion;
 use crate::storage::queue::WriterHandle;
-use crate::storage::reader::Reader;
+use crate::storage::reader::{Reader, Snapshot};
 use crate::storage::record::EventRow;
 
 /// Enough for the HTTP client and TLS with small buffers.
@@ -53,7 +53,9 @@ impl Worker {
             // Deleted meanwhile, with all that was pending for it.
             return Finished { job: finished, ended: None };
         };
-        let sent = match prepare(&self.reader, &subscription, job) {
+        // A snapshot of its own, which ends before the attempt begins.
+        let prepared = prepare(&self.reader.snapshot(), &subscription, job);
+        let sent = match prepared {
             Ok(Some((row, number))) => self.send(&subscription, delivery, &row, number),
             Ok(None) => return Finished { job: finished, ended: None },
             Err(error) => {
@@ -85,21 +87,21 @@ impl Worker {
 
 /// What to send and under which number; `None` if there is nothing to send (any more).
 pub fn prepare(
-    reader: &Reader,
+    snapshot: &Snapshot,
     subscription: &Subscription,
     job: Job,
 ) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
     let number = match job.work {
         Work::First(Some(row)) => return Ok(Some((row, 1))),
         Work::First(None) => 1,
-        Work::Further => match reader.delivery(job.delivery) {
+        Work::Further => match snapshot.delivery(job.delivery) {
             Ok(Some(delivery)) if delivery.state.is_pending() => delivery.next_number(),
             Ok(_) => return Ok(None),
             Err(error) => return Err(Unreadable { number: 1, cause: error.to_string() }),
         },
     };
     let unreadable = |cause: String| Unreadable { number, cause };
-    match reader.event(subscription.account, job.delivery.event) {
+    match snapshot.event(subscription.account, job.delivery.event) {
         Ok(Some(row)) => Ok(Some((Arc::new(row), number))),
         Ok(None) => Err(unreadable("it is not in the store".to_owned())),
         Err(error) => Err(unreadable(error.to_string())),

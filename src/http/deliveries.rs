@@ -16,6 +16,7 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::{AccountId, DeliveryId, SubscriptionId};
 use crate::storage::command::Command;
 use crate::storage::reader::DeliveryFilter;
+use crate::storage::registry::Registry;
 
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
@@ -30,28 +31,32 @@ const PING_DUE_AGAIN: &str = "The ping is due again, once: a test is never retri
 pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
     let wanted = query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId));
-    list_of(&state, account, wanted, query).await
+    let is_wanted = move |id: &SubscriptionId| wanted.is_none_or(|wanted| *id == wanted);
+    let own = move |registry: &Registry| {
+        Some(registry.subscriptions_of(account).iter().map(|found| found.id).filter(is_wanted).collect())
+    };
+    list_of(&state, own, query).await
 }
 
 pub async fn list_of_subscription(state: State, caller: Caller, path: web::Path<String>, query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
     let id = parse_id(&path)?;
-    let registry = state.reader.registry();
-    registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    list_of(&state, account, Some(id), query).await
+    list_of(&state, move |registry| registry.subscription_of(account, id).map(|found| vec![found.id]), query).await
 }
 
-async fn list_of(state: &State, account: AccountId, wanted: Option<SubscriptionId>, mut query: Query) -> Answer {
+/// Lists the deliveries of the subscriptions that `which` finds; without any it is a 404.
+async fn list_of(
+    state: &State,
+    which: impl FnOnce(&Registry) -> Option<Vec<SubscriptionId>> + Send + 'static,
+    mut query: Query,
+) -> Answer {
     let request = query.page(DeliveryId::parse);
     let names = DeliveryState::NAMES.join(", ");
-    let status = query.parse("status", &format!("one of {names}"), |text| {
-        DeliveryState::NAMES.into_iter().find(|name| *name == text)
-    });
-    let registry = state.reader.registry();
-    let own = registry.subscriptions_of(account).iter().map(|subscription| subscription.id);
-    let filter = DeliveryFilter {
-        subscriptions: own.filter(|id| wanted.is_none_or(|wanted| *id == wanted)).collect(),
-        status,
+    let mut filter = DeliveryFilter {
+        subscriptions: Vec::new(),
+        status: query.parse("status", &format!("one of {names}"), |text| {
+            DeliveryState::NAMES.into_iter().find(|name| *name == text)
+        }),
         event_type: event_type(&mut query),
         since: time(&mut query, "since"),
         until: time(&mut query, "until"),
@@ -60,16 +65,23 @@ async fn list_of(state: &State, account: AccountId, wanted: Option<SubscriptionI
         }),
     };
     query.finish()?;
-    let page = state.read(move |reader| reader.deliveries(&filter, request)).await?;
+    let found = state.read(move |snapshot| {
+        let registry = snapshot.registry();
+        let Some(subscriptions) = which(registry) else { return Ok(None) };
+        filter.subscriptions = subscriptions;
+        let page = snapshot.deliveries(&filter, request)?;
+        let views: Vec<_> = page
+            .items
+            .iter()
+            .map(|(id, delivery)| {
+                let is_active = registry.subscription(id.subscription).is_some_and(|found| found.state.is_active());
+                DeliveryView::short(*id, delivery, is_active)
+            })
+            .collect();
+        Ok(Some((page, views)))
+    });
+    let (page, views) = found.await?.ok_or_else(|| ApiError::not_found("subscription"))?;
     let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
-    let views: Vec<_> = page
-        .items
-        .iter()
-        .map(|(id, delivery)| {
-            let is_active = registry.subscription(id.subscription).is_some_and(|found| found.state.is_active());
-            DeliveryView::short(*id, delivery, is_active)
-        })
-        .collect();
     let (total, has_more) = (page.total, page.has_more);
     let (limit, offset) = (request.limit, request.offset);
     Ok(respond::list(&views, &Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) }))
@@ -95,12 +107,13 @@ pub async fn retry(state: State, caller: Caller, path: web::Path<String>) -> Ans
 }
 
 async fn view(state: &State, account: AccountId, id: DeliveryId) -> Result<DeliveryView, ApiError> {
-    let registry = state.reader.registry();
-    let subscription = registry.subscription_of(account, id.subscription).ok_or_else(missing)?;
-    let found = state.read(move |reader| Ok((reader.delivery(id)?, reader.event(account, id.event)?))).await?;
-    let (Some(delivery), row) = found else { return Err(missing()) };
-    let is_active = subscription.state.is_active();
-    Ok(DeliveryView::full(id, &delivery, is_active, row.as_ref()))
+    let found = state.read(move |snapshot| {
+        let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { return Ok(None) };
+        let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };
+        let row = snapshot.event(account, id.event)?;
+        Ok(Some(DeliveryView::full(id, &delivery, subscription.state.is_active(), row.as_ref())))
+    });
+    found.await?.ok_or_else(missing)
 }
 
 fn missing() -> ApiError {

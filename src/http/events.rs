@@ -82,7 +82,7 @@ pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
         until: time(&mut query, "until"),
     };
     query.finish()?;
-    let page = state.read(move |reader| reader.events(account, filter, request)).await?;
+    let page = state.read(move |snapshot| snapshot.events(account, filter, request)).await?;
     let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
     let views: Vec<_> = page.items.iter().map(|(id, row)| EventView::new(*id, row, None)).collect();
     let (total, has_more) = (page.total, page.has_more);
@@ -95,14 +95,13 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
     let missing = || ApiError::not_found("event");
     let id = EventId::parse(&path).ok_or_else(missing)?;
     let found = state
-        .read(move |reader| {
-            let Some(row) = reader.event(account, id)? else { return Ok(None) };
-            let registry = reader.registry();
+        .read(move |snapshot| {
+            let Some(row) = snapshot.event(account, id)? else { return Ok(None) };
             let mut deliveries = Vec::new();
             for subscription in &row.subscriptions {
-                let Some(subscription) = registry.subscription_of(account, *subscription) else { continue };
+                let Some(subscription) = snapshot.registry().subscription_of(account, *subscription) else { continue };
                 let delivery_id = DeliveryId { event: id, subscription: subscription.id };
-                let delivery = reader.delivery(delivery_id)?;
+                let delivery = snapshot.delivery(delivery_id)?;
                 let is_active = subscription.state.is_active();
                 deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, is_active)));
             }

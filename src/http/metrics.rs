@@ -95,8 +95,9 @@ async fn show(request: HttpRequest, page: web::Data<MetricsPage>) -> HttpRespons
 
 impl MetricsPage {
     fn gauges(&self) -> Result<Gauges, StorageError> {
-        let backlog = self.reader.backlog()?;
-        let registry = self.reader.registry();
+        let snapshot = self.reader.snapshot();
+        let backlog = snapshot.backlog()?;
+        let registry = snapshot.registry();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let active = registry.subscriptions().filter(|subscription| subscription.state.is_active()).count();
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());

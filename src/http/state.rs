@@ -20,7 +20,7 @@ use crate::domain::endpoint::EndpointPolicy;
 use crate::storage::command::{Command, Reply};
 use crate::storage::error::{Refusal, StorageError};
 use crate::storage::queue::WriterHandle;
-use crate::storage::reader::Reader;
+use crate::storage::reader::{Reader, Snapshot};
 
 /// Limits and rules of the API.
 #[derive(Clone, Debug)]
@@ -119,13 +119,13 @@ impl HttpState {
         Ok(answer.await.unwrap_or(Err(Refusal::StoreFailed))?)
     }
 
-    /// Reads beside the executor.
+    /// Reads beside the executor, all as of one commit.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Reader) -> Result<T, StorageError> + Send + 'static,
+        read: impl FnOnce(&Snapshot) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let reader = self.reader.clone();
-        match web::block(move || read(&reader)).await {
+        match web::block(move || read(&reader.snapshot())).await {
             Ok(result) => Ok(result?),
             Err(error) => Err(ApiError::internal(&error)),
         }

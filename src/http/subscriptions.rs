@@ -63,15 +63,20 @@ pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
     let PageRequest { limit, offset, .. } = query.page(|_| None::<()>);
     query.finish()?;
-    let registry = state.reader.registry();
-    let all = registry.subscriptions_of(account);
-    let ids: Vec<_> = all.iter().skip(offset).take(limit).map(|found| found.id).collect();
-    let healths = state.read(move |reader| reader.failing_since(&ids)).await?;
-    let shown = all.iter().skip(offset).zip(healths);
-    let page: Vec<_> =
-        shown.map(|(found, failing_since)| SubscriptionView::with_health(found, failing_since)).collect();
-    let has_more = offset.saturating_add(page.len()) < all.len();
-    Ok(respond::list(&page, &Pagination { total: all.len(), limit, offset, has_more, next: None }))
+    let read = state.read(move |snapshot| {
+        let all = snapshot.registry().subscriptions_of(account);
+        let shown: Vec<_> = all.iter().skip(offset).take(limit).cloned().collect();
+        let ids: Vec<_> = shown.iter().map(|found| found.id).collect();
+        Ok((all.len(), shown, snapshot.failing_since(&ids)?))
+    });
+    let (total, shown, healths) = read.await?;
+    let page: Vec<_> = shown
+        .iter()
+        .zip(healths)
+        .map(|(found, failing_since)| SubscriptionView::with_health(found, failing_since))
+        .collect();
+    let has_more = offset.saturating_add(page.len()) < total;
+    Ok(respond::list(&page, &Pagination { total, limit, offset, has_more, next: None }))
 }
 
 pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answer {
@@ -81,23 +86,23 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
 
 /// One subscription with its last attempts.
 pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> Answer {
-    let registry = state.reader.registry();
-    let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    let is_active = subscription.state.is_active();
-    let (history, recent) = state
-        .read(move |reader| {
-            let history = reader.history(id)?;
+    let found = state
+        .read(move |snapshot| {
+            let Some(subscription) = snapshot.registry().subscription_of(account, id).cloned() else { return Ok(None) };
+            let is_active = subscription.state.is_active();
+            let history = snapshot.history(id)?;
             let mut recent = Vec::new();
             for (event, number) in history.recent.iter().rev() {
                 let delivery_id = DeliveryId { event: *event, subscription: id };
-                let Some(delivery) = reader.delivery(delivery_id)? else { continue };
+                let Some(delivery) = snapshot.delivery(delivery_id)? else { continue };
                 let attempt = delivery.attempts.iter().find(|attempt| attempt.number == *number);
                 recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, is_active)));
             }
-            Ok((history, recent))
+            Ok(Some((subscription, history, recent)))
         })
         .await?;
-    let view = SubscriptionView::with_history(subscription, &history, recent);
+    let (subscription, history, recent) = found.ok_or_else(|| ApiError::not_found("subscription"))?;
+    let view = SubscriptionView::with_history(&subscription, &history, recent);
     Ok(respond::single(HttpResponse::Ok(), &view))
 }
 

@@ -239,7 +239,7 @@ mod tests {
         ask(&store, |reply| Command::CreateSubscription { account: OWN, new, secret, reply });
         let pending = publish(&store, EventType::ClockIn);
         let settled = publish(&store, EventType::ClockOut);
-        assert!(store.reader.event(OWN, settled).unwrap().is_some(), "it went before its time");
+        assert!(store.reader.snapshot().event(OWN, settled).unwrap().is_some(), "it went before its time");
         close(store);
 
         // Ids carry milliseconds, so a millisecond later both are older than no time at all.
@@ -248,8 +248,8 @@ mod tests {
         // The first step comes beside this commit at the latest.
         ask(&store, |reply| Command::Flush { reply });
         ask(&store, |reply| Command::Flush { reply });
-        assert!(store.reader.event(OWN, settled).unwrap().is_none(), "it is still there");
-        assert!(store.reader.event(OWN, pending).unwrap().is_some(), "what is pending was taken away");
+        assert!(store.reader.snapshot().event(OWN, settled).unwrap().is_none(), "it is still there");
+        assert!(store.reader.snapshot().event(OWN, pending).unwrap().is_some(), "what is pending was taken away");
         close(store);
     }
 }

@@ -32,6 +32,8 @@ pub mod sealing;
 mod space;
 pub mod subscription_record;
 mod tables;
+#[cfg(test)]
+mod test_store;
 pub mod verify;
 pub mod writer;
 

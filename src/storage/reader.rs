@@ -1,13 +1,18 @@
 //! Reads what is stored. Any thread may call, but each call can wait for the disk, so the HTTP layer does it beside
-//! its executor. Every call sees one consistent moment; none keeps it longer than the call.
+//! its executor. All that is read of one [`Snapshot`] is as of one commit.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+mod found;
+mod pending;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{AccessGuard, ReadableTableMetadata as _};
+use redb::ReadableTableMetadata as _;
 
+use self::found::{Found, NewestFirst, PENDING, Source};
 use super::delivery_record;
 use super::dump::{self, DumpError, Manifest};
 use super::error::StorageError;
@@ -16,7 +21,7 @@ use super::outbox::{Outbox, Pending};
 use super::record::{EventRow, History};
 use super::registry::Registry;
 use super::tables;
-use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::delivery::Delivery;
 use crate::domain::event_type::EventType;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 
@@ -24,6 +29,12 @@ use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 #[derive(Clone)]
 pub struct Reader {
     moment: Arc<SharedMoment>,
+}
+
+/// Everything as of one commit, whatever is committed meanwhile. The database can use none of its pages again until it
+/// is dropped, so it is kept for one request and no longer.
+pub struct Snapshot {
+    moment: Arc<Moment>,
 }
 
 /// Which part of a list is wanted.
@@ -130,6 +141,12 @@ impl Reader {
         Self { moment }
     }
 
+    /// Everything as of now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { moment: self.moment.get() }
+    }
+
     /// Accounts, keys and subscriptions as they are now; never waits for the disk.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
@@ -145,16 +162,24 @@ impl Reader {
     ) -> Result<Manifest, DumpError> {
         dump::write(&self.moment.get().rows, tables::FORMAT_VERSION, out, created_at, progress)
     }
+}
+
+impl Snapshot {
+    /// Accounts, keys and subscriptions.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.moment.registry
+    }
 
     /// One event of an account.
     pub fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
-        let events = self.moment.get().rows.open_table(tables::EVENTS)?;
+        let events = self.moment.rows.open_table(tables::EVENTS)?;
         events.get((account.0, id.0))?.map(|row| EventRow::decode(row.value())).transpose()
     }
 
     /// One delivery. `None` if there is no such delivery; whose it is, is for the caller to check.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
-        let moment = self.moment.get();
+        let moment = &self.moment;
         let place = (id.subscription.0, id.event.0);
         if let Some(row) = moment.rows.open_table(tables::DELIVERIES)?.get(place)? {
             return delivery_record::decode(row.value()).map(Some);
@@ -165,12 +190,12 @@ impl Reader {
 
     /// The health and the last attempts of a subscription.
     pub fn history(&self, id: SubscriptionId) -> Result<History, StorageError> {
-        Ok(Outbox::of(&self.moment.get().rows)?.history(id)?.unwrap_or_default())
+        Ok(Outbox::of(&self.moment.rows)?.history(id)?.unwrap_or_default())
     }
 
     /// Since when the endpoints of these subscriptions have been failing, in their order.
     pub fn failing_since(&self, ids: &[SubscriptionId]) -> Result<Vec<Option<Timestamp>>, StorageError> {
-        let outbox = Outbox::of(&self.moment.get().rows)?;
+        let outbox = Outbox::of(&self.moment.rows)?;
         ids.iter().map(|id| Ok(outbox.history(*id)?.and_then(|history| history.health.failing_since))).collect()
     }
 
@@ -181,7 +206,7 @@ impl Reader {
         filter: EventFilter,
         request: PageRequest<EventId>,
     ) -> Result<Page<(EventId, EventRow)>, StorageError> {
-        let events = self.moment.get().rows.open_table(tables::EVENTS)?;
+        let events = self.moment.rows.open_table(tables::EVENTS)?;
         let (first, last) = range_of(filter.since, filter.until);
         let mut collector = Collector::new(&request);
         if first > last {
@@ -207,7 +232,10 @@ impl Reader {
         filter: &DeliveryFilter,
         request: PageRequest<DeliveryId>,
     ) -> Result<Page<(DeliveryId, Delivery)>, StorageError> {
-        let moment = self.moment.get();
+        if filter.status == Some(PENDING) {
+            return self.pending_deliveries(filter, request);
+        }
+        let moment = &self.moment;
         let outbox = Outbox::of(&moment.rows)?;
         let attempted = moment.rows.open_table(tables::DELIVERIES)?;
         let (first, last) = range_of(filter.since, filter.until);
@@ -215,8 +243,8 @@ impl Reader {
         if first > last {
             return Ok(collector.page);
         }
-        let known = Self::count_without_reading(&moment, filter)?;
-        let wants_fresh = filter.response_code.is_none() && filter.status.is_none_or(|status| status == "pending");
+        let known = Self::count_without_reading(moment, filter)?;
+        let wants_fresh = filter.response_code.is_none() && filter.status.is_none();
         let mut sources: Vec<Source<'_>> = Vec::new();
         // What lies before the cursor is read only to be counted.
         let last = request.after.filter(|_| known.is_some()).map_or(last, |after| last.min(after.event.0));
@@ -273,7 +301,7 @@ impl Reader {
         limit: usize,
         bodies_bytes: usize,
     ) -> Result<Vec<FreshRow>, StorageError> {
-        let moment = self.moment.get();
+        let moment = &self.moment;
         let Some(account) = moment.registry.subscription(id).map(|subscription| subscription.account) else {
             return Ok(Vec::new());
         };
@@ -299,7 +327,7 @@ impl Reader {
 
     /// How much is pending, and since when.
     pub fn backlog(&self) -> Result<Backlog, StorageError> {
-        let moment = self.moment.get();
+        let moment = &self.moment;
         let outbox = Outbox::of(&moment.rows)?;
         let mut oldest: Option<EventId> = None;
         let mut offer = |event: EventId| oldest = Some(oldest.map_or(event, |oldest| oldest.min(event)));
@@ -325,7 +353,7 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
         let mut rows = Vec::new();
-        for row in Outbox::of(&self.moment.get().rows)?.retries_of(id)?.take(limit) {
+        for row in Outbox::of(&self.moment.rows)?.retries_of(id)?.take(limit) {
             let (due, event) = row?;
             rows.push((due, event));
             if due > until {
@@ -333,89 +361,5 @@ impl Reader {
             }
         }
         Ok(rows)
-    }
-}
-
-enum Found {
-    Row(AccessGuard<'static, &'static [u8]>),
-    Fresh(u8),
-}
-
-impl Found {
-    /// Reads no more of the row than the filter asks about, as most rows of a long list are only counted.
-    fn is_wanted(&self, filter: &DeliveryFilter) -> Result<bool, StorageError> {
-        if filter.status.is_none() && filter.event_type.is_none() && filter.response_code.is_none() {
-            return Ok(true);
-        }
-        let (event_type, state) = match self {
-            Self::Row(row) => delivery_record::decode_summary(row.value())?,
-            Self::Fresh(number) => (event_type(*number)?, DeliveryState::NAMES[0]),
-        };
-        let is_wanted = filter.status.is_none_or(|status| state == status)
-            && filter.event_type.is_none_or(|wanted| event_type == wanted);
-        match (filter.response_code, self) {
-            (Some(code), Self::Row(row)) if is_wanted => {
-                let delivery = delivery_record::decode(row.value())?;
-                Ok(delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code()) == Some(code))
-            }
-            (code, _) => Ok(is_wanted && code.is_none()),
-        }
-    }
-
-    fn delivery(&self, id: DeliveryId) -> Result<Delivery, StorageError> {
-        match self {
-            Self::Row(row) => delivery_record::decode(row.value()),
-            Self::Fresh(number) => Ok(Delivery::fresh(event_type(*number)?, id.event.time())),
-        }
-    }
-}
-
-fn event_type(number: u8) -> Result<EventType, StorageError> {
-    EventType::from_number(number).ok_or_else(|| StorageError::Codec("a stored event type is not valid".to_owned()))
-}
-
-type Source<'a> = Box<dyn Iterator<Item = Result<((u32, u128), Found), StorageError>> + 'a>;
-
-/// Merges sources, each newest first, into one.
-struct NewestFirst<'a> {
-    sources: Vec<Source<'a>>,
-    heads: BinaryHeap<(DeliveryId, Reverse<usize>)>,
-    waiting: Vec<Option<Found>>,
-}
-
-impl<'a> NewestFirst<'a> {
-    fn new(sources: Vec<Source<'a>>) -> Result<Self, StorageError> {
-        let waiting = sources.iter().map(|_| None).collect();
-        let mut merged = Self { heads: BinaryHeap::new(), waiting, sources };
-        for index in 0..merged.sources.len() {
-            merged.refill(index)?;
-        }
-        Ok(merged)
-    }
-
-    fn refill(&mut self, index: usize) -> Result<(), StorageError> {
-        if let Some(((subscription, event), found)) =
-            self.sources.get_mut(index).and_then(Iterator::next).transpose()?
-        {
-            let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
-            self.heads.push((id, Reverse(index)));
-            if let Some(place) = self.waiting.get_mut(index) {
-                *place = Some(found);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Iterator for NewestFirst<'_> {
-    type Item = Result<(DeliveryId, Found), StorageError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (id, Reverse(index)) = self.heads.pop()?;
-        let found = self.waiting.get_mut(index)?.take()?;
-        match self.refill(index) {
-            Ok(()) => Some(Ok((id, found))),
-            Err(error) => Some(Err(error)),
-        }
     }
 }

@@ -78,7 +78,7 @@ impl Endpoints {
     pub fn at_start(reader: &Reader, threads: usize, per_endpoint: usize) -> Self {
         let registry = reader.registry();
         let lanes = registry.subscriptions().map(|subscription| {
-            let history = reader.history(subscription.id).unwrap();
+            let history = reader.snapshot().history(subscription.id).unwrap();
             let known = match history.health {
                 Health { is_suspect: true, .. } => Known::Silent,
                 Health { failing_since: None, .. } if !history.recent.is_empty() => Known::Quick,

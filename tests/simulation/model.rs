@@ -108,14 +108,14 @@ impl Model {
             })
             .collect();
         for id in ended {
-            if let Ok(Some(delivery)) = reader.delivery(*id) {
+            if let Ok(Some(delivery)) = reader.snapshot().delivery(*id) {
                 self.attempts.insert(*id, delivery.attempt_count);
             }
         }
         let mut left = wanted.to_vec();
         for account in [AccountId(1), AccountId(2)] {
             let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
-            for (id, row) in reader.events(account, EventFilter::default(), all).unwrap().items {
+            for (id, row) in reader.snapshot().events(account, EventFilter::default(), all).unwrap().items {
                 if self.events.contains_key(&id) {
                     continue;
                 }
@@ -151,12 +151,14 @@ impl Model {
         }
         let filter = DeliveryFilter { subscriptions: stored, ..DeliveryFilter::default() };
         let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
-        let listed = reader.deliveries(&filter, all).unwrap().items;
+        let listed = reader.snapshot().deliveries(&filter, all).unwrap().items;
         let count = listed.len();
         let now: BTreeMap<_, _> = listed.into_iter().collect();
         if now.len() != count {
             return Err("a delivery is there both as never attempted and as attempted".to_owned());
         }
+        let pending = DeliveryFilter { status: Some("pending"), ..filter };
+        look_at_pending(reader, &pending, &now)?;
         self.look_at_outbox(reader, &now)?;
         for (id, delivery) in &now {
             self.look_at_delivery(*id, delivery, rule, latest)?;
@@ -179,10 +181,12 @@ impl Model {
     fn look_at_outbox(&self, reader: &Reader, now: &BTreeMap<DeliveryId, Delivery>) -> Result<(), String> {
         let mut outbox = BTreeSet::new();
         for subscription in self.wishes.keys().copied() {
-            for (event, _) in reader.fresh_after(subscription, None, now.len() + 1, 0).unwrap() {
+            for (event, _) in reader.snapshot().fresh_after(subscription, None, now.len() + 1, 0).unwrap() {
                 outbox.insert((DeliveryId { event, subscription }, None));
             }
-            for (due, event) in reader.retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap() {
+            for (due, event) in
+                reader.snapshot().retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap()
+            {
                 outbox.insert((DeliveryId { event, subscription }, Some(due)));
             }
         }
@@ -193,7 +197,7 @@ impl Model {
         });
         let pending: BTreeSet<_> = pending.collect();
         let retrying = pending.iter().filter(|(_, due)| due.is_some()).count() as u64;
-        let counted = reader.backlog().unwrap().pending;
+        let counted = reader.snapshot().backlog().unwrap().pending;
         // What is left of a deleted subscription is counted too, until it is removed.
         if counted.retrying < retrying || counted.fresh < pending.len() as u64 - retrying {
             return Err(format!(
@@ -239,7 +243,7 @@ impl Model {
         let mut gone = Vec::new();
         for (id, (account, receivers)) in &self.events {
             let live = |id: &&SubscriptionId| self.wishes.contains_key(*id);
-            match reader.event(*account, *id).unwrap() {
+            match reader.snapshot().event(*account, *id).unwrap() {
                 Some(row) if !row.is_intact() => return Err(format!("event {id} is damaged")),
                 Some(row) if row.subscriptions != *receivers => {
                     return Err(format!("event {id} is for {:?} and not {receivers:?}", row.subscriptions));
@@ -260,4 +264,30 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// The list of what is pending, read from the outbox page by page, has what the list of everything has.
+fn look_at_pending(
+    reader: &Reader,
+    filter: &DeliveryFilter,
+    now: &BTreeMap<DeliveryId, Delivery>,
+) -> Result<(), String> {
+    const PAGE: usize = 7;
+    let wanted: Vec<_> = now.iter().rev().filter(|(_, delivery)| delivery.state.is_pending()).collect();
+    let snapshot = reader.snapshot();
+    let mut after = None;
+    for (number, want) in wanted.chunks(PAGE).enumerate() {
+        let by_cursor = PageRequest { limit: PAGE, offset: 0, after };
+        let by_offset = PageRequest { limit: PAGE, offset: number * PAGE, after: None };
+        for request in [by_cursor, by_offset] {
+            let page = snapshot.deliveries(filter, request).unwrap();
+            let found: Vec<_> = page.items.iter().map(|(id, delivery)| (id, delivery)).collect();
+            let has_more = (number + 1) * PAGE < wanted.len();
+            if found != want || page.total != wanted.len() || page.has_more != has_more {
+                return Err(format!("{request:?} of what is pending is {page:?}, and should be {want:?}"));
+            }
+        }
+        after = want.last().map(|(id, _)| **id);
+    }
+    Ok(())
 }

@@ -171,14 +171,14 @@ impl World {
             process.ended.push((id, nothing));
             return Ok(());
         };
-        let stored = process.reader.delivery(id).map_err(failed)?;
+        let stored = process.reader.snapshot().delivery(id).map_err(failed)?;
         if let Some(DeliveryState::Pending { due }) = stored.as_ref().map(|delivery| delivery.state)
             && is_retry
             && due > steady
         {
             return Err(format!("{id} is attempted at {steady}, and due at {due}"));
         }
-        let prepared = worker::prepare(&process.reader, &subscription, job).map_err(failed)?;
+        let prepared = worker::prepare(&process.reader.snapshot(), &subscription, job).map_err(failed)?;
         let Some((row, number)) = prepared else { return Err(format!("a thread got {id}, which is {stored:?}")) };
         if !row.is_intact() || number != self.model.attempts_of(id) + 1 {
             return Err(format!("attempt {number} of {id} follows {}", self.model.attempts_of(id)));
@@ -380,9 +380,9 @@ impl World {
         for _ in 0..20 {
             self.commit(usize::MAX)?;
         }
-        let counted = self.process.reader.backlog().map_err(failed)?.pending;
+        let counted = self.process.reader.snapshot().backlog().map_err(failed)?.pending;
         self.restart(false)?;
-        let found = self.process.reader.backlog().map_err(failed)?.pending;
+        let found = self.process.reader.snapshot().backlog().map_err(failed)?.pending;
         if counted != found {
             return Err(format!("{counted:?} was counted along, and there is {found:?}"));
         }

@@ -1,0 +1,71 @@
+//! A store of its own for a test of this layer, and what is asked of it there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::command::{Command, Reply};
+use super::error::Refusal;
+use super::writer::Listeners;
+use super::{Opened, RetentionRule, Rules, Store, StoreSettings};
+use crate::clock::Clock;
+use crate::domain::endpoint::{Endpoint, EndpointPolicy};
+use crate::domain::event::NewEvent;
+use crate::domain::event_type::{EventType, EventTypes};
+use crate::domain::retry::RetryRule;
+use crate::domain::signing::SigningSecret;
+use crate::domain::subscription::NewSubscription;
+use crate::domain::{AccountId, EventId, SubscriptionId};
+
+/// The account that the functions here work for.
+pub const OWN: AccountId = AccountId(1);
+
+/// Opens the store of a folder, which keeps what is settled for that long.
+pub fn open(folder: &Path, keep: Duration) -> Store {
+    let rules = Rules {
+        retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
+        disable_after: Duration::MAX,
+        retention: RetentionRule { events: keep, attempts: keep },
+        subscriptions_per_account: 10,
+    };
+    let settings = StoreSettings {
+        data_dir: folder.into(),
+        encryption_key_file: None,
+        cache_bytes: 8 << 20,
+        free_space_reserve_bytes: 0,
+        rules,
+    };
+    let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
+    Opened::open(&settings, Clock::start()).unwrap().start(listeners).unwrap()
+}
+
+/// Asks the writer and waits for its answer.
+pub fn ask<T>(store: &Store, command: impl FnOnce(Reply<T>) -> Command) -> T {
+    let (reply, answer) = oneshot::channel::<Result<T, Refusal>>();
+    store.writer.try_send(command(reply)).unwrap();
+    answer.blocking_recv().unwrap().unwrap()
+}
+
+/// Creates a subscription to `clock_in`.
+pub fn subscribe(store: &Store) -> SubscriptionId {
+    let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
+    let events = EventTypes::parse(["clock_in"]).unwrap();
+    let new = NewSubscription { endpoint, events, description: String::new(), active: true };
+    let secret = SigningSecret::from_random(&[1; 32]);
+    ask(store, |reply| Command::CreateSubscription { account: OWN, new, secret, reply }).id
+}
+
+/// Publishes a `clock_in`.
+pub fn publish(store: &Store) -> EventId {
+    let event =
+        NewEvent { event_type: EventType::ClockIn, data: "{}".into(), occurred_at: None, idempotency: Vec::new() };
+    ask(store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id
+}
+
+/// Ends the writer, which closes the file.
+pub fn close(store: Store) {
+    let Store { writer, reader, thread } = store;
+    drop((writer, reader));
+    thread.join().unwrap();
+}
