@@ -33,6 +33,7 @@ use crate::domain::address::AddressRule;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::retry::RetryRule;
 use crate::http::metrics::MetricsPage;
+use crate::http::recent_attempts::RecentAttempts;
 use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
 use crate::metrics::Metrics;
 use crate::storage::command::Committed;
@@ -115,7 +116,9 @@ impl App {
         let vitals = Arc::new(Vitals::default());
         let metrics = Metrics::new();
         let failures = FailureLog::start().map_err(|error| StartError::Threads(error.to_string()))?;
-        let listeners = listeners((&dispatcher, &metrics, &vitals), failures, on_failure);
+        let recent_attempts = Arc::new(RecentAttempts::default());
+        let heard = Heard { metrics: Arc::clone(&metrics), recent_attempts: Arc::clone(&recent_attempts), failures };
+        let listeners = listeners((&dispatcher, &vitals), heard, on_failure);
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
         let state = web::Data::new(HttpState::new(
@@ -124,6 +127,7 @@ impl App {
             (Arc::clone(&dispatcher), Arc::clone(&transport)),
             clock,
             Arc::clone(&vitals),
+            recent_attempts,
         ));
         let control = start_control(control_socket(config).path, &state, ANOTHER_SOCKET)?;
         let is_tls = tls.is_some();
@@ -214,16 +218,25 @@ impl App {
     }
 }
 
-fn listeners(
-    (dispatcher, metrics, vitals): (&Arc<Dispatcher>, &Arc<Metrics>, &Arc<Vitals>),
+/// What hears of each commit besides the dispatcher.
+struct Heard {
+    metrics: Arc<Metrics>,
+    recent_attempts: Arc<RecentAttempts>,
     failures: FailureLog,
+}
+
+fn listeners(
+    (dispatcher, vitals): (&Arc<Dispatcher>, &Arc<Vitals>),
+    heard: Heard,
     on_failure: impl Fn() + Send + 'static,
 ) -> Listeners {
-    let (dispatcher, metrics, vitals) = (Arc::clone(dispatcher), Arc::clone(metrics), Arc::clone(vitals));
+    let (dispatcher, vitals) = (Arc::clone(dispatcher), Arc::clone(vitals));
     Listeners {
         committed: Box::new(move |mut committed, registry| {
-            count(&metrics, &committed);
-            failures.tell(&mut committed.recorded, registry);
+            count(&heard.metrics, &committed);
+            let attempted = committed.recorded.iter().filter(|recorded| recorded.attempt.is_some());
+            heard.recent_attempts.push(attempted.map(|recorded| recorded.delivery));
+            heard.failures.tell(&mut committed.recorded, registry);
             dispatcher.committed(committed, registry);
         }),
         failed: Box::new(move |_| {

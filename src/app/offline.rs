@@ -82,7 +82,8 @@ impl Offline {
         let Store { writer, reader, thread: writer_thread } = opened.start(listeners)?;
         let settings = http_settings(config, rule);
         let vitals = Arc::new(Vitals::default());
-        let state = HttpState::new(settings, (reader, writer), (dispatcher, transport), clock, vitals);
+        let nothing = Arc::default();
+        let state = HttpState::new(settings, (reader, writer), (dispatcher, transport), clock, vitals, nothing);
         let control = start_control(folder.path().join(SOCKET), &web::Data::new(state), ANOTHER_FOLDER)?;
         Ok(Self { folder, control, writer_thread })
     }

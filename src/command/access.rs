@@ -13,7 +13,7 @@ use super::{Exit, Failure, config};
 use crate::app::{self, Offline};
 use crate::cli::{AccountArgs, ConfigArgs};
 use crate::config::Config;
-use crate::control::client::{self, Answer, Client};
+use crate::control::client::{self, Answer, Client, ControlSocket};
 use crate::domain::visible::visible;
 use crate::storage;
 
@@ -80,12 +80,11 @@ pub fn with_api<T>(args: &AccountArgs, work: impl FnOnce(&Api) -> Result<T, Fail
     with_store(&config, |client| work(&Api { client: client.clone(), account: args.account.clone() }))
 }
 
-/// The API of a server that has to be running.
-pub fn running(args: &AccountArgs) -> Result<Api, Failure> {
-    let config = config::load(&args.config, Vec::new())?.config;
-    let client = client::connect(&app::control_socket(&config));
+/// Where a server listens that has to be running.
+pub fn running(args: &AccountArgs) -> Result<ControlSocket, Failure> {
+    let socket = app::control_socket(&config::load(&args.config, Vec::new())?.config);
     let absent = || (Exit::Failed, "no server is running, so nothing is sent that could be followed".to_owned());
-    Ok(Api { client: client.ok_or_else(absent)?, account: args.account.clone() })
+    client::connect(&socket).map(|_| socket).ok_or_else(absent)
 }
 
 /// Asks for something that belongs to no account.

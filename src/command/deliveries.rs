@@ -9,7 +9,7 @@ use super::output::{
 };
 use super::progress::bar;
 use super::query::{path_part, time_parameter};
-use super::{Exit, Outcome, tail};
+use super::{Exit, Failure, Outcome, tail};
 use crate::cli::{DeliveriesCommand, DeliveryFilter};
 use crate::domain::visible::visible;
 
@@ -81,11 +81,7 @@ fn borrowed<'a>(filter: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)>
 }
 
 fn retry_all(api: &Api, which: (&str, &[(&str, &str)]), dry_run: bool, yes: bool, json: bool) -> Outcome {
-    let mut total = 0;
-    each(api, which, &mut |_| {
-        total += 1;
-        Ok(())
-    })?;
+    let total = matching(api, which)?;
     if dry_run {
         return if json {
             put_json(&json!({"data": {"matching": total, "retried": 0}}))
@@ -119,6 +115,19 @@ fn retry_all(api: &Api, which: (&str, &[(&str, &str)]), dry_run: bool, yes: bool
         put(&format!("{done} deliveries are due again, each with its whole retry schedule.\n"))
     };
     result.and(told)
+}
+
+/// How many match, as the first page of the list says, less the test pings among them.
+fn matching(api: &Api, (path, filter): (&str, &[(&str, &str)])) -> Result<u64, Failure> {
+    let total = |further: &[(&str, &str)]| {
+        let page = api.get(path, &[filter, further, &[("limit", "1")]].concat())?;
+        Ok::<_, Failure>(page["pagination"]["total"].as_u64().unwrap_or_default())
+    };
+    match filter.iter().find(|(name, _)| *name == "event") {
+        Some((_, event)) if *event == PING => Ok(0),
+        Some(_) => total(&[]),
+        None => Ok(total(&[])?.saturating_sub(total(&[("event", PING)])?)),
+    }
 }
 
 /// All that match, one page after the other, but for test pings, which are never sent again. The cursor stands still in

@@ -13,6 +13,8 @@ use super::unix::UnixConnector;
 
 /// How long nothing may come. Longer than an attempt, because a test ping is awaited.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// How long a connection is kept for the next request; the server keeps it for longer.
+const KEPT: Duration = Duration::from_secs(2);
 /// An answer is a page of a list at most.
 const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -48,7 +50,9 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .max_idle_connections(0)
+            .max_idle_connections(1)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(KEPT)
             .proxy(None)
             .timeout_per_read(Some(PATIENCE))
             .timeout_per_write(Some(PATIENCE))

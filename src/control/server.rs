@@ -121,6 +121,7 @@ fn routes(config: &mut web::ServiceConfig) {
             .route("/keys", web::get().to(keys::list))
             .route("/keys", web::post().to(keys::create))
             .route("/keys/revoke", web::post().to(keys::revoke))
+            .route("/attempts", web::get().to(http::follow::list))
             .route("/backup", web::get().to(backup::stream)),
     );
 }

@@ -1,10 +1,12 @@
-//! Lets the HTTP client speak over a Unix socket. Each request has a connection of its own.
+//! Lets the HTTP client speak over a Unix socket.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
@@ -75,9 +77,10 @@ impl Transport for UnixTransport {
         Ok(read > 0)
     }
 
-    /// None is kept for another request.
     fn is_open(&mut self) -> bool {
-        false
+        // Nothing may have come: neither an end nor bytes that nobody asked for.
+        let mut byte = [0; 1];
+        recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
     }
 }
 

@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::free_space::FreeSpace;
 use super::pings::Pings;
 use super::rate_limit::RateLimit;
+use super::recent_attempts::RecentAttempts;
 use crate::clock::Clock;
 use crate::delivery::{Dispatcher, Transport};
 use crate::domain::KeyId;
@@ -64,6 +65,8 @@ pub struct HttpState {
     /// Bytes that bodies may still take.
     pub(super) body_room: Arc<Semaphore>,
     pub(super) free_space: FreeSpace,
+    /// What was attempted lately.
+    pub recent_attempts: Arc<RecentAttempts>,
 }
 
 /// What readiness depends on besides the disk.
@@ -94,6 +97,7 @@ impl HttpState {
         (dispatcher, transport): (Arc<Dispatcher>, Arc<Transport>),
         clock: Clock,
         vitals: Arc<Vitals>,
+        recent_attempts: Arc<RecentAttempts>,
     ) -> Self {
         Self {
             management: RateLimit::new(settings.management_per_minute),
@@ -109,6 +113,7 @@ impl HttpState {
             dispatcher,
             clock,
             vitals,
+            recent_attempts,
         }
     }
 

@@ -208,6 +208,7 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     };
     let attempt = Box::new(attempt);
     state.ask(|reply| Command::RecordPing { event, row, subscription: id, attempt, reply }).await?;
+    state.recent_attempts.push([delivery]);
     let message = if result.success { ACCEPTED } else { "The ping failed." };
     Ok(respond::single_with_message(HttpResponse::Ok(), &result, message))
 }

@@ -1,14 +1,15 @@
 //! Deliveries on the command line: why one failed, sending again one or many, following what goes out.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver as Lines, channel};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    BINARY, Client, PATIENCE, Receiver, Reply, Server, assert_has_fields, clock_in, printed, wait_guarded,
+    BINARY, Client, PATIENCE, Receiver, Reply, Server, Strace, assert_has_fields, clock_in, printed, wait_guarded,
 };
 
 fn publish_batch(client: &Client, count: u64) {
@@ -121,15 +122,8 @@ fn all_exhausted_deliveries_of_a_subscription_are_sent_again_after_a_yes() {
     assert!(wrong.stderr.contains("exhausted") && wrong.stderr.contains("clock_in"), "{}", wrong.stderr);
 }
 
-#[test]
-fn tail_shows_every_attempt_of_new_and_old_deliveries_until_it_is_interrupted() {
-    let mut server = Server::start(&[]);
-    let client = server.client();
-    let receiver = Receiver::start();
-    client.subscribe(&receiver.url("/"), &["clock_in"]);
-    let event = client.publish("clock_in", &clock_in(1));
-    let old = client.settled(&event, "delivered")["id"].as_str().unwrap().to_owned();
-
+/// `deliveries tail` of a server, which has begun to follow, and the lines that it prints.
+fn tail(server: &Server) -> (Child, Lines<String>) {
     let mut child = Command::new(BINARY)
         .args(["deliveries", "tail", "--json", "--config"])
         .arg(server.config_file())
@@ -145,6 +139,19 @@ fn tail_shows_every_attempt_of_new_and_old_deliveries_until_it_is_interrupted() 
     let (sender, shown) = channel();
     let out = BufReader::new(child.stdout.take().unwrap());
     std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    (child, shown)
+}
+
+#[test]
+fn tail_shows_every_attempt_of_new_and_old_deliveries_until_it_is_interrupted() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let old = client.settled(&event, "delivered")["id"].as_str().unwrap().to_owned();
+
+    let (mut child, shown) = tail(&server);
     let next = || -> Value { serde_json::from_str(&shown.recv_timeout(PATIENCE).expect("a line")).unwrap() };
 
     let event = client.publish("clock_in", &clock_in(2));
@@ -216,4 +223,57 @@ fn a_subscription_that_does_not_exist_is_not_one_without_deliveries() {
         assert_eq!((missing.code, missing.stdout.as_str()), (Some(5), ""), "{missing:?}");
         assert!(missing.stderr.contains("subscription"), "{missing:?}");
     }
+}
+
+#[test]
+fn tail_shows_each_of_many_deliveries_that_go_out_at_once() {
+    const EVENTS: usize = 1500;
+    let server = Server::start(&[]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    client.change(id, &json!({"active": false})).expect(200);
+    for part in [1000, 500] {
+        publish_batch(&client, part);
+    }
+    let (mut child, shown) = tail(&server);
+    client.change(id, &json!({"active": true})).expect(200);
+    let mut seen = BTreeSet::new();
+    while seen.len() < EVENTS {
+        let line = shown.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("only {} were shown", seen.len()));
+        let delivery: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(delivery["status"], "delivered", "{delivery:#}");
+        assert!(seen.insert(delivery["id"].as_str().unwrap().to_owned()), "{delivery:#} was shown twice");
+    }
+    // A test ping is shown too, and another account's are not.
+    let yours = server.client_of("yours");
+    let other = yours.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    yours.post_nothing(&format!("/webhooks/{other}/test")).expect(200);
+    client.post_nothing(&format!("/webhooks/{id}/test")).expect(200);
+    let ping: Value = serde_json::from_str(&shown.recv_timeout(PATIENCE).expect("the ping")).unwrap();
+    assert_eq!((&ping["event"], &ping["subscription_id"]), (&json!("ping"), &json!(id)), "{ping:#}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(wait_guarded(&mut child, "tail").code(), Some(0));
+}
+
+#[test]
+fn many_deliveries_are_sent_again_over_one_connection() {
+    const EVENTS: u64 = 120;
+    let server = Server::start(&[("delivery.retry_schedule", "[]")]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    receiver.rule(|_| Reply::status(500));
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    publish_batch(&client, EVENTS);
+    client.wait_for_total("/deliveries?status=exhausted", EVENTS);
+    receiver.rule(|_| Reply::status(200));
+    // What connects to the control socket is accepted without an address.
+    let strace = Strace::attach(&server, &["-e", "trace=accept,accept4"]);
+    let again = printed(&server.cli(&["deliveries", "retry", "--since", "1h", "--yes", "--json"]));
+    let trace = strace.detach();
+    assert_eq!(again, json!({"data": {"matching": EVENTS, "retried": EVENTS}}));
+    let connections = trace.lines().filter(|line| line.contains("AF_UNIX")).count();
+    // One looks whether the server is there.
+    assert!((1..=4).contains(&connections), "{connections} connections: {trace}");
+    client.wait_for_total("/deliveries?status=delivered", EVENTS);
 }
