@@ -224,6 +224,12 @@ impl ApiKey {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end) && is_from_allowed
     }
 
+    /// When it was revoked or is to expire, whichever comes first. Nobody can use it from then on.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.revoked_at.into_iter().chain(self.expires_at).min()
+    }
+
     /// Is it worth a write that the key is used now?
     #[must_use]
     pub fn is_use_news(&self, now: Timestamp) -> bool {

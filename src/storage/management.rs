@@ -99,6 +99,7 @@ impl Batch<'_> {
 
     /// Makes an API key, and its account if there is none of that name.
     pub fn create_key(&mut self, state: &mut State, new: NewKey) -> Answer<(KeyId, AccountId)> {
+        self.remove_ended_keys(state)?;
         let account = if let Some(account) = state.registry.account_named(&new.account) {
             account
         } else {
@@ -123,6 +124,19 @@ impl Batch<'_> {
         let id = key.id;
         self.put_key(state, key)?;
         Ok(Ok((id, account)))
+    }
+
+    /// Removes keys that were revoked or expired longer ago than events are kept, so that keys that come and go leave no
+    /// more behind than a list can show. To a caller they are as unknown as they were unusable.
+    fn remove_ended_keys(&mut self, state: &mut State) -> Result<(), StorageError> {
+        let oldest = state.clock.steady().minus(state.rules.retention.events);
+        let is_over = |key: &&Arc<ApiKey>| key.ends_at().is_some_and(|end| end < oldest);
+        let over: Vec<KeyId> = state.registry.keys().filter(is_over).map(|key| key.id).collect();
+        for id in over {
+            self.keys.remove(id.0)?;
+            Arc::make_mut(&mut state.registry).remove_key(id);
+        }
+        Ok(())
     }
 
     /// Revokes an API key; one that is revoked already stays as it is.
@@ -157,5 +171,60 @@ impl Batch<'_> {
         let next = number.saturating_add(1);
         self.meta.insert(counter, next)?;
         u32::try_from(number).map_err(|_| StorageError::Codec(format!("{counter} has run out of numbers")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::clock::Clock;
+    use crate::domain::access::{KeyText, Scopes};
+    use crate::domain::{KeyId, Timestamp};
+    use crate::storage::Store;
+    use crate::storage::command::{Command, NewKey};
+    use crate::storage::test_store::{ask, close, open};
+
+    fn create(store: &Store, number: u8, expires_at: Option<Timestamp>) -> KeyId {
+        let text = KeyText::from_random(&[number; 20]);
+        let (name, prefix, hash) = (number.to_string(), text.prefix(), text.hash());
+        let (account, scopes, networks) = ("own".to_owned(), Scopes::EVERY, Vec::new());
+        let new = Box::new(NewKey { account, name, prefix, hash, scopes, expires_at, networks });
+        ask(store, |reply| Command::CreateKey { new, reply }).0
+    }
+
+    fn listed(store: &Store) -> Vec<u32> {
+        store.reader.registry().keys().map(|key| key.id.0).collect()
+    }
+
+    #[test]
+    fn a_key_that_ended_longer_ago_than_events_are_kept_goes_when_the_next_one_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path(), Duration::from_hours(24));
+        let revoked = create(&store, 1, None);
+        ask(&store, |reply| Command::RevokeKey { id: revoked, reply });
+        create(&store, 2, Some(Timestamp::from_ms(1)));
+        assert_eq!(listed(&store), [1, 2], "the second one expired long ago, and nothing was made since");
+        create(&store, 3, None);
+        assert_eq!(listed(&store), [1, 3], "the first one was revoked lately");
+        close(store);
+        // A rule that keeps nothing stands for the time that goes by, of which keys carry the milliseconds.
+        let clock = Clock::start();
+        let before = clock.wall();
+        while clock.wall() == before {
+            std::thread::yield_now();
+        }
+        let store = open(folder.path(), Duration::ZERO);
+        create(&store, 4, None);
+        assert_eq!(listed(&store), [3, 4]);
+        let usable = |number| {
+            let hash = KeyText::from_random(&[number; 20]).hash();
+            store.reader.registry().usable_key(&hash, Timestamp::from_ms(0), None).is_some()
+        };
+        assert!(!usable(1) && !usable(2) && usable(3) && usable(4));
+        close(store);
+        let store = open(folder.path(), Duration::ZERO);
+        assert_eq!(listed(&store), [3, 4], "as stored");
+        close(store);
     }
 }

@@ -32,6 +32,13 @@ impl Registry {
         self.keys.insert(key.id, key);
     }
 
+    /// Forgets a key.
+    pub fn remove_key(&mut self, id: KeyId) {
+        if let Some(gone) = self.keys.remove(&id) {
+            self.keys_by_hash.remove(&gone.hash);
+        }
+    }
+
     /// Takes in a subscription, in place of the one with the same number.
     pub fn put_subscription(&mut self, subscription: Subscription) {
         let subscription = Arc::new(subscription);
