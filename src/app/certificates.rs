@@ -13,13 +13,11 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
-use ureq::tls::Certificate;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::StartError;
 use crate::config::Config;
-use crate::delivery::tls_cause;
-use crate::delivery::transport::TrustedRoots;
+use crate::delivery::{tls, tls_cause};
 use crate::domain::Timestamp;
 use crate::domain::tls_fault::TlsFault;
 use crate::storage::sealing::Seal;
@@ -196,10 +194,14 @@ fn time_fault(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<TlsFa
 }
 
 /// The public roots and the operator's own.
-pub fn trusted_roots(config: &Config) -> Result<TrustedRoots, StartError> {
+pub fn trusted_roots(config: &Config) -> Result<Vec<CertificateDer<'static>>, StartError> {
     let own = config.delivery.ca_certificates.as_deref();
     let own = own.map(|path| read_certificates(AUTHORITIES, path)).transpose()?.unwrap_or_default();
-    let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    let all = public.map(|root| root.as_ref().to_vec()).chain(own.into_iter().map(|root| root.as_ref().to_vec()));
-    Ok(Arc::new(all.map(|der| Certificate::from_der(&der).to_owned()).collect()))
+    let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
+    Ok(public.chain(own).collect())
+}
+
+/// How deliveries speak TLS: they trust those.
+pub(super) fn client_config(config: &Config) -> Result<ClientConfig, StartError> {
+    tls::client_config(trusted_roots(config)?).map_err(|error| StartError::Threads(error.to_string()))
 }

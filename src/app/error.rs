@@ -68,7 +68,7 @@ pub enum StartError {
         /// How many deliveries wait.
         pending: u64,
     },
-    /// A thread could not be started, or the outbox not be read.
+    /// A thread could not be started, TLS not be set up, or the outbox not be read.
     #[error("cannot start: {0}")]
     Threads(String),
 }

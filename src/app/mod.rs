@@ -281,7 +281,8 @@ fn transport(config: &Config, clock: Clock) -> Result<(Arc<Transport>, AddressRu
         per_endpoint: delivery.max_in_flight_per_endpoint,
         allow_http: delivery.allow_http,
     };
-    Ok((Transport::new(settings, trusted_roots(config)?, Guard::new(rule.clone()), clock), rule))
+    let tls = certificates::client_config(config)?;
+    Ok((Transport::new(settings, tls, Guard::new(rule.clone()), clock), rule))
 }
 
 /// `elsewhere` says how to choose another place, for one that cannot hold a socket.

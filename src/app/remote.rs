@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::certificates::{ServerCertificate, trusted_roots};
+use super::certificates::{ServerCertificate, client_config};
 use super::error::StartError;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
@@ -22,7 +22,7 @@ impl Remote {
     /// Reads all certificates again. Whatever is no good is left as it was.
     pub fn reload_certificates(&self, config: &Config) -> Result<(), StartError> {
         let own = self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload());
-        self.transport.trust(trusted_roots(config)?);
+        self.transport.trust(client_config(config)?);
         own
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Request;
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::{Certificate, TlsConfig, TlsProvider};
 use zeroize::Zeroizing;
 
 use super::{Exit, input};
@@ -56,7 +56,7 @@ pub fn agent(config: &Config, timeout: Duration) -> Result<Agent, (Exit, String)
     let roots = app::trusted_roots(config).map_err(|error| (Exit::Configuration, error.to_string()))?;
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::Specific(roots))
+        .root_certs(roots.iter().map(|root| Certificate::from_der(root).to_owned()).into())
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build();
     let config = Agent::config_builder()

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind};
 
+use super::connection::ConnectionError;
 use super::guard::GuardError;
 use super::look_up::{LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
 use super::tls_cause;
@@ -11,6 +12,13 @@ use crate::domain::outcome::{Cut, Outcome, Phase};
 /// How an attempt ended that got no answer. `phase` is how far it had come.
 #[must_use]
 pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
+    if let Some(error) = ConnectionError::of(error) {
+        return match error {
+            ConnectionError::Unused => Outcome::ConnectionLost("the other side closed it".to_owned()),
+            ConnectionError::Unanswered(cause) => of_io(cause, phase),
+            ConnectionError::SpokeFirst => Outcome::BadAnswer(error.to_string()),
+        };
+    }
     match error {
         ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
             Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
@@ -49,13 +57,8 @@ pub fn cut(error: &ureq::Error) -> Cut {
     }
 }
 
-/// Was the connection ended by the other side?
-#[must_use]
-pub fn is_disconnect(error: &ureq::Error) -> bool {
-    matches!(error, ureq::Error::Io(error) if was_ended(error.kind()))
-}
-
-fn was_ended(kind: ErrorKind) -> bool {
+/// Does an error of this kind mean that the other side ended the connection?
+pub(super) fn was_ended(kind: ErrorKind) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }

@@ -2,6 +2,7 @@
 //! fixed pool of [`worker`] threads takes jobs from it, sends each by [`transport`] to an address that [`guard`] let
 //! through, and reports the outcome to the writer. [`failure_log`] tells the operator of those that failed.
 
+mod connection;
 pub mod dispatcher;
 mod failure;
 pub mod failure_log;
@@ -12,8 +13,11 @@ mod pace;
 mod phases;
 mod rings;
 pub mod schedule;
+mod sessions;
 mod tcp;
+pub mod tls;
 pub mod tls_cause;
+mod tls_stream;
 pub mod transport;
 mod window;
 pub mod worker;

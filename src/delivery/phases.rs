@@ -1,12 +1,11 @@
 //! Knows how far the attempt has come that runs on this thread, so that a time limit for the whole can be told by the
 //! phase in which it ran out. The HTTP client works on the thread that calls it; what it calls on the way, the
-//! [`super::guard`] and the connection wrapped here, notes where it is.
+//! [`super::guard`] and the [`super::connection`], notes where it is.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use ureq::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 use crate::domain::outcome::Phase;
 
@@ -52,50 +51,4 @@ pub(super) fn set_wait(wait: Duration) {
 /// How long the attempt of this thread waited because of others.
 pub(super) fn waited() -> Duration {
     WAITED.get()
-}
-
-/// The last link of a chain of connectors: wraps each new connection.
-#[derive(Debug)]
-pub(super) struct Noting;
-
-/// A connection that notes whether it sends, waits or reads.
-#[derive(Debug)]
-pub(super) struct Noted<T>(T);
-
-impl<In: Transport> Connector<In> for Noting {
-    type Out = Noted<In>;
-
-    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        Ok(chained.map(Noted))
-    }
-}
-
-impl<T: Transport> Transport for Noted<T> {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.0.buffers()
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        enter(Phase::Send);
-        self.0.transmit_output(amount, timeout)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        if current() == Phase::Send {
-            enter(Phase::Wait);
-        }
-        let has_come = self.0.await_input(timeout)?;
-        if has_come {
-            enter(Phase::Read);
-        }
-        Ok(has_come)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.0.is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.0.is_tls()
-    }
 }

@@ -6,20 +6,18 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustls::ClientConfig;
 use ureq::http::uri::InvalidUri;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::{Connector as _, RustlsConnector};
 use ureq::{Agent, Body};
 
+use super::connection::{ConnectionError, Connections};
 use super::guard::Guard;
-use super::phases::Noting;
-use super::tcp::Tcp;
+use super::tls::TlsClient;
 use super::{failure, phases};
 use crate::clock::Clock;
 use crate::domain::attempt::{
@@ -43,21 +41,23 @@ pub struct TransportSettings {
     pub allow_http: bool,
 }
 
-/// Whom deliveries trust: the public roots and the operator's own, as DER.
-pub type TrustedRoots = Arc<Vec<Certificate<'static>>>;
-
 /// Sends attempts; shared by all delivery threads.
 pub struct Transport {
     settings: TransportSettings,
     guard: Guard,
     clock: Clock,
+    tls: Arc<TlsClient>,
     agents: Mutex<Agents>,
 }
 
 struct Agents {
-    roots: TrustedRoots,
-    by_subscription: HashMap<SubscriptionId, Arc<EndpointAgent>>,
+    by_subscription: HashMap<SubscriptionId, KeptAgent>,
     swept: Instant,
+}
+
+struct KeptAgent {
+    agent: Arc<EndpointAgent>,
+    used: Instant,
 }
 
 struct EndpointAgent {
@@ -65,8 +65,6 @@ struct EndpointAgent {
     /// The same, parsed.
     uri: Uri,
     agent: Agent,
-    used: Mutex<Instant>,
-    has_answered: AtomicBool,
 }
 
 /// An attempt and what the receiver asked for about the next one.
@@ -88,23 +86,23 @@ const OUTPUT_BUFFER_BYTES: usize = 8 * 1024;
 /// At most this much of an answer's body is read.
 const READ_BODY_BYTES: usize = 64 * 1024;
 const AGENT_IDLE: Duration = Duration::from_mins(1);
-/// A connection that breaks sooner than this on an agent that was answered before was closed by the receiver while
-/// idle, and the request never reached it.
+/// A kept connection that breaks sooner than this without an answer was closed by the receiver while idle, and the request
+/// never reached it.
 const STALE_CONNECTION: Duration = Duration::from_secs(1);
 
 impl Transport {
     /// A transport without connections.
     #[must_use]
-    pub fn new(settings: TransportSettings, roots: TrustedRoots, guard: Guard, clock: Clock) -> Arc<Self> {
-        let agents = Agents { roots, by_subscription: HashMap::new(), swept: Instant::now() };
-        Arc::new(Self { settings, guard, clock, agents: Mutex::new(agents) })
+    pub fn new(settings: TransportSettings, tls: ClientConfig, guard: Guard, clock: Clock) -> Arc<Self> {
+        let agents = Mutex::new(Agents { by_subscription: HashMap::new(), swept: Instant::now() });
+        Arc::new(Self { settings, guard, clock, tls: Arc::new(TlsClient::new(tls)), agents })
     }
 
-    /// Trusts these roots from the next connection on.
-    pub fn trust(&self, roots: TrustedRoots) {
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        agents.roots = roots;
-        agents.by_subscription.clear();
+    /// Makes every connection from now on with this, and uses no earlier one again.
+    pub fn trust(&self, tls: ClientConfig) {
+        self.tls.replace(tls);
+        let all = std::mem::take(&mut self.lock().by_subscription);
+        drop(all);
     }
 
     /// Makes an attempt. Always comes back within the time limit.
@@ -162,17 +160,22 @@ impl Transport {
         started: Instant,
     ) -> Result<Answer, ureq::http::Error> {
         let mut agent = self.agent(id, url)?;
-        let had_answered = agent.has_answered.load(Ordering::Relaxed);
         let mut result = agent.post(headers()?, body);
-        if had_answered && started.elapsed() < STALE_CONNECTION && result.as_ref().is_err_and(failure::is_disconnect) {
-            agent = self.fresh_agent(id, &agent);
+        let mut is_repeated = false;
+        // Each of the kept connections may turn out to be of no use, and one may break on top of that.
+        for _ in 0..=self.settings.per_endpoint {
+            match result.as_ref().err().and_then(ConnectionError::of) {
+                Some(ConnectionError::Unused) => {}
+                Some(ConnectionError::Unanswered(_)) if !is_repeated && started.elapsed() < STALE_CONNECTION => {
+                    is_repeated = true;
+                    agent = self.fresh_agent(id, &agent);
+                }
+                _ => break,
+            }
             result = agent.post(headers()?, body);
         }
         Ok(match result {
-            Ok(response) => {
-                agent.has_answered.store(true, Ordering::Relaxed);
-                read(response)
-            }
+            Ok(response) => read(response),
             Err(error) => match failure::outcome(&error, phases::current()) {
                 // With so much of its time gone before its turn came, it says nothing about the endpoint.
                 Outcome::TimedOut(_) if phases::waited() >= self.settings.timeout / 4 => {
@@ -183,49 +186,39 @@ impl Transport {
         })
     }
 
+    fn lock(&self) -> MutexGuard<'_, Agents> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn agent(&self, id: SubscriptionId, url: &str) -> Result<Arc<EndpointAgent>, InvalidUri> {
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if agents.swept.elapsed() > AGENT_IDLE {
-            agents.swept = Instant::now();
-            agents
-                .by_subscription
-                .retain(|_, agent| agent.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < AGENT_IDLE);
-        }
-        match agents.by_subscription.get(&id) {
-            Some(agent) if agent.url == url => {
-                *agent.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                Ok(Arc::clone(agent))
-            }
-            _ => Ok(self.put_agent(&mut agents, id, url.to_owned(), url.parse()?)),
+        let now = Instant::now();
+        let mut agents = self.lock();
+        let idle = agents.take_idle(now);
+        let found = agents.find(id, url, now);
+        drop(agents);
+        // Closes their connections, for which nobody has to wait.
+        drop(idle);
+        match found {
+            Some(agent) => Ok(agent),
+            None => Ok(self.put_agent(id, url.to_owned(), url.parse()?)),
         }
     }
 
     /// One without connections in place of that one.
     fn fresh_agent(&self, id: SubscriptionId, stale: &EndpointAgent) -> Arc<EndpointAgent> {
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        self.put_agent(&mut agents, id, stale.url.clone(), stale.uri.clone())
+        self.put_agent(id, stale.url.clone(), stale.uri.clone())
     }
 
-    fn put_agent(&self, agents: &mut Agents, id: SubscriptionId, url: String, uri: Uri) -> Arc<EndpointAgent> {
-        let agent = Arc::new(EndpointAgent {
-            url,
-            uri,
-            agent: self.make_agent(&agents.roots),
-            used: Mutex::new(Instant::now()),
-            has_answered: AtomicBool::new(false),
-        });
-        agents.by_subscription.insert(id, Arc::clone(&agent));
+    fn put_agent(&self, id: SubscriptionId, url: String, uri: Uri) -> Arc<EndpointAgent> {
+        let agent = Arc::new(EndpointAgent { url, uri, agent: self.make_agent() });
+        let kept = KeptAgent { agent: Arc::clone(&agent), used: Instant::now() };
+        let replaced = self.lock().by_subscription.insert(id, kept);
+        drop(replaced);
         agent
     }
 
-    fn make_agent(&self, roots: &TrustedRoots) -> Agent {
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::Specific(Arc::clone(roots)))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
+    fn make_agent(&self) -> Agent {
         let config = Agent::config_builder()
-            .tls_config(tls)
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
@@ -239,7 +232,25 @@ impl Transport {
             .max_idle_connections(self.settings.per_endpoint)
             .max_idle_connections_per_host(self.settings.per_endpoint)
             .build();
-        Agent::with_parts(config, Tcp.chain(RustlsConnector::default()).chain(Noting), self.guard.clone())
+        Agent::with_parts(config, Connections { tls: Arc::clone(&self.tls) }, self.guard.clone())
+    }
+}
+
+impl Agents {
+    fn find(&mut self, id: SubscriptionId, url: &str, now: Instant) -> Option<Arc<EndpointAgent>> {
+        let kept = self.by_subscription.get_mut(&id).filter(|kept| kept.agent.url == url)?;
+        kept.used = now;
+        Some(Arc::clone(&kept.agent))
+    }
+
+    /// Takes out what was not used for a while, if nobody has looked for it lately.
+    fn take_idle(&mut self, now: Instant) -> Vec<KeptAgent> {
+        if now.duration_since(self.swept) <= AGENT_IDLE {
+            return Vec::new();
+        }
+        self.swept = now;
+        let is_idle = |_: &SubscriptionId, kept: &mut KeptAgent| now.duration_since(kept.used) >= AGENT_IDLE;
+        self.by_subscription.extract_if(is_idle).map(|(_, kept)| kept).collect()
     }
 }
 

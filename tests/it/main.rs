@@ -59,6 +59,7 @@ mod openapi;
 mod publishers;
 mod rate_limit;
 mod receivers_hostile;
+mod receivers_stray;
 mod receivers_tls;
 mod restart;
 mod retries;

@@ -3,12 +3,14 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
+    sync::Arc,
     thread,
 };
 
 use rcgen::date_time_ymd;
 
-use crate::harness::{Authority, Client, Identity, Server, TlsReceiver, clock_in};
+use crate::harness::{Authority, Client, Identity, ScriptedReceiver, Server, Step, TlsReceiver, clock_in};
+use crate::service::{hang_up, logged};
 
 /// A server that trusts the authority, and a client of it.
 fn trusting(authority: &Authority) -> (Server, Client) {
@@ -171,4 +173,39 @@ fn a_receiver_that_speaks_no_tls_is_named_as_such() {
     let port = answer_hello_with(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec());
     let cause = cause(&client, "localhost", port);
     assert!(cause.contains("does not speak TLS") && cause.contains("plain http"), "{cause}");
+}
+
+/// A receiver that answers each request with 200 and ends the connection.
+fn of_one_request_a_connection(authority: &Authority) -> ScriptedReceiver {
+    let tls = Arc::new(authority.identity("localhost", |_| {}).server_config());
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    ScriptedReceiver::start(Some(tls), |_| vec![Step::Send(answer.to_vec()), Step::Close])
+}
+
+#[test]
+fn a_new_connection_resumes_the_session_of_an_earlier_one() {
+    let authority = Authority::new();
+    let (_server, client) = trusting(&authority);
+    let receiver = of_one_request_a_connection(&authority);
+    client.subscribe(receiver.url(), &["clock_in"]);
+    for entry in 1..=3 {
+        client.settled(&client.publish("clock_in", &clock_in(entry)), "delivered");
+    }
+    assert_eq!((receiver.connections(), receiver.resumed()), (3, 2));
+}
+
+#[test]
+fn no_session_is_resumed_when_its_authority_is_no_longer_trusted() {
+    let authority = Authority::new();
+    let (server, client) = trusting(&authority);
+    let receiver = of_one_request_a_connection(&authority);
+    client.subscribe(receiver.url(), &["clock_in"]);
+    client.settled(&client.publish("clock_in", &clock_in(1)), "delivered");
+    Authority::new().write_to(server.folder());
+    hang_up(&server);
+    logged(&server, "certificates reloaded", 1);
+    let delivery = client.settled(&client.publish("clock_in", &clock_in(2)), "exhausted");
+    let cause = delivery["attempts"][0]["error"].as_str().unwrap();
+    assert!(cause.contains("authority"), "{cause}");
+    assert_eq!((receiver.wait_until_done(1).len(), receiver.resumed()), (1, 0));
 }

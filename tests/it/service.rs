@@ -16,14 +16,15 @@ use crate::harness::{PATIENCE, Receiver, Server, clock_in, eventually};
 
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-fn hang_up(server: &Server) {
+/// Has the server read again what it can.
+pub fn hang_up(server: &Server) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
 }
 
 /// Waits until the log has so many lines with these words.
 #[track_caller]
-fn logged(server: &Server, words: &str, count: usize) {
+pub fn logged(server: &Server, words: &str, count: usize) {
     eventually(words, || (server.log().matches(words).count() >= count).then_some(()));
 }
 

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use url::{Host, Url};
 
 use super::finding::Finding;
@@ -12,6 +12,7 @@ use super::outbox::Outbox;
 use super::subject::{NETWORK_LIMIT, Subject};
 use crate::app;
 use crate::delivery::look_up::{LookUpError, look_up};
+use crate::delivery::tls::client_config;
 use crate::delivery::tls_cause;
 use crate::domain::address::AddressRule;
 use crate::domain::tls_fault::TlsFault;
@@ -132,15 +133,8 @@ fn handshake(subject: &Subject, target: &Target, mut stream: TcpStream) -> Resul
     let tls = |error: &dyn std::fmt::Display| Fault::Tls(TlsFault::Other(error.to_string()));
     let limits = stream.set_read_timeout(Some(NETWORK_LIMIT)).and(stream.set_write_timeout(Some(NETWORK_LIMIT)));
     limits.map_err(Fault::Connect)?;
-    let mut roots = RootCertStore::empty();
     let trusted = app::trusted_roots(&subject.config).map_err(|error| tls(&error))?;
-    roots.add_parsable_certificates(trusted.iter().map(|root| CertificateDer::from_slice(root.der())));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| tls(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = client_config(trusted).map_err(|error| tls(&error))?;
     let name = ServerName::try_from(target.host.clone()).map_err(|error| tls(&error))?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| tls(&error))?;
     while connection.is_handshaking() {

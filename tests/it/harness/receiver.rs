@@ -103,7 +103,8 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn pass(&self, stopped: &AtomicBool) {
+    /// Waits until it is open, or until its receiver has stopped.
+    pub(super) fn pass(&self, stopped: &AtomicBool) {
         let mut open = self.0.0.lock().unwrap();
         while !*open && !stopped.load(Ordering::Relaxed) {
             open = self.0.1.wait_timeout(open, Duration::from_millis(100)).unwrap().0;

@@ -76,6 +76,21 @@ impl Identity {
         Self { certificate: params.self_signed(&key).unwrap(), key }
     }
 
+    /// What serves with the certificate, for callers that need none.
+    pub fn server_config(&self) -> ServerConfig {
+        self.config(ConfigBuilder::<ServerConfig, WantsVerifier>::with_no_client_auth)
+    }
+
+    fn config(
+        &self,
+        clients: impl FnOnce(ConfigBuilder<ServerConfig, WantsVerifier>) -> ConfigBuilder<ServerConfig, WantsServerCert>,
+    ) -> ServerConfig {
+        let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let builder = clients(builder.with_safe_default_protocol_versions().unwrap());
+        builder.with_single_cert(vec![self.certificate.der().clone()], key).unwrap()
+    }
+
     /// Writes the certificate and its key, under a name, for `server.tls_certificate` and `server.tls_key`.
     pub fn write_to(&self, folder: &Path, name: &str) -> [PathBuf; 2] {
         let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
@@ -88,7 +103,7 @@ impl Identity {
 
 impl TlsReceiver {
     pub fn start(identity: &Identity) -> Self {
-        Self::run(identity, ConfigBuilder::<ServerConfig, WantsVerifier>::with_no_client_auth)
+        Self::run(identity.server_config())
     }
 
     /// One that takes only callers with a certificate of that authority.
@@ -97,17 +112,11 @@ impl TlsReceiver {
         roots.add(authority.certificate.der().clone()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
         let verifier = verifier.build().unwrap();
-        Self::run(identity, |builder| builder.with_client_cert_verifier(verifier))
+        Self::run(identity.config(|builder| builder.with_client_cert_verifier(verifier)))
     }
 
-    fn run(
-        identity: &Identity,
-        clients: impl FnOnce(ConfigBuilder<ServerConfig, WantsVerifier>) -> ConfigBuilder<ServerConfig, WantsServerCert>,
-    ) -> Self {
-        let key = PrivateKeyDer::try_from(identity.key.serialize_der()).unwrap();
-        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
-        let builder = clients(builder.with_safe_default_protocol_versions().unwrap());
-        let config = Arc::new(builder.with_single_cert(vec![identity.certificate.der().clone()], key).unwrap());
+    fn run(config: ServerConfig) -> Self {
+        let config = Arc::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicUsize::new(0));
