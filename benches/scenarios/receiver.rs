@@ -120,19 +120,20 @@ async fn serve_all(spec: &Spec) -> Result<()> {
         }
     }
     let addresses = listeners.iter().map(|(_, listener)| listener.local_addr()).collect::<Result<Vec<_>, _>>()?;
-    let tls = match &spec.authority {
-        Some(path) => Some(certificates::issue(path, &addresses)?),
-        None => None,
+    let mut tls = match &spec.authority {
+        Some(path) => certificates::issue(path, &addresses)?.into_iter().map(Some).collect(),
+        None => vec![None; addresses.len()],
     };
     let tally = Rc::new(RefCell::new(Tally::new(&spec.groups)));
     let mut down = Vec::<(String, usize, SocketAddr)>::new();
-    for (origin, ((group, listener), address)) in listeners.into_iter().zip(addresses).enumerate() {
+    let endpoints = listeners.into_iter().zip(addresses).zip(&mut tls).enumerate();
+    for (origin, (((group, listener), address), tls)) in endpoints {
         if group.behaviour == Behaviour::Down {
             // Nobody else uses this address, so its port is still free when the endpoint comes up.
             drop(listener);
             down.push((group.name.clone(), origin, address));
         } else {
-            serve::listen(listener, origin, group.behaviour, &tally, tls.clone())?;
+            serve::listen(listener, origin, group.behaviour, &tally, tls.take())?;
         }
     }
     let mut commands = commands();
@@ -142,7 +143,8 @@ async fn serve_all(spec: &Spec) -> Result<()> {
             ("reset", _) => tally.borrow_mut().reset(),
             ("up", name) => {
                 for (_, origin, address) in down.extract_if(.., |(group, ..)| group == name) {
-                    serve::listen(TcpListener::bind(address)?, origin, Behaviour::Healthy, &tally, tls.clone())?;
+                    let tls = tls[origin].take();
+                    serve::listen(TcpListener::bind(address)?, origin, Behaviour::Healthy, &tally, tls)?;
                 }
             }
             _ => {}

@@ -4,6 +4,7 @@ mod backlog;
 mod isolation;
 mod memory;
 mod outage;
+mod rare;
 mod speed;
 
 use crate::Result;
@@ -39,6 +40,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pace-100", about: "1 endpoint, 100 events a second", run: speed::pace_100 },
     Scenario { name: "pace-1000", about: "1 endpoint, 1,000 events a second", run: speed::pace_1000 },
     Scenario { name: "thousand", about: "1,000 subscriptions on 1,000 origins", run: speed::thousand },
+    Scenario { name: "rare", about: "1,000 origins, an event each 65 s, http and https", run: rare::run },
     Scenario { name: "hanging", about: "healthy endpoints beside hanging ones", run: isolation::hanging },
     Scenario { name: "failing", about: "healthy endpoints beside ones that answer 500", run: isolation::failing },
     Scenario { name: "backlog", about: "1,000,000 pending: publish, rest, restart, drain", run: backlog::run },
