@@ -7,7 +7,7 @@ use super::connection::ConnectionError;
 use super::guard::GuardError;
 use super::look_up::{LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
 use super::tls_cause;
-use crate::domain::outcome::{Cut, Outcome, Phase};
+use crate::domain::outcome::{Cut, NETWORK_DOWN, NO_ROUTE, Outcome, Phase, REFUSED};
 
 /// How an attempt ended that got no answer. `phase` is how far it had come.
 #[must_use]
@@ -73,10 +73,10 @@ fn of_io(error: &io::Error, phase: Phase) -> Outcome {
     let no_connection = |text: &str| Outcome::ConnectFailed(text.to_owned());
     match error.kind() {
         ErrorKind::TimedOut => Outcome::TimedOut(phase),
-        ErrorKind::ConnectionRefused => no_connection("connection refused"),
+        ErrorKind::ConnectionRefused => no_connection(REFUSED),
         ErrorKind::HostUnreachable => no_connection("the host cannot be reached"),
-        ErrorKind::NetworkUnreachable => no_connection("no way leads to its network"),
-        ErrorKind::NetworkDown => no_connection("the network is down"),
+        ErrorKind::NetworkUnreachable => no_connection(NO_ROUTE),
+        ErrorKind::NetworkDown => no_connection(NETWORK_DOWN),
         ErrorKind::AddrNotAvailable => no_connection("this machine has no address or port left to connect from"),
         ErrorKind::PermissionDenied => no_connection("this machine does not permit it"),
         ErrorKind::ConnectionReset => Outcome::ConnectionLost("the other side reset it".to_owned()),

@@ -157,6 +157,15 @@ impl Endpoint {
         &self.host
     }
 
+    /// Whether it is this machine itself, by its address or by its name.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.host == "localhost" || self.host.ends_with(".localhost"),
+        }
+    }
+
     /// The port to connect to, given or by default.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod address;
 pub mod attempt;
+pub mod calendar;
 pub mod delivery;
 pub mod diagnosis;
 pub mod endpoint;
@@ -12,8 +13,10 @@ pub mod event_data;
 pub mod event_type;
 pub mod explanation;
 pub mod field_error;
+pub mod gaps;
 pub mod health;
 pub mod ids;
+pub mod outage;
 pub mod outcome;
 pub mod retry;
 pub mod signing;

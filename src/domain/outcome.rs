@@ -66,6 +66,26 @@ pub enum Phase {
     Read,
 }
 
+/// What [`Outcome::ConnectFailed`] says where nobody listens.
+pub const REFUSED: &str = "connection refused";
+/// What it says where this machine knows no route.
+pub const NO_ROUTE: &str = "no way leads to its network";
+/// What it says where this machine's network is down.
+pub const NETWORK_DOWN: &str = "the network is down";
+
+/// What one attempt says about the way out of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// Something outside has answered.
+    Open,
+    /// This machine has no route, no network or no name server that answers.
+    Closed,
+    /// Nothing has answered, which may be the endpoint's fault.
+    Doubtful,
+    /// Nothing: the attempt never got so far.
+    Unknown,
+}
+
 /// What one attempt says about its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointSign {
@@ -134,6 +154,24 @@ impl Outcome {
         matches!(self, Self::NameServerFailed(_) | Self::TimedOut(Phase::Resolve))
     }
 
+    /// What it says about the way out of this machine.
+    #[must_use]
+    pub fn way_out(&self) -> WayOut {
+        match self {
+            Self::ConnectFailed(text) if text == NO_ROUTE || text == NETWORK_DOWN => WayOut::Closed,
+            _ if self.is_of_name_server() => WayOut::Closed,
+            Self::ConnectFailed(text) if text == REFUSED => WayOut::Open,
+            Self::ConnectFailed(_) | Self::TimedOut(Phase::Connect) => WayOut::Doubtful,
+            // The name server may have it from memory.
+            Self::NameNotFound(_)
+            | Self::AddressNotAllowed(_)
+            | Self::BodyDamaged
+            | Self::Internal(_)
+            | Self::LookUpsBusy => WayOut::Unknown,
+            _ => WayOut::Open,
+        }
+    }
+
     /// A short stable word for programs, metrics and log fields.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -174,5 +212,16 @@ mod tests {
         assert_eq!(Outcome::Refused(410).sign(), EndpointSign::Gone);
         assert_eq!(Outcome::TimedOut(Phase::Read).sign(), EndpointSign::Unresponsive);
         assert_eq!(Outcome::LookUpsBusy.sign(), EndpointSign::Unknown);
+    }
+
+    #[test]
+    fn only_what_comes_from_outside_shows_a_way_out_and_only_this_machines_own_lack_shows_that_there_is_none() {
+        let way_out = |outcome: Outcome| outcome.way_out();
+        assert_eq!(way_out(Outcome::Refused(500)), WayOut::Open);
+        assert_eq!(way_out(Outcome::ConnectFailed(REFUSED.to_owned())), WayOut::Open);
+        assert_eq!(way_out(Outcome::TimedOut(Phase::Wait)), WayOut::Open);
+        assert_eq!(way_out(Outcome::ConnectFailed(NO_ROUTE.to_owned())), WayOut::Closed);
+        assert_eq!(way_out(Outcome::TimedOut(Phase::Connect)), WayOut::Doubtful);
+        assert_eq!(way_out(Outcome::AddressNotAllowed(String::new())), WayOut::Unknown);
     }
 }

@@ -18,8 +18,8 @@ const LAST_MS: u64 = 253_402_300_799_999;
 impl Timestamp {
     /// From milliseconds since the epoch; what lies beyond the year 9999 becomes its last millisecond.
     #[must_use]
-    pub fn from_ms(ms: u64) -> Self {
-        Self(ms.min(LAST_MS))
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(if ms < LAST_MS { ms } else { LAST_MS })
     }
 
     /// Milliseconds since the epoch.
@@ -61,6 +61,17 @@ impl Timestamp {
         }
         let parsed: jiff::Timestamp = text.parse().ok()?;
         u64::try_from(parsed.as_millisecond()).ok().map(Self::from_ms)
+    }
+}
+
+/// A span in words, without what is too small to matter beside the rest.
+#[must_use]
+pub fn span_in_words(span: Duration) -> String {
+    const DAY_S: u64 = 24 * 60 * 60;
+    match span.as_secs() {
+        seconds if seconds >= 2 * DAY_S => format!("{} days", seconds / DAY_S),
+        seconds if seconds >= 60 => humantime::format_duration(Duration::from_secs(seconds / 60 * 60)).to_string(),
+        seconds => format!("{seconds}s"),
     }
 }
 
@@ -147,6 +158,12 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_span_in_words_is_as_exact_as_its_length_asks_for() {
+        let words = |seconds| span_in_words(Duration::from_secs(seconds));
+        assert_eq!([words(7), words(187), words(93_784), words(5_270_000)], ["7s", "3m", "1day 2h 3m", "60 days"]);
     }
 
     #[test]
