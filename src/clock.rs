@@ -1,8 +1,9 @@
 //! Time as the process sees it. Any thread may ask; nothing here waits.
 //!
-//! Two readings: [`Clock::wall`] is what a calendar says and may jump when somebody sets the clock;
-//! [`Clock::steady`] starts at the calendar's time and then only runs forward at the speed of the monotonic clock.
-//! Retries are planned on the steady reading, so that a clock step causes neither a storm nor a stall.
+//! Two readings: [`Clock::wall`] is what the machine's clock says and may leap when somebody sets it;
+//! [`Clock::steady`] goes on where an earlier process of the same store ended, and then only runs forward at the speed of
+//! the monotonic clock. Retries are planned on the steady reading, so that a leap causes neither a storm nor a stall. What
+//! is stored is dated by a third, [`crate::domain::calendar`], which the writer makes of the two.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -64,23 +65,25 @@ impl Clock {
         Self(Source::Simulated(time))
     }
 
-    /// The same clock, with its steady reading moved forward if it is behind that time: what was planned in an earlier
-    /// life of the process would else have to wait for a calendar that was set back since.
+    /// The same clock, whose steady reading goes on from that time.
     #[must_use]
-    pub fn not_before(self, earlier: Timestamp) -> Self {
+    pub fn resumed_at(self, steady: Timestamp) -> Self {
         match self.0 {
-            Source::Machine { started, started_ms } => {
-                let behind_ms = earlier.as_ms().saturating_sub(self.steady().as_ms());
-                Self(Source::Machine { started, started_ms: started_ms.saturating_add(behind_ms) })
-            }
+            Source::Machine { .. } => Self(Source::Machine { started: Instant::now(), started_ms: steady.as_ms() }),
             Source::Simulated(time) => {
-                time.steady_ms.fetch_max(earlier.as_ms(), Ordering::Relaxed);
+                time.steady_ms.store(steady.as_ms(), Ordering::Relaxed);
                 self
             }
         }
     }
 
-    /// The calendar's time, which can step in either direction.
+    /// Both readings.
+    #[must_use]
+    pub fn read(&self) -> Readings {
+        Readings { wall: self.wall(), steady: self.steady() }
+    }
+
+    /// The machine's time, which can leap in either direction.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         Timestamp::from_ms(match self.0 {
@@ -89,7 +92,7 @@ impl Clock {
         })
     }
 
-    /// The time by the monotonic clock, counted from the wall time at the start of the process.
+    /// The time by the monotonic clock, counted from where it was resumed, or from the wall time at the start.
     #[must_use]
     pub fn steady(&self) -> Timestamp {
         Timestamp::from_ms(match self.0 {
@@ -98,6 +101,23 @@ impl Clock {
             }
             Source::Simulated(time) => time.steady_ms.load(Ordering::Relaxed),
         })
+    }
+}
+
+/// Both readings of a clock at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Readings {
+    /// The machine's time.
+    pub wall: Timestamp,
+    /// The time by the monotonic clock.
+    pub steady: Timestamp,
+}
+
+impl Readings {
+    /// When a time on the steady clock is, was or will be by the machine's, for showing it.
+    #[must_use]
+    pub fn on_the_wall(self, steady: Timestamp) -> Timestamp {
+        self.wall.plus(steady.since(self.steady)).minus(self.steady.since(steady))
     }
 }
 

@@ -18,6 +18,7 @@ use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::NewEvent;
 use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::health::HealthRule;
 use tempclock_webhooks::domain::outcome::Outcome;
 use tempclock_webhooks::domain::retry::RetryRule;
 use tempclock_webhooks::domain::signing::{Signatures, SigningSecret};
@@ -100,7 +101,7 @@ fn sound(bytes: Vec<u8>) -> Backend {
 fn settings(data_dir: &Path) -> StoreSettings {
     let rules = Rules {
         retry: RetryRule { waits: vec![Duration::from_secs(5)], retry_after_max: Duration::ZERO },
-        disable_after: Duration::MAX,
+        health: HealthRule::new(Duration::MAX, Duration::ZERO),
         retention: RetentionRule { events: Duration::MAX, attempts: Duration::MAX },
         subscriptions_per_account: 10,
     };

@@ -31,6 +31,7 @@ use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
 use crate::disk::free_bytes;
 use crate::domain::address::AddressRule;
 use crate::domain::endpoint::EndpointPolicy;
+use crate::domain::health::HealthRule;
 use crate::domain::retry::RetryRule;
 use crate::http::metrics::MetricsPage;
 use crate::http::recent_attempts::RecentAttempts;
@@ -75,14 +76,15 @@ const ANOTHER_SOCKET: &str = "; set server.control_socket to a shorter path, or 
 #[must_use]
 pub fn store_settings(config: &Config) -> StoreSettings {
     let delivery = &config.delivery;
+    let retry = RetryRule { waits: delivery.retry_schedule.clone(), retry_after_max: delivery.retry_after_max };
     StoreSettings {
         data_dir: config.storage.data_dir.clone(),
         encryption_key_file: config.storage.encryption_key_file.clone(),
         cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
         rules: Rules {
-            retry: RetryRule { waits: delivery.retry_schedule.clone(), retry_after_max: delivery.retry_after_max },
-            disable_after: delivery.disable_after,
+            health: HealthRule::new(delivery.disable_after, retry.longest_wait()),
+            retry,
             retention: RetentionRule { events: config.retention.events, attempts: config.retention.attempts },
             subscriptions_per_account: config.limits.subscriptions_per_account,
         },
@@ -115,7 +117,7 @@ impl App {
         let dispatcher = Dispatcher::new(delivery.threads, delivery.max_in_flight_per_endpoint, clock);
         let vitals = Arc::new(Vitals::default());
         let metrics = Metrics::new();
-        let failures = FailureLog::start().map_err(|error| StartError::Threads(error.to_string()))?;
+        let failures = FailureLog::start(clock).map_err(|error| StartError::Threads(error.to_string()))?;
         let recent_attempts = Arc::new(RecentAttempts::default());
         let heard = Heard { metrics: Arc::clone(&metrics), recent_attempts: Arc::clone(&recent_attempts), failures };
         let listeners = listeners((&dispatcher, &vitals), heard, on_failure);

@@ -79,7 +79,7 @@ impl Offline {
         // It has no threads and is told of nothing, so what is committed here waits for a server.
         let dispatcher = Dispatcher::new(delivery.threads, delivery.max_in_flight_per_endpoint, clock);
         let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|_| {}) };
-        let Store { writer, reader, thread: writer_thread } = opened.start(listeners)?;
+        let Store { writer, reader, thread: writer_thread } = opened.start_for_a_command(listeners)?;
         let settings = http_settings(config, rule);
         let vitals = Arc::new(Vitals::default());
         let nothing = Arc::default();

@@ -4,6 +4,7 @@
 
 mod backup;
 pub mod client;
+mod clock;
 mod keys;
 pub mod server;
 mod unix;

@@ -15,7 +15,7 @@ use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use rustix::io::Errno;
 
-use super::{backup, keys};
+use super::{backup, clock, keys};
 use crate::http::{self, HttpState};
 
 /// Connections at most; further ones wait.
@@ -122,6 +122,8 @@ fn routes(config: &mut web::ServiceConfig) {
             .route("/keys", web::post().to(keys::create))
             .route("/keys/revoke", web::post().to(keys::revoke))
             .route("/attempts", web::get().to(http::follow::list))
+            .route("/clock", web::get().to(clock::show))
+            .route("/clock/confirm", web::post().to(clock::confirm))
             .route("/backup", web::get().to(backup::stream)),
     );
 }

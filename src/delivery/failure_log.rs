@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::kv::Value;
 use log::{Level, Log, Record};
 
+use crate::clock::Clock;
 use crate::domain::{DeliveryId, Timestamp};
 use crate::storage::command::{AttemptFigures, Recorded};
 use crate::storage::registry::Registry;
@@ -19,6 +20,7 @@ const WAITING: usize = 4096;
 
 /// Takes failed attempts and has them written.
 pub struct FailureLog {
+    clock: Clock,
     lines: Option<Sender<Line>>,
     left_out: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -43,13 +45,13 @@ enum Next {
 
 impl FailureLog {
     /// Starts the thread that writes.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(clock: Clock) -> std::io::Result<Self> {
         let (sender, lines) = bounded(WAITING);
         let left_out = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&left_out);
         let thread = std::thread::Builder::new().name("failure-log".to_owned());
         let thread = thread.spawn(move || write_all(&lines, &counted))?;
-        Ok(Self { lines: Some(sender), left_out, thread: Some(thread) })
+        Ok(Self { clock, lines: Some(sender), left_out, thread: Some(thread) })
     }
 
     /// Takes the words of those that failed out of what a commit has recorded; never waits.
@@ -60,7 +62,9 @@ impl FailureLog {
             let subscription = registry.subscription(delivery.subscription);
             let next = match (due, subscription) {
                 (_, None) => Next::Deleted,
-                (Some(due), Some(found)) if found.state.is_active() => Next::AttemptAt(*due),
+                (Some(due), Some(found)) if found.state.is_active() => {
+                    Next::AttemptAt(self.clock.read().on_the_wall(*due))
+                }
                 (Some(_), _) => Next::Held,
                 (None, _) => Next::Nothing,
             };

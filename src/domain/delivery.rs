@@ -80,27 +80,25 @@ impl Delivery {
         }
     }
 
-    /// Takes in a finished attempt. `wall` is the calendar's time and `steady` the one that retries are planned on;
+    /// Takes in a finished attempt. `now` is the calendar's time and `steady` the one that retries are planned on;
     /// `retry_after` and `jitter` as in [`RetryRule::after_failure`].
     pub fn record(
         &mut self,
         attempt: Attempt,
         rule: &RetryRule,
-        (wall, steady): (Timestamp, Timestamp),
+        (now, steady): (Timestamp, Timestamp),
         retry_after: Option<Duration>,
         jitter: u32,
     ) {
         self.attempt_count = self.attempt_count.max(attempt.number);
         let failures = self.attempt_count.saturating_sub(self.attempts_before_schedule);
-        // It is kept for a time from here on by the steady clock, so a calendar that was set back must not age it.
-        let at = wall.max(steady);
         self.state = if attempt.outcome.is_delivered() {
-            DeliveryState::Delivered { at }
+            DeliveryState::Delivered { at: now }
         } else {
             match rule.after_failure(failures, retry_after, jitter) {
-                _ if self.is_ping_again() => DeliveryState::Exhausted { at },
+                _ if self.is_ping_again() => DeliveryState::Exhausted { at: now },
                 Next::RetryIn(wait) => DeliveryState::Pending { due: steady.plus(wait) },
-                Next::Exhausted => DeliveryState::Exhausted { at },
+                Next::Exhausted => DeliveryState::Exhausted { at: now },
             }
         };
         if self.attempts.len() >= KEPT_ATTEMPTS {
@@ -166,12 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_settled_while_the_calendar_is_behind_is_not_older_for_it() {
+    fn it_is_settled_by_the_calendar_and_planned_by_the_steady_clock() {
         let mut delivery = Delivery::fresh(EventType::ClockIn, Timestamp::from_ms(0));
-        let rule = RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO };
-        let (wall, steady) = (Timestamp::from_ms(1000), Timestamp::from_ms(90_000_000));
-        delivery.record(attempt(1, Outcome::Delivered(200)), &rule, (wall, steady), None, 0);
-        assert_eq!(delivery.state, DeliveryState::Delivered { at: steady });
+        let rule = RetryRule { waits: vec![Duration::from_secs(1)], retry_after_max: Duration::ZERO };
+        let (now, steady) = (Timestamp::from_ms(90_000_000), Timestamp::from_ms(1000));
+        delivery.record(attempt(1, Outcome::Refused(500)), &rule, (now, steady), None, 0);
+        assert_eq!(delivery.state, DeliveryState::Pending { due: Timestamp::from_ms(2000) });
+        delivery.record(attempt(2, Outcome::Delivered(200)), &rule, (now, steady), None, 0);
+        assert_eq!(delivery.state, DeliveryState::Delivered { at: now });
     }
 
     #[test]

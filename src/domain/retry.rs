@@ -25,6 +25,13 @@ pub enum Next {
 const JITTER_DIVISOR: u32 = 10;
 
 impl RetryRule {
+    /// How far apart two attempts of a delivery can be at most.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        let wait = self.waits.iter().max().copied().unwrap_or_default();
+        wait.max(self.retry_after_max).saturating_add(wait / JITTER_DIVISOR)
+    }
+
     /// Decides after the `failures`-th failed attempt of a schedule (counted from 1). `retry_after` is what the
     /// receiver asked for; it can only lengthen the wait. `jitter` is any random number; it only adds.
     #[must_use]
@@ -95,6 +102,7 @@ mod tests {
             let Next::RetryIn(plain) = rule().after_failure(failures, None, 0) else { panic!() };
             let Next::RetryIn(wait) = rule().after_failure(failures, None, jitter) else { panic!() };
             prop_assert!(wait >= plain && wait <= plain.mul_f64(1.1) + Duration::from_millis(1));
+            prop_assert!(wait <= rule().longest_wait());
         }
     }
 }

@@ -10,7 +10,7 @@ use super::extract::{Caller, Query};
 use super::respond::{self, NextPage, Pagination};
 use super::state::HttpState;
 use super::subscriptions::parse_id;
-use super::view::DeliveryView;
+use super::view::{DeliveryView, ViewContext};
 use crate::domain::access::Scope;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::{AccountId, DeliveryId, SubscriptionId};
@@ -65,6 +65,7 @@ async fn list_of(
         }),
     };
     query.finish()?;
+    let clocks = state.clock.read();
     let found = state.read(move |snapshot| {
         let registry = snapshot.registry();
         let Some(subscriptions) = which(registry) else { return Ok(None) };
@@ -75,7 +76,7 @@ async fn list_of(
             .iter()
             .map(|(id, delivery)| {
                 let is_active = registry.subscription(id.subscription).is_some_and(|found| found.state.is_active());
-                DeliveryView::short(*id, delivery, is_active)
+                DeliveryView::short(*id, delivery, ViewContext { is_active, clocks })
             })
             .collect();
         Ok(Some((page, views)))
@@ -107,11 +108,13 @@ pub async fn retry(state: State, caller: Caller, path: web::Path<String>) -> Ans
 }
 
 async fn view(state: &State, account: AccountId, id: DeliveryId) -> Result<DeliveryView, ApiError> {
+    let clocks = state.clock.read();
     let found = state.read(move |snapshot| {
         let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { return Ok(None) };
         let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };
+        let context = ViewContext { is_active: subscription.state.is_active(), clocks };
         let row = snapshot.event(account, id.event)?;
-        Ok(Some(DeliveryView::full(id, &delivery, subscription.state.is_active(), row.as_ref())))
+        Ok(Some(DeliveryView::full(id, &delivery, context, row.as_ref())))
     });
     found.await?.ok_or_else(missing)
 }

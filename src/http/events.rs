@@ -10,7 +10,7 @@ use super::event_body::{self, KEY_CHARS};
 use super::extract::{Caller, JsonText, Publisher, Query};
 use super::respond::{self, NextPage, Pagination};
 use super::state::HttpState;
-use super::view::{DeliveryView, EventView};
+use super::view::{DeliveryView, EventView, ViewContext};
 use crate::domain::access::Scope;
 use crate::domain::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, Timestamp};
@@ -94,6 +94,7 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
     let account = caller.require(Scope::EventsRead)?;
     let missing = || ApiError::not_found("event");
     let id = EventId::parse(&path).ok_or_else(missing)?;
+    let clocks = state.clock.read();
     let found = state
         .read(move |snapshot| {
             let Some(row) = snapshot.event(account, id)? else { return Ok(None) };
@@ -102,8 +103,8 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
                 let Some(subscription) = snapshot.registry().subscription_of(account, *subscription) else { continue };
                 let delivery_id = DeliveryId { event: id, subscription: subscription.id };
                 let delivery = snapshot.delivery(delivery_id)?;
-                let is_active = subscription.state.is_active();
-                deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, is_active)));
+                let context = ViewContext { is_active: subscription.state.is_active(), clocks };
+                deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, context)));
             }
             Ok(Some((row, deliveries)))
         })

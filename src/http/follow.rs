@@ -11,7 +11,7 @@ use super::extract::{Caller, Query};
 use super::recent_attempts::Page;
 use super::respond;
 use super::state::HttpState;
-use super::view::DeliveryView;
+use super::view::{DeliveryView, ViewContext};
 use crate::domain::SubscriptionId;
 use crate::domain::access::Scope;
 
@@ -31,6 +31,7 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
     let position = query.parse("position", "the position of an earlier answer", |text| text.parse().ok());
     query.finish()?;
     let Page { deliveries, missed, position, has_more } = state.recent_attempts.page(position);
+    let clocks = state.clock.read();
     let data = state.read(move |snapshot| {
         let (mut seen, mut views) = (HashSet::new(), Vec::new());
         for id in deliveries {
@@ -39,7 +40,8 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
                 continue;
             }
             let delivery = snapshot.delivery(id)?;
-            views.extend(delivery.map(|delivery| DeliveryView::short(id, &delivery, subscription.state.is_active())));
+            let context = ViewContext { is_active: subscription.state.is_active(), clocks };
+            views.extend(delivery.map(|delivery| DeliveryView::short(id, &delivery, context)));
         }
         Ok(views)
     });

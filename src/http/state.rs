@@ -125,7 +125,7 @@ impl HttpState {
     }
 
     /// Reads beside the executor, all as of one commit.
-    pub(super) async fn read<T: Send + 'static>(
+    pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Snapshot) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, ApiError> {

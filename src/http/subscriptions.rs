@@ -9,7 +9,7 @@ use super::extract::{Caller, JsonText, Query};
 use super::respond::{self, Pagination};
 use super::state::HttpState;
 use super::subscription_body;
-use super::view::{AttemptView, SubscriptionView};
+use super::view::{AttemptView, SubscriptionView, ViewContext};
 use crate::delivery::transport::Sent;
 use crate::domain::access::Scope;
 use crate::domain::event;
@@ -86,17 +86,18 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
 
 /// One subscription with its last attempts.
 pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> Answer {
+    let clocks = state.clock.read();
     let found = state
         .read(move |snapshot| {
             let Some(subscription) = snapshot.registry().subscription_of(account, id).cloned() else { return Ok(None) };
-            let is_active = subscription.state.is_active();
+            let context = ViewContext { is_active: subscription.state.is_active(), clocks };
             let history = snapshot.history(id)?;
             let mut recent = Vec::new();
             for (event, number) in history.recent.iter().rev() {
                 let delivery_id = DeliveryId { event: *event, subscription: id };
                 let Some(delivery) = snapshot.delivery(delivery_id)? else { continue };
                 let attempt = delivery.attempts.iter().find(|attempt| attempt.number == *number);
-                recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, is_active)));
+                recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, context)));
             }
             Ok(Some((subscription, history, recent)))
         })
@@ -176,10 +177,10 @@ pub async fn test_one(state: &State, account: AccountId, id: SubscriptionId) -> 
     let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| ApiError::internal(&error))?;
-    let now = state.clock.wall();
+    let now = state.reader.now(state.clock.read());
     let event = EventIds::after(None).next(now, u128::from_le_bytes(random));
     let data = format!(r#"{{"message":"Test of subscription {id}","webhook_id":{id}}}"#);
-    let body = event::body(event, EventType::Ping, now, &data);
+    let body = event::body(event, EventType::Ping, state.clock.wall().max(now), &data);
     let row = EventRow::new(EventType::Ping, vec![id], Vec::new(), body);
     let (transport, subscription, sent_row) = (state.transport.clone(), subscription.clone(), row.clone());
     let (sender, sent) = tokio::sync::oneshot::channel();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event_types;
+use crate::clock::Readings;
 use crate::domain::attempt::{Attempt, RequestHeaders};
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event;
@@ -105,6 +106,27 @@ impl<'a> SubscriptionView<'a> {
     }
 }
 
+/// What a delivery waits for: whether its subscription is on, and what the clocks say.
+#[derive(Clone, Copy)]
+pub struct ViewContext {
+    /// Deliveries go out.
+    pub is_active: bool,
+    /// Retries are planned on the steady clock and shown on the machine's.
+    pub clocks: Readings,
+}
+
+impl ViewContext {
+    fn next_attempt_at(self, delivery: &Delivery) -> Option<Timestamp> {
+        match delivery.state {
+            // What was never attempted is due since its event was made.
+            DeliveryState::Pending { due } if delivery.attempt_count == 0 => Some(due),
+            DeliveryState::Pending { due } => Some(self.clocks.on_the_wall(due)),
+            _ => None,
+        }
+        .filter(|_| self.is_active)
+    }
+}
+
 /// One attempt, in a subscription's recent deliveries and in a delivery.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Attempt")]
@@ -180,12 +202,9 @@ const METHOD: &str = "POST";
 
 impl AttemptView {
     /// In short, as recent deliveries show it.
-    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool) -> Self {
+    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext) -> Self {
         let is_last = attempt.number == delivery.attempt_count;
-        let next_attempt_at = match delivery.state {
-            DeliveryState::Pending { due } if is_last && is_active => Some(due),
-            _ => None,
-        };
+        let next_attempt_at = context.next_attempt_at(delivery).filter(|_| is_last);
         Self {
             id: AttemptId { delivery: id, number: attempt.number },
             delivery_id: id,
@@ -204,7 +223,7 @@ impl AttemptView {
     }
 
     /// With request and response.
-    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, is_active: bool) -> Self {
+    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext) -> Self {
         let headers = RequestHeaders::of(id, delivery.event_type, attempt.number, &attempt.version, &attempt.signed);
         let request = RequestView {
             method: METHOD,
@@ -215,7 +234,7 @@ impl AttemptView {
             headers: joined(&response.headers),
             body: String::from_utf8_lossy(&response.body).into_owned(),
         });
-        Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, is_active) }
+        Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, context) }
     }
 }
 
@@ -283,12 +302,12 @@ impl DeliveryView {
         self.event == EventType::Ping.name()
     }
 
-    /// In short, as lists show it. `is_active`: whether its subscription is on.
-    pub fn short(id: DeliveryId, delivery: &Delivery, is_active: bool) -> Self {
+    /// In short, as lists show it.
+    pub fn short(id: DeliveryId, delivery: &Delivery, context: ViewContext) -> Self {
         let last = delivery.attempts.last();
-        let (next_attempt_at, completed_at) = match delivery.state {
-            DeliveryState::Pending { due } => (Some(due).filter(|_| is_active), None),
-            DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => (None, Some(at)),
+        let completed_at = match delivery.state {
+            DeliveryState::Pending { .. } => None,
+            DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => Some(at),
         };
         Self {
             id,
@@ -296,11 +315,11 @@ impl DeliveryView {
             event: delivery.event_type.name(),
             subscription_id: id.subscription,
             status: delivery.state.name(),
-            held: !is_active && matches!(delivery.state, DeliveryState::Pending { .. }),
+            held: !context.is_active && delivery.state.is_pending(),
             attempt_count: delivery.attempt_count,
             response_code: last.and_then(|attempt| attempt.outcome.response_code()),
             error: last.and_then(Attempt::explanation),
-            next_attempt_at,
+            next_attempt_at: context.next_attempt_at(delivery),
             created_at: id.event.time(),
             completed_at,
             history: None,
@@ -308,13 +327,13 @@ impl DeliveryView {
     }
 
     /// With its attempts, oldest first, and the body, unless retention has removed it.
-    pub fn full(id: DeliveryId, delivery: &Delivery, is_active: bool, row: Option<&EventRow>) -> Self {
-        let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, is_active));
+    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext, row: Option<&EventRow>) -> Self {
+        let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, context));
         let history = DeliveryHistoryView {
             attempts: attempts.collect(),
             body: row.map(|row| String::from_utf8_lossy(row.body()).into_owned()),
         };
-        Self { history: Some(history), ..Self::short(id, delivery, is_active) }
+        Self { history: Some(history), ..Self::short(id, delivery, context) }
     }
 }
 

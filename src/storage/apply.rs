@@ -17,12 +17,14 @@ use super::record::{EventRow, History, IdempotencyRow};
 use super::registry::Registry;
 use super::runs::Runs;
 use super::sealing::Seal;
+use super::service_time::ServiceTime;
 use super::tables;
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::{self, NewEvent};
 use crate::domain::event_type::EventType;
+use crate::domain::health::HealthRule;
 use crate::domain::ids::EventIds;
 use crate::domain::retry::RetryRule;
 use crate::domain::subscription::{Subscription, SubscriptionState};
@@ -34,7 +36,7 @@ pub struct Rules {
     /// When the next attempt follows a failed one.
     pub retry: RetryRule,
     /// How long an endpoint may fail without a success before its subscription is switched off.
-    pub disable_after: Duration,
+    pub health: HealthRule,
     /// How long settled things are kept.
     pub retention: RetentionRule,
     /// How many subscriptions an account may have.
@@ -45,6 +47,7 @@ pub struct Rules {
 pub struct State {
     pub rules: Rules,
     pub clock: Clock,
+    pub time: ServiceTime,
     pub registry: Arc<Registry>,
     pub histories: HashMap<SubscriptionId, History>,
     pub pending: Pending,
@@ -98,6 +101,7 @@ impl<'txn> Batch<'txn> {
         }
         self.events.table()?;
         self.deliveries.table()?;
+        state.time.note(&mut self.meta, state.clock.steady())?;
         state.pending = self.outbox.finish()?;
         Ok(self.done)
     }
@@ -155,10 +159,11 @@ impl<'txn> Batch<'txn> {
         account: AccountId,
         event: &NewEvent,
     ) -> Result<Published, StorageError> {
-        let now = state.clock.wall();
+        let now = state.time.now();
         let id = state.ids.next(now, state.random.next_u128()?);
         let event_type = event.event_type;
-        let body = event::body(id, event_type, event.occurred_at.unwrap_or(now), &event.data);
+        let happened_at = event.occurred_at.unwrap_or_else(|| state.clock.wall().max(now));
+        let body = event::body(id, event_type, happened_at, &event.data);
         let matching = state.registry.subscriptions_of(account).iter();
         let receivers: Vec<_> = matching.filter(|sub| sub.events.contains(event_type)).map(|sub| sub.id).collect();
         let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
@@ -214,10 +219,18 @@ impl<'txn> Batch<'txn> {
         if let (None, DeliveryState::Pending { due }) = (fresh, delivery.state) {
             self.outbox.take_retry(id, due)?;
         }
-        let (wall, steady) = (state.clock.wall(), state.clock.steady());
+        let now = state.time.now();
         let number = attempt.number;
         let history = state.histories.entry(id.subscription).or_default();
-        let (health, off) = history.health.after(&attempt.outcome, steady, state.rules.disable_after);
+        let endpoint = &subscription.endpoint;
+        // What is on this machine tells nothing of the way out of it.
+        let is_out = !endpoint.is_loopback()
+            && state.time.attempted(&attempt.outcome, endpoint.host(), state.rules.retention.events);
+        let (health, off) = if is_out {
+            (history.health.after_outage(), None)
+        } else {
+            history.health.after(&attempt.outcome, now, state.time.health_limits(state.rules.health))
+        };
         history.health = health;
         history.push(id.event, number);
         self.touched.insert(id.subscription);
@@ -227,10 +240,10 @@ impl<'txn> Batch<'txn> {
             outcome: attempt.outcome.code(),
             took: Duration::from_millis(attempt.duration_ms.into()),
             response_code: attempt.outcome.response_code(),
-            delivered_after: is_delivered.then(|| wall.since(id.event.time())),
+            delivered_after: is_delivered.then(|| now.since(id.event.time())),
             explanation,
         };
-        delivery.record(attempt, &state.rules.retry, (wall, steady), retry_after, jitter);
+        delivery.record(attempt, &state.rules.retry, (now, state.clock.steady()), retry_after, jitter);
         let due = match delivery.state {
             DeliveryState::Pending { due } => {
                 self.outbox.put_retry(id, due)?;
@@ -248,6 +261,7 @@ impl<'txn> Batch<'txn> {
             log::warn!(
                 "subscription {number} of account {account} switched off: {reason_words}; its deliveries are held"
             );
+            let wall = state.clock.wall();
             let off = SubscriptionState::Off { reason, since: wall };
             let subscription = Subscription { state: off, updated_at: wall, ..(*subscription).clone() };
             self.put_subscription(state, subscription)?;
@@ -269,7 +283,7 @@ impl<'txn> Batch<'txn> {
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             return Ok(Err(Refusal::NotFound));
         };
-        let wall = state.clock.wall();
+        let now = (state.time.now(), state.clock.steady());
         let history = state.histories.entry(id.subscription).or_default();
         history.push(id.event, attempt.number);
         if attempt.outcome.is_delivered() {
@@ -278,7 +292,7 @@ impl<'txn> Batch<'txn> {
         self.touched.insert(id.subscription);
         let mut delivery = Delivery::fresh(row.event_type, id.event.time());
         let never_again = RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO };
-        delivery.record(attempt, &never_again, (wall, wall), None, 0);
+        delivery.record(attempt, &never_again, now, None, 0);
         self.events.put((subscription.account.0, id.event.0), row.encode()?);
         self.deliveries.put((id.subscription.0, id.event.0), delivery_record::encode(&delivery)?);
         Ok(Ok(()))

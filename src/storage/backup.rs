@@ -21,7 +21,7 @@ use super::open::{Identity, check_format};
 use super::record::EventRow;
 use super::tables::{self, Visit};
 use super::verify::{self, Findings};
-use super::{migrate, reseal};
+use super::{migrate, reseal, service_time};
 use crate::clock::Clock;
 use crate::domain::{EventId, Timestamp};
 
@@ -277,7 +277,7 @@ pub fn restore(
         _ => {}
     }
     let Filled { head, store_id, has_clear_secrets } =
-        fill(backup, &fresh, old.as_ref(), &mut |done| progress(done, all))?;
+        fill(backup, &fresh, (old.as_ref(), now), &mut |done| progress(done, all))?;
     let findings = damage::caught(|| verify_database(&fresh));
     let verified = findings.ok_or_else(|| BackupError::Faults("the database cannot be read".to_owned()))??;
     if let Verified::Database(findings) = verified
@@ -342,7 +342,7 @@ struct Filled {
 fn fill(
     backup: &Path,
     fresh: &Path,
-    old: Option<&Database>,
+    (old, now): (Option<&Database>, Timestamp),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Filled, BackupError> {
     let db = open_database(fresh, CACHE_BYTES)?;
@@ -358,6 +358,7 @@ fn fill(
     // The backup itself is what an upgrade would put beside.
     migrate::run_steps(&db, head.format.into()).map_err(failed)?;
     skip_numbers(&db, old).map_err(failed)?;
+    service_time::skip_to(&db, now, old).map_err(failed)?;
     let has_clear_secrets = reseal::has_clear_secrets(&db);
     Ok(Filled { head, store_id: check_format(&db, fresh)?.store_id, has_clear_secrets })
 }

@@ -90,6 +90,11 @@ pub enum Command {
         /// Answered then.
         reply: Reply<()>,
     },
+    /// Take the machine's clock for right: what did not count for retention counts from now on.
+    ConfirmClock {
+        /// How much that is.
+        reply: Reply<Duration>,
+    },
     /// Make an API key, and its account if there is none of that name.
     CreateKey {
         /// What is known of it before it has a number.

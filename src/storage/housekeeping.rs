@@ -1,16 +1,15 @@
 //! Removes what is no longer needed, in steps of bounded size, inside the open write transaction: the rows of deleted
-//! subscriptions, and events and attempts whose time is over. Runs on the writer thread. It never touches what is
-//! pending.
+//! subscriptions, and events and attempts whose time is over by the store's own time. Runs on the writer thread, in a
+//! server and in no command. It never touches what is pending.
 
 use std::time::Duration;
 
 use redb::ReadableTable;
 
-use super::apply::Batch;
+use super::apply::{Batch, State};
 use super::delivery_record;
 use super::error::StorageError;
 use super::record::EventHead;
-use super::tables;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 
@@ -30,21 +29,37 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 pub struct Housekeeping {
     has_purges: bool,
     sweep_from: Option<(u32, u128)>,
+    /// When the next sweep begins, by the steady clock.
     next_sweep: Timestamp,
 }
 
-impl Housekeeping {
+impl Default for Housekeeping {
     /// As at the start of the process, when nobody knows what is left to do.
-    pub fn new(now: Timestamp) -> Self {
-        Self { has_purges: true, sweep_from: None, next_sweep: now }
+    fn default() -> Self {
+        Self { has_purges: true, sweep_from: None, next_sweep: Timestamp::default() }
     }
+}
 
+/// Settled things from before these times are over.
+#[derive(Clone, Copy)]
+struct Cutoffs {
+    events: Timestamp,
+    attempts: Timestamp,
+}
+
+impl Housekeeping {
     /// Takes note that a subscription was deleted.
     pub fn subscription_deleted(&mut self) {
         self.has_purges = true;
     }
 
-    /// How long there is nothing to do.
+    /// Begins a sweep at once.
+    pub fn sweep_now(&mut self) {
+        self.sweep_from = None;
+        self.next_sweep = Timestamp::default();
+    }
+
+    /// How long there is nothing to do. `now` is the steady clock's time here.
     pub fn due_in(&self, now: Timestamp) -> Duration {
         if self.has_purges || self.sweep_from.is_some() {
             return Duration::ZERO;
@@ -52,27 +67,20 @@ impl Housekeeping {
         self.next_sweep.since(now)
     }
 
-    /// One step over about so many rows. `now` is the steady clock's time, as a calendar that is set wrong must not
-    /// take anything away.
-    pub fn step(
-        &mut self,
-        batch: &mut Batch<'_>,
-        rule: RetentionRule,
-        now: Timestamp,
-        rows: usize,
-    ) -> Result<(), StorageError> {
+    /// One step over about so many rows.
+    pub fn step(&mut self, batch: &mut Batch<'_>, state: &mut State, rows: usize) -> Result<(), StorageError> {
         if self.has_purges {
             self.has_purges = batch.purge(rows)?;
             return Ok(());
         }
+        let now = state.clock.steady();
         if self.sweep_from.is_none() && self.next_sweep > now {
             return Ok(());
         }
-        if self.sweep_from.is_none() {
-            // From here the next start knows how far this clock had come, wherever the calendar is set by then.
-            batch.meta.insert(tables::SEEN_MS, u128::from(now.as_ms()))?;
-        }
-        self.sweep_from = batch.sweep(self.sweep_from.unwrap_or_default(), rule, now, rows)?;
+        let RetentionRule { events, attempts } = state.rules.retention;
+        state.time.forget_gaps(events.max(attempts).max(state.rules.health.disable_after));
+        let before = Cutoffs { events: state.time.kept_from(events), attempts: state.time.kept_from(attempts) };
+        self.sweep_from = batch.sweep(self.sweep_from.unwrap_or_default(), before, rows)?;
         if self.sweep_from.is_none() {
             self.next_sweep = now.plus(SWEEP_EVERY);
         }
@@ -97,14 +105,8 @@ impl Batch<'_> {
     }
 
     /// Looks at up to `limit` events from there on. Gives where to go on; `None` at the end.
-    fn sweep(
-        &mut self,
-        from: (u32, u128),
-        rule: RetentionRule,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Option<(u32, u128)>, StorageError> {
-        let youngest = now.minus(rule.events.min(rule.attempts));
+    fn sweep(&mut self, from: (u32, u128), before: Cutoffs, limit: usize) -> Result<Option<(u32, u128)>, StorageError> {
+        let youngest = before.events.max(before.attempts);
         let mut old = Vec::new();
         let mut next = None;
         for row in self.events.table()?.range(from..)? {
@@ -125,7 +127,7 @@ impl Batch<'_> {
             }
         }
         for (place, head) in old {
-            self.sweep_event(place, &head, rule, now)?;
+            self.sweep_event(place, &head, before)?;
         }
         Ok(next)
     }
@@ -134,8 +136,7 @@ impl Batch<'_> {
         &mut self,
         (account, event): (u32, u128),
         head: &EventHead,
-        rule: RetentionRule,
-        now: Timestamp,
+        before: Cutoffs,
     ) -> Result<(), StorageError> {
         let mut is_over = true;
         for subscription in &head.subscriptions {
@@ -151,14 +152,13 @@ impl Batch<'_> {
                 DeliveryState::Pending { .. } => return Ok(()),
                 DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => at,
             };
-            let age = now.since(settled);
-            is_over &= age > rule.events;
-            if age > rule.attempts && !delivery.attempts.is_empty() {
+            is_over &= settled < before.events;
+            if settled < before.attempts && !delivery.attempts.is_empty() {
                 delivery.attempts.clear();
                 self.deliveries.put(place, delivery_record::encode(&delivery)?);
             }
         }
-        if !is_over || now.since(EventId(event).time()) <= rule.events {
+        if !is_over || EventId(event).time() >= before.events {
             return Ok(());
         }
         for subscription in &head.subscriptions {
@@ -182,6 +182,7 @@ mod tests {
     use crate::domain::endpoint::{Endpoint, EndpointPolicy};
     use crate::domain::event::NewEvent;
     use crate::domain::event_type::{EventType, EventTypes};
+    use crate::domain::health::HealthRule;
     use crate::domain::retry::RetryRule;
     use crate::domain::signing::SigningSecret;
     use crate::domain::subscription::NewSubscription;
@@ -195,7 +196,7 @@ mod tests {
     fn open(folder: &std::path::Path, keep: Duration) -> Store {
         let rules = Rules {
             retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
-            disable_after: Duration::MAX,
+            health: HealthRule::new(Duration::MAX, Duration::ZERO),
             retention: RetentionRule { events: keep, attempts: keep },
             subscriptions_per_account: 10,
         };

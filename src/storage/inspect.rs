@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable as _};
 
@@ -10,8 +11,9 @@ use super::damage;
 use super::database_file::check_magic;
 use super::error::{OpenError, StorageError};
 use super::folder::DATABASE_FILE;
-use super::open::{Identity, check_format, last_event};
+use super::open::{Identity, check_format};
 use super::outbox::{Outbox, OutboxAt, Pending};
+use super::service_time::{Seen, last_event};
 use super::subscription_record::SubscriptionRow;
 use super::tables;
 use crate::domain::endpoint::Endpoint;
@@ -23,6 +25,8 @@ use crate::domain::{AccountId, EventId, SubscriptionId, Timestamp};
 pub struct Inspection {
     /// When the newest event was stored.
     pub newest_event: Option<Timestamp>,
+    /// How much of the time until now does not count for retention.
+    pub left_out: Duration,
     /// How many deliveries are pending.
     pub pending: u64,
     /// Every subscription with what waits for it.
@@ -63,15 +67,15 @@ pub enum InspectError {
     Open(#[from] OpenError),
 }
 
-/// Looks at the store in that folder.
-pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
+/// Looks at the store in that folder, at that time by the machine's clock.
+pub fn inspect(folder: &Path, now: Timestamp) -> Result<Inspection, InspectError> {
     let path = folder.join(DATABASE_FILE);
     check_magic(&path)?;
     let failed = |source: StorageError| OpenError::failed(&path, source);
     let looked = damage::caught(|| match ReadOnlyDatabase::open(&path) {
         Ok(db) => match check_format(&db, &path)? {
             Identity { format, .. } if format < tables::FORMAT_VERSION => Err(InspectError::Older(format)),
-            _ => Ok(look(&db).map_err(failed)?),
+            _ => Ok(look(&db, now).map_err(failed)?),
         },
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(InspectError::InUse),
         Err(DatabaseError::RepairAborted) => Err(InspectError::Unclean),
@@ -80,10 +84,12 @@ pub fn inspect(folder: &Path) -> Result<Inspection, InspectError> {
     looked.unwrap_or_else(|| Err(OpenError::unreadable(&path).into()))
 }
 
-fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {
+fn look(db: &ReadOnlyDatabase, now: Timestamp) -> Result<Inspection, StorageError> {
     let transaction = db.begin_read()?;
     let outbox = Outbox::of(&transaction)?;
     let Pending { fresh, retrying } = outbox.count()?;
+    let last_event = last_event(&transaction)?;
+    let seen = Seen::of(&transaction.open_table(tables::META)?, last_event)?;
     let mut accounts = HashMap::new();
     for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
         let (id, name) = row?;
@@ -95,10 +101,11 @@ fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {
         // Its secret stays as it is stored.
         let subscription = SubscriptionRow::decode(row.value())?;
         let account = accounts.get(&subscription.account).cloned().unwrap_or_default();
-        subscriptions.push(waiting(&outbox, SubscriptionId(id.value()), account, subscription)?);
+        subscriptions.push(waiting(&outbox, &seen, SubscriptionId(id.value()), account, subscription)?);
     }
     Ok(Inspection {
-        newest_event: last_event(&transaction)?.map(EventId::time),
+        newest_event: last_event.map(EventId::time),
+        left_out: seen.left_out(now),
         pending: fresh + retrying,
         subscriptions,
     })
@@ -106,12 +113,13 @@ fn look(db: &ReadOnlyDatabase) -> Result<Inspection, StorageError> {
 
 fn waiting(
     outbox: &OutboxAt,
+    seen: &Seen,
     id: SubscriptionId,
     account: String,
     row: SubscriptionRow,
 ) -> Result<Waiting, StorageError> {
     let oldest_fresh = outbox.fresh_of(id, ..)?.next().transpose()?.map(|(event, _)| event.time());
-    let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|(due, _)| due);
+    let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|(due, _)| seen.on_the_calendar(due));
     Ok(Waiting {
         id,
         account,

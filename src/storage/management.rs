@@ -129,7 +129,7 @@ impl Batch<'_> {
     /// Removes keys that were revoked or expired longer ago than events are kept, so that keys that come and go leave no
     /// more behind than a list can show. To a caller they are as unknown as they were unusable.
     fn remove_ended_keys(&mut self, state: &mut State) -> Result<(), StorageError> {
-        let oldest = state.clock.steady().minus(state.rules.retention.events);
+        let oldest = state.time.kept_from(state.rules.retention.events);
         let is_over = |key: &&Arc<ApiKey>| key.ends_at().is_some_and(|end| end < oldest);
         let over: Vec<KeyId> = state.registry.keys().filter(is_over).map(|key| key.id).collect();
         for id in over {

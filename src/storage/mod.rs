@@ -29,6 +29,7 @@ pub mod registry;
 pub mod reseal;
 mod runs;
 pub mod sealing;
+mod service_time;
 mod space;
 pub mod subscription_record;
 mod tables;

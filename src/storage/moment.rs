@@ -11,6 +11,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _};
 use super::error::StorageError;
 use super::outbox::Pending;
 use super::registry::Registry;
+use crate::domain::calendar::Calendar;
 
 /// Everything as of one commit.
 pub struct Moment {
@@ -20,6 +21,8 @@ pub struct Moment {
     pub registry: Arc<Registry>,
     /// How much is pending.
     pub pending: Pending,
+    /// How far the calendar had come.
+    pub calendar: Calendar,
 }
 
 /// The place where the writer puts the present moment and everybody takes it from.
@@ -31,8 +34,13 @@ pub struct SharedMoment {
 
 impl SharedMoment {
     /// Begins with what the database holds.
-    pub fn new(db: Arc<Database>, registry: Arc<Registry>, pending: Pending) -> Result<Self, StorageError> {
-        let moment = Moment { rows: db.begin_read()?, registry, pending };
+    pub fn new(
+        db: Arc<Database>,
+        registry: Arc<Registry>,
+        pending: Pending,
+        calendar: Calendar,
+    ) -> Result<Self, StorageError> {
+        let moment = Moment { rows: db.begin_read()?, registry, pending, calendar };
         Ok(Self { present: RwLock::new(Arc::new(moment)), db })
     }
 
@@ -44,8 +52,8 @@ impl SharedMoment {
     }
 
     /// Moves on to what was committed last; the writer alone calls this, after a commit.
-    pub fn advance(&self, registry: Arc<Registry>, pending: Pending) -> Result<(), StorageError> {
-        let moment = Arc::new(Moment { rows: self.db.begin_read()?, registry, pending });
+    pub fn advance(&self, registry: Arc<Registry>, pending: Pending, calendar: Calendar) -> Result<(), StorageError> {
+        let moment = Arc::new(Moment { rows: self.db.begin_read()?, registry, pending, calendar });
         let before = std::mem::replace(&mut *self.present.write().unwrap_or_else(PoisonError::into_inner), moment);
         // Ended outside of the lock.
         drop(before);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable as _};
 
 use super::apply::{Batch, Rules, State};
 use super::damage;
@@ -16,6 +16,7 @@ use super::folder::{
     DATABASE_FILE, HOLDER_FILE, MARKER_FILE, file_error, make_folder, note_holder, remove_unfinished, settle_marker,
     sync_folder_of,
 };
+use super::housekeeping::Housekeeping;
 use super::key_record;
 use super::migrate;
 use super::moment::SharedMoment;
@@ -26,13 +27,14 @@ use super::reader::Reader;
 use super::registry::Registry;
 use super::reseal::{self, Step};
 use super::sealing::Seal;
+use super::service_time::{Seen, ServiceTime, last_event};
 use super::space::SpaceRule;
 use super::subscription_record::SubscriptionRow;
 use super::tables;
 use super::writer::{self, Listeners, Writer};
 use crate::clock::Clock;
 use crate::domain::ids::EventIds;
-use crate::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, KeyId, SubscriptionId};
 
 /// Where the store is and how it is to behave.
 #[derive(Clone, Debug)]
@@ -149,7 +151,7 @@ impl Opened {
         Ok(Self { db, state, moment, space, holder })
     }
 
-    /// The clock that the store goes by; its steady reading is not behind anything that is stored.
+    /// The clock that the store goes by; its steady reading goes on from where it stood.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.state.clock
@@ -163,9 +165,18 @@ impl Opened {
 
     /// Starts the writer.
     pub fn start(self, listeners: Listeners) -> Result<Store, OpenError> {
+        self.start_with(Some(Housekeeping::default()), listeners)
+    }
+
+    /// Starts the writer for a command: it removes nothing by itself, so that looking at a store leaves it as it is.
+    pub fn start_for_a_command(self, listeners: Listeners) -> Result<Store, OpenError> {
+        self.start_with(None, listeners)
+    }
+
+    fn start_with(self, housekeeping: Option<Housekeeping>, listeners: Listeners) -> Result<Store, OpenError> {
         let reader = self.reader();
         let holder = self.holder.clone();
-        let (handle, writer) = self.writer(listeners);
+        let (handle, writer) = self.writer_with(housekeeping, listeners);
         let thread = writer.start().map_err(|source| file_error(&holder, source))?;
         Ok(Store { writer: handle, reader, thread })
     }
@@ -173,7 +184,11 @@ impl Opened {
     /// The writer without a thread: whoever holds it says when to commit.
     #[must_use]
     pub fn writer(self, listeners: Listeners) -> (WriterHandle, Writer) {
-        writer::new(self.db, self.state, self.moment, self.space, listeners)
+        self.writer_with(Some(Housekeeping::default()), listeners)
+    }
+
+    fn writer_with(self, housekeeping: Option<Housekeeping>, listeners: Listeners) -> (WriterHandle, Writer) {
+        writer::new(self.db, self.state, self.moment, self.space, (housekeeping, listeners))
     }
 }
 
@@ -286,26 +301,10 @@ fn load(
     }
     let pending = outbox.count()?;
     let last_event = last_event(&transaction)?;
-    let clock = last_event.map_or(clock, |event| clock.not_before(event.time()));
-    let seen_ms = transaction.open_table(tables::META)?.get(tables::SEEN_MS)?.map(|row| row.value());
-    let seen = seen_ms.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms);
-    let clock = seen.map_or(clock, |seen| clock.not_before(seen));
+    let seen = Seen::of(&transaction.open_table(tables::META)?, last_event)?;
+    let (time, clock) = ServiceTime::resume(seen, clock);
     let ids = EventIds::after(last_event);
     let registry = Arc::new(registry);
-    let moment = Arc::new(SharedMoment::new(Arc::clone(db), Arc::clone(&registry), pending)?);
-    Ok((moment, State { rules, clock, registry, histories, pending, ids, random, seal }))
-}
-
-/// The greatest event id in any account, so that ids go on growing even if the clock was set back meanwhile.
-pub(super) fn last_event(transaction: &redb::ReadTransaction) -> Result<Option<EventId>, StorageError> {
-    let events = transaction.open_table(tables::EVENTS)?;
-    let mut last = None;
-    let mut below = u32::MAX;
-    while let Some(row) = events.range(..=(below, u128::MAX))?.next_back() {
-        let (account, event) = row?.0.value();
-        last = last.max(Some(EventId(event)));
-        let Some(next) = account.checked_sub(1) else { break };
-        below = next;
-    }
-    Ok(last)
+    let moment = Arc::new(SharedMoment::new(Arc::clone(db), Arc::clone(&registry), pending, time.calendar())?);
+    Ok((moment, State { rules, clock, time, registry, histories, pending, ids, random, seal }))
 }

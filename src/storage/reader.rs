@@ -9,6 +9,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::ReadableTableMetadata as _;
 
@@ -20,7 +21,9 @@ use super::moment::{Moment, SharedMoment};
 use super::outbox::{Outbox, Pending};
 use super::record::{EventRow, History};
 use super::registry::Registry;
+use super::service_time::Seen;
 use super::tables;
+use crate::clock::Readings;
 use crate::domain::delivery::Delivery;
 use crate::domain::event_type::EventType;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -153,6 +156,12 @@ impl Reader {
         Arc::clone(&self.moment.get().registry)
     }
 
+    /// The time that is dated with now, as the writer would see it at these readings.
+    #[must_use]
+    pub fn now(&self, Readings { wall, steady }: Readings) -> Timestamp {
+        self.moment.get().calendar.at(wall, steady).0.now()
+    }
+
     /// Writes a backup of one moment; `progress` is told how many rows of how many are written.
     pub fn back_up(
         &self,
@@ -169,6 +178,12 @@ impl Snapshot {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.moment.registry
+    }
+
+    /// How much of the time until then does not count for retention.
+    pub fn left_out(&self) -> Result<Duration, StorageError> {
+        let seen = Seen::of(&self.moment.rows.open_table(tables::META)?, None)?;
+        Ok(seen.gaps.unconfirmed())
     }
 
     /// One event of an account.

@@ -13,6 +13,7 @@ use crate::domain::health::Health;
 use crate::domain::{EventId, SubscriptionId, Timestamp};
 
 const VERSION: u8 = 1;
+const HISTORY_VERSION: u8 = 2;
 
 pub(super) fn damaged(what: &str) -> StorageError {
     StorageError::Codec(format!("a stored {what} is not valid"))
@@ -162,9 +163,19 @@ pub struct History {
 /// How many attempts `recent_deliveries` shows.
 pub const RECENT_ATTEMPTS: usize = 10;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct HistoryV1 {
     failing_since_ms: Option<u64>,
+    is_suspect: bool,
+    recent: Vec<(u128, u32)>,
+}
+
+/// Since when it has failed, when the last of the failures was, and how many there were.
+type FailingV2 = (u64, u64, u32);
+
+#[derive(Serialize, Deserialize)]
+struct HistoryV2 {
+    failing: Option<FailingV2>,
     is_suspect: bool,
     recent: Vec<(u128, u32)>,
 }
@@ -180,20 +191,28 @@ impl History {
 
     /// The stored form.
     pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
-        let row = HistoryV1 {
-            failing_since_ms: self.health.failing_since.map(Timestamp::as_ms),
-            is_suspect: self.health.is_suspect,
-            recent: self.recent.iter().map(|(event, number)| (event.0, *number)).collect(),
-        };
-        codec::encode(VERSION, &row)
+        let Health { failing_since, last_failure, failures, is_suspect } = self.health;
+        let failing = failing_since.zip(last_failure).map(|(since, last)| (since.as_ms(), last.as_ms(), failures));
+        let recent = self.recent.iter().map(|(event, number)| (event.0, *number)).collect();
+        codec::encode(HISTORY_VERSION, &HistoryV2 { failing, is_suspect, recent })
     }
 
-    /// Reads the stored form.
+    /// Reads the stored form. An earlier one does not say when the last failure was, so only the first is known.
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let row: HistoryV1 = codec::decode(VERSION, bytes)?;
+        let HistoryV2 { failing, is_suspect, recent } = if bytes.first() == Some(&VERSION) {
+            let HistoryV1 { failing_since_ms, is_suspect, recent } = codec::decode(VERSION, bytes)?;
+            HistoryV2 { failing: failing_since_ms.map(|since| (since, since, 1)), is_suspect, recent }
+        } else {
+            codec::decode(HISTORY_VERSION, bytes)?
+        };
         Ok(Self {
-            health: Health { failing_since: row.failing_since_ms.map(Timestamp::from_ms), is_suspect: row.is_suspect },
-            recent: row.recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
+            health: Health {
+                failing_since: failing.map(|(since, ..)| Timestamp::from_ms(since)),
+                last_failure: failing.map(|(_, last, _)| Timestamp::from_ms(last)),
+                failures: failing.map_or(0, |(.., count)| count),
+                is_suspect,
+            },
+            recent: recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
         })
     }
 }

@@ -31,8 +31,11 @@ pub const FORMAT: &str = "format";
 pub const STORE_ID: &str = "store_id";
 /// Key in [`META`]: the check number of the key that signing secrets are sealed with; none: they are not.
 pub const SEALED_WITH: &str = "sealed_with";
-/// Key in [`META`]: the steady clock's time in ms at the last look for what is over.
+/// Key in [`META`]: the calendar's time in ms when it was last written down; see `service_time`, which also keeps the
+/// gaps there.
 pub const SEEN_MS: &str = "seen_ms";
+/// Key in [`META`]: the steady clock's time in ms at the same moment.
+pub const STEADY_MS: &str = "steady_ms";
 /// Key in [`META`]: the next account number.
 pub const NEXT_ACCOUNT: &str = "next_account";
 /// Key in [`META`]: the next key number.

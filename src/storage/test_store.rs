@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
 use crate::domain::event_type::{EventType, EventTypes};
+use crate::domain::health::HealthRule;
 use crate::domain::retry::RetryRule;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::NewSubscription;
@@ -25,7 +26,7 @@ pub const OWN: AccountId = AccountId(1);
 pub fn open(folder: &Path, keep: Duration) -> Store {
     let rules = Rules {
         retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
-        disable_after: Duration::MAX,
+        health: HealthRule::new(Duration::MAX, Duration::ZERO),
         retention: RetentionRule { events: keep, attempts: keep },
         subscriptions_per_account: 10,
     };

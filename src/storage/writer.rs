@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use redb::{Database, Durability};
@@ -36,6 +36,9 @@ const BEHIND: u64 = 8192;
 /// How many rows housekeeping looks at in a transaction of its own, and how many in one that others wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_BESIDE: usize = 100;
+/// How long a writer waits for commands that has nothing to do by itself.
+const NOTHING_DUE: Duration = Duration::from_hours(24);
+
 /// Hears of every commit.
 pub type CommitListener = Box<dyn Fn(Committed, &Registry) + Send>;
 
@@ -56,12 +59,11 @@ pub(super) fn new(
     state: State,
     shared: Arc<SharedMoment>,
     space: SpaceRule,
-    listeners: Listeners,
+    (housekeeping, listeners): (Option<Housekeeping>, Listeners),
 ) -> (WriterHandle, Writer) {
     let (sender, commands) = bounded(QUEUE_COMMANDS);
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let commits = Arc::new(AtomicU64::new(0));
-    let housekeeping = Housekeeping::new(state.clock.steady());
     let writer = Writer {
         db,
         state,
@@ -92,7 +94,8 @@ pub struct Writer {
     rests_until: Option<Instant>,
     queued_bytes: Arc<AtomicUsize>,
     commits: Arc<AtomicU64>,
-    housekeeping: Housekeeping,
+    /// None: nothing is removed by itself.
+    housekeeping: Option<Housekeeping>,
 }
 
 impl Writer {
@@ -133,7 +136,9 @@ impl Writer {
 
     /// What to commit next; nothing but housekeeping when no command came for a while, `None` at the end.
     fn next_batch(&mut self) -> Option<Vec<Command>> {
-        let idle_at = Instant::now() + self.housekeeping.due_in(self.state.clock.steady());
+        let now = self.state.clock.steady();
+        let due_in = self.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now));
+        let idle_at = Instant::now() + due_in;
         let mut batch = Vec::new();
         let mut deliveries: usize = 0;
         while batch.len() + self.company.len() < BATCH_COMMANDS && deliveries < BATCH_DELIVERIES {
@@ -182,6 +187,7 @@ impl Writer {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let mut answers: Vec<Answer> = Vec::with_capacity(commands.len());
         let begun = Instant::now();
+        self.state.time.observe(self.state.clock.read());
         let mut committed = {
             let mut batch = Batch::open(&transaction, self.state.pending)?;
             let rows = if commands.is_empty() { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_BESIDE };
@@ -189,8 +195,9 @@ impl Writer {
                 answers.extend(self.apply(&mut batch, command)?);
             }
             // Beside whatever else is committed, so that it goes on under load and costs no sync of its own.
-            let now = self.state.clock.steady();
-            self.housekeeping.step(&mut batch, self.state.rules.retention, now, rows)?;
+            if let Some(housekeeping) = &mut self.housekeeping {
+                housekeeping.step(&mut batch, &mut self.state, rows)?;
+            }
             batch.finish(&mut self.state)?
         };
         transaction.commit()?;
@@ -199,7 +206,7 @@ impl Writer {
             committed.events >= CROWD as u64 && committed.recorded.len() >= CROWD && self.state.pending.fresh >= BEHIND;
         self.rests_until = outruns.then(|| Instant::now() + committed.took.min(company::WAIT));
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.shared.advance(Arc::clone(&self.state.registry), self.state.pending)?;
+        self.shared.advance(Arc::clone(&self.state.registry), self.state.pending, self.state.time.calendar())?;
         (self.listeners.committed)(committed, &self.state.registry);
         for answer in answers {
             answer();
@@ -238,8 +245,17 @@ impl Writer {
             }
             Command::DeleteSubscription { account, id, reply } => {
                 let result = batch.delete_subscription(state, account, id)?;
-                self.housekeeping.subscription_deleted();
+                if let Some(housekeeping) = &mut self.housekeeping {
+                    housekeeping.subscription_deleted();
+                }
                 answer(reply, result)
+            }
+            Command::ConfirmClock { reply } => {
+                let counted = state.time.confirm(state.clock.read());
+                if let Some(housekeeping) = &mut self.housekeeping {
+                    housekeeping.sweep_now();
+                }
+                answer(reply, Ok(counted))
             }
             Command::Redeliver { account, id, reply } => answer(reply, batch.redeliver(state, account, id)?),
             Command::Flush { reply } => answer(reply, Ok(())),
@@ -260,6 +276,7 @@ impl Writer {
                 | Command::RevokeKey { reply, .. } => refuse(reply),
                 Command::CreateSubscription { reply, .. } | Command::ChangeSubscription { reply, .. } => refuse(reply),
                 Command::CreateKey { reply, .. } => refuse(reply),
+                Command::ConfirmClock { reply } => refuse(reply),
             }
         }
     }

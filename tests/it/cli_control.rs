@@ -34,6 +34,8 @@ fn who_calls_over_tcp_is_never_taken_for_the_operator() {
                 ("POST", "/control/keys"),
                 ("POST", "/control/keys/revoke"),
                 ("GET", "/control/backup"),
+                ("GET", "/control/clock"),
+                ("POST", "/control/clock/confirm"),
                 ("GET", "/api/v1/control/keys"),
             ] {
                 caller.send(method, path, headers, None).expect(404).expect_error("not_found");

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, fmt::strtime};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gate, Received, Receiver, Reply, Server, clock_in, eventually, sample, time};
+use crate::harness::{
+    Client, Gate, Received, Receiver, Reply, Server, clock_in, eventually, on_an_island, sample, time,
+};
 
 /// What rounding to milliseconds may take off a wait.
 const ROUNDING: Duration = Duration::from_millis(5);
@@ -335,4 +337,21 @@ fn a_success_between_failures_keeps_an_endpoint_on() {
     assert_eq!(came.len(), 21);
     assert!(came[20].at - came[0].at > Duration::from_secs(12), "too quick to show anything");
     assert_eq!(client.subscription(id)["active"], true);
+}
+
+#[test]
+fn an_outage_of_the_servers_own_network_turns_no_endpoint_off() {
+    // No way leads off the island.
+    on_an_island("retries::an_outage_of_the_servers_own_network_turns_no_endpoint_off", || {
+        let server = Server::start(&[
+            ("delivery.disable_after", r#""2s""#),
+            ("delivery.retry_schedule", r#"["1s", "1s", "1s", "1s"]"#),
+        ]);
+        let client = server.client();
+        let id = client.subscribe("http://8.8.8.8/", &["clock_in"]).id;
+        let event = client.publish("clock_in", &clock_in(1));
+        client.settled(&event, "exhausted");
+        let seen = client.subscription(id);
+        assert_eq!((&seen["active"], seen.get("failing_since")), (&json!(true), None), "{seen}");
+    });
 }

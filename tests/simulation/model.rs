@@ -1,7 +1,9 @@
 //! What callers were told, and what the store has to hold because of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
+use tempclock_webhooks::domain::calendar::TOLERANCE;
 use tempclock_webhooks::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
 use tempclock_webhooks::domain::event::IdempotencyKey;
 use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
@@ -35,6 +37,10 @@ pub struct Model {
     attempts: HashMap<DeliveryId, u32>,
     /// Deliveries as they were seen last.
     pub last: BTreeMap<DeliveryId, Delivery>,
+    /// For how long the server had been at work when they were not yet settled so.
+    settled: BTreeMap<DeliveryId, (DeliveryState, Duration)>,
+    /// And at the last look.
+    at_work: Duration,
     forgotten: BTreeSet<DeliveryId>,
 }
 
@@ -134,9 +140,9 @@ impl Model {
         }
     }
 
-    /// Compares the store with what was acknowledged, and its tables with one another. `latest`: the latest steady time
-    /// at which anything can have been taken away.
-    pub fn compare(&mut self, reader: &Reader, settings: &StoreSettings, latest: Timestamp) -> Result<(), String> {
+    /// Compares the store with what was acknowledged, and its tables with one another. `at_work`: for how long the server
+    /// has been at work by now, which alone takes anything away.
+    pub fn compare(&mut self, reader: &Reader, settings: &StoreSettings, at_work: Duration) -> Result<(), String> {
         let rule = settings.rules.retention;
         let registry = reader.registry();
         let stored: Vec<_> = registry.subscriptions().map(|subscription| subscription.id).collect();
@@ -161,21 +167,29 @@ impl Model {
         look_at_pending(reader, &pending, &now)?;
         self.look_at_outbox(reader, &now)?;
         for (id, delivery) in &now {
-            self.look_at_delivery(*id, delivery, rule, latest)?;
+            if self.settled.get(id).is_none_or(|(state, _)| *state != delivery.state) {
+                self.settled.insert(*id, (delivery.state, self.at_work));
+            }
+        }
+        self.at_work = at_work;
+        for (id, delivery) in &now {
+            self.look_at_delivery(*id, delivery, rule)?;
         }
         self.last.retain(|id, _| self.wishes.contains_key(&id.subscription));
         for (id, before) in &self.last {
-            let is_over = match before.state {
-                DeliveryState::Pending { .. } => false,
-                DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => latest.since(at) > rule.events,
-            };
-            if !now.contains_key(id) && !is_over {
+            if !now.contains_key(id) && !self.is_over(*id, rule.events) {
                 return Err(format!("{id} is gone; it was {before:?}"));
             }
         }
         let swept: BTreeSet<_> = self.last.keys().filter(|id| !now.contains_key(id)).map(|id| id.event).collect();
         self.last = now;
         self.look_at_events(reader, &swept)
+    }
+
+    /// Was it settled so long ago, by the time in which the server was at work?
+    fn is_over(&self, id: DeliveryId, age: Duration) -> bool {
+        let settled = self.settled.get(&id).filter(|(state, _)| !state.is_pending());
+        settled.is_some_and(|(_, then)| self.at_work + TOLERANCE > *then + age)
     }
 
     fn look_at_outbox(&self, reader: &Reader, now: &BTreeMap<DeliveryId, Delivery>) -> Result<(), String> {
@@ -209,13 +223,7 @@ impl Model {
         if unlike.is_empty() { Ok(()) } else { Err(format!("outbox and deliveries contradict each other: {unlike:?}")) }
     }
 
-    fn look_at_delivery(
-        &mut self,
-        id: DeliveryId,
-        delivery: &Delivery,
-        rule: RetentionRule,
-        latest: Timestamp,
-    ) -> Result<(), String> {
+    fn look_at_delivery(&mut self, id: DeliveryId, delivery: &Delivery, rule: RetentionRule) -> Result<(), String> {
         if !self.events.get(&id.event).is_some_and(|(_, receivers)| receivers.contains(&id.subscription)) {
             return Err(format!("nobody asked for {id}"));
         }
@@ -227,10 +235,7 @@ impl Model {
         if numbers != (delivery.attempt_count - kept + 1..=delivery.attempt_count).collect::<Vec<_>>() {
             return Err(format!("{id} has the attempts {numbers:?} of {}", delivery.attempt_count));
         }
-        if kept == 0
-            && let DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } = delivery.state
-            && latest.since(at) > rule.attempts
-        {
+        if kept == 0 && self.is_over(id, rule.attempts) {
             self.forgotten.insert(id);
         }
         if numbers.len() < KEPT_ATTEMPTS && kept < delivery.attempt_count && !self.forgotten.contains(&id) {

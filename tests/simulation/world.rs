@@ -14,6 +14,7 @@ use tempclock_webhooks::delivery::schedule::{Ended, Job};
 use tempclock_webhooks::delivery::worker;
 use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
 use tempclock_webhooks::domain::delivery::DeliveryState;
+use tempclock_webhooks::domain::health::HealthRule;
 use tempclock_webhooks::domain::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
 use tempclock_webhooks::domain::{SubscriptionId, Timestamp};
@@ -38,8 +39,8 @@ pub struct World {
     settings: StoreSettings,
     time: &'static SimulatedTime,
     clock: Clock,
-    /// The latest steady time since the last look; a restart may set it back.
-    latest: Timestamp,
+    /// For how long the server has been at work, whatever its clock says.
+    at_work: Duration,
     threads: usize,
     per_endpoint: usize,
     /// How many rows the outbox had at the last restart.
@@ -60,7 +61,7 @@ impl World {
         let keep = |dice: &mut Dice| Duration::from_hours(dice.pick(&[1, 24, 1000]));
         let rules = Rules {
             retry: RetryRule { waits, retry_after_max: Duration::from_hours(2) },
-            disable_after: Duration::from_hours(dice.pick(&[1, 120])),
+            health: HealthRule::new(Duration::from_hours(dice.pick(&[1, 120])), Duration::from_hours(3)),
             retention: RetentionRule { events: keep(&mut dice), attempts: keep(&mut dice) },
             subscriptions_per_account: 8,
         };
@@ -87,7 +88,7 @@ impl World {
             settings,
             time,
             clock,
-            latest: start,
+            at_work: Duration::ZERO,
             threads,
             per_endpoint,
             pending_rows: 0,
@@ -235,11 +236,16 @@ impl World {
             16 => return self.set_wall(),
             _ => next.map_or(Duration::from_millis(1), |next| next.since(steady)),
         };
+        self.pass(span);
+    }
+
+    fn pass(&mut self, span: Duration) {
         self.time.pass(span);
+        self.at_work += span;
     }
 
     fn set_wall(&mut self) {
-        let step = Duration::from_hours(self.dice.pick(&[1, 24]));
+        let step = Duration::from_hours(self.dice.pick(&[1, 24, 60 * 24]));
         let wall = self.clock.wall();
         self.time.set_wall(if self.dice.one_in(2) { wall.plus(step) } else { wall.minus(step) });
         self.note("clock step");
@@ -284,8 +290,7 @@ impl World {
 
     fn compare(&mut self) -> Result<(), String> {
         let before = self.model.last.len();
-        self.model.compare(&self.process.reader, &self.settings, self.latest.max(self.clock.steady()))?;
-        self.latest = self.clock.steady();
+        self.model.compare(&self.process.reader, &self.settings, self.at_work)?;
         if self.model.last.len() < before {
             self.note("rows taken away");
         }
@@ -327,7 +332,6 @@ impl World {
             return Err(format!("verify finds: {fault}"));
         }
         drop(check);
-        self.latest = self.clock.steady();
         self.time.restart();
         let disk = process::disk(bytes, self.sabotage, &new_fuse);
         let limits = (self.threads, self.per_endpoint);
@@ -369,7 +373,7 @@ impl World {
             if !is_busy {
                 let ends = self.process.running.iter().map(|running| running.ends_at);
                 let Some(next) = ends.chain(self.process.dispatcher.next_due()).min() else { return Ok(()) };
-                self.time.pass(next.since(self.clock.steady()).max(Duration::from_millis(1)));
+                self.pass(next.since(self.clock.steady()).max(Duration::from_millis(1)));
             }
         }
         Err("it never comes to rest".to_owned())

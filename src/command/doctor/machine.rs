@@ -13,6 +13,7 @@ use super::subject::Subject;
 use crate::app;
 use crate::disk::free_bytes;
 use crate::domain::Timestamp;
+use crate::domain::timestamp::span_in_words;
 
 const FOLDER: &str = "data folder";
 const DISK: &str = "disk";
@@ -21,8 +22,11 @@ const CLOCK: &str = "clock";
 const FILES: [&str; 3] = ["tempclock.redb", "identity", "holder"];
 /// A clock that has never been set shows a year before, a broken one a year after.
 const YEARS: std::ops::RangeInclusive<u32> = 2025..=2099;
-/// The newest event may seem to be from so far ahead: ids only grow, also when the clock is corrected.
-const AHEAD: Duration = Duration::from_mins(1);
+/// The newest event may seem to be from so far ahead: ids only grow, also when the clock is corrected, and after a crash
+/// the time goes on a minute later than was noted.
+const AHEAD: Duration = Duration::from_mins(2);
+/// Shorter times that do not count for retention are of no interest.
+const LEFT_OUT: Duration = Duration::from_hours(24);
 
 pub fn data_folder(subject: &Subject) -> Vec<Finding> {
     let folder = &subject.config.storage.data_dir;
@@ -143,6 +147,16 @@ pub fn clock(now: Timestamp, newest: Option<Timestamp>) -> Finding {
         Some(newest) => Finding::ok(CLOCK, format!("it says {shown}; the newest event is from {newest}")),
         None => Finding::ok(CLOCK, format!("it says {shown}")),
     }
+}
+
+/// Time that does not count for retention, if it is so much that disk space may be missed.
+pub fn left_out(span: Duration) -> Option<Finding> {
+    let message = format!(
+        "{} do not count for retention, as the server was not at work or the clock was set",
+        span_in_words(span)
+    );
+    let fix = "None is needed. If the clock is right and it shall count: tempclock-webhooks clock confirm";
+    (span >= LEFT_OUT).then(|| Finding::warning(CLOCK, message, fix))
 }
 
 #[cfg(test)]

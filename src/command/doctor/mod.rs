@@ -103,6 +103,7 @@ fn examine(subject: &Arc<Subject>) -> Vec<Finding> {
     };
     let outbox = outbox.map_err(|finding| findings.push(finding)).ok();
     findings.push(machine::clock(subject.now, outbox.as_ref().and_then(|outbox| outbox.newest_event)));
+    findings.extend(outbox.as_ref().and_then(|outbox| machine::left_out(outbox.left_out)));
     findings.extend(outbox.iter().flat_map(|outbox| outbox.judge(subject.now, is_up)));
     for target in network::targets(subject, outbox.as_ref(), &mut findings) {
         let subject = Arc::clone(subject);

@@ -28,6 +28,8 @@ const PAGE: u64 = 100;
 pub struct Outbox {
     /// When the newest event was stored, if there is one and it could be seen.
     pub newest_event: Option<Timestamp>,
+    /// How much of the time until now does not count for retention, as far as it could be seen.
+    pub left_out: Duration,
     pending: u64,
     /// Since when the oldest of what may go out is due.
     oldest_due: Option<Timestamp>,
@@ -83,7 +85,7 @@ fn in_file(subject: &Subject) -> Result<Outbox, Finding> {
             ));
         }
     }
-    match inspect(folder) {
+    match inspect(folder, subject.now) {
         Ok(seen) => Ok(of_file(seen)),
         Err(InspectError::InUse) => Err(Finding::warning(
             QUEUE,
@@ -102,7 +104,8 @@ fn in_file(subject: &Subject) -> Result<Outbox, Finding> {
 }
 
 fn of_file(seen: Inspection) -> Outbox {
-    let mut outbox = Outbox { newest_event: seen.newest_event, pending: seen.pending, ..Outbox::default() };
+    let mut outbox =
+        Outbox { newest_event: seen.newest_event, left_out: seen.left_out, pending: seen.pending, ..Outbox::default() };
     for waiting in seen.subscriptions {
         let whose = of_account(&waiting.account);
         outbox.urls.insert(waiting.id.0.into(), waiting.endpoint.as_str().to_owned());
@@ -130,7 +133,8 @@ fn over_control(client: &Client) -> std::io::Result<Outbox> {
     };
     let keys = get("/control/keys")?;
     let accounts: BTreeSet<&str> = rows(&keys).iter().filter_map(|key| key["account"].as_str()).collect();
-    let mut outbox = Outbox::default();
+    let left_out = get("/control/clock")?["data"]["left_out_s"].as_u64().unwrap_or_default();
+    let mut outbox = Outbox { left_out: Duration::from_secs(left_out), ..Outbox::default() };
     for account in accounts {
         let named: String = byte_serialize(account.as_bytes()).collect();
         outbox.ask(&of_account(account), |path| get(&format!("/api/v1{path}&account={named}")))?;
