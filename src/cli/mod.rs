@@ -1,5 +1,6 @@
 //! The command line's words, one file a group of them. Types only; what they do is in `command`.
 
+mod clock;
 mod config;
 mod deliveries;
 mod events;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
 pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
 pub use self::events::{EventsCommand, PublishArgs};
@@ -168,6 +170,9 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Say whether the machine's clock is right
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks clock confirm")]
+    Clock(ClockCommand),
     /// Look for damage in a backup or in a database that no server has open, or check the signature of a body
     Verify(VerifyArgs),
     /// Give unused space of the database back to the disk; the server must not run

@@ -5,6 +5,7 @@ mod access;
 mod allocator;
 mod api;
 mod backup;
+mod clock;
 mod config;
 mod confirm;
 mod deliveries;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Subscriptions(command) => subscriptions::run(command),
         Command::Events(command) => events::run(command),
         Command::Deliveries(command) => deliveries::run(command),
+        Command::Clock(command) => clock::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Secrets(command) => secrets::run(&command),
         Command::Backup { config, output } => backup::back_up(&config, &output),

@@ -1,6 +1,7 @@
-//! Somebody sets the machine's clock, by an hour or a day, forward or back: no retry is early, none is late, nothing is
-//! sent more often, and ids go on growing.
+//! Somebody sets the machine's clock, by an hour, a day or two months, forward or back: no retry is early, none is late,
+//! nothing is sent more often, nothing that is stored is taken away, and ids go on growing.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::harness::{
@@ -9,6 +10,8 @@ use crate::harness::{
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
+/// Twice as long as anything is kept, and some minutes, which are not told.
+const SIXTY_DAYS: i64 = 60 * DAY + HOUR;
 
 /// How far the server's wall clock, as its ids and answers show it, is from the machine's.
 fn assert_is_set(client: &Client, event: &str, offset_s: i64) {
@@ -124,4 +127,205 @@ fn ids_grow_and_idempotency_keys_are_known_however_the_clock_is_set() {
     server.client_with(&key).wait_for_total("/deliveries?status=pending", 0);
     assert_eq!(ledger.len(), 7);
     assert_eq!(ledger.faults(&receiver.requests(), |_| true), [""; 0]);
+}
+
+/// A server with three events that were delivered and three that wait an hour for their retry, all stored while its clock
+/// was set by so much.
+struct Stored {
+    server: Server,
+    clock: WallClock,
+    key: String,
+    healthy: Receiver,
+    failing: Receiver,
+    subscription: i64,
+    delivered: Vec<String>,
+    waiting: Vec<String>,
+}
+
+impl Stored {
+    fn at(offset_s: i64) -> Self {
+        let mut server = Server::stopped(&[("delivery.retry_schedule", r#"["1h"]"#)]);
+        let clock = WallClock::of(&mut server);
+        clock.set(offset_s);
+        server.launch();
+        let key = server.key(ALL_SCOPES);
+        let client = server.client_with(&key);
+        let (healthy, failing) = (Receiver::start(), Receiver::answering(|_| Reply::status(500)));
+        client.subscribe(&healthy.url("/"), &["worker_created"]);
+        let subscription = client.subscribe(&failing.url("/"), &["clock_in"]).id;
+        let delivered: Vec<_> = (0..3).map(|_| client.publish("worker_created", &sample("worker_created"))).collect();
+        let waiting: Vec<_> = (0..3).map(|number| client.publish("clock_in", &clock_in(number))).collect();
+        for event in &delivered {
+            client.settled(event, "delivered");
+        }
+        for event in &waiting {
+            let delivery = client.delivery_ids(event).remove(0);
+            client.wait_for_delivery(&delivery, "was tried", |delivery| delivery["attempt_count"] == 1);
+        }
+        assert_is_set(&client, &delivered[0], offset_s);
+        Self { server, clock, key, healthy, failing, subscription, delivered, waiting }
+    }
+
+    fn client(&self) -> Client {
+        self.server.client_with(&self.key)
+    }
+
+    /// Kills the server, sets the clock, and starts the server again.
+    fn start_again_at(&mut self, offset_s: i64) {
+        self.server.kill_9();
+        self.clock.set(offset_s);
+        self.server.launch();
+    }
+
+    /// Commits often enough for all housekeeping there is: it goes along with each, and looks at a hundred rows.
+    fn let_housekeeping_run(&self) {
+        for _ in 0..6 {
+            self.client().publish("clock_out", &sample("clock_out"));
+        }
+    }
+
+    #[track_caller]
+    fn assert_all_there(&self) {
+        self.let_housekeeping_run();
+        let client = self.client();
+        for event in &self.delivered {
+            let shown = client.get(&format!("/events/{event}")).expect(200);
+            assert_eq!(shown.data()["deliveries"][0]["status"], "delivered");
+            let delivery = client.delivery(&client.delivery_ids(event)[0]);
+            assert_eq!(delivery["attempts"].as_array().map(Vec::len), Some(1), "{delivery}");
+        }
+        for event in &self.waiting {
+            assert_eq!(client.delivery_of(event)["status"], "pending");
+        }
+        assert_eq!(self.failing.requests().len(), self.waiting.len(), "a retry was early");
+    }
+
+    /// How far the time of a new event is from the machine's.
+    fn new_event_is_off_by(&self) -> (String, i64) {
+        let client = self.client();
+        let event = client.publish("worker_created", &sample("worker_created"));
+        let shown = client.get(&format!("/events/{event}")).expect(200).data()["created_at"].clone();
+        (event, time(&shown).as_second() - jiff::Timestamp::now().as_second())
+    }
+}
+
+#[test]
+fn a_start_with_the_clock_sixty_days_ahead_takes_nothing_away_and_leaves_nothing_behind() {
+    let mut stored = Stored::at(0);
+    stored.start_again_at(SIXTY_DAYS);
+    stored.assert_all_there();
+    let (ahead, _) = stored.new_event_is_off_by();
+    let log = stored.server.log();
+    assert_eq!(log.matches("clock confirm").count(), 1, "{log}");
+    let told = stored.server.cli(&["doctor", "--json"]).stdout;
+    assert!(told.contains("60 days do not count") && told.contains("clock confirm"), "{told}");
+    // One more failure, five days after the first if the clock were right.
+    let event = stored.client().publish("clock_in", &clock_in(9));
+    let delivery = stored.client().delivery_ids(&event).remove(0);
+    stored.client().wait_for_delivery(&delivery, "was tried", |delivery| delivery["attempt_count"] == 1);
+    assert_eq!(stored.client().subscription(stored.subscription)["active"], true);
+
+    for is_restarted in [false, true] {
+        if is_restarted {
+            stored.start_again_at(0);
+        } else {
+            stored.clock.set(0);
+        }
+        let (event, off_by_s) = stored.new_event_is_off_by();
+        assert!(event > ahead, "{event} is not after {ahead}");
+        assert!(off_by_s.abs() < 30 * 60, "an event is dated {off_by_s} s off");
+    }
+    let recent = jiff::Timestamp::now() - Duration::from_hours(1);
+    assert!(stored.client().total(&format!("/events?since={recent}")) > 0);
+    assert_eq!(stored.client().total(&format!("/events?since={}", recent + Duration::from_hours(2))), 0);
+    stored
+        .healthy
+        .wait_until("every event", |came| came.iter().map(Received::event_id).collect::<HashSet<_>>().len() == 6);
+}
+
+#[test]
+fn a_leap_while_the_server_runs_takes_nothing_away_and_leaves_nothing_behind() {
+    for offset_s in [SIXTY_DAYS, -SIXTY_DAYS] {
+        let mut stored = Stored::at(0);
+        stored.clock.set(offset_s);
+        stored.let_housekeeping_run();
+        stored.start_again_at(offset_s);
+        stored.assert_all_there();
+        stored.clock.set(0);
+        let (_, off_by_s) = stored.new_event_is_off_by();
+        assert!(off_by_s.abs() < 30 * 60, "an event is dated {off_by_s} s off");
+        stored.start_again_at(0);
+        stored.assert_all_there();
+    }
+}
+
+#[test]
+fn what_was_down_for_sixty_days_keeps_everything_until_somebody_confirms_the_clock() {
+    let mut stored = Stored::at(-SIXTY_DAYS);
+    stored.start_again_at(0);
+    stored.assert_all_there();
+    let confirmed = stored.server.cli(&["clock", "confirm"]);
+    assert_eq!(confirmed.code, Some(0), "{confirmed:?}");
+    assert!(confirmed.stdout.contains("60 days count for retention"), "{confirmed:?}");
+    let (new, off_by_s) = stored.new_event_is_off_by();
+    assert!(off_by_s.abs() < 30 * 60, "an event is dated {off_by_s} s off");
+    let client = stored.client();
+    for event in &stored.delivered {
+        eventually("it is removed", || (client.get(&format!("/events/{event}")).status == 404).then_some(()));
+    }
+    client.get(&format!("/events/{new}")).expect(200);
+    for event in &stored.waiting {
+        assert_eq!(client.delivery_of(event)["status"], "pending", "what is pending is never removed");
+    }
+    assert_eq!(client.subscription(stored.subscription)["active"], true);
+    let again: serde_json::Value =
+        serde_json::from_str(&stored.server.cli(&["clock", "confirm", "--json"]).stdout).unwrap();
+    assert_eq!(again["data"]["counted_s"], 0);
+}
+
+#[test]
+fn a_command_on_a_stopped_store_removes_nothing_and_can_confirm_the_clock() {
+    let mut stored = Stored::at(-SIXTY_DAYS);
+    stored.server.kill_9();
+    // By the clock that the commands see, everything is two months old.
+    stored.clock.set(0);
+    for _ in 0..2 {
+        for list in ["deliveries", "events"] {
+            let listed = stored.server.cli(&[list, "list", "--json"]);
+            let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+            assert_eq!(listed["pagination"]["total"], 6, "{list}");
+        }
+    }
+    let database = stored.server.data_dir().join("tempclock.redb");
+    assert_eq!(stored.server.command(&["verify", database.to_str().unwrap()]).code, Some(0));
+    stored.server.launch();
+    stored.assert_all_there();
+
+    stored.server.kill_9();
+    let confirmed = stored.server.cli(&["clock", "confirm"]);
+    assert_eq!(confirmed.code, Some(0), "{confirmed:?}");
+    stored.server.launch();
+    stored.let_housekeeping_run();
+    for event in &stored.delivered {
+        stored.client().get(&format!("/events/{event}")).expect(404);
+    }
+}
+
+#[test]
+fn a_restored_backup_of_two_months_ago_keeps_what_was_in_it() {
+    let mut stored = Stored::at(-SIXTY_DAYS);
+    let file = stored.server.folder().join("old.bak");
+    let file = file.to_str().unwrap();
+    assert_eq!(stored.server.cli(&["backup", "--output", file]).code, Some(0));
+    stored.server.kill_9();
+    stored.clock.set(0);
+    let restored = stored.server.cli(&["restore", "--yes", file]);
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    for _ in 0..2 {
+        stored.server.launch();
+        stored.assert_all_there();
+        let (_, off_by_s) = stored.new_event_is_off_by();
+        assert!(off_by_s.abs() < 30 * 60, "an event is dated {off_by_s} s off");
+        stored.server.kill_9();
+    }
 }
