@@ -52,10 +52,7 @@ fn simulate(seed: u64, sabotage: Option<Sabotage>) -> Result<Happened, String> {
                     world.publish(events);
                 }
                 2 | 3 => world.operate(),
-                4..=6 => {
-                    let limit = 1 + world.dice.below(world.asked.len() + 1);
-                    world.commit(limit)?;
-                }
+                4..=6 => world.commit(false)?,
                 7 if world.dice.one_in(12) => world.stop()?,
                 7 if world.dice.one_in(12) => world.crash()?,
                 _ => world.step_beside_the_writer()?,

@@ -38,6 +38,7 @@ use crate::http::recent_attempts::RecentAttempts;
 use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
 use crate::metrics::Metrics;
 use crate::storage::command::Committed;
+use crate::storage::error::WriterError;
 use crate::storage::queue::WriterHandle;
 use crate::storage::reader::Reader;
 use crate::storage::writer::Listeners;
@@ -100,9 +101,9 @@ pub fn control_socket(config: &Config) -> ControlSocket {
 }
 
 impl App {
-    /// Opens the store and starts everything. `on_failure` is called from another thread when the store has failed for
+    /// Opens the store and starts everything. `on_failure` is called from another thread when the writer has failed for
     /// good and the process has to end.
-    pub fn start(config: &Config, on_failure: impl Fn() + Send + 'static) -> Result<Self, StartError> {
+    pub fn start(config: &Config, on_failure: impl Fn(&WriterError) + Send + 'static) -> Result<Self, StartError> {
         let clock = Clock::start();
         let certificate = ServerCertificate::of(config)?;
         let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
@@ -230,7 +231,7 @@ struct Heard {
 fn listeners(
     (dispatcher, vitals): (&Arc<Dispatcher>, &Arc<Vitals>),
     heard: Heard,
-    on_failure: impl Fn() + Send + 'static,
+    on_failure: impl Fn(&WriterError) + Send + 'static,
 ) -> Listeners {
     let (dispatcher, vitals) = (Arc::clone(dispatcher), Arc::clone(vitals));
     Listeners {
@@ -241,9 +242,9 @@ fn listeners(
             heard.failures.tell(&mut committed.recorded, registry);
             dispatcher.committed(committed, registry);
         }),
-        failed: Box::new(move |_| {
+        failed: Box::new(move |error| {
             vitals.store_failed.store(true, Ordering::Relaxed);
-            on_failure();
+            on_failure(error);
         }),
     }
 }

@@ -7,7 +7,7 @@ use super::certificates::{ServerCertificate, client_config};
 use super::error::StartError;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
-use crate::storage::queue::WriterHandle;
+use crate::storage::queue::{Progress, WriterHandle};
 
 /// A handle on the running server.
 pub struct Remote {
@@ -38,9 +38,9 @@ impl Remote {
         self.dispatcher.has_all_threads()
     }
 
-    /// How many commits there were, and whether anything waits for the next one; `None` when the writer has ended.
+    /// How far the writer has come; `None` when it has ended.
     #[must_use]
-    pub fn writer_progress(&self) -> Option<(u64, bool)> {
-        self.writer.upgrade().map(|writer| (writer.commits(), writer.waiting() > 0))
+    pub fn writer_progress(&self) -> Option<Progress> {
+        self.writer.upgrade().map(|writer| writer.progress())
     }
 }

@@ -114,6 +114,8 @@ struct Tally {
     duplicates: u64,
     bar: ProgressBar,
     json: bool,
+    /// How many events go into one request.
+    at_once: usize,
 }
 
 fn publish_all(
@@ -125,7 +127,8 @@ fn publish_all(
     let template = if length.is_some() { "{bar:30} {msg}, {eta} left" } else { "{spinner} {msg}" };
     let bar = bar(length.unwrap_or(0), template);
     let json = args.account.json;
-    let mut tally = Tally { begun: Instant::now(), events: 0, deliveries: 0, duplicates: 0, bar, json };
+    let mut tally =
+        Tally { begun: Instant::now(), events: 0, deliveries: 0, duplicates: 0, bar, json, at_once: BATCH_EVENTS };
     if json {
         put("{\"data\":[")?;
     }
@@ -154,33 +157,45 @@ impl Tally {
         args: &PublishArgs,
         documents: impl Iterator<Item = Result<Box<RawValue>, Failure>>,
     ) -> Outcome {
-        let (mut batch, mut count, mut read_bytes) = (String::new(), 0, 0);
+        let (mut batch, mut batch_bytes, mut read_bytes) = (Vec::new(), 0, 0);
         for document in documents {
             let document = document?;
             let event = event(args, &document);
-            if count == BATCH_EVENTS || (count > 0 && batch.len() + event.len() > BATCH_BYTES) {
+            if batch.len() == BATCH_EVENTS || (!batch.is_empty() && batch_bytes + event.len() > BATCH_BYTES) {
                 self.publish_batch(api, &batch, read_bytes)?;
-                (count, read_bytes) = (0, 0);
+                (batch_bytes, read_bytes) = (0, 0);
                 batch.clear();
             }
-            if count > 0 {
-                batch.push(',');
-            }
-            batch.push_str(&event);
-            count += 1;
+            // With its comma.
+            batch_bytes += event.len() + 1;
+            batch.push(event);
             // With the line's end.
             read_bytes += document.get().len() as u64 + 1;
         }
-        if count > 0 { self.publish_batch(api, &batch, read_bytes) } else { Ok(()) }
+        self.publish_batch(api, &batch, read_bytes)
     }
 
-    fn publish_batch(&mut self, api: &Api, batch: &str, read_bytes: u64) -> Outcome {
-        let body = format!("{{\"events\":[{batch}]}}");
-        let answer = api.insist("POST", "/events/batch", Some(&body))?;
-        if answer.status >= 300 {
-            return Err(self.refusal(answer));
+    fn publish_batch(&mut self, api: &Api, mut batch: &[String], read_bytes: u64) -> Outcome {
+        while !batch.is_empty() {
+            let (now, later) = batch.split_at(batch.len().min(self.at_once));
+            let body = format!("{{\"events\":[{}]}}", now.join(","));
+            let answer = api.insist("POST", "/events/batch", Some(&body))?;
+            if answer.json["code"] == "too_many_deliveries" && now.len() > 1 {
+                // So many subscriptions want them that fewer events fit into one request, now and later.
+                self.at_once = now.len() / 2;
+                continue;
+            }
+            if answer.status >= 300 {
+                return Err(self.refusal(answer));
+            }
+            self.note(rows(&answer.json))?;
+            batch = later;
         }
-        let published = rows(&answer.json);
+        self.bar.inc(read_bytes);
+        Ok(())
+    }
+
+    fn note(&mut self, published: &[Value]) -> Outcome {
         for row in published {
             if self.json {
                 let comma = if self.events == 0 { "" } else { "," };
@@ -193,7 +208,6 @@ impl Tally {
                 self.deliveries += row["deliveries"].as_u64().unwrap_or(0);
             }
         }
-        self.bar.inc(read_bytes);
         let a_second = self.events.saturating_mul(1000)
             / u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.bar.set_message(format!("{} events, {a_second}/s", self.events));

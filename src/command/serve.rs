@@ -13,6 +13,7 @@ use crate::app::{self, App, Remote, StartError};
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
+use crate::storage::error::WriterError;
 
 /// Why the server is to end.
 pub enum End {
@@ -20,6 +21,8 @@ pub enum End {
     Asked,
     /// The store has failed.
     StoreFailed,
+    /// The program has.
+    Faulted,
 }
 
 /// Its number on Linux.
@@ -103,7 +106,10 @@ fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
 /// Starts the app, with its failure reported as an end.
 pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, Failure> {
     let failed = ends.clone();
-    let app = App::start(config, move || drop(failed.send(End::StoreFailed)));
+    let app = App::start(config, move |error| {
+        let is_store = matches!(error, WriterError::Store(_));
+        drop(failed.send(if is_store { End::StoreFailed } else { End::Faulted }));
+    });
     app.map_err(|error| {
         let (exit, message) = start_failure(&error);
         let service = "\nThe service is started with: systemctl start tempclock-webhooks";
@@ -160,5 +166,7 @@ fn finish(app: App, end: &End) -> Outcome {
         }
         // Nothing that such a store says can be trusted any more, so nothing is drained.
         End::StoreFailed => Err((Exit::StoreFailed, "the store failed; see the log".to_owned())),
+        // Nor can what a fault has left half done.
+        End::Faulted => Err((Exit::Failed, "a fault in the program; see the log".to_owned())),
     }
 }

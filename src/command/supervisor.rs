@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sd_notify::NotifyState;
 
 use crate::app::Remote;
+use crate::storage::queue::Progress;
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
@@ -40,7 +41,7 @@ pub fn stopping() {
 pub fn watch(remote: Arc<Remote>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-        let mut pulse = Pulse { commits: 0, is_stuck: false };
+        let mut pulse = Pulse::default();
         loop {
             std::thread::sleep(limit / 3);
             if pulse.beats(&remote) {
@@ -54,20 +55,48 @@ pub fn watch(remote: Arc<Remote>) {
     }
 }
 
+/// At so many looks in a row the writer may stand still before it counts as stuck, and at so many while it waits for the
+/// disk: a disk that takes minutes is not mended by killing who waits for it.
+const LOOKS: u32 = 1;
+const LOOKS_ON_DISK: u32 = 30;
+
 /// What was seen at the last look.
+#[derive(Default)]
 struct Pulse {
-    commits: u64,
-    is_stuck: bool,
+    steps: u64,
+    /// At how many looks in a row the writer had work and had not moved.
+    stood_still: u32,
 }
 
 impl Pulse {
-    /// Is the server at work? Not if delivery threads are missing, or if commands waited at two looks without one
-    /// commit between them.
+    /// Is the server at work? Not if delivery threads are missing, or the writer has work and does not move.
     fn beats(&mut self, remote: &Remote) -> bool {
-        let Some((commits, has_work)) = remote.writer_progress() else { return true };
-        let stood_still = has_work && commits == self.commits;
-        let was_stuck = std::mem::replace(&mut self.is_stuck, stood_still);
-        self.commits = commits;
-        remote.has_all_threads() && !(stood_still && was_stuck)
+        let Some(progress) = remote.writer_progress() else { return true };
+        remote.has_all_threads() && self.moves(progress)
+    }
+
+    fn moves(&mut self, Progress { steps, has_work, awaits_disk }: Progress) -> bool {
+        self.stood_still = if has_work && steps == self.steps { self.stood_still.saturating_add(1) } else { 0 };
+        self.steps = steps;
+        self.stood_still <= if awaits_disk { LOOKS_ON_DISK } else { LOOKS }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_is_alive_while_it_moves_or_has_no_work_and_for_long_while_it_waits_for_the_disk() {
+        let mut pulse = Pulse::default();
+        let at = |steps, has_work, awaits_disk| Progress { steps, has_work, awaits_disk };
+        // A long commit moves with each of its rows.
+        assert!((1..100).all(|steps| pulse.moves(at(steps, true, false))));
+        assert!((0..100).all(|_| pulse.moves(at(99, false, false))));
+        assert!(pulse.moves(at(99, true, false)) && !pulse.moves(at(99, true, false)));
+        assert!(pulse.moves(at(100, true, true)));
+        assert!((0..LOOKS_ON_DISK).all(|_| pulse.moves(at(100, true, true))));
+        assert!(!pulse.moves(at(100, true, true)));
+        assert!(pulse.moves(at(101, true, true)));
     }
 }

@@ -294,6 +294,17 @@ impl From<Refusal> for ApiError {
                 let message = format!("the account has {limit} subscriptions, which is the limit; delete one first");
                 Self::new(409, "too_many_subscriptions", message)
             }
+            Refusal::OutOfNumbers => {
+                let message = format!("{} of these were made here, and no number is left for another one", u32::MAX);
+                Self::new(409, "out_of_numbers", message)
+            }
+            Refusal::TooManyDeliveries { deliveries, limit, events } => {
+                let message = format!(
+                    "the events of this request make {deliveries} deliveries, and one request may make {limit}: nothing \
+                     was stored, send at most {events} events in one request"
+                );
+                Self::new(413, "too_many_deliveries", message)
+            }
             Refusal::OutOfSpace => Self::unavailable(
                 "out_of_space",
                 "the server's disk is nearly full: nothing was stored, send it again later; the operator has to make room",

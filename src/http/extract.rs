@@ -19,7 +19,6 @@ use super::state::HttpState;
 use super::transport::source_of;
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::{AccountId, FieldError, KeyId};
-use crate::storage::command::Command;
 use crate::storage::error::Refusal;
 use crate::storage::reader::PageRequest;
 
@@ -137,8 +136,7 @@ fn authenticate(
     };
     request.extensions_mut().insert(Known);
     if key.is_use_news(state.clock.wall()) {
-        // A queue that is full is no reason to keep anybody waiting: a later request is as good.
-        drop(state.writer.try_send(Command::NoteUse { id: key.id }));
+        state.writer.note_use(key.id);
     }
     match limit.count(key.id) {
         Ok(allowance) => {

@@ -30,6 +30,10 @@ use crate::domain::retry::RetryRule;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 
+/// How many deliveries the events of one request may make: as many as the greatest number of subscriptions that an
+/// account may be given makes of one event. They go into one commit, which others wait for.
+const MAX_DELIVERIES: usize = 100_000;
+
 /// The rules that the writer applies.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -135,6 +139,9 @@ impl<'txn> Batch<'txn> {
             }
             known.push(earlier);
         }
+        if let Some(refusal) = too_many_deliveries(state, account, events.iter().zip(&known)) {
+            return Ok(Err(refusal));
+        }
         let mut answers: Vec<Published> = Vec::with_capacity(events.len());
         for (event, earlier) in events.iter().zip(known) {
             let event_type = event.event_type;
@@ -164,8 +171,7 @@ impl<'txn> Batch<'txn> {
         let event_type = event.event_type;
         let happened_at = event.occurred_at.unwrap_or_else(|| state.clock.wall().max(now));
         let body = event::body(id, event_type, happened_at, &event.data);
-        let matching = state.registry.subscriptions_of(account).iter();
-        let receivers: Vec<_> = matching.filter(|sub| sub.events.contains(event_type)).map(|sub| sub.id).collect();
+        let receivers: Vec<_> = wanting(state, account, event_type).map(|subscription| subscription.id).collect();
         let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let keys = event.idempotency.iter().map(|known| known.key).collect();
         let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
@@ -335,4 +341,28 @@ impl<'txn> Batch<'txn> {
 enum Earlier {
     Stored(IdempotencyRow),
     Within(usize, [u8; 16]),
+}
+
+/// Who gets an event.
+fn wanting(state: &State, account: AccountId, event_type: EventType) -> impl Iterator<Item = &Arc<Subscription>> {
+    let all = state.registry.subscriptions_of(account).iter();
+    all.filter(move |subscription| subscription.events.contains(event_type))
+}
+
+/// A refusal of events that make more deliveries together than one commit may. One alone is always taken.
+fn too_many_deliveries<'a>(
+    state: &State,
+    account: AccountId,
+    events: impl Iterator<Item = (&'a NewEvent, &'a Option<Earlier>)>,
+) -> Option<Refusal> {
+    let (mut deliveries, mut most, mut count) = (0_usize, 0, 0);
+    for (event, _) in events.filter(|(_, earlier)| earlier.is_none()) {
+        let of_this = wanting(state, account, event.event_type).count();
+        deliveries = deliveries.saturating_add(of_this);
+        most = most.max(of_this);
+        count += 1;
+    }
+    let limit = MAX_DELIVERIES;
+    let is_refused = count > 1 && deliveries > limit;
+    is_refused.then(|| Refusal::TooManyDeliveries { deliveries, limit, events: (limit / most.max(1)).max(1) })
 }

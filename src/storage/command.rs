@@ -11,6 +11,7 @@ use crate::domain::access::{KeyHash, Scopes};
 use crate::domain::attempt::Attempt;
 use crate::domain::event::NewEvent;
 use crate::domain::event_type::EventType;
+use crate::domain::outcome::EndpointSign;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
 use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
@@ -18,7 +19,7 @@ use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Times
 /// Where the answer goes: given after the commit, never before.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
-/// One request to the writer.
+/// One request to the writer, whose sender awaits the answer.
 #[derive(Debug)]
 pub enum Command {
     /// Store events and all their deliveries; all of them or none.
@@ -30,8 +31,6 @@ pub enum Command {
         /// One row an event, in order.
         reply: Reply<Vec<Published>>,
     },
-    /// Record a finished attempt.
-    Complete(Box<Completion>),
     /// Record a test ping with its attempt.
     RecordPing {
         /// The ping.
@@ -102,11 +101,6 @@ pub enum Command {
         /// The key's number and account.
         reply: Reply<(KeyId, AccountId)>,
     },
-    /// Note that an API key was used. Nobody waits for it.
-    NoteUse {
-        /// Which.
-        id: KeyId,
-    },
     /// Revoke an API key.
     RevokeKey {
         /// Which.
@@ -117,18 +111,47 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does anybody wait for it to be committed?
+    /// Has it to see every outcome that came before it? A new event concerns none of them.
     #[must_use]
-    pub fn is_waited_for(&self) -> bool {
-        !matches!(self, Self::Complete(_) | Self::NoteUse { .. })
+    pub fn is_ordered(&self) -> bool {
+        !matches!(self, Self::Publish { .. })
     }
 
-    /// How many bytes of bodies it keeps in memory while it waits.
+    /// How many bytes of bodies it has.
     #[must_use]
     pub fn body_bytes(&self) -> usize {
+        self.events().iter().map(|event| event.data.len()).sum()
+    }
+
+    /// About how much memory it takes while it waits.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(self.events()) + self.body_bytes()
+    }
+
+    fn events(&self) -> &[NewEvent] {
         match self {
-            Self::Publish { events, .. } => events.iter().map(|event| event.data.len()).sum(),
-            _ => 0,
+            Self::Publish { events, .. } => events,
+            _ => &[],
+        }
+    }
+}
+
+/// What the writer is told and nobody awaits.
+#[derive(Debug)]
+pub enum Report {
+    /// An attempt has ended.
+    Attempt(Box<Completion>),
+    /// An API key was used.
+    KeyUsed(KeyId),
+}
+
+impl Report {
+    /// Where the rows of an attempt lie, in the order of their pages.
+    pub(super) fn place(&self) -> Option<(SubscriptionId, EventId)> {
+        match self {
+            Self::Attempt(completion) => Some((completion.delivery.subscription, completion.delivery.event)),
+            Self::KeyUsed(_) => None,
         }
     }
 }
@@ -165,6 +188,11 @@ impl Completion {
     pub fn new(delivery: DeliveryId, attempt: Attempt, retry_after: Option<Duration>) -> Self {
         let explanation = attempt.explanation();
         Self { delivery, attempt, retry_after, explanation }
+    }
+
+    /// Did the endpoint fail? What else did not arrive is rare, and recorded as soon as what arrived.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self.attempt.outcome.sign(), EndpointSign::Failing | EndpointSign::Unresponsive)
     }
 }
 

@@ -27,6 +27,26 @@ pub enum StorageError {
     },
 }
 
+/// Why the writer cannot go on. The process has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    /// The store failed.
+    #[error(
+        "the store failed, and the process ends so that nothing is read from it again: {0}. The next start checks the whole file, and says so if it is damaged"
+    )]
+    Store(#[from] StorageError),
+    /// A panic while a commit was made.
+    #[error(
+        "a fault in the program broke off a commit, and the process ends; nothing of that commit was acknowledged. The line before this one has the cause"
+    )]
+    Panicked,
+    /// A panic in what was told of a commit.
+    #[error(
+        "a fault in the program kept deliveries from hearing of a commit, and the process ends; the commit is stored, and the next start goes on from it. The line before this one has the cause"
+    )]
+    NotTold,
+}
+
 macro_rules! from_redb {
     ($($error:ident),*) => {$(
         impl From<redb::$error> for StorageError {
@@ -258,10 +278,23 @@ pub enum Refusal {
     /// The account has as many subscriptions as it may have.
     #[error("the account has {0} subscriptions, which is the limit")]
     TooManySubscriptions(u32),
+    /// Every number that such a thing could have was given to one before.
+    #[error("no number is left")]
+    OutOfNumbers,
+    /// A batch of so many new events makes more deliveries than one commit may.
+    #[error("{deliveries} deliveries of one request, and {limit} is the limit")]
+    TooManyDeliveries {
+        /// How many deliveries it would make.
+        deliveries: usize,
+        /// How many one request may make.
+        limit: usize,
+        /// How many events the request may have.
+        events: usize,
+    },
     /// The disk is nearly full; what is left is kept for deliveries.
     #[error("out of space")]
     OutOfSpace,
-    /// More commands are waiting than the writer can take.
+    /// More waits for the writer than memory is kept for.
     #[error("busy")]
     Busy,
     /// The store failed; whether the command took effect is unknown.

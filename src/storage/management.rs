@@ -27,9 +27,13 @@ impl Batch<'_> {
         if state.registry.subscriptions_of(account).len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return Ok(Err(Refusal::TooManySubscriptions(limit)));
         }
+        let Some(number) = self.next_number(tables::NEXT_SUBSCRIPTION)? else {
+            return Ok(Err(Refusal::OutOfNumbers));
+        };
+        self.use_number(tables::NEXT_SUBSCRIPTION, number)?;
         let now = state.clock.wall();
         let subscription = Subscription {
-            id: SubscriptionId(self.next_number(tables::NEXT_SUBSCRIPTION)?),
+            id: SubscriptionId(number),
             account,
             endpoint: new.endpoint,
             events: new.events,
@@ -99,17 +103,23 @@ impl Batch<'_> {
 
     /// Makes an API key, and its account if there is none of that name.
     pub fn create_key(&mut self, state: &mut State, new: NewKey) -> Answer<(KeyId, AccountId)> {
+        let known = state.registry.account_named(&new.account);
+        let account = match known {
+            Some(AccountId(number)) => Some(number),
+            None => self.next_number(tables::NEXT_ACCOUNT)?,
+        };
+        let (Some(account), Some(number)) = (account.map(AccountId), self.next_number(tables::NEXT_KEY)?) else {
+            return Ok(Err(Refusal::OutOfNumbers));
+        };
         self.remove_ended_keys(state)?;
-        let account = if let Some(account) = state.registry.account_named(&new.account) {
-            account
-        } else {
-            let account = AccountId(self.next_number(tables::NEXT_ACCOUNT)?);
+        if known.is_none() {
+            self.use_number(tables::NEXT_ACCOUNT, account.0)?;
             self.accounts.insert(account.0, new.account.as_bytes())?;
             Arc::make_mut(&mut state.registry).put_account(account, &new.account);
-            account
-        };
+        }
+        self.use_number(tables::NEXT_KEY, number)?;
         let key = ApiKey {
-            id: KeyId(self.next_number(tables::NEXT_KEY)?),
+            id: KeyId(number),
             account,
             name: new.name,
             prefix: new.prefix,
@@ -166,11 +176,15 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn next_number(&mut self, counter: &'static str) -> Result<u32, StorageError> {
+    /// The next number of a kind that nothing has or had; none when all are used up.
+    fn next_number(&self, counter: &'static str) -> Result<Option<u32>, StorageError> {
         let number = self.meta.get(counter)?.map_or(1, |row| row.value());
-        let next = number.saturating_add(1);
-        self.meta.insert(counter, next)?;
-        u32::try_from(number).map_err(|_| StorageError::Codec(format!("{counter} has run out of numbers")))
+        Ok(u32::try_from(number).ok())
+    }
+
+    fn use_number(&mut self, counter: &'static str, number: u32) -> Result<(), StorageError> {
+        self.meta.insert(counter, u128::from(number) + 1)?;
+        Ok(())
     }
 }
 

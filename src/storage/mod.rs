@@ -3,9 +3,9 @@
 
 mod apply;
 pub mod backup;
+mod batching;
 mod codec;
 pub mod command;
-mod company;
 pub mod damage;
 mod database_file;
 pub mod delivery_record;

@@ -24,6 +24,12 @@ pub const OWN: AccountId = AccountId(1);
 
 /// Opens the store of a folder, which keeps what is settled for that long.
 pub fn open(folder: &Path, keep: Duration) -> Store {
+    let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
+    open_with(folder, keep, listeners)
+}
+
+/// The same with others to be told.
+pub fn open_with(folder: &Path, keep: Duration, listeners: Listeners) -> Store {
     let rules = Rules {
         retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
         health: HealthRule::new(Duration::MAX, Duration::ZERO),
@@ -37,7 +43,6 @@ pub fn open(folder: &Path, keep: Duration) -> Store {
         free_space_reserve_bytes: 0,
         rules,
     };
-    let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
     Opened::open(&settings, Clock::start()).unwrap().start(listeners).unwrap()
 }
 

@@ -2,7 +2,8 @@
 //! loses anything.
 
 use crate::harness::{
-    ALL_SCOPES, Answer, Client, DiskKind, Gate, Ledger, Received, Receiver, Reply, Server, SmallDisk, eventually,
+    ALL_SCOPES, Answer, Client, DiskKind, Gate, Ledger, Received, Receiver, Reply, Server, SmallDisk, Strace,
+    eventually,
 };
 
 const MIB: u64 = 1 << 20;
@@ -21,6 +22,21 @@ fn assert_refused(client: &Client, entries: &[u64]) {
 fn says_of_its_disk(client: &Client) -> (u16, String) {
     let answer = client.get("/readyz");
     (answer.status, answer.json["checks"]["disk_space"].as_str().unwrap().to_owned())
+}
+
+/// How often the disk is asked how much is free while 20 events are published.
+fn asked_for_space(reserve: &str) -> usize {
+    let server = Server::start(&[("storage.free_space_reserve", reserve)]);
+    let client = server.client();
+    let strace = Strace::attach(&server, &["-e", "trace=statfs"]);
+    (0..20).for_each(|entry| drop(client.try_publish(&[entry]).unwrap().expect(202)));
+    strace.detach().lines().filter(|line| line.contains("statfs(")).count()
+}
+
+#[test]
+fn the_disk_is_asked_how_much_is_free_only_as_long_as_some_of_it_is_to_stay_so() {
+    assert_eq!(asked_for_space(r#""0""#), 0);
+    assert!(asked_for_space(r#""1B""#) > 0);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod harness;
 
 mod accounts_and_keys;
 mod address_rule;
+mod backpressure;
 mod backup;
 mod cli_control;
 mod cli_deliveries;

@@ -18,7 +18,6 @@ type Answered<T> = Receiver<Result<T, Refusal>>;
 
 /// What is queued for the writer, in its order.
 pub enum Asked {
-    Attempt(DeliveryId, u32),
     Publish(AccountId, Vec<Wanted>, Answered<Vec<Published>>),
     Create(Answered<Subscription>),
     Change(SubscriptionId, Answered<Subscription>),
@@ -114,12 +113,8 @@ impl World {
 
     fn redeliver(&mut self) {
         let of: Vec<_> = self.model.last.keys().copied().collect();
-        let under_way = self.asked.iter().filter_map(|asked| match asked {
-            Asked::Attempt(id, _) => Some(*id),
-            _ => None,
-        });
         // Those whose attempt has just ended are of interest.
-        let mut ids: Vec<_> = under_way.collect();
+        let mut ids: Vec<_> = self.reported.iter().flatten().map(|(id, _)| *id).collect();
         if ids.is_empty() || self.dice.one_in(2) {
             ids = of;
         }
@@ -142,7 +137,6 @@ impl World {
     /// What follows from an answer that came with a commit.
     pub fn settle(&mut self, asked: Asked) -> Result<(), String> {
         match asked {
-            Asked::Attempt(id, number) => self.model.attempt_stored(id, number)?,
             Asked::Publish(account, wanted, answer) => {
                 let is_accepted = self.model.published(account, &wanted, now(answer)?)?;
                 self.note(if is_accepted { "publish" } else { "conflict" });

@@ -15,9 +15,10 @@ use tempclock_webhooks::delivery::worker;
 use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
 use tempclock_webhooks::domain::delivery::DeliveryState;
 use tempclock_webhooks::domain::health::HealthRule;
+use tempclock_webhooks::domain::outcome::EndpointSign;
 use tempclock_webhooks::domain::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
-use tempclock_webhooks::domain::{SubscriptionId, Timestamp};
+use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::{Committed, Completion, Recorded};
 use tempclock_webhooks::storage::error::StorageError;
 use tempclock_webhooks::storage::{RetentionRule, Rules, StoreSettings, verify};
@@ -32,6 +33,8 @@ pub struct World {
     pub dice: Dice,
     pub model: Model,
     pub asked: VecDeque<Asked>,
+    /// Outcomes that are queued, of deliveries that arrived and of failed attempts.
+    pub reported: [VecDeque<(DeliveryId, u32)>; 2],
     pub moods: BTreeMap<SubscriptionId, Mood>,
     pub process: Process,
     pub happened: BTreeMap<&'static str, usize>,
@@ -81,6 +84,7 @@ impl World {
             dice,
             model: Model::default(),
             asked: VecDeque::new(),
+            reported: Default::default(),
             moods: BTreeMap::new(),
             process,
             happened: BTreeMap::new(),
@@ -214,9 +218,10 @@ impl World {
             response: None,
         };
         let ended = Ended { sign: attempt.outcome.sign(), took };
+        let is_failure = matches!(ended.sign, EndpointSign::Failing | EndpointSign::Unresponsive);
         self.process.ended.push((delivery, Finished { job, ended: Some(ended) }));
         self.process.writer.complete(Completion::new(delivery, attempt, retry_after));
-        self.asked.push_back(Asked::Attempt(delivery, number));
+        self.reported[usize::from(is_failure)].push_back((delivery, number));
         if self.sabotage == Some(Sabotage::EndClaimsEarly) {
             let recorded =
                 vec![Recorded { delivery, due: Some(self.clock.steady()), is_delivered: false, attempt: None }];
@@ -259,17 +264,34 @@ impl World {
         }
     }
 
-    /// The writer commits some of what is queued. Others go on before the dispatcher is told. The power may fail.
-    pub fn commit(&mut self, limit: usize) -> Result<(), String> {
+    /// How many commands and outcomes are queued.
+    pub fn queued(&self) -> usize {
+        self.asked.len() + self.reported.iter().map(VecDeque::len).sum::<usize>()
+    }
+
+    /// The writer commits some of what is queued, or all of it. Others go on before the dispatcher is told. The power may
+    /// fail.
+    pub fn commit(&mut self, all: bool) -> Result<(), String> {
+        let mut some = |count: usize| if all { count } else { self.dice.below(count + 1) };
+        let commands = some(self.asked.len());
+        let mut outcomes = self.reported.each_ref().map(|queue| some(queue.len()));
+        if self.asked.iter().take(commands).any(|asked| !matches!(asked, Asked::Publish(..))) {
+            outcomes = self.reported.each_ref().map(VecDeque::len);
+        }
         if !self.is_calm && self.dice.one_in(40) {
             *self.fuse.lock().unwrap() = Some(self.dice.below(2));
         }
-        let is_committed = self.process.thread.commit_waiting(limit).is_ok();
+        let is_committed = self.process.thread.commit_some(commands, outcomes[0], outcomes[1]).is_ok();
         if !is_committed || self.fuse.lock().unwrap().take().is_some() {
             self.note("crash in a commit");
             return self.crash();
         }
-        for _ in 0..limit.min(self.asked.len()) {
+        for (queue, count) in self.reported.iter_mut().zip(outcomes) {
+            for (id, number) in queue.drain(..count) {
+                self.model.attempt_stored(id, number)?;
+            }
+        }
+        for _ in 0..commands {
             let asked = self.asked.pop_front().unwrap();
             self.settle(asked)?;
         }
@@ -303,8 +325,8 @@ impl World {
     /// The process ends as at a stop: everything queued is committed first.
     pub fn stop(&mut self) -> Result<(), String> {
         self.note("stop");
-        while !self.asked.is_empty() {
-            self.commit(usize::MAX)?;
+        while self.queued() > 0 {
+            self.commit(true)?;
         }
         self.restart(false)
     }
@@ -337,14 +359,13 @@ impl World {
         let limits = (self.threads, self.per_endpoint);
         self.process = process::start(disk, &self.settings, self.clock, &mut self.dice, limits)?;
         self.fuse = new_fuse;
-        let (mut wanted, mut ended) = (Vec::new(), Vec::new());
+        let mut wanted = Vec::new();
         for asked in std::mem::take(&mut self.asked) {
-            match asked {
-                Asked::Attempt(id, _) => ended.push(id),
-                Asked::Publish(account, events, _) => wanted.extend(events.iter().map(|event| (account, *event))),
-                _ => {}
+            if let Asked::Publish(account, events, _) = asked {
+                wanted.extend(events.iter().map(|event| (account, *event)));
             }
         }
+        let ended: Vec<_> = self.reported.iter_mut().flat_map(|queue| queue.drain(..)).map(|(id, _)| id).collect();
         self.model.adopt(&self.process.reader, &wanted, &ended);
         self.compare()
     }
@@ -352,9 +373,9 @@ impl World {
     /// Lets everything go on until nothing is left to do.
     pub fn run_dry(&mut self) -> Result<(), String> {
         for _ in 0..100_000 {
-            let mut is_busy = !self.asked.is_empty();
+            let mut is_busy = self.queued() > 0;
             if is_busy {
-                self.commit(usize::MAX)?;
+                self.commit(true)?;
             }
             while self.process.page.is_some() || {
                 self.page_step();
@@ -366,9 +387,9 @@ impl World {
             while self.thread_step()? {
                 is_busy = true;
             }
-            let before = self.asked.len();
+            let before = self.queued();
             self.end_attempt();
-            is_busy |= self.asked.len() > before;
+            is_busy |= self.queued() > before;
             self.look_at_memory()?;
             if !is_busy {
                 let ends = self.process.running.iter().map(|running| running.ends_at);
@@ -382,7 +403,7 @@ impl World {
     /// With every receiver healthy and every subscription on, everything arrives or is given up, and nothing is left.
     pub fn look_at_the_end(&mut self) -> Result<(), String> {
         for _ in 0..20 {
-            self.commit(usize::MAX)?;
+            self.commit(true)?;
         }
         let counted = self.process.reader.snapshot().backlog().map_err(failed)?.pending;
         self.restart(false)?;

@@ -9,7 +9,7 @@ use crate::http::error::ApiError;
 use crate::storage::error::Refusal;
 
 /// Every kind of error, as some request could get it.
-fn samples() -> [ApiError; 19] {
+fn samples() -> [ApiError; 21] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
@@ -21,7 +21,9 @@ fn samples() -> [ApiError; 19] {
         ApiError::request_timeout(),
         ApiError::from(Refusal::IdempotencyConflict(0, KeyPlace::Header)),
         ApiError::from(Refusal::TooManySubscriptions(100)),
+        ApiError::from(Refusal::OutOfNumbers),
         ApiError::too_large(262_144),
+        ApiError::from(Refusal::TooManyDeliveries { deliveries: 200_000, limit: 100_000, events: 500 }),
         ApiError::unsupported_media_type(),
         ApiError::rate_limited(60, 12),
         ApiError::internal(&""),
@@ -42,7 +44,7 @@ fn meaning(status: u16) -> &'static str {
         405 => "Another method than this path has; `Allow` names those that it has.",
         408 => "The request did not arrive in time.",
         409 => "It is in conflict with what is there already.",
-        413 => "The body is longer than allowed.",
+        413 => "The body is longer than allowed, or its events make more deliveries than one request may.",
         415 => "The body is not declared as JSON.",
         429 => "Too many requests within a minute, or too many test pings at once.",
         500 => "Something failed that the caller can do nothing about.",

@@ -110,7 +110,7 @@ impl Machine {
 
     /// What the writer does when nothing comes.
     fn idle(&mut self) {
-        self.running.as_mut().unwrap().1.commit_waiting(0).unwrap();
+        self.running.as_mut().unwrap().1.commit_some(0, 0, 0).unwrap();
     }
 
     /// The server is at work for so long, with nothing to do but to look from time to time for what is over.
@@ -128,7 +128,7 @@ impl Machine {
         let (reply, answer) = oneshot::channel();
         let (handle, writer, _) = self.running.as_mut().unwrap();
         handle.try_send(command(reply)).unwrap();
-        writer.commit_waiting(usize::MAX).unwrap();
+        writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
         answer.blocking_recv().unwrap().unwrap()
     }
 
@@ -154,7 +154,7 @@ impl Machine {
         let attempt = Attempt { number, started_at, duration_ms: 1, url, version, signed, outcome, response: None };
         let (handle, writer, _) = self.running.as_mut().unwrap();
         handle.complete(Completion::new(id, attempt, None));
-        writer.commit_waiting(usize::MAX).unwrap();
+        writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
     }
 
     /// Publishes an event and delivers it.
