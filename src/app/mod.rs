@@ -69,6 +69,8 @@ const OUTCOMES_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Reads that wait beside the executor, for each HTTP worker.
 const BLOCKING_THREADS: usize = 16;
+/// How many of one account may be under way at a time, whichever worker its connections belong to.
+const READS_OF_ONE: usize = BLOCKING_THREADS / 4;
 
 /// What to do where the server's control socket cannot be.
 const ANOTHER_SOCKET: &str = "; set server.control_socket to a shorter path, or one on another file system, in a folder that this user may write to";
@@ -308,6 +310,8 @@ fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
         management_per_minute: config.rate_limit.management_per_minute,
         publish_per_minute: config.rate_limit.publish_per_minute,
         wrong_keys_per_minute: config.rate_limit.wrong_keys_per_minute,
+        read_threads: config.server.workers * BLOCKING_THREADS,
+        read_threads_of_one: READS_OF_ONE,
         data_dir: config.storage.data_dir.clone(),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
     }

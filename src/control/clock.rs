@@ -18,7 +18,7 @@ pub async fn show(state: State) -> Answer {
     let clocks = state.clock.read();
     // What is not believed yet does not count either.
     let doubted = clocks.wall.since(state.reader.now(clocks));
-    let left_out = state.read(Snapshot::left_out).await?.saturating_add(doubted);
+    let left_out = state.read(None, Snapshot::left_out).await?.saturating_add(doubted);
     Ok(respond::single(HttpResponse::Ok(), &json!({"now": clocks.wall, "left_out_s": left_out.as_secs()})))
 }
 

@@ -24,7 +24,7 @@ pub async fn get(state: State, caller: Caller, query: Query) -> Answer {
         return subscriptions::list(state, caller, query).await;
     }
     let account = caller.require(Scope::WebhooksRead)?;
-    subscriptions::read_one(&state, account, required_id(&query)?).await
+    subscriptions::read_one(&state, caller.counted_account(), account, required_id(&query)?).await
 }
 
 pub async fn post(

@@ -8,6 +8,7 @@ use super::error::ApiError;
 use super::events::{event_type, time};
 use super::extract::{Caller, Query};
 use super::respond::{self, NextPage, Pagination};
+use super::shares::Share;
 use super::state::HttpState;
 use super::subscriptions::parse_id;
 use super::view::{DeliveryView, ViewContext};
@@ -15,7 +16,7 @@ use crate::domain::access::Scope;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::{AccountId, DeliveryId, SubscriptionId};
 use crate::storage::command::Command;
-use crate::storage::reader::DeliveryFilter;
+use crate::storage::reader::{DeliveryFilter, PAGE_BYTES};
 use crate::storage::registry::Registry;
 
 type Answer = Result<HttpResponse, ApiError>;
@@ -35,18 +36,20 @@ pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let own = move |registry: &Registry| {
         Some(registry.subscriptions_of(account).iter().map(|found| found.id).filter(is_wanted).collect())
     };
-    list_of(&state, own, query).await
+    list_of(&state, caller.counted_account(), own, query).await
 }
 
 pub async fn list_of_subscription(state: State, caller: Caller, path: web::Path<String>, query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
     let id = parse_id(&path)?;
-    list_of(&state, move |registry| registry.subscription_of(account, id).map(|found| vec![found.id]), query).await
+    let own = move |registry: &Registry| registry.subscription_of(account, id).map(|found| vec![found.id]);
+    list_of(&state, caller.counted_account(), own, query).await
 }
 
 /// Lists the deliveries of the subscriptions that `which` finds; without any it is a 404.
 async fn list_of(
     state: &State,
+    counted: Option<AccountId>,
     which: impl FnOnce(&Registry) -> Option<Vec<SubscriptionId>> + Send + 'static,
     mut query: Query,
 ) -> Answer {
@@ -66,7 +69,7 @@ async fn list_of(
     };
     query.finish()?;
     let clocks = state.clock.read();
-    let found = state.read(move |snapshot| {
+    let found = state.read_much(counted, PAGE_BYTES, move |snapshot| {
         let registry = snapshot.registry();
         let Some(subscriptions) = which(registry) else { return Ok(None) };
         filter.subscriptions = subscriptions;
@@ -81,18 +84,20 @@ async fn list_of(
             .collect();
         Ok(Some((page, views)))
     });
-    let (page, views) = found.await?.ok_or_else(|| ApiError::not_found("subscription"))?;
+    let (found, memory) = found.await?;
+    let (page, views) = found.ok_or_else(|| ApiError::not_found("subscription"))?;
     let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
     let (total, has_more) = (page.total, page.has_more);
     let (limit, offset) = (request.limit, request.offset);
-    Ok(respond::list(&views, &Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) }))
+    let pagination = Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) };
+    Ok(memory.until_sent(respond::list(&views, &pagination)))
 }
 
 pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
     let id = DeliveryId::parse(&path).ok_or_else(missing)?;
-    let view = view(&state, account, id).await?;
-    Ok(respond::single(HttpResponse::Ok(), &view))
+    let (view, memory) = view(&state, caller.counted_account(), account, id).await?;
+    Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &view)))
 }
 
 pub async fn retry(state: State, caller: Caller, path: web::Path<String>) -> Answer {
@@ -102,21 +107,27 @@ pub async fn retry(state: State, caller: Caller, path: web::Path<String>) -> Ans
     registry.subscription_of(account, id.subscription).ok_or_else(missing)?;
     state.ask(|reply| Command::Redeliver { account, id, reply }).await?;
     log::info!("redelivery of {id} asked for");
-    let view = view(&state, account, id).await?;
+    let (view, memory) = view(&state, caller.counted_account(), account, id).await?;
     let message = if view.is_ping() { PING_DUE_AGAIN } else { DUE_AGAIN };
-    Ok(respond::single_with_message(HttpResponse::Accepted(), &view, message))
+    Ok(memory.until_sent(respond::single_with_message(HttpResponse::Accepted(), &view, message)))
 }
 
-async fn view(state: &State, account: AccountId, id: DeliveryId) -> Result<DeliveryView, ApiError> {
+async fn view(
+    state: &State,
+    counted: Option<AccountId>,
+    account: AccountId,
+    id: DeliveryId,
+) -> Result<(DeliveryView, Share), ApiError> {
     let clocks = state.clock.read();
-    let found = state.read(move |snapshot| {
+    let found = state.read_much(counted, state.event_room(), move |snapshot| {
         let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { return Ok(None) };
         let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };
         let context = ViewContext { is_active: subscription.state.is_active(), clocks };
         let row = snapshot.event(account, id.event)?;
         Ok(Some(DeliveryView::full(id, &delivery, context, row.as_ref())))
     });
-    found.await?.ok_or_else(missing)
+    let (found, memory) = found.await?;
+    Ok((found.ok_or_else(missing)?, memory))
 }
 
 fn missing() -> ApiError {

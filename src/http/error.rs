@@ -187,6 +187,16 @@ impl ApiError {
         Self { retry_after_s: Some(retry_after_s), ..Self::new(503, code, message) }
     }
 
+    /// What is being read has taken all threads or all memory that there is for it.
+    #[must_use]
+    pub fn too_many_reads() -> Self {
+        Self::unavailable(
+            "busy",
+            "too much is being read at once; try again in a moment, with fewer requests at a time",
+            1,
+        )
+    }
+
     /// As many backups are under way as may be.
     #[must_use]
     pub fn too_many_backups() -> Self {

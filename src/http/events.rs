@@ -15,7 +15,10 @@ use crate::domain::access::Scope;
 use crate::domain::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, Timestamp};
 use crate::storage::command::{Command, Published};
-use crate::storage::reader::EventFilter;
+use crate::storage::reader::{EventFilter, PAGE_BYTES};
+
+/// About what a delivery of an event takes in memory and in the answer.
+const DELIVERY_BYTES: usize = 1024;
 
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
@@ -82,12 +85,17 @@ pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
         until: time(&mut query, "until"),
     };
     query.finish()?;
-    let page = state.read(move |snapshot| snapshot.events(account, filter, request)).await?;
+    // The rows of the page, and the answer that is made of them.
+    let bytes = (2 * PAGE_BYTES).max(state.event_room());
+    let counted = caller.counted_account();
+    let (page, memory) =
+        state.read_much(counted, bytes, move |snapshot| snapshot.events(account, filter, request)).await?;
     let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
     let views: Vec<_> = page.items.iter().map(|(id, row)| EventView::new(*id, row, None)).collect();
     let (total, has_more) = (page.total, page.has_more);
     let (limit, offset) = (request.limit, request.offset);
-    Ok(respond::list(&views, &Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) }))
+    let pagination = Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) };
+    Ok(memory.until_sent(respond::list(&views, &pagination)))
 }
 
 pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answer {
@@ -95,8 +103,10 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
     let missing = || ApiError::not_found("event");
     let id = EventId::parse(&path).ok_or_else(missing)?;
     let clocks = state.clock.read();
-    let found = state
-        .read(move |snapshot| {
+    let most = state.reader.registry().subscriptions_of(account).len();
+    let bytes = state.event_room().saturating_add(most.saturating_mul(DELIVERY_BYTES));
+    let (found, memory) = state
+        .read_much(caller.counted_account(), bytes, move |snapshot| {
             let Some(row) = snapshot.event(account, id)? else { return Ok(None) };
             let mut deliveries = Vec::new();
             for subscription in &row.subscriptions {
@@ -110,7 +120,7 @@ pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answ
         })
         .await?;
     let (row, deliveries) = found.ok_or_else(missing)?;
-    Ok(respond::single(HttpResponse::Ok(), &EventView::new(id, &row, Some(deliveries))))
+    Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &EventView::new(id, &row, Some(deliveries)))))
 }
 
 /// The filter by event type of a query.

@@ -42,6 +42,7 @@ pub fn is_stranger(request: &HttpRequest) -> bool {
 struct Grant {
     account: AccountId,
     scopes: Scopes,
+    is_operator: bool,
 }
 
 /// Whoever sent a valid key, counted against the limit for management; or the operator.
@@ -55,6 +56,12 @@ pub struct Publisher {
 }
 
 impl Caller {
+    /// The account whose share of threads and memory this takes; none for the operator.
+    #[must_use]
+    pub fn counted_account(&self) -> Option<AccountId> {
+        (!self.0.is_operator).then_some(self.0.account)
+    }
+
     /// The account, if the key may do this.
     pub fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
         self.0.require(scope)
@@ -102,10 +109,10 @@ fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
 fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>) -> Result<Grant, ApiError> {
     let state = state(request)?;
     if request.app_data::<Operator>().is_some() {
-        return Ok(Grant { account: named_account(request, state)?, scopes: Scopes::EVERY });
+        return Ok(Grant { account: named_account(request, state)?, scopes: Scopes::EVERY, is_operator: true });
     }
     let key = authenticate(request, state, limit)?;
-    Ok(Grant { account: key.account, scopes: key.scopes })
+    Ok(Grant { account: key.account, scopes: key.scopes, is_operator: false })
 }
 
 /// The account that the operator's query names.

@@ -32,7 +32,7 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
     query.finish()?;
     let Page { deliveries, missed, position, has_more } = state.recent_attempts.page(position);
     let clocks = state.clock.read();
-    let data = state.read(move |snapshot| {
+    let data = state.read(caller.counted_account(), move |snapshot| {
         let (mut seen, mut views) = (HashSet::new(), Vec::new());
         for id in deliveries {
             let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { continue };

@@ -22,6 +22,7 @@ mod rate_limit;
 pub mod recent_attempts;
 pub mod respond;
 mod routes;
+mod shares;
 mod state;
 pub mod subscription_body;
 mod subscriptions;

@@ -204,7 +204,6 @@ impl Operation {
         let has_body = self.body.is_some();
         let names_one = self.parameters.iter().any(|parameter| parameter.name == "id");
         let can_be_invalid = has_body || self.parameters.iter().any(|parameter| parameter.place != "path");
-        let changes = has_key && self.method != Method::GET;
         let statuses = [
             (400, can_be_invalid),
             (401, has_key),
@@ -217,7 +216,7 @@ impl Operation {
             (415, has_body),
             (429, has_key),
             (500, has_key),
-            (503, changes),
+            (503, has_key),
         ];
         statuses.into_iter().filter(|(_, applies)| *applies).map(|(status, _)| status).collect()
     }

@@ -40,7 +40,11 @@ pub fn page() -> [Parameter; 2] {
 /// Where a long list of things with such ids goes on.
 pub fn cursor<Id: JsonSchema>() -> Parameter {
     let schema = Id::json_schema(&mut SchemaGenerator::default()).to_value();
-    query("cursor", "The `next_cursor` of the page before; gives what comes after it.", schema)
+    query(
+        "cursor",
+        "The `next_cursor` of the page before; gives what comes after it. A page of long items ends before `limit`.",
+        schema,
+    )
 }
 
 /// Filters of events.

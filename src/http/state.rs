@@ -14,10 +14,11 @@ use super::free_space::FreeSpace;
 use super::pings::Pings;
 use super::rate_limit::RateLimit;
 use super::recent_attempts::RecentAttempts;
+use super::shares::{ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, Share, Shares, WAIT};
 use crate::clock::Clock;
 use crate::delivery::{Dispatcher, Transport};
-use crate::domain::KeyId;
 use crate::domain::endpoint::EndpointPolicy;
+use crate::domain::{AccountId, KeyId};
 use crate::storage::command::{Command, Reply};
 use crate::storage::error::{Refusal, StorageError};
 use crate::storage::queue::WriterHandle;
@@ -38,6 +39,10 @@ pub struct HttpSettings {
     pub publish_per_minute: u32,
     /// Wrong keys a minute of one source that are answered at once; 0: any number.
     pub wrong_keys_per_minute: u32,
+    /// Threads that read, of all HTTP workers together.
+    pub read_threads: usize,
+    /// How many of them one account may use at a time.
+    pub read_threads_of_one: usize,
     /// The folder whose file system has to have space.
     pub data_dir: PathBuf,
     /// How much space it has to have.
@@ -67,7 +72,12 @@ pub struct HttpState {
     pub(super) free_space: FreeSpace,
     /// What was attempted lately.
     pub recent_attempts: Arc<RecentAttempts>,
+    read_threads: Shares,
+    answer_bytes: Shares,
 }
+
+/// What is read and answered beside the body of an event: attempts with what receivers answered, above all.
+const BESIDE_A_BODY: usize = 256 * 1024;
 
 /// What readiness depends on besides the disk.
 #[derive(Debug, Default)]
@@ -106,6 +116,8 @@ impl HttpState {
             pings: Arc::default(),
             body_room: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
             free_space: FreeSpace::of(settings.data_dir.clone()),
+            read_threads: Shares::new(settings.read_threads, settings.read_threads_of_one, WAIT),
+            answer_bytes: Shares::new(ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, WAIT),
             settings,
             reader,
             writer,
@@ -124,15 +136,41 @@ impl HttpState {
         Ok(answer.await.unwrap_or(Err(Refusal::StoreFailed))?)
     }
 
-    /// Reads beside the executor, all as of one commit.
+    /// Reads beside the executor what makes a short answer, all as of one commit, in the share of an account; the operator
+    /// is none.
     pub async fn read<T: Send + 'static>(
         &self,
+        account: Option<AccountId>,
         read: impl FnOnce(&Snapshot) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        self.read_much(account, 0, read).await.map(|(found, _)| found)
+    }
+
+    /// The same of what may take so much memory, with the answer. Gives with it the memory that was taken
+    /// for it.
+    pub(super) async fn read_much<T: Send + 'static>(
+        &self,
+        account: Option<AccountId>,
+        bytes: usize,
+        read: impl FnOnce(&Snapshot) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<(T, Share), ApiError> {
+        let memory = self.answer_bytes.take(account, bytes).await?;
+        let thread = self.read_threads.take(account, 1).await?;
         let reader = self.reader.clone();
-        match web::block(move || read(&reader.snapshot())).await {
+        // A read goes on when its caller has gone away, so it holds itself what it takes.
+        let done = web::block(move || {
+            let found = read(&reader.snapshot());
+            drop(thread);
+            found.map(|found| (found, memory))
+        });
+        match done.await {
             Ok(result) => Ok(result?),
             Err(error) => Err(ApiError::internal(&error)),
         }
+    }
+
+    /// How much memory one event takes that is read, with the answer.
+    pub(super) fn event_room(&self) -> usize {
+        2 * usize::try_from(self.settings.event_bytes).unwrap_or(usize::MAX / 2).saturating_add(BESIDE_A_BODY)
     }
 }

@@ -63,7 +63,7 @@ pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
     let PageRequest { limit, offset, .. } = query.page(|_| None::<()>);
     query.finish()?;
-    let read = state.read(move |snapshot| {
+    let read = state.read(caller.counted_account(), move |snapshot| {
         let all = snapshot.registry().subscriptions_of(account);
         let shown: Vec<_> = all.iter().skip(offset).take(limit).cloned().collect();
         let ids: Vec<_> = shown.iter().map(|found| found.id).collect();
@@ -81,14 +81,14 @@ pub async fn list(state: State, caller: Caller, mut query: Query) -> Answer {
 
 pub async fn read(state: State, caller: Caller, path: web::Path<String>) -> Answer {
     let account = caller.require(Scope::WebhooksRead)?;
-    read_one(&state, account, parse_id(&path)?).await
+    read_one(&state, caller.counted_account(), account, parse_id(&path)?).await
 }
 
 /// One subscription with its last attempts.
-pub async fn read_one(state: &State, account: AccountId, id: SubscriptionId) -> Answer {
+pub async fn read_one(state: &State, counted: Option<AccountId>, account: AccountId, id: SubscriptionId) -> Answer {
     let clocks = state.clock.read();
     let found = state
-        .read(move |snapshot| {
+        .read(counted, move |snapshot| {
             let Some(subscription) = snapshot.registry().subscription_of(account, id).cloned() else { return Ok(None) };
             let context = ViewContext { is_active: subscription.state.is_active(), clocks };
             let history = snapshot.history(id)?;

@@ -51,6 +51,9 @@ pub struct PageRequest<C> {
     pub after: Option<C>,
 }
 
+/// A page ends after so many bytes of rows, if it has one at least, as events can be long.
+pub const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Part of a list.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
@@ -113,29 +116,42 @@ fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u128, u128) 
 struct Collector<T> {
     limit: usize,
     offset: usize,
+    bytes_left: usize,
     page: Page<T>,
 }
 
 impl<T> Collector<T> {
     fn new<C>(request: &PageRequest<C>) -> Self {
         let page = Page { items: Vec::new(), total: 0, has_more: false };
-        Self { limit: request.limit, offset: request.offset, page }
+        Self { limit: request.limit, offset: request.offset, bytes_left: PAGE_BYTES, page }
     }
 
-    /// Counts an item, and keeps it if it lies on the page.
-    fn offer(&mut self, is_after: bool, item: impl FnOnce() -> Result<T, StorageError>) -> Result<(), StorageError> {
+    /// Counts an item of so many bytes, and keeps it if it lies on the page.
+    fn offer(
+        &mut self,
+        is_after: bool,
+        bytes: usize,
+        item: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<(), StorageError> {
         self.page.total += 1;
         if !is_after {
             return Ok(());
         }
         if self.offset > 0 {
             self.offset -= 1;
-        } else if self.page.items.len() < self.limit {
+        } else if self.has_room(bytes) {
+            self.bytes_left = self.bytes_left.saturating_sub(bytes);
             self.page.items.push(item()?);
         } else {
             self.page.has_more = true;
         }
         Ok(())
+    }
+
+    /// An item that has none ends the page: a shorter one behind it must not come before it.
+    fn has_room(&self, bytes: usize) -> bool {
+        let Page { items, has_more, .. } = &self.page;
+        !has_more && items.len() < self.limit && (bytes <= self.bytes_left || items.is_empty())
     }
 }
 
@@ -236,7 +252,7 @@ impl Snapshot {
                 continue;
             }
             let is_after = request.after.is_none_or(|after| id < after);
-            collector.offer(is_after, || Ok((id, EventRow::decode(value.value())?)))?;
+            collector.offer(is_after, value.value().len(), || Ok((id, EventRow::decode(value.value())?)))?;
         }
         Ok(collector.page)
     }
@@ -281,7 +297,7 @@ impl Snapshot {
             let (id, found) = item?;
             let is_after = request.after.is_none_or(|after| id < after);
             if found.is_wanted(filter)? {
-                collector.offer(is_after, || Ok((id, found.delivery(id)?)))?;
+                collector.offer(is_after, found.bytes(), || Ok((id, found.delivery(id)?)))?;
             }
             if known.is_some() && collector.page.has_more {
                 break;

@@ -53,6 +53,7 @@ mod island;
 mod isolation;
 mod keys_guarded;
 mod kill;
+mod large_answers;
 mod limits;
 mod memory;
 mod metrics;

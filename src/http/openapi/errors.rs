@@ -9,7 +9,7 @@ use crate::http::error::ApiError;
 use crate::storage::error::Refusal;
 
 /// Every kind of error, as some request could get it.
-fn samples() -> [ApiError; 21] {
+fn samples() -> [ApiError; 22] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
@@ -30,6 +30,7 @@ fn samples() -> [ApiError; 21] {
         ApiError::from(Refusal::Busy),
         ApiError::too_many_pings_of_account(4),
         ApiError::too_many_pings(),
+        ApiError::too_many_reads(),
         ApiError::from(Refusal::OutOfSpace),
         ApiError::from(Refusal::StoreFailed),
     ]

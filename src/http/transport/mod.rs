@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `connection`, `framing` | Version and keep-alive of a response come from the latest parsed request; requests that were pipelined behind `Connection: close` are executed. |
 //! | `guarded_stream` | It reads on while responses wait to be sent; only the first head of a connection has a time limit; closing with unread input resets the connection. |
+//! | `piecewise_body` | A body that comes in one piece is copied whole before any of it is sent. |
 //! | `unread_body` | A chunked body that no handler reads is drained without a limit. |
 //! | `connection_limit` | Connections are limited in all, not by source. |
 
@@ -14,8 +15,10 @@ mod framing;
 mod guarded_body;
 mod guarded_stream;
 mod listener;
+mod piecewise_body;
 mod unread_body;
 
 pub use self::connection_limit::source_of;
 pub use self::listener::{ServerSettings, serve};
+pub use self::piecewise_body::{PIECE_BYTES, PiecewiseBody};
 pub use self::unread_body::{keep, keep_unread};

@@ -45,6 +45,14 @@ impl Found {
         }
     }
 
+    /// How long its row is.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Row(row) => row.value().len(),
+            Self::Fresh(_) => 1,
+        }
+    }
+
     /// The delivery itself.
     pub fn delivery(&self, id: DeliveryId) -> Result<Delivery, StorageError> {
         match self {

@@ -71,7 +71,7 @@ impl Snapshot {
             let (id, found) = item?;
             let is_after = request.after.is_none_or(|after| id < after);
             if found.is_wanted(filter)? {
-                collector.offer(is_after, || Ok((id, found.delivery(id)?)))?;
+                collector.offer(is_after, found.bytes(), || Ok((id, found.delivery(id)?)))?;
             }
         }
         let Page { total, .. } = collector.page;
