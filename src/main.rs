@@ -13,7 +13,9 @@ fn main() -> ExitCode {
     // A fault inside is caught where it happens; the log gets one line of it, in the form of all others.
     std::panic::set_hook(Box::new(report));
     // What is caught nowhere else ends the process with a code that the help lists.
-    catch_unwind(AssertUnwindSafe(|| command::run(Cli::parse()))).unwrap_or(Exit::Failed).into()
+    let exit = catch_unwind(AssertUnwindSafe(|| command::run(Cli::parse()))).unwrap_or(Exit::Failed);
+    log::logger().flush();
+    exit.into()
 }
 
 fn report(fault: &PanicHookInfo<'_>) {

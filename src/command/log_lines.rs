@@ -2,13 +2,15 @@
 //! runs.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use env_logger::{Builder, Logger};
+use env_logger::{Builder, Logger, Target, WriteStyle};
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Log, Metadata, Record};
 
+use super::log_pipe::{self, LogPipe};
+use super::terminal;
 use crate::config::{LogFormat, LogSection};
 use crate::domain::access::without_keys;
 use crate::domain::visible::visible;
@@ -27,7 +29,9 @@ impl Log for Exchangeable {
         self.0.read().unwrap_or_else(PoisonError::into_inner).log(record);
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        log_pipe::flush();
+    }
 }
 
 /// Sends warnings and errors to stderr, as is right beside what a command prints.
@@ -58,6 +62,10 @@ fn build(section: &LogSection) -> Logger {
     // It tells whole URLs, and some receivers have a token in theirs.
     builder.filter_module("ureq", log::LevelFilter::Warn);
     builder.parse_filters(&section.level);
+    if let Some(pipe) = LogPipe::new() {
+        builder.target(Target::Pipe(Box::new(pipe)));
+        builder.write_style(if terminal::has_colour(&io::stderr()) { WriteStyle::Always } else { WriteStyle::Never });
+    }
     match section.format {
         LogFormat::Json => {
             builder.format(|out, record| {

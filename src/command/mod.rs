@@ -20,6 +20,7 @@ mod keys;
 mod layout;
 mod listen;
 mod log_lines;
+mod log_pipe;
 mod output;
 mod pages;
 mod progress;
@@ -68,6 +69,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Completions(args) => pages::completions(args.shell),
         Command::Man(args) => pages::man(args.output.as_deref()),
     };
+    // What the log has to say comes before the last words.
+    log::logger().flush();
     match result {
         Ok(()) => Exit::Done,
         Err((exit, message)) => {

@@ -23,6 +23,7 @@ pub fn put(text: &str) -> Outcome {
 
 /// Says something to a person, on stderr. Whether anybody reads it changes nothing about what was done.
 pub fn say(text: &str) {
+    log::logger().flush();
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

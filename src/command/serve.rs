@@ -147,6 +147,7 @@ fn await_signals(ends: &Sender<End>, reload: impl Fn(), watching: &SyncSender<()
                 }
             }
             if !is_first {
+                log::logger().flush();
                 std::process::exit(130);
             }
             is_first = false;

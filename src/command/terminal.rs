@@ -1,7 +1,7 @@
 //! What may be shown on a terminal: text from outside without control over it, and colour only where it is wanted.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal};
 
 use serde_json::Value;
 
@@ -31,6 +31,13 @@ pub fn json_line(text: &str) -> String {
     line
 }
 
+/// Is it a terminal that can show colour, and is that wanted?
+pub fn has_colour(stream: &impl IsTerminal) -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !is_unwanted && !is_dumb
+}
+
 /// How a word is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -54,9 +61,7 @@ impl Paint {
 
     /// For stdout as it is: colour on a terminal that can show it, unless `NO_COLOR` says otherwise.
     pub fn for_stdout() -> Self {
-        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self(io::stdout().is_terminal() && !is_unwanted && !is_dumb)
+        Self(has_colour(&io::stdout()))
     }
 
     /// The word in the tone's colour.

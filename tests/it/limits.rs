@@ -266,6 +266,25 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
+fn a_log_that_is_not_read_for_a_while_stops_nothing_and_says_how_much_it_has_left_out() {
+    const EVENTS: u64 = 6000;
+    let mut bench = Bench::new(&[("log.level", r#""debug""#)]);
+    assert!(bench.server.terminate().success());
+    let (reader, writer) = std::io::pipe().unwrap();
+    bench.server.launch_unheard(writer.into());
+    // Each of them has a line, and a pipe has room for some hundred.
+    for first in (0..EVENTS).step_by(100) {
+        assert_eq!(bench.ledger.publish(&bench.client(), &(first..first + 100).collect::<Vec<_>>()), Some(202));
+    }
+    bench.receiver.wait_until("the events", |came| bench.ledger.missing(came).is_empty());
+    let lines = BufReader::new(reader).lines().map_while(Result::ok);
+    let said = lines.take(20_000).find(|line| line.contains("lines of the log were left out"));
+    assert!(said.is_some_and(|line| line.contains("WARN")));
+    assert_eq!(bench.server.terminate().code(), Some(0));
+    bench.prove(EVENTS + 1);
+}
+
+#[test]
 fn a_log_that_is_closed_stops_nothing() {
     assert_works_unheard(Stdio::null(), &["sh", "-c", r#"exec "$0" "$@" 2>&-"#]);
 }
