@@ -5,6 +5,7 @@ mod isolation;
 mod memory;
 mod outage;
 mod rare;
+mod slow_disk;
 mod speed;
 
 use crate::Result;
@@ -46,6 +47,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "backlog", about: "1,000,000 pending: publish, rest, restart, drain", run: backlog::run },
     Scenario { name: "memory", about: "memory after lists of 800,000 deliveries and a redelivery", run: memory::lists },
     Scenario { name: "connections", about: "memory after waves of 10,000 idle connections", run: memory::connections },
+    Scenario { name: "slow-disk", about: "publishing beside failures on a slow disk", run: slow_disk::run },
     Scenario { name: "outage", about: "an endpoint that comes back with 100,000 pending", run: outage::run },
 ];
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub authority: Option<PathBuf>,
     /// Takes in this many connections that send nothing, for as long as a scenario takes.
     pub idle_connections: Option<usize>,
+    /// Words in front of the program, for what it is to run through.
+    pub through: &'static [&'static str],
 }
 
 /// The program to measure, if there is one.
@@ -43,6 +45,7 @@ pub fn binary() -> Option<PathBuf> {
 /// A server at work.
 pub struct Server {
     binary: PathBuf,
+    through: &'static [&'static str],
     config: PathBuf,
     data_dir: PathBuf,
     child: Child,
@@ -60,9 +63,10 @@ impl Server {
         let config = dir.join("config.toml");
         fs::create_dir_all(&data_dir)?;
         fs::write(&config, configuration(&data_dir, settings))?;
-        let (child, addr, started_in) = launch(binary, &config, &data_dir)?;
+        let through = settings.through;
+        let (child, addr, started_in) = launch(binary, through, &config, &data_dir)?;
         let binary = binary.to_owned();
-        Ok(Self { binary, config, data_dir, child, keys: BTreeMap::new(), addr, started_in })
+        Ok(Self { binary, through, config, data_dir, child, keys: BTreeMap::new(), addr, started_in })
     }
 
     /// Its process id.
@@ -130,7 +134,7 @@ impl Server {
 
     /// Starts it again after a stop.
     pub fn start_again(&mut self) -> Result<()> {
-        (self.child, self.addr, self.started_in) = launch(&self.binary, &self.config, &self.data_dir)?;
+        (self.child, self.addr, self.started_in) = launch(&self.binary, self.through, &self.config, &self.data_dir)?;
         Ok(())
     }
 }
@@ -163,9 +167,17 @@ fn configuration(data_dir: &Path, settings: &Settings) -> String {
 }
 
 /// Starts the process and waits until it says that it listens.
-fn launch(binary: &Path, config: &Path, data_dir: &Path) -> Result<(Child, SocketAddr, Duration)> {
+fn launch(binary: &Path, through: &[&str], config: &Path, data_dir: &Path) -> Result<(Child, SocketAddr, Duration)> {
     let began = Instant::now();
-    let mut child = Command::new(binary)
+    let mut command = match through {
+        [] => Command::new(binary),
+        [first, words @ ..] => {
+            let mut command = Command::new(first);
+            command.args(words).arg(binary);
+            command
+        }
+    };
+    let mut child = command
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(config)
         .arg("--data-dir")
