@@ -38,7 +38,7 @@ use crate::http::recent_attempts::RecentAttempts;
 use crate::http::{self, HttpSettings, HttpState, ServerSettings, Vitals};
 use crate::metrics::Metrics;
 use crate::storage::command::Committed;
-use crate::storage::error::WriterError;
+use crate::storage::error::{StorageError, WriterError};
 use crate::storage::queue::WriterHandle;
 use crate::storage::reader::Reader;
 use crate::storage::writer::Listeners;
@@ -105,7 +105,10 @@ pub fn control_socket(config: &Config) -> ControlSocket {
 impl App {
     /// Opens the store and starts everything. `on_failure` is called from another thread when the writer has failed for
     /// good and the process has to end.
-    pub fn start(config: &Config, on_failure: impl Fn(&WriterError) + Send + 'static) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        on_failure: impl Fn(&WriterError) + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
         let certificate = ServerCertificate::of(config)?;
         let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
@@ -123,7 +126,13 @@ impl App {
         let failures = FailureLog::start(clock).map_err(|error| StartError::Threads(error.to_string()))?;
         let recent_attempts = Arc::new(RecentAttempts::default());
         let heard = Heard { metrics: Arc::clone(&metrics), recent_attempts: Arc::clone(&recent_attempts), failures };
-        let listeners = listeners((&dispatcher, &vitals), heard, on_failure);
+        let failed = store_failed(&vitals, on_failure);
+        let lost = Arc::clone(&failed);
+        opened.when_lost(move |loss| {
+            log::error!("the process ends: {loss}");
+            lost(&WriterError::from(StorageError::from(loss.clone())));
+        });
+        let listeners = listeners(&dispatcher, heard, failed);
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
         let state = web::Data::new(HttpState::new(
@@ -223,6 +232,17 @@ impl App {
     }
 }
 
+/// What is to be done, from whichever thread, when the store has failed for good.
+type StoreFailed = Arc<dyn Fn(&WriterError) + Send + Sync>;
+
+fn store_failed(vitals: &Arc<Vitals>, on_failure: impl Fn(&WriterError) + Send + Sync + 'static) -> StoreFailed {
+    let vitals = Arc::clone(vitals);
+    Arc::new(move |error| {
+        vitals.store_failed.store(true, Ordering::Relaxed);
+        on_failure(error);
+    })
+}
+
 /// What hears of each commit besides the dispatcher.
 struct Heard {
     metrics: Arc<Metrics>,
@@ -230,12 +250,8 @@ struct Heard {
     failures: FailureLog,
 }
 
-fn listeners(
-    (dispatcher, vitals): (&Arc<Dispatcher>, &Arc<Vitals>),
-    heard: Heard,
-    on_failure: impl Fn(&WriterError) + Send + 'static,
-) -> Listeners {
-    let (dispatcher, vitals) = (Arc::clone(dispatcher), Arc::clone(vitals));
+fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) -> Listeners {
+    let dispatcher = Arc::clone(dispatcher);
     Listeners {
         committed: Box::new(move |mut committed, registry| {
             count(&heard.metrics, &committed);
@@ -244,10 +260,7 @@ fn listeners(
             heard.failures.tell(&mut committed.recorded, registry);
             dispatcher.committed(committed, registry);
         }),
-        failed: Box::new(move |error| {
-            vitals.store_failed.store(true, Ordering::Relaxed);
-            on_failure(error);
-        }),
+        failed: Box::new(move |error| failed(error)),
     }
 }
 

@@ -14,10 +14,10 @@ use super::database_file::{check_magic, check_pages, open_database, open_sound};
 use super::dump::{self, DumpError, Head, Manifest, Source};
 use super::error::{OpenError, StorageError};
 use super::folder::{
-    DATABASE_FILE, MARKER_FILE, RESTORING, file_error, make_folder, marker_text, note_holder, sync_folder_of,
-    write_private,
+    DATABASE_FILE, MARKER_FILE, RESTORING, file_error, make_folder, marker_text, sync_folder_of, write_private,
 };
 use super::open::{Identity, check_format};
+use super::owner::Owner;
 use super::record::EventRow;
 use super::tables::{self, Visit};
 use super::verify::{self, Findings};
@@ -259,12 +259,10 @@ pub fn restore(
     let all = manifest.rows.values().sum();
     make_folder(folder)?;
     let path = folder.join(DATABASE_FILE);
-    // Held until the switch, so that no server starts meanwhile; where there is none, that is looked at again.
+    // Held until after the switch, so that no server starts meanwhile; whether there is one is looked at again.
+    let owner = Owner::claim(folder, now)?;
     let was_there = path.exists();
     let old = was_there.then(|| open_old(&path)).transpose()?.flatten();
-    if old.is_some() {
-        note_holder(&path, now);
-    }
     let size_bytes = fs::metadata(backup).map_err(|error| file_error(backup, error))?.len();
     let needed_bytes = size_bytes.saturating_mul(3);
     let free_bytes = crate::disk::free_bytes(folder).unwrap_or(u64::MAX);
@@ -285,6 +283,7 @@ pub fn restore(
     {
         return Err(BackupError::Faults(fault.clone()));
     }
+    owner.check().map_err(OpenError::from)?;
     if was_there != path.exists() {
         return Err(BackupError::Meanwhile(path));
     }
@@ -389,8 +388,8 @@ pub fn compact(folder: &Path) -> Result<(u64, u64), BackupError> {
     let size = || fs::metadata(&path).map(|found| found.len()).map_err(|error| file_error(&path, error));
     let before = size()?;
     check_magic(&path)?;
-    let mut db = open_sound(&path, CACHE_BYTES)?;
-    note_holder(&path, Clock::start().wall());
+    let _owner = Owner::claim(folder, Clock::start().wall())?;
+    let mut db = open_sound(&path, CACHE_BYTES)?.db;
     let Identity { format, .. } = check_format(&db, &path)?;
     migrate::upgrade(&db, &path, format)?;
     db.compact().map_err(|error| OpenError::failed(&path, StorageError::Database(Box::new(error.into()))))?;

@@ -7,11 +7,12 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::rc::Rc;
 
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError};
 
 use super::damage;
 use super::error::OpenError;
-use super::folder::{HOLDER_FILE, file_error, leave_to_owner};
+use super::folder::{FileId, file_error, in_use, leave_to_owner};
 use super::newest_commit;
 
 /// How every redb file begins.
@@ -42,43 +43,55 @@ pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
 
 /// Opens the database for use. Every page is read and compared with its checksum before, as redb itself does that only
 /// after an unclean end, and takes whatever stands on a page for what was written.
-pub(super) fn open_sound(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+pub(super) fn open_sound(path: &Path, cache_bytes: usize) -> Result<OpenFile, OpenError> {
     drop_cached_pages(path);
     let size_bytes = fs::metadata(path).map_or(0, |found| found.len());
     let is_large = size_bytes >= LARGE_BYTES;
-    let (mut db, is_checked) = open(path, if is_large { CHECK_CACHE_BYTES } else { cache_bytes })?;
+    let (mut open_file, is_checked) = open(path, if is_large { CHECK_CACHE_BYTES } else { cache_bytes })?;
     if !is_checked {
         if is_large {
             log::info!("checking every page of {}, {size_bytes} bytes", path.display());
         }
-        if !check_pages(&mut db, path)? {
+        if !check_pages(&mut open_file.db, path)? {
             log::warn!("what {} says of its own free pages was not right; it was made anew", path.display());
         }
     }
     if !is_large {
-        return Ok(db);
+        return Ok(open_file);
     }
     // Closed with all that it took: what follows shall not begin with the memory of a look through everything.
-    drop(db);
-    open_database(path, cache_bytes)
+    drop(open_file);
+    open_file_of(path, cache_bytes)
 }
 
 /// Opens the database, or makes an empty one.
 pub(super) fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
-    open(path, cache_bytes).map(|(db, _)| db)
+    open(path, cache_bytes).map(|(open_file, _)| open_file.db)
+}
+
+/// The same, with which file it is.
+pub(super) fn open_file_of(path: &Path, cache_bytes: usize) -> Result<OpenFile, OpenError> {
+    open(path, cache_bytes).map(|(open_file, _)| open_file)
+}
+
+/// A database and the file that it is in.
+pub(super) struct OpenFile {
+    pub db: Database,
+    pub file: FileId,
 }
 
 /// Gives the database and whether every page was checked on the way.
-fn open(path: &Path, cache_bytes: usize) -> Result<(Database, bool), OpenError> {
+fn open(path: &Path, cache_bytes: usize) -> Result<(OpenFile, bool), OpenError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // Made here, so that nobody else can read it; redb takes an empty file for a new database.
     let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(|source| file_error(path, source))?;
     leave_to_owner(&file, path).map_err(|source| file_error(path, source))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
     newest_commit::put_in_force(&file, path, cache_bytes.min(CHECK_CACHE_BYTES)).map_err(|source| {
-        if source.kind() == ErrorKind::WouldBlock { in_use(path) } else { file_error(path, source) }
+        if source.kind() == ErrorKind::WouldBlock { in_use(folder) } else { file_error(path, source) }
     })?;
-    drop(file);
+    let id = FileId::of(&file.metadata().map_err(|source| file_error(path, source))?);
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
     let is_checked = Rc::new(Cell::new(false));
@@ -87,16 +100,13 @@ fn open(path: &Path, cache_bytes: usize) -> Result<(Database, bool), OpenError> 
         checked.set(true);
         log::info!("checking {} after an unclean end: {:.0} %", shown.display(), session.progress() * 100.0);
     });
-    match damage::caught(|| builder.create(path)) {
-        Some(Ok(db)) => Ok((db, is_checked.get())),
-        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(in_use(path)),
+    // This very file, and not whatever has its name by now.
+    match damage::caught(|| builder.create_with_backend(FileBackend::new(file)?)) {
+        Some(Ok(db)) => Ok((OpenFile { db, file: id }, is_checked.get())),
+        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(in_use(folder)),
         Some(Err(error)) => Err(OpenError::failed(path, error.into())),
         None => Err(OpenError::unreadable(path)),
     }
-}
-
-fn in_use(path: &Path) -> OpenError {
-    OpenError::InUse { path: path.to_owned(), holder: fs::read_to_string(path.with_file_name(HOLDER_FILE)).ok() }
 }
 
 /// Compares every page with its checksum. `false`: what the database keeps of its own free pages was not right, and is

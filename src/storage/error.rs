@@ -25,6 +25,58 @@ pub enum StorageError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// Folder or file are not this process's any more.
+    #[error(transparent)]
+    Lost(#[from] Loss),
+}
+
+impl StorageError {
+    /// Is the disk full, or what this user may have of it?
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::File { source, .. } => is_full(source),
+            Self::Database(error) => matches!(&**error, redb::Error::Io(source) if is_full(source)),
+            _ => false,
+        }
+    }
+}
+
+/// Is the disk full, or what this user may have of it?
+pub(super) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// How a process lost what it had. Nothing is acknowledged from then on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// Another file has the name of the database.
+    #[error(
+        "{0} was replaced by another file while the server had it open. Nothing that is written to the one before would be found again, so nothing was acknowledged from then on. Stop the server before anything is copied over its files; the next start uses the file that is there now"
+    )]
+    Replaced(PathBuf),
+    /// No file has the name of the database.
+    #[error(
+        "{0} was removed or moved away while the server had it open, so nothing was acknowledged from then on. Put it back, or restore a backup with: tempclock-webhooks restore FILE"
+    )]
+    Removed(PathBuf),
+    /// Another process has put itself in the place of this one.
+    #[error(
+        "the data folder was taken by {by}, as {holder} says, so nothing was acknowledged from then on. Two servers on one folder destroy the database: stop that one, or give each a folder of its own"
+    )]
+    Taken {
+        /// The file that says so.
+        holder: PathBuf,
+        /// What it says.
+        by: String,
+    },
+    /// Nobody is named as the owner.
+    #[error(
+        "{0} was removed or emptied while the server had the data folder, so others do not know any more that it has; start it again"
+    )]
+    Gone(PathBuf),
+    /// The file system does not tell.
+    #[error("{0} cannot be looked at any more, so nothing was acknowledged from then on: {1}")]
+    Unseen(PathBuf, String),
 }
 
 /// Why the writer cannot go on. The process has to end.
@@ -84,6 +136,19 @@ pub enum OpenError {
         /// What the holder wrote about itself.
         holder: Option<String>,
     },
+    /// Another process has it, which the lock does not show.
+    #[error(
+        "{folder} is in use by {holder}, which is at work there. Its lock does not show here, because it reaches the folder by another path or from another machine, and two servers on one folder destroy the database. Stop that one first, or give this one a folder of its own"
+    )]
+    HeldElsewhere {
+        /// The data folder.
+        folder: PathBuf,
+        /// What the holder wrote about itself.
+        holder: String,
+    },
+    /// Somebody has taken it meanwhile.
+    #[error(transparent)]
+    Lost(#[from] Loss),
     /// The file is something else.
     #[error(
         "{path} is not a tempclock-webhooks database ({found}); it was not touched. If it was one, restore a backup with: tempclock-webhooks restore FILE; else point storage.data_dir at another folder"
@@ -221,6 +286,14 @@ pub enum OpenError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The disk is full, or what this user may have of it; some file systems need room to open a file.
+    #[error("{path} cannot be opened: {source}. Make room on its disk, or raise the quota, and try again")]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: StorageError,
+    },
     /// The store failed while opening.
     #[error("{path} cannot be opened: {source}")]
     Failed {
@@ -235,6 +308,9 @@ impl OpenError {
     /// The store failed while opening; as damage if the cause stands in the file.
     pub(super) fn failed(path: &Path, source: StorageError) -> Self {
         let damaged = |cause: &str| Self::Damaged { path: path.to_owned(), cause: cause.to_owned() };
+        if source.is_full() {
+            return Self::Full { path: path.to_owned(), source };
+        }
         match &source {
             StorageError::Codec(cause) => damaged(cause),
             StorageError::Database(error) => match &**error {

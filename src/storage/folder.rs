@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::error::{OpenError, StorageError};
-use crate::domain::Timestamp;
+use super::holder;
 
 /// The name of the database in its folder.
 pub const DATABASE_FILE: &str = "tempclock.redb";
@@ -19,6 +19,25 @@ pub(super) const SEALING: &str = "sealing";
 #[must_use]
 pub fn is_new(folder: &Path) -> bool {
     [DATABASE_FILE, MARKER_FILE].iter().all(|name| matches!(folder.join(name).try_exists(), Ok(false)))
+}
+
+/// Which file it is, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub fn of(found: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
+/// Somebody has the database open.
+pub(super) fn in_use(folder: &Path) -> OpenError {
+    OpenError::InUse { path: folder.join(DATABASE_FILE), holder: holder::who(&folder.join(HOLDER_FILE)) }
 }
 
 pub(super) fn file_error(path: &Path, source: std::io::Error) -> OpenError {
@@ -51,7 +70,7 @@ pub(super) fn new_file(path: &Path) -> std::io::Result<fs::File> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     leave_to_owner(&file, path)?;
     Ok(file)
 }
@@ -90,15 +109,6 @@ pub(super) fn settle_marker(path: &Path, marker: &Path, store_id: u128) -> Resul
             sync_folder_of(marker)
         }
         Err(source) => Err(file_error(marker, source)),
-    }
-}
-
-/// Says who has the database open. It only tells others, so a disk without a byte to spare must not keep deliveries from
-/// going on.
-pub(super) fn note_holder(path: &Path, now: Timestamp) {
-    let text = format!("process {} since {now}", std::process::id());
-    if let Err(error) = write_private(&path.with_file_name(HOLDER_FILE), &text) {
-        log::warn!("{error}");
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _};
+use redb::{ReadTransaction, ReadableDatabase as _};
 
 use super::error::StorageError;
 use super::outbox::Pending;
+use super::owner::OwnedDatabase;
 use super::registry::Registry;
 use crate::domain::calendar::Calendar;
 
@@ -29,13 +30,13 @@ pub struct Moment {
 pub struct SharedMoment {
     // Dropped before the database that it is of.
     present: RwLock<Arc<Moment>>,
-    db: Arc<Database>,
+    db: Arc<OwnedDatabase>,
 }
 
 impl SharedMoment {
     /// Begins with what the database holds.
     pub fn new(
-        db: Arc<Database>,
+        db: Arc<OwnedDatabase>,
         registry: Arc<Registry>,
         pending: Pending,
         calendar: Calendar,

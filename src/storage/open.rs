@@ -10,17 +10,17 @@ use redb::{Database, ReadableDatabase, ReadableTable as _};
 
 use super::apply::{Batch, Rules, State};
 use super::damage;
-use super::database_file::{check_magic, open_database, open_sound};
-use super::error::{OpenError, StorageError};
+use super::database_file::{OpenFile, check_magic, open_database, open_file_of, open_sound};
+use super::error::{Loss, OpenError, StorageError};
 use super::folder::{
-    DATABASE_FILE, HOLDER_FILE, MARKER_FILE, file_error, make_folder, note_holder, remove_unfinished, settle_marker,
-    sync_folder_of,
+    DATABASE_FILE, MARKER_FILE, file_error, make_folder, remove_unfinished, settle_marker, sync_folder_of,
 };
 use super::housekeeping::Housekeeping;
 use super::key_record;
 use super::migrate;
 use super::moment::SharedMoment;
 use super::outbox::{Outbox, Pending};
+use super::owner::{OwnedDatabase, Owner};
 use super::queue::WriterHandle;
 use super::random::Randomness;
 use super::reader::Reader;
@@ -53,11 +53,10 @@ pub struct StoreSettings {
 
 /// The store, open but without its writer.
 pub struct Opened {
-    db: Arc<Database>,
+    db: Arc<OwnedDatabase>,
     state: State,
     moment: Arc<SharedMoment>,
     space: SpaceRule,
-    holder: PathBuf,
 }
 
 /// The store at work.
@@ -98,8 +97,9 @@ impl Opened {
         let folder = &settings.data_dir;
         let path = folder.join(DATABASE_FILE);
         let marker = folder.join(MARKER_FILE);
-        let holder = folder.join(HOLDER_FILE);
         make_folder(folder)?;
+        // Before the database is looked for: somebody else may be making it.
+        let owner = Owner::claim(folder, clock.wall())?;
         let seal = Seal::from_file(settings.encryption_key_file.as_deref());
         let failed = |source: StorageError| OpenError::failed(&path, source);
         let mut random = Randomness::new();
@@ -114,7 +114,7 @@ impl Opened {
             create(&path, store_id, settings.cache_bytes)?;
         }
         check_magic(&path)?;
-        let db = open_sound(&path, settings.cache_bytes)?;
+        let OpenFile { db, file } = open_sound(&path, settings.cache_bytes)?;
         let Identity { store_id, format } = check_format(&db, &path)?;
         settle_marker(&path, &marker, store_id)?;
         remove_unfinished(&path);
@@ -123,13 +123,13 @@ impl Opened {
         may_go_on(format, reseal::step_before_use(&db, &path, &seal)?)
             .map_err(|reason| OpenError::NotYet { path: path.clone(), reason })?;
         migrate::upgrade(&db, &path, format)?;
-        let db = settle_seal(db, &path, &seal, settings.cache_bytes)?;
-        let db = Arc::new(db);
+        let OpenFile { db, file } = settle_seal(OpenFile { db, file }, &path, &seal, settings.cache_bytes)?;
+        let db = Arc::new(OwnedDatabase::in_folder(db, file, owner));
         let loaded = damage::caught(|| load(&db, settings.rules.clone(), clock, random, seal));
         let (moment, state) = loaded.ok_or_else(|| OpenError::unreadable(&path))?.map_err(failed)?;
-        note_holder(&path, clock.wall());
+        db.check_owner()?;
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
-        Ok(Self { db, state, moment, space, holder })
+        Ok(Self { db, state, moment, space })
     }
 
     /// The store on a database that is open already, wherever it keeps its bytes; made anew if it is empty. For tests
@@ -144,11 +144,10 @@ impl Opened {
         }
         let Identity { format, .. } = check_format(&db, &path)?;
         migrate::run_steps(&db, format).map_err(failed)?;
-        let db = Arc::new(db);
+        let db = Arc::new(OwnedDatabase::elsewhere(db));
         let (moment, state) = load(&db, settings.rules.clone(), clock, random, Seal::NONE).map_err(failed)?;
         let space = SpaceRule { folder: settings.data_dir.clone(), reserve_bytes: settings.free_space_reserve_bytes };
-        let holder = settings.data_dir.join(HOLDER_FILE);
-        Ok(Self { db, state, moment, space, holder })
+        Ok(Self { db, state, moment, space })
     }
 
     /// The clock that the store goes by; its steady reading goes on from where it stood.
@@ -163,6 +162,12 @@ impl Opened {
         Reader::new(Arc::clone(&self.moment))
     }
 
+    /// `listener` is told, once and from another thread, when folder or file are not this process's any more. Whoever has
+    /// none learns it from the next commit.
+    pub fn when_lost(&self, listener: impl Fn(&Loss) + Send + 'static) {
+        self.db.when_lost(Box::new(listener));
+    }
+
     /// Starts the writer.
     pub fn start(self, listeners: Listeners) -> Result<Store, OpenError> {
         self.start_with(Some(Housekeeping::default()), listeners)
@@ -175,9 +180,9 @@ impl Opened {
 
     fn start_with(self, housekeeping: Option<Housekeeping>, listeners: Listeners) -> Result<Store, OpenError> {
         let reader = self.reader();
-        let holder = self.holder.clone();
+        let folder = self.space.folder.clone();
         let (handle, writer) = self.writer_with(housekeeping, listeners);
-        let thread = writer.start().map_err(|source| file_error(&holder, source))?;
+        let thread = writer.start().map_err(|source| file_error(&folder, source))?;
         Ok(Store { writer: handle, reader, thread })
     }
 
@@ -252,26 +257,27 @@ pub(super) fn check_format(db: &impl ReadableDatabase, path: &Path) -> Result<Id
 }
 
 /// Sees to it that secrets are sealed when there is a key for them, and that it is the right one.
-fn settle_seal(db: Database, path: &Path, seal: &Seal, cache_bytes: usize) -> Result<Database, OpenError> {
-    match reseal::step_before_use(&db, path, seal)? {
-        Step::None => Ok(db),
+fn settle_seal(open_file: OpenFile, path: &Path, seal: &Seal, cache_bytes: usize) -> Result<OpenFile, OpenError> {
+    let db = &open_file.db;
+    match reseal::step_before_use(db, path, seal)? {
+        Step::None => Ok(open_file),
         Step::Mark => {
-            reseal::mark(&db, seal).map_err(|source| OpenError::failed(path, source))?;
-            Ok(db)
+            reseal::mark(db, seal).map_err(|source| OpenError::failed(path, source))?;
+            Ok(open_file)
         }
         Step::Rewrite => {
             log::info!("encrypting the signing secrets in {}; the whole file is written anew", path.display());
-            let count = reseal::rewrite(&db, path, &Seal::NONE, seal)
+            let count = reseal::rewrite(db, path, &Seal::NONE, seal)
                 .map_err(|error| OpenError::NotSealed { path: path.to_owned(), reason: error.to_string() })?;
-            drop(db);
+            drop(open_file);
             log::info!("{count} signing secrets encrypted");
-            open_database(path, cache_bytes)
+            open_file_of(path, cache_bytes)
         }
     }
 }
 
 fn load(
-    db: &Arc<Database>,
+    db: &Arc<OwnedDatabase>,
     rules: Rules,
     clock: Clock,
     random: Randomness,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability};
+use redb::Durability;
 
 use super::apply::{Batch, State};
 use super::batching::{Batching, Done, Next, Reason};
@@ -16,6 +16,7 @@ use super::command::{Command, Committed, Reply, Report};
 use super::error::{Refusal, StorageError, WriterError};
 use super::housekeeping::Housekeeping;
 use super::moment::SharedMoment;
+use super::owner::OwnedDatabase;
 use super::queue::{Inbox, Load, Work, WriterHandle, queues};
 use super::registry::Registry;
 use super::space::{SpaceGuard, SpaceRule};
@@ -43,7 +44,7 @@ pub struct Listeners {
 
 /// Makes the writer and the first way to it.
 pub(super) fn new(
-    db: Arc<Database>,
+    db: Arc<OwnedDatabase>,
     state: State,
     shared: Arc<SharedMoment>,
     space: SpaceRule,
@@ -66,7 +67,7 @@ pub(super) fn new(
 
 /// Carries out what is queued.
 pub struct Writer {
-    db: Arc<Database>,
+    db: Arc<OwnedDatabase>,
     state: State,
     shared: Arc<SharedMoment>,
     space: SpaceGuard,
@@ -88,6 +89,8 @@ impl Writer {
             if let Err(error) = ended {
                 log::error!("{error}");
                 (self.listeners.failed)(&error);
+                // Never closed: that writes to the file, which may be another process's by now.
+                std::mem::forget(Arc::clone(&self.db));
                 self.inbox.drop_everything();
             }
         })
@@ -113,7 +116,8 @@ impl Writer {
                     self.commit(work, share.reason)?;
                 }
                 Next::WaitUntil(until) => self.inbox.wait(until),
-                Next::End => return Ok(()),
+                // The database is closed after this, which writes to the file.
+                Next::End => return Ok(self.db.check_owner().map_err(StorageError::from)?),
             }
         }
     }
@@ -124,6 +128,7 @@ impl Writer {
     }
 
     fn commit(&mut self, work: Work, reason: Reason) -> Result<(), WriterError> {
+        self.db.check_owner().map_err(StorageError::from)?;
         let Work { reports, failed, commands } = work;
         self.load.at_work(true);
         self.space.check(commands.iter().map(Command::body_bytes).sum());
@@ -152,6 +157,8 @@ impl Writer {
             batch.finish(&mut self.state)?
         };
         self.load.on_disk(|| transaction.commit()).map_err(StorageError::from)?;
+        // A commit to a file that is no longer the one in the folder is not acknowledged.
+        self.db.check_owner().map_err(StorageError::from)?;
         committed.took = begun.elapsed();
         let done = Done {
             reason,

@@ -239,7 +239,9 @@ fn what_root_makes_in_the_folder_of_another_user_is_left_to_that_user() {
     // What that user could put there to be given a file of root's.
     let secret = server.folder().join("secret");
     fs::write(&secret, "root's own").unwrap();
-    std::os::unix::fs::symlink(&secret, server.data_dir().join("holder.new")).unwrap();
+    for trap in ["holder", "identity.new"] {
+        std::os::unix::fs::symlink(&secret, server.data_dir().join(trap)).unwrap();
+    }
     let owners = || -> Vec<_> {
         let files = fs::read_dir(server.data_dir()).unwrap().map(|file| file.unwrap());
         files.map(|file| (file.file_name(), file.metadata().unwrap().uid())).collect()

@@ -58,6 +58,7 @@ mod limits;
 mod memory;
 mod metrics;
 mod openapi;
+mod owner;
 mod publishers;
 mod rate_limit;
 mod receivers_hostile;

@@ -34,6 +34,7 @@ const SETTINGS: [(&str, &str); 5] = [
 /// A server and its folder.
 pub struct Server {
     folder: TempDir,
+    data_dir: PathBuf,
     settings: BTreeMap<String, String>,
     environment: Vec<(String, String)>,
     /// What every command of this server runs inside of, such as a namespace.
@@ -165,8 +166,10 @@ impl Server {
 
     /// A folder with a configuration on which nothing runs yet.
     pub fn stopped(overrides: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
         let mut server = Self {
-            folder: TempDir::new().unwrap(),
+            data_dir: folder.path().join("data"),
+            folder,
             settings: BTreeMap::new(),
             environment: Vec::new(),
             inside: Vec::new(),
@@ -175,10 +178,15 @@ impl Server {
             earlier: String::new(),
         };
         server.configure(&SETTINGS);
-        let data_dir = format!("'{}'", server.data_dir().display());
-        server.configure(&[("storage.data_dir", &data_dir)]);
+        server.move_to(&server.data_dir());
         server.configure(overrides);
         server
+    }
+
+    /// Has the server keep its data in another folder than one of its own.
+    pub fn move_to(&mut self, data_dir: &Path) {
+        data_dir.clone_into(&mut self.data_dir);
+        self.configure(&[("storage.data_dir", &format!("'{}'", data_dir.display()))]);
     }
 
     /// Changes the configuration file; it is read at the next start.
@@ -316,7 +324,7 @@ impl Server {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data_dir.clone()
     }
 
     /// A folder for a test's own files.
