@@ -1,25 +1,25 @@
 //! `backup`, `restore`, `verify`, `compact`: what an operator does with the whole database.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::access::require_store;
+use super::backup_file::{BackupFile, check_place, sync_folder_of};
 use super::failure::{failed, start_failure};
 use super::output::{put, put_json, say};
 use super::progress::bar;
-use super::{Exit, Failure, Outcome, config};
+use super::{Exit, Outcome, config};
 use crate::app;
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::client;
-use crate::disk::free_bytes;
 use crate::storage::DATABASE_FILE;
-use crate::storage::backup::{self, BackupError, Restored, Verified};
+use crate::storage::backup::{self, BackupError, Verified};
+use crate::storage::restore::{self, Restored};
 
 /// Writes a backup beside its final name and renames it when it is whole; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
@@ -32,9 +32,9 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let output = PathBuf::from(output);
     check_place(&output)?;
     let unfinished = PathBuf::from(format!("{}.part", output.display()));
-    check_space(&config, &output)?;
-    let file = create(&unfinished)?;
-    let result = write_file(file, &unfinished, |file| copy_backup(&config, file)).and_then(|()| {
+    let mut file = BackupFile::create(&unfinished, &config)?;
+    let copied = copy_backup(&config, &mut file).and_then(|()| file.sync().map_err(failed));
+    let result = copied.and_then(|()| {
         // What was sent over a socket is only believed when it has been read again.
         let unwritten = |error| failed(format!("{error}. {} was not written", output.display()));
         backup::verify(&unfinished).map(drop).map_err(unwritten)?;
@@ -49,68 +49,6 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
         say(&format!("{}: {bytes} bytes, complete. Check it again with: verify {0}", output.display()));
     }
     result
-}
-
-/// The backup takes the place of an earlier one or of an empty file, and of nothing else: what is there could be the
-/// database itself, or a pipe.
-fn check_place(output: &Path) -> Outcome {
-    let Ok(found) = fs::symlink_metadata(output) else { return Ok(()) };
-    if found.is_file() && (found.len() == 0 || backup::is_backup(output).map_err(failed)?) {
-        return Ok(());
-    }
-    let message = format!("{} is there already and is no backup; give another --output", output.display());
-    Err((Exit::Usage, message))
-}
-
-fn check_space(config: &Config, output: &Path) -> Outcome {
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let database = config.storage.data_dir.join(DATABASE_FILE);
-    let needed = fs::metadata(database).map_or(0, |found| found.len());
-    match free_bytes(folder) {
-        Some(free) if free < needed => Err(failed(format!(
-            "{} has {free} bytes free and up to {needed} are needed; nothing was written",
-            folder.display()
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// A new file that nobody else can read or has put there. What an earlier backup of this user left is taken away; a
-/// link to somewhere else is neither followed nor removed.
-fn create(path: &Path) -> Result<fs::File, Failure> {
-    let shown = path.display();
-    let own = rustix::process::geteuid().as_raw();
-    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.uid() == own) {
-        let left = fs::File::open(path).map_err(|error| failed(format!("{shown}: {error}")))?;
-        if matches!(left.try_lock(), Err(fs::TryLockError::WouldBlock)) {
-            return Err(failed(format!("{shown} is being written by another backup; wait until that is done")));
-        }
-        fs::remove_file(path).map_err(|error| failed(format!("{shown}: {error}")))?;
-    }
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    // For another backup to the same place, which would take it for left over; where locks are not known, it has no way
-    // to tell.
-    made.inspect(|made| drop(made.try_lock())).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => failed(format!(
-            "{shown} is in the way, and is no unfinished backup of this user; it was not touched. Remove it, or name another --output"
-        )),
-        ErrorKind::NotFound | ErrorKind::PermissionDenied => failed(format!(
-            "{shown}, which becomes the backup when it is whole, cannot be made: {error}. Give an --output in a folder that is there and that this user may write to"
-        )),
-        _ => failed(format!("{shown}: {error}")),
-    })
-}
-
-fn write_file(mut file: fs::File, path: &Path, write: impl FnOnce(&mut fs::File) -> Outcome) -> Outcome {
-    write(&mut file)?;
-    file.sync_all().map_err(|error| failed(format!("{}: {error}", path.display())))
-}
-
-fn sync_folder_of(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-        say(&format!("{} could not be synced: {error}", folder.display()));
-    }
 }
 
 /// From the running server, else from the file itself.
@@ -225,7 +163,7 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
         ));
     }
     let bar = bar(0, ROWS);
-    let restored = backup::restore(file, folder, Clock::start().wall(), &mut |done, all| {
+    let restored = restore::restore(file, folder, Clock::start().wall(), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });

@@ -5,6 +5,7 @@ mod access;
 mod allocator;
 mod api;
 mod backup;
+mod backup_file;
 mod clock;
 mod config;
 mod confirm;

@@ -1,38 +1,28 @@
-//! What commands do with whole files while no server runs: verify, restore, compact. Runs on the main thread.
-//!
-//! A restore builds the new database under another name, checks it, keeps the old file beside it, and switches with
-//! one rename; whenever it is cut off, the old file or the new one is in place, whole.
+//! What commands do with whole files while no server runs: verify and compact, and what a restore begins with. Runs on
+//! the main thread.
 
 use std::fs;
-use std::io::{BufReader, ErrorKind, Read as _};
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
 use super::damage;
-use super::database_file::{check_magic, check_pages, open_database, open_sound};
+use super::database_file::{check_magic, check_pages, open_sound, open_to_look};
 use super::dump::{self, DumpError, Head, Manifest, Source};
 use super::error::{OpenError, StorageError};
-use super::folder::{
-    DATABASE_FILE, MARKER_FILE, RESTORING, file_error, make_folder, marker_text, sync_folder_of, write_private,
-};
+use super::folder::{DATABASE_FILE, file_error};
+use super::migrate;
 use super::open::{Identity, check_format};
 use super::owner::Owner;
 use super::record::EventRow;
 use super::tables::{self, Visit};
 use super::verify::{self, Findings};
-use super::{migrate, reseal, service_time};
 use crate::clock::Clock;
-use crate::domain::{EventId, Timestamp};
+use crate::domain::EventId;
 
 /// Enough for any of these.
 pub(super) const CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// After a restore numbers go on this far behind the greatest that is known, so that none is used twice, also when
-/// some were given out after the backup and the old file can no longer be read.
-const NUMBER_GAP: u128 = 1000;
-
-/// So many restores within one second find a name for what they keep.
-const KEPT_OF_A_SECOND: u32 = 1000;
 
 /// Why a file could not be verified, restored or compacted.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +66,24 @@ pub enum BackupError {
         /// How much is needed.
         needed_bytes: u64,
     },
+    /// There was less room than was needed.
+    #[error(
+        "{0} became full while the backup was read into it; what was written was removed, and nothing was switched. Make room there, or raise the quota"
+    )]
+    Full(PathBuf),
 }
 
 impl BackupError {
+    /// The same, in plain words if it is that the folder became full.
+    pub(super) fn with_room_in(self, folder: &Path) -> Self {
+        let is_full = match &self {
+            Self::Open(OpenError::Full { .. }) => true,
+            Self::Dump { source: DumpError::Storage(source), .. } => source.is_full(),
+            _ => false,
+        };
+        if is_full { Self::Full(folder.to_owned()) } else { self }
+    }
+
     /// Is it about what stands in a file, and not about getting at it?
     #[must_use]
     pub fn is_of_the_content(&self) -> bool {
@@ -88,7 +93,7 @@ impl BackupError {
                 matches!(source, DumpError::CutShort | DumpError::Damaged(_) | DumpError::Body(_))
             }
             Self::Open(error) => matches!(error, OpenError::Damaged { .. } | OpenError::NotOurs { .. }),
-            Self::Faults(_) | Self::Meanwhile(_) | Self::NoSpace { .. } => false,
+            Self::Faults(_) | Self::Meanwhile(_) | Self::NoSpace { .. } | Self::Full(_) => false,
         }
     }
 }
@@ -102,19 +107,6 @@ pub enum Verified {
     Older(u128),
     /// A backup that is whole.
     Backup(Head, Manifest),
-}
-
-/// What a restore has done.
-#[derive(Debug)]
-pub struct Restored {
-    /// What the backup says of itself.
-    pub head: Head,
-    /// Where the old database is now, if there was one.
-    pub kept: Option<PathBuf>,
-    /// Signing secrets can be read from the old database.
-    pub kept_has_clear_secrets: bool,
-    /// Signing secrets can be read from the new one.
-    pub has_clear_secrets: bool,
 }
 
 /// Does the file begin as a backup does?
@@ -149,9 +141,9 @@ pub fn verify(path: &Path) -> Result<Verified, BackupError> {
     findings.unwrap_or_else(|| Err(OpenError::unreadable(path).into()))
 }
 
-fn verify_database(path: &Path) -> Result<Verified, BackupError> {
+pub(super) fn verify_database(path: &Path) -> Result<Verified, BackupError> {
     let failed = |source: StorageError| OpenError::failed(path, source);
-    let mut db = open_database(path, CACHE_BYTES)?;
+    let mut db = open_to_look(path, CACHE_BYTES)?;
     let Identity { format, .. } = check_format(&db, path)?;
     let is_sound = check_pages(&mut db, path)?;
     if is_sound && format < tables::FORMAT_VERSION {
@@ -160,17 +152,17 @@ fn verify_database(path: &Path) -> Result<Verified, BackupError> {
     let mut findings =
         if format < tables::FORMAT_VERSION { Findings::default() } else { verify::rows(&db).map_err(failed)? };
     if !is_sound {
-        findings.faults.insert(0, "pages that did not fit their checksums; they were repaired".to_owned());
+        findings.faults.insert(0, "pages that did not fit their checksums; the next start repairs them".to_owned());
     }
     Ok(Verified::Database(findings))
 }
 
-fn open_backup(path: &Path) -> Result<Source<BufReader<fs::File>>, BackupError> {
+pub(super) fn open_backup(path: &Path) -> Result<Source<BufReader<fs::File>>, BackupError> {
     let file = open_file(path)?;
     Source::open(BufReader::with_capacity(256 * 1024, file)).map_err(|source| dump_error(path, source))
 }
 
-fn dump_error(path: &Path, source: DumpError) -> BackupError {
+pub(super) fn dump_error(path: &Path, source: DumpError) -> BackupError {
     BackupError::Dump { path: path.to_owned(), source }
 }
 
@@ -198,14 +190,15 @@ fn damaged_body(key: &[u8], row: &[u8]) -> Option<EventId> {
     (!is_intact).then(|| EventId(event()))
 }
 
-struct RowReader<'a, R> {
-    source: Source<R>,
-    manifest: Manifest,
-    into: Option<&'a Database>,
-    progress: &'a mut dyn FnMut(u64),
-    done: u64,
+/// Reads the rows of a backup, and puts them into a database if there is one.
+pub(super) struct RowReader<'a, R> {
+    pub source: Source<R>,
+    pub manifest: Manifest,
+    pub into: Option<&'a Database>,
+    pub progress: &'a mut dyn FnMut(u64),
+    pub done: u64,
     /// The first event whose body is damaged; what it means is known when the backup itself is known to be whole.
-    damaged_body: Option<EventId>,
+    pub damaged_body: Option<EventId>,
 }
 
 impl<R: std::io::Read> Visit for RowReader<'_, R> {
@@ -244,142 +237,6 @@ impl<R: std::io::Read> Visit for RowReader<'_, R> {
         self.manifest.rows.insert(table.name().to_owned(), count);
         Ok(())
     }
-}
-
-/// Puts a backup in the place of the database in that folder. The old file is kept. `progress` is told how many rows
-/// are done, and of how many.
-pub fn restore(
-    backup: &Path,
-    folder: &Path,
-    now: Timestamp,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Restored, BackupError> {
-    // Before anything else, so that a backup that is no good changes nothing.
-    let (_, manifest) = verify_backup(backup)?;
-    let all = manifest.rows.values().sum();
-    make_folder(folder)?;
-    let path = folder.join(DATABASE_FILE);
-    // Held until after the switch, so that no server starts meanwhile; whether there is one is looked at again.
-    let owner = Owner::claim(folder, now)?;
-    let was_there = path.exists();
-    let old = was_there.then(|| open_old(&path)).transpose()?.flatten();
-    let size_bytes = fs::metadata(backup).map_err(|error| file_error(backup, error))?.len();
-    let needed_bytes = size_bytes.saturating_mul(3);
-    let free_bytes = crate::disk::free_bytes(folder).unwrap_or(u64::MAX);
-    if free_bytes < needed_bytes {
-        return Err(BackupError::NoSpace { path: folder.to_owned(), free_bytes, needed_bytes });
-    }
-    let fresh = path.with_extension(RESTORING);
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&fresh, error).into()),
-        _ => {}
-    }
-    let Filled { head, store_id, has_clear_secrets } =
-        fill(backup, &fresh, (old.as_ref(), now), &mut |done| progress(done, all))?;
-    let findings = damage::caught(|| verify_database(&fresh));
-    let verified = findings.ok_or_else(|| BackupError::Faults("the database cannot be read".to_owned()))??;
-    if let Verified::Database(findings) = verified
-        && let Some(fault) = findings.faults.first()
-    {
-        return Err(BackupError::Faults(fault.clone()));
-    }
-    owner.check().map_err(OpenError::from)?;
-    if was_there != path.exists() {
-        return Err(BackupError::Meanwhile(path));
-    }
-    let kept = was_there.then(|| keep(&path, now)).transpose()?;
-    let (marker, text) = (folder.join(MARKER_FILE), marker_text(store_id));
-    if !was_there {
-        // Cut off from here on, the next start says that the database is missing, and makes none.
-        write_private(&marker, &text)?;
-        sync_folder_of(&path)?;
-    } else if fs::read(&marker).is_ok_and(|found| found != text.as_bytes()) {
-        // Cut off in between, the next start writes the marker for whichever of the two databases it finds.
-        fs::remove_file(&marker).map_err(|error| file_error(&marker, error))?;
-        sync_folder_of(&path)?;
-    }
-    fs::rename(&fresh, &path).map_err(|error| file_error(&path, error))?;
-    write_private(&marker, &text)?;
-    sync_folder_of(&path)?;
-    let kept_has_clear_secrets = old.as_ref().is_some_and(reseal::has_clear_secrets);
-    drop(old);
-    Ok(Restored { head, kept, kept_has_clear_secrets, has_clear_secrets })
-}
-
-/// Gives the database a second name, one that nothing has yet.
-fn keep(path: &Path, now: Timestamp) -> Result<PathBuf, OpenError> {
-    let named = |further: &str| path.with_extension(format!("before-restore-{}{further}", now.as_seconds()));
-    let mut kept = named("");
-    for number in 2..KEPT_OF_A_SECOND {
-        match fs::hard_link(path, &kept) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => kept = named(&format!("-{number}")),
-            result => return result.map(|()| kept.clone()).map_err(|error| file_error(&kept, error)),
-        }
-    }
-    Err(file_error(&kept, ErrorKind::AlreadyExists.into()))
-}
-
-/// The old database, if it can be opened; one that is damaged is what restores are for.
-fn open_old(path: &Path) -> Result<Option<Database>, BackupError> {
-    if check_magic(path).is_err() {
-        return Ok(None);
-    }
-    match open_database(path, CACHE_BYTES) {
-        Ok(db) => Ok(Some(db)),
-        Err(error @ OpenError::InUse { .. }) => Err(error.into()),
-        Err(_) => Ok(None),
-    }
-}
-
-/// What a new database was filled with.
-struct Filled {
-    head: Head,
-    store_id: u128,
-    has_clear_secrets: bool,
-}
-
-fn fill(
-    backup: &Path,
-    fresh: &Path,
-    (old, now): (Option<&Database>, Timestamp),
-    progress: &mut dyn FnMut(u64),
-) -> Result<Filled, BackupError> {
-    let db = open_database(fresh, CACHE_BYTES)?;
-    let source = open_backup(backup)?;
-    let head = source.head.clone();
-    let mut reader =
-        RowReader { source, manifest: Manifest::default(), into: Some(&db), progress, done: 0, damaged_body: None };
-    let failed = |source| dump_error(backup, source);
-    migrate::visit_all(head.format.into(), &mut reader).map_err(failed)?;
-    let RowReader { source, manifest, .. } = reader;
-    source.finish(&manifest).map_err(failed)?;
-    let failed = |source| OpenError::failed(fresh, source);
-    // The backup itself is what an upgrade would put beside.
-    migrate::run_steps(&db, head.format.into()).map_err(failed)?;
-    skip_numbers(&db, old).map_err(failed)?;
-    service_time::skip_to(&db, now, old).map_err(failed)?;
-    let has_clear_secrets = reseal::has_clear_secrets(&db);
-    Ok(Filled { head, store_id: check_format(&db, fresh)?.store_id, has_clear_secrets })
-}
-
-fn skip_numbers(db: &Database, old: Option<&Database>) -> Result<(), StorageError> {
-    use redb::{ReadableDatabase as _, ReadableTable as _};
-    let transaction = db.begin_write()?;
-    {
-        let mut meta = transaction.open_table(tables::META)?;
-        for counter in [tables::NEXT_ACCOUNT, tables::NEXT_KEY, tables::NEXT_SUBSCRIPTION] {
-            let mut next = meta.get(counter)?.map_or(1, |row| row.value());
-            // Whatever cannot be read of the old file is covered by the gap.
-            if let Some(old) = old
-                && let Ok(old) = old.begin_read()?.open_table(tables::META)
-            {
-                next = next.max(old.get(counter)?.map_or(1, |row| row.value()));
-            }
-            meta.insert(counter, next + NUMBER_GAP)?;
-        }
-    }
-    transaction.commit()?;
-    Ok(())
 }
 
 /// Gives unused space back to the file system. Gives the size in bytes before and after.

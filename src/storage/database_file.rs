@@ -12,7 +12,8 @@ use redb::{Database, DatabaseError};
 
 use super::damage;
 use super::error::OpenError;
-use super::folder::{FileId, file_error, in_use, leave_to_owner};
+use super::folder::{DATABASE_FILE, FileId, HOLDER_FILE, file_error, in_use, leave_to_owner};
+use super::holder;
 use super::newest_commit;
 
 /// How every redb file begins.
@@ -105,6 +106,29 @@ fn open(path: &Path, cache_bytes: usize) -> Result<(OpenFile, bool), OpenError> 
         Some(Ok(db)) => Ok((OpenFile { db, file: id }, is_checked.get())),
         Some(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(in_use(folder)),
         Some(Err(error)) => Err(OpenError::failed(path, error.into())),
+        None => Err(OpenError::unreadable(path)),
+    }
+}
+
+/// Opens the database to look at it. Whatever redb changes in it for that stays in memory.
+pub(super) fn open_to_look(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let failed = |source: std::io::Error| match source.kind() {
+        ErrorKind::WouldBlock => in_use(folder),
+        _ => file_error(path, source),
+    };
+    let view = fs::File::open(path).and_then(|file| newest_commit::view(&file, cache_bytes.min(CHECK_CACHE_BYTES)));
+    let view = view.map_err(failed)?;
+    // Where the lock does not show it, a file that is being written would look damaged.
+    if path.file_name().is_some_and(|name| name == DATABASE_FILE)
+        && let Some(holder) = holder::at_work(&folder.join(HOLDER_FILE))
+    {
+        return Err(OpenError::HeldElsewhere { folder: folder.to_owned(), holder });
+    }
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    match damage::caught(|| builder.create_with_backend(view)) {
+        Some(opened) => opened.map_err(|error| OpenError::failed(path, error.into())),
         None => Err(OpenError::unreadable(path)),
     }
 }

@@ -182,6 +182,12 @@ impl Holder {
     }
 }
 
+/// Whoever is at work in the folder, for people; none if that cannot be seen.
+pub(super) fn at_work(path: &Path) -> Option<String> {
+    let holder = Holder::read(path).ok()??;
+    (holder.look(path) == Life::AtWork).then_some(holder.who)
+}
+
 /// What the file says of whoever has the folder, for people.
 pub(super) fn who(path: &Path) -> Option<String> {
     text_of(path).ok()?.lines().next().map(visible)

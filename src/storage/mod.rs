@@ -29,6 +29,7 @@ pub mod reader;
 pub mod record;
 pub mod registry;
 pub mod reseal;
+pub mod restore;
 mod runs;
 pub mod sealing;
 mod service_time;

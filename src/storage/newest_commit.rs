@@ -30,27 +30,47 @@ const IS_TWO_PHASE: u8 = 4;
 /// Puts the newest commit in force if the file was not closed and that commit is whole. An error of the kind
 /// `WouldBlock` says that somebody has the file, who may be amid a commit.
 pub(super) fn put_in_force(file: &File, path: &Path, cache_bytes: usize) -> io::Result<()> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
-        TryLockError::Error(error) => error,
-    })?;
-    let mut header = [0; HEADER_BYTES];
-    match file.read_exact_at(&mut header, 0) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    let Some(flags) = flags_for_newer(&header) else { return Ok(()) };
+    file.try_lock().map_err(in_use)?;
+    let Some(flags) = newer(file)? else { return Ok(()) };
     // What is judged has to be on the disk, and not only in the kernel's memory of it, before the header may name it.
     file.sync_all()?;
     rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
-    if is_whole(View::new(file.try_clone()?, flags)?, cache_bytes)? {
+    if is_whole(View::new(file.try_clone()?, Some(flags))?, cache_bytes)? {
         log::info!("{} was left amid a commit, which is whole and is taken over", path.display());
         file.write_all_at(&[flags], FLAGS_AT as u64)?;
         file.sync_data()
     } else {
         log::info!("{} was left amid a commit, which is not whole; the one before counts", path.display());
         Ok(())
+    }
+}
+
+/// The file as it would be opened, to be looked at: nothing in it changes, so it can lie where nothing can be written.
+/// An error of the kind `WouldBlock` says that somebody has it.
+pub(super) fn view(file: &File, cache_bytes: usize) -> io::Result<View> {
+    file.try_lock_shared().map_err(in_use)?;
+    let newer = newer(file)?;
+    let view = |flags| View::new(file.try_clone()?, flags);
+    match newer {
+        Some(flags) if is_whole(view(Some(flags))?, cache_bytes)? => view(Some(flags)),
+        _ => view(None),
+    }
+}
+
+fn in_use(error: TryLockError) -> io::Error {
+    match error {
+        TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        TryLockError::Error(error) => error,
+    }
+}
+
+/// The flags with which the commit that is not in force would be, if it is the newer one.
+fn newer(file: &File) -> io::Result<Option<u8>> {
+    let mut header = [0; HEADER_BYTES];
+    match file.read_exact_at(&mut header, 0) {
+        Ok(()) => Ok(flags_for_newer(&header)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -88,7 +108,7 @@ fn is_whole(view: View, cache_bytes: usize) -> io::Result<bool> {
 
 /// The file with other flags. What redb writes stays in memory: a few pages, as nothing is stored meanwhile.
 #[derive(Debug)]
-struct View {
+pub(super) struct View {
     file: File,
     changes: Mutex<Changes>,
 }
@@ -100,9 +120,9 @@ struct Changes {
 }
 
 impl View {
-    fn new(file: File, flags: u8) -> io::Result<Self> {
+    fn new(file: File, flags: Option<u8>) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        let written = vec![(FLAGS_AT as u64, vec![flags])];
+        let written = flags.into_iter().map(|flags| (FLAGS_AT as u64, vec![flags])).collect();
         Ok(Self { file, changes: Mutex::new(Changes { length, written }) })
     }
 

@@ -66,6 +66,7 @@ mod receivers_stray;
 mod receivers_tls;
 mod restart;
 mod retries;
+mod room;
 mod secrets;
 mod service;
 mod signing;

@@ -77,8 +77,9 @@ fn a_folder_that_two_paths_lead_to_has_one_server() {
         let client = above.client();
         assert_eq!(ledger.publish(&client, &[first, first + 1]), Some(202));
         assert_refused(&below.fail_to_start());
-        for command in [["keys", "list"].as_slice(), &["compact"]] {
-            assert_refused(&below.cli(command));
+        let database = below.data_dir().join(DATABASE);
+        for command in [["keys", "list"].as_slice(), &["compact"], &["verify", database.to_str().unwrap()]] {
+            assert_refused(&if command[0] == "verify" { below.command(command) } else { below.cli(command) });
         }
         assert_eq!(ledger.publish(&client, &[first + 2, first + 3]), Some(202));
         assert!(above.terminate().success());
