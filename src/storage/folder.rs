@@ -26,12 +26,14 @@ pub fn is_new(folder: &Path) -> bool {
 pub(super) struct FileId {
     device: u64,
     inode: u64,
+    /// Not, once the last name of the file is removed; and never, where the file system does not count names.
+    is_linked: bool,
 }
 
 impl FileId {
     pub fn of(found: &fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
-        Self { device: found.dev(), inode: found.ino() }
+        Self { device: found.dev(), inode: found.ino(), is_linked: found.nlink() > 0 }
     }
 }
 

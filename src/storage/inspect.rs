@@ -10,7 +10,8 @@ use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable
 use super::damage;
 use super::database_file::check_magic;
 use super::error::{OpenError, StorageError};
-use super::folder::DATABASE_FILE;
+use super::folder::{DATABASE_FILE, HOLDER_FILE};
+use super::holder;
 use super::open::{Identity, check_format};
 use super::outbox::{Outbox, OutboxAt, Pending};
 use super::service_time::{Seen, last_event};
@@ -53,9 +54,9 @@ pub struct Waiting {
 /// Why nothing could be seen.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// A server or a command has the store open.
-    #[error("another process has the database open")]
-    InUse,
+    /// A server or a command has the store open; who, if that is known.
+    #[error("{} has the database open", .0.as_deref().unwrap_or("another process"))]
+    InUse(Option<String>),
     /// The process that had it open ended without closing it; the next start checks it.
     #[error("the database was not closed in order; the next start checks it")]
     Unclean,
@@ -71,13 +72,18 @@ pub enum InspectError {
 pub fn inspect(folder: &Path, now: Timestamp) -> Result<Inspection, InspectError> {
     let path = folder.join(DATABASE_FILE);
     check_magic(&path)?;
+    let holder_file = folder.join(HOLDER_FILE);
+    // Where the lock does not show it, a file that is being written would look damaged.
+    if let Some(who) = holder::at_work(&holder_file) {
+        return Err(InspectError::InUse(Some(who)));
+    }
     let failed = |source: StorageError| OpenError::failed(&path, source);
     let looked = damage::caught(|| match ReadOnlyDatabase::open(&path) {
         Ok(db) => match check_format(&db, &path)? {
             Identity { format, .. } if format < tables::FORMAT_VERSION => Err(InspectError::Older(format)),
             _ => Ok(look(&db, now).map_err(failed)?),
         },
-        Err(DatabaseError::DatabaseAlreadyOpen) => Err(InspectError::InUse),
+        Err(DatabaseError::DatabaseAlreadyOpen) => Err(InspectError::InUse(holder::who(&holder_file))),
         Err(DatabaseError::RepairAborted) => Err(InspectError::Unclean),
         Err(error) => Err(failed(error.into()).into()),
     });

@@ -38,6 +38,8 @@ struct Claim {
     path: PathBuf,
     /// Where the claim stands, locked. None where there was no room for it.
     file: Option<File>,
+    /// Whether that file counts its names.
+    is_linked: bool,
     holder: Holder,
     /// How the file begins as long as the claim stands.
     head: String,
@@ -55,6 +57,7 @@ impl Owner {
             database: folder.join(DATABASE_FILE),
             opened: OnceLock::new(),
             path,
+            is_linked: file.as_ref().and_then(|file| file.metadata().ok()).is_some_and(|found| found.nlink() > 0),
             file,
             head: holder.head(),
             holder,
@@ -123,7 +126,7 @@ impl Claim {
         };
         let mut text = String::new();
         let seen = file.metadata().and_then(|found| (&file).read_to_string(&mut text).map(|_| found));
-        if seen.is_ok_and(|found| found.nlink() == 0) {
+        if seen.is_ok_and(|found| found.nlink() == 0 && self.is_linked) {
             return Err(self.gone());
         }
         if !text.starts_with(&self.head) {
@@ -145,7 +148,7 @@ impl Claim {
         let path = self.database.clone();
         match fs::metadata(&path) {
             // A path of an overlay goes on to lead to a file that the folder below it does not have any more.
-            Ok(found) if FileId::of(&found) == *opened && found.nlink() > 0 => Ok(()),
+            Ok(found) if FileId::of(&found) == *opened => Ok(()),
             Ok(found) if found.nlink() > 0 => Err(Loss::Replaced(path)),
             Ok(_) => Err(Loss::Removed(path)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Loss::Removed(path)),

@@ -38,6 +38,7 @@ mod config;
 mod deliveries;
 mod demo;
 mod disk;
+mod doctor_disk;
 mod errors;
 mod events;
 mod events_kept;

@@ -8,18 +8,22 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use rustix::fs::Access;
 
+use super::file_system::has_mount_rights;
 use super::finding::Finding;
 use super::subject::Subject;
 use crate::app;
 use crate::disk::free_bytes;
 use crate::domain::Timestamp;
 use crate::domain::timestamp::span_in_words;
+use crate::storage::DATABASE_FILE;
 
 const FOLDER: &str = "data folder";
 const DISK: &str = "disk";
 const CLOCK: &str = "clock";
 /// Files of the server in its folder.
-const FILES: [&str; 3] = ["tempclock.redb", "identity", "holder"];
+const FILES: [&str; 3] = [DATABASE_FILE, "identity", "holder"];
+/// What the number of blocks of a file counts in.
+const BLOCK_BYTES: u64 = 512;
 /// A clock that has never been set shows a year before, a broken one a year after.
 const YEARS: std::ops::RangeInclusive<u32> = 2025..=2099;
 /// The newest event may seem to be from so far ahead: ids only grow, also when the clock is corrected, and after a crash
@@ -72,14 +76,27 @@ pub fn data_folder(subject: &Subject) -> Vec<Finding> {
             findings.push(Finding::problem(FOLDER, message, fix));
         }
     }
-    if matches!(folder.join("tempclock.redb").try_exists(), Ok(false)) {
-        let fix = "Run: tempclock-webhooks init";
-        findings.push(Finding::warning(FOLDER, format!("{shown} has no database yet"), fix));
-    }
+    findings.extend(no_database(subject, folder));
     if findings.is_empty() {
         findings.push(Finding::ok(FOLDER, format!("{shown}: there, writable, closed to others")));
     }
     findings
+}
+
+/// A store that was never made is another thing than one whose file is gone.
+fn no_database(subject: &Subject, folder: &Path) -> Option<Finding> {
+    let is_missing = |name: &str| matches!(folder.join(name).try_exists(), Ok(false));
+    if !is_missing(DATABASE_FILE) {
+        return None;
+    }
+    let path = folder.join(DATABASE_FILE);
+    let shown = path.display();
+    if subject.control.is_none() && is_missing("identity") {
+        let message = format!("{} has no database yet", folder.display());
+        return Some(Finding::warning(FOLDER, message, "Run: tempclock-webhooks init"));
+    }
+    let fix = "Put it back, or restore a backup: tempclock-webhooks restore FILE";
+    Some(Finding::problem(FOLDER, format!("{shown} is missing: it was removed or moved away"), fix))
 }
 
 /// The files that the configuration names.
@@ -100,7 +117,12 @@ fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> 
     let bits = found.permissions().mode() & 0o777;
     (bits & 0o077 != 0).then(|| {
         let message = format!("{} is open to other users (mode {bits:o})", path.display());
-        Finding::warning(FOLDER, message, format!("chmod {mode} {}", path.display()))
+        let fix = if has_mount_rights(path) {
+            "chmod may do nothing on this file system: give its mount the options uid=, gid= and umask=077".to_owned()
+        } else {
+            format!("chmod {mode} {}", path.display())
+        };
+        Finding::warning(FOLDER, message, fix)
     })
 }
 
@@ -113,20 +135,25 @@ pub fn disk(subject: &Subject) -> Vec<Finding> {
     };
     let reserve = storage.free_space_reserve_bytes;
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
-    let found = fs::metadata(storage.data_dir.join("tempclock.redb"));
-    let database = found.as_ref().map_or(0, Metadata::len);
+    let found = fs::metadata(storage.data_dir.join(DATABASE_FILE));
+    // The file is longer than what it takes up.
+    let occupied = found.as_ref().map_or(0, |found| found.blocks().saturating_mul(BLOCK_BYTES));
     let its_size = match found {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             "a size that this user may not see".into()
         }
-        _ => size(database),
+        _ => size(occupied),
     };
-    let message = format!("{} free, {} reserved, the database has {its_size}", size(free), size(reserve));
+    let message = format!("{} free, {} reserved, the database takes up {its_size}", size(free), size(reserve));
     vec![if free < reserve {
         let fix = "Publishing is refused until there is more: free some space, or lower storage.free_space_reserve";
         Finding::problem(DISK, message, fix)
-    } else if free < reserve.saturating_add(database) {
-        Finding::warning(DISK, message, "There is no room for a backup or for compact on this disk: free some space")
+    } else if free < reserve.saturating_add(occupied) {
+        Finding::warning(
+            DISK,
+            message,
+            "A backup may not fit on this disk: free some space, or write it to another one",
+        )
     } else {
         Finding::ok(DISK, message)
     }]

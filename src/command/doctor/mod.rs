@@ -1,6 +1,7 @@
 //! `doctor`: looks for whatever keeps the server from working, and says what to do about it. It changes nothing. Each
 //! check runs on a thread of its own under a time limit, so that none can hang the command.
 
+mod file_system;
 mod finding;
 mod machine;
 mod network;
@@ -85,6 +86,7 @@ fn examine(subject: &Arc<Subject>) -> Vec<Finding> {
         within(name, move || look(&subject)).unwrap_or_else(|late| vec![late])
     };
     let mut findings = check("data folder", machine::data_folder);
+    findings.extend(check("file system", file_system::check));
     findings.extend(check("files", machine::files));
     findings.extend(check("disk", machine::disk));
     findings.extend(check("unit", unit::check));

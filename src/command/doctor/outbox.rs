@@ -13,6 +13,7 @@ use crate::control::client::Client;
 use crate::domain::Timestamp;
 use crate::domain::subscription::SubscriptionState;
 use crate::domain::visible::visible;
+use crate::storage::error::OpenError;
 use crate::storage::inspect::{InspectError, Inspection, inspect};
 
 const QUEUE: &str = "queue";
@@ -87,13 +88,16 @@ fn in_file(subject: &Subject) -> Result<Outbox, Finding> {
     }
     match inspect(folder, subject.now) {
         Ok(seen) => Ok(of_file(seen)),
-        Err(InspectError::InUse) => Err(Finding::warning(
+        Err(error @ InspectError::InUse(_)) => Err(Finding::warning(
             QUEUE,
-            "not looked at: a process has the database open",
+            format!("not looked at: {error}"),
             "If that is the server, give its address with --api-url and a key with --api-key-file",
         )),
         Err(error @ (InspectError::Unclean | InspectError::Older(_))) => {
             Err(Finding::warning(QUEUE, error.to_string(), "Start the server; nothing that was acknowledged is lost"))
+        }
+        Err(InspectError::Open(error @ OpenError::Full { .. })) => {
+            Err(Finding::problem(QUEUE, error.to_string(), "Make room on its disk, or raise the quota"))
         }
         Err(error @ InspectError::Open(_)) => Err(Finding::problem(
             QUEUE,
