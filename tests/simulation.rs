@@ -17,6 +17,8 @@ mod endpoints;
 mod model;
 #[path = "simulation/process.rs"]
 mod process;
+#[path = "simulation/pushback.rs"]
+mod pushback;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -124,6 +126,7 @@ fn no_order_of_events_breaks_a_promise() {
         "retry",
         "delivered",
         "exhausted",
+        "pushed back",
         "clock step",
         "stop",
         "crash",

@@ -35,6 +35,8 @@ pub enum Behaviour {
     Failing,
     /// Refuses connections until told to come up; healthy from then on.
     Down,
+    /// Takes so many a second, and as many at once after a quiet time; answers 429 beyond that.
+    Limited(u32),
 }
 
 /// Endpoints that behave alike and are counted together.

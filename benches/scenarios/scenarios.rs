@@ -4,6 +4,7 @@ mod backlog;
 mod isolation;
 mod memory;
 mod outage;
+mod pushback;
 mod rare;
 mod slow_disk;
 mod speed;
@@ -49,6 +50,11 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "connections", about: "memory after waves of 10,000 idle connections", run: memory::connections },
     Scenario { name: "slow-disk", about: "publishing beside failures on a slow disk", run: slow_disk::run },
     Scenario { name: "outage", about: "an endpoint that comes back with 100,000 pending", run: outage::run },
+    Scenario {
+        name: "pushback",
+        about: "an endpoint that takes 100 a second and answers 429 beyond",
+        run: pushback::run,
+    },
 ];
 
 const TEN: &str = "10 endpoints, 128 connections";

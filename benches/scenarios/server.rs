@@ -114,6 +114,18 @@ impl Server {
         Ok(())
     }
 
+    /// How many deliveries of an account have that status.
+    pub fn count(&mut self, account: &str, status: &str) -> Result<u64> {
+        let key = self.key(account)?;
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
+        let mut answer = agent
+            .get(format!("http://{}/api/v1/deliveries?limit=1&status={status}", self.addr))
+            .header("Authorization", format!("Bearer {key}"))
+            .call()?;
+        let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
+        answer["pagination"]["total"].as_u64().ok_or_else(|| format!("no total in {answer}").into())
+    }
+
     /// Asks it to stop, as systemd would, and waits; gives the time it took.
     pub fn stop(&mut self) -> Result<Duration> {
         let began = Instant::now();

@@ -298,6 +298,7 @@ fn transport(config: &Config, clock: Clock) -> Result<(Arc<Transport>, AddressRu
         timeout: delivery.timeout,
         per_endpoint: delivery.max_in_flight_per_endpoint,
         allow_http: delivery.allow_http,
+        retry_after_max: delivery.retry_after_max,
     };
     let tls = certificates::client_config(config)?;
     Ok((Transport::new(settings, tls, Guard::new(rule.clone()), clock), rule))

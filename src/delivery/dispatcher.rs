@@ -7,11 +7,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::job::{Ended, FinishedJob, Job};
 use super::lane::Trust;
-use super::schedule::{Ended, FinishedJob, Job, Limits, PageWanted, Schedule};
+use super::schedule::{Limits, PageWanted, Schedule};
 use crate::clock::Clock;
 use crate::domain::health::Health;
-use crate::domain::outcome::EndpointSign;
 use crate::domain::{EventId, Timestamp};
 use crate::storage::command::Committed;
 use crate::storage::error::StorageError;
@@ -183,21 +183,20 @@ impl Dispatcher {
     fn hand_back(&self, state: &mut State, finished: Option<&Finished>) {
         let Some(&Finished { job, ended }) = finished else { return };
         state.schedule.finished(job, ended, self.clock.steady());
-        if ended.is_some_and(|ended| ended.sign == EndpointSign::Unresponsive) {
-            // A rest has begun, whose end the dispatcher's thread has to see.
-            self.pages.notify_one();
-        }
     }
 
     fn pick(&self, state: &mut State) -> Option<Job> {
         let now = self.clock.steady();
-        let job = state.schedule.take(now)?;
-        // Whoever takes a job wakes the next: a burst wakes as many threads as it has work for.
-        self.wake(state);
-        if state.schedule.wants_page(now) {
+        let job = state.schedule.take(now);
+        if job.is_some() {
+            // Whoever takes a job wakes the next: a burst wakes as many threads as it has work for.
+            self.wake(state);
+        }
+        // The dispatcher's thread has to see the end of a rest.
+        if state.schedule.has_new_rest() || (job.is_some() && state.schedule.wants_page(now)) {
             self.pages.notify_one();
         }
-        Some(job)
+        job
     }
 
     /// How many deliveries are kept in memory, and how many bytes of bodies with them.

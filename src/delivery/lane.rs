@@ -2,41 +2,23 @@
 //! on the disk. Pure; lives inside the schedule, and has no lock of its own.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::backoff::{Backoff, Hold, Turn};
+use super::job::{Ended, Work};
 use super::rings::Ring;
 use super::window::Window;
 use crate::domain::outcome::EndpointSign;
 use crate::domain::{EventId, Timestamp};
-use crate::storage::record::EventRow;
 
 /// An endpoint that takes longer than this to answer holds threads; it is slow.
 const SLOW_ANSWER: Duration = Duration::from_secs(1);
 
 /// After silence an endpoint is left alone for this long, doubled with every further silence up to the maximum. It
-/// costs a dead endpoint's backlog nothing that it would not wait for anyway, and nobody else a busy thread.
+/// costs a dead endpoint's backlog nothing that it would not wait for anyway, and nobody else a busy thread. After a fault
+/// of our own, which may be one of all attempts, it keeps the lane from trying them all one after the other.
 const FIRST_REST: Duration = Duration::from_millis(20);
 const LONGEST_REST: Duration = Duration::from_millis(500);
-
-/// What a delivery thread has to find out before it can send.
-#[derive(Debug)]
-pub enum Work {
-    /// A first attempt; the event is here, or has to be read.
-    First(Option<Arc<EventRow>>),
-    /// A further attempt; event and attempt number have to be read.
-    Further,
-}
-
-impl Work {
-    /// How many bytes of a body it keeps in memory.
-    pub(super) fn body_bytes(&self) -> usize {
-        match self {
-            Self::First(Some(row)) => row.body().len(),
-            _ => 0,
-        }
-    }
-}
 
 /// What is known of how an endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +39,14 @@ pub(super) struct Lane {
     pub(super) is_active: bool,
     pub(super) trust: Trust,
     pub(super) window: Window,
+    /// How much the endpoint takes, if it has pushed back.
+    backoff: Backoff,
+    /// As many attempts are under way as it takes.
+    is_full: bool,
     /// How many attempts in a row met silence.
     pub(super) silences: u32,
+    /// How many attempts in a row came to nothing by faults of our own.
+    own_faults: u32,
     /// Did it ever answer, as far as is known?
     pub(super) has_answered: bool,
     /// Was its last answer a failure?
@@ -100,7 +88,10 @@ impl Lane {
             is_active,
             trust,
             window: Window::first(),
+            backoff: Backoff::default(),
+            is_full: false,
             silences: 0,
+            own_faults: 0,
             has_answered: trust == Trust::Quick,
             is_failing: false,
             holds_threads: trust == Trust::Suspect,
@@ -125,33 +116,83 @@ impl Lane {
     /// Forgets what was held against the endpoint, as it may be another one now.
     pub(super) fn forgive(&mut self) {
         self.silences = 0;
+        self.backoff = Backoff::default();
+        self.is_full = false;
         self.rest_until = None;
         if self.trust != Trust::Quick {
             self.trust = Trust::Unknown;
         }
     }
 
+    /// An attempt begins.
+    pub(super) fn begin(&mut self, event: EventId, now: Timestamp) -> Turn {
+        // A first attempt too: a retry row of its own commit must not be taken before that commit is told.
+        self.claims.insert(event);
+        self.in_flight += 1;
+        let more_waits = !self.ready.is_empty() || self.is_behind();
+        let turn = self.backoff.sent(now, self.in_flight, more_waits);
+        self.hold(now);
+        turn
+    }
+
     /// Learns from an attempt that has ended. `cap`: how many may be in flight at most.
-    pub(super) fn learn(&mut self, sign: EndpointSign, took: Duration, cap: usize, now: Timestamp) {
+    pub(super) fn learn(&mut self, turn: Turn, ended: Ended, cap: usize, now: Timestamp) {
+        let Ended { sign, took, pushback } = ended;
+        match (sign, pushback) {
+            (_, Some(pushback)) => self.backoff.pushed_back(turn, now, pushback.retry_after, self.in_flight),
+            (EndpointSign::Unknown | EndpointSign::Unresponsive, None) => self.backoff.ended(turn),
+            (_, None) => self.backoff.taken(turn, now, self.in_flight),
+        }
+        self.judge(sign, took, cap, pushback.is_some(), now);
+        self.hold(now);
+    }
+
+    /// There was nothing to send after all.
+    pub(super) fn skip(&mut self, turn: Turn, event: EventId, now: Timestamp) {
+        self.claims.remove(&event);
+        self.backoff.ended(turn);
+        self.hold(now);
+    }
+
+    /// A rest is over, and perhaps another one begins.
+    pub(super) fn end_rest(&mut self, now: Timestamp) {
+        self.rest_until = None;
+        self.hold(now);
+    }
+
+    /// Keeps the lane to what the endpoint takes.
+    fn hold(&mut self, now: Timestamp) {
+        let held = self.backoff.hold(now, self.in_flight);
+        self.is_full = held == Some(Hold::Full);
+        if let Some(Hold::Paced(until) | Hold::Resting(until)) = held {
+            self.rest_until = self.rest_until.max(Some(until));
+        }
+    }
+
+    fn judge(&mut self, sign: EndpointSign, took: Duration, cap: usize, is_pushback: bool, now: Timestamp) {
         if sign == EndpointSign::Unknown {
+            self.rest_until = Some(now.plus(rest_after(self.own_faults)));
+            self.own_faults = self.own_faults.saturating_add(1);
             return;
         }
+        self.own_faults = 0;
         self.is_failing = sign != EndpointSign::Healthy;
         self.trust = match sign {
             EndpointSign::Unresponsive => {
                 // Who refuses at once holds nobody up, and one silence of an endpoint that answers may be a mishap: it
                 // must not queue behind those that hang.
                 self.holds_threads = took > SLOW_ANSWER && (self.silences > 0 || !self.has_answered);
-                let rest = FIRST_REST.saturating_mul(1 << self.silences.min(10)).min(LONGEST_REST);
+                self.rest_until = Some(now.plus(rest_after(self.silences)));
                 self.silences = self.silences.saturating_add(1);
-                self.rest_until = Some(now.plus(rest));
                 self.window.silent();
                 return self.trust = Trust::Suspect;
             }
             _ if took > SLOW_ANSWER => Trust::Slow,
             _ => Trust::Quick,
         };
-        self.window.answered(took, cap);
+        if !is_pushback {
+            self.window.answered(took, cap);
+        }
         self.silences = 0;
         self.has_answered = true;
         self.rest_until = None;
@@ -164,7 +205,10 @@ impl Lane {
 
     /// In which ring it is to stand, if it has a job that may go.
     pub(super) fn wanted_ring(&self, cap: usize) -> Option<Ring> {
-        if !self.is_active || self.ready.is_empty() || self.rest_until.is_some() || self.stands_back {
+        let is_held = self.rest_until.is_some() || self.is_full || self.stands_back;
+        // While the server itself has a fault, one attempt finds out whether it still has.
+        let is_awaited = self.own_faults > 0 && self.in_flight > 0;
+        if !self.is_active || self.ready.is_empty() || is_held || is_awaited {
             return None;
         }
         let has_room = self.in_flight < self.window.attempts().min(cap);
@@ -178,4 +222,9 @@ impl Lane {
             Trust::Quick => has_room.then_some(Ring::Further),
         }
     }
+}
+
+/// How long a lane rests after so many attempts in a row of the same kind.
+fn rest_after(before: u32) -> Duration {
+    FIRST_REST.saturating_mul(1 << before.min(10)).min(LONGEST_REST)
 }

@@ -2,12 +2,16 @@
 //! fixed pool of [`worker`] threads takes jobs from it, sends each by [`transport`] to an address that [`guard`] let
 //! through, and reports the outcome to the writer. [`failure_log`] tells the operator of those that failed.
 
+mod answer_count;
+pub mod backoff;
 mod connection;
 pub mod dispatcher;
 mod failure;
 pub mod failure_log;
 pub mod guard;
+pub mod job;
 pub mod lane;
+mod limits;
 pub mod look_up;
 mod pace;
 mod phases;

@@ -5,16 +5,17 @@
 //! *first* (answers quickly, nothing in flight), *further* (answers quickly, has attempts in flight), *failing* (answers
 //! quickly, but the last time with a failure), *new* (not known yet, refused at once, or silent for the first time),
 //! *slow* (slow to answer) and *suspect* (was silent lately: one attempt at a time, with a short rest after each). A
-//! lane's window of concurrent attempts begins at one and doubles with every quick answer up to what is of use.
+//! lane's window of concurrent attempts begins at one and doubles with every quick answer up to what is of use. One whose
+//! endpoint answers 429 or 503 is slowed down to what that takes ([`super::backoff`]).
 //!
 //! Memory is bounded: a lane holds a short queue and otherwise remembers only that there is more on the disk.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
 
-use super::lane::{Lane, Trust, Work};
+use super::job::{Ended, FinishedJob, Job, Work};
+use super::lane::{Lane, Trust};
 use super::pace::Pace;
-use super::rings::{Ring, Rings};
+use super::rings::Rings;
 use crate::domain::outcome::EndpointSign;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::command::FreshDelivery;
@@ -38,16 +39,6 @@ pub struct Limits {
     pub threads: usize,
     /// Concurrent attempts of one endpoint.
     pub per_endpoint: usize,
-}
-
-/// One attempt to make.
-#[derive(Debug)]
-pub struct Job {
-    /// Of which delivery.
-    pub delivery: DeliveryId,
-    /// What is known of it already.
-    pub work: Work,
-    ring: Ring,
 }
 
 /// A page that the dispatcher is to read for a lane.
@@ -89,6 +80,8 @@ pub struct Schedule {
     pace: Pace,
     timers: BTreeSet<(Timestamp, SubscriptionId)>,
     rests: BTreeSet<(Timestamp, SubscriptionId)>,
+    /// Has a rest begun that nobody waits for yet?
+    has_new_rest: bool,
     pages: VecDeque<PageKind>,
     at_hand: usize,
     bodies_bytes: usize,
@@ -105,6 +98,7 @@ impl Schedule {
             pace: Pace::default(),
             timers: BTreeSet::new(),
             rests: BTreeSet::new(),
+            has_new_rest: false,
             pages: VecDeque::new(),
             at_hand: 0,
             bodies_bytes: 0,
@@ -216,14 +210,13 @@ impl Schedule {
                     self.pace.prompt(id, now);
                 }
                 let Some((event, work)) = lane.ready.pop_front() else { continue };
-                // A first attempt too: a retry row of its own commit must not be taken before that commit is told.
-                lane.claims.insert(event);
-                lane.in_flight += 1;
+                let turn = lane.begin(event, now);
                 self.rings.hold(ring);
                 self.at_hand = self.at_hand.saturating_sub(1);
                 self.bodies_bytes = self.bodies_bytes.saturating_sub(work.body_bytes());
+                self.await_rest(id);
                 self.settle(id);
-                return Some(Job { delivery: DeliveryId { event, subscription: id }, work, ring });
+                return Some(Job { delivery: DeliveryId { event, subscription: id }, work, ring, turn });
             }
         }
         None
@@ -240,13 +233,23 @@ impl Schedule {
         let Some(lane) = self.lanes.get_mut(&subscription) else { return };
         lane.in_flight = lane.in_flight.saturating_sub(1);
         match ended {
-            Some(Ended { sign, took }) => lane.learn(sign, took, self.per_endpoint, now),
-            None => drop(lane.claims.remove(&event)),
+            Some(ended) => lane.learn(job.turn, ended, self.per_endpoint, now),
+            None => lane.skip(job.turn, event, now),
         }
-        if let Some(until) = lane.rest_until {
-            self.rests.insert((until, subscription));
-        }
+        self.await_rest(subscription);
         self.settle(subscription);
+    }
+
+    /// Puts the end of a lane's rest among those that are waited for.
+    fn await_rest(&mut self, id: SubscriptionId) {
+        if let Some(until) = self.lanes.get(&id).and_then(|lane| lane.rest_until) {
+            self.has_new_rest |= self.rests.insert((until, id));
+        }
+    }
+
+    /// Has a rest begun since this was asked last?
+    pub fn has_new_rest(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_rest)
     }
 
     /// How many attempts are in flight.
@@ -297,7 +300,8 @@ impl Schedule {
         while let Some((until, id)) = self.rests.first().copied().filter(|(until, _)| *until <= now) {
             self.rests.remove(&(until, id));
             if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.rest_until == Some(until)) {
-                lane.rest_until = None;
+                lane.end_rest(now);
+                self.await_rest(id);
                 self.settle(id);
             }
         }
@@ -385,7 +389,9 @@ impl Schedule {
     fn settle(&mut self, id: SubscriptionId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if let Some(due) = lane.retry_due {
-            let is_timed = lane.is_active && !lane.is_reading_retries && lane.ready.len() < PAGE;
+            // A lane that has both on the disk takes turns, so that neither waits until the other is done.
+            let room = if lane.has_fresh_on_disk { LOW_WATER } else { PAGE };
+            let is_timed = lane.is_active && !lane.is_reading_retries && lane.ready.len() < room;
             if is_timed {
                 self.timers.insert((due, id));
             } else {
@@ -409,30 +415,10 @@ impl Schedule {
     }
 }
 
-/// What the schedule needs to know of a job that has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct FinishedJob {
-    delivery: DeliveryId,
-    ring: Ring,
-}
-
-/// How an attempt ended, as far as the endpoint's lane is concerned.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    /// What its outcome says of the endpoint.
-    pub sign: EndpointSign,
-    /// How long the thread was busy with it.
-    pub took: Duration,
-}
-
-impl Job {
-    /// For [`Schedule::finished`].
-    #[must_use]
-    pub fn finished(&self) -> FinishedJob {
-        FinishedJob { delivery: self.delivery, ring: self.ring }
-    }
-}
-
 #[cfg(test)]
 #[path = "schedule_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pushback_tests.rs"]
+mod pushback_tests;

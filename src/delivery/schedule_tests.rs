@@ -1,6 +1,7 @@
 //! What the schedule promises, step by step without threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::domain::event_type::EventType;
@@ -9,7 +10,7 @@ use crate::storage::record::EventRow;
 const LANE: SubscriptionId = SubscriptionId(1);
 
 fn ended(sign: EndpointSign, took: Duration) -> Ended {
-    Ended { sign, took }
+    Ended { sign, took, pushback: None }
 }
 
 fn schedule(has_backlog: bool) -> Schedule {

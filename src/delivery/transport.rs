@@ -39,6 +39,8 @@ pub struct TransportSettings {
     pub per_endpoint: usize,
     /// Plain HTTP is allowed.
     pub allow_http: bool,
+    /// The longest that a receiver can ask to be left alone.
+    pub retry_after_max: Duration,
 }
 
 /// Sends attempts; shared by all delivery threads.
@@ -127,7 +129,8 @@ impl Transport {
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
-        let retry_after = answer.retry_after.and_then(|value| parse_retry_after(&value, now_s));
+        let asked = answer.retry_after.and_then(|value| parse_retry_after(&value, now_s));
+        let retry_after = asked.map(|wait| wait.min(self.settings.retry_after_max));
         let attempt = Attempt {
             number,
             started_at,

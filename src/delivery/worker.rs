@@ -7,8 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::dispatcher::{Dispatcher, Finished};
-use super::lane::Work;
-use super::schedule::{Ended, Job};
+use super::job::{Ended, Job, Work};
 use super::transport::{Sent, Transport};
 use crate::domain::DeliveryId;
 use crate::domain::outcome::Outcome;
@@ -70,7 +69,7 @@ impl Worker {
         if attempt.outcome.is_delivered() {
             log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
-        let ended = Ended { sign: attempt.outcome.sign(), took: started.elapsed().saturating_sub(waited) };
+        let ended = Ended::of(&attempt.outcome, started.elapsed().saturating_sub(waited), retry_after);
         self.writer.complete(Completion::new(delivery, attempt, retry_after));
         Finished { job: finished, ended: Some(ended) }
     }

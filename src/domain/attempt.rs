@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::event_type::EventType;
 use super::outcome::Outcome;
@@ -29,6 +30,14 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// What came back, if anything did.
     pub response: Option<Response>,
+}
+
+impl Attempt {
+    /// When it ended, by the wall clock.
+    #[must_use]
+    pub fn ended_at(&self) -> Timestamp {
+        self.started_at.plus(Duration::from_millis(self.duration_ms.into()))
+    }
 }
 
 /// The signature headers of one attempt.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Timestamp;
 use super::attempt::Attempt;
 use super::event_type::EventType;
+use super::outcome::{EndpointSign, Outcome};
 use super::retry::{Next, RetryRule};
 
 /// Where a delivery stands.
@@ -35,15 +36,33 @@ pub struct Delivery {
     pub event_type: EventType,
     /// Where it stands.
     pub state: DeliveryState,
-    /// How many attempts there were before the present schedule began (0 unless it was redelivered).
-    pub attempts_before_schedule: u32,
+    /// How many attempts use up no wait of the present schedule: those before it began, if it was redelivered, and
+    /// those whose outcome does not count.
+    pub uncounted_attempts: u32,
     /// How many attempts there were in all.
     pub attempt_count: u32,
     /// The attempts, oldest first; at most the last [`KEPT_ATTEMPTS`].
     pub attempts: Vec<Attempt>,
 }
 
-/// More attempts than any schedule makes; only redeliveries by hand can reach it.
+/// What is known beside an attempt when it is recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The time that it is dated with.
+    pub now: Timestamp,
+    /// The calendar's time, which attempts are dated with.
+    pub wall: Timestamp,
+    /// The time that retries are planned on.
+    pub steady: Timestamp,
+    /// How long the receiver asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Any random number.
+    pub jitter: u32,
+    /// When the endpoint took a delivery of its subscription last, by the calendar.
+    pub last_success: Option<Timestamp>,
+}
+
+/// As many as a schedule can make; what does not count against it and redeliveries by hand come on top.
 pub const KEPT_ATTEMPTS: usize = 50;
 
 impl DeliveryState {
@@ -74,33 +93,52 @@ impl Delivery {
         Self {
             event_type,
             state: DeliveryState::Pending { due: created_at },
-            attempts_before_schedule: 0,
+            uncounted_attempts: 0,
             attempt_count: 0,
             attempts: Vec::new(),
         }
     }
 
-    /// Takes in a finished attempt. `now` is the calendar's time and `steady` the one that retries are planned on;
-    /// `retry_after` and `jitter` as in [`RetryRule::after_failure`].
-    pub fn record(
-        &mut self,
-        attempt: Attempt,
-        rule: &RetryRule,
-        (now, steady): (Timestamp, Timestamp),
-        retry_after: Option<Duration>,
-        jitter: u32,
-    ) {
-        self.attempt_count = self.attempt_count.max(attempt.number);
-        let failures = self.attempt_count.saturating_sub(self.attempts_before_schedule);
-        self.state = if attempt.outcome.is_delivered() {
-            DeliveryState::Delivered { at: now }
+    /// A test with its one attempt: whatever came of it, none follows.
+    #[must_use]
+    pub fn tested(event_type: EventType, attempt: Attempt, at: Timestamp) -> Self {
+        let state = if attempt.outcome.is_delivered() {
+            DeliveryState::Delivered { at }
         } else {
-            match rule.after_failure(failures, retry_after, jitter) {
-                _ if self.is_ping_again() => DeliveryState::Exhausted { at: now },
-                Next::RetryIn(wait) => DeliveryState::Pending { due: steady.plus(wait) },
-                Next::Exhausted => DeliveryState::Exhausted { at: now },
+            DeliveryState::Exhausted { at }
+        };
+        Self { event_type, state, uncounted_attempts: 0, attempt_count: attempt.number, attempts: vec![attempt] }
+    }
+
+    /// Takes in a finished attempt.
+    pub fn record(&mut self, mut attempt: Attempt, rule: &RetryRule, found: &Circumstances) {
+        let Circumstances { now, wall, steady, retry_after, jitter, last_success } = *found;
+        let is_ping_again = self.is_ping_again();
+        if let Outcome::Refused(status) = attempt.outcome
+            && attempt.outcome.is_pushback()
+            && self.others_got_through(last_success, wall)
+        {
+            attempt.outcome = Outcome::PushedBack(status);
+        }
+        self.attempt_count = self.attempt_count.max(attempt.number);
+        let next = match &attempt.outcome {
+            outcome if outcome.is_delivered() => None,
+            _ if is_ping_again => Some(Next::Exhausted),
+            Outcome::PushedBack(_) => Some(Next::RetryIn(rule.after_pushback(retry_after, jitter))),
+            outcome if !outcome.counts() => Some(Next::RetryIn(rule.after_own_faults(1 + self.own_faults(), jitter))),
+            _ => {
+                let failures = self.attempt_count.saturating_sub(self.uncounted_attempts);
+                Some(rule.after_failure(failures, retry_after, jitter))
             }
         };
+        self.state = match next {
+            None => DeliveryState::Delivered { at: now },
+            Some(Next::RetryIn(wait)) => DeliveryState::Pending { due: steady.plus(wait) },
+            Some(Next::Exhausted) => DeliveryState::Exhausted { at: now },
+        };
+        if !attempt.outcome.counts() {
+            self.uncounted_attempts = self.uncounted_attempts.saturating_add(1);
+        }
         if self.attempts.len() >= KEPT_ATTEMPTS {
             self.attempts.remove(0);
         }
@@ -109,13 +147,33 @@ impl Delivery {
 
     /// Begins the whole schedule anew, with an attempt due now. Attempt numbers go on from the last.
     pub fn redeliver(&mut self, steady: Timestamp) {
-        self.attempts_before_schedule = self.attempt_count;
+        self.uncounted_attempts = self.attempt_count;
         self.state = DeliveryState::Pending { due: steady };
     }
 
     /// A ping that somebody sends again is a test, and a test is never retried.
     fn is_ping_again(&self) -> bool {
-        self.event_type == EventType::Ping && self.attempts_before_schedule > 0
+        let without_count = self.attempts.iter().filter(|attempt| !attempt.outcome.counts()).count();
+        self.event_type == EventType::Ping
+            && usize::try_from(self.uncounted_attempts).is_ok_and(|all| all > without_count)
+    }
+
+    /// Has the endpoint taken another delivery since the last attempt of this one, or since it was made if there was
+    /// none? All times are the calendar's, as attempts are stored with no other. One that lies ahead is from before the
+    /// calendar was set back, and says nothing.
+    fn others_got_through(&self, last_success: Option<Timestamp>, now: Timestamp) -> bool {
+        let before = match (self.attempts.last(), self.state) {
+            (Some(last), _) => last.ended_at(),
+            (None, DeliveryState::Pending { due }) => due,
+            (None, _) => now,
+        };
+        last_success.is_some_and(|at| before < at && at <= now)
+    }
+
+    /// How many of the last attempts in a row failed by faults of our own.
+    fn own_faults(&self) -> u32 {
+        let own = |attempt: &&Attempt| attempt.outcome.sign() == EndpointSign::Unknown;
+        u32::try_from(self.attempts.iter().rev().take_while(own).count()).unwrap_or(u32::MAX)
     }
 
     /// The number that the next attempt gets.
@@ -126,74 +184,5 @@ impl Delivery {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::attempt::{Signed, VERSION};
-    use crate::domain::outcome::Outcome;
-    use crate::domain::signing::Signatures;
-
-    fn attempt(number: u32, outcome: Outcome) -> Attempt {
-        Attempt {
-            number,
-            started_at: Timestamp::from_ms(0),
-            duration_ms: 1,
-            url: "".into(),
-            version: VERSION.into(),
-            signed: Signed { timestamp_s: 0, signatures: Signatures { tempclock: [0; 32], standard: [0; 32] } },
-            outcome,
-            response: None,
-        }
-    }
-
-    fn run(delivery: &mut Delivery, outcomes: &[Outcome]) {
-        let rule = RetryRule { waits: vec![Duration::from_secs(5)], retry_after_max: Duration::ZERO };
-        for outcome in outcomes {
-            let number = delivery.next_number();
-            let now = Timestamp::from_ms(1000);
-            delivery.record(attempt(number, outcome.clone()), &rule, (now, now), None, 0);
-        }
-    }
-
-    #[test]
-    fn a_schedule_of_one_wait_makes_two_attempts_and_then_is_exhausted() {
-        let mut delivery = Delivery::fresh(EventType::ClockIn, Timestamp::from_ms(0));
-        run(&mut delivery, &[Outcome::Refused(500)]);
-        assert_eq!(delivery.state, DeliveryState::Pending { due: Timestamp::from_ms(6000) });
-        run(&mut delivery, &[Outcome::Refused(500)]);
-        assert_eq!(delivery.state.name(), "exhausted");
-    }
-
-    #[test]
-    fn it_is_settled_by_the_calendar_and_planned_by_the_steady_clock() {
-        let mut delivery = Delivery::fresh(EventType::ClockIn, Timestamp::from_ms(0));
-        let rule = RetryRule { waits: vec![Duration::from_secs(1)], retry_after_max: Duration::ZERO };
-        let (now, steady) = (Timestamp::from_ms(90_000_000), Timestamp::from_ms(1000));
-        delivery.record(attempt(1, Outcome::Refused(500)), &rule, (now, steady), None, 0);
-        assert_eq!(delivery.state, DeliveryState::Pending { due: Timestamp::from_ms(2000) });
-        delivery.record(attempt(2, Outcome::Delivered(200)), &rule, (now, steady), None, 0);
-        assert_eq!(delivery.state, DeliveryState::Delivered { at: now });
-    }
-
-    #[test]
-    fn a_redelivery_gets_the_whole_schedule_and_goes_on_counting() {
-        let mut delivery = Delivery::fresh(EventType::ClockIn, Timestamp::from_ms(0));
-        run(&mut delivery, &[Outcome::Refused(500), Outcome::Refused(500)]);
-        delivery.redeliver(Timestamp::from_ms(9));
-        run(&mut delivery, &[Outcome::Refused(500)]);
-        assert_eq!(delivery.state.name(), "pending");
-        run(&mut delivery, &[Outcome::Delivered(200)]);
-        assert_eq!(delivery.state.name(), "delivered");
-        let numbers: Vec<u32> = delivery.attempts.iter().map(|attempt| attempt.number).collect();
-        assert_eq!(numbers, [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn a_ping_that_is_sent_again_is_attempted_once() {
-        let mut delivery = Delivery::fresh(EventType::Ping, Timestamp::from_ms(0));
-        run(&mut delivery, &[Outcome::Refused(500)]);
-        assert_eq!(delivery.state.name(), "pending", "a published one is an event as any other");
-        delivery.redeliver(Timestamp::from_ms(9));
-        run(&mut delivery, &[Outcome::Refused(500)]);
-        assert_eq!((delivery.state.name(), delivery.attempt_count), ("exhausted", 2));
-    }
-}
+#[path = "delivery_tests.rs"]
+mod tests;

@@ -21,6 +21,14 @@ impl Attempt {
             Outcome::AddressNotAllowed(text) => return Some(text.clone()),
             Outcome::TlsFailed(text) => return Some(tls(text)),
             Outcome::Refused(status) => (format!("the endpoint answered {}", named(*status)), for_status(*status)),
+            Outcome::PushedBack(status) => (
+                format!(
+                    "the endpoint answered {}, while other deliveries get through, so this attempt does not count \
+                     against the retry schedule",
+                    named(*status)
+                ),
+                for_status(*status),
+            ),
             Outcome::Redirected(status) => (
                 format!("the endpoint answered {status}, a redirect{}, which is not followed", self.target()),
                 "set the subscription's URL to the final address",
@@ -161,8 +169,8 @@ fn for_status(status: u16) -> &'static str {
         413 => "raise the limit for request bodies in the receiver and in a proxy in front of it",
         415 => "let the receiver take application/json",
         429 => {
-            "let the receiver take more, or lower delivery.max_in_flight_per_endpoint; its Retry-After puts off the \
-             next attempt"
+            "let the receiver take more, if what waits for it becomes too much: it gets no more than it takes, and its \
+             Retry-After puts off the next attempt"
         }
         502 => "a proxy got no answer from the receiver behind it: check that the receiver runs",
         503 => "it is overloaded or under maintenance: if that lasts, look at the receiver",

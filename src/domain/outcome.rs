@@ -38,6 +38,9 @@ pub enum Outcome {
     Incomplete(u16, Cut),
     /// The name server did not say which address the host has: it failed, refused or was not reached.
     NameServerFailed(String),
+    /// A 429 or 503 of an endpoint that takes other deliveries meanwhile: it asks to be sent to more slowly, and the
+    /// attempt uses up no wait of the retry schedule.
+    PushedBack(u16),
 }
 
 /// How the body of an answer broke off.
@@ -125,9 +128,23 @@ impl Outcome {
             Self::Delivered(status)
             | Self::Refused(status)
             | Self::Redirected(status)
-            | Self::Incomplete(status, _) => Some(*status),
+            | Self::Incomplete(status, _)
+            | Self::PushedBack(status) => Some(*status),
             _ => None,
         }
+    }
+
+    /// Did the endpoint say that it gets too much?
+    #[must_use]
+    pub fn is_pushback(&self) -> bool {
+        matches!(self, Self::Refused(429 | 503) | Self::PushedBack(_))
+    }
+
+    /// Does it use up a wait of the retry schedule, if it is no success? A fault of the server's own does not, nor a
+    /// push-back while other deliveries get through.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.sign() != EndpointSign::Unknown && !matches!(self, Self::PushedBack(_))
     }
 
     /// What it says about the endpoint.
@@ -177,7 +194,7 @@ impl Outcome {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Delivered(_) => "delivered",
-            Self::Refused(_) => "http_status",
+            Self::Refused(_) | Self::PushedBack(_) => "http_status",
             Self::Redirected(_) => "redirect_not_followed",
             Self::NameNotFound(_) => "name_not_found",
             Self::NameServerFailed(_) => "name_server_failed",
@@ -223,5 +240,18 @@ mod tests {
         assert_eq!(way_out(Outcome::ConnectFailed(NO_ROUTE.to_owned())), WayOut::Closed);
         assert_eq!(way_out(Outcome::TimedOut(Phase::Connect)), WayOut::Doubtful);
         assert_eq!(way_out(Outcome::AddressNotAllowed(String::new())), WayOut::Unknown);
+    }
+
+    #[test]
+    fn an_answer_that_pushes_back_is_a_failure_that_may_not_count() {
+        for status in [429, 503] {
+            assert!(Outcome::of_status(status).is_pushback() && Outcome::of_status(status).counts());
+            let outcome = Outcome::PushedBack(status);
+            assert!(outcome.is_pushback() && !outcome.counts());
+            assert_eq!((outcome.sign(), outcome.response_code()), (EndpointSign::Failing, Some(status)));
+            assert_eq!(outcome.code(), Outcome::of_status(status).code());
+        }
+        assert!(!Outcome::Refused(500).is_pushback() && Outcome::Refused(500).counts());
+        assert!(!Outcome::Internal(String::new()).counts());
     }
 }

@@ -23,6 +23,14 @@ pub enum Next {
 
 /// Jitter adds up to a tenth of the wait, so that endpoints that failed together do not come back together.
 const JITTER_DIVISOR: u32 = 10;
+/// A `Retry-After` counts whole seconds; whoever asks for none does not ask for a loop.
+const SHORTEST_ASKED: Duration = Duration::from_secs(1);
+/// The wait after an attempt that uses up none, for a schedule that has none to lend.
+const WITHOUT_SCHEDULE: Duration = Duration::from_secs(5);
+/// So many faults of our own in a row may pass by themselves.
+const PASSING_FAULTS: u32 = 10;
+/// How long the waits after faults of our own become: what is damaged stays so until somebody mends it.
+const LONGEST_AFTER_OWN_FAULTS: Duration = Duration::from_hours(1);
 
 impl RetryRule {
     /// How far apart two attempts of a delivery can be at most.
@@ -39,9 +47,35 @@ impl RetryRule {
         let index = usize::try_from(failures).unwrap_or(usize::MAX).saturating_sub(1);
         let Some(wait) = self.waits.get(index) else { return Next::Exhausted };
         let asked = retry_after.unwrap_or_default().min(self.retry_after_max);
-        let share = f64::from(jitter) / f64::from(u32::MAX) / f64::from(JITTER_DIVISOR);
-        Next::RetryIn((*wait).max(asked) + wait.mul_f64(share))
+        Next::RetryIn((*wait).max(asked) + jitter_of(*wait, jitter))
     }
+
+    /// The wait after an attempt that was pushed back while other deliveries got through, and so uses up no wait of
+    /// the schedule: as long as the receiver asked for, or the first wait of the schedule if it did not ask.
+    #[must_use]
+    pub fn after_pushback(&self, retry_after: Option<Duration>, jitter: u32) -> Duration {
+        let asked = |wait: Duration| wait.min(self.retry_after_max).max(SHORTEST_ASKED);
+        let wait = retry_after.map_or_else(|| self.first_wait(), asked);
+        wait + jitter_of(wait, jitter)
+    }
+
+    /// The wait after the last of so many faults of our own in a row, which use up no wait of the schedule either: the
+    /// first wait of the schedule, as most of them pass soon, and doubled with each further one beyond ten.
+    #[must_use]
+    pub fn after_own_faults(&self, in_a_row: u32, jitter: u32) -> Duration {
+        let first = self.first_wait();
+        let doubled = first.saturating_mul(1 << in_a_row.saturating_sub(PASSING_FAULTS).min(20));
+        let wait = doubled.min(LONGEST_AFTER_OWN_FAULTS.max(first));
+        wait + jitter_of(wait, jitter)
+    }
+
+    fn first_wait(&self) -> Duration {
+        self.waits.first().copied().unwrap_or(WITHOUT_SCHEDULE)
+    }
+}
+
+fn jitter_of(wait: Duration, jitter: u32) -> Duration {
+    wait.mul_f64(f64::from(jitter) / f64::from(u32::MAX) / f64::from(JITTER_DIVISOR))
 }
 
 /// Reads a `Retry-After` header: seconds or an HTTP date. `now_s` is the wall clock in seconds. What cannot be read
@@ -83,6 +117,26 @@ mod tests {
         assert_eq!(wait(1), Next::RetryIn(Duration::from_secs(5)));
         assert_eq!(wait(60), Next::RetryIn(Duration::from_mins(1)));
         assert_eq!(wait(u64::MAX), Next::RetryIn(Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn after_a_pushback_the_wait_is_what_was_asked_for_or_the_first_of_the_schedule() {
+        let wait = |asked_s: Option<u64>| rule().after_pushback(asked_s.map(Duration::from_secs), 0);
+        assert_eq!(wait(None), Duration::from_secs(5));
+        assert_eq!(wait(Some(0)), Duration::from_secs(1));
+        assert_eq!(wait(Some(2)), Duration::from_secs(2));
+        assert_eq!(wait(Some(u64::MAX)), Duration::from_hours(1));
+        let once = RetryRule { waits: Vec::new(), ..rule() };
+        assert_eq!(once.after_pushback(None, 0), Duration::from_secs(5));
+        assert!(rule().after_pushback(None, u32::MAX) <= Duration::from_millis(5501));
+    }
+
+    #[test]
+    fn many_faults_of_our_own_in_a_row_are_waited_for_ever_longer_up_to_an_hour() {
+        let waits = [1, 2, 10, 11, 12, 19, 20, u32::MAX].map(|in_a_row| rule().after_own_faults(in_a_row, 0).as_secs());
+        assert_eq!(waits, [5, 5, 5, 10, 20, 2560, 3600, 3600]);
+        let daily = RetryRule { waits: vec![Duration::from_hours(24)], ..rule() };
+        assert_eq!(daily.after_own_faults(3, 0), Duration::from_hours(24));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The JSON of subscriptions, events, deliveries and attempts. The domain knows nothing of these shapes. Pure.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -216,7 +215,7 @@ impl AttemptView {
             error: attempt.explanation(),
             duration_ms: attempt.duration_ms,
             created_at: attempt.started_at,
-            completed_at: attempt.started_at.plus(Duration::from_millis(attempt.duration_ms.into())),
+            completed_at: attempt.ended_at(),
             next_attempt_at,
             exchange: None,
         }

@@ -21,11 +21,12 @@ use super::service_time::ServiceTime;
 use super::tables;
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
-use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
 use crate::domain::event::{self, NewEvent};
 use crate::domain::event_type::EventType;
 use crate::domain::health::HealthRule;
 use crate::domain::ids::EventIds;
+use crate::domain::outcome::Outcome;
 use crate::domain::retry::RetryRule;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
@@ -226,8 +227,8 @@ impl<'txn> Batch<'txn> {
             self.outbox.take_retry(id, due)?;
         }
         let now = state.time.now();
-        let number = attempt.number;
         let history = state.histories.entry(id.subscription).or_default();
+        let last_success = history.last_success;
         let endpoint = &subscription.endpoint;
         // What is on this machine tells nothing of the way out of it.
         let is_out = !endpoint.is_loopback()
@@ -238,18 +239,30 @@ impl<'txn> Batch<'txn> {
             history.health.after(&attempt.outcome, now, state.time.health_limits(state.rules.health))
         };
         history.health = health;
-        history.push(id.event, number);
+        history.push(id.event, &attempt);
         self.touched.insert(id.subscription);
         let jitter = state.random.next_u32()?;
-        let figures = AttemptFigures {
-            number,
+        let mut figures = AttemptFigures {
+            number: attempt.number,
             outcome: attempt.outcome.code(),
             took: Duration::from_millis(attempt.duration_ms.into()),
             response_code: attempt.outcome.response_code(),
             delivered_after: is_delivered.then(|| now.since(id.event.time())),
             explanation,
         };
-        delivery.record(attempt, &state.rules.retry, (now, state.clock.steady()), retry_after, jitter);
+        let found = Circumstances {
+            now,
+            wall: state.clock.wall(),
+            steady: state.clock.steady(),
+            retry_after,
+            jitter,
+            last_success,
+        };
+        delivery.record(attempt, &state.rules.retry, &found);
+        if let Some(last) = delivery.attempts.last().filter(|last| matches!(last.outcome, Outcome::PushedBack(_))) {
+            // Only here it is known that it does not count, and the words say so.
+            figures.explanation = last.explanation();
+        }
         let due = match delivery.state {
             DeliveryState::Pending { due } => {
                 self.outbox.put_retry(id, due)?;
@@ -289,16 +302,14 @@ impl<'txn> Batch<'txn> {
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             return Ok(Err(Refusal::NotFound));
         };
-        let now = (state.time.now(), state.clock.steady());
+        let now = state.time.now();
         let history = state.histories.entry(id.subscription).or_default();
-        history.push(id.event, attempt.number);
+        history.push(id.event, &attempt);
         if attempt.outcome.is_delivered() {
             history.health = crate::domain::health::Health::default();
         }
         self.touched.insert(id.subscription);
-        let mut delivery = Delivery::fresh(row.event_type, id.event.time());
-        let never_again = RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO };
-        delivery.record(attempt, &never_again, now, None, 0);
+        let delivery = Delivery::tested(row.event_type, attempt, now);
         self.events.put((subscription.account.0, id.event.0), row.encode()?);
         self.deliveries.put((id.subscription.0, id.event.0), delivery_record::encode(&delivery)?);
         Ok(Ok(()))

@@ -29,7 +29,7 @@ struct DeliveryRow<A> {
     event_type: u8,
     state: u8,
     time_ms: u64,
-    attempts_before_schedule: u32,
+    uncounted_attempts: u32,
     attempt_count: u32,
     attempts: Vec<A>,
 }
@@ -103,7 +103,7 @@ pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
         event_type: delivery.event_type.number(),
         state,
         time_ms: time.as_ms(),
-        attempts_before_schedule: delivery.attempts_before_schedule,
+        uncounted_attempts: delivery.uncounted_attempts,
         attempt_count: delivery.attempt_count,
         attempts: attempts.collect(),
     };
@@ -148,7 +148,7 @@ fn delivery<A>(
             2 => DeliveryState::Exhausted { at: time },
             _ => return Err(damaged("delivery")),
         },
-        attempts_before_schedule: row.attempts_before_schedule,
+        uncounted_attempts: row.uncounted_attempts,
         attempt_count: row.attempt_count,
         attempts: attempts(row.attempts)?,
     })
@@ -235,7 +235,7 @@ mod tests {
         Delivery {
             event_type: EventType::ClockIn,
             state: DeliveryState::Pending { due: Timestamp::from_ms(9) },
-            attempts_before_schedule: 0,
+            uncounted_attempts: 0,
             attempt_count: 3,
             attempts,
         }
@@ -283,8 +283,7 @@ mod tests {
             response: attempt.response.as_ref().map(|Response { headers, body }| (headers.into(), body.into())),
         });
         let (event_type, attempts) = (wanted.event_type.number(), rows.collect());
-        let row =
-            DeliveryRow { event_type, state: 0, time_ms: 9, attempts_before_schedule: 0, attempt_count: 3, attempts };
+        let row = DeliveryRow { event_type, state: 0, time_ms: 9, uncounted_attempts: 0, attempt_count: 3, attempts };
         let bytes = codec::encode(WITH_REPETITIONS, &row).unwrap();
         assert_eq!(decode(&bytes).unwrap(), wanted);
         assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, "pending"));

@@ -69,6 +69,7 @@ impl Batch<'_> {
         let is_reset = after.endpoint != before.endpoint || (after.state.is_active() && !before.state.is_active());
         if is_reset && let Some(history) = state.histories.get_mut(&id) {
             history.health = crate::domain::health::Health::default();
+            history.last_success = None;
             self.touched.insert(id);
         }
         self.put_subscription(state, after.clone())?;

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::codec;
 use super::error::StorageError;
 
+use crate::domain::attempt::Attempt;
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event_type::EventType;
 use crate::domain::health::Health;
@@ -156,6 +157,8 @@ impl IdempotencyRow {
 pub struct History {
     /// How the endpoint has been.
     pub health: Health,
+    /// When it took a delivery last, by the calendar, if that is known.
+    pub last_success: Option<Timestamp>,
     /// Which attempts were the last.
     pub recent: Vec<(EventId, u32)>,
 }
@@ -178,15 +181,19 @@ struct HistoryV2 {
     failing: Option<FailingV2>,
     is_suspect: bool,
     recent: Vec<(u128, u32)>,
+    last_success_ms: Option<u64>,
 }
 
 impl History {
     /// Remembers one more attempt.
-    pub fn push(&mut self, event: EventId, number: u32) {
+    pub fn push(&mut self, event: EventId, attempt: &Attempt) {
         if self.recent.len() >= RECENT_ATTEMPTS {
             self.recent.remove(0);
         }
-        self.recent.push((event, number));
+        self.recent.push((event, attempt.number));
+        if attempt.outcome.is_delivered() {
+            self.last_success = Some(attempt.ended_at());
+        }
     }
 
     /// The stored form.
@@ -194,14 +201,16 @@ impl History {
         let Health { failing_since, last_failure, failures, is_suspect } = self.health;
         let failing = failing_since.zip(last_failure).map(|(since, last)| (since.as_ms(), last.as_ms(), failures));
         let recent = self.recent.iter().map(|(event, number)| (event.0, *number)).collect();
-        codec::encode(HISTORY_VERSION, &HistoryV2 { failing, is_suspect, recent })
+        let last_success_ms = self.last_success.map(Timestamp::as_ms);
+        codec::encode(HISTORY_VERSION, &HistoryV2 { failing, is_suspect, recent, last_success_ms })
     }
 
     /// Reads the stored form. An earlier one does not say when the last failure was, so only the first is known.
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let HistoryV2 { failing, is_suspect, recent } = if bytes.first() == Some(&VERSION) {
+        let HistoryV2 { failing, is_suspect, recent, last_success_ms } = if bytes.first() == Some(&VERSION) {
             let HistoryV1 { failing_since_ms, is_suspect, recent } = codec::decode(VERSION, bytes)?;
-            HistoryV2 { failing: failing_since_ms.map(|since| (since, since, 1)), is_suspect, recent }
+            let failing = failing_since_ms.map(|since| (since, since, 1));
+            HistoryV2 { failing, is_suspect, recent, last_success_ms: None }
         } else {
             codec::decode(HISTORY_VERSION, bytes)?
         };
@@ -212,7 +221,27 @@ impl History {
                 failures: failing.map_or(0, |(.., count)| count),
                 is_suspect,
             },
+            last_success: last_success_ms.map(Timestamp::from_ms),
             recent: recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_an_earlier_version_wrote_is_read() {
+        let old: (Option<u64>, bool, Vec<(u128, u32)>) = (Some(5), true, vec![(7, 2)]);
+        let read = History::decode(&codec::encode(VERSION, &old).unwrap()).unwrap();
+        assert_eq!((read.last_success, read.recent.as_slice()), (None, [(EventId(7), 2)].as_slice()));
+        let since = Some(Timestamp::from_ms(5));
+        let health = Health { failing_since: since, last_failure: since, failures: 1, is_suspect: true };
+        assert_eq!(read.health, health);
+
+        let known = History { last_success: Some(Timestamp::from_ms(9)), ..read };
+        let again = History::decode(&known.encode().unwrap()).unwrap();
+        assert_eq!((again.last_success, again.recent, again.health), (known.last_success, known.recent, known.health));
     }
 }

@@ -61,6 +61,7 @@ mod metrics;
 mod openapi;
 mod owner;
 mod publishers;
+mod pushback;
 mod rate_limit;
 mod receivers_hostile;
 mod receivers_stray;

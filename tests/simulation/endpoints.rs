@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tempclock_webhooks::delivery::schedule::Ended;
+use tempclock_webhooks::delivery::job::{Ended, Pushback};
 use tempclock_webhooks::domain::health::Health;
 use tempclock_webhooks::domain::outcome::{EndpointSign, Outcome, Phase};
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
@@ -14,6 +14,9 @@ use super::dice::Dice;
 
 const FIRST_REST: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_secs(1);
+/// So many push-backs in a row, and the endpoint is left alone.
+const IN_A_ROW: usize = 5;
+const LEAST_REST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mood {
@@ -22,14 +25,32 @@ pub enum Mood {
     Failing,
     Refusing,
     Hanging,
+    PushingBack,
+    Full,
     Flaky,
     Gone,
 }
 
 impl Mood {
     pub fn draw(dice: &mut Dice) -> Self {
-        use Mood::{Failing, Flaky, Gone, Hanging, Healthy, Refusing, Slow};
-        dice.pick(&[Healthy, Healthy, Healthy, Slow, Slow, Failing, Failing, Refusing, Hanging, Flaky, Flaky, Gone])
+        use Mood::{Failing, Flaky, Full, Gone, Hanging, Healthy, PushingBack, Refusing, Slow};
+        dice.pick(&[
+            Healthy,
+            Healthy,
+            Healthy,
+            Slow,
+            Slow,
+            Failing,
+            Failing,
+            Refusing,
+            Hanging,
+            PushingBack,
+            PushingBack,
+            Full,
+            Flaky,
+            Flaky,
+            Gone,
+        ])
     }
 
     /// How an attempt will end, and after how long.
@@ -41,6 +62,8 @@ impl Mood {
             Self::Failing => (Outcome::of_status(dice.pick(&[500, 404, 301])), quick),
             Self::Refusing => (Outcome::ConnectFailed("refused".to_owned()), Duration::ZERO),
             Self::Hanging => (Outcome::TimedOut(Phase::Wait), Duration::from_secs(30)),
+            Self::PushingBack if dice.one_in(2) => (Outcome::Delivered(200), quick),
+            Self::PushingBack | Self::Full => (Outcome::of_status(dice.pick(&[429, 503])), quick),
             Self::Gone => (Outcome::Refused(410), quick),
             Self::Flaky => Self::draw(dice).healed_if(Self::Flaky).answer(dice),
         }
@@ -63,6 +86,29 @@ struct Lane {
     is_active: bool,
     known: Known,
     silent_at: Option<Timestamp>,
+    /// How many answers in a row pushed back, and the earliest time that they asked for.
+    pushed_back: usize,
+    asked_until: Option<Timestamp>,
+    /// After five: until when it rests, unless somebody changes the subscription.
+    rest_until: Option<Timestamp>,
+}
+
+impl Lane {
+    fn new(is_active: bool, known: Known) -> Self {
+        Self { is_active, known, silent_at: None, pushed_back: 0, asked_until: None, rest_until: None }
+    }
+
+    fn answered(&mut self, pushback: Option<Pushback>, now: Timestamp) {
+        let Some(Pushback { retry_after }) = pushback else {
+            (self.pushed_back, self.asked_until, self.rest_until) = (0, None, None);
+            return;
+        };
+        self.pushed_back += 1;
+        self.asked_until = self.asked_until.into_iter().chain(retry_after.map(|wait| now.plus(wait))).min();
+        if self.pushed_back == IN_A_ROW {
+            self.rest_until = Some(self.asked_until.unwrap_or(now).max(now.plus(LEAST_REST)));
+        }
+    }
 }
 
 /// What the dispatcher has been told, and what it handed out.
@@ -84,7 +130,7 @@ impl Endpoints {
                 Health { failing_since: None, .. } if !history.recent.is_empty() => Known::Quick,
                 _ => Known::Nothing,
             };
-            (subscription.id, Lane { is_active: subscription.state.is_active(), known, silent_at: None })
+            (subscription.id, Lane::new(subscription.state.is_active(), known))
         });
         Self { threads, per_endpoint, lanes: lanes.collect(), held: Vec::new() }
     }
@@ -99,10 +145,10 @@ impl Endpoints {
             self.lanes.remove(&id);
             return;
         };
-        let new = Lane { is_active: true, known: Known::Nothing, silent_at: None };
-        let lane = self.lanes.entry(id).or_insert(new);
+        let lane = self.lanes.entry(id).or_insert(Lane::new(true, Known::Nothing));
         lane.is_active = subscription.state.is_active();
         lane.silent_at = None;
+        (lane.pushed_back, lane.asked_until, lane.rest_until) = (0, None, None);
         if lane.known != Known::Quick {
             lane.known = Known::Nothing;
         }
@@ -126,6 +172,13 @@ impl Endpoints {
         if lane.silent_at.is_some_and(|at| now.since(at) < FIRST_REST) {
             return Err(format!("{id} starts without a rest after silence"));
         }
+        if let Some(until) = lane.rest_until
+            && (now < until || siblings > 0)
+        {
+            return Err(format!(
+                "{id} starts beside {siblings}, though its endpoint pushed back five times until {until}"
+            ));
+        }
         self.held.push((id, lane.known));
         let held = |what: &[Known]| self.held.iter().filter(|(_, known)| what.contains(known)).count();
         let all_but = |part: usize| (self.threads - self.threads / part).max(1);
@@ -143,9 +196,12 @@ impl Endpoints {
     pub fn ended(&mut self, id: DeliveryId, ended: Option<Ended>, now: Timestamp) {
         let place = self.held.iter().position(|(held, _)| *held == id).unwrap();
         self.held.swap_remove(place);
-        let Some(Ended { sign, took }) = ended else { return };
+        let Some(Ended { sign, took, pushback }) = ended else { return };
         if let Some(lane) = self.lanes.get_mut(&id.subscription) {
             lane.silent_at = (sign == EndpointSign::Unresponsive).then_some(now);
+            if sign != EndpointSign::Unresponsive {
+                lane.answered(pushback, now);
+            }
             lane.known = match sign {
                 EndpointSign::Unresponsive => Known::Silent,
                 _ if took > SLOW => Known::Slow,

@@ -13,6 +13,8 @@ use tempclock_webhooks::storage::error::Refusal;
 use tempclock_webhooks::storage::reader::{DeliveryFilter, EventFilter, PageRequest, Reader};
 use tempclock_webhooks::storage::{RetentionRule, StoreSettings};
 
+use super::pushback::Successes;
+
 /// One event as a publisher asks for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -41,6 +43,7 @@ pub struct Model {
     settled: BTreeMap<DeliveryId, (DeliveryState, Duration)>,
     /// And at the last look.
     at_work: Duration,
+    pub successes: Successes,
     forgotten: BTreeSet<DeliveryId>,
 }
 
@@ -166,6 +169,7 @@ impl Model {
         let pending = DeliveryFilter { status: Some("pending"), ..filter };
         look_at_pending(reader, &pending, &now)?;
         self.look_at_outbox(reader, &now)?;
+        let waits = settings.rules.retry.waits.len();
         for (id, delivery) in &now {
             if self.settled.get(id).is_none_or(|(state, _)| *state != delivery.state) {
                 self.settled.insert(*id, (delivery.state, self.at_work));
@@ -174,7 +178,9 @@ impl Model {
         self.at_work = at_work;
         for (id, delivery) in &now {
             self.look_at_delivery(*id, delivery, rule)?;
+            self.successes.look_at(*id, self.last.get(id), delivery, waits)?;
         }
+        self.successes.committed();
         self.last.retain(|id, _| self.wishes.contains_key(&id.subscription));
         for (id, before) in &self.last {
             if !now.contains_key(id) && !self.is_over(*id, rule.events) {

@@ -9,13 +9,12 @@ use redb::Database;
 use tempclock_webhooks::clock::{Clock, SimulatedTime};
 use tempclock_webhooks::delivery::Dispatcher;
 use tempclock_webhooks::delivery::dispatcher::Finished;
-use tempclock_webhooks::delivery::lane::Work;
-use tempclock_webhooks::delivery::schedule::{Ended, Job};
+use tempclock_webhooks::delivery::job::{Ended, Job, Work};
 use tempclock_webhooks::delivery::worker;
 use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
 use tempclock_webhooks::domain::delivery::DeliveryState;
 use tempclock_webhooks::domain::health::HealthRule;
-use tempclock_webhooks::domain::outcome::EndpointSign;
+use tempclock_webhooks::domain::outcome::{EndpointSign, Outcome};
 use tempclock_webhooks::domain::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
@@ -206,7 +205,7 @@ impl World {
         let index = self.dice.pick(&over);
         let Running { delivery, job, number, outcome, took, .. } = self.process.running.swap_remove(index);
         let retry_after = self.dice.one_in(4).then(|| Duration::from_secs(self.dice.next() % 20_000));
-        let started_at = self.clock.wall();
+        let started_at = self.clock.wall().minus(took);
         let attempt = Attempt {
             number,
             started_at,
@@ -217,8 +216,8 @@ impl World {
             outcome,
             response: None,
         };
-        let ended = Ended { sign: attempt.outcome.sign(), took };
-        let is_failure = matches!(ended.sign, EndpointSign::Failing | EndpointSign::Unresponsive);
+        let is_failure = matches!(attempt.outcome.sign(), EndpointSign::Failing | EndpointSign::Unresponsive);
+        let ended = Ended::of(&attempt.outcome, took, retry_after);
         self.process.ended.push((delivery, Finished { job, ended: Some(ended) }));
         self.process.writer.complete(Completion::new(delivery, attempt, retry_after));
         self.reported[usize::from(is_failure)].push_back((delivery, number));
@@ -253,6 +252,7 @@ impl World {
         let step = Duration::from_hours(self.dice.pick(&[1, 24, 60 * 24]));
         let wall = self.clock.wall();
         self.time.set_wall(if self.dice.one_in(2) { wall.plus(step) } else { wall.minus(step) });
+        self.model.successes.forget();
         self.note("clock step");
     }
 
@@ -300,6 +300,7 @@ impl World {
         }
         for committed in std::mem::take(&mut *self.process.committed.lock().unwrap()) {
             for id in &committed.changed {
+                self.model.successes.changed(*id);
                 self.process.endpoints.changed(&self.process.reader, *id);
             }
             for recorded in &committed.recorded {
@@ -319,6 +320,11 @@ impl World {
         for delivery in self.model.last.values().filter(|delivery| !delivery.state.is_pending()) {
             *self.happened.entry(delivery.state.name()).or_default() += 1;
         }
+        let attempts = self.model.last.values().flat_map(|delivery| &delivery.attempts);
+        let pushed_back = attempts.filter(|attempt| matches!(attempt.outcome, Outcome::PushedBack(_))).count();
+        if pushed_back > 0 {
+            *self.happened.entry("pushed back").or_default() += pushed_back;
+        }
         Ok(())
     }
 
@@ -334,6 +340,7 @@ impl World {
     /// The process ends at once. What was not synced may be lost, or not.
     pub fn crash(&mut self) -> Result<(), String> {
         self.note("crash");
+        self.model.successes.forget();
         let loses_unsynced = self.dice.one_in(2);
         self.restart(loses_unsynced)
     }

@@ -1,11 +1,11 @@
 //! Connections of the receiver, with and without TLS, all on one thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
@@ -18,12 +18,16 @@ use crate::wire::{self, Extent};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
 const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nno";
 
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
 /// One endpoint.
 #[derive(Clone)]
 struct Endpoint {
     origin: usize,
     behaviour: Behaviour,
     tally: Rc<RefCell<Tally>>,
+    /// What one that is limited may still take, and as of when.
+    bucket: Rc<Cell<(f64, Instant)>>,
 }
 
 /// Serves an endpoint until the process ends.
@@ -36,7 +40,8 @@ pub fn listen(
 ) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let endpoint = Endpoint { origin, behaviour, tally: Rc::clone(tally) };
+    let bucket = Rc::new(Cell::new((f64::INFINITY, Instant::now())));
+    let endpoint = Endpoint { origin, behaviour, tally: Rc::clone(tally), bucket };
     tokio::task::spawn_local(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
@@ -110,13 +115,26 @@ impl Endpoint {
         let Some(extent) = Extent::of(inbox)? else {
             return Ok(None);
         };
-        self.tally.borrow_mut().arrived(self.origin, self.behaviour, &inbox[extent.head..extent.total()]);
+        let (takes, answer) = match self.behaviour {
+            Behaviour::Healthy | Behaviour::Down => (true, OK),
+            Behaviour::Limited(a_second) if self.has_token(a_second.into()) => (true, OK),
+            Behaviour::Limited(_) => (false, TOO_MANY),
+            Behaviour::Failing => (false, ERROR),
+            Behaviour::Hanging => (false, &[][..]),
+        };
+        self.tally.borrow_mut().arrived(self.origin, takes, &inbox[extent.head..extent.total()]);
         inbox.drain(..extent.total());
-        Ok(Some(match self.behaviour {
-            Behaviour::Healthy | Behaviour::Down => OK,
-            Behaviour::Failing => ERROR,
-            Behaviour::Hanging => &[],
-        }))
+        Ok(Some(answer))
+    }
+
+    /// Takes one out of the bucket, if there is one.
+    fn has_token(&self, a_second: f64) -> bool {
+        let (left, at) = self.bucket.get();
+        let now = Instant::now();
+        let tokens = (left + (now - at).as_secs_f64() * a_second).min(a_second);
+        let has_one = tokens >= 1.0;
+        self.bucket.set((if has_one { tokens - 1.0 } else { tokens }, now));
+        has_one
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Behaviour, Group};
+use super::Group;
 use crate::Result;
 use crate::driver::FIRST_SEQUENCE;
 use crate::measure::{Latency, Usage, histogram, record};
@@ -75,8 +75,8 @@ impl Tally {
         Self { groups: counts.collect(), origins: origins.collect() }
     }
 
-    /// Notes one request and its event.
-    pub fn arrived(&mut self, origin: usize, behaviour: Behaviour, body: &[u8]) {
+    /// Notes one request and its event, and whether the endpoint takes it.
+    pub fn arrived(&mut self, origin: usize, takes: bool, body: &[u8]) {
         let Origin { group, seen, .. } = &mut self.origins[origin];
         let Counts { latency, report, .. } = &mut self.groups[*group];
         report.requests += 1;
@@ -84,7 +84,7 @@ impl Tally {
             report.unreadable += 1;
             return;
         };
-        if matches!(behaviour, Behaviour::Hanging | Behaviour::Failing) {
+        if !takes {
             return;
         }
         if !mark(seen, sequence) {

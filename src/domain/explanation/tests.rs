@@ -36,6 +36,8 @@ fn every_failure_has_a_cause_and_advice_and_a_success_has_neither() {
     let text = || "cause".to_owned();
     for outcome in [
         Outcome::Refused(500),
+        Outcome::PushedBack(429),
+        Outcome::PushedBack(503),
         Outcome::Redirected(302),
         Outcome::NameNotFound(text()),
         Outcome::ConnectFailed(text()),
@@ -81,6 +83,16 @@ fn codes_that_call_for_something_else_say_something_else() {
     assert_eq!(all.len(), 9, "{all:#?}");
     assert_eq!(advice(403), advice(401));
     assert_eq!(advice(500), advice(418));
+}
+
+#[test]
+fn an_answer_that_does_not_count_says_so() {
+    for status in [429, 503] {
+        let (counted, uncounted) = (words(Outcome::Refused(status)), words(Outcome::PushedBack(status)));
+        assert!(uncounted.contains("does not count against the retry schedule"), "{uncounted}");
+        assert!(!counted.contains("does not count"), "{counted}");
+        assert_eq!(counted.split_once("; ").unwrap().1, uncounted.split_once("; ").unwrap().1);
+    }
 }
 
 #[test]
