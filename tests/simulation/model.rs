@@ -145,7 +145,13 @@ impl Model {
 
     /// Compares the store with what was acknowledged, and its tables with one another. `at_work`: for how long the server
     /// has been at work by now, which alone takes anything away.
-    pub fn compare(&mut self, reader: &Reader, settings: &StoreSettings, at_work: Duration) -> Result<(), String> {
+    pub fn compare(
+        &mut self,
+        reader: &Reader,
+        settings: &StoreSettings,
+        at_work: Duration,
+        wall: Timestamp,
+    ) -> Result<(), String> {
         let rule = settings.rules.retention;
         let registry = reader.registry();
         let stored: Vec<_> = registry.subscriptions().map(|subscription| subscription.id).collect();
@@ -178,7 +184,7 @@ impl Model {
         self.at_work = at_work;
         for (id, delivery) in &now {
             self.look_at_delivery(*id, delivery, rule)?;
-            self.successes.look_at(*id, self.last.get(id), delivery, waits)?;
+            self.successes.look_at(*id, self.last.get(id), delivery, waits, wall)?;
         }
         self.successes.committed();
         self.last.retain(|id, _| self.wishes.contains_key(&id.subscription));

@@ -37,13 +37,15 @@ impl Successes {
         }
     }
 
-    /// Looks at a delivery as it was and as it is after a commit.
+    /// Looks at a delivery as it was and as it is after a commit, at this time by the wall clock. A success that ended
+    /// later by it is from before the clock was set back, and says nothing.
     pub fn look_at(
         &mut self,
         id: DeliveryId,
         before: Option<&Delivery>,
         now: &Delivery,
         waits: usize,
+        wall: Timestamp,
     ) -> Result<(), String> {
         let counted = now.attempt_count - now.uncounted_attempts;
         let is_exhausted = matches!(now.state, DeliveryState::Exhausted { .. });
@@ -60,7 +62,7 @@ impl Successes {
             Some(before) if attempts_before > 0 => before.attempts.last().map(Attempt::ended_at),
             _ => Some(id.event.time()),
         };
-        let others = self.known.get(&id.subscription).zip(since).is_some_and(|(at, since)| *at > since);
+        let others = self.known.get(&id.subscription).zip(since).is_some_and(|(at, since)| *at > since && *at <= wall);
         if others && last.outcome.is_pushback() && !matches!(last.outcome, Outcome::PushedBack(_)) {
             return Err(format!("{id} was pushed back while others got through, and it counts: {now:?}"));
         }

@@ -313,7 +313,7 @@ impl World {
 
     fn compare(&mut self) -> Result<(), String> {
         let before = self.model.last.len();
-        self.model.compare(&self.process.reader, &self.settings, self.at_work)?;
+        self.model.compare(&self.process.reader, &self.settings, self.at_work, self.clock.wall())?;
         if self.model.last.len() < before {
             self.note("rows taken away");
         }
