@@ -2,7 +2,7 @@
 //! I/O; lives inside a lane, and has no lock of its own.
 //!
 //! It is congestion control as TCP has it. While an endpoint does not push back there is no limit. When it does, its
-//! [`Limits`] fall to a bit under what got through, and grow again until the next push-back. Further push-backs before
+//! `Limits` fall to a bit under what got through, and grow again until the next push-back. Further push-backs before
 //! anything gets through double a pause, after which one attempt has to be answered before the next begins. Five in a
 //! row rest the lane for as long as the endpoint asks.
 

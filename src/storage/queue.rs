@@ -1,6 +1,6 @@
 //! The queues into the writer: commands of callers in one, outcomes that nobody awaits in others, so that neither takes
 //! the other's room. A caller is refused when too much waits, a delivery thread waits for room. [`WriterHandle`] is for
-//! any thread; the [`Inbox`] lives in the writer, on its thread.
+//! any thread; the `Inbox` lives in the writer, on its thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
