@@ -1,7 +1,7 @@
-//! Time as the process sees it. Any thread may ask; nothing here waits.
+//! Wall clock and monotonic clock of the process. Any thread may read them; nothing here blocks.
 //!
 //! Two readings: [`Clock::wall`] is what the machine's clock says and may leap when somebody sets it;
-//! [`Clock::steady`] goes on where an earlier process of the same store ended, and then only runs forward at the speed of
+//! [`Clock::monotonic`] goes on where an earlier process of the same store ended, and then only runs forward at the speed of
 //! the monotonic clock. Retries are planned on the steady reading, so that a leap causes neither a storm nor a stall. What
 //! is stored is dated by a third, [`crate::domain::calendar`], which the writer makes of the two.
 
@@ -12,15 +12,15 @@ use crate::domain::Timestamp;
 
 /// The process's clock; cheap to copy.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 #[derive(Clone, Copy, Debug)]
-enum Source {
+enum TimeSource {
     Machine { started: Instant, started_ms: u64 },
     Simulated(&'static SimulatedTime),
 }
 
-/// Time that passes only when it is told to: a simulation has no other.
+/// Time for simulations, which advances only by calls.
 #[derive(Debug)]
 pub struct SimulatedTime {
     wall_ms: AtomicU64,
@@ -28,50 +28,52 @@ pub struct SimulatedTime {
 }
 
 impl SimulatedTime {
-    /// Both readings begin here.
+    /// Starts both readings at this time.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
         Self { wall_ms: AtomicU64::new(start.as_ms()), steady_ms: AtomicU64::new(start.as_ms()) }
     }
 
-    /// Lets that much time pass on both readings.
+    /// Advances both readings.
     pub fn pass(&self, span: Duration) {
         let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         self.wall_ms.fetch_add(span_ms, Ordering::Relaxed);
         self.steady_ms.fetch_add(span_ms, Ordering::Relaxed);
     }
 
-    /// Somebody sets the calendar.
+    /// Sets the wall clock alone.
     pub fn set_wall(&self, wall: Timestamp) {
         self.wall_ms.store(wall.as_ms(), Ordering::Relaxed);
     }
 
-    /// The process begins anew, and with it the steady reading, at the present wall time.
+    /// Simulates a restart of the process: the monotonic reading starts again at the present wall time.
     pub fn restart(&self) {
         self.steady_ms.store(self.wall_ms.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
 impl Clock {
-    /// A clock whose steady reading begins at the present wall time.
+    /// A clock whose monotonic reading starts at the present wall time.
     #[must_use]
     pub fn start() -> Self {
-        Self(Source::Machine { started: Instant::now(), started_ms: wall_ms() })
+        Self(TimeSource::Machine { started: Instant::now(), started_ms: wall_ms() })
     }
 
     /// A clock that shows simulated time.
     #[must_use]
     pub fn simulated(time: &'static SimulatedTime) -> Self {
-        Self(Source::Simulated(time))
+        Self(TimeSource::Simulated(time))
     }
 
     /// The same clock, whose steady reading goes on from that time.
     #[must_use]
-    pub fn resumed_at(self, steady: Timestamp) -> Self {
+    pub fn resumed_at(self, monotonic: Timestamp) -> Self {
         match self.0 {
-            Source::Machine { .. } => Self(Source::Machine { started: Instant::now(), started_ms: steady.as_ms() }),
-            Source::Simulated(time) => {
-                time.steady_ms.store(steady.as_ms(), Ordering::Relaxed);
+            TimeSource::Machine { .. } => {
+                Self(TimeSource::Machine { started: Instant::now(), started_ms: monotonic.as_ms() })
+            }
+            TimeSource::Simulated(time) => {
+                time.steady_ms.store(monotonic.as_ms(), Ordering::Relaxed);
                 self
             }
         }
@@ -80,26 +82,26 @@ impl Clock {
     /// Both readings.
     #[must_use]
     pub fn read(&self) -> Readings {
-        Readings { wall: self.wall(), steady: self.steady() }
+        Readings { wall: self.wall(), monotonic: self.monotonic() }
     }
 
     /// The machine's time, which can leap in either direction.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         Timestamp::from_ms(match self.0 {
-            Source::Machine { .. } => wall_ms(),
-            Source::Simulated(time) => time.wall_ms.load(Ordering::Relaxed),
+            TimeSource::Machine { .. } => wall_ms(),
+            TimeSource::Simulated(time) => time.wall_ms.load(Ordering::Relaxed),
         })
     }
 
     /// The time by the monotonic clock, counted from where it was resumed, or from the wall time at the start.
     #[must_use]
-    pub fn steady(&self) -> Timestamp {
+    pub fn monotonic(&self) -> Timestamp {
         Timestamp::from_ms(match self.0 {
-            Source::Machine { started, started_ms } => {
+            TimeSource::Machine { started, started_ms } => {
                 started_ms.saturating_add(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
             }
-            Source::Simulated(time) => time.steady_ms.load(Ordering::Relaxed),
+            TimeSource::Simulated(time) => time.steady_ms.load(Ordering::Relaxed),
         })
     }
 }
@@ -110,14 +112,14 @@ pub struct Readings {
     /// The machine's time.
     pub wall: Timestamp,
     /// The time by the monotonic clock.
-    pub steady: Timestamp,
+    pub monotonic: Timestamp,
 }
 
 impl Readings {
     /// When a time on the steady clock is, was or will be by the machine's, for showing it.
     #[must_use]
-    pub fn on_the_wall(self, steady: Timestamp) -> Timestamp {
-        self.wall.plus(steady.since(self.steady)).minus(self.steady.since(steady))
+    pub fn on_the_wall(self, monotonic: Timestamp) -> Timestamp {
+        self.wall.plus(monotonic.since(self.monotonic)).minus(self.monotonic.since(monotonic))
     }
 }
 

@@ -1,9 +1,8 @@
-//! What the operating system says of the disk. Any thread, though a call may wait for the file system. It never
-//! changes anything.
+//! Queries about the disk. Any thread, but a call can block on the file system. Read-only.
 
 use std::path::Path;
 
-/// How much is free for this process on the file system of that folder, in bytes; none if that cannot be told.
+/// Bytes available to this process on the folder's file system; `None` if unknown.
 #[must_use]
 pub fn free_bytes(folder: &Path) -> Option<u64> {
     let space = rustix::fs::statvfs(folder).ok()?;

@@ -1,10 +1,10 @@
-//! tempclock-webhooks: takes staffing time-clock events, keeps them in one embedded file together with everything
-//! that is still owed to its subscribers, and delivers each of them, signed, until it has arrived.
+//! tempclock-webhooks: accepts staffing time-clock events, stores them with their pending deliveries in one embedded
+//! file, and delivers each event, signed, with retries, to every subscriber.
 //!
-//! The layers, lowest first; each imports its own level and below, never above:
-//! [`domain`] decides, [`storage`] remembers, [`delivery`] sends, [`http`] answers, [`control`] serves the command
-//! line, [`app`] puts them together, [`command`] is what a person types. [`clock`], [`disk`] and [`metrics`] are leaves beside them, and
-//! [`config`] is read by [`app`] and [`command`] alone.
+//! The layers, lowest first; each imports its own level and below, never above: [`domain`] decides, [`storage`]
+//! persists, [`delivery`] sends, [`http`] serves the API, [`control`] serves it to the command line, [`app`] wires
+//! everything together, [`command`] implements the commands. [`clock`], [`disk`] and [`metrics`] are leaves beside
+//! them, and [`config`] is read by [`app`] and [`command`] alone.
 
 pub mod clock;
 pub mod disk;

@@ -1,4 +1,4 @@
-//! Parses the command line, runs one command, exits with its code.
+//! Parses the command line, runs one command, and exits with its code.
 
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -7,19 +7,19 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tempclock_webhooks::cli::Cli;
 use tempclock_webhooks::command::{self, Exit};
-use tempclock_webhooks::storage::damage;
+use tempclock_webhooks::storage::file::catch_panic;
 
 fn main() -> ExitCode {
-    // A fault inside is caught where it happens; the log gets one line of it, in the form of all others.
+    // Panics are caught where they happen; the log gets one line for each, in the usual form.
     std::panic::set_hook(Box::new(report));
-    // What is caught nowhere else ends the process with a code that the help lists.
+    // A panic that nothing else catches ends the process with a documented exit code.
     let exit = catch_unwind(AssertUnwindSafe(|| command::run(Cli::parse()))).unwrap_or(Exit::Failed);
     log::logger().flush();
     exit.into()
 }
 
 fn report(fault: &PanicHookInfo<'_>) {
-    if damage::is_expected() {
+    if catch_panic::expects_panic() {
         log::debug!("found damage: {fault}");
     } else if log::max_level() > log::LevelFilter::Off {
         log::error!("internal fault: {fault}");

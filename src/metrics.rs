@@ -1,5 +1,5 @@
-//! What is counted while the server runs. Any thread may count; it costs an atomic addition or two. No label ever
-//! holds a URL, an account, a key or anything else that a caller chose: their number would have no bound.
+//! The server's metrics. Any thread may count, at the cost of an atomic addition or two. No label ever holds a URL, an
+//! account, a key or anything else that a caller chose, so that the number of series is bounded.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Seconds; a commit is one sync of the disk, 0.1 ms on flash to a second on a tired disk.
+/// Seconds; a commit is one disk sync, 0.1 ms on flash to a second on a busy disk.
 const COMMIT_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// Seconds; up to the time limit of an attempt.
 const ATTEMPT_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0];
@@ -28,13 +28,13 @@ struct AttemptLabels {
     outcome: &'static str,
 }
 
-/// On or off.
+/// Active or disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SubscriptionLabels {
     state: &'static str,
 }
 
-/// Everything that is counted, and the gauges that are read when somebody looks.
+/// All counters and histograms, and the gauges that are read at each scrape.
 pub struct Metrics {
     registry: Registry,
     events: Counter,
@@ -54,22 +54,22 @@ pub struct Metrics {
     free_space: Gauge,
 }
 
-/// What is read at the moment when somebody looks.
+/// Values read at each scrape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gauges {
     /// Deliveries in the outbox.
     pub pending: u64,
-    /// Those of them that were attempted before.
+    /// Pending deliveries that were attempted before.
     pub retrying: u64,
-    /// How long the oldest of them has waited.
+    /// Age of the oldest pending delivery.
     pub oldest_pending: Duration,
     /// Attempts in flight.
     pub in_flight: u64,
     /// Delivery threads alive, the dispatcher's included.
     pub threads: u64,
-    /// Subscriptions that are on.
+    /// Active subscriptions.
     pub active: u64,
-    /// Subscriptions that are off.
+    /// Disabled subscriptions.
     pub off: u64,
     /// Size of the database file.
     pub database_bytes: u64,
@@ -77,16 +77,16 @@ pub struct Gauges {
     pub free_bytes: u64,
 }
 
-/// How the text is written.
+/// Exposition format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextForm {
     /// `OpenMetrics` 1.0.0.
     OpenMetrics,
-    /// The older form, version 0.0.4, which everything reads.
+    /// The older text format, version 0.0.4, which every scraper reads.
     Prometheus,
 }
 
-/// The older form has counters under the names of their samples, and neither units nor an end.
+/// In the older format, counters are named as their samples, and there are neither units nor an end marker.
 fn in_prometheus_form(text: &str) -> String {
     let counters: HashSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
@@ -105,7 +105,7 @@ fn in_prometheus_form(text: &str) -> String {
 }
 
 impl Metrics {
-    /// Everything at zero.
+    /// Metrics with every counter at zero.
     #[must_use]
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("tempclock");
@@ -161,30 +161,30 @@ impl Metrics {
         })
     }
 
-    /// A commit that took so long and stored so many new events.
+    /// Records a commit: its duration and the number of new events.
     pub fn committed(&self, took: Duration, events: u64) {
         self.commit.observe(took.as_secs_f64());
         self.events.inc_by(events);
     }
 
-    /// An attempt that ended in this way (a word of `Outcome::code`).
+    /// Records a finished attempt by its outcome (one of `Outcome::code`).
     pub fn attempted(&self, outcome: &'static str, took: Duration) {
         self.attempts.get_or_create(&AttemptLabels { outcome }).inc();
         self.attempt.observe(took.as_secs_f64());
     }
 
-    /// A delivery that has arrived, so long after its event.
+    /// Records a successful delivery and its latency from the event.
     pub fn delivered(&self, latency: Duration) {
         self.delivered.inc();
         self.latency.observe(latency.as_secs_f64());
     }
 
-    /// A delivery whose schedule is used up.
+    /// Records a delivery whose retry schedule is exhausted.
     pub fn exhausted(&self) {
         self.exhausted.inc();
     }
 
-    /// Everything as text.
+    /// Renders all metrics as text.
     pub fn render(&self, now: Gauges, form: TextForm) -> Result<String, fmt::Error> {
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

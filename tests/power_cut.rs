@@ -14,22 +14,21 @@ use std::time::Duration;
 use disk::{Backend, Change};
 use redb::Database;
 use tempclock_webhooks::clock::Clock;
-use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
+use tempclock_webhooks::domain::delivery::attempt::{Attempt, Signed, VERSION};
+use tempclock_webhooks::domain::delivery::health::HealthRule;
+use tempclock_webhooks::domain::delivery::outcome::Outcome;
+use tempclock_webhooks::domain::delivery::retry::RetryRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::NewEvent;
-use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
-use tempclock_webhooks::domain::health::HealthRule;
-use tempclock_webhooks::domain::outcome::Outcome;
-use tempclock_webhooks::domain::retry::RetryRule;
+use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
 use tempclock_webhooks::domain::signing::{Signatures, SigningSecret};
 use tempclock_webhooks::domain::subscription::NewSubscription;
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
-use tempclock_webhooks::storage::backup::{self, Verified};
-use tempclock_webhooks::storage::command::{Command, Completion, Reply};
-use tempclock_webhooks::storage::writer::Listeners;
-use tempclock_webhooks::storage::{
-    DATABASE_FILE, Opened, Randomness, RetentionRule, Rules, Store, StoreSettings, verify,
-};
+use tempclock_webhooks::storage::command::{Command, Completion, ReplySender};
+use tempclock_webhooks::storage::copy::backup::{self, Verified};
+use tempclock_webhooks::storage::copy::verify;
+use tempclock_webhooks::storage::write::writer::Listeners;
+use tempclock_webhooks::storage::{DATABASE_FILE, Opened, Randomness, RetentionRule, Rules, Store, StoreSettings};
 use tokio::sync::oneshot;
 
 const SHORT_OPERATIONS: usize = 200;
@@ -121,7 +120,7 @@ fn open(backend: Backend) -> Result<Opened, String> {
         .map_err(|error| error.to_string())
 }
 
-fn ask<T>(store: &Store, command: impl FnOnce(Reply<T>) -> Command) -> T {
+fn ask<T>(store: &Store, command: impl FnOnce(ReplySender<T>) -> Command) -> T {
     let (reply, answer) = oneshot::channel();
     store.writer.try_send(command(reply)).unwrap();
     answer.blocking_recv().unwrap().unwrap()
@@ -165,7 +164,7 @@ fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])
         let delivery = DeliveryId { event: id, subscription: SubscriptionId(1) };
         let outcomes = match operation % 3 {
             0 => vec![Outcome::Delivered(200)],
-            1 => vec![Outcome::Refused(500), Outcome::Delivered(200)],
+            1 => vec![Outcome::HttpError(500), Outcome::Delivered(200)],
             _ => Vec::new(),
         };
         for (number, outcome) in (1..).zip(outcomes) {
@@ -188,12 +187,12 @@ fn faults(folder: &Path, bytes: &[u8], acknowledged: &[EventId]) -> Result<(), S
     let store = Opened::open(&settings(folder), Clock::start()).map_err(|error| error.to_string())?;
     let reader = store.reader();
     for id in acknowledged {
-        match reader.snapshot().event(OWN, *id) {
+        match reader.view().event(OWN, *id) {
             Ok(Some(row)) if row.is_intact() => {}
             found => return Err(format!("event {id} was acknowledged and is now {found:?}")),
         }
         let delivery = DeliveryId { event: *id, subscription: SubscriptionId(1) };
-        if !matches!(reader.snapshot().delivery(delivery), Ok(Some(_))) {
+        if !matches!(reader.view().delivery(delivery), Ok(Some(_))) {
             return Err(format!("delivery {delivery} is gone"));
         }
     }

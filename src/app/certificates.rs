@@ -1,5 +1,5 @@
-//! The server's own certificate, which can be exchanged while it runs, and the roots that deliveries trust. Files are
-//! read on the main thread or on that of the signals; the HTTP workers only take what is in place.
+//! The server's certificate, which can be reloaded while it runs, and the roots that deliveries trust. Files are read
+//! on the main thread or the signals thread; HTTP workers only use the current certificate.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,12 +17,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::StartError;
 use crate::config::Config;
-use crate::delivery::{tls, tls_cause};
+use crate::delivery::send::{tls, tls_error};
 use crate::domain::Timestamp;
-use crate::domain::tls_fault::TlsFault;
-use crate::storage::sealing::Seal;
+use crate::domain::delivery::tls_fault::TlsFault;
+use crate::storage::rows::sealing::Seal;
 
-/// The certificate that the server shows to each new connection.
+/// The certificate for new connections.
 pub struct ServerCertificate {
     certificate: PathBuf,
     key: PathBuf,
@@ -33,7 +33,7 @@ const CERTIFICATE: &str = "server.tls_certificate";
 const KEY: &str = "server.tls_key";
 const AUTHORITIES: &str = "delivery.ca_certificates";
 const CERTIFICATES: &str = "certificate";
-/// How long before its end a certificate is worth a word.
+/// How long before its expiry a certificate is reported.
 const NOTICE: Duration = Duration::from_hours(14 * 24);
 const ENCRYPTION_KEY: &str = "storage.encryption_key_file";
 
@@ -41,7 +41,7 @@ fn failed(key: &'static str, path: &Path, reason: impl fmt::Display) -> StartErr
     StartError::Certificate { key, path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// What is wrong with the files that the configuration names, each with its key.
+/// The problems of the configured files, each with its key.
 #[must_use]
 pub fn check_files(config: &Config) -> Vec<String> {
     let (server, mut problems) = (&config.server, Vec::new());
@@ -49,7 +49,7 @@ pub fn check_files(config: &Config) -> Vec<String> {
     for (key, path) in secret {
         let found = path.as_deref().map(std::fs::metadata);
         if let Some(Err(error)) = found {
-            // Not named: the secret itself may have been written in the place of its file.
+            // The path is not shown: the setting may hold the secret itself.
             problems.push(format!("{key} names a file that cannot be looked at: {error}"));
         }
     }
@@ -74,7 +74,7 @@ pub fn check_files(config: &Config) -> Vec<String> {
 }
 
 impl ServerCertificate {
-    /// Reads the files that the configuration names, if it names any.
+    /// Loads the configured files, if there are any.
     pub fn of(config: &Config) -> Result<Option<Arc<Self>>, StartError> {
         let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key) else {
             return Ok(None);
@@ -83,14 +83,14 @@ impl ServerCertificate {
         Ok(Some(Arc::new(Self { certificate: certificate.clone(), key: key.clone(), current })))
     }
 
-    /// Reads the files again. If they are no good, the server goes on with what it had.
+    /// Reloads the files. If they are invalid, the current certificate stays.
     pub fn reload(&self) -> Result<(), StartError> {
-        let fresh = Arc::new(read_pair(&self.certificate, &self.key)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let unattempted = Arc::new(read_pair(&self.certificate, &self.key)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = unattempted;
         Ok(())
     }
 
-    /// How the server speaks TLS.
+    /// The server's TLS configuration.
     pub fn server_config(self: Arc<Self>) -> Result<ServerConfig, StartError> {
         let path = self.certificate.clone();
         let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -136,7 +136,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
         .map_err(|error| failed(KEY, path, in_words(error, "private key without a passphrase")))
 }
 
-/// To open a pipe would wait for whoever writes to it, for a reload on the thread that also hears of a stop.
+/// Opening a pipe would block, on a reload even the thread that handles the stop signal.
 fn check_is_file(path: &Path) -> Result<(), String> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => Err("it is no regular file".to_owned()),
@@ -145,7 +145,7 @@ fn check_is_file(path: &Path) -> Result<(), String> {
     }
 }
 
-/// What is wrong with a PEM file, without a word of what it holds.
+/// The error of a PEM file, without any of its content.
 fn in_words(error: pem::Error, wanted: &str) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
@@ -165,7 +165,7 @@ fn read_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDe
     }
 }
 
-/// What there is to say of the time of the server's own certificate.
+/// A warning if the server's certificate has expired or soon will.
 #[must_use]
 pub fn certificate_warning(config: &Config, now: Timestamp) -> Option<String> {
     let path = config.server.tls_certificate.as_deref()?;
@@ -180,8 +180,7 @@ pub fn certificate_warning(config: &Config, now: Timestamp) -> Option<String> {
     Some(format!("{CERTIFICATE}: the certificate in {} {words}", path.display()))
 }
 
-/// What a caller would hold against the first certificate's time. That is looked at before all else, so whom the caller
-/// trusts, and which name is called, makes no difference.
+/// The validity error that a client would see. Validity is checked first, so trust and name do not matter.
 fn time_fault(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<TlsFault> {
     let (leaf, others) = chain.split_first()?;
     let mut roots = RootCertStore::empty();
@@ -190,10 +189,10 @@ fn time_fault(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<TlsFa
     let caller = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
     let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_seconds()));
-    caller.verify_server_cert(leaf, others, &name, &[], now).err().map(|error| tls_cause::of(&error))
+    caller.verify_server_cert(leaf, others, &name, &[], now).err().map(|error| tls_error::of(&error))
 }
 
-/// The public roots and the operator's own.
+/// The public roots and the operator's.
 pub fn trusted_roots(config: &Config) -> Result<Vec<CertificateDer<'static>>, StartError> {
     let own = config.delivery.ca_certificates.as_deref();
     let own = own.map(|path| read_certificates(AUTHORITIES, path)).transpose()?.unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The store without the server: what a command opens when no server runs. It serves the control socket in a private
-//! place for that one command; nothing is delivered. Runs on the command's main thread.
+//! The store without a server, for a command when no server runs. It serves a private control socket for that command;
+//! nothing is delivered. Runs on the command's main thread.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,17 +11,18 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::{StartError, http_settings, start_control, store_settings, transport};
+use super::error::StartError;
+use super::parts::{http_settings, start_control, store_settings, transport};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::client::ControlSocket;
 use crate::control::server::ControlServer;
 use crate::delivery::Dispatcher;
 use crate::http::{HttpState, Vitals};
-use crate::storage::writer::Listeners;
+use crate::storage::write::writer::Listeners;
 use crate::storage::{DATABASE_FILE, Opened, Store};
 
-/// The store at work for one command.
+/// The open store of a command.
 pub struct Offline {
     folder: TempDir,
     control: ControlServer,
@@ -33,7 +34,7 @@ const SOCKET: &str = "control.sock";
 const ANOTHER_FOLDER: &str =
     "; set TMPDIR to a folder with a shorter path, or one on another file system, that this user may write to";
 
-/// May this user open the database? If not, whoever may is named.
+/// Checks that this user may open the database; the error names the user who may.
 pub fn check_user(config: &Config) -> Result<(), StartError> {
     let folder = &config.storage.data_dir;
     let database = folder.join(DATABASE_FILE);
@@ -60,14 +61,14 @@ pub fn user_name(uid: u32) -> String {
     name.map_or_else(|| format!("'#{uid}'"), str::to_owned)
 }
 
-/// Opens the store for a command, which leaves its format and the sealing of its secrets to the server.
+/// Opens the store for a command, without upgrading its format or encrypting its secrets.
 pub fn open_store(config: &Config, clock: Clock) -> Result<Opened, StartError> {
     check_user(config)?;
     Ok(Opened::open_as_it_is(&store_settings(config), clock)?)
 }
 
 impl Offline {
-    /// Opens the store, which fails while somebody else has it open.
+    /// Opens the store; fails while another process has it open.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let clock = Clock::start();
         let (transport, rule) = transport(config, clock)?;
@@ -76,7 +77,7 @@ impl Offline {
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let folder = tempfile::Builder::new().prefix("tempclock-").tempdir().map_err(threads)?;
         let delivery = &config.delivery;
-        // It has no threads and is told of nothing, so what is committed here waits for a server.
+        // It has no threads and gets no commits, so nothing is delivered until a server starts.
         let dispatcher = Dispatcher::new(delivery.threads, delivery.max_in_flight_per_endpoint, clock);
         let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|_| {}) };
         let Store { writer, reader, thread: writer_thread } = opened.start_for_a_command(listeners)?;
@@ -88,16 +89,16 @@ impl Offline {
         Ok(Self { folder, control, writer_thread })
     }
 
-    /// Where it listens.
+    /// Its socket.
     #[must_use]
     pub fn socket(&self) -> ControlSocket {
         ControlSocket { path: self.folder.path().join(SOCKET), data_dir: self.folder.path().to_owned() }
     }
 
-    /// Closes the store. Every request has to be answered before.
+    /// Closes the store, after every request has finished.
     pub fn stop(self) {
         self.control.stop_idle();
-        // The writer ends, and closes the file, when the handlers that could ask it are gone.
+        // The writer ends and closes the file when the last handler is gone.
         if self.writer_thread.join().is_err() {
             log::error!("the writer had panicked");
         }

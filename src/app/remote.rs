@@ -1,5 +1,4 @@
-//! What other threads of the process may do with the running server: exchange its certificates, and see whether it is
-//! still at work. Any thread.
+//! A handle on the running server for other threads: reload certificates and check liveness. Any thread.
 
 use std::sync::{Arc, Weak};
 
@@ -7,32 +6,32 @@ use super::certificates::{ServerCertificate, client_config};
 use super::error::StartError;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
-use crate::storage::queue::{Progress, WriterHandle};
+use crate::storage::write::queue::{Progress, WriterHandle};
 
 /// A handle on the running server.
 pub struct Remote {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) transport: Arc<Transport>,
     pub(super) certificate: Option<Arc<ServerCertificate>>,
-    /// Weak, because the writer ends when the last way to it is gone.
+    /// Weak, because the writer ends when the last handle is dropped.
     pub(super) writer: Weak<WriterHandle>,
 }
 
 impl Remote {
-    /// Reads all certificates again. Whatever is no good is left as it was.
+    /// Reloads all certificates. Invalid ones are left unchanged.
     pub fn reload_certificates(&self, config: &Config) -> Result<(), StartError> {
         let own = self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload());
-        self.transport.trust(client_config(config)?);
+        self.transport.set_roots(client_config(config)?);
         own
     }
 
-    /// How many attempts are in flight.
+    /// Number of attempts in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.dispatcher.in_flight()
     }
 
-    /// Are all delivery threads there?
+    /// Whether all delivery threads are alive.
     #[must_use]
     pub fn has_all_threads(&self) -> bool {
         self.dispatcher.has_all_threads()

@@ -1,4 +1,4 @@
-//! Runs an HTTP server on a thread of its own, with the bound address known before the first request.
+//! Runs an HTTP server on its own thread; the bound address is known before the first request.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::sync_channel;
@@ -9,40 +9,39 @@ use actix_web::dev::{Server, ServerHandle};
 use super::error::StartError;
 use crate::http::Ready;
 
-/// A server at work.
+/// A running server.
 pub struct WebServer {
     address: SocketAddr,
     handle: ServerHandle,
     thread: JoinHandle<std::io::Result<()>>,
 }
 
-/// Connections that may wait to be taken in; the system may allow fewer.
+/// Listen backlog; the system may allow fewer.
 const WAITING_CONNECTIONS: i32 = 1024;
 
-/// What the system keeps of answers that a caller has not taken yet, for each connection; it doubles this for its own
-/// use. Without it, it would keep some MiB for whoever reads slowly.
+/// Send buffer per connection (the kernel doubles it). Without it the kernel would buffer some MiB for a slow reader.
 const UNTAKEN_BYTES: usize = 128 * 1024;
-/// How long the system goes on sending to a caller that is gone.
+/// TCP user timeout.
 const GONE_MS: u32 = 60_000;
 
-/// Takes the address, so that it is known whether it is free before anything else is done.
+/// Binds the address, before anything else is done.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
-    // The standard library's queue is so short that a burst of callers would wait a second for the next try.
+    // The standard library's backlog is so short that a burst of clients would wait a second for a retransmission.
     rustix::net::listen(&listener, WAITING_CONNECTIONS).map_err(|error| failed(error.into()))?;
-    // Connections have from their listener what is set here.
+    // Connections inherit these options from the listener.
     rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNTAKEN_BYTES)
         .and_then(|()| rustix::net::sockopt::set_tcp_user_timeout(&listener, GONE_MS))
-        // Answers to pipelined requests would else wait for the caller's system to confirm the one before.
+        // Otherwise responses to pipelined requests wait for the client's delayed ACK.
         .and_then(|()| rustix::net::sockopt::set_tcp_nodelay(&listener, true))
         .map_err(|error| failed(error.into()))?;
     Ok(listener)
 }
 
 impl WebServer {
-    /// Builds the server on its thread and runs it until it is stopped. Comes back when each worker has reported with
-    /// what `build` is given, so that a machine without threads or descriptors for them is noticed here.
+    /// Builds the server on its thread and runs it until it is stopped. Returns when each worker has started, so that a
+    /// lack of threads or descriptors is an error here.
     pub fn start(
         name: &str,
         listener: TcpListener,
@@ -84,10 +83,10 @@ impl WebServer {
         self.address
     }
 
-    /// Takes no more connections, lets requests under way end, and ends the thread.
+    /// Stops accepting connections, waits for requests in progress, and ends the thread.
     pub fn stop(self) {
         let handle = self.handle;
-        // A thread that has died would never answer.
+        // A dead thread would never reply.
         if !self.thread.is_finished() {
             actix_web::rt::System::new().block_on(async move { handle.stop(true).await });
         }

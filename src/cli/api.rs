@@ -1,4 +1,4 @@
-//! How commands are told which server's HTTP API to ask, and as whom.
+//! Arguments that select a server's HTTP API and the key for it.
 
 use std::path::PathBuf;
 

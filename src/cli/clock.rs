@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::ConfigArgs;
+use super::args::ConfigArgs;
 
 const CONFIRM_HELP: &str = "\
 Example:

@@ -1,10 +1,10 @@
-//! The words of `config`.
+//! Arguments of `config`.
 
 use clap::Subcommand;
 
-use super::ConfigArgs;
+use super::args::ConfigArgs;
 
-/// What can be done with the configuration.
+/// Subcommands of `config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check it and report every error at once

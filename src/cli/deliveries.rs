@@ -1,10 +1,11 @@
-//! The words of `deliveries`.
+//! Arguments of `deliveries`.
 
 use clap::{Args, Subcommand};
 
-use super::{AccountArgs, words};
+use super::args::AccountArgs;
+use crate::cli::value_parsers;
 
-/// What can be done with deliveries.
+/// Subcommands of `deliveries`.
 #[derive(Debug, Subcommand)]
 pub enum DeliveriesCommand {
     /// List deliveries, newest first
@@ -16,14 +17,14 @@ pub enum DeliveriesCommand {
         /// Which.
         #[command(flatten)]
         filter: DeliveryFilter,
-        /// Only with this HTTP status in the last answer
+        /// Only deliveries with this HTTP status in the last response
         #[arg(long, value_name = "STATUS")]
         response_code: Option<u16>,
-        /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = words::count)]
+        /// Maximum number of deliveries
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parsers::count)]
         limit: u64,
     },
-    /// Show one with its attempts: what happened, what to do, when the next comes
+    /// Show a delivery with its attempts: what happened, what to do, when the next is due
     #[command(
         after_help = "Example:\n  tempclock-webhooks deliveries show \\\n    dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001"
     )]
@@ -31,7 +32,7 @@ pub enum DeliveriesCommand {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its id
+        /// Delivery id
         id: String,
     },
     /// Follow what the running server sends, until Ctrl-C
@@ -42,49 +43,49 @@ pub enum DeliveriesCommand {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Only of this subscription
+        /// Only deliveries of this subscription
         #[arg(long, value_name = "NUMBER")]
         subscription: Option<u32>,
     },
-    /// Send again, with the whole retry schedule: one by its id, or all that fit a filter
+    /// Redeliver, with the whole retry schedule: one delivery by id, or all that match a filter
     #[command(after_help = RETRY_HELP)]
     Retry {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// The id of one delivery
+        /// Id of a single delivery
         #[arg(conflicts_with_all = ["subscription", "status", "event", "since", "until"])]
         id: Option<String>,
         /// Which.
         #[command(flatten)]
         filter: DeliveryFilter,
-        /// Only tell how many it would be
+        /// Only print the number of matching deliveries
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// Which deliveries.
+/// Filter of deliveries.
 #[derive(Debug, Args)]
 pub struct DeliveryFilter {
-    /// Only of this subscription
+    /// Only deliveries of this subscription
     #[arg(long, value_name = "NUMBER")]
     pub subscription: Option<u32>,
-    /// Only those that are this; pending are also those that were tried and are tried again
-    #[arg(long, value_parser = words::Names::of_statuses())]
+    /// Only deliveries with this status; pending includes those that will be retried
+    #[arg(long, value_parser = value_parsers::Names::of_statuses())]
     pub status: Option<String>,
     /// Only of this event type
-    #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
+    #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
     pub event: Option<String>,
-    /// From this time on, such as 2026-03-02 (in UTC) or 2026-03-02T08:00:00Z, or so long ago, such as 2h
-    #[arg(long, value_name = "TIME", value_parser = words::point)]
-    pub since: Option<words::Point>,
+    /// At or after this time, such as 2026-03-02 (UTC) or 2026-03-02T08:00:00Z, or this long ago, such as 2h
+    #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
+    pub since: Option<value_parsers::Point>,
     /// Before this time, or longer ago than this
-    #[arg(long, value_name = "TIME", value_parser = words::point)]
-    pub until: Option<words::Point>,
+    #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
+    pub until: Option<value_parsers::Point>,
 }
 
 const RETRY_HELP: &str = "\

@@ -1,9 +1,9 @@
-//! The words of `doctor`.
+//! Arguments of `doctor`.
 
 use clap::Args;
 
-use super::ConfigArgs;
 use super::api::ApiArgs;
+use super::args::ConfigArgs;
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub struct DoctorArgs {
     /// Which server to ask.
     #[command(flatten)]
     pub api: ApiArgs,
-    /// The host to look up and to connect to by TLS, or a URL [default: those of the subscriptions]
+    /// Host to resolve and connect to, or a URL [default: those of the subscriptions]
     #[arg(long, value_name = "HOST[:PORT]|URL")]
     pub host: Option<String>,
     /// Print JSON

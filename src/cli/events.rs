@@ -1,12 +1,13 @@
-//! The words of `events`.
+//! Arguments of `events`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{AccountArgs, words};
+use super::args::AccountArgs;
+use crate::cli::value_parsers;
 
-/// What can be done with events.
+/// Subcommands of `events`.
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
     /// Publish one event or many, from --data, a file or stdin
@@ -19,56 +20,56 @@ pub enum EventsCommand {
         #[command(flatten)]
         account: AccountArgs,
         /// Only of this type
-        #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
+        #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
         event: Option<String>,
-        /// From this time on, such as 2026-03-02 (in UTC) or 2026-03-02T08:00:00Z, or so long ago, such as 2h
-        #[arg(long, value_name = "TIME", value_parser = words::point)]
-        since: Option<words::Point>,
+        /// At or after this time, such as 2026-03-02 (UTC) or 2026-03-02T08:00:00Z, or this long ago, such as 2h
+        #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
+        since: Option<value_parsers::Point>,
         /// Before this time, or longer ago than this
-        #[arg(long, value_name = "TIME", value_parser = words::point)]
-        until: Option<words::Point>,
-        /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = words::count)]
+        #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
+        until: Option<value_parsers::Point>,
+        /// Maximum number of events
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parsers::count)]
         limit: u64,
     },
-    /// Show one with its data and deliveries
+    /// Show an event with its data and deliveries
     #[command(after_help = "Example:\n  tempclock-webhooks events show evt_019cadc7b1c07ad1ea45cf36ac5ac543")]
     Show {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its id
+        /// Event id
         id: String,
     },
     /// List the event types with the fields that their data needs
     #[command(after_help = "Example:\n  tempclock-webhooks events types")]
     Types {
-        /// Print JSON, as the API answers it
+        /// Print JSON, as the API returns it
         #[arg(long)]
         json: bool,
     },
 }
 
-/// What is published, and how.
+/// Arguments of `events publish`.
 #[derive(Debug, Args)]
 pub struct PublishArgs {
     /// Account and output.
     #[command(flatten)]
     pub account: AccountArgs,
-    /// The event type; what is given is then the data alone, else whole events
-    #[arg(long, value_name = "TYPE", value_parser = words::Names::of_event_types())]
+    /// Event type; the input is then the data alone, otherwise whole events
+    #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
     pub event: Option<String>,
-    /// The JSON itself
+    /// JSON text to publish
     #[arg(long, value_name = "JSON", conflicts_with = "file")]
     pub data: Option<String>,
-    /// A file of JSON: one object, an array, or one object after the other; - for stdin
+    /// JSON file: one object, an array, or a sequence of objects; - for stdin
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Your own id of the event: sent again with it, it is not stored twice
+    /// Your own event id, for idempotent retries
     #[arg(long, requires = "event")]
     pub id: Option<String>,
-    /// When it happened, such as 2026-03-02T08:00:00Z
-    #[arg(long, value_name = "TIME", requires = "event", value_parser = words::time)]
+    /// Time of the event, such as 2026-03-02T08:00:00Z
+    #[arg(long, value_name = "TIME", requires = "event", value_parser = value_parsers::time)]
     pub occurred_at: Option<String>,
 }
 

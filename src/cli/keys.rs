@@ -1,15 +1,16 @@
-//! The words of `keys`.
+//! Arguments of `keys`.
 
 use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{ConfigArgs, words};
+use super::args::ConfigArgs;
+use crate::cli::value_parsers;
 
-/// What can be done with keys.
+/// Subcommands of `keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a key; its text is shown this once
+    /// Create a key; its text is shown only once
     #[command(
         override_usage = "tempclock-webhooks keys create --name <NAME> --scopes <SCOPE,…> [OPTIONS]",
         after_help = "Example:\n  tempclock-webhooks keys create --name crm --scopes webhooks:read --expires 90d"
@@ -18,19 +19,19 @@ pub enum KeysCommand {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// What to call it
+        /// Name of the key
         #[arg(long)]
         name: String,
-        /// What it may do, or * for all
-        #[arg(long, value_name = "SCOPE,…", value_delimiter = ',', value_parser = words::Names::of_scopes())]
+        /// Scopes of the key, or * for all
+        #[arg(long, value_name = "SCOPE,…", value_delimiter = ',', value_parser = value_parsers::Names::of_scopes())]
         scopes: Vec<String>,
-        /// Whose it is; made if new
+        /// Account; created if missing
         #[arg(long, default_value = "default")]
         account: String,
-        /// For how long it is good, such as 90d
-        #[arg(long, value_name = "DURATION", value_parser = words::lifetime)]
+        /// Lifetime, such as 90d
+        #[arg(long, value_name = "DURATION", value_parser = value_parsers::lifetime)]
         expires: Option<Duration>,
-        /// From which networks it may be used, such as 10.0.0.0/8 [default: from all]
+        /// Networks that it may be used from, such as 10.0.0.0/8 [default: all]
         #[arg(long, value_name = "CIDR", value_delimiter = ',')]
         networks: Vec<String>,
         /// Print JSON
@@ -50,7 +51,7 @@ pub enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key; it is refused at once
+    /// Revoke a key with immediate effect
     #[command(after_help = "Example:\n  tempclock-webhooks keys revoke 3")]
     Revoke {
         /// Configuration.

@@ -1,14 +1,14 @@
-//! The words of `listen`.
+//! Arguments of `listen`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::ConfigArgs;
 use super::api::ApiArgs;
+use super::args::ConfigArgs;
 use super::sign::SecretArgs;
-use super::words::{self, Names};
+use crate::cli::value_parsers::{self, Names};
 
 /// `listen`.
 #[derive(Debug, Args)]
@@ -42,19 +42,19 @@ pub struct ListenArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// The URL to subscribe, if it is not that of --listen, as behind a tunnel
+    /// URL to subscribe, if it differs from --listen, as behind a tunnel
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Pass each request whose signature is valid on to this URL and answer what it answers
+    /// Forward each request with a valid signature to this URL and return its response
     #[arg(long, value_name = "URL", conflicts_with = "status")]
     pub forward_to: Option<String>,
-    /// The status to answer with
+    /// Status to respond with
     #[arg(long, value_name = "CODE", default_value = "200", value_parser = clap::value_parser!(u16).range(200..=599))]
     pub status: u16,
-    /// How long to wait before answering, such as 3s
-    #[arg(long, value_name = "DURATION", value_parser = words::duration)]
+    /// Delay before responding, such as 3s
+    #[arg(long, value_name = "DURATION", value_parser = value_parsers::duration)]
     pub delay: Option<Duration>,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! The command line's words, one file a group of them. Types only; what they do is in `command`.
+//! The definition of the command line, one file per group of commands. Types only; the implementation is in `command`.
 
 mod clock;
 mod config;
@@ -9,15 +9,16 @@ mod secrets;
 mod subscriptions;
 
 mod api;
+mod args;
 mod doctor;
 mod listen;
-mod pages;
+mod man_pages;
 mod sign;
-mod words;
+mod value_parsers;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
@@ -26,18 +27,19 @@ pub use self::events::{EventsCommand, PublishArgs};
 pub use self::keys::KeysCommand;
 pub use self::secrets::SecretsCommand;
 pub use self::subscriptions::SubscriptionsCommand;
+pub use crate::cli::man_pages::{CompletionsArgs, ManArgs, Shell};
+pub use crate::cli::value_parsers::Point;
 pub use api::ApiArgs;
+pub use args::{AccountArgs, ConfigArgs};
 pub use doctor::DoctorArgs;
 pub use listen::ListenArgs;
-pub use pages::{CompletionsArgs, ManArgs, Shell};
 pub use sign::{SecretArgs, SignArgs, VerifyArgs};
-pub use words::Point;
 
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
-    /// Every command takes it, also those that need no configuration.
+    /// Accepted by every command.
     #[command(flatten)]
     pub config: ConfigArgs,
     /// What to do.
@@ -70,32 +72,7 @@ Exit codes:
   74  the store failed
   130 interrupted twice";
 
-const CONFIG_HELP: &str =
-    "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArgs {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", global = true, help = CONFIG_HELP)]
-    pub config: Option<PathBuf>,
-}
-
-/// For which account a command works, and how it answers.
-#[derive(Debug, Args)]
-pub struct AccountArgs {
-    /// Configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Whose subscriptions, events and deliveries
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub account: String,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// One word a thing that can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server
@@ -104,21 +81,21 @@ pub enum Command {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Where to listen; port 0 takes a free one
+        /// Address to listen on; port 0 uses a free port
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
         /// The folder of the database
         #[arg(long, value_name = "DIR")]
         data_dir: Option<String>,
     },
-    /// Show it all at work on loopback: server, receiver, a morning of clock-ins
+    /// Run a demonstration on loopback: server, receiver, a morning of clock-ins
     #[command(after_help = "Example:\n  tempclock-webhooks demo")]
     Demo {
-        /// Where the server listens [default: 127.0.0.1:8080, or a free port if that is taken]
+        /// Address to listen on [default: 127.0.0.1:8080, or a free port if that is taken]
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
     },
-    /// Make the database and a first key that may do everything
+    /// Create the database and a first key with every scope
     #[command(
         after_help = "Example:\n  tempclock-webhooks init --config config.toml\n\nRun again, it changes nothing, shows no key, and ends with 1."
     )]
@@ -130,35 +107,35 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make, list and revoke API keys
+    /// Create, list and revoke API keys
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks keys list")]
     Keys(KeysCommand),
-    /// Make, look at, change, test, pause and delete subscriptions
+    /// Create, show, change, test, pause and delete subscriptions
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks subscriptions list")]
     Subscriptions(SubscriptionsCommand),
-    /// Publish events and look at them
+    /// Publish and show events
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks events list")]
     Events(EventsCommand),
-    /// Look at deliveries, follow them, send them again
+    /// Show, follow and retry deliveries
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks deliveries list --status exhausted")]
     Deliveries(DeliveriesCommand),
-    /// Look at the configuration
+    /// Check and show the configuration
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks config check")]
     Config(ConfigCommand),
-    /// Make and change the key that signing secrets are encrypted with on disk
+    /// Create and rotate the key that encrypts signing secrets on disk
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks secrets make-key secrets.key")]
     Secrets(SecretsCommand),
-    /// Write a backup of one moment, while the server runs or not
+    /// Write a consistent backup, whether the server runs or not
     #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]
     Backup {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Where to; - for stdout
+        /// Output file; - for stdout
         #[arg(long, value_name = "FILE")]
         output: String,
     },
-    /// Put a backup in the place of the database, which is kept; the server must not run
+    /// Restore a backup; the old database is kept as a copy; the server must not run
     #[command(after_help = "Example:\n  tempclock-webhooks restore --yes /var/backups/tempclock-2026-03-02.bak")]
     Restore {
         /// Configuration.
@@ -166,16 +143,16 @@ pub enum Command {
         config: ConfigArgs,
         /// The backup
         file: PathBuf,
-        /// Go on although there is a database already
+        /// Replace an existing database without asking
         #[arg(long)]
         yes: bool,
     },
     /// Say whether the machine's clock is right
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks clock confirm")]
     Clock(ClockCommand),
-    /// Look for damage in a backup or in a database that no server has open, or check the signature of a body
+    /// Check a backup or a stopped server's database for damage, or check the signature of a body
     Verify(VerifyArgs),
-    /// Give unused space of the database back to the disk; the server must not run
+    /// Compact the database; the server must not run
     #[command(after_help = "Example:\n  tempclock-webhooks compact")]
     Compact {
         /// Configuration.
@@ -184,12 +161,12 @@ pub enum Command {
     },
     /// Sign a body as the server does, and print the headers
     Sign(SignArgs),
-    /// Receive deliveries on this machine, check their signatures, and say why one is wrong
+    /// Receive deliveries on this machine and check their signatures
     Listen(ListenArgs),
-    /// Look for whatever keeps the server from working, with a fix for each finding
+    /// Check the installation and suggest a fix for each problem
     Doctor(DoctorArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page, or write one for each command
+    /// Print the manual page, or write one per command
     Man(ManArgs),
 }

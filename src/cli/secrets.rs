@@ -1,18 +1,18 @@
-//! The words after `secrets`.
+//! Arguments of `secrets`.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::ConfigArgs;
+use super::args::ConfigArgs;
 
-/// What can be done with the key of signing secrets.
+/// Subcommands of `secrets`.
 #[derive(Debug, Subcommand)]
 pub enum SecretsCommand {
-    /// Write a new key to a file that is not there yet
+    /// Write a new key to a new file
     #[command(after_help = "Example:\n  tempclock-webhooks secrets make-key secrets.key")]
     MakeKey {
-        /// Where to; the configuration names it as the encryption key file
+        /// Key file to create; set `storage.encryption_key_file` to it
         file: PathBuf,
     },
     /// Encrypt all signing secrets with another key; the server must not run
@@ -25,13 +25,13 @@ pub enum SecretsCommand {
         #[arg(long, value_name = "FILE")]
         new_key_file: PathBuf,
     },
-    /// Store signing secrets as they are from now on; the server must not run
+    /// Store signing secrets unencrypted from now on; the server must not run
     #[command(after_help = "Example:\n  tempclock-webhooks secrets decrypt --yes")]
     Decrypt {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Go on
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },

@@ -1,11 +1,11 @@
-//! The words of `sign` and of checking a signature, and how all commands are given a signing secret.
+//! Arguments of `sign` and `verify`, and how commands get a signing secret.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::words;
+use crate::cli::value_parsers;
 
 /// A signing secret.
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ Examples:
 
 It ends with 0 if all is right, and with 1 if not; then it names the cause, if it can be found.")]
 pub struct VerifyArgs {
-    /// The backup or database to look through
+    /// Backup or database to verify
     #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file"])]
     pub database: Option<PathBuf>,
     /// The value of X-TempClock-Signature or, with --id and --timestamp, of webhook-signature
@@ -72,9 +72,9 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "VALUE", requires_all = ["id", "signature"])]
     pub timestamp: Option<String>,
     /// How far the timestamp may be from now
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = words::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value_parsers::duration)]
     pub tolerance: Duration,
-    /// The body, byte for byte as it came [default: stdin]
+    /// The raw body, exactly as received [default: stdin]
     #[arg(long, value_name = "FILE", requires = "signature")]
     pub file: Option<PathBuf>,
     /// Print JSON

@@ -1,13 +1,14 @@
-//! The words of `subscriptions`.
+//! Arguments of `subscriptions`.
 
 use clap::Subcommand;
 
-use super::{AccountArgs, words};
+use super::args::AccountArgs;
+use crate::cli::value_parsers;
 
-/// What can be done with subscriptions.
+/// Subcommands of `subscriptions`.
 #[derive(Debug, Subcommand)]
 pub enum SubscriptionsCommand {
-    /// Make a subscription; its signing secret is shown this once
+    /// Create a subscription; its signing secret is shown only once
     #[command(
         after_help = "Example:\n  tempclock-webhooks subscriptions create \\\n    --url https://crm.example.com/hook --events clock_in,clock_out"
     )]
@@ -18,10 +19,10 @@ pub enum SubscriptionsCommand {
         /// Where events are sent to
         #[arg(long)]
         url: String,
-        /// Which event types, or * for all
-        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = words::Names::of_event_types(), required = true)]
+        /// Event types, or * for all
+        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = value_parsers::Names::of_event_types(), required = true)]
         events: Vec<String>,
-        /// What it is for
+        /// Description
         #[arg(long, value_name = "TEXT")]
         description: Option<String>,
         /// Hold its deliveries until it is resumed
@@ -34,47 +35,47 @@ pub enum SubscriptionsCommand {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = words::count)]
+        /// Maximum number of subscriptions
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parsers::count)]
         limit: u64,
     },
-    /// Show one with its last attempts
+    /// Show a subscription with its recent attempts
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions show 1")]
     Show {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its number
-        #[arg(value_parser = words::subscription)]
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
-    /// Change one; what is not named stays as it is
+    /// Change a subscription; options that are left out keep their values
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions update 1 --events '*' --description CRM")]
     Update {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its number
-        #[arg(value_parser = words::subscription)]
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
         id: u32,
-        /// Where events are sent to; what is pending goes there too
+        /// URL to deliver to; pending deliveries go there too
         #[arg(long)]
         url: Option<String>,
-        /// Which event types, or * for all
-        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = words::Names::of_event_types())]
+        /// Event types, or * for all
+        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = value_parsers::Names::of_event_types())]
         events: Option<Vec<String>>,
-        /// What it is for
+        /// Description
         #[arg(long, value_name = "TEXT")]
         description: Option<String>,
     },
-    /// Send one ping now and tell how it went
+    /// Send a test ping now and show the result
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1")]
     Test {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its number
-        #[arg(value_parser = words::subscription)]
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
     /// Hold its deliveries until it is resumed
@@ -83,30 +84,30 @@ pub enum SubscriptionsCommand {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its number
-        #[arg(value_parser = words::subscription)]
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
-    /// Send again, first what was held; also when it was switched off after failures
+    /// Resume deliveries, held ones first; also after the subscription was disabled
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions resume 1")]
     Resume {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its number
-        #[arg(value_parser = words::subscription)]
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
-    /// Delete one with its delivery history; what is pending is not sent any more
+    /// Delete a subscription with its delivery history; pending deliveries are dropped
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions delete 1 --yes")]
     Delete {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Its number
-        #[arg(value_parser = words::subscription)]
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
         id: u32,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },

@@ -4,35 +4,35 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::output::{put, put_json, say};
 use super::{Exit, Outcome};
 use crate::app;
 use crate::cli::{ConfigArgs, ConfigCommand};
 use crate::clock::Clock;
+use crate::command::console::output::{put, put_json, say};
 use crate::config::{CONFIG_VARIABLE, Config, ConfigErrors, Loaded, Origin, Sources};
-use crate::domain::visible::visible;
+use crate::domain::escape::escape_controls;
 
-/// The most errors that are shown.
+/// Maximum number of errors shown.
 const ERRORS: usize = 20;
 const USUAL_FILE: &str = "/etc/tempclock-webhooks/config.toml";
-/// Keys that name a file with something secret in it. Where there is no such file, the secret itself may stand there.
+/// Keys that name a file with a secret. If there is no such file, the value may be the secret itself.
 const SECRET_FILES: [&str; 2] = ["server.tls_key", "storage.encryption_key_file"];
 
-/// The environment, as far as it can be configuration.
+/// The environment variables that are valid text.
 fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect()
 }
 
-/// The file that a command was told to read, or would read anyway.
+/// The configuration file: given, or the default one.
 pub fn file(args: &ConfigArgs) -> Option<PathBuf> {
     let named = || environment().into_iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.into());
     let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
     args.config.clone().or_else(named).or_else(usual)
 }
 
-/// Loads the configuration as a command was told to.
+/// Loads the configuration for a command.
 pub fn load(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loaded, (Exit, String)> {
     gather(args, flags).map_err(|errors| (Exit::Configuration, first_lines(&errors.to_string())))
 }
@@ -41,7 +41,7 @@ fn gather(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loade
     Config::load(&Sources { file: file(args), environment: environment(), flags })
 }
 
-/// What a person reads of them, and how many more there are.
+/// The first errors and the number of others.
 fn first_lines(errors: &str) -> String {
     let mut lines: Vec<_> = errors.lines().take(ERRORS).map(str::to_owned).collect();
     let more = errors.lines().count().saturating_sub(lines.len());
@@ -68,7 +68,7 @@ pub fn run(command: &ConfigCommand) -> Outcome {
     }
 }
 
-/// Looks at the values and at the files that they name, and tells whatever is wrong with either.
+/// Checks the values and the files that they name, and reports every problem.
 fn check(args: &ConfigArgs) -> Outcome {
     let (config, warnings, mut problems) = match gather(args, Vec::new()) {
         Ok(Loaded { config, warnings, .. }) => (Some(config), warnings, Vec::new()),
@@ -79,9 +79,9 @@ fn check(args: &ConfigArgs) -> Outcome {
     };
     let aging = config.as_ref().and_then(|config| app::certificate_warning(config, Clock::start().wall()));
     for warning in warnings.into_iter().chain(aging) {
-        say(&format!("warning: {}", visible(&warning)));
+        say(&format!("warning: {}", escape_controls(&warning)));
     }
-    problems.extend(config.iter().flat_map(app::check_files).map(|problem| visible(&problem)));
+    problems.extend(config.iter().flat_map(app::check_files).map(|problem| escape_controls(&problem)));
     if problems.is_empty() {
         put("The configuration is valid.\n")
     } else {
@@ -89,7 +89,7 @@ fn check(args: &ConfigArgs) -> Outcome {
     }
 }
 
-/// The value as TOML; hidden where a secret may stand in the place of a file's name.
+/// The value as TOML; hidden if it may be a secret instead of a file name.
 fn shown_value(key: &str, value: &str) -> String {
     let named = value.trim_matches(['"', '\'']);
     if SECRET_FILES.contains(&key) && !named.is_empty() && !Path::new(named).exists() {
@@ -110,11 +110,11 @@ fn row(key: &str, value: &str, origin: &Origin) -> Value {
     json!({"key": key, "value": parsed, "origin": name, "line": line, "variable": variable})
 }
 
-/// Longer values do not push the origins of all others aside.
+/// Maximum width of values for aligning the origins.
 const WIDEST: usize = 60;
 
 fn put_values(values: &[(&str, String, &Origin)], file: Option<&Path>) -> Outcome {
-    let file = file.map_or_else(|| "file".to_owned(), |path| visible(&path.display().to_string()));
+    let file = file.map_or_else(|| "file".to_owned(), |path| escape_controls(&path.display().to_string()));
     let widths = values.iter().map(|(key, value, _)| key.len() + value.chars().count());
     let width = widths.max().unwrap_or(0).min(WIDEST) + 4;
     let line = |(key, value, origin): &(&str, String, &Origin)| {
@@ -124,7 +124,7 @@ fn put_values(values: &[(&str, String, &Origin)], file: Option<&Path>) -> Outcom
             Origin::Environment { variable } => format!("environment, {variable}"),
             Origin::Flag => "flag".to_owned(),
         };
-        format!("{:width$} # {origin}\n", format!("{key} = {}", visible(value)))
+        format!("{:width$} # {origin}\n", format!("{key} = {}", escape_controls(value)))
     };
     put(&values.iter().map(line).collect::<String>())
 }

@@ -1,21 +1,21 @@
-//! The codes that the program exits with, as `--help` lists them.
+//! Exit codes, as listed in `--help`.
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// Success.
     Done,
-    /// It should have worked and did not.
+    /// Failure.
     Failed,
-    /// The command line was wrong.
+    /// Invalid command line.
     Usage,
-    /// The configuration is not valid.
+    /// Invalid configuration.
     Configuration,
-    /// There is no such thing.
+    /// Not found.
     NotFound,
-    /// The store failed; the service manager should start the server again.
+    /// The store failed; the service manager should restart the server.
     StoreFailed,
 }
 

@@ -3,10 +3,10 @@
 use super::Exit;
 use crate::app::StartError;
 
-/// What a command comes to: nothing more to say, or an exit code and a message.
+/// The result of a command: success, or an exit code and a message.
 pub type Outcome = Result<(), Failure>;
 
-/// The exit code and message of a command that did not do what it was asked.
+/// The exit code and message of a command that failed.
 pub type Failure = (Exit, String);
 
 /// A failure with the general exit code.

@@ -1,83 +1,57 @@
-//! What a person types: one file a command. Everything here runs on the main thread; data goes to stdout, messages
-//! go to stderr.
+//! The commands of the command line. Everything here runs on the main thread; data goes to stdout, messages to stderr.
 
-mod access;
-mod allocator;
-mod api;
-mod backup;
-mod backup_file;
-mod clock;
+mod client;
 mod config;
-mod confirm;
-mod deliveries;
-mod demo;
+mod console;
+mod database;
 mod doctor;
-mod events;
 mod exit;
 mod failure;
-mod init;
-mod input;
-mod keys;
-mod layout;
-mod listen;
-mod log_lines;
-mod log_pipe;
-mod output;
-mod pages;
-mod progress;
-mod publish;
-mod query;
-mod receiver;
-mod reply;
-mod secrets;
-mod serve;
-mod sign;
-mod subscriptions;
-mod supervisor;
-mod tail;
-mod terminal;
-mod verify;
+mod man_pages;
+mod manage;
+pub mod receive;
+mod server;
 
 pub use exit::Exit;
 
 use self::failure::{Failure, Outcome};
 use crate::cli::{Cli, Command};
 
-/// Runs one command and gives the code to exit with.
+/// Runs one command and returns its exit code.
 #[must_use]
 pub fn run(cli: Cli) -> Exit {
     let result = match cli.command {
-        Command::Serve { config, listen, data_dir } => serve::run(&config, listen, data_dir),
-        Command::Demo { listen } => demo::run(listen.as_deref()),
-        Command::Init { config, json } => init::run(&config, json),
-        Command::Keys(command) => keys::run(command),
-        Command::Subscriptions(command) => subscriptions::run(command),
-        Command::Events(command) => events::run(command),
-        Command::Deliveries(command) => deliveries::run(command),
-        Command::Clock(command) => clock::run(&command),
+        Command::Serve { config, listen, data_dir } => server::serve::run(&config, listen, data_dir),
+        Command::Demo { listen } => receive::demo::run(listen.as_deref()),
+        Command::Init { config, json } => server::init::run(&config, json),
+        Command::Keys(command) => manage::keys::run(command),
+        Command::Subscriptions(command) => manage::subscriptions::run(command),
+        Command::Events(command) => manage::events::run(command),
+        Command::Deliveries(command) => manage::deliveries::run(command),
+        Command::Clock(command) => manage::clock::run(&command),
         Command::Config(command) => config::run(&command),
-        Command::Secrets(command) => secrets::run(&command),
-        Command::Backup { config, output } => backup::back_up(&config, &output),
-        Command::Restore { config, file, yes } => backup::restore(&config, &file, yes),
+        Command::Secrets(command) => database::secrets::run(&command),
+        Command::Backup { config, output } => database::backup::back_up(&config, &output),
+        Command::Restore { config, file, yes } => database::backup::restore(&config, &file, yes),
         Command::Verify(args) => match &args.database {
-            Some(file) => backup::verify(file, args.json),
-            None => verify::run(&args),
+            Some(file) => database::backup::verify(file, args.json),
+            None => receive::verify::run(&args),
         },
-        Command::Compact { config } => backup::compact(&config),
-        Command::Sign(args) => sign::run(&args),
-        Command::Listen(args) => listen::run(args),
+        Command::Compact { config } => database::backup::compact(&config),
+        Command::Sign(args) => receive::sign::run(&args),
+        Command::Listen(args) => receive::listen::run(args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Completions(args) => pages::completions(args.shell),
-        Command::Man(args) => pages::man(args.output.as_deref()),
+        Command::Completions(args) => man_pages::completions(args.shell),
+        Command::Man(args) => man_pages::man(args.output.as_deref()),
     };
     // What the log has to say comes before the last words.
     log::logger().flush();
     match result {
         Ok(()) => Exit::Done,
         Err((exit, message)) => {
-            // A command that has said everything on stdout has nothing to add.
+            // An empty message: everything was printed on stdout.
             if !message.is_empty() {
-                output::say(&message);
+                console::output::say(&message);
             }
             exit
         }

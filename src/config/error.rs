@@ -1,16 +1,16 @@
-//! What is wrong with a configuration: one error a finding, all findings of a load together.
+//! Errors in a configuration; all errors of a load are reported together.
 //!
-//! Runs at start-up, on the main thread only. It must never echo the value of a key that names a
-//! file, or a line of the file itself: a secret pasted into the wrong place stays out of the log.
+//! Runs at start-up, on the main thread only. It must never echo the value of a key that names a file, or a line of the
+//! file: a secret pasted into the wrong place must not be logged.
 
 use std::fmt;
 
-use super::{Config, Origin};
+use super::origin::Origin;
 
-/// One thing that is wrong, and where.
+/// An error and its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Dotted key as it was written or is missing; none when a whole file is at fault.
+    /// The dotted key; `None` if the error concerns a whole file.
     pub key: Option<String>,
     /// Where to look: `config.toml line 7`, `environment variable X` or `flag --listen`.
     pub place: String,
@@ -26,29 +26,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Everything that is wrong, in the order file, environment, flags; its text has one line an error.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(.found))]
-pub struct ConfigErrors {
-    found: Vec<ConfigError>,
-    /// What the values without an error come to, so that the files which they name can be looked at; to start with it
-    /// would be wrong.
-    pub understood: Option<Box<Config>>,
-}
-
-impl ConfigErrors {
-    /// The errors, never none of them.
-    #[must_use]
-    pub fn errors(&self) -> &[ConfigError] {
-        &self.found
-    }
-}
-
-fn lines(errors: &[ConfigError]) -> String {
-    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    lines.join("\n")
-}
-
 /// File names and keys can hold line breaks and control sequences that would forge log lines.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -61,14 +38,14 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// The errors of one load while it goes on.
-pub(super) struct Findings {
+/// Collects the errors of a load.
+pub(super) struct ErrorCollector {
     file: String,
     found: Vec<(Origin, ConfigError)>,
 }
 
-impl Findings {
-    /// `file` is the name by which errors call the configuration file.
+impl ErrorCollector {
+    /// `file` is the configuration file's name in errors.
     pub(super) fn new(file: String) -> Self {
         Self { file, found: Vec::new() }
     }
@@ -78,7 +55,7 @@ impl Findings {
         self.add_placed_by(origin, key, key, message);
     }
 
-    /// Adds an error about `key`, to be looked for where `given` was given, at `origin`.
+    /// Adds an error about `key`, located where `given` was set, at `origin`.
     pub(super) fn add_placed_by(&mut self, origin: &Origin, given: &str, key: &str, message: String) {
         let place = match origin {
             Origin::Default => "built-in default".to_owned(),
@@ -98,7 +75,7 @@ impl Findings {
         self.push(Origin::File { line: 0 }, None, place, message);
     }
 
-    /// Adds an error about a spot in the file that could not be read as TOML; both count from 1.
+    /// Adds a TOML syntax error; line and column count from 1.
     pub(super) fn add_spot(&mut self, line: usize, column: usize, message: String) {
         let place = format!("{} line {line} column {column}", self.file);
         self.push(Origin::File { line }, None, place, message);
@@ -115,15 +92,11 @@ impl Findings {
         errors.any(|(_, error)| error.key.as_deref() == Some(key))
     }
 
-    /// All errors, ordered as a person goes through the places; none when there is nothing wrong.
-    pub(super) fn into_errors(mut self) -> Option<ConfigErrors> {
+    /// All errors, ordered by location.
+    pub(super) fn into_errors(mut self) -> Vec<ConfigError> {
         // Stable, so errors of one place keep the order in which they were found.
         self.found.sort_by(|(one, _), (other, _)| one.cmp(other));
-        if self.found.is_empty() {
-            return None;
-        }
-        let errors = self.found.into_iter().map(|(_, error)| error);
-        Some(ConfigErrors { found: errors.collect(), understood: None })
+        self.found.into_iter().map(|(_, error)| error).collect()
     }
 }
 
@@ -133,23 +106,22 @@ mod tests {
 
     #[test]
     fn an_error_stays_on_one_line_whatever_the_names_hold() {
-        let mut findings = Findings::new("a\nb.toml".to_owned());
-        findings.add_file("unknown key \"x\u{1b}[2J\"".to_owned());
-        let errors = findings.into_errors().unwrap();
-        assert_eq!(errors.to_string(), "a\\nb.toml: unknown key \"x\\u{1b}[2J\"");
+        let mut errors_found = ErrorCollector::new("a\nb.toml".to_owned());
+        errors_found.add_file("unknown key \"x\u{1b}[2J\"".to_owned());
+        let errors = errors_found.into_errors();
+        assert_eq!(errors[0].to_string(), "a\\nb.toml: unknown key \"x\\u{1b}[2J\"");
     }
 
     #[test]
     fn errors_come_in_the_order_of_their_places() {
-        let mut findings = Findings::new("f.toml".to_owned());
-        findings.add(&Origin::Flag, "storage.data_dir", "c".to_owned());
+        let mut errors_found = ErrorCollector::new("f.toml".to_owned());
+        errors_found.add(&Origin::Flag, "storage.data_dir", "c".to_owned());
         let variable = "V".to_owned();
-        findings.add(&Origin::Environment { variable }, "k", "b".to_owned());
-        findings.add(&Origin::File { line: 9 }, "k", "a9".to_owned());
-        findings.add(&Origin::File { line: 2 }, "k", "a2".to_owned());
-        let text = findings.into_errors().unwrap().to_string();
-        let expected = "f.toml line 2: a2\nf.toml line 9: a9\n\
-            environment variable V: b\nflag --data-dir: c";
-        assert_eq!(text, expected);
+        errors_found.add(&Origin::Environment { variable }, "k", "b".to_owned());
+        errors_found.add(&Origin::File { line: 9 }, "k", "a9".to_owned());
+        errors_found.add(&Origin::File { line: 2 }, "k", "a2".to_owned());
+        let texts: Vec<String> = errors_found.into_errors().iter().map(ToString::to_string).collect();
+        let expected = ["f.toml line 2: a2", "f.toml line 9: a9", "environment variable V: b", "flag --data-dir: c"];
+        assert_eq!(texts, expected);
     }
 }

@@ -1,12 +1,11 @@
-//! Finds the known name that an unknown one was probably meant to be.
+//! Finds the known key nearest to an unknown one.
 //!
 //! Runs at start-up, on the main thread only. It must never see values, only names.
 
 /// Longer names are cut before they are compared: the effort grows with the product of the lengths.
 const COMPARED_CHARACTERS: usize = 64;
 
-/// A remark that names the known key nearest to `written`; `spell` turns the key into the form in
-/// which the reader would write it.
+/// A suggestion of the known key nearest to `written`; `spell` formats the key as the user would write it.
 pub(super) fn suggestion<'a>(
     written: &str,
     known: impl Iterator<Item = &'a str>,
@@ -19,7 +18,7 @@ pub(super) fn suggestion<'a>(
     }
 }
 
-/// The known key nearest to `written`, and whether it is so near that it was probably meant.
+/// The known key nearest to `written`, and whether it is near enough to be meant.
 pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<(&'a str, bool)> {
     let written: String = written.chars().take(COMPARED_CHARACTERS).collect();
     let written = written.to_lowercase();
@@ -27,7 +26,7 @@ pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
     Some((key, far <= 2 + last(&written).chars().count() / 4))
 }
 
-/// A right name in the wrong section, or in none, is nearer than a wrong name in the right one.
+/// A correct name in the wrong section, or in none, is nearer than a wrong name in the right one.
 fn distance(written: &str, key: &str) -> usize {
     let whole = strsim::damerau_levenshtein(written, key);
     let name = strsim::damerau_levenshtein(last(written), last(key));

@@ -5,33 +5,32 @@
 
 use std::collections::BTreeMap;
 
-use super::Origin;
-use super::error::Findings;
+use super::error::ErrorCollector;
+use super::origin::Origin;
 use super::source::Gathered;
 use super::value::Raw;
 
-/// Hands typed values out, key by key.
-pub(super) struct Reader<'a> {
+/// Returns typed values, key by key.
+pub(super) struct ConfigReader<'a> {
     gathered: &'a Gathered,
-    findings: &'a mut Findings,
+    errors_found: &'a mut ErrorCollector,
     /// Where the value of each key that was asked for came from.
     pub(super) origins: BTreeMap<&'static str, Origin>,
     /// That value, as TOML.
     pub(super) values: BTreeMap<&'static str, String>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(gathered: &'a Gathered, findings: &'a mut Findings) -> Self {
-        Self { gathered, findings, origins: BTreeMap::new(), values: BTreeMap::new() }
+impl<'a> ConfigReader<'a> {
+    pub(super) fn new(gathered: &'a Gathered, errors_found: &'a mut ErrorCollector) -> Self {
+        Self { gathered, errors_found, origins: BTreeMap::new(), values: BTreeMap::new() }
     }
 
-    /// The value of `key`. None only when the compiled-in defaults lack it or are broken, which is
-    /// then an error too.
+    /// The value of `key`. `None` only if the compiled-in default is missing or invalid, which is an error too.
     pub(super) fn take<T>(&mut self, key: &'static str, parse: impl Fn(&Raw) -> Result<T, String>) -> Option<T> {
         self.choose(key, |raw| parse(raw).map_err(|fault| vec![fault]))
     }
 
-    /// The entries of the list `key`, of which there may be `most`.
+    /// The entries of the list `key`, at most `most`.
     pub(super) fn take_list<T>(
         &mut self,
         key: &'static str,
@@ -69,14 +68,14 @@ impl<'a> Reader<'a> {
                 }
                 Err(faults) => {
                     for fault in faults {
-                        self.findings.add(origin, key, format!("{key} {fault}"));
+                        self.errors_found.add(origin, key, format!("{key} {fault}"));
                     }
                 }
             }
         }
         if chosen.is_none() {
             let message = format!("{key} has no usable default");
-            self.findings.add(&Origin::Default, key, message);
+            self.errors_found.add(&Origin::Default, key, message);
         }
         chosen
     }

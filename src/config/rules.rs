@@ -1,20 +1,22 @@
-//! Rules that hold between keys, and warnings about settings that are allowed but seldom meant.
+//! Rules across keys, and warnings about settings that are allowed but rarely intended.
 //!
-//! Runs at start-up, on the main thread only. It must never judge a key that has an error already:
-//! its value here is then not the one its writer meant.
+//! Runs at start-up, on the main thread only. It must never check a key that has an error already: its value here is
+//! not the intended one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::error::Findings;
-use super::{Config, Origin, reach};
+use super::error::ErrorCollector;
+use super::origin::Origin;
+use super::sections::Config;
+use crate::config::address_entries;
 
-/// An idempotency key is promised to be recognised for this long, and it lives in its event.
+/// Idempotency keys are guaranteed for this long, and are stored with their event.
 const IDEMPOTENCY: Duration = Duration::from_hours(24);
 
 /// Adds an error for every rule that is broken.
-pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, findings: &mut Findings) {
-    let mut rules = Rules { origins, findings };
+pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, errors_found: &mut ErrorCollector) {
+    let mut rules = RuleCheck { origins, errors_found };
     let server = &config.server;
     for (set, given, missing, lacking) in [
         ("server.tls_certificate", server.tls_certificate.is_some(), "server.tls_key", server.tls_key.is_none()),
@@ -26,7 +28,7 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, f
     }
     let (most, threads) = ("delivery.max_in_flight_per_endpoint", "delivery.threads");
     let delivery = &config.delivery;
-    // The default gives way to fewer threads by itself.
+    // The default adapts to fewer threads.
     let is_given = origins.get(most).is_some_and(|origin| *origin != Origin::Default);
     rules.require(!is_given || delivery.max_in_flight_per_endpoint <= delivery.threads, most, threads, || {
         format!("{most} is {}, and {threads} is only {}", delivery.max_in_flight_per_endpoint, delivery.threads)
@@ -37,30 +39,30 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, f
     });
 }
 
-struct Rules<'a> {
+struct RuleCheck<'a> {
     origins: &'a BTreeMap<&'static str, Origin>,
-    findings: &'a mut Findings,
+    errors_found: &'a mut ErrorCollector,
 }
 
-impl Rules<'_> {
-    /// The error is about `key`, and placed at whichever of the two was set more deliberately.
+impl RuleCheck<'_> {
+    /// The error is about `key`, located at whichever of the two has the stronger source.
     fn require(&mut self, holds: bool, key: &'static str, other: &'static str, message: impl Fn() -> String) {
-        if holds || self.findings.concerns(key) || self.findings.concerns(other) {
+        if holds || self.errors_found.concerns(key) || self.errors_found.concerns(other) {
             return;
         }
         let (own, others) = (self.origins.get(key), self.origins.get(other));
-        // A place is named after the key that stands there.
+        // A location is named after its key.
         if others > own {
             if let Some(origin) = others {
-                self.findings.add_placed_by(origin, other, key, message());
+                self.errors_found.add_placed_by(origin, other, key, message());
             }
         } else if let Some(origin) = own {
-            self.findings.add(origin, key, message());
+            self.errors_found.add(origin, key, message());
         }
     }
 }
 
-/// Remarks for the operator, each a full sentence that names its key.
+/// Warnings for the operator, each a full sentence that names its key.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let (server, delivery) = (&config.server, &config.delivery);
     let mut warnings = Vec::new();
@@ -82,7 +84,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push("delivery.allow_http is on: events sent to http endpoints can be read on the way".to_owned());
     }
     for network in &delivery.allow_networks {
-        if let Some(danger) = reach::danger(network) {
+        if let Some(danger) = address_entries::danger(network) {
             warnings.push(format!("delivery.allow_networks has {network}: {danger}"));
         }
     }

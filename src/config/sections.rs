@@ -10,23 +10,57 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::read::Reader;
-use super::{reach, value};
+use super::read::ConfigReader;
+use super::value;
+use crate::config::address_entries;
 
-/// One tick of the clock that due times are kept in; a shorter wait would be none.
-const SHORTEST: Duration = Duration::from_millis(1);
+/// The resolution of due times; a shorter wait would be none.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 const YEAR: Duration = Duration::from_hours(366 * 24);
 const HOUR: Duration = Duration::from_hours(1);
-const WAITS: RangeInclusive<Duration> = SHORTEST..=YEAR;
-const TIMEOUTS: RangeInclusive<Duration> = SHORTEST..=HOUR;
+const WAITS: RangeInclusive<Duration> = WAIT_MIN..=YEAR;
+const TIMEOUTS: RangeInclusive<Duration> = WAIT_MIN..=HOUR;
 const KEEP_ALIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
 const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
-const RETRIES: usize = 50;
-const OPENINGS: usize = 1000;
+const RETRIES_MAX: usize = 50;
+const ALLOW_ENTRIES_MAX: usize = 1000;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+
+/// Everything that can be set, with every value in its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How callers reach the server.
+    pub server: ServerSection,
+    /// Where the database lives and what it may use.
+    pub storage: StorageSection,
+    /// How long finished events and attempts are kept.
+    pub retention: RetentionSection,
+    /// How deliveries are sent, retried and restricted.
+    pub delivery: DeliverySection,
+    /// Limits on what one caller can store.
+    pub limits: LimitsSection,
+    /// Request rates per API key.
+    pub rate_limit: RateLimitSection,
+    /// Logging.
+    pub log: LogSection,
+}
+
+impl Config {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
+        Some(Self {
+            server: ServerSection::read(reader)?,
+            storage: StorageSection::read(reader)?,
+            retention: RetentionSection::read(reader)?,
+            delivery: DeliverySection::read(reader)?,
+            limits: LimitsSection::read(reader)?,
+            rate_limit: RateLimitSection::read(reader)?,
+            log: LogSection::read(reader)?,
+        })
+    }
+}
 
 /// `[server]`: how callers reach the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +86,7 @@ pub struct ServerSection {
 }
 
 impl ServerSection {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         Some(Self {
             listen: reader.take("server.listen", value::address)?,
             control_socket: reader.take("server.control_socket", value::optional_path)?,
@@ -81,7 +115,7 @@ pub struct StorageSection {
 }
 
 impl StorageSection {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         Some(Self {
             data_dir: reader.take("storage.data_dir", value::path)?,
             encryption_key_file: reader.take("storage.encryption_key_file", value::optional_path)?,
@@ -91,7 +125,7 @@ impl StorageSection {
     }
 }
 
-/// `[retention]`: how long settled things are kept.
+/// `[retention]`: how long finished events and attempts are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionSection {
     /// How long events are kept, 24 hours to 366 days.
@@ -101,7 +135,7 @@ pub struct RetentionSection {
 }
 
 impl RetentionSection {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         Some(Self {
             events: reader.take("retention.events", |raw| value::duration(raw, &WAITS))?,
             attempts: reader.take("retention.attempts", |raw| value::duration(raw, &WAITS))?,
@@ -109,35 +143,35 @@ impl RetentionSection {
     }
 }
 
-/// `[delivery]`: how deliveries are sent, repeated and guarded.
+/// `[delivery]`: how deliveries are sent, retried and restricted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliverySection {
     /// Delivery threads, 1 to 1,024.
     pub threads: usize,
-    /// Attempts under way to one endpoint at most, 1 to 256 and no more than `threads`.
+    /// Maximum attempts in flight to one endpoint, 1 to 256 and no more than `threads`.
     pub max_in_flight_per_endpoint: usize,
     /// Time for one attempt, from connecting to the last byte read, up to 1 hour.
     pub timeout: Duration,
-    /// Time attempts under way get when the server stops, 0 to 10 minutes.
+    /// Time for attempts in flight when the server stops, 0 to 10 minutes.
     pub drain: Duration,
     /// Wait before each retry, each up to 366 days, at most 50; empty: one attempt only.
     pub retry_schedule: Vec<Duration>,
     /// Longest wait that a `Retry-After` can ask for, up to 366 days.
     pub retry_after_max: Duration,
-    /// Time of failure without a success after which an endpoint is turned off, up to 366 days.
+    /// Time of failure without a success after which a subscription is disabled, up to 366 days.
     pub disable_after: Duration,
     /// Whether endpoints may use plain `http`.
     pub allow_http: bool,
-    /// Blocks that the address rule lets through, without host bits, never v4-mapped.
+    /// Networks that the address rule allows, without host bits, never v4-mapped.
     pub allow_networks: Vec<IpNet>,
-    /// Host names for which any address is let through, in lower case, never addresses.
+    /// Host names for which any address is allowed, in lower case, never addresses.
     pub allow_hosts: Vec<String>,
     /// PEM file with trusted roots besides the public ones; none: only the public ones.
     pub ca_certificates: Option<PathBuf>,
 }
 
 impl DeliverySection {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         let wait = |raw: &value::Raw| value::duration(raw, &WAITS);
         Some(Self {
             threads: reader.take("delivery.threads", |raw| value::count(raw, &(1..=1024)))?,
@@ -145,18 +179,18 @@ impl DeliverySection {
                 .take("delivery.max_in_flight_per_endpoint", |raw| value::count(raw, &(1..=256)))?,
             timeout: reader.take("delivery.timeout", |raw| value::duration(raw, &TIMEOUTS))?,
             drain: reader.take("delivery.drain", |raw| value::duration(raw, &DRAINS))?,
-            retry_schedule: reader.take_list("delivery.retry_schedule", RETRIES, wait)?,
+            retry_schedule: reader.take_list("delivery.retry_schedule", RETRIES_MAX, wait)?,
             retry_after_max: reader.take("delivery.retry_after_max", wait)?,
             disable_after: reader.take("delivery.disable_after", wait)?,
             allow_http: reader.take("delivery.allow_http", value::truth)?,
-            allow_networks: reader.take_list("delivery.allow_networks", OPENINGS, reach::network)?,
-            allow_hosts: reader.take_list("delivery.allow_hosts", OPENINGS, reach::host)?,
+            allow_networks: reader.take_list("delivery.allow_networks", ALLOW_ENTRIES_MAX, address_entries::network)?,
+            allow_hosts: reader.take_list("delivery.allow_hosts", ALLOW_ENTRIES_MAX, address_entries::host)?,
             ca_certificates: reader.take("delivery.ca_certificates", value::optional_path)?,
         })
     }
 }
 
-/// `[limits]`: how much one caller can put in.
+/// `[limits]`: limits on what one caller can store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsSection {
     /// Largest event in bytes, 1 KiB to 16 MiB.
@@ -166,7 +200,7 @@ pub struct LimitsSection {
 }
 
 impl LimitsSection {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         Some(Self {
             event_bytes: reader.take("limits.event_bytes", |raw| value::size(raw, &(KIB..=16 * MIB)))?,
             subscriptions_per_account: reader
@@ -175,19 +209,19 @@ impl LimitsSection {
     }
 }
 
-/// `[rate_limit]`: how often one API key, or one source without a good one, can ask.
+/// `[rate_limit]`: request rates per API key, and per source without a valid one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitSection {
     /// Management requests a minute; 0: no limit.
     pub management_per_minute: u32,
     /// Publishing requests a minute; 0: no limit.
     pub publish_per_minute: u32,
-    /// Wrong keys a minute from one source that are answered at once; 0: no limit.
+    /// Invalid keys per minute and source before responses are delayed; 0: no limit.
     pub wrong_keys_per_minute: u32,
 }
 
 impl RateLimitSection {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         let rate = |raw: &value::Raw| value::count(raw, &(0..=u32::MAX));
         Some(Self {
             management_per_minute: reader.take("rate_limit.management_per_minute", rate)?,
@@ -197,7 +231,7 @@ impl RateLimitSection {
     }
 }
 
-/// `[log]`: what is written down while the server runs.
+/// `[log]`: logging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSection {
     /// Filter text for `env_logger`; every level in it is a known one.
@@ -216,7 +250,7 @@ pub enum LogFormat {
 }
 
 impl LogSection {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         Some(Self {
             level: reader.take("log.level", value::log_filter)?,
             format: reader.take("log.format", |raw| {

@@ -1,19 +1,19 @@
-//! Collects what the defaults, the file, the environment and the flags say about each key.
+//! Collects the values of each key from defaults, file, environment and flags.
 //!
-//! Runs at start-up, on the main thread only. It must never read anything but the file that is
-//! named and the variables that are passed in, and never judge a value: it only finds and names it.
+//! Runs at start-up, on the main thread only. It must never read anything but the given file and variables, and never
+//! validates a value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::error::Findings;
+use super::error::ErrorCollector;
 use super::nearest::{nearest, suggestion};
+use super::origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
 use super::value::Raw;
-use super::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
 
-/// Every value that was given for every known key.
+/// All values given for each known key.
 pub(super) struct Gathered {
     keys: BTreeMap<String, Vec<(Origin, Raw)>>,
     /// False when the file could not be read, so that its keys are missing here.
@@ -21,7 +21,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// What was given for `key`, the strongest last.
+    /// The values given for `key`, the strongest last.
     pub(super) fn of(&self, key: &str) -> &[(Origin, Raw)] {
         self.keys.get(key).map_or(&[], Vec::as_slice)
     }
@@ -41,14 +41,14 @@ impl Gathered {
         }
     }
 
-    /// The default, whose kind says how text without TOML's marks is to be read.
+    /// The default value, whose kind determines how plain text is parsed.
     fn model(&self, key: &str) -> Option<Raw> {
         self.of(key).first().map(|(_, raw)| raw.clone())
     }
 }
 
 /// Collects from all sources, weakest first.
-pub(super) fn gather(sources: &Sources, findings: &mut Findings) -> Gathered {
+pub(super) fn gather(sources: &Sources, errors_found: &mut ErrorCollector) -> Gathered {
     let mut gathered = Gathered { keys: BTreeMap::new(), complete: true };
     match entries(EXAMPLE) {
         Ok(defaults) => {
@@ -57,21 +57,21 @@ pub(super) fn gather(sources: &Sources, findings: &mut Findings) -> Gathered {
                 given.push((Origin::Default, entry.raw));
             }
         }
-        Err(fault) => findings.add_spot(fault.line, fault.column, fault.message),
+        Err(fault) => errors_found.add_spot(fault.line, fault.column, fault.message),
     }
     if let Some(path) = &sources.file {
-        gathered.complete = add_file(path, &mut gathered, findings);
+        gathered.complete = add_file(path, &mut gathered, errors_found);
     }
-    add_environment(&sources.environment, &mut gathered, findings);
-    add_flags(&sources.flags, &mut gathered, findings);
+    add_environment(&sources.environment, &mut gathered, errors_found);
+    add_flags(&sources.flags, &mut gathered, errors_found);
     gathered
 }
 
-fn add_file(path: &Path, gathered: &mut Gathered, findings: &mut Findings) -> bool {
+fn add_file(path: &Path, gathered: &mut Gathered, errors_found: &mut ErrorCollector) -> bool {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            findings.add_file(format!("cannot be read: {error}"));
+            errors_found.add_file(format!("cannot be read: {error}"));
             return false;
         }
     };
@@ -80,49 +80,48 @@ fn add_file(path: &Path, gathered: &mut Gathered, findings: &mut Findings) -> bo
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let before = String::from_utf8_lossy(before);
-            Err(Fault::at(&before, before.len(), "is not UTF-8 text"))
+            Err(SyntaxError::at(&before, before.len(), "is not UTF-8 text"))
         }
     };
     match parsed {
         Ok(entries) => {
             for entry in entries {
-                add_entry(entry, gathered, findings);
+                add_entry(entry, gathered, errors_found);
             }
             true
         }
         Err(fault) => {
-            findings.add_spot(fault.line, fault.column, fault.message);
+            errors_found.add_spot(fault.line, fault.column, fault.message);
             false
         }
     }
 }
 
-fn add_entry(entry: Entry, gathered: &mut Gathered, findings: &mut Findings) {
-    let Entry { key, in_section, line, raw } = entry;
+fn add_entry(entry: TomlEntry, gathered: &mut Gathered, errors_found: &mut ErrorCollector) {
+    let TomlEntry { key, in_section, line, raw } = entry;
     let origin = Origin::File { line };
     if in_section && !gathered.of(&key).is_empty() {
         gathered.add(&key, origin, raw);
     } else if !in_section && gathered.sections().any(|section| section == key) {
         if raw != Raw::Table {
             let message = format!("{key:?} is a section; write [{key}] and its keys below");
-            findings.add(&origin, &key, message);
+            errors_found.add(&origin, &key, message);
         }
     } else if !in_section && !gathered.of(&key).is_empty() {
         let message = format!("{key:?} in quotes is one name with a dot; write {key} unquoted");
-        findings.add(&origin, &key, message);
+        errors_found.add(&origin, &key, message);
     } else if let Some(section) = unknown_section(&key, in_section, &raw, gathered) {
-        if !findings.concerns(section) {
+        if !errors_found.concerns(section) {
             let hint = suggestion(section, gathered.sections(), |near| format!("[{near}]"));
-            findings.add(&origin, section, format!("unknown section {section:?}; {hint}"));
+            errors_found.add(&origin, section, format!("unknown section {section:?}; {hint}"));
         }
     } else {
         let hint = suggestion(&key, gathered.keys(), |near| format!("{near:?}"));
-        findings.add(&origin, &key, format!("unknown key {key:?}; {hint}"));
+        errors_found.add(&origin, &key, format!("unknown key {key:?}; {hint}"));
     }
 }
 
-/// The section that an entry is in, or is, if there is none of that name; unless its key was probably meant to be in
-/// another one.
+/// The unknown section of an entry, unless its key was probably meant to be in another section.
 fn unknown_section<'a>(key: &'a str, in_section: bool, raw: &Raw, gathered: &Gathered) -> Option<&'a str> {
     if !in_section {
         return Some(key).filter(|_| *raw == Raw::Table);
@@ -133,7 +132,7 @@ fn unknown_section<'a>(key: &'a str, in_section: bool, raw: &Raw, gathered: &Gat
     Some(section).filter(|_| !is_known && !is_key_near)
 }
 
-fn add_environment(environment: &[(String, String)], gathered: &mut Gathered, findings: &mut Findings) {
+fn add_environment(environment: &[(String, String)], gathered: &mut Gathered, errors_found: &mut ErrorCollector) {
     for (variable, text) in environment {
         let Some(name) = variable.strip_prefix(VARIABLE_PREFIX) else {
             continue;
@@ -144,22 +143,22 @@ fn add_environment(environment: &[(String, String)], gathered: &mut Gathered, fi
         let origin = Origin::Environment { variable: variable.clone() };
         let key = gathered.keys().find(|key| variable_name(key) == *variable);
         if let Some(key) = key.map(str::to_owned) {
-            add_plain(&key, origin, text, gathered, findings);
+            add_plain(&key, origin, text, gathered, errors_found);
         } else {
             let written = name.to_lowercase().replace("__", ".");
             let hint = suggestion(&written, gathered.keys(), variable_name);
-            findings.add(&origin, &written, format!("stands for no key; {hint}"));
+            errors_found.add(&origin, &written, format!("stands for no key; {hint}"));
         }
     }
 }
 
-fn add_flags(flags: &[(&'static str, String)], gathered: &mut Gathered, findings: &mut Findings) {
+fn add_flags(flags: &[(&'static str, String)], gathered: &mut Gathered, errors_found: &mut ErrorCollector) {
     for (key, text) in flags {
         if gathered.of(key).is_empty() {
             let hint = suggestion(key, gathered.keys(), |near| format!("{near:?}"));
-            findings.add(&Origin::Flag, key, format!("unknown key {key:?}; {hint}"));
+            errors_found.add(&Origin::Flag, key, format!("unknown key {key:?}; {hint}"));
         } else {
-            add_plain(key, Origin::Flag, text, gathered, findings);
+            add_plain(key, Origin::Flag, text, gathered, errors_found);
         }
     }
 }
@@ -169,7 +168,7 @@ pub(super) fn variable_name(key: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
-fn add_plain(key: &str, origin: Origin, text: &str, gathered: &mut Gathered, findings: &mut Findings) {
+fn add_plain(key: &str, origin: Origin, text: &str, gathered: &mut Gathered, errors_found: &mut ErrorCollector) {
     let read = match gathered.model(key) {
         Some(Raw::Whole(_)) => text.trim().parse().ok().map(Raw::Whole),
         Some(Raw::Truth(_)) => text.trim().parse().ok().map(Raw::Truth),
@@ -179,13 +178,13 @@ fn add_plain(key: &str, origin: Origin, text: &str, gathered: &mut Gathered, fin
     let raw = read.unwrap_or_else(|| Raw::Text(text.to_owned()));
     if matches!(gathered.model(key), Some(Raw::List(_))) && !matches!(raw, Raw::List(_)) {
         let hint = r#"write ["a", "b"] or a,b"#;
-        findings.add(&origin, key, format!("{key} is not a list; {hint}"));
+        errors_found.add(&origin, key, format!("{key} is not a list; {hint}"));
         return;
     }
     gathered.add(key, origin, raw);
 }
 
-/// A TOML array, or entries between commas; none when it begins as the one and does not end so.
+/// Parses a TOML array or comma-separated entries; `None` if it starts like an array and does not end like one.
 fn plain_list(text: &str) -> Option<Raw> {
     if text.starts_with('[') {
         return DeValue::parse(text).ok().map(|value| raw(value.get_ref()));
@@ -197,21 +196,21 @@ fn plain_list(text: &str) -> Option<Raw> {
     Some(Raw::List(entries.collect()))
 }
 
-/// One key of a TOML text; keys of the root and empty sections have no section before them.
-struct Entry {
+/// A key of a TOML text; keys of the root and empty sections have no section.
+struct TomlEntry {
     key: String,
     in_section: bool,
     line: usize,
     raw: Raw,
 }
 
-struct Fault {
+struct SyntaxError {
     line: usize,
     column: usize,
     message: String,
 }
 
-impl Fault {
+impl SyntaxError {
     fn at(text: &str, offset: usize, message: &str) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -228,24 +227,24 @@ fn line_of(text: &str, offset: usize) -> usize {
     before.filter(|byte| *byte == b'\n').count() + 1
 }
 
-fn entries(text: &str) -> Result<Vec<Entry>, Fault> {
-    // The parser's own display repeats the line, which may hold a secret; its message does not.
+fn entries(text: &str) -> Result<Vec<TomlEntry>, SyntaxError> {
+    // The parser's `Display` repeats the line, which may hold a secret; its message does not.
     let table = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        Fault::at(text, offset, &format!("is not TOML: {}", error.message()))
+        SyntaxError::at(text, offset, &format!("is not TOML: {}", error.message()))
     })?;
     let mut entries = Vec::new();
     for (name, value) in table.get_ref() {
         match value.get_ref() {
             DeValue::Table(section) if !section.is_empty() => {
-                entries.extend(section.iter().map(|(key, value)| Entry {
+                entries.extend(section.iter().map(|(key, value)| TomlEntry {
                     key: format!("{}.{}", name.get_ref(), key.get_ref()),
                     in_section: true,
                     line: line_of(text, key.span().start),
                     raw: raw(value.get_ref()),
                 }));
             }
-            value => entries.push(Entry {
+            value => entries.push(TomlEntry {
                 key: name.get_ref().to_string(),
                 in_section: false,
                 line: line_of(text, name.span().start),

@@ -84,8 +84,8 @@ fn the_defaults_are_the_published_ones() {
 
 #[test]
 fn the_example_has_every_key_that_is_read_and_no_other() {
-    let mut findings = Findings::new(String::new());
-    let gathered = source::gather(&Sources::default(), &mut findings);
+    let mut errors_found = ErrorCollector::new(String::new());
+    let gathered = source::gather(&Sources::default(), &mut errors_found);
     let in_example: BTreeSet<&str> = gathered.keys().collect();
     let loaded = Config::load(&Sources::default()).unwrap();
     assert_eq!(loaded.origins.keys().copied().collect::<BTreeSet<_>>(), in_example);

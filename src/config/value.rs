@@ -1,7 +1,7 @@
-//! Turns one written value into a typed one, or into a sentence that says what to write instead.
+//! Parses a value, or returns a sentence that says what to write instead.
 //!
-//! Runs at start-up, on the main thread only. It must never fill in a value of its own, round one
-//! silently into range, or repeat a path in an error.
+//! Runs at start-up, on the main thread only. It must never substitute a value, clamp one silently, or repeat a path in
+//! an error.
 //!
 //! The sentences begin right after the name of the key: `= 0 is out of range; …`.
 
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// Errors repeat no more than this much of a value.
+/// Maximum length of a value in an error.
 const SHOWN_CHARACTERS: usize = 60;
 
-/// A value as it was written, before anybody asked what it should be.
+/// A raw value, before it is parsed as a type.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Raw {
     Text(String),
@@ -24,7 +24,7 @@ pub(super) enum Raw {
     Truth(bool),
     List(Vec<Raw>),
     Table,
-    /// Something that no key takes, described for an error.
+    /// A kind that no key accepts, described for an error.
     Other(&'static str),
 }
 
@@ -102,7 +102,7 @@ pub(super) fn duration(raw: &Raw, range: &RangeInclusive<Duration>) -> Result<Du
     Err(out_of_range(&quoted(text), &duration_text(*range.start()), &duration_text(*range.end())))
 }
 
-/// Months and years would pass as averages, and `1M` is mostly a slip for one minute.
+/// Months and years would be averages, and `1M` is usually a mistake for one minute.
 fn calendar_unit(text: &str) -> Option<&'static str> {
     let mut words = text.split(|character: char| !character.is_ascii_alphabetic());
     words.find_map(|word| match word {
@@ -126,8 +126,8 @@ fn duration_text(duration: Duration) -> String {
     format!("{milliseconds}ms")
 }
 
-/// A number of bytes within `range`, which must end far below `u64::MAX`: the parser answers with
-/// that for everything too large to count, and the range is what turns it away.
+/// A number of bytes within `range`, which must end far below `u64::MAX`: the parser returns that for every overflow,
+/// and the range rejects it.
 pub(super) fn size(raw: &Raw, range: &RangeInclusive<u64>) -> Result<u64, String> {
     const HINT: &str = r#"write for example "64KiB", "256KB", "1GiB""#;
     let (bytes, shown) = match raw {
@@ -178,7 +178,7 @@ pub(super) fn optional_path(raw: &Raw) -> Result<Option<PathBuf>, String> {
     let Raw::Text(text) = raw else {
         return Err("is not a path; write one in quotes".to_owned());
     };
-    // This is how the content of a key file looks when it was pasted instead of the file's name.
+    // The content of a key file pasted instead of its name looks like this.
     if text.contains(char::is_control) {
         return Err("is not a path; it has a line break or control character in it".to_owned());
     }
@@ -196,9 +196,8 @@ pub(super) fn path(raw: &Raw) -> Result<PathBuf, String> {
     optional_path(raw)?.ok_or_else(|| "is empty; write a path".to_owned())
 }
 
-/// What is to be logged, in the language of `env_logger`, as strictly as a slip needs it: there, a
-/// misspelt level counts as the name of a module and silences everything else.
-/// One of a few words.
+/// A log filter in `env_logger` syntax, checked strictly: `env_logger` would take a misspelt level for a module name
+/// and silence everything else. One of a few words.
 pub(super) fn one_of<T: Copy>(raw: &Raw, words: &[(&str, T)]) -> Result<T, String> {
     let found = match raw {
         Raw::Text(text) => words.iter().find(|(word, _)| word == text),
@@ -309,7 +308,7 @@ mod tests {
         }
     }
 
-    /// The parsers behind this are other people's; no text may bring the server's start down.
+    /// The underlying parsers are third-party; no text may make the start panic.
     #[test]
     fn no_text_makes_a_parser_panic() {
         let pieces = ["1", "0", ".", "s", "µ", "M", "KiB", " ", "\u{3000}", "é", "-", "/", "[", ":", "9999999999"];

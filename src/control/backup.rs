@@ -1,5 +1,5 @@
-//! The operator's route for a backup: a stream of one moment, written by a thread of its own at a low priority. A
-//! reader that stalls ends the backup, because for as long as it lasts no page that it shows can be used again.
+//! The operator's route for a backup: a stream of one snapshot, written by a thread of its own at low priority. A
+//! reader that stalls ends the backup, because its snapshot's pages cannot be reused while it lasts.
 
 use std::io::{BufWriter, Error, ErrorKind, Write};
 use std::pin::Pin;
@@ -14,29 +14,29 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 use crate::http::HttpState;
-use crate::http::error::ApiError;
-use crate::storage::dump::DumpError;
+use crate::http::request::error::ApiError;
+use crate::storage::copy::dump::DumpError;
 
-/// How far a backup stands back behind publishing and delivering on a busy machine.
+/// Nice value of the backup thread.
 const NICE: i32 = 10;
-/// Chunks that wait for the reader.
+/// Maximum number of buffered chunks.
 const CHUNKS: usize = 16;
 const CHUNK_BYTES: usize = 64 * 1024;
-/// How long the reader may take none.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time that the reader may stall.
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Room for one backup at a time.
-pub struct Places(Arc<Semaphore>);
+/// Limits backups to one at a time.
+pub struct BackupPermits(Arc<Semaphore>);
 
-impl Default for Places {
+impl Default for BackupPermits {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 }
 
-pub async fn stream(state: web::Data<HttpState>, places: web::Data<Places>) -> Result<HttpResponse, ApiError> {
-    let place = Arc::clone(&places.0).try_acquire_owned().map_err(|_| ApiError::too_many_backups())?;
+pub async fn stream(state: web::Data<HttpState>, permits: web::Data<BackupPermits>) -> Result<HttpResponse, ApiError> {
+    let place = Arc::clone(&permits.0).try_acquire_owned().map_err(|_| ApiError::too_many_backups())?;
     let (sender, chunks) = channel(CHUNKS);
     let (reader, created_at) = (state.reader.clone(), state.clock.wall());
     let thread = std::thread::Builder::new().name("backup".to_owned());
@@ -48,7 +48,7 @@ pub async fn stream(state: web::Data<HttpState>, places: web::Data<Places>) -> R
         let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChunkWriter(sender));
         let written = reader.back_up(&mut out, created_at, &mut |_, _| {});
         let written = written.and_then(|_| out.flush().map_err(DumpError::from));
-        // What is left in the buffer would look like more of the backup.
+        // The rest of the buffer must not be sent as part of the backup.
         let (mut chunks, _) = out.into_parts();
         match written.and_then(|()| chunks.send(Chunk::End).map_err(DumpError::from)) {
             Ok(()) => log::info!("backup sent in {:.1} s", begun.elapsed().as_secs_f64()),
@@ -62,7 +62,7 @@ pub async fn stream(state: web::Data<HttpState>, places: web::Data<Places>) -> R
 
 enum Chunk {
     Bytes(Bytes),
-    /// The backup is whole.
+    /// The backup is complete.
     End,
 }
 
@@ -70,7 +70,7 @@ struct ChunkWriter(Sender<Chunk>);
 
 impl ChunkWriter {
     fn send(&mut self, mut chunk: Chunk) -> std::io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + READER_TIMEOUT;
         loop {
             match self.0.try_send(chunk) {
                 Ok(()) => return Ok(()),
@@ -94,8 +94,7 @@ impl Write for ChunkWriter {
     }
 }
 
-/// What the writer sends. Without the word that the backup is whole it ends with an error, however the writer ended: a
-/// stream that just ends would look like a whole one.
+/// The stream of chunks. Without the end mark it ends with an error, since a stream that just ends would look complete.
 struct Chunks {
     chunks: Receiver<Chunk>,
     has_ended: bool,

@@ -1,4 +1,4 @@
-//! The command line's end of the control socket. Runs in a command, on the main thread.
+//! The client side of the control socket. Runs in a command, on the main thread.
 
 use std::io::Read;
 use std::time::Duration;
@@ -8,43 +8,43 @@ use ureq::Agent;
 use ureq::http::Request;
 use ureq::unversioned::resolver::DefaultResolver;
 
-pub use super::unix::ControlSocket;
-use super::unix::UnixConnector;
+pub use crate::control::socket::ControlSocket;
+use crate::control::socket::UnixConnector;
 
-/// How long nothing may come. Longer than an attempt, because a test ping is awaited.
-const PATIENCE: Duration = Duration::from_mins(10);
+/// Read timeout. Longer than an attempt, because a test ping is awaited.
+const READ_TIMEOUT: Duration = Duration::from_mins(10);
 /// How long a connection is kept for the next request; the server keeps it for longer.
 const KEPT: Duration = Duration::from_secs(2);
-/// An answer is a page of a list at most.
+/// Maximum size of a response.
 const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Asks whoever has the store open.
+/// A client of the process that has the store open.
 #[derive(Clone)]
 pub struct Client {
     agent: Agent,
 }
 
-/// What came of a request.
+/// A response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ControlResponse {
     /// The HTTP status.
     pub status: u16,
-    /// How long to wait before the same request may succeed.
+    /// The value of `Retry-After`, in seconds.
     pub retry_after_s: Option<u64>,
-    /// The body as it came.
+    /// The raw body.
     pub text: String,
     /// The body, if it is JSON.
     pub json: Value,
 }
 
-/// A way to the server, if one listens there that may be trusted.
+/// Connects to the server, if a trusted one listens there.
 #[must_use]
 pub fn connect(socket: &ControlSocket) -> Option<Client> {
     socket.connect().is_ok().then(|| Client::new(socket))
 }
 
 impl Client {
-    /// A way to whoever listens there.
+    /// A client of whatever listens there.
     #[must_use]
     pub fn new(socket: &ControlSocket) -> Self {
         let config = Agent::config_builder()
@@ -54,8 +54,8 @@ impl Client {
             .max_idle_connections_per_host(1)
             .max_idle_age(KEPT)
             .proxy(None)
-            .timeout_per_read(Some(PATIENCE))
-            .timeout_per_write(Some(PATIENCE))
+            .timeout_per_read(Some(READ_TIMEOUT))
+            .timeout_per_write(Some(READ_TIMEOUT))
             .build();
         let connector = UnixConnector(socket.clone());
         Self { agent: Agent::with_parts(config, connector, DefaultResolver::default()) }
@@ -68,7 +68,7 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
         body: Option<&str>,
-    ) -> std::io::Result<Answer> {
+    ) -> std::io::Result<ControlResponse> {
         let request = Request::builder().method(method).uri(uri(path, query));
         let sent = match body {
             None => self.agent.run(request.body(()).map_err(std::io::Error::other)?),
@@ -82,10 +82,10 @@ impl Client {
         let text = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
         let text = text.map_err(ureq::Error::into_io)?;
         let json = serde_json::from_str(&text).unwrap_or_default();
-        Ok(Answer { status: response.status().as_u16(), retry_after_s: retry_after, text, json })
+        Ok(ControlResponse { status: response.status().as_u16(), retry_after_s: retry_after, text, json })
     }
 
-    /// Asks for a backup; gives its stream.
+    /// Requests a backup and returns its stream.
     pub fn back_up(&self) -> std::io::Result<impl Read + use<>> {
         let mut response = self.agent.get(uri("/control/backup", &[])).call().map_err(ureq::Error::into_io)?;
         if response.status().is_success() {
@@ -110,7 +110,7 @@ impl<R: Read> Read for BackupStream<R> {
 }
 
 fn uri(path: &str, query: &[(&str, &str)]) -> String {
-    // The host is of no meaning: the connector knows one socket.
+    // The host is ignored: the connector has one socket.
     let mut uri = format!("http://127.0.0.1{path}");
     if !query.is_empty() {
         uri.push('?');

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::domain::timestamp::span_in_words;
 use crate::http::HttpState;
-use crate::http::error::ApiError;
-use crate::http::respond;
+use crate::http::request::error::ApiError;
+use crate::http::request::respond;
 use crate::storage::command::Command;
-use crate::storage::reader::Snapshot;
+use crate::storage::read::reader::ReadView;
 
 type Answer = Result<HttpResponse, ApiError>;
 type State = web::Data<HttpState>;
@@ -18,7 +18,7 @@ pub async fn show(state: State) -> Answer {
     let clocks = state.clock.read();
     // What is not believed yet does not count either.
     let doubted = clocks.wall.since(state.reader.now(clocks));
-    let left_out = state.read(None, Snapshot::left_out).await?.saturating_add(doubted);
+    let left_out = state.read(None, ReadView::left_out).await?.saturating_add(doubted);
     Ok(respond::single(HttpResponse::Ok(), &json!({"now": clocks.wall, "left_out_s": left_out.as_secs()})))
 }
 

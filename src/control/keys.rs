@@ -1,4 +1,4 @@
-//! The operator's routes for API keys: list, make, revoke. Runs on the control socket's worker.
+//! The operator's routes for API keys: list, create, revoke. Runs on the control socket's worker.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use serde_json::{Value, json};
 use crate::domain::access::{ApiKey, KeyText, Scopes};
 use crate::domain::{FieldError, KeyId};
 use crate::http::HttpState;
-use crate::http::error::ApiError;
-use crate::http::extract::{JsonText, Query};
-use crate::http::respond::{self, Pagination};
+use crate::http::request::error::ApiError;
+use crate::http::request::extract::{JsonText, Query};
+use crate::http::request::respond::{self, Pagination};
 use crate::storage::command::{Command, NewKey};
-use crate::storage::registry::Registry;
+use crate::storage::read::registry::Registry;
 
-type Answer = Result<HttpResponse, ApiError>;
-type State = web::Data<HttpState>;
+type HandlerResult = Result<HttpResponse, ApiError>;
+type AppState = web::Data<HttpState>;
 
-/// The longest name of an account or key, in characters.
+/// Maximum length of an account's or key's name, in characters.
 const NAME_CHARS: usize = 100;
-/// In front of an IPv4 address in IPv6 form.
+/// Prefix length of an IPv4-mapped IPv6 address.
 const MAPPED_BITS: u8 = 96;
-/// Begins a word that means the number, whatever the names of other keys are.
+/// Prefix that marks a key's number, whatever the names of other keys are.
 const NUMBER_PREFIX: &str = "id:";
-/// So many keys that fit are named.
+/// Maximum number of matching keys in a message.
 const NAMED: usize = 20;
 
 #[derive(Deserialize)]
@@ -57,7 +57,7 @@ fn check_name(field: &str, name: &str) -> Result<(), FieldError> {
     if is_good { Ok(()) } else { Err(wanted()) }
 }
 
-/// A network as callers' addresses are compared with it: nothing behind its prefix, and IPv4 in its own form.
+/// A normalised network: no host bits, and IPv4 unmapped.
 fn network(text: &str) -> Result<IpNet, String> {
     let Ok(network) = text.parse::<IpNet>() else {
         return Err(match text.parse::<IpAddr>() {
@@ -77,7 +77,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     if exact == network { Ok(network) } else { Err(format!("{text} has to be written {exact}")) }
 }
 
-pub async fn list(state: State, query: Query) -> Answer {
+pub async fn list(state: AppState, query: Query) -> HandlerResult {
     let registry = state.reader.registry();
     let wanted = match query.get("account") {
         None => None,
@@ -89,7 +89,7 @@ pub async fn list(state: State, query: Query) -> Answer {
     Ok(respond::list(&data, &Pagination { total, limit, offset: 0, has_more: false, next: None }))
 }
 
-pub async fn create(state: State, body: JsonText) -> Answer {
+pub async fn create(state: AppState, body: JsonText) -> HandlerResult {
     let Wanted { account, name, scopes, expires_in_s, networks } = read(&body)?;
     let mut errors: Vec<_> =
         [check_name("name", &name), check_name("account", &account)].into_iter().filter_map(Result::err).collect();
@@ -120,7 +120,7 @@ pub async fn create(state: State, body: JsonText) -> Answer {
     Ok(respond::single(HttpResponse::Created(), &shown))
 }
 
-pub async fn revoke(state: State, body: JsonText) -> Answer {
+pub async fn revoke(state: AppState, body: JsonText) -> HandlerResult {
     let Revoked { key: wanted } = read(&body)?;
     let number = wanted.parse().map(KeyId).ok();
     let only_number = wanted.strip_prefix(NUMBER_PREFIX).and_then(|text| text.parse().ok()).map(KeyId);
@@ -142,7 +142,7 @@ pub async fn revoke(state: State, body: JsonText) -> Answer {
     Ok(respond::single(HttpResponse::Ok(), &show(key, &registry)))
 }
 
-/// Which keys a word fits, and how to say which is meant.
+/// The message for an ambiguous key.
 fn choice(wanted: &str, several: &[KeyId], registry: &Registry) -> String {
     let keys = several.iter().filter_map(|id| registry.key(*id)).take(NAMED);
     let keys = keys.map(|key| {

@@ -1,6 +1,6 @@
-//! The owner's end of the control socket: the API's own handlers with the operator as caller, on one worker thread.
-//! The socket is made with mode 0600 after the database lock is held, so a socket that lies there already belongs to
-//! nobody. What this serves must never be served on an address that others can reach.
+//! The server side of the control socket: the API's handlers with the operator as caller, on one worker thread. The
+//! socket is created with mode 0600 after locking the database, so an existing socket is stale. It must never be served
+//! on an address that others can reach.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -18,14 +18,14 @@ use rustix::io::Errno;
 use super::{backup, clock, keys};
 use crate::http::{self, HttpState};
 
-/// Connections at most; further ones wait.
+/// Maximum number of connections; others wait.
 const CONNECTIONS: usize = 32;
-/// Reads that wait beside the executor.
+/// Size of the blocking pool.
 const BLOCKING_THREADS: usize = 4;
-/// How long the head of a request may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long requests under way may take to end when the server stops.
-const FAREWELL_S: u64 = 1;
+/// Time limit for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for requests in progress when the server stops.
+const SHUTDOWN_TIMEOUT_S: u64 = 1;
 
 /// Why the control socket is not served.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum ControlError {
     Start(#[from] std::io::Error),
 }
 
-/// The control socket at work.
+/// The running control socket.
 pub struct ControlServer {
     path: PathBuf,
     server: ServerHandle,
@@ -49,7 +49,7 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Makes the socket and starts its thread.
+    /// Creates the socket and starts its thread.
     pub fn start(path: PathBuf, state: web::Data<HttpState>) -> Result<Self, ControlError> {
         let listener = bind(&path)?;
         let (sender, started) = std::sync::mpsc::sync_channel(1);
@@ -72,12 +72,12 @@ impl ControlServer {
         Ok(Self { path, server, thread })
     }
 
-    /// Takes no more requests, lets those under way end within a second, and removes the socket.
+    /// Stops accepting requests, waits up to a second for those in progress, and removes the socket.
     pub fn stop(self) {
         self.end(true);
     }
 
-    /// Ends at once, when every request has been answered.
+    /// Stops at once, when no request is in progress.
     pub fn stop_idle(self) {
         self.end(false);
     }
@@ -95,7 +95,7 @@ impl ControlServer {
 }
 
 fn serve(listener: UnixListener, state: web::Data<HttpState>) -> std::io::Result<Server> {
-    let backups = web::Data::new(backup::Places::default());
+    let backups = web::Data::new(backup::BackupPermits::default());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -108,9 +108,9 @@ fn serve(listener: UnixListener, state: web::Data<HttpState>) -> std::io::Result
         .workers(1)
         .worker_max_blocking_threads(BLOCKING_THREADS)
         .max_connections(CONNECTIONS)
-        .client_request_timeout(PATIENCE)
-        .keep_alive(PATIENCE)
-        .shutdown_timeout(FAREWELL_S)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .keep_alive(HEAD_TIMEOUT)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
         .disable_signals();
     Ok(server.listen_uds(listener)?.run())
 }
@@ -121,7 +121,7 @@ fn routes(config: &mut web::ServiceConfig) {
             .route("/keys", web::get().to(keys::list))
             .route("/keys", web::post().to(keys::create))
             .route("/keys/revoke", web::post().to(keys::revoke))
-            .route("/attempts", web::get().to(http::follow::list))
+            .route("/attempts", web::get().to(http::api::follow::list))
             .route("/clock", web::get().to(clock::show))
             .route("/clock/confirm", web::post().to(clock::confirm))
             .route("/backup", web::get().to(backup::stream)),

@@ -1,6 +1,5 @@
-//! One log line for each failed attempt: what happened, what to do, when the next attempt comes. It is written once the
-//! outcome is committed, because only then the next attempt is known, and by a thread of its own, so that a log that is
-//! read slowly holds up no commit.
+//! Logs one line for each failed attempt: what happened, what to do, when the next attempt is due. It is written after
+//! the commit, when the next attempt is known, and on a thread of its own, so that a slow log reader delays no commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +11,13 @@ use log::{Level, Log, Record};
 
 use crate::clock::Clock;
 use crate::domain::{DeliveryId, Timestamp};
-use crate::storage::command::{AttemptFigures, Recorded};
-use crate::storage::registry::Registry;
+use crate::storage::command::{AttemptFigures, RecordedAttempt};
+use crate::storage::read::registry::Registry;
 
-/// So many lines may wait to be written; what comes on top is only counted.
-const WAITING: usize = 4096;
+/// Maximum number of queued lines; further ones are only counted.
+const QUEUED_LINES: usize = 4096;
 
-/// Takes failed attempts and has them written.
+/// The queue of failed attempts to log.
 pub struct FailureLog {
     clock: Clock,
     lines: Option<Sender<Line>>,
@@ -29,14 +28,14 @@ pub struct FailureLog {
 struct Line {
     delivery: DeliveryId,
     attempt: AttemptFigures,
-    /// Whose it is, while there is a subscription.
+    /// Its account, if the subscription still exists.
     account: Option<String>,
-    next: Next,
+    next: NextStep,
 }
 
-/// What comes after a failed attempt.
+/// What follows a failed attempt.
 #[derive(Clone, Copy)]
-enum Next {
+enum NextStep {
     AttemptAt(Timestamp),
     Held,
     Nothing,
@@ -44,9 +43,9 @@ enum Next {
 }
 
 impl FailureLog {
-    /// Starts the thread that writes.
+    /// Starts the logging thread.
     pub fn start(clock: Clock) -> std::io::Result<Self> {
-        let (sender, lines) = bounded(WAITING);
+        let (sender, lines) = bounded(QUEUED_LINES);
         let left_out = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&left_out);
         let thread = std::thread::Builder::new().name("failure-log".to_owned());
@@ -54,19 +53,19 @@ impl FailureLog {
         Ok(Self { clock, lines: Some(sender), left_out, thread: Some(thread) })
     }
 
-    /// Takes the words of those that failed out of what a commit has recorded; never waits.
-    pub fn tell(&self, recorded: &mut [Recorded], registry: &Registry) {
-        for Recorded { delivery, due, attempt, .. } in recorded {
+    /// Queues a line for each failed attempt of a commit; never blocks.
+    pub fn log_failures(&self, recorded: &mut [RecordedAttempt], registry: &Registry) {
+        for RecordedAttempt { delivery, due, attempt, .. } in recorded {
             let Some(attempt) = attempt else { continue };
             let Some(explanation) = attempt.explanation.take() else { continue };
             let subscription = registry.subscription(delivery.subscription);
             let next = match (due, subscription) {
-                (_, None) => Next::Deleted,
+                (_, None) => NextStep::Deleted,
                 (Some(due), Some(found)) if found.state.is_active() => {
-                    Next::AttemptAt(self.clock.read().on_the_wall(*due))
+                    NextStep::AttemptAt(self.clock.read().on_the_wall(*due))
                 }
-                (Some(_), _) => Next::Held,
-                (None, _) => Next::Nothing,
+                (Some(_), _) => NextStep::Held,
+                (None, _) => NextStep::Nothing,
             };
             let attempt = AttemptFigures { explanation: Some(explanation), ..*attempt };
             let account = subscription.map(|found| registry.account_name(found.account).to_owned());
@@ -80,7 +79,7 @@ impl FailureLog {
 
 impl Drop for FailureLog {
     fn drop(&mut self) {
-        // The thread ends once it has written what waits.
+        // The thread ends after writing the queued lines.
         self.lines = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
@@ -100,10 +99,10 @@ fn write_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
 
 fn write(logger: &impl Log, Line { delivery, attempt, account, next }: &Line) {
     let then = match next {
-        Next::AttemptAt(due) => format!("next attempt at {due}"),
-        Next::Held => "held until the subscription is switched on".to_owned(),
-        Next::Deleted => "no attempt follows, the subscription was deleted".to_owned(),
-        Next::Nothing => "no attempt follows, the schedule is used up".to_owned(),
+        NextStep::AttemptAt(due) => format!("next attempt at {due}"),
+        NextStep::Held => "held until the subscription is switched on".to_owned(),
+        NextStep::Deleted => "no attempt follows, the subscription was deleted".to_owned(),
+        NextStep::Nothing => "no attempt follows, the schedule is used up".to_owned(),
     };
     let mut fields = vec![
         ("delivery", Value::from_display(delivery)),
@@ -115,11 +114,11 @@ fn write(logger: &impl Log, Line { delivery, attempt, account, next }: &Line) {
     ];
     fields.extend(account.as_ref().map(|name| ("account", name.as_str().into())));
     fields.extend(attempt.response_code.map(|code| ("response_code", code.into())));
-    if let Next::AttemptAt(due) = next {
+    if let NextStep::AttemptAt(due) = next {
         fields.push(("next_attempt_at", Value::from_display(due)));
     }
     let explanation = attempt.explanation.as_deref().unwrap_or_default();
-    // The macros would show a field that is not there.
+    // The macros would show an absent field.
     logger.log(
         &Record::builder()
             .level(Level::Info)
@@ -146,18 +145,18 @@ mod tests {
 
     /// Keeps the last line and its fields.
     #[derive(Default)]
-    struct Kept(Mutex<BTreeMap<String, String>>);
+    struct LastLine(Mutex<BTreeMap<String, String>>);
 
-    struct Fields<'a>(&'a mut BTreeMap<String, String>);
+    struct LineFields<'a>(&'a mut BTreeMap<String, String>);
 
-    impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    impl<'kvs> VisitSource<'kvs> for LineFields<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
             self.0.insert(key.to_string(), value.to_string());
             Ok(())
         }
     }
 
-    impl Log for Kept {
+    impl Log for LastLine {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
             true
         }
@@ -165,14 +164,14 @@ mod tests {
         fn log(&self, record: &Record<'_>) {
             let mut kept = self.0.lock().unwrap();
             kept.clear();
-            record.key_values().visit(&mut Fields(&mut kept)).unwrap();
+            record.key_values().visit(&mut LineFields(&mut kept)).unwrap();
             kept.insert("message".to_owned(), record.args().to_string());
         }
 
         fn flush(&self) {}
     }
 
-    fn written(next: Next) -> BTreeMap<String, String> {
+    fn written(next: NextStep) -> BTreeMap<String, String> {
         let attempt = AttemptFigures {
             number: 2,
             outcome: "http_status",
@@ -182,7 +181,7 @@ mod tests {
             explanation: Some("what happened; what to do".to_owned()),
         };
         let delivery = DeliveryId { event: EventId::EXAMPLE, subscription: SubscriptionId(7) };
-        let kept = Kept::default();
+        let kept = LastLine::default();
         write(&kept, &Line { delivery, attempt, account: Some("north".to_owned()), next });
         kept.0.into_inner().unwrap()
     }
@@ -190,7 +189,7 @@ mod tests {
     #[test]
     fn a_line_has_words_and_fields() {
         let due = Timestamp::from_ms(0);
-        let line = written(Next::AttemptAt(due));
+        let line = written(NextStep::AttemptAt(due));
         let message = &line["message"];
         assert!(message.starts_with("attempt failed: dlv_"), "{message}");
         assert!(message.ends_with(&format!(": what happened; what to do; next attempt at {due}")), "{message}");
@@ -211,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_line_says_when_nothing_follows() {
-        let (held, ended) = (written(Next::Held), written(Next::Nothing));
+        let (held, ended) = (written(NextStep::Held), written(NextStep::Nothing));
         assert!(held["message"].ends_with("held until the subscription is switched on"));
         assert!(ended["message"].ends_with("no attempt follows, the schedule is used up"));
         assert!([held, ended].iter().all(|line| !line.contains_key("next_attempt_at")));

@@ -1,40 +1,22 @@
-//! Sends what the outbox holds. [`schedule`] decides what goes next, [`dispatcher`] feeds it from the disk, and a
-//! fixed pool of [`worker`] threads takes jobs from it, sends each by [`transport`] to an address that [`guard`] let
-//! through, and reports the outcome to the writer. [`failure_log`] tells the operator of those that failed.
+//! Sends the deliveries in the outbox. [`schedule`] decides what goes next, [`dispatcher`] fills it from the disk, and
+//! a fixed pool of [`worker`] threads takes jobs from it, sends each by [`send::transport`] to an address that [`send::guard`]
+//! allowed, and reports the outcome to the writer. [`failure_log`] logs failed attempts.
 
-mod answer_count;
-pub mod backoff;
-mod connection;
 pub mod dispatcher;
-mod failure;
 pub mod failure_log;
-pub mod guard;
-pub mod job;
-pub mod lane;
-mod limits;
-pub mod look_up;
-mod pace;
-mod phases;
-mod rings;
 pub mod schedule;
-mod sessions;
-mod tcp;
-pub mod tls;
-pub mod tls_cause;
-mod tls_stream;
-pub mod transport;
-mod window;
+pub mod send;
 pub mod worker;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+pub use crate::delivery::send::transport::Transport;
 pub use dispatcher::Dispatcher;
 pub use failure_log::FailureLog;
-pub use transport::Transport;
 
-use crate::storage::queue::WriterHandle;
-use crate::storage::reader::Reader;
+use crate::storage::read::reader::Reader;
+use crate::storage::write::queue::WriterHandle;
 
 /// The threads that deliver.
 pub struct Pipeline {
@@ -65,7 +47,7 @@ impl Pipeline {
         Ok(Self { dispatcher: Arc::clone(dispatcher), threads })
     }
 
-    /// Takes no new work, lets attempts in flight end until `deadline`, and tells how many were cut off. Their
+    /// Stops taking jobs, waits for attempts in flight until `deadline`, and returns how many did not finish. Their
     /// deliveries are still in the outbox.
     #[must_use]
     pub fn stop(self, deadline: std::time::Instant) -> usize {

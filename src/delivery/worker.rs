@@ -1,4 +1,4 @@
-//! A delivery thread: takes a job, finds out what it needs, sends, reports to the writer. It holds no lock while it
+//! A delivery thread: takes a job, loads what it needs, sends, and reports to the writer. It holds no lock while it
 //! sends. The claim on a delivery ends only when its outcome is committed (I5).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,15 +7,15 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::dispatcher::{Dispatcher, Finished};
-use super::job::{Ended, Job, Work};
-use super::transport::{Sent, Transport};
+use crate::delivery::schedule::job::{AttemptResult, Job, Work};
+use crate::delivery::send::transport::{AttemptReport, Transport};
 use crate::domain::DeliveryId;
-use crate::domain::outcome::Outcome;
+use crate::domain::delivery::outcome::Outcome;
 use crate::domain::subscription::Subscription;
 use crate::storage::command::Completion;
-use crate::storage::queue::WriterHandle;
-use crate::storage::reader::{Reader, Snapshot};
-use crate::storage::record::EventRow;
+use crate::storage::read::reader::{ReadView, Reader};
+use crate::storage::rows::record::EventRow;
+use crate::storage::write::queue::WriterHandle;
 
 /// Enough for the HTTP client and TLS with small buffers.
 const STACK_BYTES: usize = 256 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn spawn(self, number: usize) -> std::io::Result<JoinHandle<()>> {
         let name = format!("delivery-{number}");
-        let alive = self.dispatcher.count_alive();
+        let alive = self.dispatcher.register_thread();
         std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || {
             self.run();
             drop(alive);
@@ -49,51 +49,55 @@ impl Worker {
         let finished = job.finished();
         let delivery = job.delivery;
         let Some(subscription) = self.reader.registry().subscription(delivery.subscription).cloned() else {
-            // Deleted meanwhile, with all that was pending for it.
+            // Deleted meanwhile, with all its pending deliveries.
             return Finished { job: finished, ended: None };
         };
         // A snapshot of its own, which ends before the attempt begins.
-        let prepared = prepare(&self.reader.snapshot(), &subscription, job);
+        let prepared = prepare(&self.reader.view(), &subscription, job);
         let sent = match prepared {
             Ok(Some((row, number))) => self.send(&subscription, delivery, &row, number),
             Ok(None) => return Finished { job: finished, ended: None },
             Err(error) => {
-                // It becomes a failed attempt, so that a damaged row is seen where one looks for it, is tried again
-                // later, and holds up nothing else.
+                // Recorded as a failed attempt, so that a damaged row is visible, is retried later, and blocks nothing
+                // else.
                 log::error!("delivery {delivery} could not be read: {error}");
                 let outcome = Outcome::Internal("the event could not be read".to_owned());
-                self.transport.not_sent(&subscription, error.number, outcome)
+                self.transport.failed_before_sending(&subscription, error.number, outcome)
             }
         };
-        let Sent { attempt, retry_after, waited } = sent;
+        let AttemptReport { attempt, retry_after, waited } = sent;
         if attempt.outcome.is_delivered() {
             log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
-        let ended = Ended::of(&attempt.outcome, started.elapsed().saturating_sub(waited), retry_after);
+        let ended = AttemptResult::of(&attempt.outcome, started.elapsed().saturating_sub(waited), retry_after);
         self.writer.complete(Completion::new(delivery, attempt, retry_after));
         Finished { job: finished, ended: Some(ended) }
     }
 
-    fn send(&self, subscription: &Subscription, delivery: DeliveryId, row: &EventRow, number: u32) -> Sent {
+    fn send(&self, subscription: &Subscription, delivery: DeliveryId, row: &EventRow, number: u32) -> AttemptReport {
         let sent = AssertUnwindSafe(|| self.transport.send(subscription, delivery.event, row, number));
         catch_unwind(sent).unwrap_or_else(|_| {
-            // One request that brings the HTTP client down must not take the thread and the delivery with it.
+            // A panic of the HTTP client must not end the thread or lose the delivery.
             log::error!("sending {delivery} panicked");
-            self.transport.not_sent(subscription, number, Outcome::Internal("the HTTP client failed".to_owned()))
+            self.transport.failed_before_sending(
+                subscription,
+                number,
+                Outcome::Internal("the HTTP client failed".to_owned()),
+            )
         })
     }
 }
 
-/// What to send and under which number; `None` if there is nothing to send (any more).
+/// The event and the attempt number; `None` if there is nothing to send any more.
 pub fn prepare(
-    snapshot: &Snapshot,
+    snapshot: &ReadView,
     subscription: &Subscription,
     job: Job,
 ) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
     let number = match job.work {
         Work::First(Some(row)) => return Ok(Some((row, 1))),
         Work::First(None) => 1,
-        Work::Further => match snapshot.delivery(job.delivery) {
+        Work::Retry => match snapshot.delivery(job.delivery) {
             Ok(Some(delivery)) if delivery.state.is_pending() => delivery.next_number(),
             Ok(_) => return Ok(None),
             Err(error) => return Err(Unreadable { number: 1, cause: error.to_string() }),
@@ -107,7 +111,7 @@ pub fn prepare(
     }
 }
 
-/// Why an attempt cannot be made, and which number it has all the same.
+/// Why an attempt cannot be made, with its number.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct Unreadable {

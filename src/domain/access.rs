@@ -1,5 +1,5 @@
-//! API keys and what they may do. Pure; any thread. A key's text exists only between its making and the one answer
-//! that shows it; from then on there is its hash.
+//! API keys and their scopes. Pure; any thread. A key's text exists only from its creation to the one response that
+//! shows it; after that only its hash.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,28 +15,28 @@ use zeroize::Zeroizing;
 use super::field_error::nearest;
 use super::{AccountId, KeyId, Timestamp};
 
-/// One thing that a key may do.
+/// A permission of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Scope {
-    /// Look at subscriptions and deliveries.
+    /// Read subscriptions and deliveries.
     WebhooksRead = 1,
-    /// Change subscriptions, send tests, ask for redelivery.
+    /// Change subscriptions, send tests, redeliver.
     WebhooksWrite = 2,
     /// Publish events.
     EventsWrite = 4,
-    /// Look at events.
+    /// Read events.
     EventsRead = 8,
-    /// Make and revoke keys.
+    /// Create and revoke keys.
     KeysAdmin = 16,
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 5] =
         [Self::WebhooksRead, Self::WebhooksWrite, Self::EventsWrite, Self::EventsRead, Self::KeysAdmin];
 
-    /// The name as in `--scopes` and in a 403.
+    /// The name used in `--scopes` and in a 403.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Scope {
     }
 }
 
-/// What a key may do.
+/// The scopes of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scopes(u8);
@@ -57,10 +57,10 @@ pub struct Scopes(u8);
 const EVERY_SCOPE: u8 = 0x80;
 
 impl Scopes {
-    /// Everything, also what is not there yet.
+    /// Every scope, including future ones.
     pub const EVERY: Self = Self(EVERY_SCOPE);
 
-    /// Reads names, `*` for all; the error is a sentence that lists them.
+    /// Parses names, `*` for all; the error is a sentence that lists them.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let known = Scope::ALL.map(Scope::name);
         let mut set = 0;
@@ -82,13 +82,13 @@ impl Scopes {
         Ok(Self(set))
     }
 
-    /// May it do this?
+    /// Whether the scope is included.
     #[must_use]
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & (EVERY_SCOPE | scope as u8) != 0
     }
 
-    /// The names, `*` alone for all.
+    /// The names; `*` alone for all.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         if self.0 & EVERY_SCOPE != 0 {
@@ -98,7 +98,7 @@ impl Scopes {
     }
 }
 
-/// A key's text. Wiped from memory when dropped; never printed by accident.
+/// A key's text. Zeroized when dropped; has no `Display`.
 pub struct KeyText(Zeroizing<String>);
 
 /// SHA-256 of a key's text. 160 random bits need no slow hash.
@@ -117,19 +117,19 @@ impl KeyText {
         Self(Zeroizing::new(format!("{KEY_PREFIX}{}", hex::encode(bytes))))
     }
 
-    /// The text, for the one answer that shows it.
+    /// The text, for the one response that shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The first characters, which lists show.
+    /// The prefix that lists show.
     #[must_use]
     pub fn prefix(&self) -> String {
         self.0.chars().take(VISIBLE_CHARS).collect()
     }
 
-    /// What the store holds.
+    /// The hash, which is what is stored.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(&self.0)
@@ -137,7 +137,7 @@ impl KeyText {
 }
 
 impl KeyHash {
-    /// The hash of a text that somebody presented as a key.
+    /// The hash of a text presented as a key.
     #[must_use]
     pub fn of(text: &str) -> Self {
         Self(Sha256::digest(text.as_bytes()).into())
@@ -156,7 +156,7 @@ impl fmt::Debug for KeyText {
     }
 }
 
-/// Has the text the shape of a key at all?
+/// Whether the text has the form of a key.
 #[must_use]
 pub fn is_key_shaped(text: &str) -> bool {
     text.strip_prefix(KEY_PREFIX).is_some_and(|digits| {
@@ -164,7 +164,7 @@ pub fn is_key_shaped(text: &str) -> bool {
     })
 }
 
-/// The text with no more of any key in it than lists of keys show.
+/// The text with every key in it cut to the prefix that lists show.
 #[must_use]
 pub fn without_keys(text: &str) -> Cow<'_, str> {
     let mut parts = text.split(KEY_PREFIX);
@@ -184,38 +184,38 @@ pub fn without_keys(text: &str) -> Cow<'_, str> {
     shown
 }
 
-/// A key as the store knows it.
+/// A stored key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// Its number.
     pub id: KeyId,
-    /// Whose it is.
+    /// Its account.
     pub account: AccountId,
-    /// What its maker called it.
+    /// Its display name.
     pub name: String,
-    /// The visible beginning.
+    /// The visible prefix.
     pub prefix: String,
     /// The hash of its text.
     pub hash: KeyHash,
     /// What it may do.
     pub scopes: Scopes,
-    /// From when on it is refused.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// From where it may be used; empty: from everywhere.
+    /// Networks that it may be used from; empty: any.
     pub networks: Vec<IpNet>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// When it was used; later uses within [`USE_NOTED_EVERY`] are not noted.
+    /// When it was last used, to the precision of [`USE_NOTED_EVERY`].
     pub last_used_at: Option<Timestamp>,
 }
 
-/// How exactly a key's last use is known.
+/// Precision of a key's last use.
 pub const USE_NOTED_EVERY: Duration = Duration::from_hours(1);
 
 impl ApiKey {
-    /// May a caller from that address use it now? A caller on the control socket has no address.
+    /// Whether a caller from that address may use it now. A caller on the control socket has no address.
     #[must_use]
     pub fn is_usable(&self, now: Timestamp, from: Option<IpAddr>) -> bool {
         let is_from_allowed = self.networks.is_empty()
@@ -230,7 +230,7 @@ impl ApiKey {
         self.revoked_at.into_iter().chain(self.expires_at).min()
     }
 
-    /// Is it worth a write that the key is used now?
+    /// Whether a use now has to be recorded.
     #[must_use]
     pub fn is_use_news(&self, now: Timestamp) -> bool {
         self.last_used_at.is_none_or(|last| last.plus(USE_NOTED_EVERY) <= now)

@@ -28,7 +28,7 @@ pub struct Calendar {
 /// Since when the wall clock has been too far ahead to be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Doubt {
-    steady: Timestamp,
+    monotonic: Timestamp,
     calendar: Timestamp,
 }
 
@@ -44,8 +44,8 @@ pub struct Leap {
 impl Calendar {
     /// Goes on at a time that was seen.
     #[must_use]
-    pub fn resumed(seen: Timestamp, steady: Timestamp) -> Self {
-        Self { now: seen, anchor: (seen, steady), doubt: None }
+    pub fn resumed(seen: Timestamp, monotonic: Timestamp) -> Self {
+        Self { now: seen, anchor: (seen, monotonic), doubt: None }
     }
 
     /// The latest time that it has shown.
@@ -62,34 +62,34 @@ impl Calendar {
 
     /// What it shows at these readings of the clocks, and what was leapt over, if anything was.
     #[must_use]
-    pub fn at(self, wall: Timestamp, steady: Timestamp) -> (Self, Option<Leap>) {
-        let expected = self.expected(steady);
+    pub fn at(self, wall: Timestamp, monotonic: Timestamp) -> (Self, Option<Leap>) {
+        let expected = self.expected(monotonic);
         if wall <= expected.plus(TOLERANCE) {
             // Leaps that are too small to be told add up against the same anchor.
-            let anchor = if wall < expected { (wall, steady) } else { self.anchor };
+            let anchor = if wall < expected { (wall, monotonic) } else { self.anchor };
             return (Self { now: self.now.max(wall), anchor, doubt: None }, None);
         }
         let now = self.now.max(expected);
-        let doubt = self.doubt.unwrap_or(Doubt { steady, calendar: now });
-        if wall.since(now) > BELIEVED_AT_ONCE && steady.since(doubt.steady) < DOUBT {
+        let doubt = self.doubt.unwrap_or(Doubt { monotonic, calendar: now });
+        if wall.since(now) > BELIEVED_AT_ONCE && monotonic.since(doubt.monotonic) < DOUBT {
             return (Self { now, doubt: Some(doubt), ..self }, None);
         }
-        self.believing(wall, steady)
+        self.believing(wall, monotonic)
     }
 
     /// The same where somebody has said that the wall clock is right.
     #[must_use]
-    pub fn believing(self, wall: Timestamp, steady: Timestamp) -> (Self, Option<Leap>) {
+    pub fn believing(self, wall: Timestamp, monotonic: Timestamp) -> (Self, Option<Leap>) {
         // What was tolerated before is told with it, as the next anchor tolerates as much again.
-        let before = self.expected(steady).max(self.now.minus(TOLERANCE));
+        let before = self.expected(monotonic).max(self.now.minus(TOLERANCE));
         let from = self.doubted_from().unwrap_or(before);
         let leap = (wall > before).then(|| Leap { from, to: from.plus(wall.since(before)) });
-        (Self { now: self.now.max(wall), anchor: (wall, steady), doubt: None }, leap)
+        (Self { now: self.now.max(wall), anchor: (wall, monotonic), doubt: None }, leap)
     }
 
-    fn expected(&self, steady: Timestamp) -> Timestamp {
+    fn expected(&self, monotonic: Timestamp) -> Timestamp {
         let (wall, then) = self.anchor;
-        wall.plus(steady.since(then))
+        wall.plus(monotonic.since(then))
     }
 }
 
@@ -174,9 +174,9 @@ mod tests {
         fn it_never_goes_back_and_never_further_than_the_time_that_passed_and_the_gaps_that_it_tells(
             steps in prop::collection::vec((0_u64..2000, -90_i64 * 86_400..90 * 86_400, any::<bool>()), 1..60),
         ) {
-            let (mut calendar, mut steady, mut wall, mut gaps) = (begun(), 0, START, Gaps::default());
+            let (mut calendar, mut monotonic, mut wall, mut gaps) = (begun(), 0, START, Gaps::default());
             for (passed, leap, is_set) in steps {
-                steady += passed;
+                monotonic += passed;
                 wall += passed;
                 if is_set {
                     // As many of minutes as of days.
@@ -184,14 +184,14 @@ mod tests {
                     wall = wall.saturating_add_signed(leap);
                 }
                 let before = calendar.now();
-                let (next, leap) = calendar.at(at(wall), at(steady));
+                let (next, leap) = calendar.at(at(wall), at(monotonic));
                 calendar = next;
                 prop_assert!(calendar.now() >= before);
                 if let Some(Leap { from, to }) = leap {
                     gaps.add(from, to);
                 }
                 let counted = calendar.now().since(at(START)).saturating_sub(gaps.unconfirmed());
-                prop_assert!(counted <= Duration::from_secs(steady) + TOLERANCE, "{counted:?} in {steady} s");
+                prop_assert!(counted <= Duration::from_secs(monotonic) + TOLERANCE, "{counted:?} in {monotonic} s");
             }
         }
     }

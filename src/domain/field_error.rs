@@ -1,9 +1,9 @@
-//! What is wrong with one field of a request. Pure; any thread.
+//! Validation errors of request fields. Pure; any thread.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::visible::{REPEATED_CHARS, shortened};
+use crate::domain::escape::{REPEATED_CHARS, shortened};
 
 /// One entry of an error answer's `errors` list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -16,7 +16,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// One error about one field, whose name may be a caller's own.
+    /// An error about a field, whose name may come from the caller.
     pub fn new(field: impl AsRef<str>, message: impl Into<String>) -> Self {
         Self { field: shortened(field.as_ref(), REPEATED_CHARS).into_owned(), message: message.into() }
     }
@@ -32,7 +32,7 @@ impl FieldError {
     }
 }
 
-/// What is wrong with a request. All of it is counted, and as much of it kept as an answer can hold.
+/// The errors of a request. All are counted; as many are kept as a response may list.
 #[derive(Clone, Debug, Default)]
 pub struct FieldErrors {
     kept: Vec<FieldError>,
@@ -40,10 +40,10 @@ pub struct FieldErrors {
 }
 
 impl FieldErrors {
-    /// The most fields that one answer names.
+    /// Maximum number of errors in a response.
     pub const MOST: usize = 100;
 
-    /// Counts one, and makes it if it is kept.
+    /// Counts an error, and creates it if it is kept.
     pub fn add(&mut self, make: impl FnOnce() -> FieldError) {
         self.count += 1;
         if self.kept.len() < Self::MOST {
@@ -51,7 +51,7 @@ impl FieldErrors {
         }
     }
 
-    /// Takes over what was found in a part whose name goes before those of its fields.
+    /// Adds the errors of a part, with its name before those of its fields.
     pub fn add_part(&mut self, prefix: &str, part: Self) {
         self.count += part.count - part.kept.len();
         for error in part.kept {
@@ -59,19 +59,19 @@ impl FieldErrors {
         }
     }
 
-    /// Those that are kept.
+    /// The errors that are kept.
     #[must_use]
     pub fn kept(&self) -> &[FieldError] {
         &self.kept
     }
 
-    /// How many there are.
+    /// Number of errors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Is nothing wrong?
+    /// Whether there are no errors.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -92,13 +92,13 @@ impl Extend<FieldError> for FieldErrors {
     }
 }
 
-/// No known name is half as long.
+/// At least twice the length of any known name.
 const COMPARED_BYTES: usize = 64;
 
-/// The known name most like `word`, if any is like it at all.
+/// The known name most similar to `word`, if any is similar enough.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    // What is much longer than every name is like none, and would cost more to compare than to read.
+    // A much longer text is similar to none, and expensive to compare.
     if word.len() > COMPARED_BYTES {
         return None;
     }

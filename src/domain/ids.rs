@@ -1,7 +1,7 @@
-//! Identifiers as types, with the text that callers see. Pure; any thread.
+//! Typed identifiers and their text form. Pure; any thread.
 //!
-//! An event's id is 48 bits of milliseconds and 80 random bits, so ids sort by time and are never used twice, also
-//! not after a restore. A delivery is one event for one subscription, and its id says just that.
+//! An event's id is 48 bits of milliseconds and 80 random bits, so ids sort by time and are never reused, even after a
+//! restore. A delivery's id consists of its event and its subscription.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,7 +28,7 @@ macro_rules! number_id {
 }
 
 number_id!(
-    /// A tenant.
+    /// An account (tenant).
     AccountId
 );
 number_id!(
@@ -66,7 +66,7 @@ const RANDOM_BITS: u32 = 80;
 const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
 
 impl EventId {
-    /// The one that examples show.
+    /// The id shown in examples.
     pub const EXAMPLE: Self = Self(0x019c_adc7_b1c0_7ad1_ea45_cf36_ac5a_c543);
 
     /// The smallest id that an event of that time can have; where a range of times begins.
@@ -75,7 +75,7 @@ impl EventId {
         Self(u128::from(time.as_ms()) << RANDOM_BITS)
     }
 
-    /// The time in it, by the wall clock of its making (or a little later, if the clock stepped back).
+    /// The creation time in the id, by the wall clock (or slightly later, if the clock stepped back).
     #[must_use]
     pub fn time(self) -> Timestamp {
         Timestamp::from_ms(u64::try_from(self.0 >> RANDOM_BITS).unwrap_or(u64::MAX))
@@ -95,7 +95,7 @@ impl fmt::Display for EventId {
 }
 
 impl DeliveryId {
-    /// The one that examples show.
+    /// The id shown in examples.
     pub const EXAMPLE: Self = Self { event: EventId::EXAMPLE, subscription: SubscriptionId(1) };
 
     /// Reads `dlv_…`.
@@ -124,7 +124,7 @@ impl fmt::Display for DeliveryId {
 }
 
 impl AttemptId {
-    /// The one that examples show.
+    /// The id shown in examples.
     pub const EXAMPLE: Self = Self { delivery: DeliveryId::EXAMPLE, number: 1 };
 }
 
@@ -135,8 +135,8 @@ impl fmt::Display for AttemptId {
     }
 }
 
-/// Writes a prefix and the digits of the bytes, which are `CHARS` in all. In one piece, as every delivery has its ids
-/// written several times, and the formatting of numbers is slow.
+/// Writes a prefix and the hexadecimal digits of the bytes, `CHARS` in all. In one piece, because each delivery formats
+/// its ids several times and number formatting is slow.
 fn write_id<const CHARS: usize>(f: &mut fmt::Formatter<'_>, prefix: &str, bytes: &[u8]) -> fmt::Result {
     let mut text = [0; CHARS];
     let (head, digits) = text.split_at_mut(prefix.len());
@@ -175,21 +175,21 @@ text_id!(
     AttemptId, "^att_[0-9a-f]{40}_[1-9][0-9]*$";
 );
 
-/// Makes event ids that only ever grow, whatever the clock does.
+/// Generates event ids that always increase, whatever the clock does.
 #[derive(Debug)]
 pub struct EventIds {
     last: u128,
 }
 
 impl EventIds {
-    /// Continues after the greatest id that was ever stored.
+    /// Continues after the greatest stored id.
     #[must_use]
     pub fn after(last: Option<EventId>) -> Self {
         Self { last: last.map_or(0, |id| id.0) }
     }
 
-    /// A new id for an event made at `now`. `random` is any 80 bits; the highest is dropped, which leaves room to
-    /// count upwards when several ids fall into one millisecond or the clock steps back.
+    /// A new id for an event created at `now`. `random` is any 80 bits; the highest is dropped, which leaves room to
+    /// count up when several ids fall into one millisecond or the clock steps back.
     pub fn next(&mut self, now: Timestamp, random: u128) -> EventId {
         let fresh = EventId::first_at(now).0 | (random & (RANDOM_MASK >> 1));
         self.last = if fresh > self.last { fresh } else { self.last.saturating_add(1 + (random & 0xffff)) };

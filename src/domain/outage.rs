@@ -2,7 +2,7 @@
 //! through, and the cause is on this side or the same for several hosts. Pure; any thread.
 
 use super::Timestamp;
-use super::outcome::WayOut;
+use crate::domain::delivery::outcome::WayOut;
 
 /// What the attempts since the last one that got through have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

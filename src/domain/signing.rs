@@ -1,5 +1,5 @@
-//! Signing secrets and the two signatures that every delivery carries. Pure; any thread. Nothing here ever shows a
-//! secret: the type has no `Display`, and its `Debug` hides the text.
+//! Signing secrets and the two signatures of every delivery. Pure; any thread. A secret is never shown: the type has no
+//! `Display`, and its `Debug` hides the text.
 
 use std::fmt::{self, Write as _};
 
@@ -24,7 +24,7 @@ pub struct Signatures {
 }
 
 impl SigningSecret {
-    /// The text of the one that examples show; no server makes it.
+    /// The secret shown in examples; never generated.
     pub const EXAMPLE: &str = "6f1d0c5b2a4e83977e6b5d4c3b2a190817f6e5d4c3b2a1908f7e6d5c4b3a2918";
 
     /// A secret of 32 random bytes.
@@ -33,25 +33,25 @@ impl SigningSecret {
         Self(Zeroizing::new(hex::encode(bytes)))
     }
 
-    /// Takes back a secret that was shown or stored before.
+    /// Parses a secret that was shown or stored before.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_secret = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_secret.then(|| Self(Zeroizing::new(text.to_owned())))
     }
 
-    /// The text, for the one answer that shows it and for the store.
+    /// The text, for the one response that shows it and for the store.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Signs a body in both ways. `id` is what `webhook-id` says.
+    /// Signs a body in both ways. `id` is the value of `webhook-id`.
     #[must_use]
     pub fn sign(&self, id: impl fmt::Display, timestamp_s: u64, body: &[u8]) -> Signatures {
-        // 64 characters of the hexadecimal alphabet are valid base64 as they stand: 48 bytes.
+        // 64 hexadecimal characters are also valid base64, of 48 bytes.
         let mut standard_key = Zeroizing::new([0; 48]);
-        // So it cannot fail, and if it did the signature would verify nowhere.
+        // So it cannot fail; if it did, the signature would never verify.
         let _ = STANDARD.decode_slice(self.0.as_bytes(), standard_key.as_mut());
         let mut prefix = String::with_capacity(64);
         // Writing to a string cannot fail.
@@ -64,8 +64,8 @@ impl SigningSecret {
 }
 
 /// HMAC-SHA256 of the parts, one after the other.
-pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC takes keys of any length, so the error cannot come up; an all-zero signature would verify nowhere.
+pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes keys of any length, so this cannot fail; an all-zero signature would never verify.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
     for part in parts {
         mac.update(part);
@@ -74,7 +74,7 @@ pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 impl Signatures {
-    /// Of something that was never sent.
+    /// For an attempt that was never sent.
     pub const NONE: Self = Self { tempclock: [0; 32], standard: [0; 32] };
 
     /// The value of `X-TempClock-Signature`.

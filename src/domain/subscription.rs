@@ -1,67 +1,67 @@
-//! A subscription: an integrator's standing wish. Pure; any thread.
+//! Subscriptions. Pure; any thread.
 
 use super::endpoint::Endpoint;
-use super::event_type::EventTypes;
 use super::signing::SigningSecret;
 use super::{AccountId, SubscriptionId, Timestamp};
+use crate::domain::event::event_type::EventTypes;
 
-/// A standing wish to get events of some types at an endpoint.
+/// A subscription of an endpoint to event types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// Its number, never used again.
+    /// Its number, never reused.
     pub id: SubscriptionId,
-    /// Whose it is.
+    /// Its account.
     pub account: AccountId,
     /// Where its deliveries go.
     pub endpoint: Endpoint,
-    /// What it wishes to get.
+    /// Its event types.
     pub events: EventTypes,
-    /// What its owner wrote about it.
+    /// The owner's description.
     pub description: String,
-    /// What its deliveries are signed with.
+    /// The signing secret.
     pub secret: SigningSecret,
     /// Whether deliveries go out.
     pub state: SubscriptionState,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
     /// When its owner or the server last changed it.
     pub updated_at: Timestamp,
 }
 
-/// On, or off and why. What is pending for a subscription that is off is held.
+/// Active, or disabled and why. Pending deliveries of a disabled subscription are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionState {
     /// Deliveries go out.
     Active,
     /// Deliveries are held.
-    Off {
+    Disabled {
         /// Why.
-        reason: OffReason,
+        reason: DisabledReason,
         /// Since when.
         since: Timestamp,
     },
 }
 
-/// Why a subscription is off.
+/// Why a subscription is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum OffReason {
-    /// Its owner switched it off.
+pub enum DisabledReason {
+    /// Its owner disabled it.
     Owner = 0,
-    /// The endpoint answered 410.
+    /// The endpoint responded 410 Gone.
     Gone = 1,
     /// The endpoint failed for longer than `delivery.disable_after` without one success.
     FailedTooLong = 2,
 }
 
-impl OffReason {
+impl DisabledReason {
     /// The reason with that number, as stored.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Owner, Self::Gone, Self::FailedTooLong].into_iter().find(|reason| *reason as u8 == number)
     }
 
-    /// The reason in words, for the API and the log.
+    /// The reason as text, for the API and the log.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -73,46 +73,48 @@ impl OffReason {
 }
 
 impl SubscriptionState {
-    /// Do deliveries go out?
+    /// Whether deliveries go out.
     #[must_use]
     pub fn is_active(self) -> bool {
         self == Self::Active
     }
 }
 
-/// A subscription that is to be made.
+/// A subscription to create.
 #[derive(Clone, Debug)]
 pub struct NewSubscription {
-    /// Where its deliveries shall go.
+    /// Where its deliveries go.
     pub endpoint: Endpoint,
-    /// What it wishes to get.
+    /// Its event types.
     pub events: EventTypes,
-    /// What its owner wrote about it.
+    /// The owner's description.
     pub description: String,
-    /// Is it on from the beginning?
+    /// Whether it starts active.
     pub active: bool,
 }
 
-/// What to change about a subscription; `None` leaves a thing as it is.
+/// A change of a subscription; `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct SubscriptionChange {
     /// A new endpoint.
     pub endpoint: Option<Endpoint>,
-    /// A new wish.
+    /// New event types.
     pub events: Option<EventTypes>,
     /// A new description.
     pub description: Option<String>,
-    /// On or off.
+    /// Whether it is active.
     pub active: Option<bool>,
 }
 
 impl SubscriptionChange {
-    /// The subscription as it is after the change; one that changes nothing leaves its time, too.
+    /// The subscription after the change. A change without effect leaves `updated_at`.
     #[must_use]
     pub fn apply(self, before: &Subscription, now: Timestamp) -> Subscription {
         let state = match self.active {
             Some(true) => SubscriptionState::Active,
-            Some(false) if before.state.is_active() => SubscriptionState::Off { reason: OffReason::Owner, since: now },
+            Some(false) if before.state.is_active() => {
+                SubscriptionState::Disabled { reason: DisabledReason::Owner, since: now }
+            }
             _ => before.state,
         };
         let after = Subscription {

@@ -1,4 +1,4 @@
-//! Points in time as the API shows them. Pure; any thread.
+//! Points in time, in the API's precision. Pure; any thread.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct Timestamp(u64);
 const LAST_MS: u64 = 253_402_300_799_999;
 
 impl Timestamp {
-    /// From milliseconds since the epoch; what lies beyond the year 9999 becomes its last millisecond.
+    /// From milliseconds since the epoch; clamped to the year 9999.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {
         Self(if ms < LAST_MS { ms } else { LAST_MS })
@@ -34,26 +34,26 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// This time and a while later; never overflows.
+    /// Adds a duration; saturates.
     #[must_use]
     pub fn plus(self, wait: Duration) -> Self {
         Self::from_ms(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// That much earlier; not before 1970.
+    /// Subtracts a duration; not before 1970.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero when it lies ahead.
+    /// The duration since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Reads RFC 3339 with an offset (`2026-03-02T08:00:00Z`, `…+01:00`). Anything looser is refused: receivers
-    /// parse what publishers write, and not all of them are generous.
+    /// Parses RFC 3339 with an offset (`2026-03-02T08:00:00Z`, `…+01:00`). Anything looser is refused, because
+    /// receivers have to parse what publishers send.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if !is_rfc3339_shaped(text) {

@@ -1,4 +1,4 @@
-//! The metrics page, on a listener of its own so that it can be kept apart from the API. Runs on one HTTP worker.
+//! The metrics page, on its own listener so that it can be separated from the API. Runs on one HTTP worker.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -17,32 +17,32 @@ use crate::delivery::Dispatcher;
 use crate::disk::free_bytes;
 use crate::metrics::{Gauges, Metrics, TextForm};
 use crate::storage::error::StorageError;
-use crate::storage::reader::Reader;
+use crate::storage::read::reader::Reader;
 
-/// What the page is made from.
+/// The sources of the page.
 #[derive(Clone)]
 pub struct MetricsPage {
-    /// What was counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// For the outbox and the subscriptions.
+    /// For outbox and subscription gauges.
     pub reader: Reader,
-    /// For what is under way.
+    /// For attempts in flight.
     pub dispatcher: Arc<Dispatcher>,
-    /// For the age of what is pending.
+    /// For the age of pending deliveries.
     pub clock: Clock,
     /// The database file.
     pub database: PathBuf,
 }
 
-/// Short, so that whoever takes all connections and sends nothing holds nobody up for long.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Short, so that a client that takes all connections and sends nothing blocks others only briefly.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A page that is read by one program or a few.
+/// Settings for a page read by a few programs.
 pub const SETTINGS: ServerSettings = ServerSettings {
     workers: 1,
     max_connections: 32,
-    request_timeout: PATIENCE,
-    keep_alive: PATIENCE,
+    request_timeout: REQUEST_TIMEOUT,
+    keep_alive: REQUEST_TIMEOUT,
     drain: Duration::from_secs(1),
     blocking_threads: 1,
 };
@@ -50,7 +50,7 @@ pub const SETTINGS: ServerSettings = ServerSettings {
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The form of the text, with its media type. Prometheus says when it wants the newer one.
+/// The exposition format and its media type, by the Accept header.
 fn form_for(request: &HttpRequest) -> (TextForm, &'static str) {
     let mut accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
     if accepted.any(|value| value.contains("application/openmetrics-text")) {
@@ -95,7 +95,7 @@ async fn show(request: HttpRequest, page: web::Data<MetricsPage>) -> HttpRespons
 
 impl MetricsPage {
     fn gauges(&self) -> Result<Gauges, StorageError> {
-        let snapshot = self.reader.snapshot();
+        let snapshot = self.reader.view();
         let backlog = snapshot.backlog()?;
         let registry = snapshot.registry();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -103,7 +103,7 @@ impl MetricsPage {
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
         let folder = self.database.parent();
         Ok(Gauges {
-            pending: backlog.pending.fresh + backlog.pending.retrying,
+            pending: backlog.pending.unattempted + backlog.pending.retrying,
             retrying: backlog.pending.retrying,
             oldest_pending: backlog.oldest.map_or_else(Default::default, |oldest| self.clock.wall().since(oldest)),
             in_flight: count(self.dispatcher.in_flight()),

@@ -1,23 +1,23 @@
-//! What the writer can be asked and what it answers. Any thread makes commands; the writer alone carries them out.
+//! The writer's commands and their results. Any thread creates commands; only the writer executes them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::error::Refusal;
-use super::record::EventRow;
+use super::error::Rejection;
 use crate::domain::access::{KeyHash, Scopes};
-use crate::domain::attempt::Attempt;
+use crate::domain::delivery::attempt::Attempt;
+use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event::NewEvent;
-use crate::domain::event_type::EventType;
-use crate::domain::outcome::EndpointSign;
+use crate::domain::event::event_type::EventType;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
 use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
+use crate::storage::rows::record::EventRow;
 
-/// Where the answer goes: given after the commit, never before.
-pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+/// Where the reply is sent, never before the commit.
+pub type ReplySender<T> = oneshot::Sender<Result<T, Rejection>>;
 
 /// One request to the writer, whose sender awaits the answer.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub enum Command {
         /// The events, in order.
         events: Vec<NewEvent>,
         /// One row an event, in order.
-        reply: Reply<Vec<Published>>,
+        reply: ReplySender<Vec<Published>>,
     },
     /// Record a test ping with its attempt.
     RecordPing {
@@ -39,12 +39,12 @@ pub enum Command {
         row: EventRow,
         /// For whom it was.
         subscription: SubscriptionId,
-        /// How it went.
+        /// Its attempt.
         attempt: Box<Attempt>,
-        /// Answered when it is stored.
-        reply: Reply<()>,
+        /// Replied to when it is stored.
+        reply: ReplySender<()>,
     },
-    /// Make a subscription.
+    /// Create a subscription.
     CreateSubscription {
         /// Whose.
         account: AccountId,
@@ -53,7 +53,7 @@ pub enum Command {
         /// Its signing secret.
         secret: SigningSecret,
         /// The subscription as stored.
-        reply: Reply<Subscription>,
+        reply: ReplySender<Subscription>,
     },
     /// Change a subscription.
     ChangeSubscription {
@@ -64,7 +64,7 @@ pub enum Command {
         /// What.
         change: SubscriptionChange,
         /// The subscription as it is now.
-        reply: Reply<Subscription>,
+        reply: ReplySender<Subscription>,
     },
     /// Delete a subscription and, step by step, its delivery history.
     DeleteSubscription {
@@ -72,41 +72,41 @@ pub enum Command {
         account: AccountId,
         /// Which.
         id: SubscriptionId,
-        /// Answered when it is gone for every reader.
-        reply: Reply<()>,
+        /// Replied to when no reader sees it any more.
+        reply: ReplySender<()>,
     },
-    /// Begin a delivery's schedule anew, now.
+    /// Restart a delivery's retry schedule now.
     Redeliver {
         /// Whose.
         account: AccountId,
         /// Which.
         id: DeliveryId,
-        /// Answered when it is due.
-        reply: Reply<()>,
+        /// Replied to when it is due.
+        reply: ReplySender<()>,
     },
-    /// Answer when everything that was queued before is committed.
+    /// Reply when everything queued before is committed.
     Flush {
-        /// Answered then.
-        reply: Reply<()>,
+        /// Replied to then.
+        reply: ReplySender<()>,
     },
     /// Take the machine's clock for right: what did not count for retention counts from now on.
     ConfirmClock {
         /// How much that is.
-        reply: Reply<Duration>,
+        reply: ReplySender<Duration>,
     },
-    /// Make an API key, and its account if there is none of that name.
+    /// Create an API key, and its account if there is none of that name.
     CreateKey {
-        /// What is known of it before it has a number.
+        /// The key without its number.
         new: Box<NewKey>,
         /// The key's number and account.
-        reply: Reply<(KeyId, AccountId)>,
+        reply: ReplySender<(KeyId, AccountId)>,
     },
     /// Revoke an API key.
     RevokeKey {
         /// Which.
         id: KeyId,
-        /// Answered when it is refused everywhere.
-        reply: Reply<()>,
+        /// Replied to when no request is accepted with it any more.
+        reply: ReplySender<()>,
     },
 }
 
@@ -156,34 +156,34 @@ impl Report {
     }
 }
 
-/// What a publisher is told about one event.
+/// What a publisher gets back for one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The event's id.
     pub id: EventId,
     /// Its type.
     pub event_type: EventType,
-    /// How many deliveries it has.
+    /// Number of deliveries.
     pub deliveries: u32,
-    /// Was it there already?
+    /// Whether it was stored already.
     pub duplicate: bool,
 }
 
-/// An attempt that has ended.
+/// A finished attempt.
 #[derive(Debug)]
 pub struct Completion {
-    /// Of which delivery.
+    /// Its delivery.
     pub delivery: DeliveryId,
     /// What happened.
     pub attempt: Attempt,
-    /// What the receiver asked for.
+    /// The receiver's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// What happened and what to do about it, if it failed; for the log.
+    /// If it failed: what happened and what to do about it, for the log.
     pub(super) explanation: Option<String>,
 }
 
 impl Completion {
-    /// Puts the words together here, on the thread that made the attempt: the writer's time is everybody's.
+    /// Formats the explanation here, on the thread that made the attempt, to save the writer's time.
     #[must_use]
     pub fn new(delivery: DeliveryId, attempt: Attempt, retry_after: Option<Duration>) -> Self {
         let explanation = attempt.explanation();
@@ -192,49 +192,49 @@ impl Completion {
 
     /// Did the endpoint fail? What else did not arrive is rare, and recorded as soon as what arrived.
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self.attempt.outcome.sign(), EndpointSign::Failing | EndpointSign::Unresponsive)
+        matches!(self.attempt.outcome.signal(), EndpointSignal::Failing | EndpointSignal::Unresponsive)
     }
 }
 
-/// A key that is to be made.
+/// A key to create.
 #[derive(Debug)]
 pub struct NewKey {
     /// The name of its account.
     pub account: String,
-    /// What its maker calls it.
+    /// Its display name.
     pub name: String,
-    /// The visible beginning of its text.
+    /// The visible prefix of its text.
     pub prefix: String,
     /// The hash of its text.
     pub hash: KeyHash,
     /// What it may do.
     pub scopes: Scopes,
-    /// From when on it is refused.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// From where it may be used.
+    /// Networks that it may be used from.
     pub networks: Vec<ipnet::IpNet>,
 }
 
-/// What a commit has changed, for whoever schedules deliveries.
+/// What a commit changed, for the scheduler.
 #[derive(Debug, Default)]
 pub struct Committed {
     /// New deliveries, in the order of their events.
-    pub fresh: Vec<FreshDelivery>,
-    /// Deliveries whose attempt is now recorded.
-    pub recorded: Vec<Recorded>,
-    /// Deliveries that were made due by hand.
+    pub unattempted: Vec<NewDelivery>,
+    /// Deliveries whose attempt was recorded.
+    pub recorded: Vec<RecordedAttempt>,
+    /// Deliveries that were redelivered by hand.
     pub redelivered: Vec<(SubscriptionId, Timestamp)>,
-    /// Subscriptions that were made, changed or removed.
+    /// Subscriptions that were created, changed or deleted.
     pub changed: Vec<SubscriptionId>,
-    /// How many new events it stored.
+    /// Number of new events.
     pub events: u64,
-    /// How long it took, the disk included.
+    /// Its duration, disk included.
     pub took: Duration,
 }
 
-/// A new delivery, with its event at hand.
+/// A new delivery with its event in memory.
 #[derive(Clone, Debug)]
-pub struct FreshDelivery {
+pub struct NewDelivery {
     /// For whom.
     pub subscription: SubscriptionId,
     /// Which event.
@@ -243,31 +243,31 @@ pub struct FreshDelivery {
     pub row: Arc<EventRow>,
 }
 
-/// An attempt that is now in the store.
+/// An attempt that was stored.
 #[derive(Clone, Debug)]
-pub struct Recorded {
-    /// Of which delivery.
+pub struct RecordedAttempt {
+    /// Its delivery.
     pub delivery: DeliveryId,
-    /// When it is due again, if it is.
+    /// When the next attempt is due, if there is one.
     pub due: Option<Timestamp>,
-    /// Has the event arrived?
+    /// Whether the attempt succeeded.
     pub is_delivered: bool,
-    /// What the attempt came to; nothing if the delivery is gone.
+    /// The attempt's figures; `None` if the delivery was deleted.
     pub attempt: Option<AttemptFigures>,
 }
 
-/// An attempt in figures, and in words if it failed.
+/// An attempt's figures, with an explanation if it failed.
 #[derive(Clone, Debug)]
 pub struct AttemptFigures {
     /// Counted from 1 for each delivery.
     pub number: u32,
-    /// How it ended, a word of `Outcome::code`.
+    /// Its outcome, one of `Outcome::code`.
     pub outcome: &'static str,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
-    /// The status of the answer, if there was one.
+    /// The response status, if there was one.
     pub response_code: Option<u16>,
-    /// The delivery has arrived, so long after its event.
+    /// The latency from the event, if delivered.
     pub delivered_after: Option<Duration>,
     /// What happened and what to do about it, if it failed.
     pub explanation: Option<String>,

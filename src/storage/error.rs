@@ -1,20 +1,20 @@
-//! What can go wrong with the store, and what a caller is told. Any thread.
+//! Errors of the store and the reasons for rejecting a command. Any thread.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::domain::event::KeyPlace;
+use crate::domain::event::KeySource;
 
-/// A failure of the store itself. After one of these from a write, nothing more is written (see `writer`).
+/// A failure of the store itself. After such an error in a write nothing more is written (see `writer`).
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The database reported an error; its own enum has the details.
+    /// An error of the database.
     #[error("the database reported: {0}")]
     Database(#[source] Box<redb::Error>),
-    /// A row could not be written or read.
+    /// A row could not be encoded or decoded.
     #[error("a row cannot be read or written: {0}")]
     Codec(String),
-    /// The operating system gave no random numbers.
+    /// The operating system provided no random numbers.
     #[error("the operating system gives no random numbers: {0}")]
     Randomness(String),
     /// A file beside the database could not be read or written.
@@ -110,7 +110,7 @@ macro_rules! from_redb {
 }
 from_redb!(DatabaseError, TransactionError, TableError, StorageError, CursorError, CommitError, SetDurabilityError);
 
-/// Why a key file cannot be used. Without its name: whoever mistakes the setting gives the key in its place.
+/// Why a key file cannot be used. The file name is left out, because by mistake the setting can hold the key itself.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It is not there, or may not be read.
@@ -133,7 +133,7 @@ pub enum OpenError {
     InUse {
         /// The database file.
         path: PathBuf,
-        /// What the holder wrote about itself.
+        /// What the holder recorded about itself.
         holder: Option<String>,
     },
     /// Another process has it, which the lock does not show.
@@ -143,13 +143,13 @@ pub enum OpenError {
     HeldElsewhere {
         /// The data folder.
         folder: PathBuf,
-        /// What the holder wrote about itself.
+        /// What the holder recorded about itself.
         holder: String,
     },
     /// Somebody has taken it meanwhile.
     #[error(transparent)]
     Lost(#[from] Loss),
-    /// The file is something else.
+    /// Not a database of ours.
     #[error(
         "{path} is not a tempclock-webhooks database ({found}); it was not touched. If it was one, restore a backup with: tempclock-webhooks restore FILE; else point storage.data_dir at another folder"
     )]
@@ -168,10 +168,10 @@ pub enum OpenError {
         path: PathBuf,
         /// Its format.
         found: u128,
-        /// The newest format that is known here.
+        /// The newest known format.
         known: u128,
     },
-    /// The file has an earlier format, and there is no room to bring it to the present one.
+    /// The file has an earlier format, and there is not enough space to upgrade it.
     #[error(
         "{path} has format {format} and is to be brought to format {known}, for which about {needed_bytes} bytes have to be free beside it, and {free_bytes} are; nothing was changed. Make room, or install the earlier version again"
     )]
@@ -180,14 +180,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Its format.
         format: u128,
-        /// The present format.
+        /// The current format.
         known: u128,
         /// How much is free.
         free_bytes: u64,
         /// How much is needed.
         needed_bytes: u64,
     },
-    /// The file has an earlier format and could not be brought to the present one.
+    /// The file has an earlier format and could not be upgraded.
     #[error(
         "{path} could not be brought from format {format} to format {known}: {reason}. It is whole in one of the two, and the next start goes on from there"
     )]
@@ -196,30 +196,30 @@ pub enum OpenError {
         path: PathBuf,
         /// Its format.
         format: u128,
-        /// The present format.
+        /// The current format.
         known: u128,
         /// Why.
         reason: String,
     },
-    /// It would have to be written anew, which is left to the server.
+    /// Opening would rewrite it, which is left to the server.
     #[error("{path} {reason}; start the server first. Nothing was changed")]
     NotYet {
         /// The database file.
         path: PathBuf,
-        /// What is to be done, and by whom.
+        /// What has to be done.
         reason: String,
     },
-    /// There was a database and it is gone.
+    /// There was a database and it is missing.
     #[error(
         "{path} is missing, though {marker} says that there was a database here; nothing was created. Restore a backup, or remove {marker} to begin anew"
     )]
     Missing {
         /// The database file.
         path: PathBuf,
-        /// The marker that remembers it.
+        /// The marker that names it.
         marker: PathBuf,
     },
-    /// The database is another one than the marker beside it says.
+    /// The database does not match the marker beside it.
     #[error(
         "{path} is not the database that {marker} belongs to; nothing was touched. Put the right file back, or remove {marker} if the change was meant"
     )]
@@ -229,7 +229,7 @@ pub enum OpenError {
         /// The marker.
         marker: PathBuf,
     },
-    /// What stands in the file is not what was written.
+    /// The file is damaged.
     #[error(
         "{path} is damaged ({cause}); nothing that is stored in it was changed. Restore a backup with: tempclock-webhooks restore FILE"
     )]
@@ -239,10 +239,10 @@ pub enum OpenError {
         /// What was found.
         cause: String,
     },
-    /// The key file cannot be used, and no secret is sealed yet.
+    /// The key file cannot be used; no secret is encrypted yet.
     #[error("storage.encryption_key_file: {0}. Make one with: tempclock-webhooks secrets make-key FILE")]
     KeyFile(KeyFileError),
-    /// The key file cannot be used, and the secrets are sealed.
+    /// The key file cannot be used; the secrets are encrypted.
     #[error(
         "storage.encryption_key_file: {cause}. The signing secrets in {path} are encrypted with it: put that very file back, because a new key does not open them. A credential of systemd is there only while the service runs. Nothing was touched"
     )]
@@ -252,7 +252,7 @@ pub enum OpenError {
         /// What is wrong with the key file.
         cause: KeyFileError,
     },
-    /// The secrets are sealed with another key.
+    /// The secrets are encrypted with another key.
     #[error(
         "the signing secrets in {path} are encrypted with another key than the one in storage.encryption_key_file; nothing was touched. Put the right key file back"
     )]
@@ -260,7 +260,7 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
     },
-    /// The secrets are sealed and there is no key.
+    /// The secrets are encrypted and there is no key.
     #[error(
         "the signing secrets in {path} are encrypted; set storage.encryption_key_file to the file with their key. Nothing was touched"
     )]
@@ -268,7 +268,7 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
     },
-    /// The secrets could not be sealed.
+    /// The secrets could not be encrypted.
     #[error("the signing secrets in {path} cannot be encrypted: {reason}. Nothing was changed")]
     NotSealed {
         /// The database file.
@@ -276,7 +276,7 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
-    /// There is no folder for it, and none can be made.
+    /// The data folder does not exist and cannot be created.
     #[error(
         "the data folder {path} cannot be made: {source}. Point storage.data_dir at a folder that this user can make or write to"
     )]
@@ -305,7 +305,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// The store failed while opening; as damage if the cause stands in the file.
+    /// Opening failed; reported as damage if the cause is in the file.
     pub(super) fn failed(path: &Path, source: StorageError) -> Self {
         let damaged = |cause: &str| Self::Damaged { path: path.to_owned(), cause: cause.to_owned() };
         if source.is_full() {
@@ -326,12 +326,12 @@ impl OpenError {
         }
     }
 
-    /// What stands in the file is so wrong that redb gave up.
+    /// The file is so damaged that redb panicked.
     pub(super) fn unreadable(path: &Path) -> Self {
         Self::Damaged { path: path.to_owned(), cause: "its pages do not fit together".to_owned() }
     }
 
-    /// Is it for a person to change the configuration, and no use to try again before?
+    /// Whether it is a configuration error, which a restart cannot cure.
     #[must_use]
     pub fn is_of_the_configuration(&self) -> bool {
         matches!(self, Self::KeyFile(_) | Self::KeyLost { .. } | Self::WrongKey { .. } | Self::KeyNeeded { .. })
@@ -342,16 +342,16 @@ fn holder_text(holder: Option<&str>) -> String {
     holder.map(|text| format!(" by {text}")).unwrap_or_default()
 }
 
-/// Why a command was refused. A refused command has changed nothing.
+/// Why a command was rejected. A rejected command has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no such thing in that account.
+pub enum Rejection {
+    /// Not found in that account.
     #[error("not found")]
     NotFound,
-    /// The same idempotency key came with another event; the index within the batch, and where the key was given.
+    /// The same idempotency key was used for another event; the index within the batch, and where the key was given.
     #[error("the idempotency key was used before with another event")]
-    IdempotencyConflict(usize, KeyPlace),
-    /// The account has as many subscriptions as it may have.
+    IdempotencyConflict(usize, KeySource),
+    /// The account has reached its limit of subscriptions.
     #[error("the account has {0} subscriptions, which is the limit")]
     TooManySubscriptions(u32),
     /// Every number that such a thing could have was given to one before.
@@ -367,7 +367,7 @@ pub enum Refusal {
         /// How many events the request may have.
         events: usize,
     },
-    /// The disk is nearly full; what is left is kept for deliveries.
+    /// The disk is nearly full; the rest is reserved for deliveries.
     #[error("out of space")]
     OutOfSpace,
     /// More waits for the writer than memory is kept for.

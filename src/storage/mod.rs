@@ -1,49 +1,20 @@
-//! Remembers everything, in one redb file. [`Opened::open`] gives the way to the single writer thread and the readers
-//! that any thread may use. The only layer that names redb.
+//! Persistence in one redb file. [`Opened::open`] returns the handle to the single writer thread and the readers that
+//! any thread may use. The only layer that names redb.
 
-mod apply;
-pub mod backup;
-mod batching;
-mod codec;
 pub mod command;
-pub mod damage;
-mod database_file;
-pub mod delivery_record;
-pub mod dump;
+pub mod copy;
 pub mod error;
-mod folder;
-mod holder;
-mod housekeeping;
-pub mod inspect;
-pub mod key_record;
-mod management;
-mod migrate;
-mod moment;
-mod newest_commit;
-mod open;
-mod outbox;
-mod owner;
-pub mod queue;
+pub mod file;
 mod random;
-pub mod reader;
-pub mod record;
-pub mod registry;
-pub mod reseal;
-pub mod restore;
-mod runs;
-pub mod sealing;
-mod service_time;
-mod space;
-pub mod subscription_record;
-mod tables;
+pub mod read;
+pub mod rows;
+mod rules;
 #[cfg(test)]
 mod test_store;
-pub mod verify;
-pub mod writer;
+pub mod write;
 
-pub use apply::Rules;
-pub use folder::{DATABASE_FILE, is_new};
-pub use housekeeping::RetentionRule;
-pub use open::{Opened, Store, StoreSettings};
-pub use outbox::Pending;
+pub use crate::storage::file::folder::{DATABASE_FILE, is_new};
+pub use crate::storage::file::open::{Opened, Store, StoreSettings};
+pub use crate::storage::rows::outbox::Pending;
+pub use crate::storage::rules::settings::{RetentionRule, Rules};
 pub use random::Randomness;

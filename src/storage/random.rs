@@ -1,26 +1,26 @@
-//! Random bits from the operating system, fetched in blocks so that the writer pays for one call in many. A simulation
-//! brings a seed instead, and gets the same bits for the same seed.
+//! Random bits from the operating system, fetched in blocks to save system calls. A simulation supplies a seed instead
+//! and gets reproducible bits.
 
 use super::error::StorageError;
 
 const BLOCK_BYTES: usize = 1024;
 
-/// A buffer of random bytes; one owner, one thread.
+/// A buffer of random bytes, used by one thread.
 pub struct Randomness {
     block: [u8; BLOCK_BYTES],
     used: usize,
-    /// Where a simulation's bits come from.
+    /// A simulation's seed.
     seed: Option<u64>,
 }
 
 impl Randomness {
-    /// Begins with an empty buffer.
+    /// Starts with an empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self { block: [0; BLOCK_BYTES], used: BLOCK_BYTES, seed: None }
     }
 
-    /// The same bits for the same seed: for simulations alone, as whoever knows the seed knows the bits.
+    /// Reproducible bits from a seed. For simulations only: they are predictable.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         Self { seed: Some(seed), ..Self::new() }
@@ -67,7 +67,7 @@ impl Default for Randomness {
     }
 }
 
-/// A counter, well mixed.
+/// A mixed counter.
 fn next_simulated(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*seed ^ (*seed >> 31)).wrapping_mul(0xd6e8_feb8_6659_fd93);

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::command::{Command, Reply};
-use super::error::Refusal;
-use super::writer::Listeners;
+use super::command::{Command, ReplySender};
+use super::error::Rejection;
 use super::{Opened, RetentionRule, Rules, Store, StoreSettings};
 use crate::clock::Clock;
+use crate::domain::delivery::health::HealthRule;
+use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
-use crate::domain::event_type::{EventType, EventTypes};
-use crate::domain::health::HealthRule;
-use crate::domain::retry::RetryRule;
+use crate::domain::event::event_type::{EventType, EventTypes};
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::NewSubscription;
 use crate::domain::{AccountId, EventId, SubscriptionId};
+use crate::storage::write::writer::Listeners;
 
 /// The account that the functions here work for.
 pub const OWN: AccountId = AccountId(1);
@@ -47,8 +47,8 @@ pub fn open_with(folder: &Path, keep: Duration, listeners: Listeners) -> Store {
 }
 
 /// Asks the writer and waits for its answer.
-pub fn ask<T>(store: &Store, command: impl FnOnce(Reply<T>) -> Command) -> T {
-    let (reply, answer) = oneshot::channel::<Result<T, Refusal>>();
+pub fn ask<T>(store: &Store, command: impl FnOnce(ReplySender<T>) -> Command) -> T {
+    let (reply, answer) = oneshot::channel::<Result<T, Rejection>>();
     store.writer.try_send(command(reply)).unwrap();
     answer.blocking_recv().unwrap().unwrap()
 }

@@ -1,7 +1,7 @@
 //! What a receiver does for one request, from the dice, and what the delivery has to be told of it.
 
-use tempclock_webhooks::domain::attempt::{Attempt, Response};
-use tempclock_webhooks::domain::outcome::Outcome;
+use tempclock_webhooks::domain::delivery::attempt::{Attempt, Response};
+use tempclock_webhooks::domain::delivery::outcome::Outcome;
 
 use super::dice::Dice;
 
@@ -170,7 +170,7 @@ impl Plan {
         assert_ne!(owner, Some(NOBODY), "{told}");
         if requests == 0 {
             assert!(has_spoken_first, "{told}");
-            assert!(matches!(outcome, Outcome::BadAnswer(text) if text.contains("before the request")), "{told}");
+            assert!(matches!(outcome, Outcome::BadResponse(text) if text.contains("before the request")), "{told}");
             return;
         }
         assert!(requests <= self.most_requests(), "{told}");

@@ -6,17 +6,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tempclock_webhooks::config::{Config, Origin, Sources};
-use tempclock_webhooks::domain::address::AddressRule;
+use tempclock_webhooks::domain::delivery::retry::parse_retry_after;
+use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy, MAX_URL_LENGTH};
-use tempclock_webhooks::domain::event_data::MAX_DEPTH;
-use tempclock_webhooks::domain::retry::parse_retry_after;
+use tempclock_webhooks::domain::event::data::MAX_DEPTH;
 use tempclock_webhooks::domain::{KeyId, SubscriptionId};
-use tempclock_webhooks::http::error::ApiError;
-use tempclock_webhooks::http::{event_body, subscription_body};
-use tempclock_webhooks::storage::delivery_record;
-use tempclock_webhooks::storage::record;
-use tempclock_webhooks::storage::sealing::Seal;
-use tempclock_webhooks::storage::subscription_record::{self, SubscriptionRow};
+use tempclock_webhooks::http::api::{event_body, subscription_body};
+use tempclock_webhooks::http::request::error::ApiError;
+use tempclock_webhooks::storage::rows::delivery_record;
+use tempclock_webhooks::storage::rows::record;
+use tempclock_webhooks::storage::rows::sealing::Seal;
+use tempclock_webhooks::storage::rows::subscription_record::{self, SubscriptionRow};
 
 /// One thing that reads what others wrote.
 pub type Target = fn(&[u8]);
@@ -86,7 +86,7 @@ pub fn url(data: &[u8]) {
         Ok(endpoint) => check_endpoint(&endpoint),
     }
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        let verdict = policy.addresses.judge(text, &[address]);
+        let verdict = policy.addresses.check(text, &[address]);
         let known = text.parse::<IpAddr>().ok().is_some_and(is_plainly_private);
         assert!(!(known && verdict.is_ok()), "{text} is let through");
     }
@@ -141,9 +141,10 @@ pub fn record(data: &[u8]) {
         let again = subscription_record::encode(&subscription, &Seal::NONE);
         assert!(open(&again.expect("a subscription that was read can be written")).is_ok());
     }
-    if let Ok(key) = tempclock_webhooks::storage::key_record::decode(KeyId(1), data) {
-        let again = tempclock_webhooks::storage::key_record::encode(&key).expect("a key that was read can be written");
-        assert_eq!(tempclock_webhooks::storage::key_record::decode(KeyId(1), &again).ok(), Some(key));
+    if let Ok(key) = tempclock_webhooks::storage::rows::key_record::decode(KeyId(1), data) {
+        let again =
+            tempclock_webhooks::storage::rows::key_record::encode(&key).expect("a key that was read can be written");
+        assert_eq!(tempclock_webhooks::storage::rows::key_record::decode(KeyId(1), &again).ok(), Some(key));
     }
 }
 

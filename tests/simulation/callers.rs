@@ -1,20 +1,20 @@
 //! Publishers and operators: what they ask for, and what they make of the answers.
 
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
-use tempclock_webhooks::domain::event::{IdempotencyKey, KeyPlace, KnownAs, NewEvent};
-use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
 use tempclock_webhooks::domain::signing::SigningSecret;
 use tempclock_webhooks::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
 use tempclock_webhooks::domain::{AccountId, DeliveryId, SubscriptionId};
-use tempclock_webhooks::storage::command::{Command, Published, Reply};
-use tempclock_webhooks::storage::error::Refusal;
+use tempclock_webhooks::storage::command::{Command, Published, ReplySender};
+use tempclock_webhooks::storage::error::Rejection;
 use tokio::sync::oneshot::{self, Receiver};
 
 use super::endpoints::Mood;
 use super::model::{Wanted, Wish};
 use super::world::World;
 
-type Answered<T> = Receiver<Result<T, Refusal>>;
+type Answered<T> = Receiver<Result<T, Rejection>>;
 
 /// What is queued for the writer, in its order.
 pub enum Asked {
@@ -29,12 +29,12 @@ fn endpoint(number: usize) -> Endpoint {
     Endpoint::parse(&format!("https://crm{number}.example.com/hook"), &EndpointPolicy::default()).unwrap()
 }
 
-fn now<T>(mut answer: Answered<T>) -> Result<Result<T, Refusal>, String> {
+fn now<T>(mut answer: Answered<T>) -> Result<Result<T, Rejection>, String> {
     answer.try_recv().map_err(|_| "a commit without an answer".to_owned())
 }
 
 impl World {
-    fn ask<T>(&mut self, command: impl FnOnce(Reply<T>) -> Command) -> Answered<T> {
+    fn ask<T>(&mut self, command: impl FnOnce(ReplySender<T>) -> Command) -> Answered<T> {
         let (reply, answer) = oneshot::channel();
         self.process.writer.try_send(command(reply)).unwrap();
         answer
@@ -62,7 +62,7 @@ impl World {
             occurred_at: None,
             idempotency: one
                 .key
-                .map(|key| KnownAs { key, given_in: KeyPlace::Header, fingerprint: one.fingerprint })
+                .map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: one.fingerprint })
                 .into_iter()
                 .collect(),
         });
@@ -150,24 +150,24 @@ impl World {
                         self.moods.insert(made.id, Mood::draw(&mut self.dice));
                     }
                 }
-                Err(Refusal::TooManySubscriptions(_)) => {}
+                Err(Rejection::TooManySubscriptions(_)) => {}
                 Err(refusal) => return Err(format!("a subscription was refused: {refusal}")),
             },
             Asked::Change(id, answer) => match (now(answer)?, self.model.wishes.get_mut(&id)) {
                 (Ok(changed), Some(wish)) => changed.endpoint.as_str().clone_into(&mut wish.url),
-                (Err(Refusal::NotFound), None) => {}
+                (Err(Rejection::NotFound), None) => {}
                 (answer, wish) => return Err(format!("a change of {wish:?} was answered {answer:?}")),
             },
             Asked::Delete(id, answer) => match (now(answer)?, self.model.wishes.remove(&id)) {
                 (Ok(()), Some(_)) => self.note("deletion"),
-                (Err(Refusal::NotFound), None) => {}
+                (Err(Rejection::NotFound), None) => {}
                 (answer, wish) => return Err(format!("the deletion of {wish:?} was answered {answer:?}")),
             },
             Asked::Redeliver(id, answer) => {
                 let is_known = self.model.wishes.contains_key(&id.subscription) && self.model.last.contains_key(&id);
                 match now(answer)? {
                     Ok(()) => self.note("redelivery"),
-                    Err(Refusal::NotFound) if !is_known => {}
+                    Err(Rejection::NotFound) if !is_known => {}
                     Err(refusal) => return Err(format!("a redelivery was refused: {refusal}")),
                 }
             }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tempclock_webhooks::delivery::job::{Ended, Pushback};
-use tempclock_webhooks::domain::health::Health;
-use tempclock_webhooks::domain::outcome::{EndpointSign, Outcome, Phase};
+use tempclock_webhooks::delivery::schedule::job::{AttemptResult, Pushback};
+use tempclock_webhooks::domain::delivery::health::EndpointHealth;
+use tempclock_webhooks::domain::delivery::outcome::{EndpointSignal, Outcome, Phase};
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
-use tempclock_webhooks::storage::reader::Reader;
+use tempclock_webhooks::storage::read::reader::Reader;
 
 use super::dice::Dice;
 
@@ -64,7 +64,7 @@ impl Mood {
             Self::Hanging => (Outcome::TimedOut(Phase::Wait), Duration::from_secs(30)),
             Self::PushingBack if dice.one_in(2) => (Outcome::Delivered(200), quick),
             Self::PushingBack | Self::Full => (Outcome::of_status(dice.pick(&[429, 503])), quick),
-            Self::Gone => (Outcome::Refused(410), quick),
+            Self::Gone => (Outcome::HttpError(410), quick),
             Self::Flaky => Self::draw(dice).healed_if(Self::Flaky).answer(dice),
         }
     }
@@ -124,10 +124,10 @@ impl Endpoints {
     pub fn at_start(reader: &Reader, threads: usize, per_endpoint: usize) -> Self {
         let registry = reader.registry();
         let lanes = registry.subscriptions().map(|subscription| {
-            let history = reader.snapshot().history(subscription.id).unwrap();
+            let history = reader.view().history(subscription.id).unwrap();
             let known = match history.health {
-                Health { is_suspect: true, .. } => Known::Silent,
-                Health { failing_since: None, .. } if !history.recent.is_empty() => Known::Quick,
+                EndpointHealth { is_suspect: true, .. } => Known::Silent,
+                EndpointHealth { failing_since: None, .. } if !history.recent.is_empty() => Known::Quick,
                 _ => Known::Nothing,
             };
             (subscription.id, Lane::new(subscription.state.is_active(), known))
@@ -193,17 +193,17 @@ impl Endpoints {
     }
 
     /// A thread handed its job back.
-    pub fn ended(&mut self, id: DeliveryId, ended: Option<Ended>, now: Timestamp) {
+    pub fn ended(&mut self, id: DeliveryId, ended: Option<AttemptResult>, now: Timestamp) {
         let place = self.held.iter().position(|(held, _)| *held == id).unwrap();
         self.held.swap_remove(place);
-        let Some(Ended { sign, took, pushback }) = ended else { return };
+        let Some(AttemptResult { signal, took, pushback }) = ended else { return };
         if let Some(lane) = self.lanes.get_mut(&id.subscription) {
-            lane.silent_at = (sign == EndpointSign::Unresponsive).then_some(now);
-            if sign != EndpointSign::Unresponsive {
+            lane.silent_at = (signal == EndpointSignal::Unresponsive).then_some(now);
+            if signal != EndpointSignal::Unresponsive {
                 lane.answered(pushback, now);
             }
-            lane.known = match sign {
-                EndpointSign::Unresponsive => Known::Silent,
+            lane.known = match signal {
+                EndpointSignal::Unresponsive => Known::Silent,
                 _ if took > SLOW => Known::Slow,
                 _ => Known::Quick,
             };

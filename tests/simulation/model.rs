@@ -6,11 +6,11 @@ use std::time::Duration;
 use tempclock_webhooks::domain::calendar::TOLERANCE;
 use tempclock_webhooks::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
 use tempclock_webhooks::domain::event::IdempotencyKey;
-use tempclock_webhooks::domain::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::Published;
-use tempclock_webhooks::storage::error::Refusal;
-use tempclock_webhooks::storage::reader::{DeliveryFilter, EventFilter, PageRequest, Reader};
+use tempclock_webhooks::storage::error::Rejection;
+use tempclock_webhooks::storage::read::reader::{DeliveryFilter, EventFilter, PageRequest, Reader};
 use tempclock_webhooks::storage::{RetentionRule, StoreSettings};
 
 use super::pushback::Successes;
@@ -47,7 +47,7 @@ pub struct Model {
     forgotten: BTreeSet<DeliveryId>,
 }
 
-type Answer<T> = Result<T, Refusal>;
+type Answer<T> = Result<T, Rejection>;
 
 impl Model {
     pub fn attempts_of(&self, id: DeliveryId) -> u32 {
@@ -74,7 +74,7 @@ impl Model {
         let known = |one: &Wanted| one.key.and_then(|key| self.keys.get(&(account, key)).copied());
         let events = match answer {
             Ok(events) => events,
-            Err(Refusal::IdempotencyConflict(index, _)) => {
+            Err(Rejection::IdempotencyConflict(index, _)) => {
                 let one = wanted[index];
                 let within = wanted[..index].iter().any(|other| other.key == one.key);
                 let is_other = known(&one).is_some_and(|(_, print)| print != one.fingerprint);
@@ -117,14 +117,14 @@ impl Model {
             })
             .collect();
         for id in ended {
-            if let Ok(Some(delivery)) = reader.snapshot().delivery(*id) {
+            if let Ok(Some(delivery)) = reader.view().delivery(*id) {
                 self.attempts.insert(*id, delivery.attempt_count);
             }
         }
         let mut left = wanted.to_vec();
         for account in [AccountId(1), AccountId(2)] {
             let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
-            for (id, row) in reader.snapshot().events(account, EventFilter::default(), all).unwrap().items {
+            for (id, row) in reader.view().events(account, EventFilter::default(), all).unwrap().items {
                 if self.events.contains_key(&id) {
                     continue;
                 }
@@ -166,7 +166,7 @@ impl Model {
         }
         let filter = DeliveryFilter { subscriptions: stored, ..DeliveryFilter::default() };
         let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
-        let listed = reader.snapshot().deliveries(&filter, all).unwrap().items;
+        let listed = reader.view().deliveries(&filter, all).unwrap().items;
         let count = listed.len();
         let now: BTreeMap<_, _> = listed.into_iter().collect();
         if now.len() != count {
@@ -207,12 +207,10 @@ impl Model {
     fn look_at_outbox(&self, reader: &Reader, now: &BTreeMap<DeliveryId, Delivery>) -> Result<(), String> {
         let mut outbox = BTreeSet::new();
         for subscription in self.wishes.keys().copied() {
-            for (event, _) in reader.snapshot().fresh_after(subscription, None, now.len() + 1, 0).unwrap() {
+            for (event, _) in reader.view().unattempted_after(subscription, None, now.len() + 1, 0).unwrap() {
                 outbox.insert((DeliveryId { event, subscription }, None));
             }
-            for (due, event) in
-                reader.snapshot().retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap()
-            {
+            for (due, event) in reader.view().retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap() {
                 outbox.insert((DeliveryId { event, subscription }, Some(due)));
             }
         }
@@ -223,9 +221,9 @@ impl Model {
         });
         let pending: BTreeSet<_> = pending.collect();
         let retrying = pending.iter().filter(|(_, due)| due.is_some()).count() as u64;
-        let counted = reader.snapshot().backlog().unwrap().pending;
+        let counted = reader.view().backlog().unwrap().pending;
         // What is left of a deleted subscription is counted too, until it is removed.
-        if counted.retrying < retrying || counted.fresh < pending.len() as u64 - retrying {
+        if counted.retrying < retrying || counted.unattempted < pending.len() as u64 - retrying {
             return Err(format!(
                 "{} are pending, {retrying} of them retrying, but {counted:?} is counted",
                 pending.len()
@@ -260,7 +258,7 @@ impl Model {
         let mut gone = Vec::new();
         for (id, (account, receivers)) in &self.events {
             let live = |id: &&SubscriptionId| self.wishes.contains_key(*id);
-            match reader.snapshot().event(*account, *id).unwrap() {
+            match reader.view().event(*account, *id).unwrap() {
                 Some(row) if !row.is_intact() => return Err(format!("event {id} is damaged")),
                 Some(row) if row.subscriptions != *receivers => {
                     return Err(format!("event {id} is for {:?} and not {receivers:?}", row.subscriptions));
@@ -289,17 +287,17 @@ fn look_at_pending(
     filter: &DeliveryFilter,
     now: &BTreeMap<DeliveryId, Delivery>,
 ) -> Result<(), String> {
-    const PAGE: usize = 7;
+    const PAGE_ROWS: usize = 7;
     let wanted: Vec<_> = now.iter().rev().filter(|(_, delivery)| delivery.state.is_pending()).collect();
-    let snapshot = reader.snapshot();
+    let snapshot = reader.view();
     let mut after = None;
-    for (number, want) in wanted.chunks(PAGE).enumerate() {
-        let by_cursor = PageRequest { limit: PAGE, offset: 0, after };
-        let by_offset = PageRequest { limit: PAGE, offset: number * PAGE, after: None };
+    for (number, want) in wanted.chunks(PAGE_ROWS).enumerate() {
+        let by_cursor = PageRequest { limit: PAGE_ROWS, offset: 0, after };
+        let by_offset = PageRequest { limit: PAGE_ROWS, offset: number * PAGE_ROWS, after: None };
         for request in [by_cursor, by_offset] {
             let page = snapshot.deliveries(filter, request).unwrap();
             let found: Vec<_> = page.items.iter().map(|(id, delivery)| (id, delivery)).collect();
-            let has_more = (number + 1) * PAGE < wanted.len();
+            let has_more = (number + 1) * PAGE_ROWS < wanted.len();
             if found != want || page.total != wanted.len() || page.has_more != has_more {
                 return Err(format!("{request:?} of what is pending is {page:?}, and should be {want:?}"));
             }

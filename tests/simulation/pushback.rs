@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tempclock_webhooks::domain::attempt::Attempt;
+use tempclock_webhooks::domain::delivery::attempt::Attempt;
+use tempclock_webhooks::domain::delivery::outcome::Outcome;
 use tempclock_webhooks::domain::delivery::{Delivery, DeliveryState};
-use tempclock_webhooks::domain::event_type::EventType;
-use tempclock_webhooks::domain::outcome::Outcome;
+use tempclock_webhooks::domain::event::event_type::EventType;
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
 
 /// When an endpoint took a delivery last, as far as it is known for certain.

@@ -9,18 +9,19 @@ use redb::Database;
 use tempclock_webhooks::clock::{Clock, SimulatedTime};
 use tempclock_webhooks::delivery::Dispatcher;
 use tempclock_webhooks::delivery::dispatcher::Finished;
-use tempclock_webhooks::delivery::job::{Ended, Job, Work};
+use tempclock_webhooks::delivery::schedule::job::{AttemptResult, Job, Work};
 use tempclock_webhooks::delivery::worker;
-use tempclock_webhooks::domain::attempt::{Attempt, Signed, VERSION};
 use tempclock_webhooks::domain::delivery::DeliveryState;
-use tempclock_webhooks::domain::health::HealthRule;
-use tempclock_webhooks::domain::outcome::{EndpointSign, Outcome};
-use tempclock_webhooks::domain::retry::RetryRule;
+use tempclock_webhooks::domain::delivery::attempt::{Attempt, Signed, VERSION};
+use tempclock_webhooks::domain::delivery::health::HealthRule;
+use tempclock_webhooks::domain::delivery::outcome::{EndpointSignal, Outcome};
+use tempclock_webhooks::domain::delivery::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
-use tempclock_webhooks::storage::command::{Committed, Completion, Recorded};
+use tempclock_webhooks::storage::command::{Committed, Completion, RecordedAttempt};
+use tempclock_webhooks::storage::copy::verify;
 use tempclock_webhooks::storage::error::StorageError;
-use tempclock_webhooks::storage::{RetentionRule, Rules, StoreSettings, verify};
+use tempclock_webhooks::storage::{RetentionRule, Rules, StoreSettings};
 
 use super::callers::Asked;
 use super::dice::Dice;
@@ -118,7 +119,7 @@ impl World {
     }
 
     fn look_at_memory(&self) -> Result<(), String> {
-        let (deliveries, bytes) = self.process.dispatcher.at_hand();
+        let (deliveries, bytes) = self.process.dispatcher.in_memory();
         // A lane asks for more while it has less than a page, and gets up to a page.
         if deliveries > self.process.endpoints.count() * 512 || bytes > 16 << 20 {
             return Err(format!("the schedule holds {deliveries} deliveries and {bytes} bytes"));
@@ -150,7 +151,7 @@ impl World {
             return Ok(false);
         }
         if let Some((id, finished)) = &finished {
-            process.endpoints.ended(*id, finished.ended, self.clock.steady());
+            process.endpoints.ended(*id, finished.ended, self.clock.monotonic());
         }
         let job = process.dispatcher.try_next_job(finished.as_ref().map(|(_, finished)| finished));
         let is_busy = finished.is_some() || job.is_some();
@@ -159,10 +160,10 @@ impl World {
     }
 
     fn start(&mut self, job: Job) -> Result<(), String> {
-        let (id, finished, steady) = (job.delivery, job.finished(), self.clock.steady());
-        let is_retry = matches!(job.work, Work::Further);
+        let (id, finished, monotonic) = (job.delivery, job.finished(), self.clock.monotonic());
+        let is_retry = matches!(job.work, Work::Retry);
         let process = &mut self.process;
-        process.endpoints.started(id, steady)?;
+        process.endpoints.started(id, monotonic)?;
         let nothing = Finished { job: finished, ended: None };
         if self.sabotage == Some(Sabotage::DropRetries) && is_retry {
             process.ended.push((id, nothing));
@@ -175,21 +176,21 @@ impl World {
             process.ended.push((id, nothing));
             return Ok(());
         };
-        let stored = process.reader.snapshot().delivery(id).map_err(failed)?;
+        let stored = process.reader.view().delivery(id).map_err(failed)?;
         if let Some(DeliveryState::Pending { due }) = stored.as_ref().map(|delivery| delivery.state)
             && is_retry
-            && due > steady
+            && due > monotonic
         {
-            return Err(format!("{id} is attempted at {steady}, and due at {due}"));
+            return Err(format!("{id} is attempted at {monotonic}, and due at {due}"));
         }
-        let prepared = worker::prepare(&process.reader.snapshot(), &subscription, job).map_err(failed)?;
+        let prepared = worker::prepare(&process.reader.view(), &subscription, job).map_err(failed)?;
         let Some((row, number)) = prepared else { return Err(format!("a thread got {id}, which is {stored:?}")) };
         if !row.is_intact() || number != self.model.attempts_of(id) + 1 {
             return Err(format!("attempt {number} of {id} follows {}", self.model.attempts_of(id)));
         }
         let mood = self.moods.get(&id.subscription).copied().unwrap_or(Mood::Healthy);
         let (outcome, took) = mood.answer(&mut self.dice);
-        let ends_at = steady.plus(took);
+        let ends_at = monotonic.plus(took);
         self.process.running.push(Running { delivery: id, job: finished, number, outcome, took, ends_at });
         self.note(if is_retry { "retry" } else { "first attempt" });
         Ok(())
@@ -197,7 +198,7 @@ impl World {
 
     /// An attempt whose time has come ends, and its outcome is queued.
     fn end_attempt(&mut self) {
-        let (now, running) = (self.clock.steady(), &self.process.running);
+        let (now, running) = (self.clock.monotonic(), &self.process.running);
         let over: Vec<_> = (0..running.len()).filter(|index| running[*index].ends_at <= now).collect();
         if over.is_empty() {
             return;
@@ -216,29 +217,33 @@ impl World {
             outcome,
             response: None,
         };
-        let is_failure = matches!(attempt.outcome.sign(), EndpointSign::Failing | EndpointSign::Unresponsive);
-        let ended = Ended::of(&attempt.outcome, took, retry_after);
+        let is_failure = matches!(attempt.outcome.signal(), EndpointSignal::Failing | EndpointSignal::Unresponsive);
+        let ended = AttemptResult::of(&attempt.outcome, took, retry_after);
         self.process.ended.push((delivery, Finished { job, ended: Some(ended) }));
         self.process.writer.complete(Completion::new(delivery, attempt, retry_after));
         self.reported[usize::from(is_failure)].push_back((delivery, number));
         if self.sabotage == Some(Sabotage::EndClaimsEarly) {
-            let recorded =
-                vec![Recorded { delivery, due: Some(self.clock.steady()), is_delivered: false, attempt: None }];
+            let recorded = vec![RecordedAttempt {
+                delivery,
+                due: Some(self.clock.monotonic()),
+                is_delivered: false,
+                attempt: None,
+            }];
             let early = Committed { recorded, ..Committed::default() };
             self.process.dispatcher.committed(early, &self.process.reader.registry());
         }
     }
 
     fn pass_time(&mut self) {
-        let steady = self.clock.steady();
+        let monotonic = self.clock.monotonic();
         let ends = self.process.running.iter().map(|running| running.ends_at);
-        let next = ends.chain(self.process.dispatcher.next_due()).filter(|at| *at > steady).min();
+        let next = ends.chain(self.process.dispatcher.next_due()).filter(|at| *at > monotonic).min();
         let span = match self.dice.below(40) {
             0..=9 => Duration::from_millis(self.dice.next() % 50),
             10..=14 => Duration::from_secs(self.dice.next() % 30),
             15 => Duration::from_mins(self.dice.next() % 120),
             16 => return self.set_wall(),
-            _ => next.map_or(Duration::from_millis(1), |next| next.since(steady)),
+            _ => next.map_or(Duration::from_millis(1), |next| next.since(monotonic)),
         };
         self.pass(span);
     }
@@ -401,7 +406,7 @@ impl World {
             if !is_busy {
                 let ends = self.process.running.iter().map(|running| running.ends_at);
                 let Some(next) = ends.chain(self.process.dispatcher.next_due()).min() else { return Ok(()) };
-                self.pass(next.since(self.clock.steady()).max(Duration::from_millis(1)));
+                self.pass(next.since(self.clock.monotonic()).max(Duration::from_millis(1)));
             }
         }
         Err("it never comes to rest".to_owned())
@@ -412,9 +417,9 @@ impl World {
         for _ in 0..20 {
             self.commit(true)?;
         }
-        let counted = self.process.reader.snapshot().backlog().map_err(failed)?.pending;
+        let counted = self.process.reader.view().backlog().map_err(failed)?.pending;
         self.restart(false)?;
-        let found = self.process.reader.snapshot().backlog().map_err(failed)?.pending;
+        let found = self.process.reader.view().backlog().map_err(failed)?.pending;
         if counted != found {
             return Err(format!("{counted:?} was counted along, and there is {found:?}"));
         }
@@ -424,12 +429,16 @@ impl World {
         }
         if let Some((id, delivery)) = self.model.last.iter().find(|(_, delivery)| delivery.state.is_pending()) {
             let subscription = self.process.reader.registry().subscription(id.subscription).map(|found| found.state);
-            let at_hand = self.process.dispatcher.at_hand();
-            return Err(format!("{id} of {subscription:?} stays behind: {delivery:?}, at hand {at_hand:?}"));
+            let in_memory = self.process.dispatcher.in_memory();
+            return Err(format!("{id} of {subscription:?} stays behind: {delivery:?}, at hand {in_memory:?}"));
         }
         let dispatcher = &self.process.dispatcher;
-        if dispatcher.at_hand() != (0, 0) || dispatcher.in_flight() > 0 {
-            return Err(format!("the schedule still counts {:?} and {}", dispatcher.at_hand(), dispatcher.in_flight()));
+        if dispatcher.in_memory() != (0, 0) || dispatcher.in_flight() > 0 {
+            return Err(format!(
+                "the schedule still counts {:?} and {}",
+                dispatcher.in_memory(),
+                dispatcher.in_flight()
+            ));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat, statfs};
 
 use super::finding::Finding;
-use super::subject::Subject;
+use crate::command::doctor::context::DoctorContext;
 use crate::storage::DATABASE_FILE;
 
 const FILE_SYSTEM: &str = "file system";
@@ -72,8 +72,8 @@ pub fn has_mount_rights(folder: &Path) -> bool {
     kind_of(folder).is_some_and(|kind| kind.has_mount_rights)
 }
 
-pub fn check(subject: &Subject) -> Vec<Finding> {
-    let folder = &subject.config.storage.data_dir;
+pub fn check(context: &DoctorContext) -> Vec<Finding> {
+    let folder = &context.config.storage.data_dir;
     let shown = folder.display();
     if !folder.is_dir() {
         return Vec::new();

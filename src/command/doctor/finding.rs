@@ -5,13 +5,13 @@ use serde::Serialize;
 /// The result of one check.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The check's name.
     pub check: &'static str,
-    /// How it is.
+    /// The severity.
     pub level: Level,
     /// What was seen.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub fix: Option<String>,
 }
 

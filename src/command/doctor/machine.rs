@@ -1,4 +1,4 @@
-//! Rights of the data folder and of files with secrets, free disk space, the clock.
+//! Checks of the machine: permissions of the data folder and of files with secrets, free disk space, the clock.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -10,8 +10,8 @@ use rustix::fs::Access;
 
 use super::file_system::has_mount_rights;
 use super::finding::Finding;
-use super::subject::Subject;
 use crate::app;
+use crate::command::doctor::context::DoctorContext;
 use crate::disk::free_bytes;
 use crate::domain::Timestamp;
 use crate::domain::timestamp::span_in_words;
@@ -20,11 +20,11 @@ use crate::storage::DATABASE_FILE;
 const FOLDER: &str = "data folder";
 const DISK: &str = "disk";
 const CLOCK: &str = "clock";
-/// Files of the server in its folder.
+/// The server's files in the data folder.
 const FILES: [&str; 3] = [DATABASE_FILE, "identity", "holder"];
 /// What the number of blocks of a file counts in.
 const BLOCK_BYTES: u64 = 512;
-/// A clock that has never been set shows a year before, a broken one a year after.
+/// Plausible years; a clock that was never set is before, a broken one after.
 const YEARS: std::ops::RangeInclusive<u32> = 2025..=2099;
 /// The newest event may seem to be from so far ahead: ids only grow, also when the clock is corrected, and after a crash
 /// the time goes on a minute later than was noted.
@@ -32,8 +32,8 @@ const AHEAD: Duration = Duration::from_mins(2);
 /// Shorter times that do not count for retention are of no interest.
 const LEFT_OUT: Duration = Duration::from_hours(24);
 
-pub fn data_folder(subject: &Subject) -> Vec<Finding> {
-    let folder = &subject.config.storage.data_dir;
+pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
+    let folder = &context.config.storage.data_dir;
     let shown = folder.display();
     let found = match fs::metadata(folder) {
         Ok(found) if found.is_dir() => found,
@@ -76,7 +76,7 @@ pub fn data_folder(subject: &Subject) -> Vec<Finding> {
             findings.push(Finding::problem(FOLDER, message, fix));
         }
     }
-    findings.extend(no_database(subject, folder));
+    findings.extend(no_database(context, folder));
     if findings.is_empty() {
         findings.push(Finding::ok(FOLDER, format!("{shown}: there, writable, closed to others")));
     }
@@ -84,14 +84,14 @@ pub fn data_folder(subject: &Subject) -> Vec<Finding> {
 }
 
 /// A store that was never made is another thing than one whose file is gone.
-fn no_database(subject: &Subject, folder: &Path) -> Option<Finding> {
+fn no_database(context: &DoctorContext, folder: &Path) -> Option<Finding> {
     let is_missing = |name: &str| matches!(folder.join(name).try_exists(), Ok(false));
     if !is_missing(DATABASE_FILE) {
         return None;
     }
     let path = folder.join(DATABASE_FILE);
     let shown = path.display();
-    if subject.control.is_none() && is_missing("identity") {
+    if context.control.is_none() && is_missing("identity") {
         let message = format!("{} has no database yet", folder.display());
         return Some(Finding::warning(FOLDER, message, "Run: tempclock-webhooks init"));
     }
@@ -99,14 +99,14 @@ fn no_database(subject: &Subject, folder: &Path) -> Option<Finding> {
     Some(Finding::problem(FOLDER, format!("{shown} is missing: it was removed or moved away"), fix))
 }
 
-/// The files that the configuration names.
-pub fn files(subject: &Subject) -> Vec<Finding> {
-    let secrets = [&subject.config.server.tls_key, &subject.config.storage.encryption_key_file];
+/// Checks the files named in the configuration.
+pub fn files(context: &DoctorContext) -> Vec<Finding> {
+    let secrets = [&context.config.server.tls_key, &context.config.storage.encryption_key_file];
     let there = secrets.into_iter().flatten().filter_map(|path| Some((path, fs::metadata(path).ok()?)));
     let open = there.filter_map(|(path, file)| open_to_others(path, &file, "600"));
-    let problems = app::check_files(&subject.config).into_iter();
+    let problems = app::check_files(&context.config).into_iter();
     let fix = "Correct the path or the file, or its rights";
-    let aging = app::certificate_warning(&subject.config, subject.now);
+    let aging = app::certificate_warning(&context.config, context.now);
     let renew = "Put a new one in its place, then: systemctl reload tempclock-webhooks";
     open.chain(problems.map(|problem| Finding::problem("files", problem, fix)))
         .chain(aging.map(|warning| Finding::warning("files", warning, renew)))
@@ -126,8 +126,8 @@ fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> 
     })
 }
 
-pub fn disk(subject: &Subject) -> Vec<Finding> {
-    let storage = &subject.config.storage;
+pub fn disk(context: &DoctorContext) -> Vec<Finding> {
+    let storage = &context.config.storage;
     let existing = storage.data_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let Some(free) = free_bytes(existing) else {
         let fix = "Look at the file system with: df";

@@ -1,13 +1,13 @@
-//! `doctor`: looks for whatever keeps the server from working, and says what to do about it. It changes nothing. Each
-//! check runs on a thread of its own under a time limit, so that none can hang the command.
+//! `doctor`: checks for problems that keep the server from working, and says how to fix them. Read-only. Each check
+//! runs on its own thread with a time limit, so that none can hang the command.
 
+mod context;
 mod file_system;
 mod finding;
 mod machine;
 mod network;
-mod outbox;
+mod queue;
 mod server;
-mod subject;
 mod unit;
 
 use std::sync::Arc;
@@ -17,22 +17,23 @@ use std::time::Duration;
 use ureq::Agent;
 
 use self::finding::{Finding, Level};
-use self::subject::{NETWORK_LIMIT, Subject};
-use super::layout::wrapped;
-use super::output::{self, put, put_json};
-use super::terminal::{Paint, Tone};
-use super::{Exit, Failure, Outcome, api, config};
+use super::{Exit, Failure, Outcome, config};
 use crate::app;
 use crate::cli::DoctorArgs;
 use crate::clock::Clock;
+use crate::command::client::http_api;
+use crate::command::console::layout::wrapped;
+use crate::command::console::output::{self, put, put_json};
+use crate::command::console::terminal::{Paint, Tone};
+use crate::command::doctor::context::{DoctorContext, NETWORK_LIMIT};
 use crate::config::{Config, DeliverySection};
 use crate::control::client;
-use crate::domain::visible::visible;
+use crate::domain::escape::escape_controls;
 
-/// How long one check may take.
+/// Time limit of a check.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Where the text of a finding begins, behind its level, and the least room that it gets.
+/// Indentation of a finding's text after its level, and its minimum width.
 const INDENT: usize = 8;
 const MIN_CHARS: usize = 20;
 
@@ -54,34 +55,35 @@ pub fn run(args: &DoctorArgs) -> Outcome {
                 findings.push(Finding::warning("configuration", warning, fix));
             }
             let is_known = args.api.api_url.is_some() || loaded.config.server.listen.port() != 0;
-            let subject = Arc::new(Subject {
-                url: is_known.then(|| api::url(&args.api, &loaded.config)),
-                key: api::key(&args.api)?,
+            let subject = Arc::new(DoctorContext {
+                url: is_known.then(|| http_api::url(&args.api, &loaded.config)),
+                key: http_api::key(&args.api)?,
                 control: client::connect(&app::control_socket(&loaded.config)).filter(|_| args.api.api_url.is_none()),
                 agent: agent(&loaded.config)?,
                 host: args.host.clone(),
                 now: Clock::start().wall(),
                 config: loaded.config,
             });
-            findings.extend(examine(&subject));
+            findings.extend(run_checks(&subject));
         }
     }
     let shown = show(&findings, args.json);
     let has_problem = findings.iter().any(|finding| finding.level == Level::Problem);
-    // What was found counts, whether or not anybody reads it.
+    // The result counts even if the output cannot be written.
     if has_problem { Err((Exit::Failed, String::new())) } else { shown }
 }
 
-/// A client that trusts whom the server trusts; where these cannot be read, which is a finding, the public ones.
+/// An HTTP client with the server's trusted roots, or with the public ones if those cannot be read, which is a finding
+/// of its own.
 fn agent(config: &Config) -> Result<Agent, Failure> {
-    api::agent(config, NETWORK_LIMIT).or_else(|_| {
+    http_api::agent(config, NETWORK_LIMIT).or_else(|_| {
         let delivery = DeliverySection { ca_certificates: None, ..config.delivery.clone() };
-        api::agent(&Config { delivery, ..config.clone() }, NETWORK_LIMIT)
+        http_api::agent(&Config { delivery, ..config.clone() }, NETWORK_LIMIT)
     })
 }
 
-fn examine(subject: &Arc<Subject>) -> Vec<Finding> {
-    let check = |name, look: fn(&Subject) -> Vec<Finding>| {
+fn run_checks(subject: &Arc<DoctorContext>) -> Vec<Finding> {
+    let check = |name, look: fn(&DoctorContext) -> Vec<Finding>| {
         let subject = Arc::clone(subject);
         within(name, move || look(&subject)).unwrap_or_else(|late| vec![late])
     };
@@ -96,22 +98,22 @@ fn examine(subject: &Arc<Subject>) -> Vec<Finding> {
         Err(late) => (false, vec![late]),
     };
     findings.extend(seen);
-    // Also where it takes a port of its own choice, so that nobody could ask it over HTTP.
+    // Also true with a random port, where HTTP cannot be checked.
     let is_up = is_up || subject.control.is_some();
     let asked = Arc::clone(subject);
-    let outbox = match within("queue", move || outbox::look(&asked, is_up)) {
+    let outbox = match within("queue", move || queue::look(&asked, is_up)) {
         Ok(outbox) => outbox,
         Err(late) => Err(late),
     };
     let outbox = outbox.map_err(|finding| findings.push(finding)).ok();
     findings.push(machine::clock(subject.now, outbox.as_ref().and_then(|outbox| outbox.newest_event)));
     findings.extend(outbox.as_ref().and_then(|outbox| machine::left_out(outbox.left_out)));
-    findings.extend(outbox.iter().flat_map(|outbox| outbox.judge(subject.now, is_up)));
+    findings.extend(outbox.iter().flat_map(|outbox| outbox.assess(subject.now, is_up)));
     for target in network::targets(subject, outbox.as_ref(), &mut findings) {
         let subject = Arc::clone(subject);
         let looked = within("network", move || network::check(&subject, &target));
         for finding in looked.unwrap_or_else(|late| vec![late]) {
-            // Two ports of one host have one name.
+            // Two ports of one host yield the same finding.
             if !findings.contains(&finding) {
                 findings.push(finding);
             }
@@ -120,7 +122,7 @@ fn examine(subject: &Arc<Subject>) -> Vec<Finding> {
     findings
 }
 
-/// Runs a check, but waits no longer than [`LIMIT`] for it.
+/// Runs a check, waiting at most [`LIMIT`].
 fn within<T: Send + 'static>(name: &'static str, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Finding> {
     let (sender, result) = channel();
     let started = std::thread::Builder::new().name("check".to_owned()).spawn(move || drop(sender.send(look())));
@@ -142,10 +144,10 @@ fn show(findings: &[Finding], is_json: bool) -> Outcome {
             Level::Warning => (Tone::Doubtful, "warning"),
             Level::Problem => (Tone::Bad, "problem"),
         };
-        let fix = fix.as_ref().map(|fix| format!(". Fix: {}", visible(fix))).unwrap_or_default();
+        let fix = fix.as_ref().map(|fix| format!(". Fix: {}", escape_controls(fix))).unwrap_or_default();
         let space = " ".repeat(INDENT - word.len());
         let text = wrapped(
-            &format!("{check}: {}{fix}", visible(message)),
+            &format!("{check}: {}{fix}", escape_controls(message)),
             output::width().saturating_sub(INDENT).max(MIN_CHARS),
         );
         put(&format!("{}{space}{}\n", paint.word(tone, word), text.join(&format!("\n{:INDENT$}", ""))))?;

@@ -1,4 +1,4 @@
-//! Name look-ups and TLS connections to hosts that deliveries go to, as the server makes them.
+//! Checks of the network: name look-ups and TLS connections to delivery hosts, as the server makes them.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use rustls::pki_types::ServerName;
 use url::{Host, Url};
 
 use super::finding::Finding;
-use super::outbox::Outbox;
-use super::subject::{NETWORK_LIMIT, Subject};
 use crate::app;
-use crate::delivery::look_up::{LookUpError, look_up};
-use crate::delivery::tls::client_config;
-use crate::delivery::tls_cause;
-use crate::domain::address::AddressRule;
-use crate::domain::tls_fault::TlsFault;
+use crate::command::doctor::context::{DoctorContext, NETWORK_LIMIT};
+use crate::command::doctor::queue::QueueReport;
+use crate::delivery::send::look_up::{LookUpError, look_up};
+use crate::delivery::send::tls::client_config;
+use crate::delivery::send::tls_error;
+use crate::domain::delivery::tls_fault::TlsFault;
+use crate::domain::endpoint::address::AddressRule;
 
 const DNS: &str = "dns";
 const TLS: &str = "tls";
-/// So many hosts are looked at; if these work, name server and way out do.
+/// Number of hosts checked; if these work, DNS and routing do.
 const HOSTS: usize = 3;
 
-/// A place that deliveries go to.
+/// A host that deliveries go to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
     host: String,
@@ -30,9 +30,9 @@ pub struct Target {
     is_tls: bool,
 }
 
-/// Where to look: the host that was named, else those of the subscriptions.
-pub fn targets(subject: &Subject, outbox: Option<&Outbox>, findings: &mut Vec<Finding>) -> Vec<Target> {
-    if let Some(host) = &subject.host {
+/// The hosts to check: the given one, otherwise those of the subscriptions.
+pub fn targets(context: &DoctorContext, queue: Option<&QueueReport>, findings: &mut Vec<Finding>) -> Vec<Target> {
+    if let Some(host) = &context.host {
         let url = if host.contains("://") { host.clone() } else { format!("https://{host}/") };
         let target = target(&url);
         if target.is_none() {
@@ -45,7 +45,7 @@ pub fn targets(subject: &Subject, outbox: Option<&Outbox>, findings: &mut Vec<Fi
         return target.into_iter().collect();
     }
     let mut found: Vec<Target> = Vec::new();
-    for target in outbox.into_iter().flat_map(Outbox::urls).filter_map(target) {
+    for target in queue.into_iter().flat_map(QueueReport::urls).filter_map(target) {
         if !found.contains(&target) {
             found.push(target);
         }
@@ -71,8 +71,8 @@ fn target(url: &str) -> Option<Target> {
     Some(Target { host, port: url.port_or_known_default()?, is_tls: url.scheme() == "https" })
 }
 
-/// Looks the name up, and connects.
-pub fn check(subject: &Subject, target: &Target) -> Vec<Finding> {
+/// Resolves the name and connects.
+pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
     let Target { host, port, is_tls } = target;
     let ips = match look_up(host) {
         Ok(ips) => ips,
@@ -86,23 +86,23 @@ pub fn check(subject: &Subject, target: &Target) -> Vec<Finding> {
         }
     };
     let addresses: Vec<SocketAddr> = ips.iter().map(|ip| SocketAddr::new(*ip, *port)).collect();
-    let delivery = &subject.config.delivery;
+    let delivery = &context.config.delivery;
     let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
-    if let Err(refusal) = rule.judge(host, &ips) {
+    if let Err(refusal) = rule.check(host, &ips) {
         let fix = "Deliveries to it fail; if it is meant, list it in delivery.allow_networks or delivery.allow_hosts";
         return vec![Finding::problem(DNS, refusal.to_string(), fix)];
     }
     let first = ips.first().map(ToString::to_string).unwrap_or_default();
     let mut findings = vec![Finding::ok(DNS, format!("{host} is {first}"))];
     let place = format!("{host} port {port}");
-    findings.push(match connect(subject, target, &addresses) {
+    findings.push(match connect(context, target, &addresses) {
         Ok(()) if *is_tls => Finding::ok(TLS, format!("{place}: connected, its certificate is trusted")),
         Ok(()) => Finding::ok(TLS, format!("{place}: connected, by plain http")),
-        Err(Fault::Connect(error)) => {
+        Err(ConnectError::Connect(error)) => {
             let fix = "Check that it listens, and that a firewall lets this machine out to it";
             Finding::problem(TLS, format!("{place} cannot be connected to: {error}"), fix)
         }
-        Err(Fault::Tls(fault)) => {
+        Err(ConnectError::Tls(fault)) => {
             let words = fault.in_words();
             let (cause, fix) = words.split_once("; ").unwrap_or((words.as_str(), ""));
             Finding::problem(TLS, format!("TLS with {place} failed: {cause}"), fix)
@@ -111,36 +111,36 @@ pub fn check(subject: &Subject, target: &Target) -> Vec<Finding> {
     findings
 }
 
-enum Fault {
+enum ConnectError {
     Connect(std::io::Error),
     Tls(TlsFault),
 }
 
-fn connect(subject: &Subject, target: &Target, addresses: &[SocketAddr]) -> Result<(), Fault> {
+fn connect(context: &DoctorContext, target: &Target, addresses: &[SocketAddr]) -> Result<(), ConnectError> {
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    // Two: one of each family, as a rule. More would not fit into the time of a check.
+    // Two: usually one of each family. More would not fit into the time limit.
     for address in addresses.iter().take(2) {
         match TcpStream::connect_timeout(address, NETWORK_LIMIT) {
-            Ok(stream) if target.is_tls => return handshake(subject, target, stream),
+            Ok(stream) if target.is_tls => return handshake(context, target, stream),
             Ok(_) => return Ok(()),
             Err(error) => last = error,
         }
     }
-    Err(Fault::Connect(last))
+    Err(ConnectError::Connect(last))
 }
 
-fn handshake(subject: &Subject, target: &Target, mut stream: TcpStream) -> Result<(), Fault> {
-    let tls = |error: &dyn std::fmt::Display| Fault::Tls(TlsFault::Other(error.to_string()));
+fn handshake(context: &DoctorContext, target: &Target, mut stream: TcpStream) -> Result<(), ConnectError> {
+    let tls = |error: &dyn std::fmt::Display| ConnectError::Tls(TlsFault::Other(error.to_string()));
     let limits = stream.set_read_timeout(Some(NETWORK_LIMIT)).and(stream.set_write_timeout(Some(NETWORK_LIMIT)));
-    limits.map_err(Fault::Connect)?;
-    let trusted = app::trusted_roots(&subject.config).map_err(|error| tls(&error))?;
+    limits.map_err(ConnectError::Connect)?;
+    let trusted = app::trusted_roots(&context.config).map_err(|error| tls(&error))?;
     let config = client_config(trusted).map_err(|error| tls(&error))?;
     let name = ServerName::try_from(target.host.clone()).map_err(|error| tls(&error))?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| tls(&error))?;
     while connection.is_handshaking() {
         let done = connection.complete_io(&mut stream);
         done.map_err(|error| {
-            Fault::Tls(tls_cause::of_io(&error).unwrap_or_else(|| TlsFault::Other(error.to_string())))
+            ConnectError::Tls(tls_error::of_io(&error).unwrap_or_else(|| TlsFault::Other(error.to_string())))
         })?;
     }
     connection.send_close_notify();

@@ -1,4 +1,4 @@
-//! Is the server up, and ready for work? Asked over HTTP, as a load balancer would.
+//! Checks liveness and readiness over HTTP, as a load balancer would.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use ureq::Agent;
 use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::finding::Finding;
-use super::subject::{NETWORK_LIMIT, Subject};
+use crate::command::doctor::context::{DoctorContext, NETWORK_LIMIT};
 use crate::control::client::Client;
 
 const SERVER: &str = "server";
-/// Seconds would do, but a server that repairs its file says nothing until it is done.
+/// Time limit to connect; a server that is repairing its file does not respond.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// What the checks of a server's readiness mean, and what to do when one fails.
+/// The readiness checks and how to fix each.
 const READY: [(&str, &str); 3] = [
     ("store", "Restart the server and look at its log; if the store fails again, verify it and restore a backup"),
     ("threads", "Restart the server, and report what its log says about the thread that ended"),
     ("disk_space", "Free some space, or lower storage.free_space_reserve"),
 ];
 
-/// Whether it answers, and what is to be said of it.
-pub fn check(subject: &Subject) -> (bool, Vec<Finding>) {
-    let Some(url) = &subject.url else {
+/// Whether the server is up, and the findings.
+pub fn check(context: &DoctorContext) -> (bool, Vec<Finding>) {
+    let Some(url) = &context.url else {
         let fix = "Give --api-url, or set a port";
         let message = "server.listen has port 0, so nobody knows where it listens; not checked";
         return (false, vec![Finding::warning(SERVER, message, fix)]);
@@ -35,7 +35,7 @@ pub fn check(subject: &Subject) -> (bool, Vec<Finding>) {
             let fix = "Give another port to one of the two (server.listen), or the right --api-url";
             return (false, vec![Finding::problem(SERVER, format!("another program answers at {url}"), fix)]);
         }
-        Err(_) if subject.control.as_ref().is_some_and(is_stopping) => {
+        Err(_) if context.control.as_ref().is_some_and(is_stopping) => {
             let message = "it is stopping: it takes no requests any more, and ends with the attempts in flight";
             return (true, vec![Finding::problem(SERVER, message, "Wait for its end, then start it again")]);
         }
@@ -62,7 +62,7 @@ pub fn check(subject: &Subject) -> (bool, Vec<Finding>) {
     (true, findings)
 }
 
-/// Commands are answered to the end.
+/// The control socket is served until the end of a stop.
 fn is_stopping(control: &Client) -> bool {
     control.send("GET", "/readyz", &[], None).is_ok_and(|answer| answer.json["status"] == "stopping")
 }
@@ -78,7 +78,7 @@ fn not_ready(readiness: &Value) -> Vec<Finding> {
     findings
 }
 
-/// A client that does not judge the server's certificate: that is for those who call it by its name.
+/// A client that does not verify the server's certificate, since it does not connect by the certificate's name.
 fn agent() -> Agent {
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)

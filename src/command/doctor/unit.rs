@@ -1,4 +1,4 @@
-//! The systemd unit: installed, hardened, running, started at boot. It asks `systemctl`, and nothing else of systemd.
+//! Checks the systemd unit with `systemctl`: installed, hardened, running, enabled at boot.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::finding::Finding;
-use super::subject::Subject;
+use crate::command::doctor::context::DoctorContext;
 
 const UNIT: &str = "unit";
 const NAME: &str = "tempclock-webhooks.service";
-/// What takes most away from somebody who breaks in.
+/// The most important hardening options.
 const HARDENED: [(&str, &str); 6] = [
     ("NoNewPrivileges", "yes"),
     ("ProtectSystem", "strict"),
@@ -19,20 +19,20 @@ const HARDENED: [(&str, &str); 6] = [
     ("PrivateDevices", "yes"),
     ("MemoryDenyWriteExecute", "yes"),
 ];
-const FURTHER: [&str; 7] =
+const ALSO_HARDENED: [&str; 7] =
     ["LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "User", "NRestarts"];
-/// How long systemd may take to answer.
+/// Time limit of `systemctl`.
 const LIMIT: Duration = Duration::from_secs(10);
 
-pub fn check(_: &Subject) -> Vec<Finding> {
-    let names = FURTHER.into_iter().chain(HARDENED.map(|(name, _)| name)).collect::<Vec<_>>().join(",");
+pub fn check(_: &DoctorContext) -> Vec<Finding> {
+    let names = ALSO_HARDENED.into_iter().chain(HARDENED.map(|(name, _)| name)).collect::<Vec<_>>().join(",");
     match ask(&["show", NAME, "--no-pager", &format!("--property={names}")]) {
-        Some(answer) => judge(&answer),
+        Some(answer) => assess(&answer),
         None => vec![Finding::ok(UNIT, "systemd does not run on this machine")],
     }
 }
 
-/// What `systemctl` says; `None` if it is not there or has no systemd to ask.
+/// The output of `systemctl`; `None` if systemd is not available.
 fn ask(arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("systemctl");
     let mut child =
@@ -62,7 +62,7 @@ fn wait(child: &mut Child) -> bool {
     }
 }
 
-fn judge(answer: &str) -> Vec<Finding> {
+fn assess(answer: &str) -> Vec<Finding> {
     let properties: HashMap<&str, &str> = answer.lines().filter_map(|line| line.split_once('=')).collect();
     let property = |name: &str| properties.get(name).copied().unwrap_or_default();
     match property("LoadState") {
@@ -76,7 +76,7 @@ fn judge(answer: &str) -> Vec<Finding> {
             return vec![Finding::problem(UNIT, format!("{NAME} cannot be used: {state}"), fix)];
         }
     }
-    let mut findings = vec![judge_state(property("ActiveState"), property("SubState"), property("NRestarts"))];
+    let mut findings = vec![assess_state(property("ActiveState"), property("SubState"), property("NRestarts"))];
     if !matches!(property("UnitFileState"), "enabled" | "static" | "generated" | "alias" | "indirect") {
         let fix = format!("systemctl enable {NAME}");
         findings.push(Finding::warning(UNIT, format!("{NAME} is not started at boot"), fix));
@@ -98,7 +98,7 @@ fn judge(answer: &str) -> Vec<Finding> {
     findings
 }
 
-fn judge_state(active: &str, sub: &str, restarts: &str) -> Finding {
+fn assess_state(active: &str, sub: &str, restarts: &str) -> Finding {
     match active {
         "active" | "reloading" if matches!(restarts, "" | "0") => Finding::ok(UNIT, format!("{NAME} runs")),
         "active" | "reloading" => {

@@ -7,7 +7,7 @@ mod literal;
 mod properties;
 
 use super::*;
-use crate::domain::special_ranges::RANGES;
+use crate::domain::endpoint::special_ranges::RANGES;
 use ipnet::IpNet;
 
 fn policy(networks: &[&str], hosts: &[&str]) -> EndpointPolicy {

@@ -1,14 +1,14 @@
-//! The errors of the API's description, made from the errors that are answered. Pure.
+//! The errors of the API's description, generated from the real error values. Pure.
 
 use actix_web::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::domain::access::Scope;
-use crate::domain::event::KeyPlace;
-use crate::http::error::ApiError;
-use crate::storage::error::Refusal;
+use crate::domain::event::KeySource;
+use crate::http::request::error::ApiError;
+use crate::storage::error::Rejection;
 
-/// Every kind of error, as some request could get it.
+/// A sample of every kind of error.
 fn samples() -> [ApiError; 22] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
@@ -19,20 +19,20 @@ fn samples() -> [ApiError; 22] {
         ApiError::not_found("subscription"),
         ApiError::method_not_allowed("GET, POST"),
         ApiError::request_timeout(),
-        ApiError::from(Refusal::IdempotencyConflict(0, KeyPlace::Header)),
-        ApiError::from(Refusal::TooManySubscriptions(100)),
-        ApiError::from(Refusal::OutOfNumbers),
+        ApiError::from(Rejection::IdempotencyConflict(0, KeySource::Header)),
+        ApiError::from(Rejection::TooManySubscriptions(100)),
+        ApiError::from(Rejection::OutOfNumbers),
         ApiError::too_large(262_144),
-        ApiError::from(Refusal::TooManyDeliveries { deliveries: 200_000, limit: 100_000, events: 500 }),
+        ApiError::from(Rejection::TooManyDeliveries { deliveries: 200_000, limit: 100_000, events: 500 }),
         ApiError::unsupported_media_type(),
         ApiError::rate_limited(60, 12),
         ApiError::internal(&""),
-        ApiError::from(Refusal::Busy),
+        ApiError::from(Rejection::Busy),
         ApiError::too_many_pings_of_account(4),
         ApiError::too_many_pings(),
         ApiError::too_many_reads(),
-        ApiError::from(Refusal::OutOfSpace),
-        ApiError::from(Refusal::StoreFailed),
+        ApiError::from(Rejection::OutOfSpace),
+        ApiError::from(Rejection::StoreFailed),
     ]
 }
 
@@ -54,7 +54,7 @@ fn meaning(status: u16) -> &'static str {
     }
 }
 
-/// Under which name the description has the errors of a status.
+/// The component name of a status's errors.
 pub fn name(status: u16) -> String {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     reason.unwrap_or("Error").replace(' ', "")

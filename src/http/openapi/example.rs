@@ -1,11 +1,11 @@
-//! Makes an example that fits a schema, from the examples of its parts. Pure.
+//! Builds an example for a schema from the examples of its parts. Pure.
 
 use serde_json::{Map, Value, json};
 
-/// Where the schemas lie that others refer to.
+/// The prefix of schema references.
 pub const SCHEMAS: &str = "#/components/schemas/";
 
-/// An example of a schema, which may refer to `schemas`. Of the optional fields of an object it has none.
+/// An example of a schema, which may refer to `schemas`. Optional fields are left out.
 pub fn of(schema: &Value, schemas: &Map<String, Value>) -> Value {
     let given = [&schema["examples"][0], &schema["const"], &schema["enum"][0], &schema["default"]];
     if let Some(given) = given.into_iter().find(|value| !value.is_null()) {
@@ -20,7 +20,7 @@ pub fn of(schema: &Value, schemas: &Map<String, Value>) -> Value {
         }
         return example;
     }
-    // The other choice of what need not be there is null.
+    // The alternative of an optional value is null.
     if let Some(choice) = schema["anyOf"].get(0) {
         let is_object = target(choice, schemas).is_some_and(|target| target["type"] == "object");
         return if is_object { of(choice, schemas) } else { Value::Null };
@@ -38,7 +38,7 @@ pub fn of(schema: &Value, schemas: &Map<String, Value>) -> Value {
     }
 }
 
-/// The schema that this one refers to.
+/// The referenced schema.
 pub fn target<'a>(schema: &Value, schemas: &'a Map<String, Value>) -> Option<&'a Value> {
     schemas.get(schema["$ref"].as_str()?.strip_prefix(SCHEMAS)?)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// The headers of every answer to a caller who is counted.
+/// The headers of every rate-limited response.
 pub const RATE_LIMIT_HEADERS: [&str; 2] = ["X-RateLimit-Limit", "X-RateLimit-Remaining"];
 
 /// References to the headers of these names.

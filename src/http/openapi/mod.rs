@@ -4,7 +4,10 @@
 mod errors;
 mod example;
 mod headers;
+pub(super) mod operation;
 mod page;
+pub(super) mod parameters;
+pub(super) mod routes;
 mod webhooks;
 
 use actix_web::HttpResponse;
@@ -17,23 +20,24 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use self::example::SCHEMAS;
-use self::page::Page;
-use super::error::ErrorBody;
-use super::operation::{Access, Answer, BASE, Operation, Parameter, Resource};
-use super::{event_body, event_types, respond, subscription_body};
-use crate::domain::event_type::EventType;
+use self::page::HtmlPage;
+use crate::domain::event::event_type::EventType;
+use crate::http::api::{event_body, event_types, subscription_body};
+use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
+use crate::http::request::error::ErrorBody;
+use crate::http::request::respond;
 
 /// The description as a JSON document and as a page.
 pub struct Description {
     document: Value,
-    page: Page,
+    page: HtmlPage,
 }
 
 impl Description {
     /// Describes these routes.
     pub fn of(resources: &[Resource]) -> Self {
         let document = describe(resources);
-        let page = Page::of(&document);
+        let page = HtmlPage::of(&document);
         Self { document, page }
     }
 
@@ -53,7 +57,7 @@ impl Description {
     }
 }
 
-fn show_page(page: &'static Page) -> HttpResponse {
+fn show_page(page: &'static HtmlPage) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -132,7 +136,7 @@ fn describe(resources: &[Resource]) -> Value {
     })
 }
 
-/// The same operations without the base path need names of their own.
+/// Operations without the base path need unique names.
 fn at_root(mut entry: Map<String, Value>) -> Map<String, Value> {
     for operation in entry.values_mut() {
         let name = operation["operationId"].as_str().map(|name| format!("{name}AtRoot"));
@@ -169,7 +173,7 @@ fn schemas(mut generator: SchemaGenerator) -> Map<String, Value> {
     schemas
 }
 
-fn schema_of(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
+fn schema_of(answer: &ResponseSpec, generator: &mut SchemaGenerator) -> Value {
     let mut schema = (answer.shape)(generator).to_value();
     if !answer.always.is_empty() {
         schema["properties"]["data"]["required"] = json!(answer.always);
@@ -242,7 +246,7 @@ fn responses(operation: &Operation, answers: Vec<Value>, schemas: &Map<String, V
         match responses.get_mut(&status) {
             None => {
                 let mut response = json!({"description": answer.description, "headers": headers::references(&names)});
-                // An answer to HEAD has no body.
+                // A response to HEAD has no body.
                 if operation.method != Method::HEAD {
                     let mut content = json!({"schema": schema});
                     if example.as_object().is_some_and(|fields| !fields.is_empty()) {
@@ -262,8 +266,8 @@ fn responses(operation: &Operation, answers: Vec<Value>, schemas: &Map<String, V
     responses
 }
 
-/// The same status can say another thing.
-fn add_choice(response: &mut Value, answer: &Answer, schema: &Value) {
+/// Adds an alternative for the same status.
+fn add_choice(response: &mut Value, answer: &ResponseSpec, schema: &Value) {
     let first = response["description"].as_str().unwrap_or_default();
     response["description"] = format!("{first} Or: {}", answer.description).into();
     let content = &mut response["content"][answer.media_type]["schema"];

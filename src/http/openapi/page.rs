@@ -1,4 +1,4 @@
-//! The API's description as one HTML page: no script, nothing from elsewhere, every text escaped. Pure.
+//! The API's description as one HTML page: no script, no external resources, all text escaped. Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::example::{self, SCHEMAS, names};
-use crate::http::operation::BASE;
+use crate::http::openapi::operation::BASE;
 
 /// The page with its Content-Security-Policy.
-pub struct Page {
+pub struct HtmlPage {
     /// The whole page.
     pub html: String,
-    /// What a browser may load for it: its own style and nothing else.
+    /// Its Content-Security-Policy: only its own style.
     pub policy: String,
 }
 
@@ -20,7 +20,7 @@ const STYLE: &str = include_str!("page.css");
 const METHODS: [&str; 5] = ["get", "head", "post", "put", "delete"];
 const PREPARATION: &str = "SERVER=http://127.0.0.1:8080\nKEY=tc_live_…";
 
-impl Page {
+impl HtmlPage {
     /// The page of a description.
     pub fn of(document: &Value) -> Self {
         let none = Map::new();
@@ -57,7 +57,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// The operations under a heading: method, path, operation.
+    /// The operations of a heading: method, path, operation.
     fn operations(&self, heading: &Value) -> Vec<(&'static str, &'a str, &'a Value)> {
         let mut found = Vec::new();
         for (path, operations) in entries(&self.document["paths"]) {
@@ -74,7 +74,7 @@ impl<'a> Writer<'a> {
         };
         let link = |id: &str, inner: &str| format!("<li><a href=\"#{}\">{inner}</a></li>", escape(id));
         let headings = each(list(&self.document["tags"]), |heading| {
-            // The same without a body, or at another address, needs no link of its own.
+            // Duplicates without a body or at the root need no link.
             let own = self
                 .operations(heading)
                 .into_iter()
@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
 
 fn operation_part(method: &str, path: &str, operation: &Value) -> String {
     let title = format!("{} <code>{}</code>", method_mark(method), escape(path));
-    // What every operation takes is shown once for all.
+    // Common parameters are shown once.
     let parameters: Vec<_> =
         list(&operation["parameters"]).filter(|parameter| parameter.get("$ref").is_none()).collect();
     let body = operation.get("requestBody").map_or_else(String::new, |body| {
@@ -215,7 +215,7 @@ fn response(status: &str, response: &Value) -> String {
     format!("<div><dt><span class=\"status\">{}</span></dt><dd>{description}{shape}</dd></div>", escape(status))
 }
 
-/// What a value may be, in words with links.
+/// A value's type as text with links.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix(SCHEMAS)) {
         return schema_link(name);
@@ -251,7 +251,7 @@ fn kind(schema: &Value) -> String {
     [words, format, limit("minimum", "≥"), limit("maxLength", "at most this long:"), default].concat()
 }
 
-/// The command that makes the request.
+/// The curl command of the request.
 fn curl(method: &str, path: &str, parameters: &[&Value], operation: &Value) -> String {
     let mut path = path.to_owned();
     for parameter in parameters.iter().filter(|parameter| parameter["required"] == true) {
@@ -349,7 +349,7 @@ fn anchor(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
-/// A sentence in which what stands between backticks is code.
+/// Escapes a sentence and marks backticked parts as code.
 fn prose(sentence: &str) -> String {
     let parts = sentence.split('`').enumerate();
     each(parts, |(place, part)| if place % 2 == 0 { escape(part) } else { format!("<code>{}</code>", escape(part)) })

@@ -1,14 +1,14 @@
-//! The part of the API's description that says what a receiver gets, one entry for each event type. Pure.
+//! The webhooks section of the API's description, one entry per event type. Pure.
 
 use serde_json::{Map, Value, json};
 
 use super::example::SCHEMAS;
-use crate::domain::attempt::{RequestHeaders, Signed, VERSION};
-use crate::domain::event_data;
-use crate::domain::event_type::EventType;
+use crate::domain::delivery::attempt::{RequestHeaders, Signed, VERSION};
+use crate::domain::event::data;
+use crate::domain::event::event_type::EventType;
 use crate::domain::signing::SigningSecret;
 use crate::domain::{DeliveryId, EventId, event};
-use crate::http::event_types;
+use crate::http::api::event_types;
 
 /// `ClockIn` of `clock_in`.
 fn type_name(event_type: EventType) -> String {
@@ -57,7 +57,7 @@ pub fn section() -> Map<String, Value> {
 
 fn entry(event_type: EventType) -> Value {
     let time = EventId::EXAMPLE.time();
-    let body = event::body(EventId::EXAMPLE, event_type, time, event_data::example(event_type));
+    let body = event::body(EventId::EXAMPLE, event_type, time, data::example(event_type));
     let example: Value = serde_json::from_slice(&body).unwrap_or_default();
     let schema = format!("{SCHEMAS}{}Webhook", type_name(event_type));
     json!({"post": {
@@ -78,7 +78,7 @@ fn entry(event_type: EventType) -> Value {
     }})
 }
 
-/// What [`RequestHeaders`] has, as `OpenAPI` wants it: the content type stands with the body.
+/// The headers of [`RequestHeaders`] for `OpenAPI`, where the content type belongs to the body.
 fn headers(event_type: EventType, timestamp_s: u64, body: &[u8]) -> Vec<Value> {
     let Some(secret) = SigningSecret::parse(SigningSecret::EXAMPLE) else { return Vec::new() };
     let signed = Signed { timestamp_s, signatures: secret.sign(EventId::EXAMPLE, timestamp_s, body) };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use actix_http::{ConnectionType, HttpMessage as _, Request};
 use actix_web::http::header::CONTENT_LENGTH;
 
-use super::framing::Part;
+use super::framing::RequestPart;
 
 /// What the polls of a connection, its stream and its requests share.
 pub struct ConnectionState {
@@ -18,7 +18,7 @@ pub struct ConnectionState {
     /// Whether input was withheld from actix-http.
     has_withheld: Cell<bool>,
     /// What actix-http sees next.
-    part: Cell<Part>,
+    request_part: Cell<RequestPart>,
     /// Whether a request was read whose response is not made yet.
     is_request_in_flight: Cell<bool>,
     /// Whether the request in flight is the last one of the connection.
@@ -33,7 +33,7 @@ impl ConnectionState {
         Self {
             read_bytes: Cell::new(0),
             has_withheld: Cell::new(false),
-            part: Cell::new(Part::FIRST),
+            request_part: Cell::new(RequestPart::FIRST),
             is_request_in_flight: Cell::new(false),
             is_last: Cell::new(false),
             is_timed_out: Cell::new(false),
@@ -58,16 +58,16 @@ impl ConnectionState {
 
     /// Returns how many of these bytes actix-http may see now.
     pub fn pass(&self, bytes: &[u8]) -> usize {
-        let mut part = self.part.get();
-        let passed = part.pass(bytes);
-        self.part.set(part);
+        let mut request_part = self.request_part.get();
+        let passed = request_part.pass(bytes);
+        self.request_part.set(request_part);
         self.begin_next();
         passed
     }
 
     /// Whether actix-http may see further input.
     pub fn may_pass(&self) -> bool {
-        !matches!(self.part.get(), Part::Unknown | Part::Over)
+        !matches!(self.request_part.get(), RequestPart::Unknown | RequestPart::End)
     }
 
     /// Counts bytes that were read in this poll.
@@ -87,12 +87,12 @@ impl ConnectionState {
 
     /// Whether the input so far is complete heads, which actix-http parses in this poll.
     pub fn is_complete(&self) -> bool {
-        self.is_request_in_flight.get() || self.part.get() == Part::Unknown
+        self.is_request_in_flight.get() || self.request_part.get() == RequestPart::Unknown
     }
 
     /// Whether no response is in flight and no pipelined bytes are buffered.
     pub fn is_idle(&self) -> bool {
-        self.part.get() == Part::FIRST && !self.is_last.get() && !self.has_withheld.get()
+        self.request_part.get() == RequestPart::FIRST && !self.is_last.get() && !self.has_withheld.get()
     }
 
     /// Ends the connection for a time limit. The caller is owed nothing more.
@@ -108,13 +108,13 @@ impl ConnectionState {
 
     /// A request that is over and answered is followed by the next one.
     fn begin_next(&self) {
-        if self.part.get() == Part::Over && !self.is_request_in_flight.get() {
-            self.part.set(Part::FIRST);
+        if self.request_part.get() == RequestPart::End && !self.is_request_in_flight.get() {
+            self.request_part.set(RequestPart::FIRST);
         }
     }
 }
 
-/// A connection as its requests see it.
+/// A request's handle on its connection.
 #[derive(Clone)]
 pub struct Connection(Rc<ConnectionState>);
 
@@ -129,7 +129,11 @@ impl Connection {
     pub fn begin(&self, request: &Request) -> RequestInFlight {
         let length = || request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok();
         let is_chunked = request.chunked().unwrap_or(false);
-        self.0.part.set(if is_chunked { Part::CHUNKS } else { Part::sized(length().unwrap_or(0)) });
+        self.0.request_part.set(if is_chunked {
+            RequestPart::CHUNKS
+        } else {
+            RequestPart::sized(length().unwrap_or(0))
+        });
         self.0.is_request_in_flight.set(true);
         self.0.is_last.set(request.head().connection_type() != ConnectionType::KeepAlive);
         RequestInFlight(Rc::clone(&self.0))

@@ -1,47 +1,48 @@
-//! Where a request ends in what a caller sends. Pure.
+//! Finds the end of a request in a byte stream. Pure.
 //!
-//! This decides only how much the HTTP library gets to see, never what a request means: the library reads the head, and
-//! says by it how the body ends. What is malformed never ends here later than there.
+//! It decides only how many bytes actix-http sees, never what a request means: the library parses the head and
+//! determines the body's framing. For malformed input we never place the end of a request after the point where
+//! actix-http does.
 
-/// What comes next of a request.
+/// The next expected part of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum RequestPart {
     /// Empty lines may come before it.
     Head { has_begun: bool, is_in_line: bool },
-    /// The head is there; the library has to say how the body ends.
+    /// The head is complete; the library determines the body's framing.
     Unknown,
-    /// So many bytes of a body.
+    /// Remaining bytes of a body.
     Sized(u64),
-    /// The line before a chunk; what follows the digits is of no account.
+    /// The chunk-size line; chunk extensions are ignored.
     Size { bytes: u64, is_read: bool },
-    /// So many bytes of a chunk.
+    /// Remaining bytes of a chunk.
     Chunk(u64),
-    /// The end of the line that a chunk is.
+    /// The line break after a chunk.
     ChunkEnd,
-    /// What may follow the last chunk, up to an empty line.
+    /// Trailers, up to an empty line.
     Trailers { is_in_line: bool },
     /// Nothing.
-    Over,
+    End,
 }
 
-impl Part {
-    /// The beginning of a request.
+impl RequestPart {
+    /// The start of a request.
     pub const FIRST: Self = Self::Head { has_begun: false, is_in_line: false };
 
-    /// The beginning of a body in chunks.
+    /// The start of a chunked body.
     pub const CHUNKS: Self = Self::Size { bytes: 0, is_read: false };
 
     /// A body of a known length.
     pub fn sized(bytes: u64) -> Self {
-        if bytes == 0 { Self::Over } else { Self::Sized(bytes) }
+        if bytes == 0 { Self::End } else { Self::Sized(bytes) }
     }
 
-    /// Goes on over what belongs to the request, and says how many bytes that is.
+    /// Advances over the bytes that belong to the request, and returns their number.
     pub fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut passed = 0;
         while let Some(rest @ [next, ..]) = bytes.get(passed..) {
             let (after, count) = match *self {
-                Self::Unknown | Self::Over => break,
+                Self::Unknown | Self::End => break,
                 Self::Sized(left) => {
                     let count = at_most(rest, left);
                     (Self::sized(left - count as u64), count)
@@ -51,7 +52,7 @@ impl Part {
                     let left = left - count as u64;
                     (if left == 0 { Self::ChunkEnd } else { Self::Chunk(left) }, count)
                 }
-                // Most of what comes is the inside of lines.
+                // Fast path: most bytes are inside lines.
                 Self::Head { is_in_line: true, .. } if *next != b'\n' => (*self, line_bytes(rest)),
                 part => (part.after(*next), 1),
             };
@@ -63,7 +64,7 @@ impl Part {
 
     fn after(self, byte: u8) -> Self {
         let is_line_end = byte == b'\n';
-        // It stands before the end of a line, and is refused elsewhere.
+        // Allowed before a line feed only.
         let is_text = !is_line_end && byte != b'\r';
         match self {
             Self::Head { has_begun: true, is_in_line: false } if is_line_end => Self::Unknown,
@@ -79,14 +80,14 @@ impl Part {
                 _ => Self::Size { bytes, is_read: true },
             },
             Self::ChunkEnd if is_line_end => Self::CHUNKS,
-            Self::Trailers { is_in_line: false } if is_line_end => Self::Over,
+            Self::Trailers { is_in_line: false } if is_line_end => Self::End,
             Self::Trailers { is_in_line } => Self::Trailers { is_in_line: !is_line_end && (is_in_line || is_text) },
             other => other,
         }
     }
 }
 
-/// How many bytes come before the end of the line.
+/// Number of bytes before the end of the line.
 fn line_bytes(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len())
 }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     /// What is passed of a text, in pieces of each size, and the part that it ends in.
-    fn passed(first: Part, text: &str) -> (&str, Part) {
+    fn passed(first: RequestPart, text: &str) -> (&str, RequestPart) {
         let mut whole = first;
         let count = whole.pass(text.as_bytes());
         for piece_bytes in 1..=text.len() {
@@ -119,23 +120,23 @@ mod tests {
             ("GET / HTTP/1.1\nHost: x\n\r\n", "\n"),
             ("\r\n\n\r\nGET / HTTP/1.0\r\n\r\n", "{}"),
         ] {
-            assert_eq!(passed(Part::FIRST, &(head.to_owned() + behind)), (head, Part::Unknown));
+            assert_eq!(passed(RequestPart::FIRST, &(head.to_owned() + behind)), (head, RequestPart::Unknown));
         }
         for unfinished in
             ["", "\r\n\r\n", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r", "GET / HTTP/1.1\r\n \r\n"]
         {
-            let (all, part) = passed(Part::FIRST, unfinished);
+            let (all, part) = passed(RequestPart::FIRST, unfinished);
             assert_eq!(all, unfinished);
-            assert!(matches!(part, Part::Head { .. }), "{unfinished:?}: {part:?}");
+            assert!(matches!(part, RequestPart::Head { .. }), "{unfinished:?}: {part:?}");
         }
     }
 
     #[test]
     fn a_body_of_known_length_ends_there() {
-        assert_eq!(passed(Part::sized(0), "GET"), ("", Part::Over));
-        assert_eq!(passed(Part::sized(2), "{}GET"), ("{}", Part::Over));
-        assert_eq!(passed(Part::sized(3), "{}"), ("{}", Part::Sized(1)));
-        assert_eq!(passed(Part::sized(u64::MAX), "{}"), ("{}", Part::Sized(u64::MAX - 2)));
+        assert_eq!(passed(RequestPart::sized(0), "GET"), ("", RequestPart::End));
+        assert_eq!(passed(RequestPart::sized(2), "{}GET"), ("{}", RequestPart::End));
+        assert_eq!(passed(RequestPart::sized(3), "{}"), ("{}", RequestPart::Sized(1)));
+        assert_eq!(passed(RequestPart::sized(u64::MAX), "{}"), ("{}", RequestPart::Sized(u64::MAX - 2)));
     }
 
     #[test]
@@ -146,9 +147,9 @@ mod tests {
             "1\r\n\n\r\n00a;name=\"0\"\r\n0123456\r\n\r\r\n000\r\nX: 1\r\nY: 2\r\n\r\n",
             "1 ;1\r\n{\r\n1\t\r\n}\r\n0 1\r\n\r\n",
         ] {
-            assert_eq!(passed(Part::CHUNKS, &(body.to_owned() + "GET")), (body, Part::Over));
+            assert_eq!(passed(RequestPart::CHUNKS, &(body.to_owned() + "GET")), (body, RequestPart::End));
         }
-        assert_eq!(passed(Part::CHUNKS, "ffffffffffffffffff\r\n{}").1, Part::Chunk(u64::MAX - 2));
-        assert_eq!(passed(Part::CHUNKS, "1\r\n{}").1, Part::ChunkEnd);
+        assert_eq!(passed(RequestPart::CHUNKS, "ffffffffffffffffff\r\n{}").1, RequestPart::Chunk(u64::MAX - 2));
+        assert_eq!(passed(RequestPart::CHUNKS, "1\r\n{}").1, RequestPart::ChunkEnd);
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::connection::{Connection, ConnectionState};
 
-/// How long a caller may take to see that a connection is closed.
+/// Time limit of a lingering close.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// Bytes read in one poll.
 const READ_BYTES: usize = 8 * 1024;
@@ -66,7 +66,7 @@ where
 /// connection and lose responses that are still in flight.
 async fn linger<T: AsyncRead + AsyncWrite + Unpin>(stream: &RefCell<T>) -> io::Result<()> {
     poll_fn(|context| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(context)).await?;
-    // What has come meanwhile is known after the executor has asked the system.
+    // Let the executor poll the socket for data that arrived meanwhile.
     yield_now().await;
     let mut unwanted = [0; 1024];
     let mut has_come = false;

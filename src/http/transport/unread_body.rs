@@ -55,7 +55,7 @@ impl Stream for Reading {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // Nobody else reads it, so it is never borrowed twice.
+        // There is one reader, so it is never borrowed twice.
         self.0.try_borrow_mut().map_or(Poll::Ready(None), |mut body| Pin::new(&mut *body).poll_next(context))
     }
 }

@@ -23,7 +23,7 @@ fn every_special_v6_address_is_judged_when_it_is_registered() {
     for range in RANGES.iter().filter(|range| matches!(range.network, IpNet::V6(_))) {
         for address in [range.network.network(), range.network.broadcast()] {
             let text = format!("https://[{address}]/");
-            let expected = AddressRule::default().judge(&address.to_string(), &[address]);
+            let expected = AddressRule::default().check(&address.to_string(), &[address]);
             assert_eq!(parse(&text).map(|_| ()), expected.map_err(EndpointError::Address), "{text}");
         }
     }
@@ -46,7 +46,7 @@ fn the_spellings_that_fool_text_filters_are_refused() {
         "127.0.0.1.",
     ] {
         assert!(
-            matches!(refusal(&format!("https://{host}/")), EndpointError::Address(AddressRefusal::Guarded { .. })),
+            matches!(refusal(&format!("https://{host}/")), EndpointError::Address(BlockedAddress::Guarded { .. })),
             "{host}"
         );
     }
@@ -100,7 +100,7 @@ fn is_mapped_or_carried(spelling: &str) -> bool {
 #[test]
 fn what_stands_around_an_address_never_opens_it() {
     let mut vectors = 0;
-    for range in RANGES.iter().filter(|range| AddressRule::default().judge("", &[range.network.network()]).is_err()) {
+    for range in RANGES.iter().filter(|range| AddressRule::default().check("", &[range.network.network()]).is_err()) {
         for host in literals(range.network.network()) {
             for (before, after) in [
                 ("https://", ":1/"),
@@ -152,7 +152,7 @@ fn every_spelling_of_every_ordinary_neighbour_of_a_range_is_taken() {
             _ => [None, None],
         };
         let ordinary =
-            around.into_iter().flatten().filter(|address| AddressRule::default().judge("", &[*address]).is_ok());
+            around.into_iter().flatten().filter(|address| AddressRule::default().check("", &[*address]).is_ok());
         for address in ordinary {
             let plain = IpAddr::to_canonical(&address);
             // A host of version 4 inside an address of version 6 may still have to be judged with its tunnel.

@@ -1,0 +1,106 @@
+//! Makes the parts of the server from the configuration. Runs on the main thread.
+
+use crate::app::error::StartError;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::client::ControlSocket;
+use crate::control::server::{ControlError, ControlServer};
+use crate::delivery::Transport;
+use crate::delivery::send::guard::Guard;
+use crate::delivery::send::transport::TransportSettings;
+use crate::domain::delivery::health::HealthRule;
+use crate::domain::delivery::retry::RetryRule;
+use crate::domain::endpoint::EndpointPolicy;
+use crate::domain::endpoint::address::AddressRule;
+use crate::http::{HttpSettings, HttpState, ServerSettings};
+use crate::storage::{RetentionRule, Rules, StoreSettings};
+use actix_web::web;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Size of the blocking pool, per HTTP worker.
+const BLOCKING_THREADS: usize = 16;
+/// How many of one account may be under way at a time, whichever worker its connections belong to.
+const READS_OF_ONE: usize = BLOCKING_THREADS / 4;
+
+/// What to do where the server's control socket cannot be.
+pub const ANOTHER_SOCKET: &str = "; set server.control_socket to a shorter path, or one on another file system, in a folder that this user may write to";
+
+/// The store's settings from the configuration.
+#[must_use]
+pub fn store_settings(config: &Config) -> StoreSettings {
+    let delivery = &config.delivery;
+    let retry = RetryRule { waits: delivery.retry_schedule.clone(), retry_after_max: delivery.retry_after_max };
+    StoreSettings {
+        data_dir: config.storage.data_dir.clone(),
+        encryption_key_file: config.storage.encryption_key_file.clone(),
+        cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
+        free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
+        rules: Rules {
+            health: HealthRule::new(delivery.disable_after, retry.longest_wait()),
+            retry,
+            retention: RetentionRule { events: config.retention.events, attempts: config.retention.attempts },
+            subscriptions_per_account: config.limits.subscriptions_per_account,
+        },
+    }
+}
+
+/// The control socket's location and trusted owner.
+#[must_use]
+pub fn control_socket(config: &Config) -> ControlSocket {
+    let data_dir = config.storage.data_dir.clone();
+    let path = config.server.control_socket.clone().unwrap_or_else(|| data_dir.join("control.sock"));
+    ControlSocket { path, data_dir }
+}
+
+/// The transport and the address rule.
+pub fn transport(config: &Config, clock: Clock) -> Result<(Arc<Transport>, AddressRule), StartError> {
+    let delivery = &config.delivery;
+    let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
+    let settings = TransportSettings {
+        timeout: delivery.timeout,
+        per_endpoint: delivery.max_in_flight_per_endpoint,
+        allow_http: delivery.allow_http,
+        retry_after_max: delivery.retry_after_max,
+    };
+    let tls = crate::app::certificates::client_config(config)?;
+    Ok((Transport::new(settings, tls, Guard::new(rule.clone()), clock), rule))
+}
+
+/// `elsewhere` says how to choose another place, for one that cannot hold a socket.
+pub fn start_control(
+    path: PathBuf,
+    state: &web::Data<HttpState>,
+    elsewhere: &'static str,
+) -> Result<ControlServer, StartError> {
+    ControlServer::start(path.clone(), state.clone()).map_err(|source| {
+        let advice = if matches!(source, ControlError::Place(_)) { elsewhere } else { "" };
+        StartError::Control { path, source, advice }
+    })
+}
+
+pub fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
+    HttpSettings {
+        policy: EndpointPolicy { allow_http: config.delivery.allow_http, addresses: rule },
+        request_timeout: config.server.request_timeout,
+        event_bytes: config.limits.event_bytes,
+        management_per_minute: config.rate_limit.management_per_minute,
+        publish_per_minute: config.rate_limit.publish_per_minute,
+        wrong_keys_per_minute: config.rate_limit.wrong_keys_per_minute,
+        read_threads: config.server.workers * BLOCKING_THREADS,
+        read_threads_of_one: READS_OF_ONE,
+        data_dir: config.storage.data_dir.clone(),
+        free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
+    }
+}
+
+pub fn server_settings(config: &Config) -> ServerSettings {
+    ServerSettings {
+        workers: config.server.workers,
+        max_connections: config.server.max_connections,
+        request_timeout: config.server.request_timeout,
+        keep_alive: config.server.keep_alive,
+        drain: config.delivery.drain,
+        blocking_threads: BLOCKING_THREADS,
+    }
+}

@@ -1,0 +1,199 @@
+//! Lays out tables and fields within a width, with ids unbroken and every column shown. Pure.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::command::console::terminal::{Paint, Tone};
+
+/// Columns of unbounded length, which are cut to the rest of a line; `show` prints them in full.
+const CUT: [&str; 2] = ["DATA", "ERROR"];
+/// The coloured column.
+const COLOURED: &str = "STATUS";
+/// Spaces between columns, and the indentation of a row's further lines.
+const GAP: usize = 2;
+/// Minimum width of a value.
+const VALUE_CHARS: usize = 20;
+
+/// A table with a header line and a line per row. Columns that do not fit continue on further, indented lines, as the
+/// header shows.
+pub fn table(names: &[&str], rows: &[Vec<String>], width: usize, paint: Paint) -> String {
+    let columns: Vec<Column> = names.iter().enumerate().map(|(place, name)| Column::of(place, name, rows)).collect();
+    let lines = folded(&columns, width);
+    let head: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let head = lines.iter().enumerate().map(|(depth, line)| shown(line, &head, depth * GAP, width, None));
+    let rows = rows.iter().flat_map(|row| {
+        let line = |(depth, line): (usize, &Vec<Column>)| shown(line, row, depth * GAP, width, Some(paint));
+        lines.iter().enumerate().map(line).filter(|line| !line.trim().is_empty())
+    });
+    head.chain(rows).collect()
+}
+
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    place: usize,
+    name: &'a str,
+    chars: usize,
+}
+
+impl<'a> Column<'a> {
+    fn of(place: usize, name: &'a str, rows: &[Vec<String>]) -> Self {
+        let cells = rows.iter().filter_map(|row| row.get(place));
+        let chars = cells.map(|cell| cell.width()).chain([name.width()]).max().unwrap_or(0);
+        Self { place, name, chars }
+    }
+}
+
+/// The columns distributed over as few lines as possible.
+fn folded<'a>(columns: &[Column<'a>], width: usize) -> Vec<Vec<Column<'a>>> {
+    let mut lines: Vec<Vec<Column>> = vec![Vec::new()];
+    let mut at = 0;
+    for column in columns {
+        let depth = lines.len();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || at + column.chars <= width => line.push(*column),
+            _ => {
+                lines.push(vec![*column]);
+                at = depth * GAP;
+            }
+        }
+        at += column.chars + GAP;
+    }
+    lines
+}
+
+/// One line of a row, or several if a cell has to wrap. Words are not broken, so that they can be copied.
+fn shown(columns: &[Column], row: &[String], indent: usize, width: usize, paint: Option<Paint>) -> String {
+    let mut line = " ".repeat(indent);
+    for Column { place, name, chars } in columns {
+        let cell = row.get(*place).map_or("", String::as_str);
+        let space = " ".repeat(chars.saturating_sub(cell.width()) + GAP);
+        let room = width.saturating_sub(indent).max(VALUE_CHARS);
+        let cell = if CUT.contains(name) {
+            cut(cell, room)
+        } else if cell.contains(' ') {
+            wrapped(cell, room).join(&format!("\n{:indent$}", ""))
+        } else {
+            cell.to_owned()
+        };
+        let tone = tone(&cell).filter(|_| *name == COLOURED);
+        let painted = paint.zip(tone).map(|(paint, tone)| paint.word(tone, &cell));
+        line.push_str(&painted.unwrap_or(cell));
+        line.push_str(&space);
+    }
+    line.trim_end().to_owned() + "\n"
+}
+
+fn tone(word: &str) -> Option<Tone> {
+    match word {
+        "delivered" | "active" => Some(Tone::Good),
+        "pending" | "held" | "paused" => Some(Tone::Doubtful),
+        "exhausted" | "failed" | "off" | "revoked" | "expired" => Some(Tone::Bad),
+        _ => None,
+    }
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    if text.width() <= chars {
+        return text.to_owned();
+    }
+    text.chars().take(fitting(text.chars(), chars.saturating_sub(1))).chain(['…']).collect()
+}
+
+/// Names and values, one per line; empty values are left out.
+pub fn fields(fields: &[(&str, String)], width: usize) -> String {
+    let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let begin = longest + GAP;
+    let given = fields.iter().filter(|(_, value)| !value.is_empty());
+    let line = |(name, value): &(&str, String)| {
+        let value = wrapped(value, width.saturating_sub(begin).max(VALUE_CHARS));
+        format!("{name:longest$}  {}\n", value.join(&format!("\n{:begin$}", "")))
+    };
+    given.map(line).collect()
+}
+
+/// Number of characters that fit into that many terminal columns; at least one.
+fn fitting(text: impl Iterator<Item = char>, columns: usize) -> usize {
+    let ends = text.scan(0, |end, character| {
+        *end += character.width().unwrap_or(0);
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= columns).count().max(1)
+}
+
+/// Wraps text at that width, between words if possible.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest: Vec<char> = text.chars().collect();
+    loop {
+        let room = fitting(rest.iter().copied(), width);
+        if room >= rest.len() {
+            break;
+        }
+        let space = rest.iter().take(room + 1).rposition(|character| *character == ' ').filter(|place| *place > 0);
+        let after = rest.split_off(space.unwrap_or(room));
+        lines.push(rest.into_iter().collect());
+        rest = after.into_iter().skip(usize::from(space.is_some())).collect();
+    }
+    lines.push(rest.into_iter().collect());
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Paint = Paint::NONE;
+    const DELIVERIES: [&str; 8] = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT", "ERROR"];
+
+    fn delivery(error: &str) -> Vec<String> {
+        let id = "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001";
+        [id, "exhausted", "document_expired", "1", "10", "404", "", error].map(str::to_owned).into()
+    }
+
+    #[test]
+    fn every_column_is_there_in_80_characters_with_ids_whole() {
+        let long = "the endpoint answered 404 and went on to say much more about it than a single line can hold";
+        let text = table(&DELIVERIES, &[delivery(""), delivery(long)], 80, PLAIN);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+        assert_eq!(lines[1], "  TRIES  ANSWER  NEXT ATTEMPT");
+        assert_eq!(lines[2], "    ERROR");
+        assert_eq!(lines[3], "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001  exhausted  document_expired  1");
+        assert_eq!(lines[4], "  10     404");
+        assert_eq!(lines[5], lines[3], "a line that says nothing is left out");
+        assert!(lines[7].starts_with("    the endpoint answered 404") && lines[7].ends_with('…'), "{text}");
+        assert_eq!(lines.len(), 8, "{text}");
+    }
+
+    #[test]
+    fn a_row_is_one_line_where_there_is_room_for_it() {
+        let text = table(&DELIVERIES, &[delivery("the endpoint answered 404")], usize::MAX, PLAIN);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(table(&["ID", "NAME"], &[], 80, PLAIN), "ID  NAME\n");
+    }
+
+    #[test]
+    fn what_no_other_command_shows_in_whole_is_broken_between_words_and_not_cut() {
+        let rows = [vec!["clock_in".to_owned(), "one two three four five six".to_owned()]];
+        let text = table(&["NAME", "MEANING"], &rows, 24, PLAIN);
+        assert_eq!(text, "NAME\n  MEANING\nclock_in\n  one two three four\n  five six\n");
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("onetwothree", 7), ["onetwot", "hree"]);
+    }
+
+    #[test]
+    fn characters_that_take_two_columns_are_counted_as_two() {
+        let rows = [["時計", "x"], ["clock", "y"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&["NAME", "ID"], &rows, 80, PLAIN), "NAME   ID\n時計   x\nclock  y\n");
+        assert_eq!(wrapped("時計時計時", 4), ["時計", "時計", "時"]);
+        assert_eq!(wrapped("時", 1), ["時"]);
+        assert_eq!(cut("時計時計", 6), "時計…");
+    }
+
+    #[test]
+    fn only_the_words_of_a_status_have_colours_and_only_where_there_are_any() {
+        let rows = [vec!["delivered".to_owned(), "delivered".to_owned()]];
+        let coloured = table(&["STATUS", "NAME"], &rows, 80, Paint::ALL);
+        assert_eq!(coloured.matches("\u{1b}[32m").count(), 1, "{coloured:?}");
+        assert!(!table(&["STATUS", "NAME"], &rows, 80, PLAIN).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,196 @@
+//! `backup`, `restore`, `verify`, `compact`: operations on the whole database.
+
+use std::fs;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::app;
+use crate::cli::ConfigArgs;
+use crate::clock::Clock;
+use crate::command::client::control_api::require_store;
+use crate::command::console::output::{put, put_json, say};
+use crate::command::console::progress::bar;
+use crate::command::database::backup_file::{BackupFile, check_place, sync_folder_of};
+use crate::command::failure::{failed, start_failure};
+use crate::command::{Exit, Outcome, config};
+use crate::config::Config;
+use crate::control::client;
+use crate::storage::DATABASE_FILE;
+use crate::storage::copy::backup::{self, BackupError, Verified};
+use crate::storage::copy::restore::{self, Restored};
+
+/// Writes a backup under a temporary name and renames it when it is complete; `-` is stdout.
+pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
+    let config = config::load(args, Vec::new())?.config;
+    require_store(&config)?;
+    if output == "-" {
+        let copied = copy_backup(&config, &mut io::stdout().lock());
+        return copied.map_err(|(exit, error)| (exit, format!("the backup to stdout is not whole: {error}")));
+    }
+    let output = PathBuf::from(output);
+    check_place(&output)?;
+    let unfinished = PathBuf::from(format!("{}.part", output.display()));
+    let mut file = BackupFile::create(&unfinished, &config)?;
+    let copied = copy_backup(&config, &mut file).and_then(|()| file.sync().map_err(failed));
+    let result = copied.and_then(|()| {
+        // What came over a socket is verified by reading it again.
+        let unwritten = |error| failed(format!("{error}. {} was not written", output.display()));
+        backup::verify(&unfinished).map(drop).map_err(unwritten)?;
+        fs::rename(&unfinished, &output).map_err(|error| failed(format!("{}: {error}", output.display())))?;
+        sync_folder_of(&output);
+        Ok(())
+    });
+    if result.is_err() {
+        drop(fs::remove_file(&unfinished));
+    } else {
+        let bytes = fs::metadata(&output).map_or(0, |found| found.len());
+        say(&format!("{}: {bytes} bytes, complete. Check it again with: verify {0}", output.display()));
+    }
+    result
+}
+
+/// From the running server, otherwise from the file.
+fn copy_backup(config: &Config, out: &mut impl Write) -> Outcome {
+    if let Some(client) = client::connect(&app::control_socket(config)) {
+        let mut stream = client.back_up().map_err(failed)?;
+        // Free pages are not sent, so this is an upper bound.
+        let most = fs::metadata(config.storage.data_dir.join(DATABASE_FILE)).map_or(0, |found| found.len());
+        let bar = bar(most, BYTES);
+        let copied = io::copy(&mut bar.wrap_read(stream.by_ref()), out);
+        bar.finish_and_clear();
+        return copied.and_then(|_| out.flush()).map_err(failed);
+    }
+    let clock = Clock::start();
+    let opened = app::open_store(config, clock).map_err(|error| start_failure(&error))?;
+    let bar = bar(0, ROWS);
+    let written = opened.reader().back_up(out, clock.wall(), &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    written.map(drop).map_err(failed)
+}
+
+const BYTES: &str =
+    "{bar:30} {binary_bytes} of {binary_total_bytes} at most, {binary_bytes_per_sec}, {eta} left at most";
+const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
+
+/// Verifies a database or a backup.
+pub fn verify(file: &Path, json: bool) -> Outcome {
+    let verified = backup::verify(file);
+    if json {
+        return verified_as_json(verified);
+    }
+    match verified.map_err(failed)? {
+        Verified::Backup(head, manifest) => {
+            let shown = file.display();
+            let (created, version, format) = (head.created_at, head.version, head.format);
+            put(&format!("{shown} is a whole backup of {created}, made by version {version}, of format {format}.\n"))?;
+            let tables = manifest.rows.into_iter().map(|(table, rows)| format!("{rows:>12} {table}\n"));
+            put(&tables.collect::<String>())
+        }
+        Verified::Older(format) => put(&format!(
+            "{} has format {format} and its pages are sound. The next start brings it to the present format; verify it again then.\n",
+            file.display()
+        )),
+        Verified::Database(report) if report.faults.is_empty() => {
+            let shown = file.display();
+            put(&format!("{shown} is sound: {} rows, {} pending deliveries.\n", report.rows, report.pending))
+        }
+        Verified::Database(report) => {
+            // The result counts even if the output cannot be written.
+            let lines: Vec<_> = report.faults.iter().map(|fault| format!("{fault}\n")).collect();
+            drop(put(&lines.concat()));
+            let more_faults =
+                if report.more_faults > 0 { format!(" and {} more", report.more_faults) } else { String::new() };
+            Err((
+                Exit::Failed,
+                format!(
+                    "{} has {} faults{more_faults}. Restore a backup with: tempclock-webhooks restore FILE",
+                    file.display(),
+                    report.faults.len()
+                ),
+            ))
+        }
+    }
+}
+
+fn verified_as_json(verified: Result<Verified, BackupError>) -> Outcome {
+    let verified = match verified {
+        Err(error) if error.is_of_the_content() => {
+            // The result counts even if the output cannot be written.
+            drop(put_json(&json!({"data": {"sound": false, "faults": [error.to_string()]}})));
+            return Err((Exit::Failed, String::new()));
+        }
+        verified => verified.map_err(failed)?,
+    };
+    let is_sound = !matches!(&verified, Verified::Database(report) if !report.faults.is_empty());
+    let printed = put_json(&json!({"data": match &verified {
+        Verified::Backup(head, manifest) => json!({
+            "kind": "backup",
+            "sound": is_sound,
+            "created_at": head.created_at,
+            "version": head.version,
+            "format": head.format,
+            "rows": manifest.rows,
+        }),
+        Verified::Older(format) => json!({"kind": "database", "sound": is_sound, "format": u64::try_from(*format).ok()}),
+        Verified::Database(report) => json!({
+            "kind": "database",
+            "sound": is_sound,
+            "rows": report.rows,
+            "pending": report.pending,
+            "faults": report.faults,
+            "further_faults": report.more_faults,
+        }),
+    }}));
+    if is_sound { printed } else { Err((Exit::Failed, String::new())) }
+}
+
+/// Restores a backup.
+pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
+    let config = config::load(args, Vec::new())?.config;
+    let folder = &config.storage.data_dir;
+    if client::connect(&app::control_socket(&config)).is_some() {
+        return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));
+    }
+    app::check_user(&config).map_err(|error| start_failure(&error))?;
+    if folder.join(DATABASE_FILE).exists() && !yes {
+        return Err((
+            Exit::Usage,
+            format!("there is a database in {} already; it would be kept beside. Say --yes to go on", folder.display()),
+        ));
+    }
+    let bar = bar(0, ROWS);
+    let restored = restore::restore(file, folder, Clock::start().wall(), &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let Restored { head, kept, kept_has_clear_secrets, has_clear_secrets } = restored.map_err(failed)?;
+    put(&format!("{} holds what was stored at {}.\n", folder.display(), head.created_at))?;
+    let is_sealed = config.storage.encryption_key_file.is_some();
+    if is_sealed && has_clear_secrets {
+        say(&format!(
+            "The signing secrets in {} are not encrypted. The next start encrypts them in the database; the backup \
+             stays as it is.",
+            file.display()
+        ));
+    }
+    let Some(kept) = kept else { return Ok(()) };
+    put(&format!("The database before it is kept as {}.\n", kept.display()))?;
+    if is_sealed && kept_has_clear_secrets {
+        say("The signing secrets in it are not encrypted: remove it when it is not needed any more.");
+    }
+    Ok(())
+}
+
+/// Compacts the database.
+pub fn compact(args: &ConfigArgs) -> Outcome {
+    let config = config::load(args, Vec::new())?.config;
+    app::check_user(&config).map_err(|error| start_failure(&error))?;
+    let (before, after) = backup::compact(&config.storage.data_dir).map_err(failed)?;
+    put(&format!("{before} bytes before, {after} bytes now.\n"))
+}

@@ -1,0 +1,75 @@
+//! `secrets`: manages the key that encrypts signing secrets on disk. Runs on the main thread; never prints a key or a
+//! secret.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::app;
+use crate::cli::{ConfigArgs, SecretsCommand};
+use crate::command::console::output::put;
+use crate::command::failure::{failed, start_failure};
+use crate::command::{Exit, Outcome, config};
+use crate::control::client;
+use crate::storage::copy::reseal;
+use crate::storage::rows::sealing::{self, Seal};
+
+pub fn run(command: &SecretsCommand) -> Outcome {
+    match command {
+        SecretsCommand::MakeKey { file } => make_key(file),
+        SecretsCommand::Rotate { config, new_key_file } => {
+            let to = Seal::from_file(Some(new_key_file))
+                .map_err(|error| wrong_key(format_args!("--new-key-file: {error}")))?;
+            let count = change_key(config, &to)?;
+            put(&format!(
+                "{count} signing secrets are now encrypted with the key in {}.\n\
+                 Set storage.encryption_key_file to it, or move it there, before the next start.\n",
+                new_key_file.display()
+            ))
+        }
+        SecretsCommand::Decrypt { config, yes } => {
+            if !yes {
+                let message = "signing secrets would be stored as they are from now on; say --yes to go on";
+                return Err((Exit::Usage, message.to_owned()));
+            }
+            let count = change_key(config, &Seal::NONE)?;
+            put(&format!(
+                "{count} signing secrets are now stored as they are.\n\
+                 Remove storage.encryption_key_file before the next start, which would encrypt them again.\n"
+            ))
+        }
+    }
+}
+
+fn wrong_key(error: impl std::fmt::Display) -> (Exit, String) {
+    (Exit::Configuration, error.to_string())
+}
+
+fn make_key(file: &Path) -> Outcome {
+    let key = sealing::new_key().map_err(failed)?;
+    // Never overwrite a key: secrets encrypted with it would be lost.
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let written = created.and_then(|mut created| {
+        created.write_all(key.as_bytes())?;
+        created.sync_all()
+    });
+    let shown = file.display();
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => failed(format!(
+            "{shown} is there already and was not touched: secrets may be encrypted with what is in it. Name another file"
+        )),
+        _ => failed(format!("{shown} cannot be written: {error}")),
+    })?;
+    put(&format!("{shown} holds a new key. Keep a copy apart from the backups: without it they are of no use.\n"))
+}
+
+fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {
+    let config = config::load(args, Vec::new())?.config;
+    if client::connect(&app::control_socket(&config)).is_some() {
+        return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));
+    }
+    app::check_user(&config).map_err(|error| start_failure(&error))?;
+    let from = Seal::from_file(config.storage.encryption_key_file.as_deref()).map_err(wrong_key)?;
+    reseal::change_key(&config.storage.data_dir, &from, to).map_err(failed)
+}

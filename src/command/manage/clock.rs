@@ -1,0 +1,26 @@
+//! `clock confirm`.
+
+use std::time::Duration;
+
+use crate::cli::ClockCommand;
+use crate::command::Outcome;
+use crate::command::client::control_api::{ask, with_existing_store};
+use crate::command::console::output::{put, put_answer, text};
+use crate::domain::timestamp::span_in_words;
+
+pub fn run(command: &ClockCommand) -> Outcome {
+    let ClockCommand::Confirm { config, json } = command;
+    let path = "/control/clock/confirm";
+    let answer = with_existing_store(config, |client| ask(client, "POST", path, &[], None))?;
+    if *json {
+        return put_answer(&answer);
+    }
+    let confirmed = &answer["data"];
+    let counted = Duration::from_secs(confirmed["counted_s"].as_u64().unwrap_or_default());
+    let change = if counted.is_zero() {
+        "All time counted for retention already.".to_owned()
+    } else {
+        format!("{} count for retention that had not; what is too old for it is removed.", span_in_words(counted))
+    };
+    put(&format!("The clock is taken to be right: it says {}. {change}\n", text(confirmed, "now")))
+}

@@ -1,0 +1,100 @@
+//! `events list|show|types`. Publishing is in `publish`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::cli::EventsCommand;
+use crate::command::client::control_api::with_api;
+use crate::command::client::query::{path_part, time_parameter};
+use crate::command::client::reply::ApiReply;
+use crate::command::console::output::{
+    note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time,
+};
+use crate::command::console::terminal::json_line;
+use crate::command::failure::failed;
+use crate::command::manage::{deliveries, publish};
+use crate::command::{Failure, Outcome};
+use crate::http::{EventTypeView, catalogue};
+
+pub fn run(command: EventsCommand) -> Outcome {
+    match command {
+        EventsCommand::Publish(args) => publish::run(&args),
+        EventsCommand::List { account, event, since, until, limit } => {
+            let filter = [("event", event), ("since", since.map(time_parameter)), ("until", until.map(time_parameter))];
+            let filter: Vec<_> = filter.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+            with_api(&account, |api| {
+                let answer = api.list("/events", &filter, limit)?;
+                if account.json { put_answer(&answer) } else { put_list(&answer) }
+            })
+        }
+        EventsCommand::Show { account, id } => with_api(&account, |api| {
+            let answer = api.get(&format!("/events/{}", path_part(&id)), &[])?;
+            if account.json { put_answer(&answer) } else { put_one(&answer) }
+        }),
+        EventsCommand::Types { json } => put_types(json),
+    }
+}
+
+/// An event with its raw data: parsing would change numbers and the order of fields.
+#[derive(Deserialize)]
+struct PublishedEvent<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// A response with one event or many.
+#[derive(Deserialize)]
+struct DataEnvelope<T> {
+    data: T,
+}
+
+impl PublishedEvent<'_> {
+    fn text(&self) -> String {
+        self.data.map_or_else(String::new, |data| json_line(data.get()))
+    }
+}
+
+fn put_list(answer: &ApiReply) -> Outcome {
+    let published: DataEnvelope<Vec<PublishedEvent>> = serde_json::from_str(&answer.text).map_err(failed)?;
+    let row = |(event, published): (&Value, &PublishedEvent)| {
+        vec![text(event, "id"), text(event, "event"), time(event, "created_at"), published.text()]
+    };
+    let all = rows(answer).iter().zip(&published.data);
+    put_table(&["ID", "EVENT", "STORED", "DATA"], &all.map(row).collect::<Vec<_>>())?;
+    note_rest(answer, "events");
+    Ok(())
+}
+
+fn put_one(answer: &ApiReply) -> Outcome {
+    let published: DataEnvelope<PublishedEvent> = serde_json::from_str(&answer.text).map_err(failed)?;
+    let event = &answer["data"];
+    put_fields(&[
+        ("id", text(event, "id")),
+        ("event", text(event, "event")),
+        ("happened", time(event, "timestamp")),
+        ("stored", time(event, "created_at")),
+        ("data", published.data.text()),
+    ])?;
+    let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
+    if deliveries.is_empty() {
+        say("It went to no subscription.");
+        return Ok(());
+    }
+    put("\n")?;
+    deliveries::put_table_of(deliveries)
+}
+
+fn put_types(json: bool) -> Result<(), Failure> {
+    let types = catalogue();
+    if json {
+        let total = types.len();
+        let pagination = json!({"total": total, "limit": total, "offset": 0, "has_more": false});
+        return put_json(&json!({"data": types, "pagination": pagination}));
+    }
+    let row = |found: &EventTypeView| {
+        let required = text(&found.schema, "required");
+        vec![found.name.to_owned(), found.description.to_owned(), required.replace(',', " ")]
+    };
+    put_table(&["NAME", "MEANING", "NEEDS IN DATA"], &types.iter().map(row).collect::<Vec<_>>())
+}

@@ -1,0 +1,9 @@
+//! Commands on accounts' subscriptions, events, deliveries and keys. Runs on the main thread.
+
+pub(super) mod clock;
+pub(super) mod deliveries;
+pub(super) mod events;
+pub(super) mod keys;
+pub(super) mod publish;
+pub(super) mod subscriptions;
+pub(super) mod tail;

@@ -1,0 +1,164 @@
+//! `subscriptions`: lets the operator manage subscriptions.
+
+use serde_json::{Value, json};
+
+use crate::cli::SubscriptionsCommand;
+use crate::command::client::control_api::{ControlApi, with_api};
+use crate::command::client::reply::ApiReply;
+use crate::command::console::confirm::{can_ask, confirm};
+use crate::command::console::output::{
+    note_message, note_rest, put, put_answer, put_fields, put_table, rows, text, time,
+};
+use crate::command::manage::deliveries::parts_of;
+use crate::command::{Exit, Outcome};
+use crate::domain::subscription::DisabledReason;
+
+pub fn run(command: SubscriptionsCommand) -> Outcome {
+    match command {
+        SubscriptionsCommand::Create { account, url, events, description, paused } => {
+            let mut body = json!({"url": url, "events": events, "active": !paused});
+            if let Some(description) = description {
+                body["description"] = description.into();
+            }
+            with_api(&account, |api| {
+                let answer = api.change("POST", "/webhooks", Some(&body))?;
+                put_changed(&answer, account.json)
+            })
+        }
+        SubscriptionsCommand::List { account, limit } => with_api(&account, |api| {
+            let answer = api.list("/webhooks", &[], limit)?;
+            if account.json { put_answer(&answer) } else { put_list(&answer) }
+        }),
+        SubscriptionsCommand::Show { account, id } => with_api(&account, |api| {
+            let answer = api.get(&path(id), &[])?;
+            if account.json { put_answer(&answer) } else { put_one(&answer["data"]) }
+        }),
+        SubscriptionsCommand::Update { account, id, url, events, description } => {
+            let mut body = json!({});
+            if url.is_none() && events.is_none() && description.is_none() {
+                return Err((Exit::Usage, "say what to change: --url, --events or --description".to_owned()));
+            }
+            if let Some(url) = url {
+                body["url"] = url.into();
+            }
+            if let Some(events) = events {
+                body["events"] = events.into();
+            }
+            if let Some(description) = description {
+                body["description"] = description.into();
+            }
+            with_api(&account, |api| update(api, id, &body, account.json))
+        }
+        SubscriptionsCommand::Pause { account, id } => {
+            with_api(&account, |api| update(api, id, &json!({"active": false}), account.json))
+        }
+        SubscriptionsCommand::Resume { account, id } => {
+            with_api(&account, |api| update(api, id, &json!({"active": true}), account.json))
+        }
+        SubscriptionsCommand::Test { account, id } => with_api(&account, |api| test(api, id, account.json)),
+        SubscriptionsCommand::Delete { account, id, yes } => {
+            can_ask(yes)?;
+            with_api(&account, |api| {
+                let url = text(&api.get(&path(id), &[])?["data"], "url");
+                confirm(&format!("Delete subscription {id} to {url} with its delivery history?"), yes)?;
+                let answer = api.change("DELETE", &path(id), None)?;
+                note_message(&answer);
+                if account.json { put_answer(&answer) } else { Ok(()) }
+            })
+        }
+    }
+}
+
+fn path(id: u32) -> String {
+    format!("/webhooks/{id}")
+}
+
+fn update(api: &ControlApi, id: u32, body: &Value, json: bool) -> Outcome {
+    put_changed(&api.change("PUT", &path(id), Some(body))?, json)
+}
+
+fn put_changed(answer: &ApiReply, json: bool) -> Outcome {
+    if json {
+        return put_answer(answer);
+    }
+    put_one(&answer["data"])?;
+    note_message(answer);
+    Ok(())
+}
+
+/// A failed ping fails the command, so that scripts notice.
+fn test(api: &ControlApi, id: u32, json: bool) -> Outcome {
+    let answer = api.change("POST", &format!("/webhooks/{id}/test"), None)?;
+    let result = &answer["data"];
+    if json {
+        put_answer(&answer)?;
+    } else {
+        put_fields(&[
+            ("delivery", text(result, "delivery_id")),
+            ("status", if result["success"] == true { "delivered" } else { "failed" }.to_owned()),
+            ("answer", text(result, "response_code")),
+            ("took", format!("{} ms", result["duration_ms"])),
+        ])?;
+    }
+    if result["success"] == true {
+        note_message(&answer);
+        return Ok(());
+    }
+    Err((Exit::Failed, format!("the ping failed: {}", text(result, "error"))))
+}
+
+/// "paused" if its owner disabled it; other reasons are shown.
+fn status(subscription: &Value) -> &'static str {
+    match (subscription["active"] == true, subscription["disabled_reason"].as_str()) {
+        (true, _) if subscription["failing_since"].is_string() => "failing",
+        (true, _) => "active",
+        (false, Some(reason)) if reason != DisabledReason::Owner.words() => "off",
+        (false, _) => "paused",
+    }
+}
+
+fn put_list(answer: &Value) -> Outcome {
+    let row = |found: &Value| {
+        let (id, status) = (text(found, "id"), status(found).to_owned());
+        vec![id, status, text(found, "events"), text(found, "url"), text(found, "description")]
+    };
+    put_table(&["ID", "STATUS", "EVENTS", "URL", "DESCRIPTION"], &rows(answer).iter().map(row).collect::<Vec<_>>())?;
+    note_rest(answer, "subscriptions");
+    Ok(())
+}
+
+fn put_one(found: &Value) -> Outcome {
+    // Newest first.
+    let last = &found["recent_deliveries"][0];
+    let error = text(last, "error");
+    let (cause, advice) = parts_of(&error);
+    let next = if error.is_empty() { String::new() } else { time(last, "next_attempt_at") };
+    put_fields(&[
+        ("id", text(found, "id")),
+        ("status", status(found).to_owned()),
+        ("url", text(found, "url")),
+        ("events", text(found, "events")),
+        ("description", text(found, "description")),
+        ("secret", text(found, "secret")),
+        ("disabled reason", text(found, "disabled_reason")),
+        ("disabled at", time(found, "disabled_at")),
+        ("failing since", time(found, "failing_since")),
+        ("last failure", cause.to_owned()),
+        ("what to do", advice.to_owned()),
+        ("next attempt", next),
+        ("created", time(found, "created_at")),
+        ("updated", time(found, "updated_at")),
+    ])?;
+    let Some(recent) = found["recent_deliveries"].as_array().filter(|recent| !recent.is_empty()) else {
+        return Ok(());
+    };
+    let row = |attempt: &Value| {
+        let (id, status, event) = (text(attempt, "delivery_id"), text(attempt, "status"), text(attempt, "event"));
+        let (number, code, at) =
+            (text(attempt, "attempt"), text(attempt, "response_code"), time(attempt, "created_at"));
+        vec![id, status, event, number, code, at, parts_of(&text(attempt, "error")).0.to_owned()]
+    };
+    put("\n")?;
+    let names = ["ID", "STATUS", "EVENT", "ATTEMPT", "ANSWER", "AT", "ERROR"];
+    put_table(&names, &recent.iter().map(row).collect::<Vec<_>>())
+}

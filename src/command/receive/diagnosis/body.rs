@@ -1,0 +1,225 @@
+//! Changes that a body undergoes between the wire and the verification, and how to undo them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::command::receive::diagnosis::json::{self, Escapes, Layout, Order, Style};
+use crate::command::receive::diagnosis::verdict::Cause;
+
+/// A change of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A newline was added, or spaces.
+    NewlineAdded,
+    /// This text at the end was removed.
+    EndCutOff(&'static str),
+    /// LF became CRLF.
+    CrlfMade,
+    /// CRLF became LF.
+    CrlfLost,
+    /// Both, at the last line: LF became CRLF and a newline was added.
+    CrlfMadeAndNewlineAdded,
+    /// A byte order mark was added.
+    BomAdded,
+    /// A byte order mark was removed.
+    BomLost,
+    /// UTF-8 became Latin-1.
+    Latin1Made,
+    /// UTF-8 was read as Latin-1 and encoded again.
+    EncodedTwice,
+    /// UTF-8 became UTF-16.
+    Utf16Made,
+    /// It was base64-encoded.
+    Base64Made,
+    /// It was encoded as a JSON string.
+    JsonStringMade,
+    /// The signature is that of an empty body.
+    NotRead,
+    /// The JSON was parsed and serialised again; its original style.
+    JsonWrittenAgain(Style),
+}
+
+/// All changes but the rewriting of JSON, likeliest first.
+pub const CHANGES: [Change; 14] = [
+    Change::NewlineAdded,
+    Change::EndCutOff("\n"),
+    Change::EndCutOff("\r\n"),
+    Change::CrlfMade,
+    Change::CrlfLost,
+    Change::CrlfMadeAndNewlineAdded,
+    Change::BomAdded,
+    Change::BomLost,
+    Change::Latin1Made,
+    Change::EncodedTwice,
+    Change::Utf16Made,
+    Change::Base64Made,
+    Change::JsonStringMade,
+    Change::NotRead,
+];
+
+/// The likely original styles of the JSON, likeliest first; for a large body only a few, since each takes time.
+pub fn json_changes(is_large: bool) -> Vec<Change> {
+    if is_large {
+        let style = |layout| Style { layout, escapes: Escapes::AsIs, order: Order::AsIs };
+        return Layout::ALL.into_iter().map(|layout| Change::JsonWrittenAgain(style(layout))).collect();
+    }
+    let mut changes = Vec::new();
+    for order in [Order::AsIs, Order::Published, Order::Sorted] {
+        for layout in Layout::ALL {
+            for escapes in [Escapes::AsIs, Escapes::None, Escapes::Ascii, Escapes::AsciiAndSlash] {
+                changes.push(Change::JsonWrittenAgain(Style { layout, escapes, order }));
+            }
+        }
+    }
+    changes
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+impl Change {
+    /// The body before the change; `None` if the change is impossible.
+    pub fn undo(self, body: &[u8]) -> Option<(Vec<u8>, Cause)> {
+        let before = self.before(body)?;
+        (before != body).then(|| (before, self.cause()))
+    }
+
+    fn before(self, body: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::NewlineAdded => Some(body.trim_ascii().to_vec()),
+            Self::EndCutOff(end) => Some([body, end.as_bytes()].concat()),
+            Self::CrlfMade => Some(with_lf(body)),
+            Self::CrlfLost => Some(with_crlf(body)),
+            Self::CrlfMadeAndNewlineAdded => Some(with_lf(body).trim_ascii_end().to_vec()),
+            Self::BomAdded => body.strip_prefix(BOM).map(<[u8]>::to_vec),
+            Self::BomLost => Some([BOM, body].concat()),
+            Self::Latin1Made if std::str::from_utf8(body).is_err() => {
+                Some(body.iter().copied().map(char::from).collect::<String>().into_bytes())
+            }
+            Self::Latin1Made => None,
+            Self::EncodedTwice => {
+                let text = std::str::from_utf8(body).ok()?;
+                text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect()
+            }
+            Self::Utf16Made => from_utf16(body),
+            Self::Base64Made => STANDARD.decode(body.trim_ascii()).ok(),
+            Self::JsonStringMade => serde_json::from_slice::<String>(body).ok().map(String::into_bytes),
+            Self::NotRead => Some(Vec::new()),
+            Self::JsonWrittenAgain(style) => json::rewrite(std::str::from_utf8(body).ok()?, style),
+        }
+    }
+
+    fn cause(self) -> Cause {
+        let raw = "Check the bytes as they came, before anything reads them as text or lines";
+        let not_encoded = "Check the bytes as they came, before they are decoded";
+        let (code, message, fix) = match self {
+            Self::NewlineAdded => (
+                "newline_added",
+                "the body has a newline or spaces at its ends that were not signed",
+                "Pass it on unchanged: curl --data-binary instead of -d, printf instead of echo, no editor that ends files \
+                 with a newline",
+            ),
+            Self::EndCutOff(_) => {
+                ("newline_removed", "the newline that was signed at the end of the body is missing", raw)
+            }
+            Self::CrlfMade => ("crlf_added", "the body's line ends became CR LF after it was signed", raw),
+            Self::CrlfLost => {
+                ("crlf_removed", "the body's line ends were CR LF when it was signed and are LF now", raw)
+            }
+            Self::CrlfMadeAndNewlineAdded => {
+                ("crlf_added", "the body's line ends became CR LF and a newline was added after it was signed", raw)
+            }
+            Self::BomAdded => ("bom_added", "the body begins with a byte order mark that was not signed", raw),
+            Self::BomLost => {
+                ("bom_removed", "the byte order mark that was signed at the front of the body is missing", raw)
+            }
+            Self::Latin1Made => ("encoding_latin1", "the body was turned from UTF-8 into Latin-1", not_encoded),
+            Self::EncodedTwice => {
+                ("encoding_twice", "the body was taken for Latin-1 and encoded in UTF-8 again", not_encoded)
+            }
+            Self::Utf16Made => ("encoding_utf16", "the body was turned from UTF-8 into UTF-16", not_encoded),
+            Self::Base64Made => (
+                "body_base64",
+                "the body is in base64, as some gateways hand it over",
+                "Decode it before the signature is checked",
+            ),
+            Self::JsonStringMade => (
+                "body_in_json_string",
+                "the body was put into a JSON string",
+                "Check the bytes as they came, before they are wrapped",
+            ),
+            Self::NotRead => (
+                "body_not_read",
+                "the signature is that of an empty body",
+                "The signer saw nothing: something had read the request's body before. Keep the raw body and sign that",
+            ),
+            Self::JsonWrittenAgain(style) => {
+                return Cause::new(
+                    "json_written_again",
+                    format!("the body was parsed and written again; what was signed is {style}"),
+                    "Check the raw body before it is parsed; a parsed one never has the same bytes for certain",
+                );
+            }
+        };
+        Cause::new(code, message, fix)
+    }
+}
+
+/// The oddity of a body that this server cannot have sent.
+pub fn oddity(body: &[u8]) -> Option<Cause> {
+    if body.is_empty() {
+        return Some(Cause::new(
+            "body_empty",
+            "the body is empty",
+            "Something has read it before; keep the raw body of the request",
+        ));
+    }
+    let is_ours = serde_json::from_slice::<serde_json::Value>(body)
+        .is_ok_and(|body| ["id", "event", "timestamp", "data"].iter().all(|field| body.get(field).is_some()));
+    (!is_ours).then(|| {
+        Cause::new(
+            "body_foreign",
+            "the body is not one of this server's, which are JSON with id, event, timestamp and data",
+            "Check the whole body of the request, not a part of it",
+        )
+    })
+}
+
+fn with_lf(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    for (index, byte) in body.iter().enumerate() {
+        if !(*byte == b'\r' && body.get(index + 1) == Some(&b'\n')) {
+            out.push(*byte);
+        }
+    }
+    out
+}
+
+fn with_crlf(body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    for byte in with_lf(body) {
+        if byte == b'\n' {
+            out.push(b'\r');
+        }
+        out.push(byte);
+    }
+    out
+}
+
+fn from_utf16(body: &[u8]) -> Option<Vec<u8>> {
+    let (is_big, rest) = match body {
+        [0xff, 0xfe, rest @ ..] => (false, rest),
+        [0xfe, 0xff, rest @ ..] => (true, rest),
+        [0, _, ..] => (true, body),
+        [_, 0, ..] => (false, body),
+        _ => return None,
+    };
+    if rest.len() % 2 != 0 {
+        return None;
+    }
+    let units: Vec<u16> = rest
+        .chunks_exact(2)
+        .filter_map(|pair| pair.try_into().ok())
+        .map(|pair| if is_big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
+        .collect();
+    String::from_utf16(&units).ok().map(String::into_bytes)
+}

@@ -1,0 +1,270 @@
+//! `listen`: a local receiver that checks the signature of every request. With an API key it subscribes itself while it
+//! runs. The main thread prints; the receiver's threads respond.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+use zeroize::Zeroizing;
+
+use crate::cli::ListenArgs;
+use crate::clock::Clock;
+use crate::command::client::http_api::{self, HttpApi, HttpApiError};
+use crate::command::console::input;
+use crate::command::console::terminal::{self, Paint, Tone};
+use crate::command::receive::diagnosis::Cause;
+use crate::command::receive::receiver::{self, Received, ReceiverResponse};
+use crate::command::server::log_output;
+use crate::command::server::serve::{self, End};
+use crate::command::{Exit, Outcome, config};
+use crate::domain::Timestamp;
+use crate::domain::escape::escape_controls;
+
+/// Time limit for responses of the server and of the forward target.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// As in the Standard Webhooks libraries.
+const TOLERANCE: Duration = Duration::from_mins(5);
+/// Maximum size of a forwarded response.
+const ANSWER_BYTES: u64 = 64 * 1024;
+/// Hop-by-hop headers.
+const OF_THE_CONNECTION: [&str; 6] = ["host", "connection", "content-length", "transfer-encoding", "expect", "upgrade"];
+
+pub fn run(args: ListenArgs) -> Outcome {
+    log_output::warnings_only();
+    let failed = |error: &dyn std::fmt::Display| (Exit::Failed, error.to_string());
+    let config = config::load(&args.config, Vec::new())?.config;
+    let agent = http_api::agent(&config, REQUEST_TIMEOUT)?;
+    let api = http_api::key(&args.api)?.map(|key| HttpApi::new(http_api::url(&args.api, &config), key, agent.clone()));
+    let given = input::text(args.secret.secret.as_deref(), args.secret.secret_file.as_deref())?;
+    let secret: Arc<OnceLock<Zeroizing<String>>> = Arc::default();
+    let forward = args.forward_to.map(|url| Forward { agent, url, secret: Arc::clone(&secret) });
+    let responder = Responder { status: args.status, delay: args.delay, forward };
+    let (address, received) = receiver::start(args.listen, move |request| responder.answer(request))
+        .map_err(|error| failed(&cannot_listen(args.listen, &error)))?;
+    let (ends, end) = channel();
+    serve::watch_signals(ends, || {});
+
+    if address.ip().is_unspecified() && args.url.is_none() && api.is_some() {
+        let message = format!("nobody can send to {address}: give the URL at which the server reaches it with --url");
+        return Err((Exit::Usage, message));
+    }
+    let url = args.url.unwrap_or_else(|| format!("http://{address}/"));
+    let registration = match (&api, given.is_some()) {
+        (Some(api), false) => Some(Registration::make(api, &url, &args.events)?),
+        _ => None,
+    };
+    let secret = secret.get_or_init(|| match &registration {
+        Some(registration) => registration.secret.clone(),
+        None => given.unwrap_or_default(),
+    });
+    let id = registration.as_ref().map(|registration| registration.id.clone());
+    let printer = Printer { secret: secret.clone(), is_json: args.json, paint: Paint::for_stdout() };
+    let ended = printer.run(&url, id.as_ref(), &received, &end);
+    // However it ended, remove the subscription, so that nothing more is sent here.
+    let removed = registration.map_or(Ok(()), Registration::remove);
+    match ended {
+        // The reader has closed the pipe.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => removed,
+        Err(error) => removed.and(Err(failed(&error))),
+        Ok(()) => removed,
+    }
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there. Give another --listen; port 0 takes a free one",
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{advice}")
+}
+
+/// Responds to requests.
+#[derive(Clone)]
+struct Responder {
+    status: u16,
+    delay: Option<Duration>,
+    forward: Option<Forward>,
+}
+
+/// Forwards requests with a valid signature.
+#[derive(Clone)]
+struct Forward {
+    agent: Agent,
+    url: String,
+    /// Set as soon as the signing secret is known.
+    secret: Arc<OnceLock<Zeroizing<String>>>,
+}
+
+impl Responder {
+    fn answer(&self, request: &Received) -> ReceiverResponse {
+        if let Some(delay) = self.delay {
+            std::thread::sleep(delay);
+        }
+        let Some(Forward { agent, url, secret }) = &self.forward else { return ReceiverResponse::status(self.status) };
+        let refuse =
+            |status, fault: String| ReceiverResponse { status, body: fault.clone().into_bytes(), fault: Some(fault) };
+        if !request.faults(secret.wait(), Clock::start().wall(), TOLERANCE).is_empty() {
+            return refuse(401, format!("its signature is wrong, so it was not passed on to {url}"));
+        }
+        pass_on(agent, url, request).unwrap_or_else(|error| refuse(502, format!("{url} did not answer: {error}")))
+    }
+}
+
+fn pass_on(agent: &Agent, url: &str, request: &Received) -> Result<ReceiverResponse, ureq::Error> {
+    let mut copy = ureq::http::Request::builder().method(request.method.as_str()).uri(url);
+    for (name, value) in &request.headers {
+        if !OF_THE_CONNECTION.contains(&name.as_str()) {
+            copy = copy.header(name, value);
+        }
+    }
+    let mut response = agent.run(copy.body(request.body.as_slice())?)?;
+    let body = io::Read::take(response.body_mut().as_reader(), ANSWER_BYTES);
+    let mut kept = Vec::new();
+    io::Read::read_to_end(&mut io::BufReader::new(body), &mut kept)?;
+    Ok(ReceiverResponse { status: response.status().as_u16(), body: kept, fault: None })
+}
+
+/// A subscription that exists while the command runs.
+struct Registration<'a> {
+    api: &'a HttpApi,
+    id: Value,
+    secret: Zeroizing<String>,
+}
+
+impl<'a> Registration<'a> {
+    fn make(api: &'a HttpApi, url: &str, events: &[String]) -> Result<Self, (Exit, String)> {
+        let wish = json!({"url": url, "events": events, "description": "tempclock-webhooks listen, temporary"});
+        let created = api.call("POST", "/webhooks", Some(&wish)).map_err(|error| {
+            let advice = advice(&error).map(|advice| format!("\n{advice}")).unwrap_or_default();
+            (Exit::Failed, format!("no subscription was made: {}{advice}", escape_controls(&error.to_string())))
+        })?;
+        let secret = created["data"]["secret"].as_str().map(|secret| Zeroizing::new(secret.to_owned()));
+        let secret = secret.ok_or_else(|| (Exit::Failed, "the server gave no signing secret".to_owned()))?;
+        Ok(Self { api, id: created["data"]["id"].clone(), secret })
+    }
+
+    fn remove(self) -> Outcome {
+        match self.api.call("DELETE", &format!("/webhooks/{}", self.id), None) {
+            Ok(_) | Err(HttpApiError::ErrorStatus { status: 404, .. }) => Ok(()),
+            Err(error) => Err((
+                Exit::Failed,
+                format!(
+                    "subscription {} is still there, because it could not be removed: {}\nRemove it on the server with: tempclock-webhooks subscriptions delete {0}",
+                    self.id,
+                    escape_controls(&error.to_string())
+                ),
+            )),
+        }
+    }
+}
+
+/// Advice for a failed subscription, if the cause is clear.
+fn advice(error: &HttpApiError) -> Option<&'static str> {
+    match error {
+        HttpApiError::Unreachable { .. } => Some("Start the server, or give its URL with --api-url"),
+        HttpApiError::ErrorStatus { status: 400, field: Some(field), .. } if field == "url" => Some(
+            "The server must be allowed to send to this machine: set delivery.allow_http = true and \
+             delivery.allow_networks = [\"127.0.0.0/8\"] in its configuration, or give a URL that it may use with --url",
+        ),
+        HttpApiError::ErrorStatus { status: 401, .. } => {
+            Some("tempclock-webhooks keys list shows which keys there are, and keys create makes one")
+        }
+        HttpApiError::ErrorStatus { status: 403, .. } => {
+            Some("Make a key with that scope: tempclock-webhooks keys create --name listen --scopes webhooks:write")
+        }
+        HttpApiError::ErrorStatus { .. } => None,
+    }
+}
+
+struct Printer {
+    secret: Zeroizing<String>,
+    is_json: bool,
+    paint: Paint,
+}
+
+impl Printer {
+    /// Prints requests until asked to stop.
+    fn run(&self, url: &str, id: Option<&Value>, received: &Receiver<Received>, end: &Receiver<End>) -> io::Result<()> {
+        let mut out = io::stdout();
+        self.begin(&mut out, url, id)?;
+        loop {
+            match received.recv_timeout(Duration::from_millis(100)) {
+                Ok(request) => self.print(&mut out, &request)?,
+                Err(RecvTimeoutError::Timeout) if end.try_recv().is_err() => {}
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn begin(&self, out: &mut impl Write, url: &str, id: Option<&Value>) -> io::Result<()> {
+        let secret = id.map(|_| self.secret.as_str());
+        if self.is_json {
+            let begun = json!({"listening": url, "subscription_id": id, "secret": secret});
+            writeln!(out, "{}", terminal::json(&begun))?;
+        } else {
+            let (url, secret) = (escape_controls(url), secret.unwrap_or_default());
+            writeln!(out, "Listening on {url}")?;
+            if let Some(id) = id {
+                writeln!(
+                    out,
+                    "Subscription {id} sends there until Ctrl-C. Its signing secret, for this URL alone: {secret}"
+                )?;
+            }
+        }
+        out.flush()
+    }
+
+    fn print(&self, out: &mut impl Write, request: &Received) -> io::Result<()> {
+        let now = Clock::start().wall();
+        let faults = request.faults(&self.secret, now, TOLERANCE);
+        if self.is_json {
+            writeln!(out, "{}", terminal::json(&as_json(request, &faults, now)))?;
+        } else {
+            self.print_line(out, request, &faults, now)?;
+        }
+        out.flush()
+    }
+
+    fn print_line(&self, out: &mut impl Write, request: &Received, faults: &[Cause], now: Timestamp) -> io::Result<()> {
+        let now = now.to_string();
+        let time = now.get(11..19).unwrap_or_default();
+        let verdict = if faults.is_empty() { (Tone::Good, "signature valid") } else { (Tone::Bad, "signature wrong") };
+        let event = Some(request.event()).filter(|event| !event.is_empty()).unwrap_or("-");
+        let delivery = request.header("x-tempclock-delivery").unwrap_or("-");
+        writeln!(
+            out,
+            "{time}  {:16} {}  attempt {}  {}  answered {}",
+            escape_controls(event),
+            escape_controls(delivery),
+            request.attempt(),
+            self.paint.word(verdict.0, verdict.1),
+            request.answer.status,
+        )?;
+        for Cause { code, message, fix } in faults {
+            writeln!(out, "  {code}: {message}.\n    {fix}.")?;
+        }
+        if let Some(fault) = &request.answer.fault {
+            writeln!(out, "  {}", escape_controls(fault))?;
+        }
+        Ok(())
+    }
+}
+
+fn as_json(request: &Received, faults: &[Cause], now: Timestamp) -> Value {
+    json!({
+        "received_at": now,
+        "event": request.event(),
+        "event_id": request.header("webhook-id"),
+        "delivery_id": request.header("x-tempclock-delivery"),
+        "attempt": request.attempt(),
+        "verified": faults.is_empty(),
+        "causes": faults,
+        "answered": request.answer.status,
+        "error": request.answer.fault,
+        "body": String::from_utf8_lossy(&request.body),
+    })
+}

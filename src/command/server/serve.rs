@@ -1,0 +1,174 @@
+//! `serve`: runs the server until it is asked to stop or its store fails.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{self, App, Remote, StartError};
+use crate::cli::ConfigArgs;
+use crate::clock::Clock;
+use crate::command::console::output::say;
+use crate::command::failure::start_failure;
+use crate::command::server::{allocator, log_output, service_manager};
+use crate::command::{Exit, Failure, Outcome, config};
+use crate::config::{Config, Loaded};
+use crate::storage::error::WriterError;
+
+/// Why the server ends.
+pub enum End {
+    /// It was asked to.
+    Asked,
+    /// The store has failed.
+    StoreFailed,
+    /// The program has.
+    Faulted,
+}
+
+/// The signal's number on Linux.
+const SIGXFSZ: i32 = 25;
+
+/// Command line flags that override the configuration file.
+type Flags = Vec<(&'static str, String)>;
+
+pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) -> Outcome {
+    let unbounded = allocator::bound_arenas().err();
+    let flags = [("server.listen", listen), ("storage.data_dir", data_dir)];
+    let flags: Flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
+    let Loaded { config, warnings, .. } = config::load(args, flags.clone())?;
+    log_output::init(&config.log);
+    let aging = app::certificate_warning(&config, Clock::start().wall());
+    for warning in warnings.into_iter().chain(aging) {
+        log::warn!("{warning}");
+    }
+    if let Some(error) = unbounded {
+        log::warn!("the server may keep more memory than it needs: MALLOC_ARENA_MAX could not be set: {error}");
+    }
+    ignore_sigxfsz();
+    forbid_core_dumps();
+    let (sender, end) = channel();
+    let app = start(&config, &sender)?;
+    let remote = Arc::new(app.remote());
+    let args = args.clone();
+    let reloaded = Arc::clone(&remote);
+    watch_signals(sender, move || reload(&args, &flags, &config, &reloaded));
+    say(&format!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url()));
+    if let Some(url) = app.metrics_url() {
+        log::info!("metrics at {url}");
+    }
+    service_manager::watch(remote);
+    service_manager::ready(&app.url());
+    end.recv().map_or(Ok(()), |end| finish(app, &end))
+}
+
+/// Makes writes beyond the file size limit fail with an error instead of killing the process.
+fn ignore_sigxfsz() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let heeded = runtime.and_then(|runtime| runtime.block_on(async { signal(SignalKind::from_raw(SIGXFSZ)) }));
+    if let Err(error) = heeded {
+        log::warn!("a limit on file sizes would end the process at once: {error}");
+    }
+}
+
+/// Disables core dumps, which would contain keys and secrets.
+fn forbid_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        log::warn!("a crash could write keys and secrets into a core dump: {error}");
+    }
+}
+
+/// Reloads the settings that can change while the server runs. Invalid ones change nothing.
+fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
+    service_manager::reloading();
+    match config::load(args, flags.clone()) {
+        Err((_, message)) => log::error!("SIGHUP: the configuration is not valid, so it stays as it was: {message}"),
+        Ok(Loaded { config: wanted, .. }) => {
+            log_output::init(&wanted.log);
+            // Certificate paths are those from the start, whatever the file names now.
+            match remote.reload_certificates(present) {
+                Ok(()) => {
+                    log::info!("SIGHUP: log level and certificates reloaded");
+                    if let Some(aging) = app::certificate_warning(present, Clock::start().wall()) {
+                        log::warn!("{aging}");
+                    }
+                }
+                Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
+            }
+            if (Config { log: present.log.clone(), ..wanted }) != *present {
+                log::warn!("SIGHUP: further changes of the configuration take effect at the next start");
+            }
+        }
+    }
+    service_manager::reloaded();
+}
+
+/// Starts the app; a store failure is sent to `ends`.
+pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, Failure> {
+    let failed = ends.clone();
+    let app = App::start(config, move |error| {
+        let is_store = matches!(error, WriterError::Store(_));
+        drop(failed.send(if is_store { End::StoreFailed } else { End::Faulted }));
+    });
+    app.map_err(|error| {
+        let (exit, message) = start_failure(&error);
+        let service = "\nThe service is started with: systemctl start tempclock-webhooks";
+        let is_of_another = matches!(error, StartError::OtherUser { .. });
+        (exit, message + if is_of_another { service } else { "" })
+    })
+}
+
+/// Handles signals on a thread of its own; returns when the handlers are installed. SIGTERM and SIGINT are sent to
+/// `ends`, a second one ends the process at once; SIGHUP runs `reload`.
+pub fn watch_signals(ends: Sender<End>, reload: impl Fn() + Send + 'static) {
+    let (watching, is_watching) = sync_channel(1);
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    let watcher = thread.spawn(move || await_signals(&ends, reload, &watching));
+    if watcher.is_err() || is_watching.recv().is_err() {
+        log::error!("signals cannot be watched, so the server can only be ended by force");
+    }
+}
+
+fn await_signals(ends: &Sender<End>, reload: impl Fn(), watching: &SyncSender<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(async {
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds else { return };
+        let _ = watching.send(());
+        let mut is_first = true;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {
+                    reload();
+                    continue;
+                }
+            }
+            if !is_first {
+                log::logger().flush();
+                std::process::exit(130);
+            }
+            is_first = false;
+            drop(ends.send(End::Asked));
+        }
+    });
+}
+
+fn finish(app: App, end: &End) -> Outcome {
+    match end {
+        End::Asked => {
+            service_manager::stopping();
+            log::info!("stopping");
+            app.stop();
+            log::info!("stopped");
+            Ok(())
+        }
+        // A failed store cannot be trusted, so nothing is drained.
+        End::StoreFailed => Err((Exit::StoreFailed, "the store failed; see the log".to_owned())),
+        // Nor can what a fault has left half done.
+        End::Faulted => Err((Exit::Failed, "a fault in the program; see the log".to_owned())),
+    }
+}

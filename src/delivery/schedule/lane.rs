@@ -1,0 +1,232 @@
+//! The schedule's state of one subscription: how its endpoint responds, what is queued in memory and what is on the
+//! disk. Pure; part of the schedule, without a lock of its own.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::delivery::schedule::backoff::{Backoff, Hold, Turn};
+use crate::delivery::schedule::job::{AttemptResult, Work};
+use crate::delivery::schedule::priority::PriorityClass;
+use crate::delivery::schedule::window::Window;
+use crate::domain::delivery::outcome::EndpointSignal;
+use crate::domain::{EventId, Timestamp};
+
+/// An endpoint that takes longer than this to respond is slow.
+const SLOW_ANSWER: Duration = Duration::from_secs(1);
+
+/// Backoff after an unresponsive attempt, doubled each time up to the maximum. It delays the backlog of a dead endpoint
+/// only, and frees a thread for others. After a fault of our own, which may be one of all attempts, it keeps the lane
+/// from trying them all one after the other.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// How an endpoint has been responding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Responsiveness {
+    /// Not known yet.
+    Unknown,
+    /// Responds within a second.
+    Quick,
+    /// Responds, but takes longer.
+    Slow,
+    /// The last attempt got no response.
+    Suspect,
+}
+
+/// One subscription in the schedule.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one lane")]
+pub(in crate::delivery) struct Lane {
+    pub(in crate::delivery) is_active: bool,
+    pub(in crate::delivery) responsiveness: Responsiveness,
+    pub(in crate::delivery) window: Window,
+    /// How much the endpoint takes, if it has pushed back.
+    backoff: Backoff,
+    /// As many attempts are under way as it takes.
+    is_full: bool,
+    /// Number of attempts in a row without a response.
+    pub(in crate::delivery) unresponsive_in_a_row: u32,
+    /// How many attempts in a row came to nothing by faults of our own.
+    own_faults: u32,
+    /// Whether it ever responded, as far as is known.
+    pub(in crate::delivery) has_responded: bool,
+    /// Whether its last response was a failure.
+    pub(in crate::delivery) is_failing: bool,
+    /// Whether the next attempt is likely to hold its thread for the whole time limit.
+    pub(in crate::delivery) holds_threads: bool,
+    /// Until when no attempt is made.
+    pub(in crate::delivery) backoff_until: Option<Timestamp>,
+    pub(in crate::delivery) in_flight: usize,
+    pub(in crate::delivery) ready: VecDeque<(EventId, Work)>,
+    /// Its priority class and its position there.
+    pub(in crate::delivery) position: Option<(PriorityClass, u64)>,
+    /// Deliveries in flight or not yet recorded, and queued retries: their rows are still in the outbox.
+    pub(in crate::delivery) claims: HashSet<EventId>,
+    /// The last unattempted delivery that was queued.
+    pub(in crate::delivery) cursor: Option<EventId>,
+    /// Whether unattempted deliveries after the cursor are on the disk.
+    pub(in crate::delivery) has_unattempted_on_disk: bool,
+    /// Whether some were added there while a page was being read.
+    pub(in crate::delivery) unattempted_added_during_read: bool,
+    pub(in crate::delivery) is_reading_unattempted: bool,
+    pub(in crate::delivery) is_reading_retries: bool,
+    /// Claims that ended while a page of retries was being read: their rows in that page are stale.
+    pub(in crate::delivery) ended_during_read: HashSet<EventId>,
+    /// The earliest due time of the unclaimed retries on the disk.
+    pub(in crate::delivery) retry_due: Option<Timestamp>,
+    /// Whether the last page of retries left due ones on the disk.
+    pub(in crate::delivery) has_due_on_disk: bool,
+    /// Whether it is yielding to other lanes until outcomes are committed.
+    pub(in crate::delivery) is_yielding: bool,
+    /// Whether it was yielding until the last commit.
+    pub(in crate::delivery) yielded_until_commit: bool,
+}
+
+impl Lane {
+    /// A lane with an empty queue.
+    pub(in crate::delivery) fn new(is_active: bool, responsiveness: Responsiveness, has_backlog: bool) -> Self {
+        Self {
+            is_active,
+            responsiveness,
+            window: Window::first(),
+            backoff: Backoff::default(),
+            is_full: false,
+            unresponsive_in_a_row: 0,
+            own_faults: 0,
+            has_responded: responsiveness == Responsiveness::Quick,
+            is_failing: false,
+            holds_threads: responsiveness == Responsiveness::Suspect,
+            backoff_until: None,
+            in_flight: 0,
+            ready: VecDeque::new(),
+            position: None,
+            claims: HashSet::new(),
+            cursor: None,
+            has_unattempted_on_disk: has_backlog,
+            unattempted_added_during_read: false,
+            is_reading_unattempted: false,
+            is_reading_retries: false,
+            ended_during_read: HashSet::new(),
+            retry_due: has_backlog.then(|| Timestamp::from_ms(0)),
+            has_due_on_disk: false,
+            is_yielding: false,
+            yielded_until_commit: false,
+        }
+    }
+
+    /// Resets the endpoint's health, since it may be another endpoint now.
+    pub(in crate::delivery) fn reset_health(&mut self) {
+        self.unresponsive_in_a_row = 0;
+        self.backoff = Backoff::default();
+        self.is_full = false;
+        self.backoff_until = None;
+        if self.responsiveness != Responsiveness::Quick {
+            self.responsiveness = Responsiveness::Unknown;
+        }
+    }
+
+    /// An attempt begins.
+    pub(in crate::delivery) fn begin(&mut self, event: EventId, now: Timestamp) -> Turn {
+        // First attempts too: a retry row must not be taken before the commit that wrote it is reported.
+        self.claims.insert(event);
+        self.in_flight += 1;
+        let more_waits = !self.ready.is_empty() || self.has_backlog_on_disk();
+        let turn = self.backoff.sent(now, self.in_flight, more_waits);
+        self.hold(now);
+        turn
+    }
+
+    /// Updates the lane after an attempt. `cap`: maximum attempts in flight.
+    pub(in crate::delivery) fn record_outcome(&mut self, turn: Turn, ended: AttemptResult, cap: usize, now: Timestamp) {
+        let AttemptResult { signal, took, pushback } = ended;
+        match (signal, pushback) {
+            (_, Some(pushback)) => self.backoff.pushed_back(turn, now, pushback.retry_after, self.in_flight),
+            (EndpointSignal::Unknown | EndpointSignal::Unresponsive, None) => self.backoff.ended(turn),
+            (_, None) => self.backoff.taken(turn, now, self.in_flight),
+        }
+        self.judge(signal, took, cap, pushback.is_some(), now);
+        self.hold(now);
+    }
+
+    /// There was nothing to send after all.
+    pub(in crate::delivery) fn skip(&mut self, turn: Turn, event: EventId, now: Timestamp) {
+        self.claims.remove(&event);
+        self.backoff.ended(turn);
+        self.hold(now);
+    }
+
+    /// A rest is over, and perhaps another one begins.
+    pub(in crate::delivery) fn end_rest(&mut self, now: Timestamp) {
+        self.backoff_until = None;
+        self.hold(now);
+    }
+
+    /// Keeps the lane to what the endpoint takes.
+    fn hold(&mut self, now: Timestamp) {
+        let held = self.backoff.hold(now, self.in_flight);
+        self.is_full = held == Some(Hold::Full);
+        if let Some(Hold::Paced(until) | Hold::Resting(until)) = held {
+            self.backoff_until = self.backoff_until.max(Some(until));
+        }
+    }
+
+    fn judge(&mut self, signal: EndpointSignal, took: Duration, cap: usize, is_pushback: bool, now: Timestamp) {
+        if signal == EndpointSignal::Unknown {
+            self.backoff_until = Some(now.plus(rest_after(self.own_faults)));
+            self.own_faults = self.own_faults.saturating_add(1);
+            return;
+        }
+        self.own_faults = 0;
+        self.is_failing = signal != EndpointSignal::Healthy;
+        self.responsiveness = match signal {
+            EndpointSignal::Unresponsive => {
+                // A fast refusal occupies no thread, and a single timeout of a healthy endpoint may be a fluke: it must
+                // not queue behind endpoints that hang.
+                self.holds_threads = took > SLOW_ANSWER && (self.unresponsive_in_a_row > 0 || !self.has_responded);
+                self.backoff_until = Some(now.plus(rest_after(self.unresponsive_in_a_row)));
+                self.unresponsive_in_a_row = self.unresponsive_in_a_row.saturating_add(1);
+                self.window.reset();
+                return self.responsiveness = Responsiveness::Suspect;
+            }
+            _ if took > SLOW_ANSWER => Responsiveness::Slow,
+            _ => Responsiveness::Quick,
+        };
+        if !is_pushback {
+            self.window.record_response(took, cap);
+        }
+        self.unresponsive_in_a_row = 0;
+        self.has_responded = true;
+        self.backoff_until = None;
+    }
+
+    /// Whether more deliveries are due than are in memory.
+    pub(in crate::delivery) fn has_backlog_on_disk(&self) -> bool {
+        self.has_unattempted_on_disk || self.has_due_on_disk
+    }
+
+    /// The lane's priority class, if it has a job that may run.
+    pub(in crate::delivery) fn priority_class(&self, cap: usize) -> Option<PriorityClass> {
+        let is_held = self.backoff_until.is_some() || self.is_full || self.is_yielding;
+        // While the server itself has a fault, one attempt finds out whether it still has.
+        let is_awaited = self.own_faults > 0 && self.in_flight > 0;
+        if !self.is_active || self.ready.is_empty() || is_held || is_awaited {
+            return None;
+        }
+        let has_room = self.in_flight < self.window.attempts().min(cap);
+        match self.responsiveness {
+            Responsiveness::Suspect if self.in_flight > 0 => None,
+            Responsiveness::Suspect => {
+                Some(if self.holds_threads { PriorityClass::Suspect } else { PriorityClass::New })
+            }
+            Responsiveness::Unknown => has_room.then_some(PriorityClass::New),
+            Responsiveness::Slow => has_room.then_some(PriorityClass::Slow),
+            Responsiveness::Quick if self.is_failing => has_room.then_some(PriorityClass::Failing),
+            Responsiveness::Quick if self.in_flight == 0 => Some(PriorityClass::Idle),
+            Responsiveness::Quick => has_room.then_some(PriorityClass::Active),
+        }
+    }
+}
+
+/// How long a lane rests after so many attempts in a row of the same kind.
+fn rest_after(before: u32) -> Duration {
+    BACKOFF_MIN.saturating_mul(1 << before.min(10)).min(BACKOFF_MAX)
+}

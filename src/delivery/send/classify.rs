@@ -1,0 +1,114 @@
+//! Classifies errors of the HTTP client. Pure; called on delivery threads. Messages of the system and of libraries are
+//! replaced by our own here.
+
+use std::io::{self, ErrorKind};
+
+use crate::delivery::send::connection::{ConnectionError, was_ended};
+use crate::delivery::send::guard::GuardError;
+use crate::delivery::send::look_up::{LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
+use crate::delivery::send::tls_error;
+use crate::domain::delivery::outcome::{BodyError, NETWORK_DOWN, NO_ROUTE, Outcome, Phase, REFUSED};
+
+/// The outcome of an attempt without a response. `phase` is where it failed.
+#[must_use]
+pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
+    if let Some(error) = ConnectionError::of(error) {
+        return match error {
+            ConnectionError::Unused => Outcome::ConnectionLost("the other side closed it".to_owned()),
+            ConnectionError::Unanswered(cause) => of_io(cause, phase),
+            ConnectionError::SpokeFirst => Outcome::BadResponse(error.to_string()),
+        };
+    }
+    match error {
+        ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
+            Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
+            Some(GuardError::LookUp(host, LookUpError::NotFound)) => Outcome::NameNotFound(host.clone()),
+            Some(GuardError::LookUp(host, LookUpError::NameServer)) => Outcome::NameServerFailed(host.clone()),
+            Some(GuardError::LookUp(_, LookUpError::Lacking(text))) => Outcome::Internal((*text).to_owned()),
+            Some(GuardError::Busy) => Outcome::LookupsBusy,
+            Some(GuardError::TimedOut) => Outcome::TimedOut(Phase::Resolve),
+            None => Outcome::Internal(inner.to_string()),
+        },
+        ureq::Error::Timeout(_) => Outcome::TimedOut(phase),
+        ureq::Error::HostNotFound => Outcome::NameNotFound(String::new()),
+        ureq::Error::Rustls(error) => Outcome::TlsFailed(tls_error::of(error).in_words()),
+        ureq::Error::Tls(text) => Outcome::TlsFailed((*text).to_owned()),
+        ureq::Error::ConnectionFailed => Outcome::ConnectFailed("no address could be reached".to_owned()),
+        ureq::Error::Io(error) => of_io(error, phase),
+        ureq::Error::LargeResponseHeader(..) => Outcome::HeadersTooLong,
+        // The HTTP parser has no public type for this error.
+        ureq::Error::Protocol(error) if error.to_string().contains("too many headers") => Outcome::HeadersTooLong,
+        ureq::Error::Protocol(error) => {
+            let text = error.to_string();
+            Outcome::BadResponse(text.trim_start_matches("http parse fail: ").to_owned())
+        }
+        ureq::Error::Http(error) => Outcome::BadResponse(error.to_string()),
+        _ => Outcome::Internal(error.to_string()),
+    }
+}
+
+/// Why reading a response's body failed.
+#[must_use]
+pub fn cut(error: &ureq::Error) -> BodyError {
+    match outcome(error, Phase::Read) {
+        Outcome::TimedOut(_) => BodyError::TimedOut,
+        Outcome::BadResponse(_) | Outcome::HeadersTooLong => BodyError::BadResponse,
+        _ => BodyError::ConnectionLost,
+    }
+}
+
+fn of_io(error: &io::Error, phase: Phase) -> Outcome {
+    if let Some(fault) = tls_error::of_io(error) {
+        return Outcome::TlsFailed(fault.in_words());
+    }
+    if is_lack_of_descriptors(error) {
+        return Outcome::Internal(NO_DESCRIPTORS.to_owned());
+    }
+    let no_connection = |text: &str| Outcome::ConnectFailed(text.to_owned());
+    match error.kind() {
+        ErrorKind::TimedOut => Outcome::TimedOut(phase),
+        ErrorKind::ConnectionRefused => no_connection(REFUSED),
+        ErrorKind::HostUnreachable => no_connection("the host cannot be reached"),
+        ErrorKind::NetworkUnreachable => no_connection(NO_ROUTE),
+        ErrorKind::NetworkDown => no_connection(NETWORK_DOWN),
+        ErrorKind::AddrNotAvailable => no_connection("this machine has no address or port left to connect from"),
+        ErrorKind::PermissionDenied => no_connection("this machine does not permit it"),
+        ErrorKind::ConnectionReset => Outcome::ConnectionLost("the other side reset it".to_owned()),
+        kind if was_ended(kind) => Outcome::ConnectionLost("the other side closed it".to_owned()),
+        _ if phase == Phase::Connect => Outcome::ConnectFailed(without_number(error)),
+        _ => Outcome::ConnectionLost(without_number(error)),
+    }
+}
+
+/// The system's message for an error, without the error number.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn of_number(number: i32) -> Outcome {
+        outcome(&ureq::Error::Io(io::Error::from_raw_os_error(number)), Phase::Connect)
+    }
+
+    #[test]
+    fn no_number_of_the_system_reaches_the_words() {
+        for number in 1..134 {
+            let outcome = of_number(number);
+            assert!(!format!("{outcome:?}").contains("os error"), "{outcome:?}");
+            assert!(!matches!(outcome, Outcome::NameNotFound(_) | Outcome::TlsFailed(_)), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_lack_of_our_own_is_not_the_endpoints() {
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            assert!(matches!(of_number(errno.raw_os_error()), Outcome::Internal(_)));
+        }
+    }
+}

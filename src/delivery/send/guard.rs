@@ -1,0 +1,182 @@
+//! Resolves the endpoint's host and passes only allowed addresses (I7). It runs at every attempt, even when a
+//! connection is kept, and the addresses it returns are the ones that are dialled: nothing is resolved again between
+//! check and connection. Runs on delivery threads.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
+use crate::delivery::send::look_up::{LookUpError, look_up};
+use crate::delivery::send::phase;
+use crate::domain::delivery::outcome::Phase;
+use crate::domain::endpoint::address::AddressRule;
+
+/// How long a look-up result is cached. Its addresses are checked at every attempt all the same.
+const CACHE_TTL: Duration = Duration::from_secs(5);
+/// Maximum number of cached names.
+const CACHE_NAMES_MAX: usize = 4096;
+/// Maximum number of concurrent look-ups; each may hang for as long as the C library allows.
+const LOOKUPS_MAX: usize = 64;
+/// The HTTP client's maximum number of addresses.
+const ADDRESSES: usize = 16;
+
+/// Why the guard returned no address.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The rule does not allow it; the text names host and rule.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The host has no address that could be told, and why.
+    #[error("{0}: {1}")]
+    LookUp(String, LookUpError),
+    /// Too many look-ups are in progress.
+    #[error("too many look-ups are under way")]
+    Busy,
+    /// The look-up timed out.
+    #[error("the look-up took too long")]
+    TimedOut,
+}
+
+/// The resolver of every agent; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    rule: Arc<AddressRule>,
+    names: Arc<LookupCache>,
+}
+
+#[derive(Debug, Default)]
+struct LookupCache {
+    known: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
+    under_way: AtomicUsize,
+}
+
+impl Guard {
+    /// A guard that applies this rule.
+    #[must_use]
+    pub fn new(rule: AddressRule) -> Self {
+        Self { rule: Arc::new(rule), names: Arc::default() }
+    }
+
+    fn addresses(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
+        let literal = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = literal.parse::<IpAddr>() {
+            return self.check_addresses(literal, vec![address]);
+        }
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        if name == "localhost" || name.ends_with(".localhost") {
+            // By RFC 6761 this is always loopback; whichever of the two is allowed is used.
+            let loopbacks = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            let allowed: Vec<_> =
+                loopbacks.into_iter().filter(|address| self.rule.check(&name, &[*address]).is_ok()).collect();
+            return if allowed.is_empty() { self.check_addresses(&name, loopbacks.to_vec()) } else { Ok(allowed) };
+        }
+        let found = self.names.look_up(&name, limit)?;
+        self.check_addresses(&name, found)
+    }
+
+    fn check_addresses(&self, host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, GuardError> {
+        match self.rule.check(host, &addresses) {
+            Ok(()) => Ok(addresses),
+            Err(refusal) => Err(GuardError::NotAllowed(refusal.to_string())),
+        }
+    }
+}
+
+impl LookupCache {
+    fn look_up(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
+        if let Some((at, addresses)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name)
+            && at.elapsed() < CACHE_TTL
+        {
+            return Ok(addresses.clone());
+        }
+        let deadline = Instant::now() + limit;
+        self.wait_for_lookup_permit(deadline)?;
+        let (sender, answer) = mpsc::sync_channel(1);
+        let asked = name.to_owned();
+        let names = Arc::clone(self);
+        // The C library's look-up has no time limit, so it runs on a thread of its own.
+        let thread = std::thread::Builder::new().name("look-up".to_owned()).spawn(move || {
+            let found = look_up(&asked);
+            names.under_way.fetch_sub(1, Ordering::Relaxed);
+            drop(sender.send(found));
+        });
+        if thread.is_err() {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+            return Err(GuardError::Busy);
+        }
+        let found = match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(found) => found.map_err(|error| GuardError::LookUp(name.to_owned(), error))?,
+            Err(_) => return Err(GuardError::TimedOut),
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= CACHE_NAMES_MAX {
+            known.retain(|_, (at, _)| at.elapsed() < CACHE_TTL);
+        }
+        if known.len() < CACHE_NAMES_MAX {
+            known.insert(name.to_owned(), (Instant::now(), found.clone()));
+        }
+        Ok(found)
+    }
+}
+
+impl LookupCache {
+    /// Acquires a look-up permit. The waiting time is recorded as caused by others.
+    fn wait_for_lookup_permit(&self, deadline: Instant) -> Result<(), GuardError> {
+        let begun = Instant::now();
+        while self.under_way.fetch_add(1, Ordering::Relaxed) >= LOOKUPS_MAX {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+            if Instant::now() >= deadline {
+                return Err(GuardError::Busy);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            phase::set_wait(begun.elapsed());
+        }
+        Ok(())
+    }
+}
+
+impl Resolver for Guard {
+    fn resolve(
+        &self,
+        uri: &ureq::http::Uri,
+        _: &ureq::config::Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        phase::enter(Phase::Resolve);
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        let found = self.addresses(host, *timeout.after).map_err(|error| ureq::Error::Other(Box::new(error)))?;
+        let mut resolved = self.empty();
+        for address in found.into_iter().take(ADDRESSES) {
+            resolved.push(SocketAddr::new(address, port));
+        }
+        phase::enter(Phase::Connect);
+        Ok(resolved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_forbidden_literal_is_refused_without_a_look_up() {
+        let guard = Guard::new(AddressRule::default());
+        for host in ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1", "localhost", "LOCALHOST.", "a.localhost"] {
+            assert!(matches!(guard.addresses(host, LIMIT), Err(GuardError::NotAllowed(_))), "{host}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_whichever_loopback_is_allowed() {
+        let guard = Guard::new(AddressRule::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()));
+        assert_eq!(guard.addresses("localhost", LIMIT).unwrap(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+    }
+}

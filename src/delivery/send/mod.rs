@@ -1,0 +1,13 @@
+//! Makes one attempt over the network and classifies its outcome. Runs on delivery threads; holds no lock while it sends.
+
+pub(super) mod classify;
+pub(super) mod connection;
+pub mod guard;
+pub mod look_up;
+pub(super) mod phase;
+pub(super) mod sessions;
+pub(super) mod tcp;
+pub mod tls;
+pub mod tls_error;
+pub(super) mod tls_stream;
+pub mod transport;

@@ -1,0 +1,187 @@
+//! The TCP connections of deliveries, under TLS and the HTTP client. Runs on delivery threads, which block in it. It
+//! keeps an attempt's time limit exactly, where the limits that a socket itself can have are rounded up by an eighth, and
+//! it asks as little of the kernel as can be.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use ureq::unversioned::transport::NextTimeout;
+use ureq::{Error, Timeout};
+
+use crate::delivery::send::phase;
+
+/// Longest single receive before the deadline is checked again.
+const RECEIVE_FOR: Duration = Duration::from_secs(1);
+/// With less time left than this, the kernel's rounding could matter, so an exact timer is used.
+const EXACT_TIMER_BELOW: Duration = Duration::from_secs(2);
+/// Minimum time for one address.
+const PER_ADDRESS_MIN: Duration = Duration::from_millis(10);
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub(in crate::delivery) struct Socket {
+    stream: TcpStream,
+}
+
+/// What has come on a connection on which nothing is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::delivery) enum Unasked {
+    /// Nothing.
+    Nothing,
+    /// Bytes, or a part of what will be bytes.
+    Bytes,
+    /// The other side has ended it.
+    End,
+}
+
+/// A deadline, and the client's name for it. The time runs from the first wait on, so that what does not wait asks no
+/// clock.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::delivery) struct Limit {
+    after: Duration,
+    /// Known from the first wait on.
+    at: Option<Instant>,
+    reason: Timeout,
+}
+
+impl Limit {
+    pub(in crate::delivery) fn of(timeout: NextTimeout) -> Self {
+        Self { after: *timeout.after, at: None, reason: timeout.reason }
+    }
+
+    /// No wait at all.
+    pub(in crate::delivery) fn at_once() -> Self {
+        Self { after: Duration::ZERO, at: None, reason: Timeout::Global }
+    }
+
+    /// Remaining time, if there is a deadline.
+    fn left(&mut self) -> Result<Option<Duration>, Error> {
+        let now = Instant::now();
+        // A deadline beyond the clock's range is none.
+        let Some(at) = self.at.or_else(|| now.checked_add(self.after)) else { return Ok(None) };
+        self.at = Some(at);
+        match at.saturating_duration_since(now) {
+            Duration::ZERO => Err(Error::Timeout(self.reason)),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Socket {
+    /// Connects to one of the addresses: tries one after the other, each for an equal share of the time that is left.
+    /// Gives the last error.
+    pub(in crate::delivery) fn connect(addresses: &[SocketAddr], limit: &mut Limit) -> Result<Self, Error> {
+        let mut failed = Error::ConnectionFailed;
+        for (tried, address) in addresses.iter().enumerate() {
+            let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let connected = match limit.left()? {
+                Some(left) => TcpStream::connect_timeout(address, (left / untried).max(PER_ADDRESS_MIN)),
+                None => TcpStream::connect(address),
+            };
+            match connected {
+                Ok(stream) => return Ok(Self::over(stream)?),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => failed = Error::Timeout(limit.reason),
+                Err(error) => failed = Error::Io(error),
+            }
+        }
+        Err(failed)
+    }
+
+    pub(in crate::delivery) fn over(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(RECEIVE_FOR))?;
+        Ok(Self { stream })
+    }
+
+    /// Sends all of it.
+    pub(in crate::delivery) fn send(&self, mut bytes: &[u8], limit: &mut Limit) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            match send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(Errno::AGAIN) => self.wait_until(PollFlags::OUT, limit)?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::Io(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something to come and takes it; 0 bytes are the end.
+    pub(in crate::delivery) fn receive(&self, into: &mut [u8], limit: &mut Limit) -> Result<usize, Error> {
+        loop {
+            // A blocking receive could take a second longer.
+            let flags = if limit.left()?.is_some_and(|left| left < EXACT_TIMER_BELOW) {
+                self.wait_until(PollFlags::IN, limit)?;
+                RecvFlags::DONTWAIT
+            } else {
+                RecvFlags::empty()
+            };
+            match recv(&self.stream, &mut *into, flags) {
+                Ok((count, _)) => {
+                    phase::note_received(count)?;
+                    return Ok(count);
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(Error::Io(error.into())),
+            }
+        }
+    }
+
+    /// Takes what has come by now, and fails with [`io::ErrorKind::WouldBlock`] if nothing has.
+    pub(in crate::delivery) fn receive_at_once(&self, into: &mut [u8]) -> Result<usize, Error> {
+        let (count, _) = recv(&self.stream, into, RecvFlags::DONTWAIT).map_err(io::Error::from)?;
+        phase::note_received(count)?;
+        Ok(count)
+    }
+
+    /// What has come by now. It is left where it is.
+    pub(in crate::delivery) fn unasked(&self) -> Result<Unasked, Error> {
+        match recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => Ok(Unasked::Nothing),
+            Ok((0, _)) => Ok(Unasked::End),
+            Ok(_) => Ok(Unasked::Bytes),
+            Err(error) => Err(Error::Io(error.into())),
+        }
+    }
+
+    /// Waits until the connection can be read from or written to, and fails at the limit.
+    fn wait_until(&self, ready: PollFlags, limit: &mut Limit) -> Result<(), Error> {
+        let left = limit.left()?.map(Timespec::try_from).transpose();
+        let left = left.map_err(|_| Error::Timeout(limit.reason))?;
+        match poll(&mut [PollFd::new(&self.stream, ready)], left.as_ref()) {
+            Ok(0) => Err(Error::Timeout(limit.reason)),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(Error::Io(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_waited_for_beyond_the_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = Socket::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        // One of many is enough, because a machine may stand still for a while.
+        let mut waits = (0..200).map(|_| {
+            let begun = Instant::now();
+            let after = Duration::from_millis(20).into();
+            let timeout = NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None };
+            let ended = socket.receive(&mut [0; 16], &mut Limit::of(timeout));
+            let waited = begun.elapsed();
+            assert!(matches!(ended, Err(Error::Timeout(Timeout::Global))), "{ended:?}");
+            assert!(waited >= Duration::from_millis(20), "{waited:?}");
+            waited
+        });
+        assert!(waits.any(|waited| waited < RECEIVE_FOR / 2), "it always waits for what the system was told");
+    }
+}

@@ -1,0 +1,119 @@
+//! Every failure has words of its own, and they give nothing away.
+
+use std::collections::BTreeSet;
+
+use crate::domain::Timestamp;
+use crate::domain::delivery::attempt::{Response, Signed, VERSION};
+use crate::domain::delivery::explanation::*;
+use crate::domain::signing::Signatures;
+
+fn attempt(outcome: Outcome) -> Attempt {
+    Attempt {
+        number: 1,
+        started_at: Timestamp::from_ms(0),
+        duration_ms: 30_012,
+        url: "https://crm.example/hooks/in".into(),
+        version: VERSION.into(),
+        signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
+        outcome,
+        response: None,
+    }
+}
+
+fn words(outcome: Outcome) -> String {
+    attempt(outcome).explanation().expect("a failure is explained")
+}
+
+fn redirected_to(location: &str) -> String {
+    let headers = vec![("location".to_owned(), location.to_owned())];
+    let response = Some(Response { headers, body: Vec::new() });
+    Attempt { response, ..attempt(Outcome::Redirected(302)) }.explanation().expect("a failure is explained")
+}
+
+#[test]
+fn every_failure_has_a_cause_and_advice_and_a_success_has_neither() {
+    assert_eq!(attempt(Outcome::Delivered(204)).explanation(), None);
+    let text = || "cause".to_owned();
+    for outcome in [
+        Outcome::HttpError(500),
+        Outcome::PushedBack(429),
+        Outcome::PushedBack(503),
+        Outcome::Redirected(302),
+        Outcome::NameNotFound(text()),
+        Outcome::ConnectFailed(text()),
+        Outcome::ConnectionLost(text()),
+        Outcome::TlsFailed(text()),
+        Outcome::BadResponse(text()),
+        Outcome::BodyDamaged,
+        Outcome::Internal(text()),
+        Outcome::HeadersTooLong,
+        Outcome::LookupsBusy,
+        Outcome::Incomplete(200, BodyError::TimedOut),
+        Outcome::Incomplete(200, BodyError::ConnectionLost),
+        Outcome::Incomplete(200, BodyError::BadResponse),
+        Outcome::NameServerFailed(text()),
+    ] {
+        let words = words(outcome);
+        assert_eq!(words.matches("; ").count(), 1, "{words}");
+    }
+}
+
+#[test]
+fn each_phase_of_a_time_out_is_named_and_has_its_own_advice() {
+    let phases = [Phase::Resolve, Phase::Connect, Phase::Send, Phase::Wait, Phase::Read];
+    let all: BTreeSet<_> = phases.map(|phase| words(Outcome::TimedOut(phase))).into();
+    assert_eq!(all.len(), phases.len());
+    assert!(all.iter().all(|words| words.starts_with("timed out after 30 s while ")), "{all:#?}");
+}
+
+#[test]
+fn the_time_is_that_of_the_attempt() {
+    for (duration_ms, shown) in
+        [(503, "503 ms"), (999, "999 ms"), (1004, "1 s"), (1549, "1.5 s"), (u32::MAX, "s while")]
+    {
+        let words = Attempt { duration_ms, ..attempt(Outcome::TimedOut(Phase::Wait)) }.explanation().unwrap();
+        assert!(words.contains(shown), "{words}");
+    }
+}
+
+#[test]
+fn codes_that_call_for_something_else_say_something_else() {
+    let advice = |status| words(Outcome::HttpError(status)).split_once("; ").unwrap().1.to_owned();
+    let all: BTreeSet<_> = [401, 404, 410, 413, 429, 500, 502, 503, 504].map(advice).into();
+    assert_eq!(all.len(), 9, "{all:#?}");
+    assert_eq!(advice(403), advice(401));
+    assert_eq!(advice(500), advice(418));
+}
+
+#[test]
+fn an_answer_that_does_not_count_says_so() {
+    for status in [429, 503] {
+        let (counted, uncounted) = (words(Outcome::HttpError(status)), words(Outcome::PushedBack(status)));
+        assert!(uncounted.contains("does not count against the retry schedule"), "{uncounted}");
+        assert!(!counted.contains("does not count"), "{counted}");
+        assert_eq!(counted.split_once("; ").unwrap().1, uncounted.split_once("; ").unwrap().1);
+    }
+}
+
+#[test]
+fn a_redirect_names_where_it_leads_without_what_may_be_secret() {
+    for (location, shown) in [
+        ("https://new.example/hooks", " to https://new.example/hooks, which"),
+        ("/login?next=%2Fhooks&token=secret#here", " to https://crm.example/login, which"),
+        ("//me:secret@new.example/x?secret", " to https://new.example/x, which"),
+        ("http://new.example/a; b\u{1b}[2J", " to http://new.example/a%3B%20b%1B[2J, which"),
+        ("javascript:alert('secret')", "a redirect, which"),
+        ("https://", "a redirect, which"),
+    ] {
+        let words = redirected_to(location);
+        assert!(words.contains(shown) && !words.contains("secret"), "{words}");
+    }
+    assert!(words(Outcome::Redirected(304)).contains("a redirect, which"));
+    assert!(redirected_to(&format!("/{}", "x".repeat(5000))).len() < 400);
+}
+
+#[test]
+fn a_cause_that_an_earlier_version_recorded_gets_advice() {
+    let words = words(Outcome::TlsFailed("its certificate has expired".to_owned()));
+    assert!(words.contains("expired; check its certificate"), "{words}");
+}

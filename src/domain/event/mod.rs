@@ -1,0 +1,78 @@
+//! Events and the body that is delivered. Pure; any thread.
+
+pub mod data;
+pub mod event_type;
+
+use std::io::Write as _;
+
+use super::{EventId, Timestamp};
+use crate::domain::event::event_type::EventType;
+
+/// A validated event that is not stored yet.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Its type.
+    pub event_type: EventType,
+    /// The `data` as published, untouched.
+    pub data: Box<str>,
+    /// When it happened, if the publisher gave a time.
+    pub occurred_at: Option<Timestamp>,
+    /// The keys that identify duplicates: none, one, or both header and `id`.
+    pub idempotency: Vec<IdempotencyEntry>,
+}
+
+/// An idempotency key of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencyEntry {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Where it was given.
+    pub source: KeySource,
+    /// A digest of the request, which distinguishes a duplicate from another event with the same key.
+    pub fingerprint: [u8; 16],
+}
+
+/// Where a publisher gave an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In the header of the request.
+    Header,
+    /// In the event.
+    Id,
+}
+
+/// The digest of a publisher's idempotency key and its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(pub u128);
+
+/// Length of a body without the type's name and the data.
+const BODY_FRAME_BYTES: usize =
+    r#"{"id":"evt_00000000000000000000000000000000","event":"","timestamp":"1970-01-01T00:00:00.000Z","data":}"#.len();
+
+/// The body of every delivery of an event: the same bytes on each attempt.
+#[must_use]
+pub fn body(id: EventId, event_type: EventType, timestamp: Timestamp, data: &str) -> Vec<u8> {
+    let name = event_type.name();
+    // The exact capacity, so that the buffer is never reallocated.
+    let mut body = Vec::with_capacity(BODY_FRAME_BYTES + name.len() + data.len());
+    // Writing to memory cannot fail.
+    let _ = write!(body, r#"{{"id":"{id}","event":"{name}","timestamp":"{timestamp}","data":{data}}}"#);
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_stands_in_the_body_as_it_was_published() {
+        let data = r#"{ "b":1.50,"a" : 1e2, "ü":"\u00fc" }"#;
+        let body = body(EventId(5), EventType::ClockIn, Timestamp::from_ms(0), data);
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            format!(
+                r#"{{"id":"evt_00000000000000000000000000000005","event":"clock_in","timestamp":"1970-01-01T00:00:00.000Z","data":{data}}}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! `/webhooks.php`, as `TempClock`'s clients call it: id and action in the query, the rest as in `subscriptions`. Runs
+//! on the HTTP workers.
+
+use actix_web::{HttpResponse, web};
+
+use crate::domain::SubscriptionId;
+use crate::domain::access::Scope;
+use crate::http::api::subscriptions;
+use crate::http::request::error::ApiError;
+use crate::http::request::extract::{Caller, JsonText, Query};
+use crate::http::request::state::HttpState;
+
+type HandlerResult = Result<HttpResponse, ApiError>;
+type AppState = web::Data<HttpState>;
+
+fn required_id(query: &Query) -> Result<SubscriptionId, ApiError> {
+    let id = query.get("id").ok_or_else(|| ApiError::invalid_field("id", "is missing from the query"))?;
+    let id: u32 = id.parse().map_err(|_| ApiError::invalid_field("id", "must be an integer"))?;
+    Ok(SubscriptionId(id))
+}
+
+pub async fn get(state: AppState, caller: Caller, query: Query) -> HandlerResult {
+    if query.get("id").is_none() {
+        return subscriptions::list(state, caller, query).await;
+    }
+    let account = caller.require(Scope::WebhooksRead)?;
+    subscriptions::read_one(&state, caller.counted_account(), account, required_id(&query)?).await
+}
+
+pub async fn post(
+    state: AppState,
+    caller: Caller,
+    query: Query,
+    request: actix_web::HttpRequest,
+    payload: web::Payload,
+) -> HandlerResult {
+    match query.get("action") {
+        None => {
+            let body = read_body(&request, payload).await?;
+            subscriptions::create(state, caller, body).await
+        }
+        Some("test") => {
+            let account = caller.require(Scope::WebhooksWrite)?;
+            subscriptions::test_one(&state, account, required_id(&query)?).await
+        }
+        Some(_) => Err(ApiError::invalid_field("action", "must be \"test\", or left out to make a subscription")),
+    }
+}
+
+async fn read_body(request: &actix_web::HttpRequest, payload: web::Payload) -> Result<JsonText, ApiError> {
+    use actix_web::FromRequest as _;
+    JsonText::from_request(request, &mut payload.into_inner()).await
+}
+
+pub async fn put(state: AppState, caller: Caller, query: Query, body: JsonText) -> HandlerResult {
+    let account = caller.require(Scope::WebhooksWrite)?;
+    subscriptions::update_one(&state, account, required_id(&query)?, &body).await
+}
+
+pub async fn delete(state: AppState, caller: Caller, query: Query) -> HandlerResult {
+    let account = caller.require(Scope::WebhooksWrite)?;
+    subscriptions::delete_one(&state, account, required_id(&query)?).await
+}

@@ -1,0 +1,281 @@
+//! Parses published events; all invalid fields are reported at once. Pure; runs on the HTTP workers. The text of `data`
+//! is kept unchanged.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::domain::event::data;
+use crate::domain::event::event_type::EventType;
+use crate::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
+use crate::domain::{FieldError, FieldErrors, Timestamp};
+use crate::http::request::error::ApiError;
+
+const FIELDS: [&str; 4] = ["event", "data", "id", "occurred_at"];
+/// Maximum number of events in a batch.
+const BATCH_EVENTS: usize = 1000;
+/// Maximum length of an idempotency key, in characters.
+pub const KEY_CHARS: usize = 255;
+
+/// Parses one event, with the request's idempotency key if there is one.
+pub fn one(text: &str, request_key: Option<&str>) -> Result<NewEvent, ApiError> {
+    let fields: EventFields<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    fields.into_event(request_key.map(|key| digest_key(&["header", key]))).map_err(ApiError::invalid)
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchRequest<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+/// Parses a batch of events, each within that size. The request's idempotency key applies to each event with its index,
+/// and to the batch as a whole.
+pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<Vec<NewEvent>, ApiError> {
+    let batch: BatchRequest<'_> = serde_json::from_str(text).map_err(|error| {
+        // An unexpected field stops the parser before the rest of the text is checked.
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Err(error) => not_json(&error),
+            Ok(_) if error.is_data() => {
+                ApiError::invalid_field("events", "must be an array of events, and the only field")
+            }
+            Ok(_) => not_json(&error),
+        }
+    })?;
+    if batch.events.is_empty() || batch.events.len() > BATCH_EVENTS {
+        return Err(ApiError::invalid_field("events", format!("must hold 1 to {BATCH_EVENTS} events")));
+    }
+    let mut events = Vec::with_capacity(batch.events.len());
+    let mut errors = FieldErrors::default();
+    for (index, raw) in batch.events.iter().enumerate() {
+        let place = format!("events[{index}]");
+        if raw.get().len() as u64 > event_bytes {
+            errors.add(|| FieldError::new(place, format!("may have at most {event_bytes} bytes")));
+            continue;
+        }
+        match serde_json::from_str::<EventFields<'_>>(raw.get()) {
+            Err(_) => errors.add(|| FieldError::new(place, "must be an object")),
+            Ok(fields) => {
+                match fields.into_event(request_key.map(|key| digest_key(&["batch", key, &index.to_string()]))) {
+                    Err(found) => errors.add_part(&format!("{place}."), found),
+                    Ok(event) => events.push(event),
+                }
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    if let Some(key) = request_key {
+        let mut hash = Sha256::new();
+        for known in events.iter().filter_map(|event| event.idempotency.last()) {
+            hash.update(known.fingerprint);
+        }
+        let whole =
+            IdempotencyEntry { key: digest_key(&["batch", key]), source: KeySource::Header, fingerprint: half(hash) };
+        if let Some(first) = events.first_mut() {
+            first.idempotency.push(whole);
+        }
+    }
+    Ok(events)
+}
+
+fn not_json(error: &serde_json::Error) -> ApiError {
+    match error.classify() {
+        serde_json::error::Category::Data => ApiError::invalid_json("the body must be a JSON object"),
+        _ => ApiError::invalid_json(format!("not JSON: {error}")),
+    }
+}
+
+/// JSON Schema of one event; `data_of` refers to the schema of a type's data.
+pub fn schema(data_of: impl Fn(EventType) -> Value) -> Value {
+    let kinds: Vec<_> = EventType::ALL
+        .into_iter()
+        .map(|kind| json!({"properties": {"event": {"const": kind.name()}, "data": data_of(kind)}}))
+        .collect();
+    json!({
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": EventType::ALL.map(EventType::name)},
+            "data": {
+                "description": "What happened; sent on byte for byte. Its required fields depend on `event`, and more may \
+                                follow; 32 levels deep at most.",
+                "type": "object",
+            },
+            "id": {
+                "description": "Your own name for the event: the same again answers the same and adds nothing.",
+                "type": ["string", "integer", "null"],
+                "minLength": 1,
+                "maxLength": KEY_CHARS,
+                "minimum": i64::MIN,
+                "maximum": i64::MAX,
+                "examples": ["entry-4711"],
+            },
+            "occurred_at": {
+                "description": "When it happened, if that was not now; RFC 3339, from 1970 on.",
+                "type": ["string", "null"],
+                "format": "date-time",
+            },
+        },
+        "additionalProperties": false,
+        "oneOf": kinds,
+    })
+}
+
+/// JSON Schema of a batch; `event` refers to that of one event.
+#[must_use]
+pub fn batch_schema(event: &Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["events"],
+        "properties": {"events": {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": event}},
+        "additionalProperties": false,
+    })
+}
+
+/// The digest of a publisher's key.
+fn digest_key(parts: &[&str]) -> IdempotencyKey {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    IdempotencyKey(u128::from_be_bytes(half(hash)))
+}
+
+/// Half of a digest is enough: a collision would only affect the publisher who caused it.
+fn half(hash: Sha256) -> [u8; 16] {
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut half = [0; 16];
+    half.copy_from_slice(digest.split_at(16).0);
+    half
+}
+
+/// The raw fields of a published event.
+#[derive(Default)]
+struct EventFields<'a> {
+    event: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
+    occurred_at: Option<&'a RawValue>,
+    errors: FieldErrors,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for EventFields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EventFieldsVisitor;
+        impl<'de> Visitor<'de> for EventFieldsVisitor {
+            type Value = EventFields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EventFields<'de>, A::Error> {
+                let mut fields = EventFields::default();
+                while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                    let slot = match name.as_ref() {
+                        "event" => &mut fields.event,
+                        "data" => &mut fields.data,
+                        "id" => &mut fields.id,
+                        "occurred_at" => &mut fields.occurred_at,
+                        other => {
+                            fields.errors.add(|| FieldError::unknown(other, &FIELDS));
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    if slot.replace(map.next_value()?).is_some() {
+                        fields.errors.add(|| FieldError::new(name, "is given twice"));
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(EventFieldsVisitor)
+    }
+}
+
+impl EventFields<'_> {
+    /// The event, if every field is valid.
+    fn into_event(self, request_key: Option<IdempotencyKey>) -> Result<NewEvent, FieldErrors> {
+        let mut errors = self.errors;
+        let event_type = match self.event {
+            None => Err("is missing".to_owned()),
+            Some(raw) => serde_json::from_str::<String>(raw.get())
+                .map_err(|_| "must be a string".to_owned())
+                .and_then(|name| EventType::parse(&name)),
+        };
+        let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
+        match (self.data, event_type) {
+            (None, _) => errors.add(|| FieldError::new("data", "is missing")),
+            (Some(data), Some(event_type)) => {
+                errors.extend(data::check(event_type, data.get()).err().into_iter().flatten());
+            }
+            (Some(_), None) => {}
+        }
+        let occurred_at = match given(self.occurred_at) {
+            None => None,
+            Some(raw) => {
+                let time = serde_json::from_str::<String>(raw.get()).ok().and_then(|text| Timestamp::parse(&text));
+                if time.is_none() {
+                    errors.add(|| FieldError::new("occurred_at", "must be a time such as \"2026-03-02T08:00:00Z\""));
+                }
+                time
+            }
+        };
+        let own_key = given(self.id).and_then(|raw| {
+            let id = own_id(raw);
+            if id.is_none() {
+                let message = format!("must be a string of 1 to {KEY_CHARS} characters, or an integer");
+                errors.add(|| FieldError::new("id", message));
+            }
+            id.map(|id| digest_key(&["id", &id]))
+        });
+        let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
+            return Err(errors);
+        };
+        let fingerprint = || {
+            let mut hash = Sha256::new();
+            hash.update([event_type.number()]);
+            hash.update(occurred_at.map_or(0, Timestamp::as_ms).to_le_bytes());
+            hash.update(data.get().as_bytes());
+            half(hash)
+        };
+        let by_id = own_key.map(|key| IdempotencyEntry { key, source: KeySource::Id, fingerprint: fingerprint() });
+        let by_request =
+            request_key.map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: fingerprint() });
+        let idempotency = by_id.into_iter().chain(by_request).collect();
+        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, idempotency })
+    }
+}
+
+fn given(field: Option<&RawValue>) -> Option<&RawValue> {
+    field.filter(|raw| raw.get() != "null")
+}
+
+fn own_id(raw: &RawValue) -> Option<String> {
+    if let Ok(number) = serde_json::from_str::<i64>(raw.get()) {
+        return Some(number.to_string());
+    }
+    let text: String = serde_json::from_str(raw.get()).ok()?;
+    (1..=KEY_CHARS).contains(&text.chars().count()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_fields_that_are_read_and_no_other() {
+        let schema = schema(|_| Value::Null);
+        let mut described: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+        let mut read = FIELDS.to_vec();
+        described.sort_unstable();
+        read.sort_unstable();
+        assert_eq!(described, read);
+    }
+}

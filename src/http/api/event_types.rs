@@ -1,0 +1,84 @@
+//! The catalogue of event types: name, description, JSON Schema, example. Runs on the HTTP workers.
+
+use actix_web::HttpResponse;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::domain::event::data::{self, FieldKind};
+use crate::domain::event::event_type::EventType;
+use crate::http::request::error::ApiError;
+use crate::http::request::extract::Caller;
+use crate::http::request::respond::{self, Pagination};
+
+pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
+    let data = catalogue();
+    let pagination = Pagination { total: data.len(), limit: data.len(), offset: 0, has_more: false, next: None };
+    Ok(respond::list(&data, &pagination))
+}
+
+/// An event type, as the catalogue shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventTypeDescription")]
+pub struct EventTypeView {
+    /// The name of the type.
+    #[schemars(with = "EventType")]
+    pub name: &'static str,
+    /// What has happened.
+    #[schemars(example = EventType::ClockIn.description())]
+    pub description: &'static str,
+    /// JSON Schema of `data`: what it must hold; more may follow.
+    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [crate::http::api::event_types::schema(EventType::ClockIn)]))]
+    pub schema: Value,
+    /// A valid `data`.
+    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [example(EventType::ClockIn)]))]
+    pub example: Value,
+}
+
+/// Every event type, as the API shows it.
+#[must_use]
+pub fn catalogue() -> Vec<EventTypeView> {
+    EventType::ALL.into_iter().map(describe).collect()
+}
+
+fn describe(event_type: EventType) -> EventTypeView {
+    EventTypeView {
+        name: event_type.name(),
+        description: event_type.description(),
+        schema: schema(event_type),
+        example: example(event_type),
+    }
+}
+
+/// Example `data` of a type.
+pub fn example(event_type: EventType) -> Value {
+    serde_json::from_str(data::example(event_type)).unwrap_or_default()
+}
+
+/// JSON Schema of a type's `data`.
+pub fn schema(event_type: EventType) -> Value {
+    let fields = event_type.required_fields();
+    let properties: serde_json::Map<String, Value> =
+        fields.iter().map(|(name, kind)| ((*name).to_owned(), field_schema(*kind))).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "required": fields.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        "properties": properties,
+        "additionalProperties": true,
+    })
+}
+
+fn field_schema(kind: FieldKind) -> Value {
+    match kind {
+        FieldKind::Integer => json!({"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX}),
+        FieldKind::Count => json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
+        FieldKind::Text => json!({"type": "string"}),
+        FieldKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
+        FieldKind::Time => json!({"type": "string", "format": "date-time"}),
+        FieldKind::Date => json!({"type": "string", "format": "date"}),
+        FieldKind::TimeOfDay => {
+            json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"})
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Events: publish one or many, list, read. Runs on the HTTP workers; a publish only awaits the writer's commit.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::access::Scope;
+use crate::domain::event::event_type::EventType;
+use crate::domain::{DeliveryId, EventId, Timestamp};
+use crate::http::api::event_body::{self, KEY_CHARS};
+use crate::http::api::view::{DeliveryView, EventView, ViewContext};
+use crate::http::request::error::{ApiError, KEY_HEADER};
+use crate::http::request::extract::{Caller, JsonText, Publisher, Query};
+use crate::http::request::respond::{self, NextPage, Pagination};
+use crate::http::request::state::HttpState;
+use crate::storage::command::{Command, Published};
+use crate::storage::read::reader::{EventFilter, PAGE_BYTES};
+
+/// About what a delivery of an event takes in memory and in the answer.
+const DELIVERY_BYTES: usize = 1024;
+
+type HandlerResult = Result<HttpResponse, ApiError>;
+type AppState = web::Data<HttpState>;
+
+/// What became of a published event.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PublishedEvent")]
+pub struct PublishedView {
+    id: EventId,
+    #[schemars(with = "EventType")]
+    event: &'static str,
+    /// To how many subscriptions it goes.
+    #[schemars(example = 1)]
+    deliveries: u32,
+    /// The same was published before; nothing was added.
+    #[schemars(example = false)]
+    duplicate: bool,
+}
+
+impl From<Published> for PublishedView {
+    fn from(published: Published) -> Self {
+        let Published { id, event_type, deliveries, duplicate } = published;
+        Self { id, event: event_type.name(), deliveries, duplicate }
+    }
+}
+
+pub async fn publish(
+    state: AppState,
+    Publisher { account }: Publisher,
+    request: HttpRequest,
+    body: JsonText,
+) -> HandlerResult {
+    let key = idempotency_header(&request)?;
+    let events = vec![event_body::one(&body.text, key.as_deref())?];
+    let published = state.ask(|reply| Command::Publish { account, events, reply }).await;
+    let published = published.map_err(ApiError::of_one_event)?;
+    match published.first() {
+        Some(published) => Ok(respond::single(HttpResponse::Accepted(), &PublishedView::from(*published))),
+        None => Err(ApiError::internal(&"the writer answered a publish without a row")),
+    }
+}
+
+/// One row for each event of a batch, in order.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct BatchView {
+    data: Vec<PublishedView>,
+}
+
+pub async fn publish_batch(
+    state: AppState,
+    Publisher { account }: Publisher,
+    request: HttpRequest,
+    body: JsonText,
+) -> HandlerResult {
+    let key = idempotency_header(&request)?;
+    let events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref())?;
+    let published = state.ask(|reply| Command::Publish { account, events, reply }).await?;
+    let view = BatchView { data: published.into_iter().map(PublishedView::from).collect() };
+    Ok(respond::json(&mut HttpResponse::Accepted(), &view))
+}
+
+pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
+    let account = caller.require(Scope::EventsRead)?;
+    let request = query.page(EventId::parse);
+    let filter = EventFilter {
+        event_type: event_type(&mut query),
+        since: time(&mut query, "since"),
+        until: time(&mut query, "until"),
+    };
+    query.finish()?;
+    // The rows of the page, and the answer that is made of them.
+    let bytes = (2 * PAGE_BYTES).max(state.event_room());
+    let counted = caller.counted_account();
+    let (page, memory) =
+        state.read_much(counted, bytes, move |snapshot| snapshot.events(account, filter, request)).await?;
+    let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
+    let views: Vec<_> = page.items.iter().map(|(id, row)| EventView::new(*id, row, None)).collect();
+    let (total, has_more) = (page.total, page.has_more);
+    let (limit, offset) = (request.limit, request.offset);
+    let pagination = Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) };
+    Ok(memory.until_sent(respond::list(&views, &pagination)))
+}
+
+pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
+    let account = caller.require(Scope::EventsRead)?;
+    let missing = || ApiError::not_found("event");
+    let id = EventId::parse(&path).ok_or_else(missing)?;
+    let clocks = state.clock.read();
+    let most = state.reader.registry().subscriptions_of(account).len();
+    let bytes = state.event_room().saturating_add(most.saturating_mul(DELIVERY_BYTES));
+    let (found, memory) = state
+        .read_much(caller.counted_account(), bytes, move |snapshot| {
+            let Some(row) = snapshot.event(account, id)? else { return Ok(None) };
+            let mut deliveries = Vec::new();
+            for subscription in &row.subscriptions {
+                let Some(subscription) = snapshot.registry().subscription_of(account, *subscription) else { continue };
+                let delivery_id = DeliveryId { event: id, subscription: subscription.id };
+                let delivery = snapshot.delivery(delivery_id)?;
+                let context = ViewContext { is_active: subscription.state.is_active(), clocks };
+                deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, context)));
+            }
+            Ok(Some((row, deliveries)))
+        })
+        .await?;
+    let (row, deliveries) = found.ok_or_else(missing)?;
+    Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &EventView::new(id, &row, Some(deliveries)))))
+}
+
+/// The query's event type filter.
+pub fn event_type(query: &mut Query) -> Option<EventType> {
+    query.read("event", EventType::parse)
+}
+
+/// A time filter of the query.
+pub fn time(query: &mut Query, name: &str) -> Option<Timestamp> {
+    query.parse(name, "a time such as 2026-03-02T08:00:00Z", Timestamp::parse)
+}
+
+fn idempotency_header(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let mut given = request.headers().get_all(KEY_HEADER);
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(ApiError::invalid_field(KEY_HEADER, "is given twice"));
+    }
+    let wrong = || ApiError::invalid_field(KEY_HEADER, format!("must be 1 to {KEY_CHARS} visible ASCII characters"));
+    let text = value.to_str().map_err(|_| wrong())?.trim();
+    // The draft standard uses a quoted string; most clients send it unquoted.
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if text.is_empty() || text.len() > KEY_CHARS { Err(wrong()) } else { Ok(Some(text.to_owned())) }
+}

@@ -1,0 +1,13 @@
+//! The API's resources, one file each, with the bodies they read and the JSON they return. Runs on the HTTP workers;
+//! handlers hold no rules.
+
+pub(super) mod compat;
+pub(super) mod deliveries;
+pub mod event_body;
+pub(super) mod event_types;
+pub(super) mod events;
+pub mod follow;
+pub(super) mod health;
+pub mod subscription_body;
+pub(super) mod subscriptions;
+pub(super) mod view;

@@ -1,0 +1,161 @@
+//! Parses a subscription in a request; all invalid fields are reported at once. Pure; runs on the HTTP workers.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::{Value, json};
+
+use crate::domain::endpoint::{Endpoint, EndpointPolicy};
+use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::subscription::SubscriptionChange;
+use crate::domain::{FieldError, FieldErrors};
+use crate::http::request::error::ApiError;
+
+const FIELDS: [&str; 4] = ["url", "events", "active", "description"];
+/// Read-only fields; ignored in requests, so that a whole subscription can be sent back.
+const SHOWN: [&str; 7] =
+    ["id", "created_at", "updated_at", "disabled_reason", "disabled_at", "failing_since", "recent_deliveries"];
+const DESCRIPTION_CHARS: usize = 500;
+
+/// Parses a change; fields in `required` must be present.
+pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<SubscriptionChange, ApiError> {
+    let ObjectFields(mut fields) = serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => ApiError::invalid_json("the body must be a JSON object"),
+        _ => ApiError::invalid_json(format!("not JSON: {error}")),
+    })?;
+    fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
+    let mut errors = FieldErrors::default();
+    for name in required {
+        if !fields.iter().any(|(given, _)| given == name) {
+            errors.add(|| FieldError::new(name, "is missing"));
+        }
+    }
+    let mut change = SubscriptionChange::default();
+    let mut seen = HashSet::new();
+    for (name, value) in &fields {
+        if !seen.insert(name) {
+            errors.add(|| FieldError::new(name, "is given twice"));
+            continue;
+        }
+        let result = match name.as_str() {
+            "url" => parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)),
+            "events" => parse_events(value).map(|events| change.events = Some(events)),
+            "description" => parse_description(value).map(|text| change.description = Some(text)),
+            "active" => value
+                .as_bool()
+                .map(|active| change.active = Some(active))
+                .ok_or_else(|| vec![FieldError::new("active", "must be true or false")]),
+            "secret" => Err(vec![FieldError::new("secret", "is made by the server and cannot be set")]),
+            _ => Err(vec![FieldError::unknown(name, &FIELDS)]),
+        };
+        errors.extend(result.err().into_iter().flatten());
+    }
+    if errors.is_empty() { Ok(change) } else { Err(ApiError::invalid(errors)) }
+}
+
+/// JSON Schema of the body with these `required` fields. The policy for URLs is not part of it.
+#[must_use]
+pub fn schema(required: &[&str]) -> Value {
+    let names: Vec<_> = EventType::ALL.into_iter().map(EventType::name).chain(["*"]).collect();
+    let mut properties = json!({
+        "url": {
+            "description": "Where deliveries go: `https`, to an address that the server may reach.",
+            "type": "string",
+            "format": "uri",
+            "examples": ["https://crm.example.com/hooks/tempclock"],
+        },
+        "events": {
+            "description": "The event types that are wanted; `*` stands for all.",
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "enum": names},
+            "examples": [["clock_in", "clock_out"]],
+        },
+        "active": {
+            "description": "Whether deliveries go out. While it is off, they are held.",
+            "type": "boolean",
+            "default": true,
+        },
+        "description": {
+            "description": "Your own words; of control characters only line feeds.",
+            "type": ["string", "null"],
+            "maxLength": DESCRIPTION_CHARS,
+            "pattern": r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$",
+            "examples": ["Time sheets to the CRM"],
+        },
+    });
+    for shown in SHOWN {
+        properties[shown] =
+            json!({"description": "Passed over, so that a whole subscription can be sent back.", "readOnly": true});
+    }
+    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+}
+
+/// The fields of an object as sent, including duplicates.
+struct ObjectFields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for ObjectFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = ObjectFields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectFields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(ObjectFields(fields))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+fn parse_url(value: &Value, policy: &EndpointPolicy) -> Result<Endpoint, Vec<FieldError>> {
+    let text = value.as_str().ok_or_else(|| vec![FieldError::new("url", "must be a string")])?;
+    Endpoint::parse(text, policy).map_err(|error| vec![FieldError::new("url", error.to_string())])
+}
+
+fn parse_events(value: &Value) -> Result<EventTypes, Vec<FieldError>> {
+    let wanted = "must be an array of event types such as [\"clock_in\"], or [\"*\"] for all";
+    let names = value.as_array().filter(|names| !names.is_empty());
+    let names: Option<Vec<&str>> = names.and_then(|names| names.iter().map(Value::as_str).collect());
+    let names = names.ok_or_else(|| vec![FieldError::new("events", wanted)])?;
+    EventTypes::parse(names).map_err(|errors| {
+        errors.into_iter().map(|(index, message)| FieldError::new(format!("events[{index}]"), message)).collect()
+    })
+}
+
+fn parse_description(value: &Value) -> Result<String, Vec<FieldError>> {
+    let wrong = |message: String| vec![FieldError::new("description", message)];
+    match value {
+        Value::Null => Ok(String::new()),
+        Value::String(text) if text.chars().count() > DESCRIPTION_CHARS => {
+            Err(wrong(format!("may have at most {DESCRIPTION_CHARS} characters")))
+        }
+        Value::String(text) if text.chars().any(|character| character.is_control() && character != '\n') => {
+            Err(wrong("must not hold control characters".to_owned()))
+        }
+        Value::String(text) => Ok(text.clone()),
+        _ => Err(wrong("must be a string".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_fields_that_are_read_and_no_other() {
+        let schema = schema(&[]);
+        let described: HashSet<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(described, FIELDS.into_iter().chain(SHOWN).collect());
+    }
+}

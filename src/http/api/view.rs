@@ -1,0 +1,387 @@
+//! The JSON of subscriptions, events, deliveries and attempts. Pure.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::clock::Readings;
+use crate::domain::delivery::attempt::{Attempt, RequestHeaders};
+use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::event;
+use crate::domain::event::data;
+use crate::domain::event::event_type::EventType;
+use crate::domain::signing::SigningSecret;
+use crate::domain::subscription::{Subscription, SubscriptionState};
+use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::http::api::event_types;
+use crate::storage::rows::record::{EventRow, History};
+
+/// A subscription as its owner sees it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Subscription")]
+pub struct SubscriptionView<'a> {
+    /// Its number, never reused.
+    id: SubscriptionId,
+    /// Where its deliveries go.
+    #[schemars(example = "https://crm.example.com/hooks/tempclock")]
+    url: &'a str,
+    /// Its event types; `*` stands for all.
+    #[schemars(example = ["clock_in", "clock_out"])]
+    events: Vec<&'static str>,
+    /// Whether deliveries go out; otherwise they are held.
+    #[schemars(example = true)]
+    active: bool,
+    /// The owner's description.
+    #[schemars(example = "Time sheets to the CRM")]
+    description: &'a str,
+    /// Why it is disabled; only if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    disabled_reason: Option<&'static str>,
+    /// Since when it is disabled; only if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
+    disabled_at: Option<Timestamp>,
+    /// The signing secret; only in the response to its creation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    #[schemars(example = SigningSecret::EXAMPLE)]
+    #[schemars(with = "String")]
+    secret: Option<&'a str>,
+    /// Creation time.
+    created_at: Timestamp,
+    /// When its owner or the server last changed it.
+    updated_at: Timestamp,
+    /// Since when every attempt has failed; only when the last one did, and only where subscriptions
+    /// are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
+    failing_since: Option<Timestamp>,
+    /// Its last 10 attempts, newest first; only where one subscription is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<AttemptView>")]
+    recent_deliveries: Option<Vec<AttemptView>>,
+}
+
+impl<'a> SubscriptionView<'a> {
+    /// Without secret and history.
+    pub fn new(subscription: &'a Subscription) -> Self {
+        let off = match subscription.state {
+            SubscriptionState::Active => None,
+            SubscriptionState::Disabled { reason, since } => Some((reason.words(), since)),
+        };
+        Self {
+            id: subscription.id,
+            url: subscription.endpoint.as_str(),
+            events: subscription.events.names(),
+            active: subscription.state.is_active(),
+            description: &subscription.description,
+            disabled_reason: off.map(|(reason, _)| reason),
+            disabled_at: off.map(|(_, since)| since),
+            secret: None,
+            created_at: subscription.created_at,
+            updated_at: subscription.updated_at,
+            failing_since: None,
+            recent_deliveries: None,
+        }
+    }
+
+    /// With its secret, which is shown once.
+    pub fn with_secret(subscription: &'a Subscription) -> Self {
+        Self { secret: Some(subscription.secret.expose()), ..Self::new(subscription) }
+    }
+
+    /// With its endpoint's health.
+    pub fn with_health(subscription: &'a Subscription, failing_since: Option<Timestamp>) -> Self {
+        Self { failing_since, ..Self::new(subscription) }
+    }
+
+    /// With its endpoint's health and its last attempts, newest first.
+    pub fn with_history(subscription: &'a Subscription, history: &History, recent: Vec<AttemptView>) -> Self {
+        let recent_deliveries = Some(recent);
+        Self { recent_deliveries, ..Self::with_health(subscription, history.health.failing_since) }
+    }
+}
+
+/// What a delivery waits for: whether its subscription is on, and what the clocks say.
+#[derive(Clone, Copy)]
+pub struct ViewContext {
+    /// Deliveries go out.
+    pub is_active: bool,
+    /// Retries are planned on the steady clock and shown on the machine's.
+    pub clocks: Readings,
+}
+
+impl ViewContext {
+    fn next_attempt_at(self, delivery: &Delivery) -> Option<Timestamp> {
+        match delivery.state {
+            // What was never attempted is due since its event was made.
+            DeliveryState::Pending { due } if delivery.attempt_count == 0 => Some(due),
+            DeliveryState::Pending { due } => Some(self.clocks.on_the_wall(due)),
+            _ => None,
+        }
+        .filter(|_| self.is_active)
+    }
+}
+
+/// One attempt, in a subscription's recent deliveries and in a delivery.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+pub struct AttemptView {
+    id: AttemptId,
+    /// The delivery that it belongs to.
+    delivery_id: DeliveryId,
+    /// What was sent.
+    event_id: EventId,
+    #[schemars(with = "EventType")]
+    event: &'static str,
+    /// Counted from 1 for each delivery.
+    #[schemars(example = 1)]
+    attempt: u32,
+    /// `delivered` after a 2xx, else `failed`.
+    #[schemars(extend("enum" = ATTEMPT_STATUS))]
+    status: &'static str,
+    /// The HTTP status of the endpoint, if it answered.
+    #[schemars(example = 204)]
+    response_code: Option<u16>,
+    /// What happened and, after a semicolon, what to do about it; only if it failed.
+    error: Option<String>,
+    #[schemars(example = 87)]
+    duration_ms: u32,
+    /// When it began.
+    created_at: Timestamp,
+    /// When it ended.
+    completed_at: Timestamp,
+    /// When the next one is due, if there is one.
+    next_attempt_at: Option<Timestamp>,
+    #[serde(flatten)]
+    exchange: Option<ExchangeView>,
+}
+
+/// The request and the response.
+#[derive(Serialize, JsonSchema)]
+struct ExchangeView {
+    /// What was sent; only where one delivery is read.
+    request: RequestView,
+    /// The response, if there was one; only where one delivery is read.
+    response: Option<ResponseView>,
+}
+
+/// The request of an attempt; its body is the delivery's.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SentRequest")]
+struct RequestView {
+    #[schemars(extend("const" = METHOD))]
+    method: &'static str,
+    #[schemars(example = "https://crm.example.com/hooks/tempclock")]
+    url: String,
+    /// Values by name.
+    #[schemars(with = "BTreeMap<String, String>")]
+    headers: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The response of an endpoint.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReceivedResponse")]
+struct ResponseView {
+    /// The first 2 KiB of its headers: values by name in lower case, several of one name joined by commas.
+    #[schemars(with = "BTreeMap<String, String>")]
+    headers: serde_json::Map<String, serde_json::Value>,
+    /// The first 1 KiB of its body.
+    #[schemars(example = &"ok")]
+    body: String,
+}
+
+const ATTEMPT_STATUS: [&str; 2] = [DELIVERED, FAILED];
+const DELIVERED: &str = "delivered";
+const FAILED: &str = "failed";
+const METHOD: &str = "POST";
+
+impl AttemptView {
+    /// The short form, for recent deliveries.
+    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext) -> Self {
+        let is_last = attempt.number == delivery.attempt_count;
+        let next_attempt_at = context.next_attempt_at(delivery).filter(|_| is_last);
+        Self {
+            id: AttemptId { delivery: id, number: attempt.number },
+            delivery_id: id,
+            event_id: id.event,
+            event: delivery.event_type.name(),
+            attempt: attempt.number,
+            status: if attempt.outcome.is_delivered() { DELIVERED } else { FAILED },
+            response_code: attempt.outcome.response_code(),
+            error: attempt.explanation(),
+            duration_ms: attempt.duration_ms,
+            created_at: attempt.started_at,
+            completed_at: attempt.ended_at(),
+            next_attempt_at,
+            exchange: None,
+        }
+    }
+
+    /// With request and response.
+    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext) -> Self {
+        let headers = RequestHeaders::of(id, delivery.event_type, attempt.number, &attempt.version, &attempt.signed);
+        let request = RequestView {
+            method: METHOD,
+            url: attempt.url.as_ref().to_owned(),
+            headers: headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+        };
+        let response = attempt.response.as_ref().map(|response| ResponseView {
+            headers: joined(&response.headers),
+            body: String::from_utf8_lossy(&response.body).into_owned(),
+        });
+        Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, context) }
+    }
+}
+
+/// Headers by name; repeated values are joined as HTTP allows.
+fn joined(headers: &[(String, String)]) -> serde_json::Map<String, serde_json::Value> {
+    let mut shown = serde_json::Map::new();
+    for (name, value) in headers {
+        let value = match shown.get(name).and_then(serde_json::Value::as_str) {
+            Some(earlier) => format!("{earlier}, {value}"),
+            None => value.clone(),
+        };
+        shown.insert(name.clone(), value.into());
+    }
+    shown
+}
+
+/// A delivery in a list, or with its attempts and the body that is sent.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
+pub struct DeliveryView {
+    id: DeliveryId,
+    /// What is delivered.
+    event_id: EventId,
+    #[schemars(with = "EventType")]
+    event: &'static str,
+    /// For whom.
+    subscription_id: SubscriptionId,
+    /// `exhausted`: its retry schedule is exhausted.
+    #[schemars(extend("enum" = DeliveryState::NAMES))]
+    status: &'static str,
+    /// It is pending, and held until its subscription is enabled.
+    #[schemars(example = false)]
+    held: bool,
+    /// How many attempts there were.
+    #[schemars(example = 1)]
+    attempt_count: u32,
+    /// The HTTP status of the last attempt, if the endpoint answered.
+    #[schemars(example = 204)]
+    response_code: Option<u16>,
+    /// What happened in the last attempt and, after a semicolon, what to do about it; only if it failed.
+    error: Option<String>,
+    /// When the next attempt is due, if there is one.
+    next_attempt_at: Option<Timestamp>,
+    /// When the event was stored.
+    created_at: Timestamp,
+    /// When it was delivered or exhausted.
+    #[schemars(example = EventId::EXAMPLE.time())]
+    completed_at: Option<Timestamp>,
+    #[serde(flatten)]
+    history: Option<DeliveryHistoryView>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct DeliveryHistoryView {
+    /// Its attempts, oldest first; at most the last 50; only where one delivery is read.
+    attempts: Vec<AttemptView>,
+    /// The body that is sent, unless retention has removed it; only where one delivery is read.
+    #[schemars(extend("examples" = [example_body()]))]
+    body: Option<String>,
+}
+
+impl DeliveryView {
+    /// Whether it is a test ping.
+    pub fn is_ping(&self) -> bool {
+        self.event == EventType::Ping.name()
+    }
+
+    /// In short, as lists show it.
+    pub fn short(id: DeliveryId, delivery: &Delivery, context: ViewContext) -> Self {
+        let last = delivery.attempts.last();
+        let completed_at = match delivery.state {
+            DeliveryState::Pending { .. } => None,
+            DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => Some(at),
+        };
+        Self {
+            id,
+            event_id: id.event,
+            event: delivery.event_type.name(),
+            subscription_id: id.subscription,
+            status: delivery.state.name(),
+            held: !context.is_active && delivery.state.is_pending(),
+            attempt_count: delivery.attempt_count,
+            response_code: last.and_then(|attempt| attempt.outcome.response_code()),
+            error: last.and_then(Attempt::explanation),
+            next_attempt_at: context.next_attempt_at(delivery),
+            created_at: id.event.time(),
+            completed_at,
+            history: None,
+        }
+    }
+
+    /// With its attempts, oldest first, and the body, unless retention has removed it.
+    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext, row: Option<&EventRow>) -> Self {
+        let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, context));
+        let history = DeliveryHistoryView {
+            attempts: attempts.collect(),
+            body: row.map(|row| String::from_utf8_lossy(row.body()).into_owned()),
+        };
+        Self { history: Some(history), ..Self::short(id, delivery, context) }
+    }
+}
+
+/// An event in a list, or with its deliveries.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
+pub struct EventView<'a> {
+    id: EventId,
+    #[schemars(with = "EventType")]
+    event: &'static str,
+    /// When it happened.
+    #[schemars(with = "Timestamp")]
+    timestamp: &'a str,
+    /// As it was published.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    #[schemars(extend("examples" = [event_types::example(EventType::ClockIn)]))]
+    data: Option<&'a RawValue>,
+    /// When it was stored.
+    created_at: Timestamp,
+    /// Its deliveries; only where one event is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<DeliveryView>")]
+    deliveries: Option<Vec<DeliveryView>>,
+}
+
+fn example_body() -> String {
+    let data = data::example(EventType::ClockIn);
+    let body = event::body(EventId::EXAMPLE, EventType::ClockIn, EventId::EXAMPLE.time(), data);
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    timestamp: &'a str,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl<'a> EventView<'a> {
+    /// From the stored body; a damaged one shows no data.
+    pub fn new(id: EventId, row: &'a EventRow, deliveries: Option<Vec<DeliveryView>>) -> Self {
+        let envelope: Option<Envelope<'a>> = serde_json::from_slice(row.body()).ok();
+        Self {
+            id,
+            event: row.event_type.name(),
+            timestamp: envelope.as_ref().map_or("", |envelope| envelope.timestamp),
+            data: envelope.map(|envelope| envelope.data),
+            created_at: id.time(),
+            deliveries,
+        }
+    }
+}

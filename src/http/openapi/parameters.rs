@@ -1,0 +1,120 @@
+//! The parameters of operations, for the API's description. `extract` and the handlers parse them. Pure.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+
+use crate::domain::delivery::DeliveryState;
+use crate::domain::event::event_type::EventType;
+use crate::domain::{DeliveryId, EventId};
+use crate::http::api::deliveries::STATUSES;
+use crate::http::api::event_body::KEY_CHARS;
+use crate::http::openapi::operation::Parameter;
+use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT};
+
+const TIME: &str = "2026-03-02T08:00:00Z";
+
+fn query(name: &'static str, description: &'static str, schema: Value) -> Parameter {
+    Parameter { place: "query", name, is_required: false, description, schema }
+}
+
+fn path_id(description: &'static str, schema: Value) -> Parameter {
+    Parameter { place: "path", name: "id", is_required: true, description, schema }
+}
+
+/// Page size and offset.
+pub fn page() -> [Parameter; 2] {
+    [
+        query(
+            "limit",
+            "How many items to give; more than 100 counts as 100.",
+            json!({"type": "integer", "minimum": 1, "maximum": usize::MAX, "default": DEFAULT_LIMIT, "examples": [MAX_LIMIT]}),
+        ),
+        query(
+            "offset",
+            "How many items to pass over.",
+            json!({"type": "integer", "minimum": 0, "maximum": usize::MAX, "default": 0, "examples": [0]}),
+        ),
+    ]
+}
+
+/// The cursor of a list with such ids.
+pub fn cursor<Id: JsonSchema>() -> Parameter {
+    let schema = Id::json_schema(&mut SchemaGenerator::default()).to_value();
+    query(
+        "cursor",
+        "The `next_cursor` of the page before; gives what comes after it. A page of long items ends before `limit`.",
+        schema,
+    )
+}
+
+/// Filters of events.
+pub fn event_filters() -> [Parameter; 3] {
+    let time = || json!({"type": "string", "format": "date-time", "examples": [TIME]});
+    [
+        query(
+            "event",
+            "Only of this event type.",
+            json!({"type": "string", "enum": EventType::ALL.map(EventType::name)}),
+        ),
+        query("since", "Only what was stored at this time or later; RFC 3339, from 1970 on.", time()),
+        query("until", "Only what was stored before this time.", time()),
+    ]
+}
+
+/// Filters of deliveries.
+pub fn delivery_filters() -> Vec<Parameter> {
+    let own = [
+        query("status", "Only deliveries that are this.", json!({"type": "string", "enum": DeliveryState::NAMES})),
+        query(
+            "response_code",
+            "Only deliveries whose last attempt was answered with this HTTP status.",
+            json!({"type": "integer", "minimum": STATUSES.start(), "maximum": STATUSES.end(), "examples": [500]}),
+        ),
+    ];
+    own.into_iter().chain(event_filters()).collect()
+}
+
+/// The filter of deliveries by subscription.
+pub fn subscription_filter() -> Parameter {
+    query("subscription", "Only deliveries for this subscription.", subscription_id())
+}
+
+fn subscription_id() -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": u32::MAX, "examples": [1]})
+}
+
+/// The subscription that the path names.
+pub fn subscription() -> [Parameter; 1] {
+    [path_id("The subscription's number.", subscription_id())]
+}
+
+/// The event that the path names.
+pub fn event() -> [Parameter; 1] {
+    let schema = json!({"type": "string", "examples": [EventId::EXAMPLE.to_string()]});
+    [path_id("The event's id.", schema)]
+}
+
+/// The delivery that the path names.
+pub fn delivery() -> [Parameter; 1] {
+    let schema = json!({"type": "string", "examples": [DeliveryId::EXAMPLE.to_string()]});
+    [path_id("The delivery's id.", schema)]
+}
+
+/// The subscription that the query names.
+pub fn subscription_in_query(is_required: bool) -> Parameter {
+    Parameter { is_required, ..query("id", "The subscription's number.", subscription_id()) }
+}
+
+/// The action.
+pub fn action() -> Parameter {
+    let description = "`test` sends a test ping; without it, a subscription is made.";
+    query("action", description, json!({"type": "string", "enum": ["test"]}))
+}
+
+/// The idempotency key.
+pub fn idempotency_key() -> [Parameter; 1] {
+    let schema = json!({"type": "string", "minLength": 1, "maxLength": KEY_CHARS, "examples": ["entry-4711"]});
+    let description = "Your own name for this request, of visible ASCII characters. The same again answers the same \
+                       and adds nothing; another body under the same name is 409. Remembered as long as the event is.";
+    [Parameter { place: "header", name: "Idempotency-Key", is_required: false, description, schema }]
+}

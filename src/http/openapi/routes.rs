@@ -1,0 +1,293 @@
+//! Every route of the API: path, method, scope and handler. The server and the API's description are built from this
+//! one table. Pure; the handlers run on the HTTP workers.
+
+use std::sync::LazyLock;
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value};
+
+use crate::domain::access::Scope::{EventsRead, EventsWrite, WebhooksRead, WebhooksWrite};
+use crate::domain::escape::{REPEATED_CHARS, shortened};
+use crate::domain::{DeliveryId, EventId};
+use crate::http::api::event_types::EventTypeView;
+use crate::http::api::events::{BatchView, PublishedView};
+use crate::http::api::health::{Health, Readiness};
+use crate::http::api::subscriptions::{Deleted, TestResult};
+use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
+use crate::http::api::{compat, deliveries, event_types, events, health, subscriptions};
+use crate::http::openapi::Description;
+use crate::http::openapi::operation::{BASE, Operation, Resource, list, operation, plain, single};
+use crate::http::openapi::parameters as take;
+use crate::http::request::error::ApiError;
+use crate::http::request::extract;
+
+/// Registers the table's routes.
+pub fn serve(config: &mut web::ServiceConfig) {
+    for resource in table().into_iter().filter(|resource| resource.is_at_root) {
+        config.service(resource.into_service());
+    }
+    config.service(web::scope(BASE).configure(|config| {
+        // Paths without parameters are compared; each one with parameters costs every request a regular expression.
+        let (plain, parametric): (Vec<_>, Vec<_>) =
+            table().into_iter().partition(|resource| !resource.path.contains('{'));
+        for resource in plain.into_iter().chain(parametric) {
+            config.service(resource.into_service());
+        }
+        config.default_service(web::to(no_route));
+    }));
+    config.default_service(web::to(no_route));
+}
+
+/// Made at the first request for it.
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::of(&table()));
+
+/// The `OpenAPI` document of these routes.
+#[must_use]
+pub fn document() -> &'static Value {
+    DESCRIPTION.document()
+}
+
+async fn show_description() -> HttpResponse {
+    DESCRIPTION.show()
+}
+
+async fn show_page() -> HttpResponse {
+    DESCRIPTION.show_page()
+}
+
+async fn no_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    extract::note_caller(&request)?;
+    let shown = |text: &str| shortened(text, REPEATED_CHARS).into_owned();
+    Err(ApiError::not_found(&format!("route {} {}", shown(request.method().as_str()), shown(request.path()))))
+}
+
+/// All routes. If two paths match a request, the one without parameters wins, otherwise the first.
+pub fn table() -> Vec<Resource> {
+    let groups = [subscription_routes(), event_routes(), delivery_routes(), vec![compat_route()], open_routes()];
+    groups.into_iter().flatten().collect()
+}
+
+fn at<const N: usize>(heading: &'static str, path: &'static str, operations: [Operation; N]) -> Resource {
+    Resource { path, is_at_root: false, heading, operations: operations.into() }
+}
+
+fn subscription_routes() -> Vec<Resource> {
+    const HEADING: &str = "Subscriptions";
+    vec![
+        at(HEADING, "/webhooks", [
+            operation(Method::GET, subscriptions::list, "listSubscriptions", "List subscriptions")
+                .needs(WebhooksRead)
+                .takes(take::page())
+                .answers(200, "A page of subscriptions, in the order in which they were made.", list::<SubscriptionView>),
+            operation(Method::POST, subscriptions::create, "createSubscription", "Make a subscription")
+                .details("The signing secret is in this answer and in no other.")
+                .needs(WebhooksWrite)
+                .body("NewSubscription")
+                .answers(201, "The subscription, with its secret.", single::<SubscriptionView>)
+                .always_with(&["secret"])
+                .with_message(subscriptions::CREATED)
+                .may_conflict(),
+        ]),
+        at(HEADING, "/webhooks/{id}", [
+            operation(Method::GET, subscriptions::read, "readSubscription", "Read a subscription")
+                .needs(WebhooksRead)
+                .takes(take::subscription())
+                .answers(200, "The subscription, with its last 10 attempts.", single::<SubscriptionView>)
+                .always_with(&["recent_deliveries"]),
+            operation(Method::PUT, subscriptions::update, "updateSubscription", "Change a subscription")
+                .details("What is left out stays as it is. Switching it on again clears `disabled_reason` and sends what is held.")
+                .needs(WebhooksWrite)
+                .takes(take::subscription())
+                .body("SubscriptionChange")
+                .answers(200, "The subscription as it is now.", single::<SubscriptionView>)
+                .with_message(subscriptions::UPDATED),
+            operation(Method::DELETE, subscriptions::delete, "deleteSubscription", "Delete a subscription")
+                .details("Its delivery history goes with it. What is pending is cancelled, what is in flight ends.")
+                .needs(WebhooksWrite)
+                .takes(take::subscription())
+                .answers(200, "It is deleted.", single::<Deleted>)
+                .with_message(subscriptions::DELETED),
+        ]),
+        at(HEADING, "/webhooks/{id}/test", [
+            operation(Method::POST, subscriptions::test, "testSubscription", "Send a test ping")
+                .details("One signed `ping`, sent now and never again; the answer waits for it. A ping that fails is a 200 too.")
+                .needs(WebhooksWrite)
+                .takes(take::subscription())
+                .answers(200, "How it went.", single::<TestResult>)
+                .with_message(subscriptions::ACCEPTED),
+        ]),
+        at(HEADING, "/webhooks/{id}/deliveries", [
+            operation(Method::GET, deliveries::list_of_subscription, "listDeliveriesOfSubscription", "List the deliveries of a subscription")
+                .needs(WebhooksRead)
+                .takes(take::subscription())
+                .takes(take::page())
+                .takes([take::cursor::<DeliveryId>()])
+                .takes(take::delivery_filters())
+                .answers(200, "A page of deliveries, newest event first.", list::<DeliveryView>),
+        ]),
+    ]
+}
+
+fn event_routes() -> Vec<Resource> {
+    const HEADING: &str = "Events";
+    vec![
+        at(
+            HEADING,
+            "/events",
+            [
+                operation(Method::GET, events::list, "listEvents", "List events")
+                    .needs(EventsRead)
+                    .takes(take::page())
+                    .takes([take::cursor::<EventId>()])
+                    .takes(take::event_filters())
+                    .answers(200, "A page of events, newest first.", list::<EventView>),
+                operation(Method::POST, events::publish, "publishEvent", "Publish an event")
+                    .details("202 means that the event is on disk together with all its deliveries.")
+                    .needs(EventsWrite)
+                    .takes(take::idempotency_key())
+                    .body("NewEvent")
+                    .answers(202, "The event is stored.", single::<PublishedView>)
+                    .may_conflict(),
+            ],
+        ),
+        at(
+            HEADING,
+            "/events/batch",
+            [operation(Method::POST, events::publish_batch, "publishEvents", "Publish many events")
+                .details("All of them or none. An `Idempotency-Key` stands for the whole batch.")
+                .needs(EventsWrite)
+                .takes(take::idempotency_key())
+                .body("NewEvents")
+                .answers(202, "The events are stored; one row for each, in order.", plain::<BatchView>)
+                .may_conflict()],
+        ),
+        at(
+            HEADING,
+            "/events/{id}",
+            [operation(Method::GET, events::read, "readEvent", "Read an event")
+                .needs(EventsRead)
+                .takes(take::event())
+                .answers(200, "The event, with its deliveries.", single::<EventView>)
+                .always_with(&["deliveries"])],
+        ),
+        at(
+            HEADING,
+            "/event-types",
+            [operation(Method::GET, event_types::list, "listEventTypes", "List event types").needs_a_key().answers(
+                200,
+                "Every event type with JSON Schema of its data and an example.",
+                list::<EventTypeView>,
+            )],
+        ),
+    ]
+}
+
+fn delivery_routes() -> Vec<Resource> {
+    const HEADING: &str = "Deliveries";
+    vec![
+        at(
+            HEADING,
+            "/deliveries",
+            [operation(Method::GET, deliveries::list, "listDeliveries", "List deliveries")
+                .needs(WebhooksRead)
+                .takes([take::subscription_filter()])
+                .takes(take::page())
+                .takes([take::cursor::<DeliveryId>()])
+                .takes(take::delivery_filters())
+                .answers(200, "A page of deliveries, newest event first.", list::<DeliveryView>)],
+        ),
+        at(
+            HEADING,
+            "/deliveries/{id}",
+            [operation(Method::GET, deliveries::read, "readDelivery", "Read a delivery")
+                .needs(WebhooksRead)
+                .takes(take::delivery())
+                .answers(200, "The delivery, with its attempts and the body that is sent.", single::<DeliveryView>)
+                .always_with(&["attempts", "body"])],
+        ),
+        at(
+            HEADING,
+            "/deliveries/{id}/retry",
+            [operation(Method::POST, deliveries::retry, "retryDelivery", "Send a delivery again")
+                .details(
+                    "A redelivery: due now, with the whole retry schedule ahead; a test ping is attempted once. The id stays, attempt numbers go on.",
+                )
+                .needs(WebhooksWrite)
+                .takes(take::delivery())
+                .answers(202, "The delivery is due.", single::<DeliveryView>)
+                .always_with(&["attempts", "body"])
+                .with_message(deliveries::DUE_AGAIN)],
+        ),
+    ]
+}
+
+fn compat_route() -> Resource {
+    at("TempClock's own addresses", "/webhooks.php", [
+        operation(Method::GET, compat::get, "phpReadSubscriptions", "List subscriptions, or read one")
+            .details("With `id` as `GET /webhooks/{id}`, else as `GET /webhooks`.")
+            .needs(WebhooksRead)
+            .takes([take::subscription_in_query(false)])
+            .takes(take::page())
+            .answers(200, "A page of subscriptions.", list::<SubscriptionView>)
+            .answers(200, "One subscription, with its last 10 attempts.", single::<SubscriptionView>)
+            .always_with(&["recent_deliveries"]),
+        operation(Method::POST, compat::post, "phpCreateOrTestSubscription", "Make a subscription, or test one")
+            .details("With `id` and `action=test` as `POST /webhooks/{id}/test`, without a body; else as `POST /webhooks`.")
+            .needs(WebhooksWrite)
+            .takes([take::subscription_in_query(false), take::action()])
+            .optional_body("NewSubscription")
+            .answers(201, "The subscription, with its secret.", single::<SubscriptionView>)
+            .always_with(&["secret"])
+            .with_message(subscriptions::CREATED)
+            .answers(200, "How the test went.", single::<TestResult>)
+            .with_message(subscriptions::ACCEPTED)
+            .may_conflict(),
+        operation(Method::PUT, compat::put, "phpUpdateSubscription", "Change a subscription")
+            .details("As `PUT /webhooks/{id}`.")
+            .needs(WebhooksWrite)
+            .takes([take::subscription_in_query(true)])
+            .body("SubscriptionChange")
+            .answers(200, "The subscription as it is now.", single::<SubscriptionView>)
+            .with_message(subscriptions::UPDATED),
+        operation(Method::DELETE, compat::delete, "phpDeleteSubscription", "Delete a subscription")
+            .details("As `DELETE /webhooks/{id}`.")
+            .needs(WebhooksWrite)
+            .takes([take::subscription_in_query(true)])
+            .answers(200, "It is deleted.", single::<Deleted>)
+            .with_message(subscriptions::DELETED),
+    ])
+}
+
+fn open_routes() -> Vec<Resource> {
+    let health = |method, name| {
+        operation(method, health::healthz, name, "Is the process up?").answers(200, "It is.", plain::<Health>)
+    };
+    let ready = |method, name| {
+        operation(method, health::readyz, name, "Is the server ready for work?")
+            .answers(200, "It is.", plain::<Readiness>)
+            .answers(503, "It is not; `checks` says why.", plain::<Readiness>)
+    };
+    let description = |method, name| {
+        operation(method, show_description, name, "This description").answers(
+            200,
+            "OpenAPI 3.1, in JSON.",
+            plain::<Map<String, Value>>,
+        )
+    };
+    let page = |method, name| {
+        operation(method, show_page, name, "This description as a page").answers_in(
+            "text/html",
+            200,
+            "A page that needs no script and nothing from elsewhere.",
+            plain::<String>,
+        )
+    };
+    let open = |path, operations: [Operation; 2]| Resource { is_at_root: true, ..at("Server", path, operations) };
+    vec![
+        open("/healthz", [health(Method::GET, "health"), health(Method::HEAD, "healthHead")]),
+        open("/readyz", [ready(Method::GET, "readiness"), ready(Method::HEAD, "readinessHead")]),
+        open("/openapi.json", [description(Method::GET, "openapi"), description(Method::HEAD, "openapiHead")]),
+        open("/docs", [page(Method::GET, "docs"), page(Method::HEAD, "docsHead")]),
+    ]
+}

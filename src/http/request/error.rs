@@ -1,0 +1,332 @@
+//! API errors: the message for the caller and the cause for the log. Runs on the HTTP workers.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::access::Scope;
+use crate::domain::event::KeySource;
+use crate::domain::{FieldError, FieldErrors};
+use crate::storage::error::{Rejection, StorageError};
+
+/// An error response. The middleware adds the request id and writes the body.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {}", cause.as_deref().unwrap_or(message))]
+pub struct ApiError {
+    status: u16,
+    code: &'static str,
+    message: Box<str>,
+    fields: FieldErrors,
+    retry_after_s: Option<u64>,
+    allow: Option<Box<str>>,
+    /// The cause, for the log only.
+    cause: Option<Box<str>>,
+    /// Whether the response is delayed.
+    is_delayed: bool,
+}
+
+/// Every error response.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub struct ErrorBody<'a> {
+    #[schemars(extend("const" = true))]
+    error: bool,
+    /// What is wrong, for people.
+    message: &'a str,
+    /// The HTTP status.
+    status: u16,
+    /// The error code, for programs; stable.
+    code: &'a str,
+    /// The value of `X-Request-Id`; the server's log has it too.
+    request_id: &'a str,
+    /// The invalid fields, if any; at most 100.
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    #[schemars(length(max = 100))]
+    errors: &'a [FieldError],
+}
+
+/// Delay of responses after too many invalid keys.
+const GUESS_DELAY: Duration = Duration::from_secs(1);
+/// The header with an idempotency key.
+pub const KEY_HEADER: &str = "Idempotency-Key";
+const IDEMPOTENCY_CONFLICT: &str = "idempotency_conflict";
+/// The message for an event that differs from the one stored under its key.
+const DIFFERS: &str = "differs from the event sent before";
+
+impl ApiError {
+    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into().into(),
+            fields: FieldErrors::default(),
+            retry_after_s: None,
+            allow: None,
+            cause: None,
+            is_delayed: false,
+        }
+    }
+
+    /// Invalid input, with the invalid fields.
+    #[must_use]
+    pub fn invalid(fields: impl Into<FieldErrors>) -> Self {
+        let fields = fields.into();
+        let message = match (fields.kept(), fields.count()) {
+            ([one], _) => format!("{}: {}", one.field, one.message),
+            (kept, count) if kept.len() < count => {
+                format!("{count} fields are not valid; the first {} are named", kept.len())
+            }
+            (_, count) => format!("{count} fields are not valid"),
+        };
+        Self { fields, ..Self::new(400, "invalid_input", message) }
+    }
+
+    /// One invalid field or parameter.
+    pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::new(field, message)])
+    }
+
+    /// The same error for a single event, without an index.
+    #[must_use]
+    pub fn of_one_event(self) -> Self {
+        match self.fields.kept() {
+            [one] if self.code == IDEMPOTENCY_CONFLICT && one.field != KEY_HEADER => {
+                Self { fields: vec![FieldError::new("id", DIFFERS)].into(), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// The body is not JSON.
+    pub fn invalid_json(message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_json", message)
+    }
+
+    /// Malformed HTTP.
+    #[must_use]
+    pub fn bad_request(message: &str) -> Self {
+        Self::new(400, "bad_request", message)
+    }
+
+    /// No valid key: one message, whatever is wrong with it.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::new(
+            401,
+            "unauthorized",
+            "a valid API key is needed: Authorization: Bearer tc_live_… (this one is missing, wrong, revoked or expired)",
+        )
+    }
+
+    /// The key lacks this scope.
+    #[must_use]
+    pub fn forbidden(scope: Scope) -> Self {
+        Self::new(403, "forbidden", format!("the API key lacks the scope {}", scope.name()))
+    }
+
+    /// Not found, or of another account.
+    #[must_use]
+    pub fn not_found(what: &str) -> Self {
+        Self::new(404, "not_found", format!("{what} not found"))
+    }
+
+    /// The operator named an unknown account.
+    #[must_use]
+    pub fn no_account(name: &str) -> Self {
+        let message = format!(
+            "there is no account named {name}; an account is made with its first key: tempclock-webhooks keys create \
+             --account NAME --name NAME --scopes SCOPES"
+        );
+        Self::new(404, "not_found", message)
+    }
+
+    /// The route exists, the method does not.
+    #[must_use]
+    pub fn method_not_allowed(allow: &str) -> Self {
+        let message = format!("this method is not allowed here; allowed: {allow}");
+        Self { allow: Some(allow.into()), ..Self::new(405, "method_not_allowed", message) }
+    }
+
+    /// The request did not arrive in time.
+    #[must_use]
+    pub fn request_timeout() -> Self {
+        Self::new(408, "request_timeout", "the request did not arrive in time")
+    }
+
+    /// The body is longer than allowed.
+    #[must_use]
+    pub fn too_large(limit_bytes: u64) -> Self {
+        Self::new(413, "too_large", format!("the body may have at most {limit_bytes} bytes"))
+    }
+
+    /// The body is not declared as JSON.
+    #[must_use]
+    pub fn unsupported_media_type() -> Self {
+        Self::new(415, "unsupported_media_type", "send JSON with Content-Type: application/json")
+    }
+
+    /// Too many invalid keys from one source. The response is delayed.
+    #[must_use]
+    pub fn too_many_guesses(limit: u32, retry_after_s: u64) -> Self {
+        let message = format!("more than {limit} wrong API keys within a minute; try again in {retry_after_s} s");
+        let error = Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) };
+        Self { is_delayed: true, ..error }
+    }
+
+    /// Too many requests.
+    #[must_use]
+    pub fn rate_limited(limit: u32, retry_after_s: u64) -> Self {
+        let message = format!("more than {limit} requests within a minute; try again in {retry_after_s} s");
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) }
+    }
+
+    fn unavailable(code: &'static str, message: &str, retry_after_s: u64) -> Self {
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(503, code, message) }
+    }
+
+    /// What is being read has taken all threads or all memory that there is for it.
+    #[must_use]
+    pub fn too_many_reads() -> Self {
+        Self::unavailable(
+            "busy",
+            "too much is being read at once; try again in a moment, with fewer requests at a time",
+            1,
+        )
+    }
+
+    /// The maximum number of backups is in progress.
+    #[must_use]
+    pub fn too_many_backups() -> Self {
+        Self::unavailable("busy", "another backup is under way; try again when it is done", 60)
+    }
+
+    /// The account's maximum number of test pings is in progress.
+    #[must_use]
+    pub fn too_many_pings_of_account(limit: usize) -> Self {
+        let message = format!("{limit} test pings of this account are under way; try again when one has ended");
+        Self { retry_after_s: Some(5), ..Self::new(429, "too_many_pings", message) }
+    }
+
+    /// The maximum number of test pings is in progress.
+    #[must_use]
+    pub fn too_many_pings() -> Self {
+        Self::unavailable("busy", "too many test pings are under way; try again in a moment", 5)
+    }
+
+    /// An internal error; the cause goes to the log only.
+    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
+        let message = "something went wrong here; the log has the cause under this request id";
+        Self { cause: Some(cause.to_string().into()), ..Self::new(500, "internal", message) }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The complete response.
+    #[must_use]
+    pub fn response(&self, request_id: &str) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        for header in self.headers() {
+            response.insert_header(header);
+        }
+        crate::http::request::respond::json(&mut response, &self.body(request_id))
+    }
+
+    /// The response's body.
+    #[must_use]
+    pub fn body<'a>(&'a self, request_id: &'a str) -> ErrorBody<'a> {
+        ErrorBody {
+            error: true,
+            message: &self.message,
+            status: self.status,
+            code: self.code,
+            request_id,
+            errors: self.fields.kept(),
+        }
+    }
+
+    /// The error code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// How long to delay the response.
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        self.is_delayed.then_some(GUESS_DELAY)
+    }
+
+    /// Additional headers of this error.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let retry_after = self.retry_after_s.map(|seconds| ("Retry-After", seconds.to_string()));
+        let allow = self.allow.as_deref().map(|allow| ("Allow", allow.to_owned()));
+        let challenge = (self.status == 401).then(|| ("WWW-Authenticate", "Bearer".to_owned()));
+        [retry_after, allow, challenge].into_iter().flatten().collect()
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::NotFound => Self::new(404, "not_found", "not found"),
+            Rejection::IdempotencyConflict(index, source) => {
+                let field = match source {
+                    KeySource::Header => KEY_HEADER.to_owned(),
+                    KeySource::Id => format!("events[{index}]"),
+                };
+                Self {
+                    fields: vec![FieldError::new(field, DIFFERS)].into(),
+                    ..Self::new(409, IDEMPOTENCY_CONFLICT, "this idempotency key was used before with another event")
+                }
+            }
+            Rejection::TooManySubscriptions(limit) => {
+                let message = format!("the account has {limit} subscriptions, which is the limit; delete one first");
+                Self::new(409, "too_many_subscriptions", message)
+            }
+            Rejection::OutOfNumbers => {
+                let message = format!("{} of these were made here, and no number is left for another one", u32::MAX);
+                Self::new(409, "out_of_numbers", message)
+            }
+            Rejection::TooManyDeliveries { deliveries, limit, events } => {
+                let message = format!(
+                    "the events of this request make {deliveries} deliveries, and one request may make {limit}: nothing \
+                     was stored, send at most {events} events in one request"
+                );
+                Self::new(413, "too_many_deliveries", message)
+            }
+            Rejection::OutOfSpace => Self::unavailable(
+                "out_of_space",
+                "the server's disk is nearly full: nothing was stored, send it again later; the operator has to make room",
+                60,
+            ),
+            Rejection::Busy => Self::unavailable("busy", "too much at once: nothing was stored, send it again", 1),
+            Rejection::StoreFailed => Self::unavailable(
+                "store_failed",
+                "the server's store failed and restarts; whether this took effect is unknown, so send it again with \
+                 the same idempotency key",
+                5,
+            ),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Extractors: caller, body, path ids and list parameters. Everything is validated here, so that handlers work with
+//! types. Runs on the HTTP workers.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use futures_core::Stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
+use crate::domain::{AccountId, FieldError, KeyId};
+use crate::http::request::error::ApiError;
+use crate::http::request::rate_limit::{Allowance, RateLimit};
+use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::http::request::state::HttpState;
+use crate::http::transport::source_of;
+use crate::storage::error::Rejection;
+use crate::storage::read::reader::PageRequest;
+
+/// Marks an app whose callers are the operator. Only the app of the control socket has it, so nothing in a request can
+/// make its sender the operator.
+pub struct Operator;
+
+/// The default account of commands.
+const DEFAULT_ACCOUNT: &str = "default";
+
+/// Marks a request with a valid key.
+struct Authenticated;
+
+/// Whether the sender is neither the operator nor has a valid key.
+#[must_use]
+pub fn is_unauthenticated(request: &HttpRequest) -> bool {
+    request.app_data::<Operator>().is_none() && !request.extensions().contains::<Authenticated>()
+}
+
+/// A caller's account and scopes.
+struct Grant {
+    account: AccountId,
+    scopes: Scopes,
+    is_operator: bool,
+}
+
+/// A caller with a valid key, counted against the management limit; or the operator.
+pub struct Caller(Grant);
+
+/// A caller whose key may publish, counted against the publishing limit; or the operator. Checked before the body is
+/// read, which can be large.
+pub struct Publisher {
+    /// The account.
+    pub account: AccountId,
+}
+
+impl Caller {
+    /// The account whose share of threads and memory this takes; none for the operator.
+    #[must_use]
+    pub fn counted_account(&self) -> Option<AccountId> {
+        (!self.0.is_operator).then_some(self.0.account)
+    }
+
+    /// The account, if the key has this scope.
+    pub fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
+        self.0.require(scope)
+    }
+}
+
+impl Grant {
+    fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
+        if self.scopes.contains(scope) { Ok(self.account) } else { Err(ApiError::forbidden(scope)) }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(grant(request, |state| &state.management).map(Self))
+    }
+}
+
+impl FromRequest for Publisher {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let account = grant(request, |state| &state.publishing).and_then(|grant| grant.require(Scope::EventsWrite));
+        std::future::ready(account.map(|account| Self { account }))
+    }
+}
+
+/// Counts a request to an unknown route. A missing key is no error there, too many invalid keys are, so that keys
+/// cannot be guessed faster than elsewhere.
+pub fn note_caller(request: &HttpRequest) -> Result<(), ApiError> {
+    match grant(request, |state| &state.management) {
+        Err(error) if error.status() == 429 => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
+    request.app_data().ok_or_else(|| ApiError::internal(&"the HTTP state is missing"))
+}
+
+fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>) -> Result<Grant, ApiError> {
+    let state = state(request)?;
+    if request.app_data::<Operator>().is_some() {
+        return Ok(Grant { account: named_account(request, state)?, scopes: Scopes::EVERY, is_operator: true });
+    }
+    let key = authenticate(request, state, limit)?;
+    Ok(Grant { account: key.account, scopes: key.scopes, is_operator: false })
+}
+
+/// The account named in the operator's query.
+fn named_account(request: &HttpRequest, state: &HttpState) -> Result<AccountId, ApiError> {
+    let mut pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+    let named = pairs.find(|(name, _)| name == "account").map(|(_, value)| value);
+    let name = named.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+    state.reader.registry().account_named(name).ok_or_else(|| ApiError::no_account(name))
+}
+
+fn authenticate(
+    request: &HttpRequest,
+    state: &HttpState,
+    limit: impl Fn(&HttpState) -> &RateLimit<KeyId>,
+) -> Result<Arc<ApiKey>, ApiError> {
+    let source = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let limit = limit(state);
+    let Some(key) = find_key(request, state, source) else {
+        request.extensions_mut().insert(Allowance { limit: limit.limit(), remaining: 0 });
+        // Guesses are limited by source; a valid key always passes, whatever others at that address do.
+        let is_guess = request.headers().contains_key(AUTHORIZATION);
+        let is_allowed =
+            source.filter(|_| is_guess).map_or(Ok(()), |source| state.guesses.count(source_of(source)).map(drop));
+        return Err(match is_allowed {
+            Ok(()) => ApiError::unauthorized(),
+            Err(wait_s) => ApiError::too_many_guesses(state.guesses.limit(), wait_s),
+        });
+    };
+    request.extensions_mut().insert(Authenticated);
+    if key.is_use_news(state.clock.wall()) {
+        state.writer.record_key_use(key.id);
+    }
+    match limit.count(key.id) {
+        Ok(allowance) => {
+            request.extensions_mut().insert(allowance);
+            Ok(key)
+        }
+        Err(wait_s) => {
+            request.extensions_mut().insert(Allowance { limit: limit.limit(), remaining: 0 });
+            Err(ApiError::rate_limited(limit.limit(), wait_s))
+        }
+    }
+}
+
+fn find_key(request: &HttpRequest, state: &HttpState, source: Option<IpAddr>) -> Option<Arc<ApiKey>> {
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let header = headers.next()?.to_str().ok()?;
+    // With two keys, a proxy in front may have checked the other one.
+    if headers.next().is_some() {
+        return None;
+    }
+    let (scheme, text) = header.split_once(' ')?;
+    let text = text.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || !is_key_shaped(text) {
+        return None;
+    }
+    let registry = state.reader.registry();
+    registry.usable_key(&KeyHash::of(text), state.clock.wall(), source).cloned()
+}
+
+/// A request's JSON body within the size and time limits. It holds its share of the memory for all bodies.
+pub struct JsonText {
+    /// The body.
+    pub text: String,
+    _room: OwnedSemaphorePermit,
+}
+
+impl FromRequest for JsonText {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let mut payload = payload.take();
+        let is_json = is_json(request);
+        let state = state(request).cloned();
+        let is_batch = request.path().ends_with("/batch");
+        let declared_bytes = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Box::pin(async move {
+            let state = state?;
+            if !is_json {
+                return Err(ApiError::unsupported_media_type());
+            }
+            let settings = &state.settings;
+            // A batch holds up to a thousand events and has a limit of its own.
+            let limit_bytes = if is_batch { settings.event_bytes.max(BATCH_BYTES) } else { settings.event_bytes };
+            if declared_bytes.is_some_and(|bytes: u64| bytes > limit_bytes) {
+                return Err(ApiError::too_large(limit_bytes));
+            }
+            let mut room = take_room(&state.body_room, 0)?;
+            let collected = collect(&mut payload, limit_bytes, &state.body_room, &mut room);
+            let body = tokio::time::timeout(settings.request_timeout, collected);
+            let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
+            let text = String::from_utf8(bytes).map_err(|_| ApiError::invalid_json("the body is not UTF-8"))?;
+            Ok(Self { text, _room: room })
+        })
+    }
+}
+
+/// Maximum size of a batch, in bytes.
+const BATCH_BYTES: u64 = 8 * 1024 * 1024;
+
+fn is_json(request: &HttpRequest) -> bool {
+    let Some(value) = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+fn take_room(all: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    let taken = u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(all).try_acquire_many_owned(bytes).ok());
+    taken.ok_or_else(|| Rejection::Busy.into())
+}
+
+async fn collect(
+    payload: &mut Payload,
+    limit_bytes: u64,
+    all: &Arc<Semaphore>,
+    room: &mut OwnedSemaphorePermit,
+) -> Result<Vec<u8>, ApiError> {
+    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    loop {
+        let next = std::future::poll_fn(|context| Pin::new(&mut *payload).poll_next(context)).await;
+        let Some(chunk) = next else { return Ok(bytes) };
+        let chunk = chunk.map_err(|error| ApiError::invalid_json(format!("the body could not be read: {error}")))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(ApiError::too_large(limit_bytes));
+        }
+        room.merge(take_room(all, chunk.len())?);
+        bytes.extend_from_slice(&chunk);
+    }
+}
+
+/// A request's query parameters; the first of several values counts. Errors are collected until [`Query::finish`], so
+/// that the caller gets all at once.
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    errors: Vec<FieldError>,
+}
+
+impl FromRequest for Query {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+        let pairs = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        std::future::ready(Ok(Self { pairs, errors: Vec::new() }))
+    }
+}
+
+impl Query {
+    /// The value of a parameter, if present and not empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The value of a parameter, parsed; the error says what is `wanted`.
+    pub fn parse<T>(&mut self, name: &str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.read(name, |value| parse(value).ok_or_else(|| format!("must be {wanted}")))
+    }
+
+    /// The value of a parameter, parsed; the error of `parse` is the message.
+    pub fn read<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        match parse(self.get(name)?) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.errors.push(FieldError::new(name, message));
+                None
+            }
+        }
+    }
+
+    /// An error that names every invalid parameter.
+    pub fn finish(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.errors)) }
+    }
+
+    /// The requested page of a list; `cursor` parses an item's id.
+    pub fn page<C>(&mut self, cursor: impl Fn(&str) -> Option<C>) -> PageRequest<C> {
+        let limit = self.parse("limit", "a number from 1 on (100 at most are given)", |text| {
+            text.parse().ok().filter(|limit: &usize| *limit > 0)
+        });
+        let offset = self.parse("offset", "a number from 0 on", |text| text.parse().ok());
+        let after = self.parse("cursor", "the next_cursor of an earlier page", cursor);
+        PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT), offset: offset.unwrap_or(0), after }
+    }
+}

@@ -1,0 +1,13 @@
+//! What every request goes through: shared state, authentication, limits, middleware, and the shape of responses and
+//! errors. Runs on the HTTP workers.
+
+pub mod error;
+pub mod extract;
+pub(super) mod free_space;
+pub(super) mod middleware;
+pub(super) mod ping_limit;
+pub(super) mod rate_limit;
+pub mod recent_attempts;
+pub mod respond;
+pub(super) mod shares;
+pub(super) mod state;

@@ -1,0 +1,176 @@
+//! State shared by all handlers.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::web;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::clock::Clock;
+use crate::delivery::{Dispatcher, Transport};
+use crate::domain::endpoint::EndpointPolicy;
+use crate::domain::{AccountId, KeyId};
+use crate::http::request::error::ApiError;
+use crate::http::request::free_space::FreeSpace;
+use crate::http::request::ping_limit::PingLimit;
+use crate::http::request::rate_limit::RateLimit;
+use crate::http::request::recent_attempts::RecentAttempts;
+use crate::http::request::shares::{ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, Share, Shares, WAIT};
+use crate::storage::command::{Command, ReplySender};
+use crate::storage::error::{Rejection, StorageError};
+use crate::storage::read::reader::{ReadView, Reader};
+use crate::storage::write::queue::WriterHandle;
+
+/// Limits and policies of the API.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// The policy for endpoint URLs.
+    pub policy: EndpointPolicy,
+    /// Time limit for a whole request to arrive.
+    pub request_timeout: Duration,
+    /// Maximum size of an event, in bytes.
+    pub event_bytes: u64,
+    /// Requests per minute and key, except publishing; 0: unlimited.
+    pub management_per_minute: u32,
+    /// Publish requests per minute and key; 0: unlimited.
+    pub publish_per_minute: u32,
+    /// Invalid keys per minute and source before responses are delayed; 0: unlimited.
+    pub wrong_keys_per_minute: u32,
+    /// Threads that read, of all HTTP workers together.
+    pub read_threads: usize,
+    /// How many of them one account may use at a time.
+    pub read_threads_of_one: usize,
+    /// The folder whose file system is checked for free space.
+    pub data_dir: PathBuf,
+    /// The required free space.
+    pub free_space_reserve_bytes: u64,
+}
+
+/// Maximum bytes of request bodies in memory; beyond it callers get 503.
+const ALL_BODIES_BYTES: usize = 64 * 1024 * 1024;
+
+/// State of the API.
+pub struct HttpState {
+    pub(in crate::http) settings: HttpSettings,
+    /// The store's reader.
+    pub reader: Reader,
+    pub(in crate::http) writer: WriterHandle,
+    pub(in crate::http) transport: Arc<Transport>,
+    pub(in crate::http) dispatcher: Arc<Dispatcher>,
+    /// The clock.
+    pub clock: Clock,
+    pub(in crate::http) vitals: Arc<Vitals>,
+    pub(in crate::http) management: RateLimit<KeyId>,
+    pub(in crate::http) publishing: RateLimit<KeyId>,
+    pub(in crate::http) guesses: RateLimit<IpAddr>,
+    pub(in crate::http) pings: Arc<PingLimit>,
+    /// Remaining bytes for request bodies.
+    pub(in crate::http) body_room: Arc<Semaphore>,
+    pub(in crate::http) free_space: FreeSpace,
+    /// What was attempted lately.
+    pub recent_attempts: Arc<RecentAttempts>,
+    read_threads: Shares,
+    answer_bytes: Shares,
+}
+
+/// What is read and answered beside the body of an event: attempts with what receivers answered, above all.
+const BESIDE_A_BODY: usize = 256 * 1024;
+
+/// Readiness flags.
+#[derive(Debug, Default)]
+pub struct Vitals {
+    /// Whether the store has failed.
+    pub store_failed: AtomicBool,
+    /// Whether the process is stopping.
+    pub is_stopping: AtomicBool,
+}
+
+impl Vitals {
+    pub(in crate::http) fn has_store(&self) -> bool {
+        !self.store_failed.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::http) fn accepts(&self) -> bool {
+        !self.is_stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl HttpState {
+    /// Creates the state.
+    #[must_use]
+    pub fn new(
+        settings: HttpSettings,
+        (reader, writer): (Reader, WriterHandle),
+        (dispatcher, transport): (Arc<Dispatcher>, Arc<Transport>),
+        clock: Clock,
+        vitals: Arc<Vitals>,
+        recent_attempts: Arc<RecentAttempts>,
+    ) -> Self {
+        Self {
+            management: RateLimit::new(settings.management_per_minute),
+            publishing: RateLimit::new(settings.publish_per_minute),
+            guesses: RateLimit::new(settings.wrong_keys_per_minute),
+            pings: Arc::default(),
+            body_room: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
+            free_space: FreeSpace::of(settings.data_dir.clone()),
+            read_threads: Shares::new(settings.read_threads, settings.read_threads_of_one, WAIT),
+            answer_bytes: Shares::new(ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, WAIT),
+            settings,
+            reader,
+            writer,
+            transport,
+            dispatcher,
+            clock,
+            vitals,
+            recent_attempts,
+        }
+    }
+
+    /// Sends a command to the writer and awaits its reply, which comes after the commit.
+    pub async fn ask<T>(&self, command: impl FnOnce(ReplySender<T>) -> Command) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.try_send(command(reply))?;
+        Ok(answer.await.unwrap_or(Err(Rejection::StoreFailed))?)
+    }
+
+    /// Reads beside the executor what makes a short answer, all as of one commit, in the share of an account; the operator
+    /// is none.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        account: Option<AccountId>,
+        read: impl FnOnce(&ReadView) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.read_much(account, 0, read).await.map(|(found, _)| found)
+    }
+
+    /// The same of what may take so much memory, with the answer. Gives with it the memory that was taken
+    /// for it.
+    pub(in crate::http) async fn read_much<T: Send + 'static>(
+        &self,
+        account: Option<AccountId>,
+        bytes: usize,
+        read: impl FnOnce(&ReadView) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<(T, Share), ApiError> {
+        let memory = self.answer_bytes.take(account, bytes).await?;
+        let thread = self.read_threads.take(account, 1).await?;
+        let reader = self.reader.clone();
+        // A read goes on when its caller has gone away, so it holds itself what it takes.
+        let done = web::block(move || {
+            let found = read(&reader.view());
+            drop(thread);
+            found.map(|found| (found, memory))
+        });
+        match done.await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(ApiError::internal(&error)),
+        }
+    }
+
+    /// How much memory one event takes that is read, with the answer.
+    pub(in crate::http) fn event_room(&self) -> usize {
+        2 * usize::try_from(self.settings.event_bytes).unwrap_or(usize::MAX / 2).saturating_add(BESIDE_A_BODY)
+    }
+}

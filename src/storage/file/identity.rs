@@ -1,0 +1,39 @@
+//! The identity and format of an open database. Any thread.
+
+use std::path::Path;
+
+use redb::ReadableDatabase;
+
+use crate::storage::error::{OpenError, StorageError};
+use crate::storage::rows::tables;
+
+/// A store's identity and format.
+pub(in crate::storage) struct Identity {
+    pub store_id: u128,
+    pub format: u128,
+}
+
+/// Checks that it is a store of ours with a known format.
+pub(in crate::storage) fn check_format(db: &impl ReadableDatabase, path: &Path) -> Result<Identity, OpenError> {
+    let read = || -> Result<(Option<u128>, Option<u128>), StorageError> {
+        let transaction = db.begin_read()?;
+        let meta = transaction.open_table(tables::META)?;
+        let format = meta.get(tables::FORMAT)?.map(|row| row.value());
+        Ok((format, meta.get(tables::STORE_ID)?.map(|row| row.value())))
+    };
+    let not_ours =
+        || OpenError::NotOurs { path: path.to_owned(), found: "a redb database of another program".to_owned() };
+    match read() {
+        Ok((Some(found), _)) if found > tables::FORMAT_VERSION => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: tables::FORMAT_VERSION })
+        }
+        Ok((Some(format), Some(store_id))) => Ok(Identity { store_id, format }),
+        Ok(_) => Err(not_ours()),
+        Err(StorageError::Database(error))
+            if matches!(*error, redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) =>
+        {
+            Err(not_ours())
+        }
+        Err(source) => Err(OpenError::failed(path, source)),
+    }
+}

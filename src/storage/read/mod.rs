@@ -1,0 +1,7 @@
+//! Reading: snapshots as of one commit, the registry in memory, point reads and pages of lists. Any thread; readers
+//! never wait for the writer.
+
+pub mod filter;
+pub mod reader;
+pub mod registry;
+pub(super) mod snapshot;

@@ -1,0 +1,115 @@
+//! Accounts, keys and subscriptions in memory: few, read by every request, changed rarely. The writer owns the current
+//! state and publishes immutable copies; readers on any thread never wait for the disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::domain::access::{ApiKey, KeyHash};
+use crate::domain::subscription::Subscription;
+use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
+
+/// All accounts, keys and subscriptions as of one commit.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    accounts: BTreeMap<AccountId, Arc<str>>,
+    keys: BTreeMap<KeyId, Arc<ApiKey>>,
+    keys_by_hash: HashMap<KeyHash, Arc<ApiKey>>,
+    subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
+    by_account: HashMap<AccountId, Vec<Arc<Subscription>>>,
+}
+
+impl Registry {
+    /// Adds an account.
+    pub fn put_account(&mut self, id: AccountId, name: &str) {
+        self.accounts.insert(id, name.into());
+    }
+
+    /// Adds a key; replaces the one with the same number.
+    pub fn put_key(&mut self, key: ApiKey) {
+        let key = Arc::new(key);
+        self.keys_by_hash.insert(key.hash, Arc::clone(&key));
+        self.keys.insert(key.id, key);
+    }
+
+    /// Forgets a key.
+    pub fn remove_key(&mut self, id: KeyId) {
+        if let Some(gone) = self.keys.remove(&id) {
+            self.keys_by_hash.remove(&gone.hash);
+        }
+    }
+
+    /// Adds a subscription; replaces the one with the same number.
+    pub fn put_subscription(&mut self, subscription: Subscription) {
+        let subscription = Arc::new(subscription);
+        let siblings = self.by_account.entry(subscription.account).or_default();
+        siblings.retain(|sibling| sibling.id != subscription.id);
+        let place = siblings.partition_point(|sibling| sibling.id < subscription.id);
+        siblings.insert(place, Arc::clone(&subscription));
+        self.subscriptions.insert(subscription.id, subscription);
+    }
+
+    /// Removes a subscription.
+    pub fn remove_subscription(&mut self, id: SubscriptionId) {
+        if let Some(gone) = self.subscriptions.remove(&id)
+            && let Some(siblings) = self.by_account.get_mut(&gone.account)
+        {
+            siblings.retain(|sibling| sibling.id != id);
+        }
+    }
+
+    /// The account of that name.
+    #[must_use]
+    pub fn account_named(&self, name: &str) -> Option<AccountId> {
+        self.accounts.iter().find(|(_, known)| known.as_ref() == name).map(|(id, _)| *id)
+    }
+
+    /// The name of an account.
+    #[must_use]
+    pub fn account_name(&self, id: AccountId) -> &str {
+        self.accounts.get(&id).map_or("", AsRef::as_ref)
+    }
+
+    /// All keys, by number.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
+        self.keys.values()
+    }
+
+    /// The key with that number.
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<&Arc<ApiKey>> {
+        self.keys.get(&id)
+    }
+
+    /// The key with that hash, if a caller from that address may use it now. For an unknown hash another key is
+    /// checked, so that an unknown key takes as long to reject as a revoked one.
+    #[must_use]
+    pub fn usable_key(&self, hash: &KeyHash, now: Timestamp, from: Option<IpAddr>) -> Option<&Arc<ApiKey>> {
+        let key = self.keys_by_hash.get(hash).or_else(|| self.keys.values().next())?;
+        let (is_it, is_usable) = (key.hash.matches(hash), key.is_usable(now, from));
+        (is_it & is_usable).then_some(key)
+    }
+
+    /// The subscription with that number.
+    #[must_use]
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(&id)
+    }
+
+    /// The subscription with that number, if it belongs to that account.
+    #[must_use]
+    pub fn subscription_of(&self, account: AccountId, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscription(id).filter(|subscription| subscription.account == account)
+    }
+
+    /// An account's subscriptions, by number.
+    #[must_use]
+    pub fn subscriptions_of(&self, account: AccountId) -> &[Arc<Subscription>] {
+        self.by_account.get(&account).map_or(&[], Vec::as_slice)
+    }
+
+    /// All subscriptions, by number.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values()
+    }
+}

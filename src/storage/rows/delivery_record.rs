@@ -1,0 +1,316 @@
+//! The stored form of a delivery, in the version that is written and the one that is still read. Pure; any thread.
+//!
+//! An endpoint that is down answers each attempt alike, with a page perhaps, and a row is written anew after each. So
+//! what an attempt has in common with the one before it is written once in a row.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Timestamp;
+use crate::domain::delivery::attempt::{Attempt, Response, Signed};
+use crate::domain::delivery::outcome::Outcome;
+use crate::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
+use crate::domain::event::event_type::EventType;
+use crate::domain::signing::Signatures;
+use crate::storage::error::StorageError;
+use crate::storage::rows::codec;
+use crate::storage::rows::record::damaged;
+
+/// Repeats everything in each attempt, and is only read.
+const WITH_REPETITIONS: u8 = 1;
+/// What wrote such rows: there was no other version of this program.
+const WITH_REPETITIONS_BY: &str = "0.1.0";
+const VERSION: u8 = 2;
+
+// Borrows when encoding, since every delivery is encoded on the writer thread.
+#[derive(Serialize, Deserialize)]
+struct DeliveryRow<A> {
+    event_type: u8,
+    state: u8,
+    time_ms: u64,
+    uncounted_attempts: u32,
+    attempt_count: u32,
+    attempts: Vec<A>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptV1<'a> {
+    number: u32,
+    started_ms: u64,
+    duration_ms: u32,
+    url: Cow<'a, str>,
+    timestamp_s: u64,
+    tempclock: [u8; 32],
+    standard: [u8; 32],
+    outcome: Cow<'a, Outcome>,
+    response: Option<ResponseV1<'a>>,
+}
+
+/// Headers and the beginning of the body.
+type ResponseV1<'a> = (Cow<'a, [(String, String)]>, Cow<'a, [u8]>);
+
+#[derive(Serialize, Deserialize)]
+struct AttemptV2<'a> {
+    number: u32,
+    started_ms: u64,
+    duration_ms: u32,
+    url: Repeatable<'a, str>,
+    version: Repeatable<'a, str>,
+    timestamp_s: u64,
+    tempclock: [u8; 32],
+    standard: [u8; 32],
+    outcome: Cow<'a, Outcome>,
+    response: Option<ResponseV2<'a>>,
+}
+
+/// As [`ResponseV1`], where a header is the same as the one in its place in the answer before.
+type ResponseV2<'a> = (Vec<Repeatable<'a, (String, String)>>, Repeatable<'a, [u8]>);
+
+/// A value; none where it is the same as the one before in the row. Before the first is an empty one.
+type Repeatable<'a, T> = Option<Cow<'a, T>>;
+
+fn unless_same<'a, T: ToOwned + PartialEq + ?Sized>(value: &'a T, before: Option<&T>) -> Repeatable<'a, T> {
+    (before != Some(value)).then_some(Cow::Borrowed(value))
+}
+
+/// The stored form of a delivery.
+pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
+    let (state, time) = match delivery.state {
+        DeliveryState::Pending { due } => (0, due),
+        DeliveryState::Delivered { at } => (1, at),
+        DeliveryState::Exhausted { at } => (2, at),
+    };
+    let (mut url, mut version, mut answer) = ("", "", &Response::default());
+    let attempts = delivery.attempts.iter().map(|attempt| AttemptV2 {
+        number: attempt.number,
+        started_ms: attempt.started_at.as_ms(),
+        duration_ms: attempt.duration_ms,
+        url: unless_same(&attempt.url, Some(std::mem::replace(&mut url, &attempt.url))),
+        version: unless_same(&attempt.version, Some(std::mem::replace(&mut version, &attempt.version))),
+        timestamp_s: attempt.signed.timestamp_s,
+        tempclock: attempt.signed.signatures.tempclock,
+        standard: attempt.signed.signatures.standard,
+        outcome: Cow::Borrowed(&attempt.outcome),
+        response: attempt.response.as_ref().map(|response| {
+            let before = std::mem::replace(&mut answer, response);
+            let headers = response.headers.iter().enumerate();
+            let headers = headers.map(|(place, header)| unless_same(header, before.headers.get(place))).collect();
+            (headers, unless_same(response.body.as_slice(), Some(before.body.as_slice())))
+        }),
+    });
+    let row = DeliveryRow {
+        event_type: delivery.event_type.number(),
+        state,
+        time_ms: time.as_ms(),
+        uncounted_attempts: delivery.uncounted_attempts,
+        attempt_count: delivery.attempt_count,
+        attempts: attempts.collect(),
+    };
+    codec::encode(VERSION, &row)
+}
+
+/// The version of a row; one that is not known is refused as not the present one.
+fn version_of(bytes: &[u8]) -> u8 {
+    if bytes.first() == Some(&WITH_REPETITIONS) { WITH_REPETITIONS } else { VERSION }
+}
+
+/// Decodes the type and the state's name alone, which is cheap.
+pub fn decode_summary(bytes: &[u8]) -> Result<(EventType, &'static str), StorageError> {
+    // The first two fields of the row in either version.
+    let ((number, state), _): ((u8, u8), &[u8]) = codec::decode_front(version_of(bytes), bytes)?;
+    let name = DeliveryState::NAMES.get(usize::from(state));
+    match (EventType::from_number(number), name) {
+        (Some(event_type), Some(name)) => Ok((event_type, name)),
+        _ => Err(damaged("delivery")),
+    }
+}
+
+/// Reads the stored form of a delivery.
+pub fn decode(bytes: &[u8]) -> Result<Delivery, StorageError> {
+    if version_of(bytes) == WITH_REPETITIONS {
+        let row: DeliveryRow<AttemptV1<'_>> = codec::decode(WITH_REPETITIONS, bytes)?;
+        return delivery(row, |attempts| Ok(attempts.into_iter().map(attempt_v1).collect()));
+    }
+    delivery(codec::decode(VERSION, bytes)?, attempts_v2)
+}
+
+fn delivery<A>(
+    row: DeliveryRow<A>,
+    attempts: impl FnOnce(Vec<A>) -> Result<Vec<Attempt>, StorageError>,
+) -> Result<Delivery, StorageError> {
+    let time = Timestamp::from_ms(row.time_ms);
+    Ok(Delivery {
+        event_type: EventType::from_number(row.event_type).ok_or_else(|| damaged("delivery"))?,
+        state: match row.state {
+            0 => DeliveryState::Pending { due: time },
+            1 => DeliveryState::Delivered { at: time },
+            2 => DeliveryState::Exhausted { at: time },
+            _ => return Err(damaged("delivery")),
+        },
+        uncounted_attempts: row.uncounted_attempts,
+        attempt_count: row.attempt_count,
+        attempts: attempts(row.attempts)?,
+    })
+}
+
+fn attempt_v1(row: AttemptV1<'_>) -> Attempt {
+    let response =
+        row.response.map(|(headers, body)| Response { headers: headers.into_owned(), body: body.into_owned() });
+    Attempt {
+        number: row.number,
+        started_at: Timestamp::from_ms(row.started_ms),
+        duration_ms: row.duration_ms,
+        url: row.url.into(),
+        version: WITH_REPETITIONS_BY.into(),
+        signed: signed(row.timestamp_s, row.tempclock, row.standard),
+        outcome: row.outcome.into_owned(),
+        response,
+    }
+}
+
+fn attempts_v2(rows: Vec<AttemptV2<'_>>) -> Result<Vec<Attempt>, StorageError> {
+    // Whatever a damaged row says, it does not become much larger than it is.
+    if rows.len() > KEPT_ATTEMPTS {
+        return Err(damaged("delivery"));
+    }
+    let mut attempts: Vec<Attempt> = Vec::with_capacity(rows.len());
+    let mut answer = Response::default();
+    for row in rows {
+        let before = attempts.last();
+        let response = row.response.map(|row| repeated(row, &answer)).transpose()?;
+        if let Some(response) = &response {
+            answer.clone_from(response);
+        }
+        attempts.push(Attempt {
+            number: row.number,
+            started_at: Timestamp::from_ms(row.started_ms),
+            duration_ms: row.duration_ms,
+            url: row.url.map_or_else(|| before.map_or("".into(), |before| before.url.clone()), Into::into),
+            version: row.version.map_or_else(
+                || before.map_or("".into(), |before| before.version.clone()),
+                |version| version.into_owned().into(),
+            ),
+            signed: signed(row.timestamp_s, row.tempclock, row.standard),
+            outcome: row.outcome.into_owned(),
+            response,
+        });
+    }
+    Ok(attempts)
+}
+
+fn repeated((headers, body): ResponseV2<'_>, before: &Response) -> Result<Response, StorageError> {
+    let headers = headers.into_iter().enumerate().map(|(place, header)| match header {
+        Some(header) => Ok(header.into_owned()),
+        None => before.headers.get(place).cloned().ok_or_else(|| damaged("delivery")),
+    });
+    let body = body.map_or_else(|| before.body.clone(), Cow::into_owned);
+    Ok(Response { headers: headers.collect::<Result<_, _>>()?, body })
+}
+
+fn signed(timestamp_s: u64, tempclock: [u8; 32], standard: [u8; 32]) -> Signed {
+    Signed { timestamp_s, signatures: Signatures { tempclock, standard } }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn attempt(number: u32, version: &str, response: Option<Response>) -> Attempt {
+        Attempt {
+            number,
+            started_at: Timestamp::from_ms(u64::from(number) * 1000),
+            duration_ms: 7,
+            url: format!("https://crm.example/{}", number / 3).into(),
+            version: version.to_owned().into(),
+            signed: signed(5, [1; 32], [2; 32]),
+            outcome: Outcome::HttpError(500),
+            response,
+        }
+    }
+
+    fn delivery_with(attempts: Vec<Attempt>) -> Delivery {
+        Delivery {
+            event_type: EventType::ClockIn,
+            state: DeliveryState::Pending { due: Timestamp::from_ms(9) },
+            uncounted_attempts: 0,
+            attempt_count: 3,
+            attempts,
+        }
+    }
+
+    /// What an endpoint that is down answers: the same page each time, at another time of the day.
+    fn page(time: usize) -> Response {
+        let headers =
+            [("date", time.to_string()), ("content-type", "text/html".to_owned()), ("server", "x".repeat(900))];
+        Response { headers: headers.map(|(name, value)| (name.to_owned(), value)).into(), body: vec![b'<'; 1024] }
+    }
+
+    #[test]
+    fn what_attempts_have_in_common_is_stored_once() {
+        let stored = |count: usize| {
+            let attempts =
+                (1..=count).map(|number| attempt(u32::try_from(number).unwrap(), "0.1.0", Some(page(number))));
+            encode(&delivery_with(attempts.collect())).unwrap().len()
+        };
+        assert!(stored(1) > 1900, "{}", stored(1));
+        assert!(stored(10) < stored(1) + 9 * 150, "{} and {}", stored(1), stored(10));
+    }
+
+    #[test]
+    fn an_attempt_keeps_the_version_that_made_it() {
+        let attempts = vec![attempt(1, "0.9.1", None), attempt(2, "0.9.1", None), attempt(3, "1.0.0", None)];
+        let read = decode(&encode(&delivery_with(attempts)).unwrap()).unwrap();
+        let versions: Vec<_> = read.attempts.iter().map(|attempt| attempt.version.as_ref()).collect();
+        assert_eq!(versions, ["0.9.1", "0.9.1", "1.0.0"]);
+    }
+
+    #[test]
+    fn a_row_that_repeats_everything_is_still_read() {
+        let attempts = vec![attempt(1, WITH_REPETITIONS_BY, None), attempt(2, WITH_REPETITIONS_BY, Some(page(1)))];
+        let wanted = delivery_with(attempts);
+        let rows = wanted.attempts.iter().map(|attempt| AttemptV1 {
+            number: attempt.number,
+            started_ms: attempt.started_at.as_ms(),
+            duration_ms: attempt.duration_ms,
+            url: Cow::Borrowed(&attempt.url),
+            timestamp_s: attempt.signed.timestamp_s,
+            tempclock: attempt.signed.signatures.tempclock,
+            standard: attempt.signed.signatures.standard,
+            outcome: Cow::Borrowed(&attempt.outcome),
+            response: attempt.response.as_ref().map(|Response { headers, body }| (headers.into(), body.into())),
+        });
+        let (event_type, attempts) = (wanted.event_type.number(), rows.collect());
+        let row = DeliveryRow { event_type, state: 0, time_ms: 9, uncounted_attempts: 0, attempt_count: 3, attempts };
+        let bytes = codec::encode(WITH_REPETITIONS, &row).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), wanted);
+        assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, "pending"));
+    }
+
+    #[test]
+    fn a_row_that_refers_to_what_is_not_there_is_refused() {
+        let response: ResponseV2<'_> = (vec![None], None);
+        assert!(repeated(response, &Response::default()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_delivery_is_read_as_it_was_stored(
+            answers in prop::collection::vec(
+                prop::option::of((prop::collection::vec(("[ab]", "[ab]{0,2}"), 0..4), prop::collection::vec(0..2_u8, 0..2))),
+                0..8,
+            ),
+            versions in prop::collection::vec("[12]", 8),
+        ) {
+            let attempts = (1..).zip(answers).zip(&versions).map(|((number, answer), version)| {
+                attempt(number, version, answer.map(|(headers, body)| Response { headers, body }))
+            });
+            let delivery = delivery_with(attempts.collect());
+            let bytes = encode(&delivery).unwrap();
+            prop_assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, "pending"));
+            prop_assert_eq!(decode(&bytes).unwrap(), delivery);
+        }
+    }
+}

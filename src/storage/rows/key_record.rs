@@ -1,0 +1,98 @@
+//! The stored form of an API key: the current version and earlier ones that are still read. Pure; any thread.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::access::{ApiKey, KeyHash, Scopes};
+use crate::domain::{AccountId, KeyId, Timestamp};
+use crate::storage::error::StorageError;
+use crate::storage::rows::codec;
+use crate::storage::rows::record::damaged;
+
+/// The version without the time of last use; read only.
+const WITHOUT_USE: u8 = 1;
+const VERSION: u8 = 2;
+
+#[derive(Serialize, Deserialize)]
+struct KeyV1 {
+    account: u32,
+    name: String,
+    prefix: String,
+    hash: KeyHash,
+    scopes: Scopes,
+    expires_ms: Option<u64>,
+    networks: Vec<String>,
+    created_ms: u64,
+    revoked_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyV2 {
+    first: KeyV1,
+    last_used_ms: Option<u64>,
+}
+
+/// The stored form of an API key.
+pub fn encode(key: &ApiKey) -> Result<Vec<u8>, StorageError> {
+    let first = KeyV1 {
+        account: key.account.0,
+        name: key.name.clone(),
+        prefix: key.prefix.clone(),
+        hash: key.hash,
+        scopes: key.scopes,
+        expires_ms: key.expires_at.map(Timestamp::as_ms),
+        networks: key.networks.iter().map(ToString::to_string).collect(),
+        created_ms: key.created_at.as_ms(),
+        revoked_ms: key.revoked_at.map(Timestamp::as_ms),
+    };
+    codec::encode(VERSION, &KeyV2 { first, last_used_ms: key.last_used_at.map(Timestamp::as_ms) })
+}
+
+/// Reads the stored form of an API key.
+pub fn decode(id: KeyId, bytes: &[u8]) -> Result<ApiKey, StorageError> {
+    let KeyV2 { first, last_used_ms } = if bytes.first() == Some(&WITHOUT_USE) {
+        KeyV2 { first: codec::decode(WITHOUT_USE, bytes)?, last_used_ms: None }
+    } else {
+        codec::decode(VERSION, bytes)?
+    };
+    let networks = first.networks.iter().map(|text| text.parse()).collect::<Result<_, _>>();
+    Ok(ApiKey {
+        id,
+        account: AccountId(first.account),
+        name: first.name,
+        prefix: first.prefix,
+        hash: first.hash,
+        scopes: first.scopes,
+        expires_at: first.expires_ms.map(Timestamp::from_ms),
+        networks: networks.map_err(|_| damaged("key"))?,
+        created_at: Timestamp::from_ms(first.created_ms),
+        revoked_at: first.revoked_ms.map(Timestamp::from_ms),
+        last_used_at: last_used_ms.map(Timestamp::from_ms),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_stored_before_uses_were_noted_is_still_read() {
+        let key = ApiKey {
+            id: KeyId(7),
+            account: AccountId(3),
+            name: "payroll".to_owned(),
+            prefix: "tc_live_a1a1".to_owned(),
+            hash: KeyHash::of("a"),
+            scopes: Scopes::parse(["events:write"]).unwrap(),
+            expires_at: Some(Timestamp::from_ms(9)),
+            networks: vec!["10.0.0.0/8".parse().unwrap()],
+            created_at: Timestamp::from_ms(1),
+            revoked_at: None,
+            last_used_at: Some(Timestamp::from_ms(5)),
+        };
+        let bytes = encode(&key).unwrap();
+        assert_eq!(decode(key.id, &bytes).unwrap(), key);
+        let KeyV2 { first, .. } = codec::decode(VERSION, &bytes).unwrap();
+        let before = codec::encode(WITHOUT_USE, &first).unwrap();
+        assert_eq!(decode(key.id, &before).unwrap(), ApiKey { last_used_at: None, ..key });
+    }
+}

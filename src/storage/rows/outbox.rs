@@ -1,0 +1,254 @@
+//! The outbox: pending deliveries and each subscription's history in one table, so that all that an attempt changes
+//! lies on one page. Owns the key order, which nothing else knows. Belongs to the thread of its transaction.
+//!
+//! A key is (subscription, due time in ms, event). A due time of 0 means that the delivery was never attempted, and an
+//! event of 0 that the row is the history. A subscription's rows are therefore: its history, its unattempted deliveries
+//! by event, and its retries by due time.
+
+use std::ops::{AddAssign as _, Bound, RangeBounds, RangeInclusive};
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
+
+use crate::domain::event::event_type::EventType;
+use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::error::StorageError;
+use crate::storage::rows::record::History;
+use crate::storage::rows::tables::{self, OutboxKey};
+use crate::storage::write::bulk_insert::BulkInsert;
+
+/// The due time of deliveries that were never attempted.
+const UNATTEMPTED_DUE_MS: u64 = 0;
+/// The event of a history.
+const NONE: u128 = 0;
+
+/// Number of pending deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Never attempted.
+    pub unattempted: u64,
+    /// Waiting for a retry.
+    pub retrying: u64,
+}
+
+/// Any row of the outbox.
+#[derive(Debug)]
+pub enum OutboxEntry {
+    /// Endpoint health and last attempts.
+    History(SubscriptionId, Result<History, StorageError>),
+    /// A delivery that was never attempted, with the number of its event type.
+    Unattempted(DeliveryId, u8),
+    /// A retry and its due time.
+    Retry(DeliveryId, Timestamp),
+}
+
+type Bytes = &'static [u8];
+
+/// The outbox of a snapshot.
+pub type OutboxAt = Outbox<ReadOnlyTable<OutboxKey, Bytes>>;
+
+/// The outbox of some transaction.
+pub struct Outbox<T>(T);
+
+impl OutboxAt {
+    /// The outbox as that transaction sees it.
+    pub fn of(transaction: &ReadTransaction) -> Result<Self, StorageError> {
+        Ok(Self(transaction.open_table(tables::OUTBOX)?))
+    }
+}
+
+impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
+    /// A subscription's endpoint health and last attempts.
+    pub fn history(&self, id: SubscriptionId) -> Result<Option<History>, StorageError> {
+        self.0.get(history_key(id))?.map(|row| History::decode(row.value())).transpose()
+    }
+
+    /// The number of the event type, if the delivery was never attempted.
+    pub fn unattempted(&self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
+        unattempted(&self.0, id)
+    }
+
+    /// A subscription's unattempted deliveries, oldest event first, with the numbers of their types.
+    pub fn unattempted_of(
+        &self,
+        id: SubscriptionId,
+        events: impl RangeBounds<EventId>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(EventId, u8), StorageError>>, StorageError> {
+        let key = |event: EventId| (id.0, UNATTEMPTED_DUE_MS, event.0.max(NONE + 1));
+        let first = match events.start_bound() {
+            Bound::Unbounded => Bound::Excluded(history_key(id)),
+            bound => bound.map(|event| key(*event)),
+        };
+        let last = match events.end_bound() {
+            Bound::Unbounded => Bound::Included(key(EventId(u128::MAX))),
+            bound => bound.map(|event| key(*event)),
+        };
+        Ok(self.0.range::<OutboxKey>((first, last))?.map(|row| {
+            let (key, value) = row?;
+            Ok((EventId(key.value().2), type_number(value.value())))
+        }))
+    }
+
+    /// A subscription's retries, earliest due first.
+    pub fn retries_of(
+        &self,
+        id: SubscriptionId,
+    ) -> Result<impl Iterator<Item = Result<(Timestamp, EventId), StorageError>>, StorageError> {
+        Ok(self.0.range(retries_range(id))?.map(|row| {
+            let (_, due_ms, event) = row?.0.value();
+            Ok((Timestamp::from_ms(due_ms), EventId(event)))
+        }))
+    }
+
+    /// Whether the delivery has a retry at that due time.
+    pub fn has_retry(&self, id: DeliveryId, due: Timestamp) -> Result<bool, StorageError> {
+        Ok(self.0.get(retry_key(id, due))?.is_some())
+    }
+
+    /// Every row.
+    pub fn entries(&self) -> Result<impl Iterator<Item = Result<OutboxEntry, StorageError>>, StorageError> {
+        Ok(self.0.iter()?.map(|row| {
+            let (key, value) = row?;
+            Ok(entry(key.value(), value.value()))
+        }))
+    }
+
+    /// Number of pending deliveries. Reads the rows of all retries.
+    pub fn count(&self) -> Result<Pending, StorageError> {
+        let (mut histories, mut retrying) = (0, 0);
+        let mut from = 0;
+        while let Some(row) = self.0.range((from, UNATTEMPTED_DUE_MS, NONE)..)?.next() {
+            let id = SubscriptionId(row?.0.value().0);
+            histories += u64::from(self.0.get(history_key(id))?.is_some());
+            for row in self.retries_of(id)? {
+                row?;
+                retrying += 1;
+            }
+            let Some(next) = id.0.checked_add(1) else { break };
+            from = next;
+        }
+        Ok(Pending { unattempted: self.0.len()?.saturating_sub(histories + retrying), retrying })
+    }
+}
+
+/// The writer's outbox, which keeps count of pending deliveries.
+pub struct OutboxWriter<'txn> {
+    rows: BulkInsert<'txn, OutboxKey>,
+    pending: Pending,
+}
+
+impl<'txn> OutboxWriter<'txn> {
+    /// Opens the outbox of a transaction. `pending` is the count before it.
+    pub fn open(transaction: &'txn WriteTransaction, pending: Pending) -> Result<Self, StorageError> {
+        Ok(Self { rows: BulkInsert::new(transaction.open_table(tables::OUTBOX)?), pending })
+    }
+
+    /// Flushes buffered rows and returns the number of pending deliveries.
+    pub fn finish(&mut self) -> Result<Pending, StorageError> {
+        self.rows.table()?;
+        Ok(self.pending)
+    }
+
+    /// The number of the event type, if the delivery was never attempted.
+    pub fn unattempted(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
+        unattempted(self.rows.table()?, id)
+    }
+
+    /// Adds a delivery of a new event, due now.
+    pub fn put_unattempted(&mut self, id: DeliveryId, event_type: EventType) {
+        self.rows.put(unattempted_key(id), vec![event_type.number()]);
+        self.pending.unattempted += 1;
+    }
+
+    /// Removes a delivery that was never attempted, and returns the number of its event type.
+    pub fn take_unattempted(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
+        let taken = self.rows.table()?.remove(unattempted_key(id))?.map(|row| type_number(row.value()));
+        self.pending.unattempted = self.pending.unattempted.saturating_sub(u64::from(taken.is_some()));
+        Ok(taken)
+    }
+
+    /// Adds a retry with that due time.
+    pub fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
+        let replaced = self.rows.table()?.insert(retry_key(id, due), [].as_slice())?;
+        self.pending.retrying.add_assign(u64::from(replaced.is_none()));
+        Ok(())
+    }
+
+    /// Removes the retry with that due time.
+    pub fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
+        let taken = self.rows.table()?.remove(retry_key(id, due))?.is_some();
+        self.pending.retrying = self.pending.retrying.saturating_sub(u64::from(taken));
+        Ok(())
+    }
+
+    /// Removes a delivery's retry whatever its due time. Reads all retries of the subscription.
+    pub fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<(), StorageError> {
+        let mut taken = 0;
+        self.rows.table()?.retain_in(retries_range(id.subscription), |(_, _, event), _| {
+            let stays = event != id.event.0;
+            taken += u64::from(!stays);
+            stays
+        })?;
+        self.pending.retrying = self.pending.retrying.saturating_sub(taken);
+        Ok(())
+    }
+
+    /// Stores a subscription's endpoint health and last attempts.
+    pub fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<(), StorageError> {
+        self.rows.table()?.insert(history_key(id), history.encode()?.as_slice())?;
+        Ok(())
+    }
+
+    /// Removes up to `limit` rows of a subscription, of any kind, and returns how many.
+    pub fn remove_some(&mut self, id: SubscriptionId, limit: usize) -> Result<usize, StorageError> {
+        let all = (id.0, UNATTEMPTED_DUE_MS, NONE)..=(id.0, u64::MAX, u128::MAX);
+        let mut removed = 0;
+        for row in self.rows.table()?.extract_from_if(all, |_, _| true)?.take(limit) {
+            let (key, value) = row?;
+            match entry(key.value(), value.value()) {
+                OutboxEntry::History(..) => {}
+                OutboxEntry::Unattempted(..) => self.pending.unattempted = self.pending.unattempted.saturating_sub(1),
+                OutboxEntry::Retry(..) => self.pending.retrying = self.pending.retrying.saturating_sub(1),
+            }
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+fn unattempted(rows: &impl ReadableTable<OutboxKey, Bytes>, id: DeliveryId) -> Result<Option<u8>, StorageError> {
+    Ok(rows.get(unattempted_key(id))?.map(|row| type_number(row.value())))
+}
+
+fn entry((subscription, due_ms, event): OutboxKey, value: &[u8]) -> OutboxEntry {
+    let subscription = SubscriptionId(subscription);
+    let id = DeliveryId { event: EventId(event), subscription };
+    match (due_ms, event) {
+        (UNATTEMPTED_DUE_MS, NONE) => OutboxEntry::History(subscription, History::decode(value)),
+        (UNATTEMPTED_DUE_MS, _) => OutboxEntry::Unattempted(id, type_number(value)),
+        (due_ms, _) => OutboxEntry::Retry(id, Timestamp::from_ms(due_ms)),
+    }
+}
+
+fn history_key(id: SubscriptionId) -> OutboxKey {
+    (id.0, UNATTEMPTED_DUE_MS, NONE)
+}
+
+fn unattempted_key(id: DeliveryId) -> OutboxKey {
+    (id.subscription.0, UNATTEMPTED_DUE_MS, id.event.0)
+}
+
+fn retry_key(id: DeliveryId, due: Timestamp) -> OutboxKey {
+    (id.subscription.0, due.as_ms().max(UNATTEMPTED_DUE_MS + 1), id.event.0)
+}
+
+fn retries_range(id: SubscriptionId) -> RangeInclusive<OutboxKey> {
+    (id.0, UNATTEMPTED_DUE_MS + 1, NONE)..=(id.0, u64::MAX, u128::MAX)
+}
+
+/// A damaged row yields a number that no type has.
+fn type_number(value: &[u8]) -> u8 {
+    match value {
+        [number] => *number,
+        _ => u8::MAX,
+    }
+}

@@ -1,0 +1,247 @@
+//! The stored form of events, idempotency keys and histories, and the way between it and the domain's types. Pure; any thread. A stored struct
+//! never changes: another shape is another version.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::storage::error::StorageError;
+use crate::storage::rows::codec;
+
+use crate::domain::delivery::attempt::Attempt;
+use crate::domain::delivery::health::EndpointHealth;
+use crate::domain::event::IdempotencyKey;
+use crate::domain::event::event_type::EventType;
+use crate::domain::{EventId, SubscriptionId, Timestamp};
+
+const VERSION: u8 = 1;
+const HISTORY_VERSION: u8 = 2;
+
+pub(in crate::storage) fn damaged(what: &str) -> StorageError {
+    StorageError::Codec(format!("a stored {what} is not valid"))
+}
+
+/// A stored event. Writer, scheduler and delivery threads share one copy.
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    /// Its type.
+    pub event_type: EventType,
+    /// The subscriptions that matched when it was published.
+    pub subscriptions: Vec<SubscriptionId>,
+    /// The keys that identify duplicates of it.
+    pub idempotency: Vec<IdempotencyKey>,
+    body: Box<[u8]>,
+    digest: [u8; 16],
+    /// Whether it was read from disk, and so may be damaged.
+    is_read: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EventHeadV1 {
+    event_type: u8,
+    subscriptions: Vec<u32>,
+    idempotency: Vec<u128>,
+    digest: [u8; 16],
+}
+
+/// The first half of SHA-256: enough to detect damage, small enough to store with every body.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> [u8; 16] {
+    let full: [u8; 32] = Sha256::digest(bytes).into();
+    let mut half = [0; 16];
+    half.copy_from_slice(full.split_at(16).0);
+    half
+}
+
+impl EventRow {
+    /// An event with the body to deliver.
+    #[must_use]
+    pub fn new(
+        event_type: EventType,
+        subscriptions: Vec<SubscriptionId>,
+        idempotency: Vec<IdempotencyKey>,
+        body: Vec<u8>,
+    ) -> Self {
+        let digest = digest(&body);
+        Self { event_type, subscriptions, idempotency, body: body.into(), digest, is_read: false }
+    }
+
+    /// The body to deliver.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Whether the body still matches its digest.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        !self.is_read || digest(&self.body) == self.digest
+    }
+
+    /// The stored form: head, then the body as it is.
+    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        let head = EventHeadV1 {
+            event_type: self.event_type.number(),
+            subscriptions: self.subscriptions.iter().map(|id| id.0).collect(),
+            idempotency: self.idempotency.iter().map(|key| key.0).collect(),
+            digest: self.digest,
+        };
+        let mut bytes = Vec::with_capacity(self.body.len() + 64 + head.subscriptions.len() * 2);
+        codec::encode_into(VERSION, &head, &mut bytes)?;
+        bytes.extend_from_slice(&self.body);
+        Ok(bytes)
+    }
+
+    /// Decodes the type alone, which is cheap.
+    pub fn decode_type(bytes: &[u8]) -> Result<EventType, StorageError> {
+        // The first field of the head.
+        let (number, _): (u8, &[u8]) = codec::decode_front(VERSION, bytes)?;
+        EventType::from_number(number).ok_or_else(|| damaged("event"))
+    }
+
+    /// Reads the stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        let (head, body): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
+        Ok(Self {
+            event_type: EventType::from_number(head.event_type).ok_or_else(|| damaged("event"))?,
+            subscriptions: head.subscriptions.into_iter().map(SubscriptionId).collect(),
+            idempotency: head.idempotency.into_iter().map(IdempotencyKey).collect(),
+            body: body.into(),
+            digest: head.digest,
+            is_read: true,
+        })
+    }
+}
+
+/// An event's row without the body.
+#[derive(Debug)]
+pub struct EventHead {
+    /// The subscriptions that matched.
+    pub subscriptions: Vec<u32>,
+    /// The keys that identify duplicates of it.
+    pub idempotency: Vec<u128>,
+}
+
+impl EventHead {
+    /// Reads the front of an event's stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        let (head, _): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
+        Ok(Self { subscriptions: head.subscriptions, idempotency: head.idempotency })
+    }
+}
+
+/// The response to a publish, to repeat for duplicates.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct IdempotencyRow {
+    /// The event's id.
+    pub event: u128,
+    /// Fingerprint of the request.
+    pub fingerprint: [u8; 16],
+    /// Number of deliveries.
+    pub deliveries: u32,
+}
+
+impl IdempotencyRow {
+    /// The stored form.
+    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        codec::encode(VERSION, self)
+    }
+
+    /// Reads the stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        codec::decode(VERSION, bytes)
+    }
+}
+
+/// The health of a subscription's endpoint and its last attempts, newest last.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The endpoint's health.
+    pub health: EndpointHealth,
+    /// When it took a delivery last, by the calendar, if that is known.
+    pub last_success: Option<Timestamp>,
+    /// The last attempts.
+    pub recent: Vec<(EventId, u32)>,
+}
+
+/// Number of attempts in `recent_deliveries`.
+pub const RECENT_ATTEMPTS: usize = 10;
+
+#[derive(Deserialize)]
+struct HistoryV1 {
+    failing_since_ms: Option<u64>,
+    is_suspect: bool,
+    recent: Vec<(u128, u32)>,
+}
+
+/// Since when it has failed, when the last of the failures was, and how many there were.
+type FailingV2 = (u64, u64, u32);
+
+#[derive(Serialize, Deserialize)]
+struct HistoryV2 {
+    failing: Option<FailingV2>,
+    is_suspect: bool,
+    recent: Vec<(u128, u32)>,
+    last_success_ms: Option<u64>,
+}
+
+impl History {
+    /// Adds an attempt.
+    pub fn push(&mut self, event: EventId, attempt: &Attempt) {
+        if self.recent.len() >= RECENT_ATTEMPTS {
+            self.recent.remove(0);
+        }
+        self.recent.push((event, attempt.number));
+        if attempt.outcome.is_delivered() {
+            self.last_success = Some(attempt.ended_at());
+        }
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
+        let EndpointHealth { failing_since, last_failure, failures, is_suspect } = self.health;
+        let failing = failing_since.zip(last_failure).map(|(since, last)| (since.as_ms(), last.as_ms(), failures));
+        let recent = self.recent.iter().map(|(event, number)| (event.0, *number)).collect();
+        let last_success_ms = self.last_success.map(Timestamp::as_ms);
+        codec::encode(HISTORY_VERSION, &HistoryV2 { failing, is_suspect, recent, last_success_ms })
+    }
+
+    /// Reads the stored form. An earlier one does not say when the last failure was, so only the first is known.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        let HistoryV2 { failing, is_suspect, recent, last_success_ms } = if bytes.first() == Some(&VERSION) {
+            let HistoryV1 { failing_since_ms, is_suspect, recent } = codec::decode(VERSION, bytes)?;
+            let failing = failing_since_ms.map(|since| (since, since, 1));
+            HistoryV2 { failing, is_suspect, recent, last_success_ms: None }
+        } else {
+            codec::decode(HISTORY_VERSION, bytes)?
+        };
+        Ok(Self {
+            health: EndpointHealth {
+                failing_since: failing.map(|(since, ..)| Timestamp::from_ms(since)),
+                last_failure: failing.map(|(_, last, _)| Timestamp::from_ms(last)),
+                failures: failing.map_or(0, |(.., count)| count),
+                is_suspect,
+            },
+            last_success: last_success_ms.map(Timestamp::from_ms),
+            recent: recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_an_earlier_version_wrote_is_read() {
+        let old: (Option<u64>, bool, Vec<(u128, u32)>) = (Some(5), true, vec![(7, 2)]);
+        let read = History::decode(&codec::encode(VERSION, &old).unwrap()).unwrap();
+        assert_eq!((read.last_success, read.recent.as_slice()), (None, [(EventId(7), 2)].as_slice()));
+        let since = Some(Timestamp::from_ms(5));
+        let health = EndpointHealth { failing_since: since, last_failure: since, failures: 1, is_suspect: true };
+        assert_eq!(read.health, health);
+
+        let known = History { last_success: Some(Timestamp::from_ms(9)), ..read };
+        let again = History::decode(&known.encode().unwrap()).unwrap();
+        assert_eq!((again.last_success, again.recent, again.health), (known.last_success, known.recent, known.health));
+    }
+}

@@ -1,0 +1,380 @@
+//! Executes one command inside the open write transaction: checks first, then writes. Runs on the writer thread. It
+//! never commits or replies, and writes nothing for a command that it rejects.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use crate::clock::Clock;
+use crate::domain::delivery::attempt::Attempt;
+use crate::domain::delivery::outcome::Outcome;
+use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
+use crate::domain::event::event_type::EventType;
+use crate::domain::event::{self, NewEvent};
+use crate::domain::ids::EventIds;
+use crate::domain::subscription::{Subscription, SubscriptionState};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
+use crate::storage::command::{AttemptFigures, Committed, Completion, NewDelivery, Published, RecordedAttempt};
+use crate::storage::error::{Rejection, StorageError};
+use crate::storage::random::Randomness;
+use crate::storage::read::registry::Registry;
+use crate::storage::rows::delivery_record;
+use crate::storage::rows::outbox::{OutboxWriter, Pending};
+use crate::storage::rows::record::{EventRow, History, IdempotencyRow};
+use crate::storage::rows::sealing::Seal;
+use crate::storage::rows::tables;
+use crate::storage::rules::service_time::ServiceTime;
+use crate::storage::rules::settings::Rules;
+use crate::storage::write::bulk_insert::BulkInsert;
+
+/// How many deliveries the events of one request may make: as many as the greatest number of subscriptions that an
+/// account may be given makes of one event. They go into one commit, which others wait for.
+const MAX_DELIVERIES: usize = 100_000;
+
+/// The writer's state between transactions.
+pub struct State {
+    pub rules: Rules,
+    pub clock: Clock,
+    pub time: ServiceTime,
+    pub registry: Arc<Registry>,
+    pub histories: HashMap<SubscriptionId, History>,
+    pub pending: Pending,
+    pub ids: EventIds,
+    pub random: Randomness,
+    pub seal: Seal,
+}
+
+pub(in crate::storage) type CommandResult<T> = Result<Result<T, Rejection>, StorageError>;
+pub(in crate::storage) type RowTable<'txn, K> = Table<'txn, K, &'static [u8]>;
+
+/// The open tables of one write transaction and the changes made in it so far.
+pub struct Batch<'txn> {
+    pub(in crate::storage) meta: Table<'txn, &'static str, u128>,
+    pub(in crate::storage) accounts: RowTable<'txn, u32>,
+    pub(in crate::storage) keys: RowTable<'txn, u32>,
+    pub(in crate::storage) subscriptions: RowTable<'txn, u32>,
+    pub(in crate::storage) events: BulkInsert<'txn, (u32, u128)>,
+    pub(in crate::storage) idempotency: RowTable<'txn, (u32, u128)>,
+    pub(in crate::storage) outbox: OutboxWriter<'txn>,
+    pub(in crate::storage) deliveries: BulkInsert<'txn, (u32, u128)>,
+    pub(in crate::storage) purges: Table<'txn, u32, ()>,
+    pub(in crate::storage) changed_histories: BTreeSet<SubscriptionId>,
+    pub(in crate::storage) changes: Committed,
+}
+
+impl<'txn> Batch<'txn> {
+    /// Opens every table of the transaction, creating missing ones. `pending` is the count before it.
+    pub fn open(transaction: &'txn WriteTransaction, pending: Pending) -> Result<Self, StorageError> {
+        Ok(Self {
+            meta: transaction.open_table(tables::META)?,
+            accounts: transaction.open_table(tables::ACCOUNTS)?,
+            keys: transaction.open_table(tables::KEYS)?,
+            subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
+            events: BulkInsert::new(transaction.open_table(tables::EVENTS)?),
+            idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
+            outbox: OutboxWriter::open(transaction, pending)?,
+            deliveries: BulkInsert::new(transaction.open_table(tables::DELIVERIES)?),
+            purges: transaction.open_table(tables::PURGES)?,
+            changed_histories: BTreeSet::new(),
+            changes: Committed::default(),
+        })
+    }
+
+    /// Writes what is written once per transaction, and returns what the commit will change.
+    pub fn finish(mut self, state: &mut State) -> Result<Committed, StorageError> {
+        for id in &self.changed_histories {
+            if let Some(history) = state.histories.get(id) {
+                self.outbox.put_history(*id, history)?;
+            }
+        }
+        self.events.table()?;
+        self.deliveries.table()?;
+        state.time.note(&mut self.meta, state.clock.monotonic())?;
+        state.pending = self.outbox.finish()?;
+        Ok(self.changes)
+    }
+
+    /// Stores events with all their deliveries: all of them or, if one conflicts, none.
+    pub fn publish(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        events: &[NewEvent],
+    ) -> CommandResult<Vec<Published>> {
+        let mut in_batch = HashMap::new();
+        let mut known = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            let mut earlier = None;
+            for known in &event.idempotency {
+                let stored = match self.idempotency.get((account.0, known.key.0))? {
+                    Some(row) => match IdempotencyRow::decode(row.value()) {
+                        Ok(row) => Some(EarlierPublish::Stored(row)),
+                        Err(error) => {
+                            log::error!("an idempotency key cannot be read: {error}");
+                            return Ok(Err(Rejection::StoreFailed));
+                        }
+                    },
+                    None => in_batch.get(&known.key).map(|(first, print)| EarlierPublish::InBatch(*first, *print)),
+                };
+                let Some(found) = stored else { continue };
+                let (EarlierPublish::Stored(IdempotencyRow { fingerprint, .. })
+                | EarlierPublish::InBatch(_, fingerprint)) = found;
+                if fingerprint != known.fingerprint {
+                    return Ok(Err(Rejection::IdempotencyConflict(index, known.source)));
+                }
+                earlier = Some(found);
+            }
+            if earlier.is_none() {
+                in_batch.extend(event.idempotency.iter().map(|known| (known.key, (index, known.fingerprint))));
+            }
+            known.push(earlier);
+        }
+        if let Some(refusal) = too_many_deliveries(state, account, events.iter().zip(&known)) {
+            return Ok(Err(refusal));
+        }
+        let mut answers: Vec<Published> = Vec::with_capacity(events.len());
+        for (event, earlier) in events.iter().zip(known) {
+            let event_type = event.event_type;
+            let answer = match earlier {
+                None => self.store_event(state, account, event)?,
+                Some(EarlierPublish::Stored(row)) => {
+                    Published { id: EventId(row.event), event_type, deliveries: row.deliveries, duplicate: true }
+                }
+                Some(EarlierPublish::InBatch(first, _)) => match answers.get(first) {
+                    Some(first) => Published { duplicate: true, ..*first },
+                    None => return Ok(Err(Rejection::StoreFailed)),
+                },
+            };
+            answers.push(answer);
+        }
+        Ok(Ok(answers))
+    }
+
+    fn store_event(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        event: &NewEvent,
+    ) -> Result<Published, StorageError> {
+        let now = state.time.now();
+        let id = state.ids.next(now, state.random.next_u128()?);
+        let event_type = event.event_type;
+        let happened_at = event.occurred_at.unwrap_or_else(|| state.clock.wall().max(now));
+        let body = event::body(id, event_type, happened_at, &event.data);
+        let receivers: Vec<_> = wanting(state, account, event_type).map(|subscription| subscription.id).collect();
+        let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
+        let keys = event.idempotency.iter().map(|known| known.key).collect();
+        let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
+        self.events.put((account.0, id.0), row.encode()?);
+        for known in &event.idempotency {
+            let answer = IdempotencyRow { event: id.0, fingerprint: known.fingerprint, deliveries };
+            self.idempotency.insert((account.0, known.key.0), answer.encode()?.as_slice())?;
+        }
+        for subscription in &row.subscriptions {
+            self.outbox.put_unattempted(DeliveryId { event: id, subscription: *subscription }, event_type);
+            self.changes.unattempted.push(NewDelivery {
+                subscription: *subscription,
+                event: id,
+                row: Arc::clone(&row),
+            });
+        }
+        self.changes.events += 1;
+        Ok(Published { id, event_type, deliveries, duplicate: false })
+    }
+
+    /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
+    pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
+        let Completion { delivery: id, attempt, retry_after, explanation } = completion;
+        let is_delivered = attempt.outcome.is_delivered();
+        let place = (id.subscription.0, id.event.0);
+        let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
+            // Deleted while the attempt was in flight: there is no history left to update.
+            self.changes.recorded.push(RecordedAttempt { delivery: id, due: None, is_delivered, attempt: None });
+            return Ok(());
+        };
+        let unattempted = match self.outbox.take_unattempted(id)? {
+            Some(number) => Some(self.event_type(subscription.account, id.event, number)?),
+            None => None,
+        };
+        // A delivery that was never attempted has no row.
+        let stored = match unattempted {
+            Some(_) => None,
+            None => self.deliveries.table()?.get(place)?.map(|row| delivery_record::decode(row.value())),
+        };
+        let mut delivery = match (stored, unattempted) {
+            (Some(Ok(delivery)), _) => delivery,
+            (None, Some(event_type)) => Delivery::unattempted(event_type, id.event.time()),
+            // A damaged row loses the history of this delivery only.
+            (Some(Err(error)), _) => {
+                log::error!("delivery {id} has lost its earlier attempts: {error}");
+                self.outbox.take_retry_at_any_time(id)?;
+                Delivery::unattempted(unattempted.unwrap_or(EventType::Ping), id.event.time())
+            }
+            (None, None) => {
+                self.changes.recorded.push(RecordedAttempt { delivery: id, due: None, is_delivered, attempt: None });
+                return Ok(());
+            }
+        };
+        // What was never attempted has no row there.
+        if let (None, DeliveryState::Pending { due }) = (unattempted, delivery.state) {
+            self.outbox.take_retry(id, due)?;
+        }
+        let now = state.time.now();
+        let history = state.histories.entry(id.subscription).or_default();
+        let last_success = history.last_success;
+        let endpoint = &subscription.endpoint;
+        // What is on this machine tells nothing of the way out of it.
+        let is_out = !endpoint.is_loopback()
+            && state.time.attempted(&attempt.outcome, endpoint.host(), state.rules.retention.events);
+        let (health, disabled) = if is_out {
+            (history.health.after_outage(), None)
+        } else {
+            history.health.after(&attempt.outcome, now, state.time.health_limits(state.rules.health))
+        };
+        history.health = health;
+        history.push(id.event, &attempt);
+        self.changed_histories.insert(id.subscription);
+        let jitter = state.random.next_u32()?;
+        let mut figures = AttemptFigures {
+            number: attempt.number,
+            outcome: attempt.outcome.code(),
+            took: Duration::from_millis(attempt.duration_ms.into()),
+            response_code: attempt.outcome.response_code(),
+            delivered_after: is_delivered.then(|| now.since(id.event.time())),
+            explanation,
+        };
+        let found = Circumstances {
+            now,
+            wall: state.clock.wall(),
+            monotonic: state.clock.monotonic(),
+            retry_after,
+            jitter,
+            last_success,
+        };
+        delivery.record(attempt, &state.rules.retry, &found);
+        if let Some(last) = delivery.attempts.last().filter(|last| matches!(last.outcome, Outcome::PushedBack(_))) {
+            // Only here it is known that it does not count, and the words say so.
+            figures.explanation = last.explanation();
+        }
+        let due = match delivery.state {
+            DeliveryState::Pending { due } => {
+                self.outbox.put_retry(id, due)?;
+                Some(due)
+            }
+            _ => None,
+        };
+        self.deliveries.put(place, delivery_record::encode(&delivery)?);
+        self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures) });
+        if let Some(reason) = disabled
+            && subscription.state.is_active()
+        {
+            let account = state.registry.account_name(subscription.account);
+            let (number, reason_words) = (id.subscription, reason.words());
+            log::warn!(
+                "subscription {number} of account {account} switched off: {reason_words}; its deliveries are held"
+            );
+            let wall = state.clock.wall();
+            let disabled = SubscriptionState::Disabled { reason, since: wall };
+            let subscription = Subscription { state: disabled, updated_at: wall, ..(*subscription).clone() };
+            self.put_subscription(state, subscription)?;
+        }
+        Ok(())
+    }
+
+    /// The event type in the outbox row or, if that is damaged, in the event's row.
+    fn event_type(&mut self, account: AccountId, event: EventId, number: u8) -> Result<EventType, StorageError> {
+        if let Some(event_type) = EventType::from_number(number) {
+            return Ok(event_type);
+        }
+        let row = self.events.table()?.get((account.0, event.0))?;
+        Ok(row.and_then(|row| EventRow::decode_type(row.value()).ok()).unwrap_or(EventType::Ping))
+    }
+
+    /// Stores a test ping and its only attempt; a ping never enters the outbox.
+    pub fn record_ping(
+        &mut self,
+        state: &mut State,
+        id: DeliveryId,
+        row: &EventRow,
+        attempt: Attempt,
+    ) -> CommandResult<()> {
+        let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
+            return Ok(Err(Rejection::NotFound));
+        };
+        let now = state.time.now();
+        let history = state.histories.entry(id.subscription).or_default();
+        history.push(id.event, &attempt);
+        if attempt.outcome.is_delivered() {
+            history.health = crate::domain::delivery::health::EndpointHealth::default();
+        }
+        self.changed_histories.insert(id.subscription);
+        let delivery = Delivery::tested(row.event_type, attempt, now);
+        self.events.put((subscription.account.0, id.event.0), row.encode()?);
+        self.deliveries.put((id.subscription.0, id.event.0), delivery_record::encode(&delivery)?);
+        Ok(Ok(()))
+    }
+
+    /// Makes a delivery due now and restarts its retry schedule.
+    pub fn redeliver(&mut self, state: &State, account: AccountId, id: DeliveryId) -> CommandResult<()> {
+        if state.registry.subscription_of(account, id.subscription).is_none() {
+            return Ok(Err(Rejection::NotFound));
+        }
+        let place = (id.subscription.0, id.event.0);
+        let Some(row) = self.deliveries.table()?.get(place)?.map(|row| row.value().to_vec()) else {
+            // Never attempted: it is due already, with its whole schedule left.
+            let is_unattempted = self.outbox.unattempted(id)?.is_some();
+            return Ok(if is_unattempted { Ok(()) } else { Err(Rejection::NotFound) });
+        };
+        if self.events.table()?.get((account.0, id.event.0))?.is_none() {
+            return Ok(Err(Rejection::NotFound));
+        }
+        let mut delivery = match delivery_record::decode(&row) {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                log::error!("delivery {id} cannot be read: {error}");
+                return Ok(Err(Rejection::StoreFailed));
+            }
+        };
+        if let DeliveryState::Pending { due } = delivery.state {
+            self.outbox.take_retry(id, due)?;
+        }
+        let now = state.clock.monotonic();
+        delivery.redeliver(now);
+        self.outbox.put_retry(id, now)?;
+        self.deliveries.put(place, delivery_record::encode(&delivery)?);
+        self.changes.redelivered.push((id.subscription, now));
+        Ok(Ok(()))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum EarlierPublish {
+    Stored(IdempotencyRow),
+    InBatch(usize, [u8; 16]),
+}
+
+/// Who gets an event.
+fn wanting(state: &State, account: AccountId, event_type: EventType) -> impl Iterator<Item = &Arc<Subscription>> {
+    let all = state.registry.subscriptions_of(account).iter();
+    all.filter(move |subscription| subscription.events.contains(event_type))
+}
+
+/// A refusal of events that make more deliveries together than one commit may. One alone is always taken.
+fn too_many_deliveries<'a>(
+    state: &State,
+    account: AccountId,
+    events: impl Iterator<Item = (&'a NewEvent, &'a Option<EarlierPublish>)>,
+) -> Option<Rejection> {
+    let (mut deliveries, mut most, mut count) = (0_usize, 0, 0);
+    for (event, _) in events.filter(|(_, earlier)| earlier.is_none()) {
+        let of_this = wanting(state, account, event.event_type).count();
+        deliveries = deliveries.saturating_add(of_this);
+        most = most.max(of_this);
+        count += 1;
+    }
+    let limit = MAX_DELIVERIES;
+    let is_refused = count > 1 && deliveries > limit;
+    is_refused.then(|| Rejection::TooManyDeliveries { deliveries, limit, events: (limit / most.max(1)).max(1) })
+}

@@ -1,0 +1,295 @@
+//! How far this store's time has come: the calendar, the steady clock and the gaps, in memory and in `meta`. Owns these
+//! rows. Runs on the writer thread, and on the main thread before that exists. What is kept and which endpoints have
+//! failed for too long is decided by this time, never by a clock alone.
+
+use std::time::Duration;
+
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable, Table};
+
+use crate::clock::{Clock, Readings};
+use crate::domain::calendar::{BELIEVED_AT_ONCE, Calendar, Leap, TOLERANCE};
+use crate::domain::delivery::health::{HealthLimits, HealthRule};
+use crate::domain::delivery::outcome::Outcome;
+use crate::domain::gaps::{Gap, Gaps, Purpose};
+use crate::domain::outage::Outage;
+use crate::domain::timestamp::span_in_words;
+use crate::domain::{EventId, Timestamp};
+use crate::storage::error::StorageError;
+use crate::storage::rows::tables;
+
+/// How often it is written down beside what is committed anyway. After a crash so much seems not to have passed.
+const NOTED_EVERY: Duration = Duration::from_mins(1);
+/// Leaps and stretches from this length on are told as a warning.
+const WARNED_FROM: Duration = Duration::from_hours(24);
+/// How the rows of gaps begin in `meta`; the time in ms follows at which the gap begins.
+const GAP: &str = "gap ";
+const GAP_END: &str = "gap!";
+
+type Meta<'txn> = Table<'txn, &'static str, u128>;
+
+/// The time of a store.
+#[derive(Debug)]
+pub struct ServiceTime {
+    calendar: Calendar,
+    gaps: Gaps,
+    outage: Outage,
+    /// When it was last written down, by the steady clock.
+    noted: Option<Timestamp>,
+    /// The gaps in `meta` are others.
+    is_changed: bool,
+}
+
+/// Where a store's time stood when it was last written down.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The calendar's time, if there ever was one.
+    pub now: Option<Timestamp>,
+    /// The steady clock's time then.
+    pub monotonic: Timestamp,
+    /// What does not count.
+    pub gaps: Gaps,
+}
+
+impl Seen {
+    /// Reads it. A store of an earlier version has noted less, or nothing, and has got as far as its newest event.
+    pub fn of(
+        meta: &impl ReadableTable<&'static str, u128>,
+        newest_event: Option<EventId>,
+    ) -> Result<Self, StorageError> {
+        let time = |name| -> Result<_, StorageError> {
+            let row = meta.get(name)?.map(|row| row.value());
+            Ok(row.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms))
+        };
+        let now = time(tables::SEEN_MS)?.or(newest_event.map(EventId::time));
+        let monotonic = time(tables::STEADY_MS)?.or(now).unwrap_or_default();
+        let mut gaps = Vec::new();
+        for row in meta.range(GAP..GAP_END)? {
+            let (key, value) = row?;
+            gaps.extend(read_gap(key.value(), value.value()));
+        }
+        Ok(Self { now, monotonic, gaps: Gaps::new(gaps) })
+    }
+
+    /// How much does not count for retention, if the time went on now: what is noted, and what is not yet.
+    #[must_use]
+    pub fn left_out(&self, wall: Timestamp) -> Duration {
+        let since = self.now.map_or(Duration::ZERO, |now| wall.since(now));
+        self.gaps.unconfirmed() + if since > TOLERANCE { since } else { Duration::ZERO }
+    }
+
+    /// When a time on the steady clock was or will be by the calendar, as far as that had come.
+    #[must_use]
+    pub fn on_the_calendar(&self, monotonic: Timestamp) -> Timestamp {
+        Readings { wall: self.now.unwrap_or_default(), monotonic: self.monotonic }.on_the_wall(monotonic)
+    }
+
+    /// Where the steady clock goes on: what was planned is due when it would have been, unless the server seems to have
+    /// been down for so long that the clock may well be wrong.
+    fn steady_at(&self, wall: Timestamp) -> Timestamp {
+        let late = self.now.map_or(Duration::ZERO, |now| wall.since(now));
+        if late <= BELIEVED_AT_ONCE { self.monotonic.plus(late) } else { self.monotonic }
+    }
+
+    fn write(&self, meta: &mut Meta<'_>) -> Result<(), StorageError> {
+        let Some(now) = self.now else { return Ok(()) };
+        meta.insert(tables::SEEN_MS, u128::from(now.as_ms()))?;
+        meta.insert(tables::STEADY_MS, u128::from(self.monotonic.as_ms()))?;
+        write_gaps(meta, &self.gaps)
+    }
+}
+
+impl ServiceTime {
+    /// Goes on with the time of a store. Gives the clock whose steady reading goes on, too.
+    pub fn resume(seen: Seen, clock: Clock) -> (Self, Clock) {
+        let wall = clock.wall();
+        let (now, clock) = match seen.now {
+            None => (wall, clock),
+            Some(now) => {
+                // A moment's absence is no gap.
+                let now = if wall.since(now) <= TOLERANCE { now.max(wall) } else { resumed(now) };
+                (now, clock.resumed_at(seen.steady_at(wall)))
+            }
+        };
+        let calendar = Calendar::resumed(now, clock.monotonic());
+        let mut time = Self { calendar, gaps: seen.gaps, outage: Outage::default(), noted: None, is_changed: false };
+        time.observe(clock.read());
+        (time, clock)
+    }
+
+    /// The calendar, as far as it was looked at.
+    pub fn calendar(&self) -> Calendar {
+        self.calendar
+    }
+
+    /// The time that what happens now is dated with.
+    pub fn now(&self) -> Timestamp {
+        self.calendar.now()
+    }
+
+    /// Looks at the clocks.
+    pub fn observe(&mut self, Readings { wall, monotonic }: Readings) {
+        let before = self.calendar;
+        let (calendar, leap) = before.at(wall, monotonic);
+        self.calendar = calendar;
+        if let Some(leap) = leap {
+            self.gaps.add(leap.from, leap.to);
+            self.is_changed = true;
+            tell_leap(leap);
+        } else if calendar.doubted_from().is_some() && before.doubted_from().is_none() {
+            let (now, ahead) = (calendar.now(), span_in_words(wall.since(calendar.now())));
+            log::warn!(
+                "the clock says {wall}, {ahead} after {now}, when this store was last at work. If that stays so for some \
+                 minutes it is believed; until then new events are dated from {now} on. If the clock is right, say so: \
+                 tempclock-webhooks clock confirm"
+            );
+        }
+    }
+
+    /// Takes in how an attempt at that host ended. Says whether it failed because this machine's network is out.
+    pub fn attempted(&mut self, outcome: &Outcome, host: &str, longest_gap: Duration) -> bool {
+        let before = self.outage.stretch();
+        let is_out = self.outage.after(outcome.way_out(), host, self.calendar.now());
+        match (before, self.outage.stretch()) {
+            (_, Some((from, to))) if to.since(from) > TOLERANCE => {
+                if before.is_none_or(|(from, to)| to.since(from) <= TOLERANCE) {
+                    log::warn!(
+                        "no attempt has got through since {from}: without a route, a name server or an answer from anybody \
+                         the fault is on this side. This time counts neither against endpoints nor for retention"
+                    );
+                }
+                let told = self.gaps.all().last().map(|gap| gap.to).unwrap_or_default();
+                if to.since(told.max(from)) >= NOTED_EVERY {
+                    self.gaps.add_at_most(from, to, longest_gap);
+                    self.is_changed = true;
+                }
+            }
+            (Some((from, to)), None) if to.since(from) > TOLERANCE => {
+                log::info!("attempts get through again; none did from {from} to {to}");
+            }
+            _ => {}
+        }
+        is_out
+    }
+
+    /// The operator says that the clock is right. Gives how much counts for retention that did not.
+    pub fn confirm(&mut self, Readings { wall, monotonic }: Readings) -> Duration {
+        if self.calendar.doubted_from().is_some() {
+            let (calendar, leap) = self.calendar.believing(wall, monotonic);
+            self.calendar = calendar;
+            if let Some(Leap { from, to }) = leap {
+                self.gaps.add(from, to);
+            }
+        }
+        let counted = self.gaps.unconfirmed();
+        self.gaps.confirm();
+        self.is_changed = true;
+        counted
+    }
+
+    /// What is from before this is older than `age`.
+    pub fn kept_from(&self, age: Duration) -> Timestamp {
+        self.gaps.cutoff(self.now(), age, Purpose::Retention)
+    }
+
+    /// The rule about endpoints, at this time.
+    pub fn health_limits(&self, rule: HealthRule) -> HealthLimits {
+        let before = |age| self.gaps.cutoff(self.now(), age, Purpose::Health);
+        HealthLimits { disable_before: before(rule.disable_after), forget_before: before(rule.forget_after) }
+    }
+
+    /// Forgets gaps that matter to nothing that is kept for `longest` at most.
+    pub fn forget_gaps(&mut self, longest: Duration) {
+        let ages = [Purpose::Retention, Purpose::Health].map(|purpose| self.gaps.cutoff(self.now(), longest, purpose));
+        self.is_changed |= self.gaps.forget_before(ages[0].min(ages[1]));
+    }
+
+    /// Writes down how far it has come, if it is time to.
+    pub fn note(&mut self, meta: &mut Meta<'_>, monotonic: Timestamp) -> Result<(), StorageError> {
+        if !self.is_changed && self.noted.is_some_and(|noted| monotonic.since(noted) < NOTED_EVERY) {
+            return Ok(());
+        }
+        // A doubt begins anew with the next process, and at the same time.
+        let seen = self.calendar.doubted_from().map_or(self.now(), |from| from.minus(NOTED_EVERY));
+        meta.insert(tables::SEEN_MS, u128::from(seen.as_ms()))?;
+        meta.insert(tables::STEADY_MS, u128::from(monotonic.as_ms()))?;
+        if self.is_changed {
+            write_gaps(meta, &self.gaps)?;
+        }
+        self.noted = Some(monotonic);
+        self.is_changed = false;
+        Ok(())
+    }
+}
+
+/// After a restore: the time from the backup to now counts for nothing, so that what was restored is as old as it was.
+/// New events are dated after all that the database in whose place it comes has dated.
+pub(in crate::storage) fn skip_to(
+    db: &Database,
+    now: Timestamp,
+    before: Option<&Database>,
+) -> Result<(), StorageError> {
+    let seen = |db: &Database| -> Result<Seen, StorageError> {
+        let rows = db.begin_read()?;
+        Seen::of(&rows.open_table(tables::META)?, last_event(&rows)?)
+    };
+    let restored = seen(db)?;
+    let Some(then) = restored.now else { return Ok(()) };
+    // Whatever cannot be read of the old file is taken to be no further than the clock.
+    let replaced = before.and_then(|before| seen(before).ok()?.now);
+    let now = now.max(then).max(replaced.map(resumed).unwrap_or_default());
+    let monotonic = restored.steady_at(now);
+    let mut gaps = restored.gaps;
+    gaps.add(resumed(then), now);
+    let transaction = db.begin_write()?;
+    Seen { now: Some(now), monotonic, gaps }.write(&mut transaction.open_table(tables::META)?)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The greatest event id of any account, so that ids keep growing even if the clock was set back meanwhile.
+pub(in crate::storage) fn last_event(transaction: &ReadTransaction) -> Result<Option<EventId>, StorageError> {
+    let events = transaction.open_table(tables::EVENTS)?;
+    let mut last = None;
+    let mut below = u32::MAX;
+    while let Some(row) = events.range(..=(below, u128::MAX))?.next_back() {
+        let (account, event) = row?.0.value();
+        last = last.max(Some(EventId(event)));
+        let Some(next) = account.checked_sub(1) else { break };
+        below = next;
+    }
+    Ok(last)
+}
+
+/// The latest time at which a store can have been at work that has noted that one.
+fn resumed(seen: Timestamp) -> Timestamp {
+    seen.plus(NOTED_EVERY)
+}
+
+fn tell_leap(Leap { from, to }: Leap) {
+    let length = to.since(from);
+    let level = if length >= WARNED_FROM { log::Level::Warn } else { log::Level::Info };
+    log::log!(
+        level,
+        "the {} from {from} to {to} count neither for retention nor against endpoints: the server was not at work, or the \
+         clock was set. If they shall count for retention: tempclock-webhooks clock confirm",
+        span_in_words(length)
+    );
+}
+
+fn read_gap(key: &str, value: u128) -> Option<Gap> {
+    let from = Timestamp::from_ms(key.strip_prefix(GAP)?.parse().ok()?);
+    let to = Timestamp::from_ms(u64::try_from(value >> 1).ok()?);
+    Some(Gap { from, to, is_confirmed: value & 1 == 1 })
+}
+
+fn write_gaps(meta: &mut Meta<'_>, gaps: &Gaps) -> Result<(), StorageError> {
+    meta.retain_in(GAP..GAP_END, |_, _| false)?;
+    for Gap { from, to, is_confirmed } in gaps.all() {
+        let value = u128::from(to.as_ms()) << 1 | u128::from(*is_confirmed);
+        meta.insert(format!("{GAP}{:015}", from.as_ms()).as_str(), value)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

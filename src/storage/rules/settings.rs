@@ -1,0 +1,28 @@
+//! The settings of the rules that the writer applies. Types only.
+
+use std::time::Duration;
+
+use crate::domain::delivery::health::HealthRule;
+use crate::domain::delivery::retry::RetryRule;
+
+/// The rules that the writer applies.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// When to retry after a failed attempt.
+    pub retry: RetryRule,
+    /// How long an endpoint may fail without a success before its subscription is disabled.
+    pub health: HealthRule,
+    /// How long finished events and attempts are kept.
+    pub retention: RetentionRule,
+    /// How many subscriptions an account may have.
+    pub subscriptions_per_account: u32,
+}
+
+/// How long finished events and attempts are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct RetentionRule {
+    /// Events with all their deliveries, from when the last delivery finished.
+    pub events: Duration,
+    /// Attempts, from when their delivery finished.
+    pub attempts: Duration,
+}

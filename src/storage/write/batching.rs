@@ -1,0 +1,398 @@
+//! Group commit: decides when the writer commits next, and how many outcomes of attempts go with it. A caller's command
+//! is committed at once. Outcomes, which nobody awaits, get a commit delay, so that many of them share a page. Pure; the
+//! writer asks between two commits, and says afterwards how long the commit took.
+
+use std::time::{Duration, Instant};
+
+/// Maximum number of commands per commit: beyond it the gain is small and the first caller waits longer.
+pub(in crate::storage) const COMMANDS: usize = 1024;
+/// At most about so many deliveries are made in one commit, unless one command alone makes more.
+pub(in crate::storage) const DELIVERIES: usize = 8192;
+/// At most so many outcomes of a kind are held between two commits; the rest waits in its queue.
+pub(in crate::storage) const OUTCOMES: usize = 1024;
+
+/// The commit delay of deliveries that arrived, and how many are enough to commit before it is over.
+const DELAY: Duration = Duration::from_millis(5);
+const ENOUGH: usize = 32;
+/// The commit delay of failed attempts. Each costs more pages than one that arrived, and nothing depends on it before
+/// the next attempt.
+const FAILURES_DELAY: Duration = Duration::from_millis(250);
+/// A commit for so many callers takes all delivered outcomes along: it is not a quick one anyway, and publishing must
+/// not outrun delivering.
+const CROWD: usize = 8;
+/// While more deliveries than this were never attempted, the writer rests after such a commit for as long as it took, at
+/// most [`DELAY`], so that the next one is larger and delivery threads find the processors and the disk free.
+const BEHIND: u64 = 8192;
+
+/// What waits for a commit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::storage) struct Waiting {
+    /// Commands of callers.
+    pub commands: usize,
+    /// How many deliveries those make at most.
+    pub deliveries: usize,
+    /// One of them has to see every outcome that came before it.
+    pub is_ordered: bool,
+    /// Outcomes of deliveries that arrived.
+    pub delivered: usize,
+    /// Since when the oldest of them waits.
+    pub delivered_since: Option<Instant>,
+    /// Failed attempts whose commit delay runs.
+    pub failed: usize,
+    /// Since when the oldest of them waits.
+    pub failed_since: Option<Instant>,
+    /// Failed attempts whose commit delay is over.
+    pub failed_due: usize,
+    /// Nothing more can come.
+    pub is_closed: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.commands + self.delivered + self.failed + self.failed_due == 0
+    }
+
+    /// Is there no room to wait for more?
+    fn is_full(&self) -> bool {
+        let is_full = |held: usize| held >= OUTCOMES;
+        self.commands >= COMMANDS || self.deliveries >= DELIVERIES || is_full(self.delivered) || is_full(self.failed)
+    }
+}
+
+/// What the writer does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) enum Next {
+    /// Commit all commands that wait and this much of the rest.
+    Commit(Share),
+    /// Wait for more until then.
+    WaitUntil(Instant),
+    /// Nothing waits, and nothing can come.
+    End,
+}
+
+/// Which outcomes go with a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct Share {
+    /// Why it is made.
+    pub reason: Reason,
+    /// Do the outcomes of deliveries that arrived go with it?
+    pub delivered: bool,
+    /// How many failed attempts go with it at most.
+    pub failed: usize,
+}
+
+/// Why a commit is made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) enum Reason {
+    /// A command has to see all outcomes before it.
+    Order,
+    /// Many callers wait.
+    Crowd,
+    /// A caller waits.
+    Caller,
+    /// So many outcomes wait that they share pages well.
+    Enough,
+    /// The commit delay of an outcome is over.
+    Delay,
+    /// Housekeeping is due, and nothing waits.
+    Idle,
+    /// The writer ends.
+    End,
+}
+
+/// The policy, with what it has learned from earlier commits.
+#[derive(Default)]
+pub(in crate::storage) struct Batching {
+    rest_until: Option<Instant>,
+    failures: FailureBudget,
+}
+
+impl Batching {
+    /// What to do now. With nothing that waits, there is housekeeping to be done from `idle_at` on.
+    pub fn next(&self, waiting: &Waiting, idle_at: Instant, now: Instant) -> Next {
+        let Some(reason) = reason(waiting, idle_at, now) else {
+            return if waiting.is_closed { Next::End } else { Next::WaitUntil(wait_until(waiting, idle_at)) };
+        };
+        match self.rest_until {
+            Some(until) if now < until && !waiting.is_full() && !waiting.is_closed => Next::WaitUntil(until),
+            _ => Next::Commit(self.share(waiting, reason, now)),
+        }
+    }
+
+    fn share(&self, waiting: &Waiting, reason: Reason, now: Instant) -> Share {
+        let delivered = reason != Reason::Caller || is_delivered_due(waiting, now);
+        let failed = match reason {
+            Reason::Order | Reason::End => usize::MAX,
+            _ if !is_failed_due(waiting, now) => 0,
+            Reason::Crowd => self.failures.rows,
+            _ => self.failures.share(reason == Reason::Caller, now),
+        };
+        Share { reason, delivered, failed }
+    }
+
+    /// Takes in what a commit has come to.
+    pub fn committed(&mut self, done: &Done, now: Instant) {
+        let is_crowded = done.events >= CROWD as u64 && done.outcomes >= CROWD;
+        let outruns = is_crowded && done.never_attempted >= BEHIND;
+        self.rest_until = outruns.then(|| now + done.took.min(DELAY));
+        self.failures.committed(done, now);
+    }
+}
+
+/// A commit in figures.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::storage) struct Done {
+    /// Why it was made.
+    pub reason: Reason,
+    /// How many new events it stored.
+    pub events: u64,
+    /// How many outcomes it recorded.
+    pub outcomes: usize,
+    /// How many of them were failed attempts.
+    pub failed: usize,
+    /// How many deliveries were never attempted after it.
+    pub never_attempted: u64,
+    /// How long it took, the disk included.
+    pub took: Duration,
+}
+
+fn reason(waiting: &Waiting, idle_at: Instant, now: Instant) -> Option<Reason> {
+    match waiting {
+        waiting if waiting.is_empty() => (!waiting.is_closed && now >= idle_at).then_some(Reason::Idle),
+        Waiting { is_closed: true, .. } => Some(Reason::End),
+        Waiting { is_ordered: true, .. } => Some(Reason::Order),
+        Waiting { commands: CROWD.., .. } => Some(Reason::Crowd),
+        Waiting { commands: 1.., .. } => Some(Reason::Caller),
+        Waiting { delivered: ENOUGH.., .. } | Waiting { failed: OUTCOMES.., .. } | Waiting { failed_due: 1.., .. } => {
+            Some(Reason::Enough)
+        }
+        _ => (is_delivered_due(waiting, now) || is_failed_due(waiting, now)).then_some(Reason::Delay),
+    }
+}
+
+fn wait_until(waiting: &Waiting, idle_at: Instant) -> Instant {
+    let delivered = waiting.delivered_since.map(|since| since + DELAY);
+    let failed = waiting.failed_since.map(|since| since + FAILURES_DELAY);
+    delivered.into_iter().chain(failed).min().unwrap_or(idle_at)
+}
+
+fn is_delivered_due(waiting: &Waiting, now: Instant) -> bool {
+    waiting.delivered >= ENOUGH || waiting.delivered_since.is_some_and(|since| now >= since + DELAY)
+}
+
+fn is_failed_due(waiting: &Waiting, now: Instant) -> bool {
+    let is_over = waiting.failed_since.is_some_and(|since| now >= since + FAILURES_DELAY);
+    waiting.failed_due > 0 || waiting.failed >= OUTCOMES || is_over
+}
+
+/// How many failed attempts go with one commit: as many as make it a quarter longer than one without them, found out by
+/// trying (additive increase, multiplicative decrease). On a disk that takes long to sync these are many, and no caller
+/// waits much longer for them.
+struct FailureBudget {
+    rows: usize,
+    /// How long the last commits without them took. The shortest counts: a disk stands still now and then.
+    quick: [Duration; 4],
+    /// When that was measured last.
+    measured: Option<Instant>,
+}
+
+/// Fewer are not worth the pages.
+const FEWEST_FAILURES: usize = 16;
+/// By what part of a commit without failed attempts one with them may be longer.
+const LONGER_PART: u32 = 4;
+/// How often a commit without them is measured, however many wait.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
+impl Default for FailureBudget {
+    fn default() -> Self {
+        Self { rows: FEWEST_FAILURES, quick: [Duration::MAX; 4], measured: None }
+    }
+}
+
+impl FailureBudget {
+    fn share(&self, has_caller: bool, now: Instant) -> usize {
+        match (self.wants_measure(now), has_caller) {
+            (false, _) => self.rows,
+            (true, true) => 0,
+            // Nothing else is to be committed, so it is measured with the fewest.
+            (true, false) => FEWEST_FAILURES,
+        }
+    }
+
+    fn wants_measure(&self, now: Instant) -> bool {
+        self.measured.is_none_or(|at| now >= at + MEASURE_EVERY)
+    }
+
+    fn committed(&mut self, done: &Done, now: Instant) {
+        match done.reason {
+            // What is large for other reasons says nothing about failed attempts.
+            Reason::Order | Reason::Crowd | Reason::Idle | Reason::End => {}
+            Reason::Caller if done.failed == 0 => self.measure(done.took, now),
+            Reason::Enough | Reason::Delay if done.failed == 0 => {}
+            Reason::Enough | Reason::Delay if done.failed <= FEWEST_FAILURES && self.wants_measure(now) => {
+                self.measure(done.took, now);
+            }
+            Reason::Caller | Reason::Enough | Reason::Delay => self.adjust(done.failed, done.took),
+        }
+    }
+
+    fn measure(&mut self, took: Duration, now: Instant) {
+        self.quick.rotate_left(1);
+        self.quick[3] = took;
+        self.measured = Some(now);
+    }
+
+    fn adjust(&mut self, failed: usize, took: Duration) {
+        let quick = self.quick.into_iter().min().unwrap_or_default();
+        if took > quick.saturating_add(quick / LONGER_PART) {
+            self.rows = (self.rows / 2).max(FEWEST_FAILURES);
+        } else if failed >= self.rows {
+            self.rows = (self.rows + FEWEST_FAILURES).min(OUTCOMES);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn share(reason: Reason, delivered: bool, failed: usize) -> Next {
+        Next::Commit(Share { reason, delivered, failed })
+    }
+
+    fn next(waiting: Waiting, now: Instant) -> Next {
+        Batching::default().next(&waiting, now + Duration::from_mins(10), now)
+    }
+
+    #[test]
+    fn a_caller_never_waits_and_takes_along_only_what_is_due() {
+        let now = Instant::now();
+        let asked = Waiting { commands: 1, ..Waiting::default() };
+        assert_eq!(next(asked, now), share(Reason::Caller, false, 0));
+        let beside = Waiting { delivered: 31, delivered_since: Some(now), ..asked };
+        assert_eq!(next(beside, now), share(Reason::Caller, false, 0));
+        assert_eq!(next(beside, now + DELAY), share(Reason::Caller, true, 0));
+        assert_eq!(next(Waiting { delivered: 32, ..beside }, now), share(Reason::Caller, true, 0));
+        assert_eq!(next(Waiting { commands: 8, ..beside }, now), share(Reason::Crowd, true, 0));
+        assert_eq!(next(Waiting { is_ordered: true, ..beside }, now), share(Reason::Order, true, usize::MAX));
+    }
+
+    #[test]
+    fn outcomes_wait_for_their_delay_or_for_enough_of_their_kind() {
+        let now = Instant::now();
+        let delivered = Waiting { delivered: 1, delivered_since: Some(now), ..Waiting::default() };
+        assert_eq!(next(delivered, now), Next::WaitUntil(now + DELAY));
+        assert_eq!(next(delivered, now + DELAY), share(Reason::Delay, true, 0));
+        assert_eq!(next(Waiting { delivered: 32, ..delivered }, now), share(Reason::Enough, true, 0));
+        let failed = Waiting { failed: 1, failed_since: Some(now), ..Waiting::default() };
+        assert_eq!(next(failed, now + DELAY), Next::WaitUntil(now + FAILURES_DELAY));
+        assert_eq!(next(failed, now + FAILURES_DELAY), share(Reason::Delay, true, FEWEST_FAILURES));
+        assert_eq!(next(Waiting { failed: OUTCOMES, ..failed }, now), share(Reason::Enough, true, FEWEST_FAILURES));
+        // What is left of those is not kept waiting again, and what came later has its own delay.
+        assert_eq!(next(Waiting { failed_due: 1, ..failed }, now), share(Reason::Enough, true, FEWEST_FAILURES));
+    }
+
+    #[test]
+    fn with_nothing_that_waits_there_is_housekeeping_and_at_last_an_end() {
+        let now = Instant::now();
+        let (nothing, later) = (Waiting::default(), now + Duration::from_mins(10));
+        assert_eq!(next(nothing, now), Next::WaitUntil(later));
+        assert_eq!(Batching::default().next(&nothing, later, later), share(Reason::Idle, true, 0));
+        assert_eq!(next(Waiting { is_closed: true, ..nothing }, now), Next::End);
+        let left = Waiting { failed: 1, failed_since: Some(now), is_closed: true, ..nothing };
+        assert_eq!(next(left, now), share(Reason::End, true, usize::MAX));
+    }
+
+    fn done(reason: Reason, failed: usize, took: Duration) -> Done {
+        Done { reason, events: 1, outcomes: failed, failed, never_attempted: 0, took }
+    }
+
+    #[test]
+    fn when_publishing_outruns_delivering_the_next_commit_waits_for_more_unless_it_is_full() {
+        let now = Instant::now();
+        let mut batching = Batching::default();
+        let large = Done { events: 8, outcomes: 8, never_attempted: BEHIND, ..done(Reason::Crowd, 0, 3 * MS) };
+        batching.committed(&large, now);
+        let next = |waiting: Waiting, now| batching.next(&waiting, now + Duration::from_mins(10), now);
+        let asked = Waiting { commands: 1, ..Waiting::default() };
+        assert_eq!(next(asked, now), Next::WaitUntil(now + 3 * MS));
+        assert_eq!(next(asked, now + 3 * MS), share(Reason::Caller, false, 0));
+        for full in [
+            Waiting { commands: COMMANDS, ..asked },
+            Waiting { deliveries: DELIVERIES, ..asked },
+            Waiting { delivered: OUTCOMES, ..asked },
+            Waiting { failed: OUTCOMES, ..asked },
+        ] {
+            assert!(matches!(next(full, now), Next::Commit(_)), "{full:?}");
+        }
+        batching.committed(&Done { never_attempted: BEHIND - 1, ..large }, now);
+        assert!(batching.rest_until.is_none());
+    }
+
+    /// A disk on which each commit takes `fixed`, and each failed attempt in it `each` more. Gives how many go with a
+    /// commit after a while, and the longest commit.
+    fn settled(fixed: Duration, each: Duration) -> (usize, Duration) {
+        let mut batching = Batching::default();
+        let mut now = Instant::now();
+        let waiting = Waiting { commands: 1, failed_due: OUTCOMES, ..Waiting::default() };
+        let mut longest = Duration::ZERO;
+        for _ in 0..500 {
+            let Next::Commit(Share { reason, failed, .. }) = batching.next(&waiting, now, now) else {
+                panic!("a caller waits")
+            };
+            let took = fixed + each * u32::try_from(failed).unwrap();
+            longest = longest.max(took);
+            now += took;
+            batching.committed(&done(reason, failed, took), now);
+        }
+        (batching.failures.rows, longest)
+    }
+
+    #[test]
+    fn as_many_failures_go_with_a_commit_as_it_hardly_gets_longer_by() {
+        let (rows, longest) = settled(20 * MS, MS / 20);
+        assert!((50..=116).contains(&rows), "{rows}");
+        assert!(longest <= 26 * MS, "{longest:?}");
+        // On a fast disk each of them counts, and the fewest are taken.
+        let (rows, longest) = settled(MS / 2, MS / 20);
+        assert_eq!((rows, longest), (FEWEST_FAILURES, MS / 2 + 16 * MS / 20));
+        let (rows, _) = settled(200 * MS, MS / 100);
+        assert_eq!(rows, OUTCOMES);
+    }
+
+    #[test]
+    fn how_long_a_commit_takes_without_failures_is_measured_again_and_again() {
+        let now = Instant::now();
+        let mut batching = Batching::default();
+        let waiting = Waiting { commands: 1, failed_due: 100, ..Waiting::default() };
+        let failed = |batching: &Batching, now| match batching.next(&waiting, now, now) {
+            Next::Commit(Share { failed, .. }) => failed,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(failed(&batching, now), 0);
+        batching.committed(&done(Reason::Caller, 0, MS), now);
+        assert_eq!(failed(&batching, now), FEWEST_FAILURES);
+        assert_eq!(failed(&batching, now + MEASURE_EVERY), 0);
+        // One commit that stands out does not count, and what has become the rule does.
+        (0..3).for_each(|_| batching.committed(&done(Reason::Caller, 0, 100 * MS), now));
+        batching.committed(&done(Reason::Caller, FEWEST_FAILURES, 100 * MS), now);
+        assert_eq!(failed(&batching, now), FEWEST_FAILURES);
+        batching.committed(&done(Reason::Caller, 0, 100 * MS), now);
+        batching.committed(&done(Reason::Caller, FEWEST_FAILURES, 100 * MS), now);
+        assert_eq!(failed(&batching, now), 2 * FEWEST_FAILURES);
+    }
+
+    #[test]
+    fn failures_go_with_commits_for_many_callers_and_without_callers_too() {
+        let now = Instant::now();
+        let waiting = Waiting { failed_due: 100, ..Waiting::default() };
+        assert_eq!(next(Waiting { commands: 8, ..waiting }, now), share(Reason::Crowd, true, FEWEST_FAILURES));
+        assert_eq!(next(waiting, now), share(Reason::Enough, true, FEWEST_FAILURES));
+        let mut batching = Batching::default();
+        batching.committed(&done(Reason::Enough, FEWEST_FAILURES, MS), now);
+        batching.committed(&done(Reason::Enough, FEWEST_FAILURES, MS), now);
+        assert_eq!(batching.failures.rows, 2 * FEWEST_FAILURES);
+    }
+}

@@ -1,0 +1,267 @@
+//! The writer: the only thread that opens a write transaction (I2). It takes what is queued, applies it in one
+//! transaction, pays for the disk once, and only then answers everybody. It waits for nobody above it (I8). After a
+//! storage error it refuses all further work and reports, once, that the process has to end: what such a handle reads or
+//! writes afterwards cannot be trusted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use redb::Durability;
+
+use crate::domain::DeliveryId;
+use crate::storage::command::{Command, Committed, ReplySender, Report};
+use crate::storage::error::{Rejection, StorageError, WriterError};
+use crate::storage::file::owner::OwnedDatabase;
+use crate::storage::read::registry::Registry;
+use crate::storage::read::snapshot::SharedSnapshot;
+use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::retain::Housekeeping;
+use crate::storage::write::batching::{Batching, Done, Next, Reason};
+use crate::storage::write::queue::{Inbox, Load, Work, WriterHandle, queues};
+use crate::storage::write::space::{SpaceGuard, SpaceRule};
+
+/// Rows that housekeeping visits in a transaction of its own, and in one that callers wait for.
+const HOUSEKEEPING_ROWS: usize = 2000;
+const HOUSEKEEPING_ROWS_SHARED: usize = 100;
+/// How long a writer waits for commands that has nothing to do by itself.
+const NOTHING_DUE: Duration = Duration::from_hours(24);
+
+/// Called after every commit.
+pub type CommitListener = Box<dyn Fn(Committed, &Registry) + Send>;
+
+/// A reply to send after the commit.
+type DeferredReply = Box<dyn FnOnce()>;
+
+/// Callbacks of the writer, on its thread. Neither may block.
+pub struct Listeners {
+    /// After every commit.
+    pub committed: CommitListener,
+    /// Once, when the writer cannot go on and the process has to end.
+    pub failed: Box<dyn Fn(&WriterError) + Send>,
+}
+
+/// Creates the writer and its first handle.
+pub(in crate::storage) fn new(
+    db: Arc<OwnedDatabase>,
+    state: State,
+    shared: Arc<SharedSnapshot>,
+    space: SpaceRule,
+    (housekeeping, listeners): (Option<Housekeeping>, Listeners),
+) -> (WriterHandle, Writer) {
+    let (handle, inbox) = queues();
+    let writer = Writer {
+        db,
+        state,
+        shared,
+        space: SpaceGuard::new(space),
+        listeners,
+        inbox,
+        batching: Batching::default(),
+        load: handle.load(),
+        housekeeping,
+    };
+    (handle, writer)
+}
+
+/// Executes the queued commands.
+pub struct Writer {
+    db: Arc<OwnedDatabase>,
+    state: State,
+    shared: Arc<SharedSnapshot>,
+    space: SpaceGuard,
+    listeners: Listeners,
+    inbox: Inbox,
+    batching: Batching,
+    load: Arc<Load>,
+    /// None: nothing is removed by itself.
+    housekeeping: Option<Housekeeping>,
+}
+
+impl Writer {
+    /// Starts the writer's thread, which ends with the last [`WriterHandle`].
+    pub(in crate::storage) fn start(mut self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            // A writer that is gone while the process lives would refuse everything for ever, so a panic ends the
+            // process, too. What it was doing is in no committed transaction.
+            let ended = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or(Err(WriterError::Panicked));
+            if let Err(error) = ended {
+                log::error!("{error}");
+                (self.listeners.failed)(&error);
+                // Never closed: that writes to the file, which may be another process's by now.
+                std::mem::forget(Arc::clone(&self.db));
+                self.inbox.drop_everything();
+            }
+        })
+    }
+
+    /// Commits up to so many of the commands and outcomes of each kind that wait; with none, a step of housekeeping. For
+    /// a writer without a thread; after an error it must not be used again.
+    pub fn commit_some(&mut self, commands: usize, delivered: usize, failed: usize) -> Result<(), WriterError> {
+        let work = self.inbox.take_some(commands, delivered, failed);
+        let is_empty = work.commands.is_empty() && work.reports.is_empty();
+        self.commit(work, if is_empty { Reason::Idle } else { Reason::Caller })
+    }
+
+    fn run(&mut self) -> Result<(), WriterError> {
+        loop {
+            let registry = &self.state.registry;
+            self.inbox.take_in(|command| most_deliveries(command, registry));
+            let now = Instant::now();
+            let idle_at = now + self.housekeeping_due_in();
+            match self.batching.next(&self.inbox.waiting(), idle_at, now) {
+                Next::Commit(share) => {
+                    let work = self.inbox.take(share);
+                    self.commit(work, share.reason)?;
+                }
+                Next::WaitUntil(until) => self.inbox.wait(until),
+                // The database is closed after this, which writes to the file.
+                Next::End => return Ok(self.db.check_owner().map_err(StorageError::from)?),
+            }
+        }
+    }
+
+    fn housekeeping_due_in(&self) -> Duration {
+        let now = self.state.clock.monotonic();
+        self.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now))
+    }
+
+    fn commit(&mut self, work: Work, reason: Reason) -> Result<(), WriterError> {
+        self.db.check_owner().map_err(StorageError::from)?;
+        let Work { reports, failed, commands } = work;
+        self.load.at_work(true);
+        self.space.check(commands.iter().map(Command::body_bytes).sum());
+        let mut transaction = self.db.begin_write().map_err(StorageError::from)?;
+        transaction.set_durability(Durability::Immediate).map_err(StorageError::from)?;
+        transaction.set_two_phase_commit(true);
+        self.load.release(commands.iter().map(Command::memory_bytes).sum());
+        let mut replies: Vec<DeferredReply> = Vec::with_capacity(commands.len());
+        let begun = Instant::now();
+        self.state.time.observe(self.state.clock.read());
+        let mut committed = {
+            let mut batch = Batch::open(&transaction, self.state.pending)?;
+            for report in reports {
+                self.record(&mut batch, report)?;
+                self.load.step();
+            }
+            for command in commands {
+                replies.push(self.apply(&mut batch, command)?);
+                self.load.step();
+            }
+            // In the same transaction, so that it makes progress under load and needs no sync of its own.
+            let rows = if reason == Reason::Idle { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_SHARED };
+            if let Some(housekeeping) = &mut self.housekeeping {
+                housekeeping.step(&mut batch, &mut self.state, rows)?;
+            }
+            batch.finish(&mut self.state)?
+        };
+        self.load.on_disk(|| transaction.commit()).map_err(StorageError::from)?;
+        // A commit to a file that is no longer the one in the folder is not acknowledged.
+        self.db.check_owner().map_err(StorageError::from)?;
+        committed.took = begun.elapsed();
+        let done = Done {
+            reason,
+            events: committed.events,
+            outcomes: committed.recorded.len(),
+            failed,
+            never_attempted: self.state.pending.unattempted,
+            took: committed.took,
+        };
+        self.batching.committed(&done, Instant::now());
+        self.shared.publish(Arc::clone(&self.state.registry), self.state.pending, self.state.time.calendar())?;
+        let told = catch_unwind(AssertUnwindSafe(|| (self.listeners.committed)(committed, &self.state.registry)));
+        // What is committed is answered, whatever became of telling others.
+        for reply in replies {
+            reply();
+        }
+        self.load.at_work(false);
+        told.map_err(|_| WriterError::NotTold)
+    }
+
+    fn record(&mut self, batch: &mut Batch<'_>, report: Report) -> Result<(), StorageError> {
+        match report {
+            Report::Attempt(completion) => batch.complete(&mut self.state, *completion),
+            Report::KeyUsed(id) => batch.record_key_use(&mut self.state, id),
+        }
+    }
+
+    fn apply(&mut self, batch: &mut Batch<'_>, command: Command) -> Result<DeferredReply, StorageError> {
+        let state = &mut self.state;
+        Ok(match command {
+            Command::Publish { account, events, reply } => {
+                let result = if self.space.is_enough() {
+                    batch.publish(state, account, &events)?
+                } else {
+                    Err(Rejection::OutOfSpace)
+                };
+                defer_reply(reply, result)
+            }
+            Command::RecordPing { event, row, subscription, attempt, reply } => {
+                let id = DeliveryId { event, subscription };
+                defer_reply(reply, batch.record_ping(state, id, &row, *attempt)?)
+            }
+            Command::CreateSubscription { account, new, secret, reply } => {
+                defer_reply(reply, batch.create_subscription(state, account, new, secret)?)
+            }
+            Command::ChangeSubscription { account, id, change, reply } => {
+                defer_reply(reply, batch.change_subscription(state, account, id, change)?)
+            }
+            Command::DeleteSubscription { account, id, reply } => {
+                let result = batch.delete_subscription(state, account, id)?;
+                if let Some(housekeeping) = &mut self.housekeeping {
+                    housekeeping.subscription_deleted();
+                }
+                defer_reply(reply, result)
+            }
+            Command::ConfirmClock { reply } => {
+                let counted = state.time.confirm(state.clock.read());
+                if let Some(housekeeping) = &mut self.housekeeping {
+                    housekeeping.sweep_now();
+                }
+                defer_reply(reply, Ok(counted))
+            }
+            Command::Redeliver { account, id, reply } => defer_reply(reply, batch.redeliver(state, account, id)?),
+            Command::Flush { reply } => defer_reply(reply, Ok(())),
+            Command::CreateKey { new, reply } => defer_reply(reply, batch.create_key(state, *new)?),
+            Command::RevokeKey { id, reply } => defer_reply(reply, batch.revoke_key(state, id)?),
+        })
+    }
+}
+
+/// Maximum number of deliveries that a command creates.
+fn most_deliveries(command: &Command, registry: &Registry) -> usize {
+    match command {
+        Command::Publish { account, events, .. } => {
+            events.len().saturating_mul(registry.subscriptions_of(*account).len())
+        }
+        _ => 0,
+    }
+}
+
+fn defer_reply<T: 'static>(reply: ReplySender<T>, result: Result<T, Rejection>) -> DeferredReply {
+    // The caller may have gone away.
+    Box::new(move || drop(reply.send(result)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::storage::test_store::{open_with, publish};
+
+    #[test]
+    fn who_asked_gets_the_answer_when_telling_others_of_the_commit_goes_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, failed) = channel();
+        let listeners = Listeners {
+            committed: Box::new(|committed, _| assert!(committed.events == 0, "broken on purpose")),
+            failed: Box::new(move |error| drop(sender.send(error.to_string()))),
+        };
+        let store = open_with(folder.path(), Duration::MAX, listeners);
+        publish(&store);
+        let said = failed.recv().unwrap();
+        assert!(said.contains("a fault in the program") && !said.contains("the store failed"), "{said}");
+    }
+}

@@ -1,0 +1,6 @@
+//! The API as it describes itself, and the calls of other clients.
+
+pub(super) mod compat;
+pub(super) mod every_call;
+pub(super) mod openapi;
+pub(super) mod snippets;

@@ -1,0 +1,9 @@
+//! Delivering: subscriptions, attempts, retries, isolation of endpoints, signatures.
+
+pub(super) mod deliveries;
+pub(super) mod failure_words;
+pub(super) mod isolation;
+pub(super) mod pushback;
+pub(super) mod retries;
+pub(super) mod signing;
+pub(super) mod subscriptions;

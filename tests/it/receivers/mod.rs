@@ -1,0 +1,8 @@
+//! Receivers of every kind: hostile ones, TLS, addresses, libraries of others.
+
+pub(super) mod address_rule;
+pub(super) mod hostile;
+pub(super) mod interop;
+pub(super) mod island;
+pub(super) mod stray;
+pub(super) mod tls;
