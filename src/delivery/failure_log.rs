@@ -62,7 +62,7 @@ impl FailureLog {
             let next = match (due, subscription) {
                 (_, None) => NextStep::Deleted,
                 (Some(due), Some(found)) if found.state.is_active() => {
-                    NextStep::AttemptAt(self.clock.read().on_the_wall(*due))
+                    NextStep::AttemptAt(self.clock.read_for_display().on_the_wall(*due))
                 }
                 (Some(_), _) => NextStep::Held,
                 (None, _) => NextStep::Nothing,

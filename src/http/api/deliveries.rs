@@ -73,7 +73,7 @@ async fn list_of(
         }),
     };
     query.finish()?;
-    let clocks = state.clock.read();
+    let clocks = state.clock.read_for_display();
     let found = state.read_much(counted, PAGE_BYTES, move |snapshot| {
         let registry = snapshot.registry();
         let Some(subscriptions) = which(registry) else { return Ok(None) };
@@ -123,7 +123,7 @@ async fn view(
     account: AccountId,
     id: DeliveryId,
 ) -> Result<(DeliveryView, Share), ApiError> {
-    let clocks = state.clock.read();
+    let clocks = state.clock.read_for_display();
     let found = state.read_much(counted, state.event_room(), move |snapshot| {
         let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { return Ok(None) };
         let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };

@@ -106,7 +106,7 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
     let account = caller.require(Scope::EventsRead)?;
     let missing = || ApiError::not_found("event");
     let id = EventId::parse(&path).ok_or_else(missing)?;
-    let clocks = state.clock.read();
+    let clocks = state.clock.read_for_display();
     let most = state.reader.registry().subscriptions_of(account).len();
     let bytes = state.event_room().saturating_add(most.saturating_mul(DELIVERY_BYTES));
     let (found, memory) = state

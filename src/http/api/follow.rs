@@ -31,7 +31,7 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
     let position = query.parse("position", "the position of an earlier answer", |text| text.parse().ok());
     query.finish()?;
     let Page { deliveries, missed, position, has_more } = state.recent_attempts.page(position);
-    let clocks = state.clock.read();
+    let clocks = state.clock.read_for_display();
     let data = state.read(caller.counted_account(), move |snapshot| {
         let (mut seen, mut views) = (HashSet::new(), Vec::new());
         for id in deliveries {

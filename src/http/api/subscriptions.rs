@@ -91,7 +91,7 @@ pub async fn read_one(
     account: AccountId,
     id: SubscriptionId,
 ) -> HandlerResult {
-    let clocks = state.clock.read();
+    let clocks = state.clock.read_for_display();
     let found = state
         .read(counted, move |snapshot| {
             let Some(subscription) = snapshot.registry().subscription_of(account, id).cloned() else { return Ok(None) };
