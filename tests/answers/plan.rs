@@ -75,6 +75,8 @@ const SUCCESSES: [u16; 5] = [200, 200, 201, 202, 204];
 const FAILURES: [u16; 9] = [500, 500, 503, 400, 404, 429, 302, 304, 410];
 /// The client reads no more of a body than 64 KiB, and then uses the connection no more.
 const LONG_BODY: usize = 70_000;
+/// What is cut off behind the 64 KiB is never missed, so no body is cut from here on.
+const CUT_BELOW: usize = 60_000;
 
 impl Plan {
     pub fn draw(dice: &mut Dice, number: u64) -> Self {
@@ -134,7 +136,7 @@ impl Plan {
     fn cut(dice: &mut Dice, number: u64, status: u16, answer: &Answer) -> Self {
         let has_body = answer.framing != Framing::UntilEnd && answer.whole_at > answer.body_at;
         let (at, truth) = if has_body && dice.one_in(2) {
-            (answer.body_at + dice.below(answer.whole_at - answer.body_at), Truth::Cut(status))
+            (answer.body_at + dice.below((answer.whole_at - answer.body_at).min(CUT_BELOW)), Truth::Cut(status))
         } else {
             (dice.below(answer.body_at), Truth::Unanswered)
         };
