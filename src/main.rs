@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tempclock_webhooks::cli::Cli;
 use tempclock_webhooks::command::{self, Exit};
-use tempclock_webhooks::storage::file::catch_panic;
+use tempclock_webhooks::storage::expects_panic;
 
 fn main() -> ExitCode {
     // Panics are caught where they happen; the log gets one line for each, in the usual form.
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn report(fault: &PanicHookInfo<'_>) {
-    if catch_panic::expects_panic() {
+    if expects_panic() {
         log::debug!("found damage: {fault}");
     } else if log::max_level() > log::LevelFilter::Off {
         log::error!("internal fault: {fault}");

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 use crate::http::HttpState;
 use crate::http::request::error::ApiError;
-use crate::storage::copy::dump::DumpError;
+use crate::storage::maintenance::dump::DumpError;
 
 /// Nice value of the backup thread.
 const NICE: i32 = 10;

@@ -2,19 +2,20 @@
 //! any thread may use. The only layer that names redb.
 
 pub mod command;
-pub mod copy;
 pub mod error;
-pub mod file;
+pub mod maintenance;
 mod random;
 pub mod read;
+mod redb;
 pub mod rows;
 mod rules;
 #[cfg(test)]
 mod test_store;
 pub mod write;
 
-pub use crate::storage::file::folder::{DATABASE_FILE, is_new};
-pub use crate::storage::file::open::{Opened, Store, StoreSettings};
-pub use crate::storage::rows::outbox::Pending;
+pub use crate::storage::redb::file::catch_panic::expects_panic;
+pub use crate::storage::redb::file::folder::{DATABASE_FILE, is_new};
+pub use crate::storage::redb::file::open::{Opened, Store, StoreSettings};
+pub use crate::storage::redb::outbox::Pending;
 pub use crate::storage::rules::settings::{RetentionRule, Rules};
 pub use random::Randomness;

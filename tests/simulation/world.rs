@@ -19,8 +19,8 @@ use tempclock_webhooks::domain::delivery::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::{Committed, Completion, RecordedAttempt};
-use tempclock_webhooks::storage::copy::verify;
 use tempclock_webhooks::storage::error::StorageError;
+use tempclock_webhooks::storage::maintenance::verify;
 use tempclock_webhooks::storage::{RetentionRule, Rules, StoreSettings};
 
 use super::callers::Asked;

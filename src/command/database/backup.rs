@@ -18,8 +18,8 @@ use crate::command::{Exit, Outcome, config};
 use crate::config::Config;
 use crate::control::client;
 use crate::storage::DATABASE_FILE;
-use crate::storage::copy::backup::{self, BackupError, Verified};
-use crate::storage::copy::restore::{self, Restored};
+use crate::storage::maintenance::backup::{self, BackupError, Verified};
+use crate::storage::maintenance::restore::{self, Restored};
 
 /// Writes a backup under a temporary name and renames it when it is complete; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {

@@ -11,7 +11,7 @@ use crate::command::failure::failed;
 use crate::command::{Exit, Failure, Outcome};
 use crate::config::Config;
 use crate::disk::free_bytes;
-use crate::storage::copy::backup;
+use crate::storage::maintenance::backup;
 
 /// How much is written between two looks at what is free.
 const UNCHECKED_BYTES: u64 = 1024 * 1024;

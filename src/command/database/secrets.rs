@@ -12,7 +12,7 @@ use crate::command::console::output::put;
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::control::client;
-use crate::storage::copy::reseal;
+use crate::storage::maintenance::reseal;
 use crate::storage::rows::sealing::{self, Seal};
 
 pub fn run(command: &SecretsCommand) -> Outcome {

@@ -13,8 +13,8 @@ use crate::control::client::Client;
 use crate::domain::Timestamp;
 use crate::domain::escape::escape_controls;
 use crate::domain::subscription::SubscriptionState;
-use crate::storage::copy::inspect::{InspectError, Inspection, inspect};
 use crate::storage::error::OpenError;
+use crate::storage::maintenance::inspect::{InspectError, Inspection, inspect};
 
 const QUEUE: &str = "queue";
 /// A delivery overdue by this long is stuck.

@@ -17,16 +17,16 @@ use crate::clock::Readings;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::copy::dump::{self, DumpError, Manifest};
 use crate::storage::error::StorageError;
 pub use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::read::reader::found::{FoundDelivery, NewestFirst, PENDING, RowIter};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::{SharedSnapshot, Snapshot};
+use crate::storage::redb::copy::dump::{self, DumpError, Manifest};
+use crate::storage::redb::outbox::{Outbox, Pending};
+use crate::storage::redb::tables;
 use crate::storage::rows::delivery_record;
-use crate::storage::rows::outbox::{Outbox, Pending};
 use crate::storage::rows::record::{EventRow, History};
-use crate::storage::rows::tables;
 use crate::storage::rules::service_time::Seen;
 
 /// A reader of the store; cheap to clone.

@@ -10,9 +10,9 @@ use redb::{ReadTransaction, ReadableDatabase as _};
 
 use crate::domain::calendar::Calendar;
 use crate::storage::error::StorageError;
-use crate::storage::file::owner::OwnedDatabase;
 use crate::storage::read::registry::Registry;
-use crate::storage::rows::outbox::Pending;
+use crate::storage::redb::file::owner::OwnedDatabase;
+use crate::storage::redb::outbox::Pending;
 
 /// Everything as of one commit.
 pub struct Snapshot {

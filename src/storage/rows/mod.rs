@@ -1,11 +1,9 @@
-//! The stored form of everything: tables, keys and encoded rows. Pure but for random nonces; any thread. A stored
+//! The stored form of everything as encoded rows. Pure but for random nonces; any thread. A stored
 //! struct never changes: another shape is another version.
 
 pub(super) mod codec;
 pub mod delivery_record;
 pub mod key_record;
-pub(super) mod outbox;
 pub mod record;
 pub mod sealing;
 pub mod subscription_record;
-pub(super) mod tables;

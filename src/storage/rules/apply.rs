@@ -20,14 +20,14 @@ use crate::storage::command::{AttemptFigures, Committed, Completion, NewDelivery
 use crate::storage::error::{Rejection, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
+use crate::storage::redb::bulk_insert::BulkInsert;
+use crate::storage::redb::outbox::{OutboxWriter, Pending};
+use crate::storage::redb::tables;
 use crate::storage::rows::delivery_record;
-use crate::storage::rows::outbox::{OutboxWriter, Pending};
 use crate::storage::rows::record::{EventRow, History, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
-use crate::storage::rows::tables;
 use crate::storage::rules::service_time::ServiceTime;
 use crate::storage::rules::settings::Rules;
-use crate::storage::write::bulk_insert::BulkInsert;
 
 /// How many deliveries the events of one request may make: as many as the greatest number of subscriptions that an
 /// account may be given makes of one event. They go into one commit, which others wait for.

@@ -13,7 +13,8 @@ use crate::domain::subscription::{
 use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::command::NewKey;
 use crate::storage::error::{Rejection, StorageError};
-use crate::storage::rows::{key_record, subscription_record, tables};
+use crate::storage::redb::tables;
+use crate::storage::rows::{key_record, subscription_record};
 use crate::storage::rules::apply::{Batch, CommandResult, State};
 
 impl Batch<'_> {

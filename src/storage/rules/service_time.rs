@@ -15,7 +15,7 @@ use crate::domain::outage::Outage;
 use crate::domain::timestamp::span_in_words;
 use crate::domain::{EventId, Timestamp};
 use crate::storage::error::StorageError;
-use crate::storage::rows::tables;
+use crate::storage::redb::tables;
 
 /// How often it is written down beside what is committed anyway. After a crash so much seems not to have passed.
 const NOTED_EVERY: Duration = Duration::from_mins(1);

@@ -8,8 +8,8 @@ use crate::domain::{DeliveryId, EventId};
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::found::{FoundDelivery, NewestFirst, RowIter};
 use crate::storage::read::reader::{Collector, DeliveryFilter, Page, PageRequest, ReadView, range_of};
-use crate::storage::rows::outbox::Outbox;
-use crate::storage::rows::tables;
+use crate::storage::redb::outbox::Outbox;
+use crate::storage::redb::tables;
 
 impl ReadView {
     /// Pending deliveries that fit the rest of the filter, newest event first.

@@ -11,26 +11,26 @@ use redb::{Database, ReadableDatabase, ReadableTable as _};
 use crate::clock::Clock;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, KeyId, SubscriptionId};
-use crate::storage::copy::reseal::{self, EncryptionStep};
 use crate::storage::error::{Loss, OpenError, StorageError};
-use crate::storage::file::catch_panic;
-use crate::storage::file::database_file::{OpenFile, check_magic, open_checked, open_database, open_file_of};
-use crate::storage::file::folder::{
-    DATABASE_FILE, MARKER_FILE, check_or_write_marker, create_folder, file_error, remove_unfinished, sync_folder_of,
-};
-use crate::storage::file::formats;
-use crate::storage::file::identity::{Identity, check_format};
-use crate::storage::file::migrate;
-use crate::storage::file::owner::{OwnedDatabase, Owner};
 use crate::storage::random::Randomness;
 use crate::storage::read::reader::Reader;
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
+use crate::storage::redb::copy::reseal::{self, EncryptionStep};
+use crate::storage::redb::file::catch_panic;
+use crate::storage::redb::file::database_file::{OpenFile, check_magic, open_checked, open_database, open_file_of};
+use crate::storage::redb::file::folder::{
+    DATABASE_FILE, MARKER_FILE, check_or_write_marker, create_folder, file_error, remove_unfinished, sync_folder_of,
+};
+use crate::storage::redb::file::formats;
+use crate::storage::redb::file::identity::{Identity, check_format};
+use crate::storage::redb::file::migrate;
+use crate::storage::redb::file::owner::{OwnedDatabase, Owner};
+use crate::storage::redb::outbox::{Outbox, Pending};
+use crate::storage::redb::tables;
 use crate::storage::rows::key_record;
-use crate::storage::rows::outbox::{Outbox, Pending};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record::SubscriptionRow;
-use crate::storage::rows::tables;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::retain::Housekeeping;
 use crate::storage::rules::service_time::{Seen, ServiceTime, last_event};

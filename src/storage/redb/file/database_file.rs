@@ -11,10 +11,12 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError};
 
 use crate::storage::error::OpenError;
-use crate::storage::file::catch_panic;
-use crate::storage::file::folder::{DATABASE_FILE, FileId, HOLDER_FILE, chown_to_folder_owner, file_error, in_use};
-use crate::storage::file::holder;
-use crate::storage::file::newest_commit;
+use crate::storage::redb::file::catch_panic;
+use crate::storage::redb::file::folder::{
+    DATABASE_FILE, FileId, HOLDER_FILE, chown_to_folder_owner, file_error, in_use,
+};
+use crate::storage::redb::file::holder;
+use crate::storage::redb::file::newest_commit;
 
 /// Page cache for these operations.
 pub(in crate::storage) const CACHE_BYTES: usize = 32 * 1024 * 1024;

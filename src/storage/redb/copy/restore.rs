@@ -10,21 +10,21 @@ use std::path::{Path, PathBuf};
 use redb::Database;
 
 use crate::domain::Timestamp;
-use crate::storage::copy::backup::{Verified, verify_database};
-use crate::storage::copy::dump::{Head, Manifest};
-use crate::storage::copy::error::BackupError;
-use crate::storage::copy::read_backup::{RowReader, dump_error, open_backup, verify_backup};
-use crate::storage::copy::reseal;
 use crate::storage::error::{OpenError, StorageError};
-use crate::storage::file::catch_panic;
-use crate::storage::file::database_file::{CACHE_BYTES, check_magic, open_database};
-use crate::storage::file::folder::{
+use crate::storage::redb::copy::backup::{Verified, verify_database};
+use crate::storage::redb::copy::dump::{Head, Manifest};
+use crate::storage::redb::copy::error::BackupError;
+use crate::storage::redb::copy::read_backup::{RowReader, dump_error, open_backup, verify_backup};
+use crate::storage::redb::copy::reseal;
+use crate::storage::redb::file::catch_panic;
+use crate::storage::redb::file::database_file::{CACHE_BYTES, check_magic, open_database};
+use crate::storage::redb::file::folder::{
     DATABASE_FILE, MARKER_FILE, RESTORING, create_folder, file_error, marker_text, sync_folder_of, write_private,
 };
-use crate::storage::file::formats;
-use crate::storage::file::identity::check_format;
-use crate::storage::file::owner::Owner;
-use crate::storage::rows::tables;
+use crate::storage::redb::file::formats;
+use crate::storage::redb::file::identity::check_format;
+use crate::storage::redb::file::owner::Owner;
+use crate::storage::redb::tables;
 use crate::storage::rules::service_time;
 
 /// After a restore, numbers continue this far beyond the greatest known one, so that none is reused even if some were

@@ -11,14 +11,14 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::subscription::SubscriptionState;
 use crate::domain::{AccountId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::{OpenError, StorageError};
-use crate::storage::file::catch_panic;
-use crate::storage::file::database_file::check_magic;
-use crate::storage::file::folder::{DATABASE_FILE, HOLDER_FILE};
-use crate::storage::file::holder;
-use crate::storage::file::identity::{Identity, check_format};
-use crate::storage::rows::outbox::{Outbox, OutboxAt, Pending};
+use crate::storage::redb::file::catch_panic;
+use crate::storage::redb::file::database_file::check_magic;
+use crate::storage::redb::file::folder::{DATABASE_FILE, HOLDER_FILE};
+use crate::storage::redb::file::holder;
+use crate::storage::redb::file::identity::{Identity, check_format};
+use crate::storage::redb::outbox::{Outbox, OutboxAt, Pending};
+use crate::storage::redb::tables;
 use crate::storage::rows::subscription_record::SubscriptionRow;
-use crate::storage::rows::tables;
 use crate::storage::rules::service_time::{Seen, last_event};
 
 /// What was seen.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, Durability, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
 
 use crate::storage::error::StorageError;
-use crate::storage::rows::tables::{self, FORMAT_VERSION, Visit};
+use crate::storage::redb::tables::{self, FORMAT_VERSION, Visit};
 
 type MigrationStep = fn(&WriteTransaction) -> Result<(), StorageError>;
 

@@ -12,16 +12,16 @@ use redb::{TableHandle as _, WriteTransaction};
 use crate::clock::Clock;
 use crate::disk::free_bytes;
 use crate::domain::SubscriptionId;
-use crate::storage::copy::error::BackupError;
 use crate::storage::error::{KeyFileError, OpenError, StorageError};
-use crate::storage::file::database_file::{CACHE_BYTES, check_magic, open_checked, open_database};
-use crate::storage::file::folder::{DATABASE_FILE, SEALING, file_error, sync_folder_of};
-use crate::storage::file::identity::{Identity, check_format};
-use crate::storage::file::migrate;
-use crate::storage::file::owner::Owner;
+use crate::storage::redb::copy::error::BackupError;
+use crate::storage::redb::file::database_file::{CACHE_BYTES, check_magic, open_checked, open_database};
+use crate::storage::redb::file::folder::{DATABASE_FILE, SEALING, file_error, sync_folder_of};
+use crate::storage::redb::file::identity::{Identity, check_format};
+use crate::storage::redb::file::migrate;
+use crate::storage::redb::file::owner::Owner;
+use crate::storage::redb::tables::{self, Visit};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record::{self, SubscriptionRow};
-use crate::storage::rows::tables::{self, Visit};
 
 /// Opens the database in that folder with one key and re-encrypts its secrets with another, or with none. Returns their
 /// number.

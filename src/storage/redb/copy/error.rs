@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::storage::copy::dump::DumpError;
 use crate::storage::error::OpenError;
+use crate::storage::redb::copy::dump::DumpError;
 
 /// Why a file could not be verified, restored or compacted.
 #[derive(Debug, thiserror::Error)]

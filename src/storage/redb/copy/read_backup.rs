@@ -7,13 +7,13 @@ use std::path::Path;
 use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
 use crate::domain::EventId;
-use crate::storage::copy::dump::{self, BackupReader, DumpError, Head, Manifest};
-use crate::storage::copy::error::BackupError;
 use crate::storage::error::StorageError;
-use crate::storage::file::folder::file_error;
-use crate::storage::file::formats;
+use crate::storage::redb::copy::dump::{self, BackupReader, DumpError, Head, Manifest};
+use crate::storage::redb::copy::error::BackupError;
+use crate::storage::redb::file::folder::file_error;
+use crate::storage::redb::file::formats;
+use crate::storage::redb::tables::{self, Visit};
 use crate::storage::rows::record::EventRow;
-use crate::storage::rows::tables::{self, Visit};
 
 /// Whether the file starts like a backup.
 pub fn is_backup(path: &Path) -> Result<bool, BackupError> {

@@ -7,12 +7,12 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, KeyId, SubscriptionId};
 use crate::storage::error::StorageError;
+use crate::storage::redb::outbox::{Outbox, OutboxEntry};
+use crate::storage::redb::tables;
 use crate::storage::rows::delivery_record;
 use crate::storage::rows::key_record;
-use crate::storage::rows::outbox::{Outbox, OutboxEntry};
 use crate::storage::rows::record::{EventRow, IdempotencyRow};
 use crate::storage::rows::subscription_record::SubscriptionRow;
-use crate::storage::rows::tables;
 
 /// The result.
 #[derive(Debug, Default)]

@@ -9,14 +9,14 @@ use redb::{Database, ReadableDatabase as _};
 
 use crate::clock::Clock;
 use crate::disk::free_bytes;
-use crate::storage::copy::dump;
-use crate::storage::copy::error::BackupError;
-use crate::storage::copy::read_backup::verify_backup;
 use crate::storage::error::{OpenError, StorageError};
-use crate::storage::file::catch_panic;
-use crate::storage::file::folder::{create_private_file, file_error, sync_folder_of};
-use crate::storage::file::formats::{Progress, run_steps};
-use crate::storage::rows::tables::FORMAT_VERSION;
+use crate::storage::redb::copy::dump;
+use crate::storage::redb::copy::error::BackupError;
+use crate::storage::redb::copy::read_backup::verify_backup;
+use crate::storage::redb::file::catch_panic;
+use crate::storage::redb::file::folder::{create_private_file, file_error, sync_folder_of};
+use crate::storage::redb::file::formats::{Progress, run_steps};
+use crate::storage::redb::tables::FORMAT_VERSION;
 
 /// Upgrades the database at `path` from that format.
 pub(in crate::storage) fn upgrade(db: &Database, path: &Path, format: u128) -> Result<(), OpenError> {

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, DatabaseError, StorageBackend};
 
-use crate::storage::file::catch_panic;
+use crate::storage::redb::file::catch_panic;
 
 /// redb's file format 3: a byte of flags behind the magic, then the two commits, each with the number of its format
 /// first. In another format the places below may hold something else, so then nothing is judged or written here.

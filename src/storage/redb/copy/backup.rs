@@ -5,19 +5,19 @@ use std::fs;
 use std::path::Path;
 
 use crate::clock::Clock;
-use crate::storage::copy::dump::{Head, Manifest};
-pub use crate::storage::copy::error::BackupError;
-pub use crate::storage::copy::read_backup::is_backup;
-use crate::storage::copy::read_backup::verify_backup;
-use crate::storage::copy::verify::{self, VerifyReport};
 use crate::storage::error::{OpenError, StorageError};
-use crate::storage::file::catch_panic;
-use crate::storage::file::database_file::{CACHE_BYTES, check_magic, check_pages, open_checked, open_to_look};
-use crate::storage::file::folder::{DATABASE_FILE, file_error};
-use crate::storage::file::identity::{Identity, check_format};
-use crate::storage::file::migrate;
-use crate::storage::file::owner::Owner;
-use crate::storage::rows::tables::{self};
+use crate::storage::redb::copy::dump::{Head, Manifest};
+pub use crate::storage::redb::copy::error::BackupError;
+pub use crate::storage::redb::copy::read_backup::is_backup;
+use crate::storage::redb::copy::read_backup::verify_backup;
+use crate::storage::redb::copy::verify::{self, VerifyReport};
+use crate::storage::redb::file::catch_panic;
+use crate::storage::redb::file::database_file::{CACHE_BYTES, check_magic, check_pages, open_checked, open_to_look};
+use crate::storage::redb::file::folder::{DATABASE_FILE, file_error};
+use crate::storage::redb::file::identity::{Identity, check_format};
+use crate::storage::redb::file::migrate;
+use crate::storage::redb::file::owner::Owner;
+use crate::storage::redb::tables::{self};
 
 /// A verified file.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::{EventId, Timestamp};
 use crate::storage::error::StorageError;
-use crate::storage::file::formats;
-use crate::storage::rows::tables::{self, Visit};
+use crate::storage::redb::file::formats;
+use crate::storage::redb::tables::{self, Visit};
 
 /// The first bytes of every backup.
 pub const MAGIC: &[u8] = b"tempclock-webhooks backup 1\n";

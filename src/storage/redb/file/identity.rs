@@ -5,7 +5,7 @@ use std::path::Path;
 use redb::ReadableDatabase;
 
 use crate::storage::error::{OpenError, StorageError};
-use crate::storage::rows::tables;
+use crate::storage::redb::tables;
 
 /// A store's identity and format.
 pub(in crate::storage) struct Identity {

@@ -12,9 +12,9 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
+use crate::storage::redb::bulk_insert::BulkInsert;
+use crate::storage::redb::tables::{self, OutboxKey};
 use crate::storage::rows::record::History;
-use crate::storage::rows::tables::{self, OutboxKey};
-use crate::storage::write::bulk_insert::BulkInsert;
 
 /// The due time of deliveries that were never attempted.
 const UNATTEMPTED_DUE_MS: u64 = 0;

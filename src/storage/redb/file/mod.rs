@@ -1,0 +1,13 @@
+//! The database as a file: opening, checking, upgrading, and what lies beside it. Runs on the thread that opens a
+//! store, before anything else uses it.
+
+pub(in crate::storage) mod catch_panic;
+pub(in crate::storage) mod database_file;
+pub(in crate::storage) mod folder;
+pub(in crate::storage) mod formats;
+pub(in crate::storage) mod holder;
+pub(in crate::storage) mod identity;
+pub(in crate::storage) mod migrate;
+pub(in crate::storage) mod newest_commit;
+pub(in crate::storage) mod open;
+pub(in crate::storage) mod owner;
