@@ -143,11 +143,12 @@ fn transport(authority: Vec<CertificateDer<'static>>) -> Arc<Transport> {
     let settings = TransportSettings {
         timeout: Duration::from_mins(1),
         per_endpoint: 4,
+        connections: 16,
         allow_http: true,
         retry_after_max: Duration::from_hours(24),
     };
     let rule = AddressRule::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
-    Transport::new(settings, client_config(authority).unwrap(), Guard::new(rule), Clock::start())
+    Transport::new(settings, client_config(authority).unwrap(), Guard::new(rule, 1), Clock::start())
 }
 
 fn subscription(url: &str) -> Subscription {

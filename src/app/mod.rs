@@ -20,7 +20,7 @@ use self::certificates::ServerCertificate;
 pub use self::certificates::{certificate_warning, check_files, trusted_roots};
 pub use self::error::StartError;
 pub use self::offline::{Offline, check_user, open_store, user_name};
-use self::parts::{ANOTHER_SOCKET, http_settings, server_settings, start_control, transport};
+use self::parts::{ANOTHER_SOCKET, divide_descriptors, http_settings, server_settings, start_control, transport};
 pub use self::parts::{control_socket, store_settings};
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
@@ -73,7 +73,8 @@ impl App {
         let clock = Clock::start();
         let certificate = ServerCertificate::of(config)?;
         let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
-        let (transport, rule) = transport(config, clock)?;
+        let shares = divide_descriptors(config);
+        let (transport, rule) = transport(config, shares, clock)?;
         check_user(config)?;
         let opened = Opened::open(&store_settings(config), clock)?;
         let clock = opened.clock();
@@ -117,7 +118,7 @@ impl App {
         let build = |listener, ready| http::metrics::server(listener, page, ready);
         let start_page = |listener| WebServer::start("metrics", listener, http::metrics::SETTINGS.workers, build);
         let metrics_page = metrics_listener.map(start_page).transpose().map_err(threads)?;
-        let settings = server_settings(config);
+        let settings = server_settings(config, shares);
         let build = move |listener, ready| http::server(listener, tls, state, &settings, ready);
         let http = WebServer::start("http", listener, config.server.workers, build).map_err(threads)?;
         // Last, so that a failed start makes no attempt.

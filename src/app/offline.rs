@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::control::client::ControlSocket;
 use crate::control::server::ControlServer;
 use crate::delivery::Dispatcher;
+use crate::descriptors::{Shares, raise_limit};
 use crate::http::{HttpState, Vitals};
 use crate::storage::write::writer::Listeners;
 use crate::storage::{DATABASE_FILE, Opened, Store};
@@ -71,7 +72,8 @@ impl Offline {
     /// Opens the store; fails while another process has it open.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let clock = Clock::start();
-        let (transport, rule) = transport(config, clock)?;
+        let shares = Shares::of(raise_limit(), config.server.max_connections);
+        let (transport, rule) = transport(config, shares, clock)?;
         let opened = open_store(config, clock)?;
         let clock = opened.clock();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());

@@ -8,6 +8,7 @@ use crate::control::server::{ControlError, ControlServer};
 use crate::delivery::Transport;
 use crate::delivery::send::guard::Guard;
 use crate::delivery::send::transport::TransportSettings;
+use crate::descriptors::{Shares, raise_limit};
 use crate::domain::delivery::health::HealthRule;
 use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::EndpointPolicy;
@@ -53,18 +54,29 @@ pub fn control_socket(config: &Config) -> ControlSocket {
     ControlSocket { path, data_dir }
 }
 
+/// How the descriptors of this process are divided, after as many as possible were made available.
+pub fn divide_descriptors(config: &Config) -> Shares {
+    let (limit, max_connections) = (raise_limit(), config.server.max_connections);
+    let shares = Shares::of(limit, max_connections);
+    if let Some(shortage) = shares.shortage(limit, max_connections, config.delivery.threads) {
+        log::warn!("{shortage}; raise LimitNOFILE of the unit, or ulimit -Hn");
+    }
+    shares
+}
+
 /// The transport and the address rule.
-pub fn transport(config: &Config, clock: Clock) -> Result<(Arc<Transport>, AddressRule), StartError> {
+pub fn transport(config: &Config, shares: Shares, clock: Clock) -> Result<(Arc<Transport>, AddressRule), StartError> {
     let delivery = &config.delivery;
     let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
     let settings = TransportSettings {
         timeout: delivery.timeout,
         per_endpoint: delivery.max_in_flight_per_endpoint,
+        connections: shares.endpoint_connections,
         allow_http: delivery.allow_http,
         retry_after_max: delivery.retry_after_max,
     };
     let tls = crate::app::certificates::client_config(config)?;
-    Ok((Transport::new(settings, tls, Guard::new(rule.clone()), clock), rule))
+    Ok((Transport::new(settings, tls, Guard::new(rule.clone(), shares.look_ups), clock), rule))
 }
 
 /// `elsewhere` says how to choose another place, for one that cannot hold a socket.
@@ -94,10 +106,10 @@ pub fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
     }
 }
 
-pub fn server_settings(config: &Config) -> ServerSettings {
+pub fn server_settings(config: &Config, shares: Shares) -> ServerSettings {
     ServerSettings {
         workers: config.server.workers,
-        max_connections: config.server.max_connections,
+        max_connections: shares.api_connections,
         request_timeout: config.server.request_timeout,
         keep_alive: config.server.keep_alive,
         drain: config.delivery.drain,

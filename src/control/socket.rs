@@ -32,6 +32,13 @@ impl ControlSocket {
         let message = format!("{} is served by user {peer}, whose database it is not", self.path.display());
         Err(std::io::Error::new(ErrorKind::PermissionDenied, message))
     }
+
+    /// The process that serves the socket, if it is a trusted one.
+    #[must_use]
+    pub fn server(&self) -> Option<i32> {
+        let peer = rustix::net::sockopt::socket_peercred(self.connect().ok()?).ok()?;
+        Some(peer.pid.as_raw_nonzero().get())
+    }
 }
 
 const ROOT: u32 = 0;

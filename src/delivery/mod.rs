@@ -8,8 +8,9 @@ pub mod schedule;
 pub mod send;
 pub mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use crate::delivery::send::transport::Transport;
 pub use dispatcher::Dispatcher;
@@ -17,6 +18,9 @@ pub use failure_log::FailureLog;
 
 use crate::storage::read::reader::Reader;
 use crate::storage::write::queue::WriterHandle;
+
+/// How often idle connections are looked at.
+const LOOK_AT_CONNECTIONS: Duration = Duration::from_secs(1);
 
 /// The threads that deliver.
 pub struct Pipeline {
@@ -44,6 +48,7 @@ impl Pipeline {
             };
             threads.push(worker.spawn(number)?);
         }
+        look_at_connections(Arc::downgrade(transport))?;
         Ok(Self { dispatcher: Arc::clone(dispatcher), threads })
     }
 
@@ -62,4 +67,17 @@ impl Pipeline {
         }
         left
     }
+}
+
+/// Closes idle connections that are of no more use, on a thread of its own, for as long as there is a transport.
+fn look_at_connections(transport: Weak<Transport>) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("connections".to_owned());
+    let look = move || {
+        while let Some(transport) = transport.upgrade() {
+            transport.close_useless_connections();
+            drop(transport);
+            std::thread::sleep(LOOK_AT_CONNECTIONS);
+        }
+    };
+    thread.spawn(look).map(drop)
 }

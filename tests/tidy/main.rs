@@ -16,9 +16,10 @@ const LINES: usize = 450;
 const FILES: usize = 20;
 
 /// Each layer with what it may import; see `docs/architecture.md`.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("domain", &["domain"]),
     ("clock", &["domain"]),
+    ("descriptors", &[]),
     ("disk", &[]),
     ("metrics", &[]),
     ("config", &["config", "domain"]),
@@ -26,7 +27,22 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("delivery", &["delivery", "storage", "domain", "clock"]),
     ("http", &["http", "delivery", "storage", "domain", "clock", "disk", "metrics"]),
     ("control", &["control", "http", "storage", "domain", "clock"]),
-    ("app", &["app", "control", "metrics", "http", "delivery", "storage", "config", "domain", "clock", "disk"]),
+    (
+        "app",
+        &[
+            "app",
+            "control",
+            "metrics",
+            "http",
+            "delivery",
+            "storage",
+            "config",
+            "domain",
+            "clock",
+            "descriptors",
+            "disk",
+        ],
+    ),
     ("cli", &["cli", "domain"]),
 ];
 

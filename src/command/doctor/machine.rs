@@ -12,6 +12,7 @@ use super::file_system::has_mount_rights;
 use super::finding::Finding;
 use crate::app;
 use crate::command::doctor::context::DoctorContext;
+use crate::descriptors::{Shares, limit_of};
 use crate::disk::free_bytes;
 use crate::domain::Timestamp;
 use crate::domain::timestamp::span_in_words;
@@ -20,6 +21,7 @@ use crate::storage::DATABASE_FILE;
 const FOLDER: &str = "data folder";
 const DISK: &str = "disk";
 const CLOCK: &str = "clock";
+const DESCRIPTORS: &str = "descriptors";
 /// The server's files in the data folder.
 const FILES: [&str; 3] = [DATABASE_FILE, "identity", "holder"];
 /// What the number of blocks of a file counts in.
@@ -157,6 +159,22 @@ pub fn disk(context: &DoctorContext) -> Vec<Finding> {
     } else {
         Finding::ok(DISK, message)
     }]
+}
+
+/// Whether the running server may have as many files and connections open as its configuration asks for.
+pub fn descriptors(context: &DoctorContext) -> Vec<Finding> {
+    let server = app::control_socket(&context.config).server();
+    // Without a server nothing is known: this user's limit is not the server's.
+    let Some(limit) = server.and_then(limit_of) else { return Vec::new() };
+    let config = &context.config;
+    let shares = Shares::of(limit, config.server.max_connections);
+    if let Some(shortage) = shares.shortage(limit, config.server.max_connections, config.delivery.threads) {
+        let fix = "Raise LimitNOFILE of the unit, or ulimit -Hn before the start, or lower server.max_connections";
+        return vec![Finding::warning(DESCRIPTORS, shortage, fix)];
+    }
+    let endpoints = shares.endpoint_connections;
+    let message = format!("{limit} files and connections may be open, {endpoints} of them to endpoints");
+    vec![Finding::ok(DESCRIPTORS, message)]
 }
 
 pub fn clock(now: Timestamp, newest: Option<Timestamp>) -> Finding {

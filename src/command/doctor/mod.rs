@@ -92,6 +92,7 @@ fn run_checks(subject: &Arc<DoctorContext>) -> Vec<Finding> {
     findings.extend(check("files", machine::files));
     findings.extend(check("disk", machine::disk));
     findings.extend(check("unit", unit::check));
+    findings.extend(check("descriptors", machine::descriptors));
     let is_up = Arc::clone(subject);
     let (is_up, seen) = match within("server", move || server::check(&is_up)) {
         Ok(seen) => seen,

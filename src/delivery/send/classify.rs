@@ -17,6 +17,7 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
             ConnectionError::Unused => Outcome::ConnectionLost("the other side closed it".to_owned()),
             ConnectionError::Unanswered(cause) => of_io(cause, phase),
             ConnectionError::SpokeFirst => Outcome::BadResponse(error.to_string()),
+            ConnectionError::NoneLeft => Outcome::Internal(error.to_string()),
         };
     }
     match error {

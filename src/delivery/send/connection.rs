@@ -5,12 +5,16 @@
 //! connection has ended, nothing is sent, and the request goes out on another connection.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
+use crate::delivery::send::budget::{Budget, Permit};
+use crate::delivery::send::kept::{KeptConnections, ServerName as Server};
 use crate::delivery::send::phase;
 use crate::delivery::send::tcp::{Limit, Socket, Unasked};
 use crate::delivery::send::tls::TlsClient;
@@ -35,6 +39,9 @@ pub(in crate::delivery) enum ConnectionError {
     /// Something came on a new one before a byte of the request was sent.
     #[error("it came before the request was sent")]
     SpokeFirst,
+    /// All connections that deliveries may have were in use until the time limit.
+    #[error("all connections that deliveries may have are in use")]
+    NoneLeft,
 }
 
 impl ConnectionError {
@@ -57,20 +64,57 @@ impl From<ConnectionError> for Error {
 #[derive(Debug)]
 pub(in crate::delivery) struct Connections {
     pub(in crate::delivery) tls: Arc<TlsClient>,
+    pub(in crate::delivery) budget: Arc<Budget>,
+    pub(in crate::delivery) kept: Arc<KeptConnections<Open>>,
 }
 
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(in crate::delivery) struct Connection {
-    stream: Stream,
+    /// `None` when it was put away.
+    open: Option<Open>,
     buffers: LazyBuffers,
     stage: Stage,
+    place: Place,
+}
+
+/// An open connection, and the right to it, which ends after it.
+#[derive(Debug)]
+pub(in crate::delivery) struct Open {
+    stream: Stream,
+    /// Empty while it is in use.
+    buffers: LazyBuffers,
+    _permit: Permit,
+}
+
+/// Where a connection is kept after its request.
+#[derive(Debug)]
+struct Place {
+    kept: Arc<KeptConnections<Open>>,
+    budget: Arc<Budget>,
+    server: Server,
+    peer: SocketAddr,
+    generation: u64,
 }
 
 #[derive(Debug)]
 enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream>),
+}
+
+/// What stands for buffers that are elsewhere; it allocates nothing.
+fn no_buffers() -> LazyBuffers {
+    LazyBuffers::new(1, 1)
+}
+
+impl AsFd for Open {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.stream {
+            Stream::Plain(socket) => socket.as_fd(),
+            Stream::Tls(stream) => stream.as_fd(),
+        }
+    }
 }
 
 /// What has happened on a connection since it was made or kept.
@@ -90,8 +134,18 @@ impl Connector for Connections {
     type Out = Connection;
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Connection>, Error> {
+        let server = Server::of(details.uri).ok_or(Error::HostNotFound)?;
+        let generation = self.kept.generation();
+        if let Some((peer, mut open)) = self.kept.take(&server, &details.addrs) {
+            let buffers = std::mem::replace(&mut open.buffers, no_buffers());
+            let place = self.place(server, peer, generation);
+            return Ok(Some(Connection { open: Some(open), buffers, stage: Stage::Kept, place }));
+        }
         let mut limit = Limit::of(details.timeout);
+        let permit = self.budget.acquire(limit.deadline(), || self.kept.close_oldest());
+        let permit = permit.ok_or(ConnectionError::NoneLeft)?;
         let socket = Socket::connect(&details.addrs, &mut limit)?;
+        let peer = socket.peer();
         let stream = if details.needs_tls() {
             let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned());
@@ -100,16 +154,32 @@ impl Connector for Connections {
         } else {
             Stream::Plain(socket)
         };
+        let open = Open { stream, buffers: no_buffers(), _permit: permit };
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Connection { stream, buffers, stage: Stage::New }))
+        let place = self.place(server, peer, generation);
+        Ok(Some(Connection { open: Some(open), buffers, stage: Stage::New, place }))
+    }
+}
+
+impl Connections {
+    fn place(&self, server: Server, peer: SocketAddr, generation: u64) -> Place {
+        Place { kept: Arc::clone(&self.kept), budget: Arc::clone(&self.budget), server, peer, generation }
     }
 }
 
 impl Connection {
+    fn stream(&mut self) -> Result<&mut Stream, Error> {
+        match &mut self.open {
+            Some(open) => Ok(&mut open.stream),
+            None => Err(ConnectionError::Unused.into()),
+        }
+    }
+
     /// Fails unless nothing has come since the last answer ended.
     fn check_silence(&mut self) -> Result<(), Error> {
-        let unasked = match &mut self.stream {
-            _ if !self.buffers.input().is_empty() => Ok(Unasked::Bytes),
+        let has_input = !self.buffers.input().is_empty();
+        let unasked = match self.stream()? {
+            _ if has_input => Ok(Unasked::Bytes),
             Stream::Plain(socket) => socket.unasked(),
             Stream::Tls(stream) => stream.unasked(),
         };
@@ -145,9 +215,10 @@ impl Transport for Connection {
             self.stage = Stage::Asked { was_kept: self.stage == Stage::Kept };
         }
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        let sent = match &mut self.stream {
-            Stream::Plain(socket) => socket.send(output, &mut Limit::of(timeout)),
-            Stream::Tls(stream) => stream.send(output, &mut Limit::of(timeout)),
+        let sent = match self.open.as_mut().map(|open| &mut open.stream) {
+            Some(Stream::Plain(socket)) => socket.send(output, &mut Limit::of(timeout)),
+            Some(Stream::Tls(stream)) => stream.send(output, &mut Limit::of(timeout)),
+            None => Err(ConnectionError::Unused.into()),
         };
         sent.map_err(|error| self.failed(error))
     }
@@ -157,9 +228,10 @@ impl Transport for Connection {
             phase::enter(Phase::Wait);
         }
         let into = self.buffers.input_append_buf();
-        let received = match &mut self.stream {
-            Stream::Plain(socket) => socket.receive(into, &mut Limit::of(timeout)),
-            Stream::Tls(stream) => stream.receive(into, &mut Limit::of(timeout)),
+        let received = match self.open.as_mut().map(|open| &mut open.stream) {
+            Some(Stream::Plain(socket)) => socket.receive(into, &mut Limit::of(timeout)),
+            Some(Stream::Tls(stream)) => stream.receive(into, &mut Limit::of(timeout)),
+            None => Err(ConnectionError::Unused.into()),
         };
         match received {
             Ok(0) if self.stage != Stage::Answered => Err(self.failed(Error::Io(io::ErrorKind::UnexpectedEof.into()))),
@@ -175,19 +247,29 @@ impl Transport for Connection {
         }
     }
 
-    /// The client asks when it puts a connection away, at the end of an answer, and again when it takes it out. What has
-    /// come to the kernel meanwhile is looked at when the request is sent.
+    /// The client asks at the end of an answer, when it would put the connection away. It is kept here instead, and the
+    /// client has none. What has come to the kernel meanwhile is looked at when the next request is sent.
     fn is_open(&mut self) -> bool {
-        self.stage = Stage::Kept;
-        self.buffers.input().is_empty()
-            && match &mut self.stream {
-                Stream::Plain(_) => true,
-                Stream::Tls(stream) => matches!(stream.held(), Ok(Unasked::Nothing)),
+        let is_clean = self.buffers.input().is_empty()
+            && match self.stream() {
+                Ok(Stream::Plain(_)) => true,
+                Ok(Stream::Tls(stream)) => matches!(stream.held(), Ok(Unasked::Nothing)),
+                Err(_) => false,
+            };
+        if is_clean && let Some(mut open) = self.open.take() {
+            open.buffers = std::mem::replace(&mut self.buffers, no_buffers());
+            let Place { kept, budget, server, peer, generation } = &self.place;
+            kept.put(server, *peer, *generation, open);
+            // Whoever waits may have looked before it was there.
+            if budget.is_short() {
+                kept.close_oldest();
             }
+        }
+        false
     }
 
     fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+        matches!(&self.open, Some(Open { stream: Stream::Tls(_), .. }))
     }
 }
 
@@ -200,6 +282,12 @@ mod tests {
     use ureq::Timeout;
 
     use super::*;
+    use crate::delivery::send::tls::client_config;
+
+    fn connections() -> Connections {
+        let tls = Arc::new(TlsClient::new(client_config(Vec::new()).unwrap()));
+        Connections { tls, budget: Budget::new(1), kept: Arc::new(KeptConnections::new(1)) }
+    }
 
     #[test]
     fn a_kept_connection_that_ended_or_got_more_than_an_answer_is_not_used() {
@@ -207,24 +295,33 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let seen = stream.try_clone().unwrap();
-            let stream = Stream::Plain(Socket::over(stream).unwrap());
-            let mut connection = Connection { stream, buffers: LazyBuffers::new(1024, 1024), stage: Stage::New };
-            let (mut peer, _) = listener.accept().unwrap();
-            peer.write_all(b"answer").unwrap();
+            let peer = stream.peer_addr().unwrap();
+            let connections = connections();
+            let server = Server::of(&"http://crm.example/".parse().unwrap()).unwrap();
+            let stream = Stream::Plain(Socket::over(stream, peer).unwrap());
+            let permit = connections.budget.try_acquire().unwrap();
+            let open = Some(Open { stream, buffers: no_buffers(), _permit: permit });
+            let (buffers, place) = (LazyBuffers::new(1024, 1024), connections.place(server.clone(), peer, 0));
+            let mut connection = Connection { open, buffers, stage: Stage::New, place };
+            let (mut peer_end, _) = listener.accept().unwrap();
+            peer_end.write_all(b"answer").unwrap();
             let after = Duration::from_secs(10).into();
             let timeout = NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None };
             assert!(connection.await_input(timeout).unwrap());
             let count = connection.buffers().input().len();
             connection.buffers().input_consume(count);
-            assert!(connection.is_open(), "when it is put away");
-            assert!(connection.is_open(), "when it is taken out");
+            assert!(!connection.is_open(), "the client keeps none");
+            let (peer, mut open) = connections.kept.take(&server, &[peer]).expect("it is kept");
+            let buffers = std::mem::replace(&mut open.buffers, no_buffers());
+            let place = connections.place(server, peer, 0);
+            let mut connection = Connection { open: Some(open), buffers, stage: Stage::Kept, place };
             match more {
                 None => {
                     connection.transmit_output(1, timeout).unwrap();
                     continue;
                 }
-                Some(b"") => drop(peer),
-                Some(bytes) => peer.write_all(bytes).unwrap(),
+                Some(b"") => drop(peer_end),
+                Some(bytes) => peer_end.write_all(bytes).unwrap(),
             }
             // Until it has arrived.
             while seen.peek(&mut [0]).is_err() {}

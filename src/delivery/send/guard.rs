@@ -20,8 +20,6 @@ use crate::domain::endpoint::address::AddressRule;
 const CACHE_TTL: Duration = Duration::from_secs(5);
 /// Maximum number of cached names.
 const CACHE_NAMES_MAX: usize = 4096;
-/// Maximum number of concurrent look-ups; each may hang for as long as the C library allows.
-const LOOKUPS_MAX: usize = 64;
 /// The HTTP client's maximum number of addresses.
 const ADDRESSES: usize = 16;
 
@@ -49,17 +47,20 @@ pub struct Guard {
     names: Arc<LookupCache>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LookupCache {
     known: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
     under_way: AtomicUsize,
+    /// Maximum number of concurrent look-ups; each may hang for as long as the C library allows.
+    limit: usize,
 }
 
 impl Guard {
-    /// A guard that applies this rule.
+    /// A guard that applies this rule, with so many look-ups at a time.
     #[must_use]
-    pub fn new(rule: AddressRule) -> Self {
-        Self { rule: Arc::new(rule), names: Arc::default() }
+    pub fn new(rule: AddressRule, look_ups: usize) -> Self {
+        let names = LookupCache { known: Mutex::default(), under_way: AtomicUsize::new(0), limit: look_ups };
+        Self { rule: Arc::new(rule), names: Arc::new(names) }
     }
 
     fn addresses(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
@@ -128,7 +129,7 @@ impl LookupCache {
     /// Acquires a look-up permit. The waiting time is recorded as caused by others.
     fn wait_for_lookup_permit(&self, deadline: Instant) -> Result<(), GuardError> {
         let begun = Instant::now();
-        while self.under_way.fetch_add(1, Ordering::Relaxed) >= LOOKUPS_MAX {
+        while self.under_way.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
             if Instant::now() >= deadline {
                 return Err(GuardError::Busy);
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_forbidden_literal_is_refused_without_a_look_up() {
-        let guard = Guard::new(AddressRule::default());
+        let guard = Guard::new(AddressRule::default(), 1);
         for host in ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1", "localhost", "LOCALHOST.", "a.localhost"] {
             assert!(matches!(guard.addresses(host, LIMIT), Err(GuardError::NotAllowed(_))), "{host}");
         }
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn localhost_is_whichever_loopback_is_allowed() {
-        let guard = Guard::new(AddressRule::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()));
+        let guard = Guard::new(AddressRule::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()), 1);
         assert_eq!(guard.addresses("localhost", LIMIT).unwrap(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     }
 }

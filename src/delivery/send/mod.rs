@@ -1,8 +1,10 @@
 //! Makes one attempt over the network and classifies its outcome. Runs on delivery threads; holds no lock while it sends.
 
+pub(super) mod budget;
 pub(super) mod classify;
 pub(super) mod connection;
 pub mod guard;
+pub(super) mod kept;
 pub mod look_up;
 pub(super) mod phase;
 pub(super) mod sessions;

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,6 +26,13 @@ const PER_ADDRESS_MIN: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(in crate::delivery) struct Socket {
     stream: TcpStream,
+    peer: SocketAddr,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
 }
 
 /// What has come on a connection on which nothing is awaited.
@@ -58,6 +66,12 @@ impl Limit {
         Self { after: Duration::ZERO, at: None, reason: Timeout::Global }
     }
 
+    /// When it is over, if ever.
+    pub(in crate::delivery) fn deadline(&mut self) -> Option<Instant> {
+        self.at = self.at.or_else(|| Instant::now().checked_add(self.after));
+        self.at
+    }
+
     /// Remaining time, if there is a deadline.
     fn left(&mut self) -> Result<Option<Duration>, Error> {
         let now = Instant::now();
@@ -83,7 +97,7 @@ impl Socket {
                 None => TcpStream::connect(address),
             };
             match connected {
-                Ok(stream) => return Ok(Self::over(stream)?),
+                Ok(stream) => return Ok(Self::over(stream, *address)?),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => failed = Error::Timeout(limit.reason),
                 Err(error) => failed = Error::Io(error),
             }
@@ -91,10 +105,16 @@ impl Socket {
         Err(failed)
     }
 
-    pub(in crate::delivery) fn over(stream: TcpStream) -> io::Result<Self> {
+    /// A connection that is made already.
+    pub(in crate::delivery) fn over(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(RECEIVE_FOR))?;
-        Ok(Self { stream })
+        Ok(Self { stream, peer })
+    }
+
+    /// The address that it goes to.
+    pub(in crate::delivery) fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Sends all of it.
@@ -170,7 +190,8 @@ mod tests {
     #[test]
     fn nothing_is_waited_for_beyond_the_limit() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = Socket::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = Socket::over(TcpStream::connect(address).unwrap(), address).unwrap();
         // One of many is enough, because a machine may stand still for a while.
         let mut waits = (0..200).map(|_| {
             let begun = Instant::now();

@@ -2,6 +2,7 @@
 //! come, decrypted or not, so that nothing that came before a request can be taken for its answer.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -106,6 +107,12 @@ impl TlsStream {
             self.session.write_tls(&mut Outgoing { socket: &self.socket, limit: &mut *limit })?;
         }
         Ok(())
+    }
+}
+
+impl AsFd for TlsStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

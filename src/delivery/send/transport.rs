@@ -1,23 +1,20 @@
 //! Makes one attempt: signs, sends, reads the part of the response that is kept, and classifies the outcome. Runs on
 //! delivery threads. It follows no redirect, uses no proxy, and reads at most 64 KiB of a response.
-//!
-//! Each subscription has a small HTTP agent, created on demand and dropped when idle, because every request searches an
-//! agent's whole connection pool.
 
-use std::collections::HashMap;
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustls::ClientConfig;
-use ureq::http::uri::InvalidUri;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use ureq::{Agent, Body};
 
 use crate::clock::Clock;
-use crate::delivery::send::connection::{ConnectionError, Connections};
+use crate::delivery::send::budget::Budget;
+use crate::delivery::send::connection::{ConnectionError, Connections, Open};
 use crate::delivery::send::guard::Guard;
+use crate::delivery::send::kept::{KeptConnections, ServerName};
 use crate::delivery::send::tls::TlsClient;
 use crate::delivery::send::{classify, phase};
 use crate::domain::delivery::attempt::{
@@ -27,7 +24,7 @@ use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::retry::parse_retry_after;
 use crate::domain::signing::Signatures;
 use crate::domain::subscription::Subscription;
-use crate::domain::{DeliveryId, EventId, SubscriptionId};
+use crate::domain::{DeliveryId, EventId};
 use crate::storage::rows::record::EventRow;
 
 /// Settings of requests.
@@ -37,6 +34,8 @@ pub struct TransportSettings {
     pub timeout: Duration,
     /// Maximum concurrent attempts of one endpoint, and so of idle connections.
     pub per_endpoint: usize,
+    /// Maximum number of connections to endpoints, in use and idle.
+    pub connections: usize,
     /// Whether plain HTTP is allowed.
     pub allow_http: bool,
     /// The longest that a receiver can ask to be left alone.
@@ -46,26 +45,9 @@ pub struct TransportSettings {
 /// Sends attempts; shared by all delivery threads.
 pub struct Transport {
     settings: TransportSettings,
-    guard: Guard,
     clock: Clock,
     tls: Arc<TlsClient>,
-    agents: Mutex<Agents>,
-}
-
-struct Agents {
-    by_subscription: HashMap<SubscriptionId, KeptAgent>,
-    swept: Instant,
-}
-
-struct KeptAgent {
-    agent: Arc<EndpointAgent>,
-    used: Instant,
-}
-
-struct EndpointAgent {
-    url: String,
-    /// The same, parsed.
-    uri: Uri,
+    kept: Arc<KeptConnections<Open>>,
     agent: Agent,
 }
 
@@ -87,7 +69,6 @@ const INPUT_BUFFER_BYTES: usize = HEADER_BYTES + 1024;
 const OUTPUT_BUFFER_BYTES: usize = 8 * 1024;
 /// Maximum bytes read of a response's body.
 const READ_BODY_BYTES: usize = 64 * 1024;
-const AGENT_IDLE: Duration = Duration::from_mins(1);
 /// A kept connection that breaks sooner than this without an answer was closed by the receiver while idle, and the request
 /// never reached it.
 const STALE_CONNECTION: Duration = Duration::from_secs(1);
@@ -96,18 +77,27 @@ impl Transport {
     /// A transport without connections.
     #[must_use]
     pub fn new(settings: TransportSettings, tls: ClientConfig, guard: Guard, clock: Clock) -> Arc<Self> {
-        let agents = Mutex::new(Agents { by_subscription: HashMap::new(), swept: Instant::now() });
-        Arc::new(Self { settings, guard, clock, tls: Arc::new(TlsClient::new(tls)), agents })
+        let tls = Arc::new(TlsClient::new(tls));
+        let kept = Arc::new(KeptConnections::new(settings.per_endpoint));
+        let budget = Budget::new(settings.connections);
+        let connections = Connections { tls: Arc::clone(&tls), budget, kept: Arc::clone(&kept) };
+        let agent = make_agent(settings.timeout, connections, guard);
+        Arc::new(Self { settings, clock, tls, kept, agent })
     }
 
     /// Makes every connection from now on with this, and uses no earlier one again.
     pub fn set_roots(&self, tls: ClientConfig) {
         self.tls.replace(tls);
-        let all = std::mem::take(&mut self.lock().by_subscription);
-        drop(all);
+        self.kept.close_all();
+    }
+
+    /// Closes idle connections that the other side has closed, or that were idle for long.
+    pub fn close_useless_connections(&self) {
+        self.kept.close_useless(Instant::now());
     }
 
     /// Makes an attempt. Always returns within the time limit.
+    #[must_use]
     pub fn send(&self, subscription: &Subscription, event: EventId, row: &EventRow, number: u32) -> AttemptReport {
         let delivery = DeliveryId { event, subscription: subscription.id };
         phase::begin();
@@ -124,7 +114,7 @@ impl Transport {
             ))
         } else {
             let headers = || header_map(RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed));
-            self.exchange(subscription.id, url, headers, row.body(), started)
+            self.exchange(url, headers, row.body(), started)
                 .unwrap_or_else(|error| ReceivedResponse::of(Outcome::Internal(error.to_string())))
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
@@ -145,6 +135,7 @@ impl Transport {
     }
 
     /// An attempt that failed before anything was sent.
+    #[must_use]
     pub fn failed_before_sending(&self, subscription: &Subscription, number: u32, outcome: Outcome) -> AttemptReport {
         let started_at = self.clock.wall();
         let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
@@ -156,14 +147,13 @@ impl Transport {
 
     fn exchange(
         &self,
-        id: SubscriptionId,
         url: &str,
         headers: impl Fn() -> Result<HeaderMap, ureq::http::Error>,
         body: &[u8],
         started: Instant,
     ) -> Result<ReceivedResponse, ureq::http::Error> {
-        let mut agent = self.agent(id, url)?;
-        let mut result = agent.post(headers()?, body);
+        let uri: Uri = url.parse()?;
+        let mut result = self.post(&uri, headers()?, body);
         let mut is_repeated = false;
         // Each of the kept connections may turn out to be of no use, and one may break on top of that.
         for _ in 0..=self.settings.per_endpoint {
@@ -171,11 +161,14 @@ impl Transport {
                 Some(ConnectionError::Unused) => {}
                 Some(ConnectionError::Unanswered(_)) if !is_repeated && started.elapsed() < STALE_CONNECTION => {
                     is_repeated = true;
-                    agent = self.replace_agent(id, &agent);
+                    // Those that are kept beside it have ended as well, most likely.
+                    if let Some(server) = ServerName::of(&uri) {
+                        self.kept.close_all_of(&server);
+                    }
                 }
                 _ => break,
             }
-            result = agent.post(headers()?, body);
+            result = self.post(&uri, headers()?, body);
         }
         Ok(match result {
             Ok(response) => read(response),
@@ -189,80 +182,29 @@ impl Transport {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Agents> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn agent(&self, id: SubscriptionId, url: &str) -> Result<Arc<EndpointAgent>, InvalidUri> {
-        let now = Instant::now();
-        let mut agents = self.lock();
-        let idle = agents.take_idle(now);
-        let found = agents.find(id, url, now);
-        drop(agents);
-        // Closes their connections, for which nobody has to wait.
-        drop(idle);
-        match found {
-            Some(agent) => Ok(agent),
-            None => Ok(self.put_agent(id, url.to_owned(), url.parse()?)),
-        }
-    }
-
-    /// Replaces an agent by one without connections.
-    fn replace_agent(&self, id: SubscriptionId, stale: &EndpointAgent) -> Arc<EndpointAgent> {
-        self.put_agent(id, stale.url.clone(), stale.uri.clone())
-    }
-
-    fn put_agent(&self, id: SubscriptionId, url: String, uri: Uri) -> Arc<EndpointAgent> {
-        let agent = Arc::new(EndpointAgent { url, uri, agent: self.make_agent() });
-        let kept = KeptAgent { agent: Arc::clone(&agent), used: Instant::now() };
-        let replaced = self.lock().by_subscription.insert(id, kept);
-        drop(replaced);
-        agent
-    }
-
-    fn make_agent(&self) -> Agent {
-        let config = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .user_agent("")
-            .accept("")
-            .accept_encoding("")
-            .timeout_global(Some(self.settings.timeout))
-            .max_response_header_size(HEADER_BYTES)
-            .input_buffer_size(INPUT_BUFFER_BYTES)
-            .output_buffer_size(OUTPUT_BUFFER_BYTES)
-            .max_idle_connections(self.settings.per_endpoint)
-            .max_idle_connections_per_host(self.settings.per_endpoint)
-            .build();
-        Agent::with_parts(config, Connections { tls: Arc::clone(&self.tls) }, self.guard.clone())
-    }
-}
-
-impl Agents {
-    fn find(&mut self, id: SubscriptionId, url: &str, now: Instant) -> Option<Arc<EndpointAgent>> {
-        let kept = self.by_subscription.get_mut(&id).filter(|kept| kept.agent.url == url)?;
-        kept.used = now;
-        Some(Arc::clone(&kept.agent))
-    }
-
-    /// Takes out what was not used for a while, if nobody has looked for it lately.
-    fn take_idle(&mut self, now: Instant) -> Vec<KeptAgent> {
-        if now.duration_since(self.swept) <= AGENT_IDLE {
-            return Vec::new();
-        }
-        self.swept = now;
-        let is_idle = |_: &SubscriptionId, kept: &mut KeptAgent| now.duration_since(kept.used) >= AGENT_IDLE;
-        self.by_subscription.extract_if(is_idle).map(|(_, kept)| kept).collect()
-    }
-}
-
-impl EndpointAgent {
-    fn post(&self, headers: HeaderMap, body: &[u8]) -> Result<ureq::http::Response<Body>, ureq::Error> {
-        let mut request = Request::post(self.uri.clone()).body(body)?;
+    fn post(&self, uri: &Uri, headers: HeaderMap, body: &[u8]) -> Result<ureq::http::Response<Body>, ureq::Error> {
+        let mut request = Request::post(uri.clone()).body(body)?;
         *request.headers_mut() = headers;
         self.agent.run(request)
     }
+}
+
+fn make_agent(timeout: Duration, connections: Connections, guard: Guard) -> Agent {
+    let config = Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent("")
+        .accept("")
+        .accept_encoding("")
+        .timeout_global(Some(timeout))
+        .max_response_header_size(HEADER_BYTES)
+        .input_buffer_size(INPUT_BUFFER_BYTES)
+        .output_buffer_size(OUTPUT_BUFFER_BYTES)
+        // `connections` keeps them.
+        .max_idle_connections(0)
+        .build();
+    Agent::with_parts(config, connections, guard)
 }
 
 /// [`HEADER_NAMES`] as the HTTP client has them.

@@ -1,6 +1,7 @@
 //! Delivering: subscriptions, attempts, retries, isolation of endpoints, signatures.
 
 pub(super) mod deliveries;
+pub(super) mod descriptors;
 pub(super) mod failure_words;
 pub(super) mod isolation;
 pub(super) mod pushback;

@@ -311,6 +311,14 @@ impl Server {
         self.running().child.id()
     }
 
+    /// Lowers how many files and connections the running server may have open.
+    #[track_caller]
+    pub fn limit_descriptors(&self, count: usize) {
+        let (process, limit) = (self.pid().to_string(), format!("--nofile={count}:"));
+        let status = Command::new("prlimit").args(["--pid", &process, &limit]).status().expect("prlimit runs");
+        assert!(status.success(), "prlimit ended with {status}");
+    }
+
     /// What the server holds in memory now, in KiB.
     #[track_caller]
     pub fn resident_kib(&self) -> u64 {
