@@ -127,7 +127,6 @@ impl JsonSchema for Timestamp {
             "description": "RFC 3339, in UTC, with milliseconds.",
             "type": "string",
             "format": "date-time",
-            "pattern": "Z$",
             "examples": ["2026-03-02T09:01:11.488Z"],
         })
     }

@@ -134,7 +134,7 @@ pub fn event_type(query: &mut Query) -> Option<EventType> {
 
 /// A time filter of the query.
 pub fn time(query: &mut Query, name: &str) -> Option<Timestamp> {
-    query.parse(name, "a time such as 2026-03-02T08:00:00Z", Timestamp::parse)
+    query.parse(name, "a time such as 2026-03-02T08:00:00Z", |text| Timestamp::parse(&repaired(text)))
 }
 
 fn idempotency_header(request: &HttpRequest) -> Result<Option<String>, ApiError> {
@@ -148,4 +148,17 @@ fn idempotency_header(request: &HttpRequest) -> Result<Option<String>, ApiError>
     // The draft standard uses a quoted string; most clients send it unquoted.
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     if text.is_empty() || text.len() > KEY_CHARS { Err(wrong()) } else { Ok(Some(text.to_owned())) }
+}
+
+/// A time with its offset as RFC 3339 writes it: in a query a `+` that was not encoded arrives as a blank, and generated
+/// clients leave out the colon.
+fn repaired(text: &str) -> String {
+    let text = text.replace(' ', "+");
+    match text.rsplit_once(['+', '-']) {
+        Some((_, offset)) if offset.len() == 4 && offset.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let (time, minutes) = text.split_at(text.len() - 2);
+            format!("{time}:{minutes}")
+        }
+        _ => text,
+    }
 }

@@ -61,25 +61,24 @@ pub fn schema(required: &[&str]) -> Value {
     let names: Vec<_> = EventType::ALL.into_iter().map(EventType::name).chain(["*"]).collect();
     let mut properties = json!({
         "url": {
-            "description": "Where deliveries go: `https`, to an address that the server may reach.",
+            "description": "The endpoint: an `https` URL of a public address, unless the server allows others.",
             "type": "string",
             "format": "uri",
             "examples": ["https://crm.example.com/hooks/tempclock"],
         },
         "events": {
-            "description": "The event types that are wanted; `*` stands for all.",
+            "description": "The event types to deliver; `*` stands for all.",
             "type": "array",
             "minItems": 1,
             "items": {"type": "string", "enum": names},
             "examples": [["clock_in", "clock_out"]],
         },
         "active": {
-            "description": "Whether deliveries go out. While it is off, they are held.",
+            "description": "Whether deliveries are sent; otherwise they are held. True unless you say false at creation.",
             "type": "boolean",
-            "default": true,
         },
         "description": {
-            "description": "Your own words; of control characters only line feeds.",
+            "description": "Your description; no control characters except line feeds.",
             "type": ["string", "null"],
             "maxLength": DESCRIPTION_CHARS,
             "pattern": r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$",
@@ -88,7 +87,7 @@ pub fn schema(required: &[&str]) -> Value {
     });
     for shown in SHOWN {
         properties[shown] =
-            json!({"description": "Passed over, so that a whole subscription can be sent back.", "readOnly": true});
+            json!({"description": "Read-only; ignored in requests.", "readOnly": true});
     }
     json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
 }

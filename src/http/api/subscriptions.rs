@@ -132,7 +132,8 @@ pub async fn update_one(state: &AppState, account: AccountId, id: SubscriptionId
 #[schemars(rename = "DeletedSubscription")]
 pub struct Deleted {
     id: SubscriptionId,
-    #[schemars(extend("const" = true))]
+    /// Always true.
+    #[schemars(example = true)]
     deleted: bool,
 }
 

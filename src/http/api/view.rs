@@ -262,7 +262,7 @@ pub struct DeliveryView {
     /// For whom.
     subscription_id: SubscriptionId,
     /// `exhausted`: its retry schedule is exhausted.
-    #[schemars(extend("enum" = DeliveryState::NAMES))]
+    #[schemars(example = &"delivered", extend("enum" = DeliveryState::NAMES))]
     status: &'static str,
     /// It is pending, and held until its subscription is enabled.
     #[schemars(example = false)]

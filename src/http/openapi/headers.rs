@@ -18,18 +18,18 @@ pub fn all() -> Value {
     let text = || json!({"type": "string"});
     json!({
         "X-Request-Id": header(
-            "The name of this request in the log: yours if you sent a safe one.",
+            "The request's id in the log: yours if you sent a valid one.",
             json!({"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$"}),
             json!("req_5f2b8c1d9e3a4f60718293a4"),
         ),
         "X-RateLimit-Limit": header(
-            "How many requests the key may make within a minute; 4294967295 where there is no limit.",
+            "Requests that the key may make within a minute; 4294967295 means no limit.",
             number(),
             json!(60),
         ),
-        "X-RateLimit-Remaining": header("How many of them are left now.", number(), json!(59)),
-        "Retry-After": header("How many seconds to wait before the next try.", number(), json!(12)),
-        "Allow": header("The methods that this path has.", text(), json!("GET, POST")),
-        "WWW-Authenticate": header("How to say who you are.", json!({"const": "Bearer"}), json!("Bearer")),
+        "X-RateLimit-Remaining": header("Requests left in the current minute.", number(), json!(59)),
+        "Retry-After": header("Seconds to wait before the next try.", number(), json!(12)),
+        "Allow": header("The methods of this path.", text(), json!("GET, POST")),
+        "WWW-Authenticate": header("The authentication scheme.", json!({"type": "string", "const": "Bearer"}), json!("Bearer")),
     })
 }

@@ -1,6 +1,7 @@
 //! The API's description in `OpenAPI` 3.1, and a page made from it. Both are made from
 //! the table of routes and from the structs that answers are serialized from. Runs on the HTTP workers.
 
+mod answers;
 mod errors;
 mod example;
 mod headers;
@@ -69,9 +70,23 @@ fn show_page(page: &'static HtmlPage) -> HttpResponse {
 
 const INTRODUCTION: &str = "Takes the events of a staffing time clock and delivers them, signed, to every system that \
     subscribed. Every route but the open ones needs an API key: `Authorization: Bearer tc_live_…`. A key belongs to one \
-    account, and what belongs to another is not found. Requests and answers are JSON in UTF-8; times are RFC 3339. \
-    What a query gives without a value counts as not given, and what it gives beyond the parameters is passed over. \
-    Malformed HTTP requests get 400, 408 or 431 without a body, whatever their path, and the connection is closed.";
+    account; other accounts' resources return 404. Requests and responses are JSON in UTF-8; times are RFC 3339. \
+    Empty or unknown query parameters are ignored. Malformed HTTP requests get 400, 408 or 431 without a body, whatever \
+    their path, and the connection is closed.";
+
+const LICENSE: &str = env!("CARGO_PKG_LICENSE");
+
+/// A heading with a sentence about its operations.
+fn tag(name: &str) -> Value {
+    let description = match name {
+        "Subscriptions" => "Who gets which events, and where.",
+        "Events" => "Publish events, and find published ones.",
+        "Deliveries" => "One event for one subscription: its attempts, and redelivery.",
+        "Server" => "Health, and this description. No key is needed.",
+        _ => "The same operations at the addresses of TempClock's own API.",
+    };
+    json!({"name": name, "description": description})
+}
 
 fn describe(resources: &[Resource]) -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
@@ -79,12 +94,16 @@ fn describe(resources: &[Resource]) -> Value {
         settings.meta_schema = None;
     });
     let mut generator = settings.into_generator();
+    let mut named = Map::new();
     let answers: Vec<Vec<Value>> = resources
         .iter()
         .flat_map(|resource| &resource.operations)
-        .map(|operation| operation.answers.iter().map(|answer| schema_of(answer, &mut generator)).collect())
+        .map(|operation| {
+            let schemas = operation.answers.iter().map(|answer| (answer, schema_of(answer, &mut generator)));
+            schemas.map(|(answer, schema)| answers::named(operation.name, answer, schema, &mut named)).collect()
+        })
         .collect();
-    let schemas = schemas(generator);
+    let schemas = schemas(generator, named);
     let mut answers = answers.into_iter();
     let mut paths = Map::new();
     let mut headings: Vec<&str> = Vec::new();
@@ -109,10 +128,10 @@ fn describe(resources: &[Resource]) -> Value {
             "title": "tempclock-webhooks",
             "version": env!("CARGO_PKG_VERSION"),
             "description": INTRODUCTION,
-            "license": {"name": env!("CARGO_PKG_LICENSE")},
+            "license": {"name": LICENSE, "identifier": LICENSE},
         },
         "servers": [{"url": "/"}],
-        "tags": headings.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+        "tags": headings.into_iter().map(tag).collect::<Vec<_>>(),
         "paths": paths,
         "webhooks": webhooks::section(),
         "components": {
@@ -122,7 +141,7 @@ fn describe(resources: &[Resource]) -> Value {
             "parameters": {"X-Request-Id": {
                 "name": "X-Request-Id",
                 "in": "header",
-                "description": "Your own name for this request, for the answer and the log: 1 to 128 letters, digits, `-`, `_`, `.` or `:`. Another is passed over.",
+                "description": "Your own id for this request, for the response and the log: 1 to 128 letters, digits, `-`, `_`, `.` or `:`. An invalid one is ignored.",
                 "schema": {"type": "string"},
                 "example": "payroll-2026-03-02-17",
             }},
@@ -130,7 +149,7 @@ fn describe(resources: &[Resource]) -> Value {
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": "tc_live_ and 40 hexadecimal digits",
-                "description": "An API key: `tempclock-webhooks keys create` makes one.",
+                "description": "An API key; create one with `tempclock-webhooks keys create`.",
             }},
         },
     })
@@ -145,13 +164,14 @@ fn at_root(mut entry: Map<String, Value>) -> Map<String, Value> {
     entry
 }
 
-fn schemas(mut generator: SchemaGenerator) -> Map<String, Value> {
+fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<String, Value> {
     generator.subschema_for::<ErrorBody<'static>>();
     generator.subschema_for::<EventType>();
     let mut schemas = generator.take_definitions(true);
+    schemas.extend(answers);
     schemas.extend(webhooks::schemas());
     let url = "https://crm.example.com/hooks/tempclock";
-    let event = json!({"event": "clock_in", "id": "entry-4711", "data": event_types::example(EventType::ClockIn)});
+    let event = webhooks::new_event_example(EventType::ClockIn);
     let bodies = [
         (
             "NewSubscription",
@@ -159,7 +179,6 @@ fn schemas(mut generator: SchemaGenerator) -> Map<String, Value> {
             json!({"url": url, "events": ["clock_in", "clock_out"], "description": "Time sheets to the CRM"}),
         ),
         ("SubscriptionChange", subscription_body::schema(&[]), json!({"active": true})),
-        ("NewEvent", event_body::schema(webhooks::data_of), event.clone()),
         (
             "NewEvents",
             event_body::batch_schema(&json!({"$ref": format!("{SCHEMAS}NewEvent")})),
@@ -192,7 +211,7 @@ fn describe_operation(
     schemas: &Map<String, Value>,
 ) -> Value {
     let needs = match operation.access {
-        Access::Open => String::new(),
+        Access::Open => "Needs no API key.".to_owned(),
         Access::AnyKey => "Needs any API key.".to_owned(),
         Access::Scope(scope) => format!("Needs the scope `{}`.", scope.name()),
     };

@@ -229,8 +229,8 @@ fn kind(schema: &Value) -> String {
     if schema.get("enum").is_some() {
         return choices(&schema["enum"], ", ", &literal);
     }
-    if schema.get("anyOf").is_some() {
-        return choices(&schema["anyOf"], " or ", &kind);
+    if let Some(alternatives) = schema.get("anyOf").or_else(|| schema.get("oneOf")) {
+        return choices(alternatives, " or ", &kind);
     }
     let words = match &schema["type"] {
         Value::String(name) if name == "array" => return format!("array of {}", kind(&schema["items"])),

@@ -2,28 +2,47 @@
 
 use serde_json::{Map, Value, json};
 
+use super::answers::capitalized;
 use super::example::SCHEMAS;
 use crate::domain::delivery::attempt::{RequestHeaders, Signed, VERSION};
 use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::SigningSecret;
 use crate::domain::{DeliveryId, EventId, event};
-use crate::http::api::event_types;
+use crate::http::api::{event_body, event_types};
 
 /// `ClockIn` of `clock_in`.
 fn type_name(event_type: EventType) -> String {
-    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-    event_type.name().split('_').map(capital).collect()
+    event_type.name().split('_').map(capitalized).collect()
 }
 
 /// A reference to the schema of a type's data.
-pub fn data_of(event_type: EventType) -> Value {
+fn data_of(event_type: EventType) -> Value {
     json!({"$ref": format!("{SCHEMAS}{}Data", type_name(event_type))})
 }
 
-/// The schemas of every type's data and of every body that is delivered.
+/// The name of the schema of an event to publish.
+fn new_event_name(event_type: EventType) -> String {
+    format!("New{}Event", type_name(event_type))
+}
+
+/// The schema of any event to publish: one of the named ones, by its `event`.
+fn new_event() -> Value {
+    let reference = |event_type| format!("{SCHEMAS}{}", new_event_name(event_type));
+    let choices = EventType::ALL.map(|event_type| json!({"$ref": reference(event_type)}));
+    let mapping: Map<String, Value> =
+        EventType::ALL.into_iter().map(|kind| (kind.name().to_owned(), reference(kind).into())).collect();
+    json!({
+        "description": "An event to publish; the required fields of `data` depend on `event`, and more may follow.",
+        "oneOf": choices,
+        "discriminator": {"propertyName": "event", "mapping": mapping},
+        "examples": [new_event_example(EventType::ClockIn)],
+    })
+}
+
+/// The schemas of every type's data, of every event to publish, and of every body that is delivered.
 pub fn schemas() -> Map<String, Value> {
-    let mut schemas = Map::new();
+    let mut schemas = Map::from_iter([("NewEvent".to_owned(), new_event())]);
     for event_type in EventType::ALL {
         let name = type_name(event_type);
         let mut data = event_types::schema(event_type);
@@ -32,8 +51,16 @@ pub fn schemas() -> Map<String, Value> {
         data["examples"] = json!([event_types::example(event_type)]);
         schemas.insert(format!("{name}Data"), data);
         schemas.insert(format!("{name}Webhook"), envelope(event_type));
+        let mut new = event_body::schema(event_type, &data_of(event_type));
+        new["examples"] = json!([new_event_example(event_type)]);
+        schemas.insert(new_event_name(event_type), new);
     }
     schemas
+}
+
+/// An event to publish.
+pub fn new_event_example(event_type: EventType) -> Value {
+    json!({"event": event_type.name(), "id": "entry-4711", "data": event_types::example(event_type)})
 }
 
 fn envelope(event_type: EventType) -> Value {
@@ -43,7 +70,7 @@ fn envelope(event_type: EventType) -> Value {
         "required": ["id", "event", "timestamp", "data"],
         "properties": {
             "id": {"$ref": format!("{SCHEMAS}EventId")},
-            "event": {"const": event_type.name()},
+            "event": {"type": "string", "const": event_type.name()},
             "timestamp": {"$ref": format!("{SCHEMAS}Timestamp")},
             "data": data_of(event_type),
         },
@@ -63,18 +90,19 @@ fn entry(event_type: EventType) -> Value {
     json!({"post": {
         "operationId": format!("receive{}", type_name(event_type)),
         "summary": event_type.description(),
-        "description": "Check a signature on the raw body, then answer with any 2xx within 30 s; work afterwards. The \
-                        same delivery can come again: keep the `X-TempClock-Delivery` of what you have done.",
+        "description": "Check a signature of the raw body, then respond with any 2xx within 30 s, and do the work \
+                        afterwards. The same event can arrive again: store each `webhook-id` and ignore duplicates.",
         "parameters": headers(event_type, time.as_seconds(), &body),
         "requestBody": {
             "required": true,
             "content": {"application/json": {"schema": {"$ref": schema}, "example": example}},
         },
         "responses": {
-            "2XX": {"description": "Delivered. What the answer holds does not matter."},
-            "410": {"description": "Switches the subscription off."},
-            "default": {"description": "Failed: sent again by the retry schedule; `Retry-After` can make the wait longer. Redirects are not followed."},
+            "2XX": {"description": "Delivered. The body is ignored, but it has to be complete."},
+            "410": {"description": "Disables the subscription."},
+            "default": {"description": "Failed: retried by the schedule; `Retry-After` can make the wait longer. Redirects are not followed."},
         },
+        "security": [],
     }})
 }
 
@@ -90,7 +118,7 @@ fn headers(event_type: EventType, timestamp_s: u64, body: &[u8]) -> Vec<Value> {
 fn header(name: &str, example: &str, event_type: EventType) -> Value {
     let (description, schema) = match name {
         "User-Agent" => ("The server and its version.", json!({"type": "string", "pattern": "^TempClock-Webhooks/"})),
-        "X-TempClock-Event" => ("The event type.", json!({"const": event_type.name()})),
+        "X-TempClock-Event" => ("The event type.", json!({"type": "string", "const": event_type.name()})),
         "X-TempClock-Delivery" => {
             ("The delivery's id, the same on every attempt.", json!({"$ref": format!("{SCHEMAS}DeliveryId")}))
         }

@@ -32,7 +32,8 @@ pub struct ApiError {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
 pub struct ErrorBody<'a> {
-    #[schemars(extend("const" = true))]
+    /// Always true.
+    #[schemars(example = true)]
     error: bool,
     /// What is wrong, for people.
     message: &'a str,

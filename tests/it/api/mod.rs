@@ -2,5 +2,6 @@
 
 pub(super) mod compat;
 pub(super) mod every_call;
+pub(super) mod generated_clients;
 pub(super) mod openapi;
 pub(super) mod snippets;
