@@ -4,10 +4,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::domain::delivery::DeliveryState;
-use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId};
 use crate::http::api::deliveries::STATUSES;
 use crate::http::api::event_body::KEY_CHARS;
+use crate::http::openapi::example::SCHEMAS;
 use crate::http::openapi::operation::Parameter;
 use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT};
 
@@ -26,12 +26,12 @@ pub fn page() -> [Parameter; 2] {
     [
         query(
             "limit",
-            "How many items to give; more than 100 counts as 100.",
+            "Maximum number of items; more than 100 counts as 100.",
             json!({"type": "integer", "minimum": 1, "maximum": usize::MAX, "default": DEFAULT_LIMIT, "examples": [MAX_LIMIT]}),
         ),
         query(
             "offset",
-            "How many items to pass over.",
+            "Number of items to skip.",
             json!({"type": "integer", "minimum": 0, "maximum": usize::MAX, "default": 0, "examples": [0]}),
         ),
     ]
@@ -42,7 +42,7 @@ pub fn cursor<Id: JsonSchema>() -> Parameter {
     let schema = Id::json_schema(&mut SchemaGenerator::default()).to_value();
     query(
         "cursor",
-        "The `next_cursor` of the page before; gives what comes after it. A page of long items ends before `limit`.",
+        "The `next_cursor` of the page before. A page of long items ends before `limit`.",
         schema,
     )
 }
@@ -53,10 +53,10 @@ pub fn event_filters() -> [Parameter; 3] {
     [
         query(
             "event",
-            "Only of this event type.",
-            json!({"type": "string", "enum": EventType::ALL.map(EventType::name)}),
+            "Filter by event type.",
+            json!({"$ref": format!("{SCHEMAS}EventType")}),
         ),
-        query("since", "Only what was stored at this time or later; RFC 3339, from 1970 on.", time()),
+        query("since", "Only what was stored at this time or later; RFC 3339, from 1970 on. Write `+` as `%2B`.", time()),
         query("until", "Only what was stored before this time.", time()),
     ]
 }
@@ -64,10 +64,10 @@ pub fn event_filters() -> [Parameter; 3] {
 /// Filters of deliveries.
 pub fn delivery_filters() -> Vec<Parameter> {
     let own = [
-        query("status", "Only deliveries that are this.", json!({"type": "string", "enum": DeliveryState::NAMES})),
+        query("status", "Filter by status.", json!({"type": "string", "enum": DeliveryState::NAMES})),
         query(
             "response_code",
-            "Only deliveries whose last attempt was answered with this HTTP status.",
+            "Filter by the HTTP status of the last response.",
             json!({"type": "integer", "minimum": STATUSES.start(), "maximum": STATUSES.end(), "examples": [500]}),
         ),
     ];
@@ -76,7 +76,7 @@ pub fn delivery_filters() -> Vec<Parameter> {
 
 /// The filter of deliveries by subscription.
 pub fn subscription_filter() -> Parameter {
-    query("subscription", "Only deliveries for this subscription.", subscription_id())
+    query("subscription", "Filter by subscription.", subscription_id())
 }
 
 fn subscription_id() -> Value {
@@ -107,14 +107,14 @@ pub fn subscription_in_query(is_required: bool) -> Parameter {
 
 /// The action.
 pub fn action() -> Parameter {
-    let description = "`test` sends a test ping; without it, a subscription is made.";
+    let description = "`test` sends a test ping; without it, a subscription is created.";
     query("action", description, json!({"type": "string", "enum": ["test"]}))
 }
 
 /// The idempotency key.
 pub fn idempotency_key() -> [Parameter; 1] {
     let schema = json!({"type": "string", "minLength": 1, "maxLength": KEY_CHARS, "examples": ["entry-4711"]});
-    let description = "Your own name for this request, of visible ASCII characters. The same again answers the same \
-                       and adds nothing; another body under the same name is 409. Remembered as long as the event is.";
+    let description = "Your own key for this request, of visible ASCII characters. A repeat gets the same response and \
+                       adds nothing; another body with the same key is 409. It is kept as long as the event.";
     [Parameter { place: "header", name: "Idempotency-Key", is_required: false, description, schema }]
 }

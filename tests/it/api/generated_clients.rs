@@ -1,5 +1,5 @@
 //! What generators of clients need of the API's description, and what the clients that they make send. Clients made by
-//! the generators themselves are run by `tests/clients/run`.
+//! the generators themselves are run by `tests/clients-generated/run`.
 
 use serde_json::{Value, json};
 use tempclock_webhooks::http;
