@@ -86,8 +86,7 @@ pub fn schema(required: &[&str]) -> Value {
         },
     });
     for shown in SHOWN {
-        properties[shown] =
-            json!({"description": "Read-only; ignored in requests.", "readOnly": true});
+        properties[shown] = json!({"description": "Read-only; ignored in requests.", "readOnly": true});
     }
     json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
 }

@@ -40,23 +40,19 @@ pub fn page() -> [Parameter; 2] {
 /// The cursor of a list with such ids.
 pub fn cursor<Id: JsonSchema>() -> Parameter {
     let schema = Id::json_schema(&mut SchemaGenerator::default()).to_value();
-    query(
-        "cursor",
-        "The `next_cursor` of the page before. A page of long items ends before `limit`.",
-        schema,
-    )
+    query("cursor", "The `next_cursor` of the page before. A page of long items ends before `limit`.", schema)
 }
 
 /// Filters of events.
 pub fn event_filters() -> [Parameter; 3] {
     let time = || json!({"type": "string", "format": "date-time", "examples": [TIME]});
     [
+        query("event", "Filter by event type.", json!({"$ref": format!("{SCHEMAS}EventType")})),
         query(
-            "event",
-            "Filter by event type.",
-            json!({"$ref": format!("{SCHEMAS}EventType")}),
+            "since",
+            "Only what was stored at this time or later; RFC 3339, from 1970 on. Write `+` as `%2B`.",
+            time(),
         ),
-        query("since", "Only what was stored at this time or later; RFC 3339, from 1970 on. Write `+` as `%2B`.", time()),
         query("until", "Only what was stored before this time.", time()),
     ]
 }
