@@ -16,15 +16,16 @@ const LINES: usize = 450;
 const FILES: usize = 20;
 
 /// Each layer with what it may import; see `docs/architecture.md`.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("domain", &["domain"]),
     ("clock", &["domain"]),
     ("descriptors", &[]),
     ("disk", &[]),
     ("metrics", &[]),
+    ("tuning", &[]),
     ("config", &["config", "domain"]),
-    ("storage", &["storage", "domain", "clock", "disk"]),
-    ("delivery", &["delivery", "storage", "domain", "clock"]),
+    ("storage", &["storage", "domain", "clock", "disk", "tuning"]),
+    ("delivery", &["delivery", "storage", "domain", "clock", "tuning"]),
     ("http", &["http", "delivery", "storage", "domain", "clock", "disk", "metrics"]),
     ("control", &["control", "http", "storage", "domain", "clock"]),
     (

@@ -2,19 +2,8 @@
 //! requests, and publishers would wait. While another lane is caught up, backlogged lanes yield as soon as a few
 //! outcomes are uncommitted; otherwise they run at full speed. Pure; part of the schedule.
 
-use std::time::Duration;
-
 use crate::domain::{SubscriptionId, Timestamp};
-
-/// Uncommitted outcomes allowed before backlogged lanes yield: a commit of this size takes hardly longer than one of a
-/// single event.
-const UNCOMMITTED_MAX: i64 = 20;
-/// The same for failed outcomes, which are delayed longer.
-const UNCOMMITTED_FAILURES_MAX: i64 = 64;
-/// How long after its last job other lanes yield to a caught-up lane.
-const RECENT_JOB: Duration = Duration::from_secs(1);
-/// With more events than this per commit, commits are large anyway and yielding gains nothing.
-const SMALL_COMMIT_EVENTS: u64 = 8;
+use crate::tuning::schedule::{SMALL_COMMIT_EVENTS, UNCOMMITTED_FAILURES_MAX, UNCOMMITTED_MAX, YIELD_FOR};
 
 /// The caught-up lanes and the number of uncommitted outcomes.
 #[derive(Default)]
@@ -41,7 +30,7 @@ impl Backpressure {
 
     /// Whether this backlogged lane must yield. It then waits for [`Self::committed`] to return it.
     pub(in crate::delivery) fn must_yield(&mut self, id: SubscriptionId, is_failing: bool, now: Timestamp) -> bool {
-        let is_recent = |at: Timestamp| now.since(at) < RECENT_JOB;
+        let is_recent = |at: Timestamp| now.since(at) < YIELD_FOR;
         let others = self.caught_up.iter().flatten().any(|&(lane, at)| lane != id && is_recent(at));
         let is_over_limit = if is_failing {
             self.uncommitted_failures >= UNCOMMITTED_FAILURES_MAX

@@ -10,15 +10,7 @@ use crate::delivery::schedule::priority::PriorityClass;
 use crate::delivery::schedule::window::Window;
 use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::{EventId, Timestamp};
-
-/// An endpoint that takes longer than this to respond is slow.
-const SLOW_ANSWER: Duration = Duration::from_secs(1);
-
-/// Backoff after an unresponsive attempt, doubled each time up to the maximum. It delays the backlog of a dead endpoint
-/// only, and frees a thread for others. After a fault of our own, which may be one of all attempts, it keeps the lane
-/// from trying them all one after the other.
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
+use crate::tuning::schedule::{SLOW_RESPONSE, SUSPECT_WAIT_MAX, SUSPECT_WAIT_MIN};
 
 /// How an endpoint has been responding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,13 +173,13 @@ impl Lane {
             EndpointSignal::Unresponsive => {
                 // A fast refusal occupies no thread, and a single timeout of a healthy endpoint may be a fluke: it must
                 // not queue behind endpoints that hang.
-                self.holds_threads = took > SLOW_ANSWER && (self.unresponsive_in_a_row > 0 || !self.has_responded);
+                self.holds_threads = took > SLOW_RESPONSE && (self.unresponsive_in_a_row > 0 || !self.has_responded);
                 self.backoff_until = Some(now.plus(rest_after(self.unresponsive_in_a_row)));
                 self.unresponsive_in_a_row = self.unresponsive_in_a_row.saturating_add(1);
                 self.window.reset();
                 return self.responsiveness = Responsiveness::Suspect;
             }
-            _ if took > SLOW_ANSWER => Responsiveness::Slow,
+            _ if took > SLOW_RESPONSE => Responsiveness::Slow,
             _ => Responsiveness::Quick,
         };
         if !is_pushback {
@@ -228,5 +220,5 @@ impl Lane {
 
 /// How long a lane rests after so many attempts in a row of the same kind.
 fn rest_after(before: u32) -> Duration {
-    BACKOFF_MIN.saturating_mul(1 << before.min(10)).min(BACKOFF_MAX)
+    SUSPECT_WAIT_MIN.saturating_mul(1 << before.min(10)).min(SUSPECT_WAIT_MAX)
 }

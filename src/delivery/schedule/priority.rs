@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::domain::SubscriptionId;
+use crate::tuning::schedule::{
+    ROUND_ROBIN_EVERY, SPARED_BY_ACTIVE, SPARED_BY_FAILING, SPARED_BY_SLOW, SPARED_BY_UNPROVEN, SUSPECT_PART,
+};
 
 /// The class of a lane; see the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +37,6 @@ pub(in crate::delivery) struct PriorityQueues {
     held: [usize; 6],
     taken: usize,
 }
-
-/// One of this many jobs goes to the classes in turn; the others go to the best class, so that in a burst healthy
-/// endpoints do not wait behind failing ones.
-const ROUND_ROBIN_EVERY: usize = 4;
 
 impl PriorityQueues {
     /// Empty queues for that many threads.
@@ -101,16 +100,18 @@ impl PriorityQueues {
         let threads = self.threads;
         let all_but = |part: usize| (threads - threads / part).max(1);
         // Each of them may turn out to be unresponsive, and holds its thread until then.
-        let spares_the_last = new + slow + suspect < all_but(8);
+        let spares_the_last = new + slow + suspect < all_but(SPARED_BY_UNPROVEN);
         match class {
             PriorityClass::Idle => true,
             // Leaves threads free for idle endpoints.
-            PriorityClass::Active => self.busy_threads() < all_but(4),
+            PriorityClass::Active => self.busy_threads() < all_but(SPARED_BY_ACTIVE),
             // They respond quickly, so they may use nearly all threads that hanging ones leave.
-            PriorityClass::Failing => self.busy_threads() < all_but(16),
+            PriorityClass::Failing => self.busy_threads() < all_but(SPARED_BY_FAILING),
             PriorityClass::New => spares_the_last,
-            PriorityClass::Slow => spares_the_last && slow + suspect < all_but(4),
-            PriorityClass::Suspect => spares_the_last && suspect < (threads / 4).max(1) && slow + suspect < all_but(4),
+            PriorityClass::Slow => spares_the_last && slow + suspect < all_but(SPARED_BY_SLOW),
+            PriorityClass::Suspect => {
+                spares_the_last && suspect < (threads / SUSPECT_PART).max(1) && slow + suspect < all_but(SPARED_BY_SLOW)
+            }
         }
     }
 

@@ -7,17 +7,7 @@
 
 use std::time::Duration;
 
-/// Target rate for one endpoint at its shortest response time: more than single publishes reach with two processors at
-/// full speed (docs/performance.md).
-const RESPONSES_PER_SECOND: u128 = 32_000;
-/// Smallest useful window, so that the processors have work while responses are pending.
-const ATTEMPTS_MIN: usize = 4;
-/// An endpoint whose average is much longer than its shortest time gets a window for at least 4,000 responses a second,
-/// if its cap allows.
-const AVERAGE_DIVISOR: u32 = 8;
-/// Weight of one response in the average, and of the average in the decay of the shortest time.
-const AVERAGE_WEIGHT: u32 = 16;
-const SHORTEST_WEIGHT: u32 = 256;
+use crate::tuning::schedule::{AVERAGE_DIVISOR, AVERAGE_WEIGHT, RESPONSES_PER_SECOND, SHORTEST_WEIGHT, WINDOW_MIN};
 
 /// The window of one endpoint and its measurements.
 #[derive(Debug)]
@@ -67,7 +57,7 @@ impl ResponseTimes {
     fn useful(self) -> usize {
         let each = self.shortest.max(self.average / AVERAGE_DIVISOR);
         let attempts = (each.as_nanos() * RESPONSES_PER_SECOND).div_ceil(Duration::from_secs(1).as_nanos());
-        usize::try_from(attempts).unwrap_or(usize::MAX).max(ATTEMPTS_MIN)
+        usize::try_from(attempts).unwrap_or(usize::MAX).max(WINDOW_MIN)
     }
 }
 
@@ -96,7 +86,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_near_by_gets_as_many_as_are_of_use() {
-        assert_eq!(after(&[(9, Duration::from_micros(100))]), ATTEMPTS_MIN);
+        assert_eq!(after(&[(9, Duration::from_micros(100))]), WINDOW_MIN);
         assert_eq!(after(&[(9, Duration::from_micros(250))]), 8);
         assert_eq!(after(&[(9, Duration::from_micros(500))]), CAP);
     }

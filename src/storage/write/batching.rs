@@ -4,25 +4,17 @@
 
 use std::time::{Duration, Instant};
 
+use crate::tuning::commit::{
+    CALLERS_OF_A_LARGE_COMMIT, DELIVERED_DELAY, DELIVERED_ENOUGH, FAILED_DELAY, FAILED_MIN, FAILED_SLOWDOWN_DIVISOR,
+    MEASURE_EVERY, UNATTEMPTED_MAX,
+};
+
 /// Maximum number of commands per commit: beyond it the gain is small and the first caller waits longer.
 pub(in crate::storage) const COMMANDS: usize = 1024;
 /// At most about so many deliveries are made in one commit, unless one command alone makes more.
 pub(in crate::storage) const DELIVERIES: usize = 8192;
 /// At most so many outcomes of a kind are held between two commits; the rest waits in its queue.
 pub(in crate::storage) const OUTCOMES: usize = 1024;
-
-/// The commit delay of deliveries that arrived, and how many are enough to commit before it is over.
-const DELAY: Duration = Duration::from_millis(5);
-const ENOUGH: usize = 32;
-/// The commit delay of failed attempts. Each costs more pages than one that arrived, and nothing depends on it before
-/// the next attempt.
-const FAILURES_DELAY: Duration = Duration::from_millis(250);
-/// A commit for so many callers takes all delivered outcomes along: it is not a quick one anyway, and publishing must
-/// not outrun delivering.
-const CROWD: usize = 8;
-/// While more deliveries than this were never attempted, the writer rests after such a commit for as long as it took, at
-/// most [`DELAY`], so that the next one is larger and delivery threads find the processors and the disk free.
-const BEHIND: u64 = 8192;
 
 /// What waits for a commit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,9 +124,9 @@ impl Batching {
 
     /// Takes in what a commit has come to.
     pub fn committed(&mut self, done: &Done, now: Instant) {
-        let is_crowded = done.events >= CROWD as u64 && done.outcomes >= CROWD;
-        let outruns = is_crowded && done.never_attempted >= BEHIND;
-        self.rest_until = outruns.then(|| now + done.took.min(DELAY));
+        let is_crowded = done.events >= CALLERS_OF_A_LARGE_COMMIT as u64 && done.outcomes >= CALLERS_OF_A_LARGE_COMMIT;
+        let outruns = is_crowded && done.never_attempted >= UNATTEMPTED_MAX;
+        self.rest_until = outruns.then(|| now + done.took.min(DELIVERED_DELAY));
         self.failures.committed(done, now);
     }
 }
@@ -161,27 +153,27 @@ fn reason(waiting: &Waiting, idle_at: Instant, now: Instant) -> Option<Reason> {
         waiting if waiting.is_empty() => (!waiting.is_closed && now >= idle_at).then_some(Reason::Idle),
         Waiting { is_closed: true, .. } => Some(Reason::End),
         Waiting { is_ordered: true, .. } => Some(Reason::Order),
-        Waiting { commands: CROWD.., .. } => Some(Reason::Crowd),
+        Waiting { commands: CALLERS_OF_A_LARGE_COMMIT.., .. } => Some(Reason::Crowd),
         Waiting { commands: 1.., .. } => Some(Reason::Caller),
-        Waiting { delivered: ENOUGH.., .. } | Waiting { failed: OUTCOMES.., .. } | Waiting { failed_due: 1.., .. } => {
-            Some(Reason::Enough)
-        }
+        Waiting { delivered: DELIVERED_ENOUGH.., .. }
+        | Waiting { failed: OUTCOMES.., .. }
+        | Waiting { failed_due: 1.., .. } => Some(Reason::Enough),
         _ => (is_delivered_due(waiting, now) || is_failed_due(waiting, now)).then_some(Reason::Delay),
     }
 }
 
 fn wait_until(waiting: &Waiting, idle_at: Instant) -> Instant {
-    let delivered = waiting.delivered_since.map(|since| since + DELAY);
-    let failed = waiting.failed_since.map(|since| since + FAILURES_DELAY);
+    let delivered = waiting.delivered_since.map(|since| since + DELIVERED_DELAY);
+    let failed = waiting.failed_since.map(|since| since + FAILED_DELAY);
     delivered.into_iter().chain(failed).min().unwrap_or(idle_at)
 }
 
 fn is_delivered_due(waiting: &Waiting, now: Instant) -> bool {
-    waiting.delivered >= ENOUGH || waiting.delivered_since.is_some_and(|since| now >= since + DELAY)
+    waiting.delivered >= DELIVERED_ENOUGH || waiting.delivered_since.is_some_and(|since| now >= since + DELIVERED_DELAY)
 }
 
 fn is_failed_due(waiting: &Waiting, now: Instant) -> bool {
-    let is_over = waiting.failed_since.is_some_and(|since| now >= since + FAILURES_DELAY);
+    let is_over = waiting.failed_since.is_some_and(|since| now >= since + FAILED_DELAY);
     waiting.failed_due > 0 || waiting.failed >= OUTCOMES || is_over
 }
 
@@ -196,16 +188,9 @@ struct FailureBudget {
     measured: Option<Instant>,
 }
 
-/// Fewer are not worth the pages.
-const FEWEST_FAILURES: usize = 16;
-/// By what part of a commit without failed attempts one with them may be longer.
-const LONGER_PART: u32 = 4;
-/// How often a commit without them is measured, however many wait.
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
-
 impl Default for FailureBudget {
     fn default() -> Self {
-        Self { rows: FEWEST_FAILURES, quick: [Duration::MAX; 4], measured: None }
+        Self { rows: FAILED_MIN, quick: [Duration::MAX; 4], measured: None }
     }
 }
 
@@ -215,7 +200,7 @@ impl FailureBudget {
             (false, _) => self.rows,
             (true, true) => 0,
             // Nothing else is to be committed, so it is measured with the fewest.
-            (true, false) => FEWEST_FAILURES,
+            (true, false) => FAILED_MIN,
         }
     }
 
@@ -229,7 +214,7 @@ impl FailureBudget {
             Reason::Order | Reason::Crowd | Reason::Idle | Reason::End => {}
             Reason::Caller if done.failed == 0 => self.measure(done.took, now),
             Reason::Enough | Reason::Delay if done.failed == 0 => {}
-            Reason::Enough | Reason::Delay if done.failed <= FEWEST_FAILURES && self.wants_measure(now) => {
+            Reason::Enough | Reason::Delay if done.failed <= FAILED_MIN && self.wants_measure(now) => {
                 self.measure(done.took, now);
             }
             Reason::Caller | Reason::Enough | Reason::Delay => self.adjust(done.failed, done.took),
@@ -244,10 +229,10 @@ impl FailureBudget {
 
     fn adjust(&mut self, failed: usize, took: Duration) {
         let quick = self.quick.into_iter().min().unwrap_or_default();
-        if took > quick.saturating_add(quick / LONGER_PART) {
-            self.rows = (self.rows / 2).max(FEWEST_FAILURES);
+        if took > quick.saturating_add(quick / FAILED_SLOWDOWN_DIVISOR) {
+            self.rows = (self.rows / 2).max(FAILED_MIN);
         } else if failed >= self.rows {
-            self.rows = (self.rows + FEWEST_FAILURES).min(OUTCOMES);
+            self.rows = (self.rows + FAILED_MIN).min(OUTCOMES);
         }
     }
 }
@@ -273,7 +258,7 @@ mod tests {
         assert_eq!(next(asked, now), share(Reason::Caller, false, 0));
         let beside = Waiting { delivered: 31, delivered_since: Some(now), ..asked };
         assert_eq!(next(beside, now), share(Reason::Caller, false, 0));
-        assert_eq!(next(beside, now + DELAY), share(Reason::Caller, true, 0));
+        assert_eq!(next(beside, now + DELIVERED_DELAY), share(Reason::Caller, true, 0));
         assert_eq!(next(Waiting { delivered: 32, ..beside }, now), share(Reason::Caller, true, 0));
         assert_eq!(next(Waiting { commands: 8, ..beside }, now), share(Reason::Crowd, true, 0));
         assert_eq!(next(Waiting { is_ordered: true, ..beside }, now), share(Reason::Order, true, usize::MAX));
@@ -283,15 +268,15 @@ mod tests {
     fn outcomes_wait_for_their_delay_or_for_enough_of_their_kind() {
         let now = Instant::now();
         let delivered = Waiting { delivered: 1, delivered_since: Some(now), ..Waiting::default() };
-        assert_eq!(next(delivered, now), Next::WaitUntil(now + DELAY));
-        assert_eq!(next(delivered, now + DELAY), share(Reason::Delay, true, 0));
+        assert_eq!(next(delivered, now), Next::WaitUntil(now + DELIVERED_DELAY));
+        assert_eq!(next(delivered, now + DELIVERED_DELAY), share(Reason::Delay, true, 0));
         assert_eq!(next(Waiting { delivered: 32, ..delivered }, now), share(Reason::Enough, true, 0));
         let failed = Waiting { failed: 1, failed_since: Some(now), ..Waiting::default() };
-        assert_eq!(next(failed, now + DELAY), Next::WaitUntil(now + FAILURES_DELAY));
-        assert_eq!(next(failed, now + FAILURES_DELAY), share(Reason::Delay, true, FEWEST_FAILURES));
-        assert_eq!(next(Waiting { failed: OUTCOMES, ..failed }, now), share(Reason::Enough, true, FEWEST_FAILURES));
+        assert_eq!(next(failed, now + DELIVERED_DELAY), Next::WaitUntil(now + FAILED_DELAY));
+        assert_eq!(next(failed, now + FAILED_DELAY), share(Reason::Delay, true, FAILED_MIN));
+        assert_eq!(next(Waiting { failed: OUTCOMES, ..failed }, now), share(Reason::Enough, true, FAILED_MIN));
         // What is left of those is not kept waiting again, and what came later has its own delay.
-        assert_eq!(next(Waiting { failed_due: 1, ..failed }, now), share(Reason::Enough, true, FEWEST_FAILURES));
+        assert_eq!(next(Waiting { failed_due: 1, ..failed }, now), share(Reason::Enough, true, FAILED_MIN));
     }
 
     #[test]
@@ -313,7 +298,7 @@ mod tests {
     fn when_publishing_outruns_delivering_the_next_commit_waits_for_more_unless_it_is_full() {
         let now = Instant::now();
         let mut batching = Batching::default();
-        let large = Done { events: 8, outcomes: 8, never_attempted: BEHIND, ..done(Reason::Crowd, 0, 3 * MS) };
+        let large = Done { events: 8, outcomes: 8, never_attempted: UNATTEMPTED_MAX, ..done(Reason::Crowd, 0, 3 * MS) };
         batching.committed(&large, now);
         let next = |waiting: Waiting, now| batching.next(&waiting, now + Duration::from_mins(10), now);
         let asked = Waiting { commands: 1, ..Waiting::default() };
@@ -327,7 +312,7 @@ mod tests {
         ] {
             assert!(matches!(next(full, now), Next::Commit(_)), "{full:?}");
         }
-        batching.committed(&Done { never_attempted: BEHIND - 1, ..large }, now);
+        batching.committed(&Done { never_attempted: UNATTEMPTED_MAX - 1, ..large }, now);
         assert!(batching.rest_until.is_none());
     }
 
@@ -357,7 +342,7 @@ mod tests {
         assert!(longest <= 26 * MS, "{longest:?}");
         // On a fast disk each of them counts, and the fewest are taken.
         let (rows, longest) = settled(MS / 2, MS / 20);
-        assert_eq!((rows, longest), (FEWEST_FAILURES, MS / 2 + 16 * MS / 20));
+        assert_eq!((rows, longest), (FAILED_MIN, MS / 2 + 16 * MS / 20));
         let (rows, _) = settled(200 * MS, MS / 100);
         assert_eq!(rows, OUTCOMES);
     }
@@ -373,26 +358,26 @@ mod tests {
         };
         assert_eq!(failed(&batching, now), 0);
         batching.committed(&done(Reason::Caller, 0, MS), now);
-        assert_eq!(failed(&batching, now), FEWEST_FAILURES);
+        assert_eq!(failed(&batching, now), FAILED_MIN);
         assert_eq!(failed(&batching, now + MEASURE_EVERY), 0);
         // One commit that stands out does not count, and what has become the rule does.
         (0..3).for_each(|_| batching.committed(&done(Reason::Caller, 0, 100 * MS), now));
-        batching.committed(&done(Reason::Caller, FEWEST_FAILURES, 100 * MS), now);
-        assert_eq!(failed(&batching, now), FEWEST_FAILURES);
+        batching.committed(&done(Reason::Caller, FAILED_MIN, 100 * MS), now);
+        assert_eq!(failed(&batching, now), FAILED_MIN);
         batching.committed(&done(Reason::Caller, 0, 100 * MS), now);
-        batching.committed(&done(Reason::Caller, FEWEST_FAILURES, 100 * MS), now);
-        assert_eq!(failed(&batching, now), 2 * FEWEST_FAILURES);
+        batching.committed(&done(Reason::Caller, FAILED_MIN, 100 * MS), now);
+        assert_eq!(failed(&batching, now), 2 * FAILED_MIN);
     }
 
     #[test]
     fn failures_go_with_commits_for_many_callers_and_without_callers_too() {
         let now = Instant::now();
         let waiting = Waiting { failed_due: 100, ..Waiting::default() };
-        assert_eq!(next(Waiting { commands: 8, ..waiting }, now), share(Reason::Crowd, true, FEWEST_FAILURES));
-        assert_eq!(next(waiting, now), share(Reason::Enough, true, FEWEST_FAILURES));
+        assert_eq!(next(Waiting { commands: 8, ..waiting }, now), share(Reason::Crowd, true, FAILED_MIN));
+        assert_eq!(next(waiting, now), share(Reason::Enough, true, FAILED_MIN));
         let mut batching = Batching::default();
-        batching.committed(&done(Reason::Enough, FEWEST_FAILURES, MS), now);
-        batching.committed(&done(Reason::Enough, FEWEST_FAILURES, MS), now);
-        assert_eq!(batching.failures.rows, 2 * FEWEST_FAILURES);
+        batching.committed(&done(Reason::Enough, FAILED_MIN, MS), now);
+        batching.committed(&done(Reason::Enough, FAILED_MIN, MS), now);
+        assert_eq!(batching.failures.rows, 2 * FAILED_MIN);
     }
 }
