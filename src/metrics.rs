@@ -47,6 +47,7 @@ pub struct Metrics {
     pending: Gauge,
     retrying: Gauge,
     oldest_pending: Gauge,
+    oldest_held: Gauge,
     in_flight: Gauge,
     threads: Gauge,
     subscriptions: Family<SubscriptionLabels, Gauge>,
@@ -61,8 +62,10 @@ pub struct Gauges {
     pub pending: u64,
     /// Pending deliveries that were attempted before.
     pub retrying: u64,
-    /// Age of the oldest pending delivery.
+    /// Age of the oldest pending delivery that is not held.
     pub oldest_pending: Duration,
+    /// Age of the oldest held delivery.
+    pub oldest_held: Duration,
     /// Attempts in flight.
     pub in_flight: u64,
     /// Delivery threads alive, the dispatcher's included.
@@ -110,13 +113,13 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("tempclock");
         let events = Counter::default();
-        registry.register("events_published", "Events stored, repetitions not counted", events.clone());
+        registry.register("events_published", "Events stored, without duplicates", events.clone());
         let attempts = Family::<AttemptLabels, Counter>::default();
         registry.register("attempts", "Attempts recorded, by how they ended", attempts.clone());
         let delivered = Counter::default();
-        registry.register("deliveries_delivered", "Deliveries that have arrived", delivered.clone());
+        registry.register("deliveries_delivered", "Deliveries that succeeded", delivered.clone());
         let exhausted = Counter::default();
-        registry.register("deliveries_exhausted", "Deliveries whose schedule was used up", exhausted.clone());
+        registry.register("deliveries_exhausted", "Deliveries whose retry schedule is exhausted", exhausted.clone());
         let commit = Histogram::new(COMMIT_BUCKETS);
         registry.register_with_unit("commit", "Time of a commit, disk included", Unit::Seconds, commit.clone());
         let attempt = Histogram::new(ATTEMPT_BUCKETS);
@@ -127,14 +130,17 @@ impl Metrics {
         let pending = Gauge::default();
         registry.register("pending_deliveries", "Deliveries in the outbox, held ones included", pending.clone());
         let retrying = Gauge::default();
-        registry.register("retrying_deliveries", "Deliveries that wait for a further attempt", retrying.clone());
+        registry.register("retrying_deliveries", "Pending deliveries that were attempted before", retrying.clone());
         let oldest_pending = Gauge::default();
-        let help = "Age of the oldest delivery in the outbox; of those that wait for a further attempt, at most 10000 are looked at";
+        let help = "Age of the oldest pending delivery that is not held; at most 10000 retries are read for it";
         registry.register_with_unit("oldest_pending", help, Unit::Seconds, oldest_pending.clone());
+        let oldest_held = Gauge::default();
+        let help = "Age of the oldest delivery that is held for a disabled subscription";
+        registry.register_with_unit("oldest_held", help, Unit::Seconds, oldest_held.clone());
         let in_flight = Gauge::default();
-        registry.register("attempts_in_flight", "Attempts under way", in_flight.clone());
+        registry.register("attempts_in_flight", "Attempts in flight", in_flight.clone());
         let threads = Gauge::default();
-        registry.register("delivery_threads", "Delivery threads alive, with the dispatcher's", threads.clone());
+        registry.register("delivery_threads", "Delivery threads alive, including the dispatcher's", threads.clone());
         let subscriptions = Family::<SubscriptionLabels, Gauge>::default();
         registry.register("subscriptions", "Subscriptions, by state", subscriptions.clone());
         let database = Gauge::default();
@@ -153,6 +159,7 @@ impl Metrics {
             pending,
             retrying,
             oldest_pending,
+            oldest_held,
             in_flight,
             threads,
             subscriptions,
@@ -192,6 +199,7 @@ impl Metrics {
         set(&self.pending, now.pending);
         set(&self.retrying, now.retrying);
         set(&self.oldest_pending, now.oldest_pending.as_secs());
+        set(&self.oldest_held, now.oldest_held.as_secs());
         set(&self.in_flight, now.in_flight);
         set(&self.threads, now.threads);
         set(&self.database, now.database_bytes);

@@ -100,14 +100,14 @@ fn write_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
 fn write(logger: &impl Log, Line { delivery, attempt, account, next }: &Line) {
     let then = match next {
         NextStep::AttemptAt(due) => format!("next attempt at {due}"),
-        NextStep::Held => "held until the subscription is switched on".to_owned(),
-        NextStep::Deleted => "no attempt follows, the subscription was deleted".to_owned(),
-        NextStep::Nothing => "no attempt follows, the schedule is used up".to_owned(),
+        NextStep::Held => "held until the subscription is enabled".to_owned(),
+        NextStep::Deleted => "no further attempt, the subscription was deleted".to_owned(),
+        NextStep::Nothing => "no further attempt, the retry schedule is exhausted".to_owned(),
     };
     let mut fields = vec![
         ("delivery", Value::from_display(delivery)),
         ("event", Value::from_display(&delivery.event)),
-        ("subscription", Value::from_display(&delivery.subscription)),
+        ("subscription", delivery.subscription.0.into()),
         ("attempt", attempt.number.into()),
         ("cause", attempt.outcome.into()),
         ("duration_ms", u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX).into()),
@@ -121,7 +121,7 @@ fn write(logger: &impl Log, Line { delivery, attempt, account, next }: &Line) {
     // The macros would show an absent field.
     logger.log(
         &Record::builder()
-            .level(Level::Info)
+            .level(if matches!(next, NextStep::Nothing) { Level::Warn } else { Level::Info })
             .target(module_path!())
             .module_path_static(Some(module_path!()))
             .key_values(&fields.as_slice())
@@ -211,8 +211,8 @@ mod tests {
     #[test]
     fn a_line_says_when_nothing_follows() {
         let (held, ended) = (written(NextStep::Held), written(NextStep::Nothing));
-        assert!(held["message"].ends_with("held until the subscription is switched on"));
-        assert!(ended["message"].ends_with("no attempt follows, the schedule is used up"));
+        assert!(held["message"].ends_with("held until the subscription is enabled"));
+        assert!(ended["message"].ends_with("no further attempt, the retry schedule is exhausted"));
         assert!([held, ended].iter().all(|line| !line.contains_key("next_attempt_at")));
     }
 }

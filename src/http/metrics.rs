@@ -15,6 +15,7 @@ use super::{Ready, ServerSettings, transport};
 use crate::clock::Clock;
 use crate::delivery::Dispatcher;
 use crate::disk::free_bytes;
+use crate::domain::Timestamp;
 use crate::metrics::{Gauges, Metrics, TextForm};
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::Reader;
@@ -100,12 +101,14 @@ impl MetricsPage {
         let registry = snapshot.registry();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let active = registry.subscriptions().filter(|subscription| subscription.state.is_active()).count();
+        let age = |oldest: Option<Timestamp>| oldest.map_or(Duration::ZERO, |oldest| self.clock.wall().since(oldest));
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
         let folder = self.database.parent();
         Ok(Gauges {
             pending: backlog.pending.unattempted + backlog.pending.retrying,
             retrying: backlog.pending.retrying,
-            oldest_pending: backlog.oldest.map_or_else(Default::default, |oldest| self.clock.wall().since(oldest)),
+            oldest_pending: age(backlog.oldest),
+            oldest_held: age(backlog.oldest_held),
             in_flight: count(self.dispatcher.in_flight()),
             threads: count(self.dispatcher.alive_threads()),
             active: count(active),

@@ -8,6 +8,7 @@ use env_logger::{Builder, Logger, Target, WriteStyle};
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Log, Metadata, Record};
 
+use crate::command::console::output::say;
 use crate::command::console::terminal;
 use crate::command::server::log_pipe::{self, LogPipe};
 use crate::config::{LogFormat, LogSection};
@@ -65,25 +66,25 @@ fn build(section: &LogSection) -> Logger {
         builder.target(Target::Pipe(Box::new(pipe)));
         builder.write_style(if terminal::has_colour(&io::stderr()) { WriteStyle::Always } else { WriteStyle::Never });
     }
+    let is_journal = is_journal();
     match section.format {
         LogFormat::Json => {
-            builder.format(|out, record| {
+            builder.format(move |out, record| {
                 let time = out.timestamp_millis().to_string();
-                writeln!(out, "{}", json_line(&time, record))
+                writeln!(out, "{}{}", priority(is_journal, record.level()), json_line(&time, record))
             });
         }
         LogFormat::Text => {
-            // The journal adds its own timestamps.
-            let has_date = std::env::var_os("JOURNAL_STREAM").is_none();
             builder.format(move |out, record| {
                 let level = record.level();
                 let style = out.default_level_style(level);
                 let message = text_line(record);
-                let target = record.target();
-                if has_date {
-                    writeln!(out, "[{} {style}{level:<5}{style:#} {target}] {message}", out.timestamp_millis())
+                let target = foreign_target(record);
+                if is_journal {
+                    // The journal adds its own timestamps.
+                    writeln!(out, "{}[{level:<5}{target}] {message}", priority(is_journal, level))
                 } else {
-                    writeln!(out, "[{style}{level:<5}{style:#} {target}] {message}")
+                    writeln!(out, "[{} {style}{level:<5}{style:#}{target}] {message}", out.timestamp_millis())
                 }
             });
         }
@@ -91,11 +92,50 @@ fn build(section: &LogSection) -> Logger {
     builder.build()
 }
 
+/// Whether stderr goes to the journal. The variable alone is inherited by programs with a stderr of their own.
+fn is_journal() -> bool {
+    let Some(named) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    let found = rustix::fs::fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
+    found.is_ok_and(|found| found == named)
+}
+
+/// The level as the journal reads it at the beginning of a line.
+fn priority(is_journal: bool, level: log::Level) -> &'static str {
+    match level {
+        _ if !is_journal => "",
+        log::Level::Error => "<3>",
+        log::Level::Warn => "<4>",
+        log::Level::Info => "<6>",
+        log::Level::Debug | log::Level::Trace => "<7>",
+    }
+}
+
+/// The module of a line that a library wrote; which of our own did tells an operator nothing.
+fn foreign_target(record: &Record<'_>) -> String {
+    let target = record.target();
+    if target.starts_with("tempclock_webhooks") { String::new() } else { format!(" {target}") }
+}
+
+/// Announces that the server listens, whatever the log level is: scripts wait for it.
+pub fn announce(section: &LogSection, text: &str) {
+    let line = match section.format {
+        LogFormat::Text => text.to_owned(),
+        LogFormat::Json => {
+            let now = crate::clock::Clock::start().wall().to_string();
+            let record = Record::builder().level(log::Level::Info).target(module_path!()).build();
+            let mut line = json_line(&now, &record);
+            line["message"] = text.into();
+            priority(is_journal(), log::Level::Info).to_owned() + &line.to_string()
+        }
+    };
+    say(&line);
+}
+
 /// A line's fields, in order. A message cannot add to them.
-struct LineFields(Vec<(String, String)>);
+struct LineFields(Vec<(String, serde_json::Value)>);
 
 impl LineFields {
-    fn of(record: &Record<'_>) -> Vec<(String, String)> {
+    fn of(record: &Record<'_>) -> Vec<(String, serde_json::Value)> {
         let mut fields = Self(Vec::new());
         // Collecting cannot fail.
         let _ = record.key_values().visit(&mut fields);
@@ -105,7 +145,12 @@ impl LineFields {
 
 impl<'kvs> VisitSource<'kvs> for LineFields {
     fn visit_pair(&mut self, name: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.push((name.to_string(), shown(&value.to_string())));
+        let field = match (value.to_u64(), value.to_bool()) {
+            (Some(number), _) => number.into(),
+            (_, Some(truth)) => truth.into(),
+            _ => shown(&value.to_string()).into(),
+        };
+        self.0.push((name.to_string(), field));
         Ok(())
     }
 }
@@ -119,6 +164,7 @@ fn shown(text: &str) -> String {
 fn text_line(record: &Record<'_>) -> String {
     let mut line = shown(&record.args().to_string());
     for (name, value) in LineFields::of(record) {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         // Writing to a string cannot fail.
         let _ = write!(line, " {name}={value}");
     }
@@ -129,7 +175,7 @@ fn text_line(record: &Record<'_>) -> String {
 fn json_line(time: &str, record: &Record<'_>) -> serde_json::Value {
     let mut line = serde_json::Map::new();
     for (name, value) in LineFields::of(record) {
-        line.insert(name, value.into());
+        line.insert(name, value);
     }
     for (name, value) in [("time", time), ("level", record.level().as_str()), ("target", record.target())] {
         line.insert(name.to_owned(), value.into());
@@ -161,7 +207,7 @@ mod tests {
                 "level": "INFO",
                 "target": "a::b",
                 "message": "attempt failed: dlv_1",
-                "attempt": "2",
+                "attempt": 2,
                 "cause": "timed_out",
             })
         );

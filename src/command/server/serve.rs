@@ -9,7 +9,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{self, App, Remote, StartError};
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
-use crate::command::console::output::say;
 use crate::command::failure::start_failure;
 use crate::command::server::{allocator, log_output, service_manager};
 use crate::command::{Exit, Failure, Outcome, config};
@@ -52,8 +51,10 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     let remote = Arc::new(app.remote());
     let args = args.clone();
     let reloaded = Arc::clone(&remote);
+    let log = config.log.clone();
     watch_signals(sender, move || reload(&args, &flags, &config, &reloaded));
-    say(&format!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url()));
+    let listening = format!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
+    log_output::announce(&log, &listening);
     if let Some(url) = app.metrics_url() {
         log::info!("metrics at {url}");
     }

@@ -204,7 +204,7 @@ pub async fn test_one(state: &AppState, account: AccountId, id: SubscriptionId) 
     let delivery = DeliveryId { event, subscription: id };
     if let Some(error) = attempt.explanation() {
         let cause = attempt.outcome.code();
-        log::info!(delivery:%, subscription:% = id, cause; "test ping failed: {delivery}: {error}");
+        log::info!(delivery:%, subscription = id.0, cause; "test ping failed: {delivery}: {error}");
     }
     let result = TestResult {
         success: attempt.outcome.is_delivered(),

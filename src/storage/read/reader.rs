@@ -71,8 +71,10 @@ pub struct Page<T> {
 pub struct Backlog {
     /// How many deliveries are pending.
     pub pending: Pending,
-    /// Creation time of the oldest one; at most 10,000 retries are read for it.
+    /// Creation time of the oldest one that is not held; at most 10,000 retries are read for it.
     pub oldest: Option<Timestamp>,
+    /// The same of those that are held for a disabled subscription.
+    pub oldest_held: Option<Timestamp>,
 }
 
 /// Retries are not ordered by age, and reading a whole backlog for one figure would be too expensive.
@@ -342,14 +344,15 @@ impl ReadView {
         Ok(page)
     }
 
-    /// Number of pending deliveries and the age of the oldest.
+    /// Number of pending deliveries, and the age of the oldest and of the oldest held one.
     pub fn backlog(&self) -> Result<Backlog, StorageError> {
         let snapshot = &self.snapshot;
         let outbox = Outbox::of(&snapshot.rows)?;
-        let mut oldest: Option<EventId> = None;
-        let mut offer = |event: EventId| oldest = Some(oldest.map_or(event, |oldest| oldest.min(event)));
+        let (mut oldest, mut oldest_held): (Option<EventId>, Option<EventId>) = (None, None);
         let mut left = SCANNED_MAX;
         for subscription in snapshot.registry.subscriptions() {
+            let oldest = if subscription.state.is_active() { &mut oldest } else { &mut oldest_held };
+            let mut offer = |event: EventId| *oldest = Some(oldest.map_or(event, |oldest| oldest.min(event)));
             if let Some(row) = outbox.unattempted_of(subscription.id, ..)?.next() {
                 offer(row?.0);
             }
@@ -358,7 +361,8 @@ impl ReadView {
                 left -= 1;
             }
         }
-        Ok(Backlog { pending: snapshot.pending, oldest: oldest.map(EventId::time) })
+        let (oldest, oldest_held) = (oldest.map(EventId::time), oldest_held.map(EventId::time));
+        Ok(Backlog { pending: snapshot.pending, oldest, oldest_held })
     }
 
     /// Up to `limit` retries of a subscription, earliest due first: those due by then, and the first one after them.

@@ -53,13 +53,13 @@ fn the_log_says_when_no_attempt_follows() {
     client.subscribe(&receiver.url("/500"), &["clock_in"]);
     client.publish("clock_in", &clock_in(1));
     eventually("the end is told", || {
-        server.log().contains("; no attempt follows, the schedule is used up").then_some(())
+        server.log().contains("; no further attempt, the retry schedule is exhausted").then_some(())
     });
 
     let server = Server::start(&[("log.level", r#""info""#)]);
     server.client().subscribe(&receiver.url("/410"), &["clock_in"]);
     server.client().publish("clock_in", &clock_in(1));
-    let held = "; held until the subscription is switched on";
+    let held = "; held until the subscription is enabled";
     eventually("the hold is told", || server.log().contains(held).then_some(()));
 }
 

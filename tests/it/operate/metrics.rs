@@ -72,6 +72,27 @@ fn the_page_counts_events_attempts_and_what_is_pending() {
     }
 }
 
+/// The alert of an old outbox would go on for as long as the subscription is disabled, and hide a receiver that is down.
+#[test]
+fn what_is_held_for_a_disabled_subscription_is_not_an_old_outbox() {
+    let server = Server::start(&[("server.metrics_listen", "\"127.0.0.1:0\""), ("log.level", "\"info\"")]);
+    let client = server.client();
+    let receiver = Receiver::first([Reply::status(500)]);
+    let subscription = client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let page = page(&server);
+    client.publish("clock_in", &clock_in(1));
+    let ages = || {
+        let text = read(&page);
+        [value(&text, "tempclock_oldest_pending_seconds"), value(&text, "tempclock_oldest_held_seconds")]
+    };
+    client.change(subscription.id, &json!({"active": false}));
+    client.publish("clock_in", &clock_in(2));
+    eventually("the oldest held delivery is a second old", || (ages()[1] > 0).then_some(()));
+    assert_eq!(ages()[0], 0);
+    client.change(subscription.id, &json!({"active": true}));
+    eventually("nothing is held", || (ages()[1] == 0).then_some(()));
+}
+
 #[test]
 fn an_exhausted_delivery_is_counted() {
     let server = Server::start(&[

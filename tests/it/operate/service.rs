@@ -172,29 +172,62 @@ fn a_json_log_is_one_object_a_line_with_the_fields_of_the_text() {
     client.post("/webhooks", &json!({})).expect(400);
     assert!(server.terminate().success());
     let log = server.log();
-    // The words "listening on" are for people and scripts alike, and are no log line.
-    let lines = log.lines().filter(|line| !line.contains("listening on"));
-    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).expect(line)).collect();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let failed = lines.iter().find(|line| line["message"].as_str().unwrap().starts_with("attempt failed")).unwrap();
     assert!(failed["message"].as_str().unwrap().contains("the endpoint answered 500; "), "{failed:#}");
     assert_eq!(failed["level"], "INFO");
-    assert_eq!((&failed["cause"], &failed["response_code"]), (&json!("http_status"), &json!("500")), "{failed:#}");
-    for field in ["delivery", "event", "subscription", "next_attempt_at"] {
+    assert_eq!((&failed["cause"], &failed["response_code"]), (&json!("http_status"), &json!(500)), "{failed:#}");
+    for field in ["delivery", "event", "next_attempt_at"] {
         assert!(failed[field].is_string(), "{field}: {failed:#}");
+    }
+    for field in ["subscription", "attempt", "duration_ms"] {
+        assert!(failed[field].is_u64(), "{field}: {failed:#}");
     }
     assert!(failed["time"].as_str().unwrap().ends_with('Z'));
     assert!(lines.iter().any(|line| line["request_id"].is_string()), "{log}");
 }
 
+/// Starts the server as systemd does, with the name of stderr in `JOURNAL_STREAM`.
+fn under_the_journal(settings: &[(&str, &str)]) -> Server {
+    let mut server = Server::stopped(settings);
+    let named = "export JOURNAL_STREAM=$(stat --dereference --format=%d:%i /dev/fd/2); exec \"$@\"";
+    server.through(&["sh", "-c", named, "sh"]);
+    server.launch();
+    server
+}
+
 #[test]
-fn under_the_journal_a_line_has_no_date_of_its_own() {
+fn under_the_journal_a_line_has_a_priority_and_no_date_of_its_own() {
+    let mut server = under_the_journal(&[("log.level", "\"info\""), ("delivery.retry_schedule", "[]")]);
+    let client = server.client();
+    let receiver = Receiver::first([crate::harness::Reply::status(500)]);
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    client.settled(&client.publish("clock_in", &clock_in(1)), "exhausted");
+    logged(&server, "<4>[WARN ] attempt failed: dlv_", 1);
+    assert!(server.terminate().success());
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("stopping")).unwrap();
+    assert_eq!(line, "<6>[INFO ] stopping");
+}
+
+#[test]
+fn under_the_journal_every_line_of_a_json_log_is_an_object_behind_its_priority() {
+    let mut server = under_the_journal(&[("log.level", "\"info\""), ("log.format", "\"json\"")]);
+    assert!(server.terminate().success());
+    for line in server.log().lines() {
+        let object: Value = serde_json::from_str(&line[3..]).expect(line);
+        let priority = if object["level"] == "WARN" { "<4>" } else { "<6>" };
+        assert!(line.starts_with(priority) && object["message"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn an_inherited_name_of_the_journal_changes_nothing() {
     let mut server = Server::stopped(&[("log.level", "\"info\"")]);
     server.environment("JOURNAL_STREAM", "8:12345");
     server.launch();
     assert!(server.terminate().success());
-    let log = server.log();
-    let line = log.lines().find(|line| line.contains("stopping")).unwrap();
-    assert!(line.starts_with("[INFO "), "{line}");
+    assert!(server.log().lines().all(|line| !line.starts_with('<')), "{}", server.log());
 }
 
 #[test]
