@@ -80,6 +80,7 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
             let fix = match error {
                 LookUpError::NotFound => "Check the name; if it is right, check the name server in /etc/resolv.conf",
                 LookUpError::NameServer => "Check the name server in /etc/resolv.conf, and those of the domain",
+                LookUpError::TooManyAddresses => "Deliveries to it fail: let its owner give the name fewer addresses",
                 LookUpError::Lacking(_) => "Close what keeps this machine busy, or raise its limits",
             };
             return vec![Finding::problem(DNS, format!("{host} has no address: {error}"), fix)];

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 
 use crate::delivery::send::connection::{ConnectionError, was_ended};
 use crate::delivery::send::guard::GuardError;
-use crate::delivery::send::look_up::{LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
+use crate::delivery::send::look_up::{ADDRESSES_MAX, LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
 use crate::delivery::send::tls_error;
 use crate::domain::delivery::outcome::{BodyError, NETWORK_DOWN, NO_ROUTE, Outcome, Phase, REFUSED};
 
@@ -25,6 +25,10 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
             Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
             Some(GuardError::LookUp(host, LookUpError::NotFound)) => Outcome::NameNotFound(host.clone()),
             Some(GuardError::LookUp(host, LookUpError::NameServer)) => Outcome::NameServerFailed(host.clone()),
+            Some(GuardError::LookUp(host, LookUpError::TooManyAddresses)) => Outcome::AddressNotAllowed(format!(
+                "the host name {host} has more than {ADDRESSES_MAX} addresses; let its owner give it fewer, or set the \
+                 subscription's URL to another name"
+            )),
             Some(GuardError::LookUp(_, LookUpError::Lacking(text))) => Outcome::Internal((*text).to_owned()),
             Some(GuardError::Busy) => Outcome::LookupsBusy,
             Some(GuardError::TimedOut) => Outcome::TimedOut(Phase::Resolve),

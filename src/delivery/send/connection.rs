@@ -8,12 +8,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
+use crate::delivery::send::addresses::in_order;
 use crate::delivery::send::budget::{Budget, Permit};
+use crate::delivery::send::dial::{DialError, Dialler};
+use crate::delivery::send::failed_addresses::FailedAddresses;
+use crate::delivery::send::guard::Guard;
 use crate::delivery::send::kept::{KeptConnections, ServerName as Server};
 use crate::delivery::send::phase;
 use crate::delivery::send::tcp::{Limit, Socket, Unasked};
@@ -63,7 +68,9 @@ impl From<ConnectionError> for Error {
 /// Makes connections for the HTTP client.
 #[derive(Debug)]
 pub(in crate::delivery) struct Connections {
+    pub(in crate::delivery) guard: Guard,
     pub(in crate::delivery) tls: Arc<TlsClient>,
+    pub(in crate::delivery) failed: Arc<FailedAddresses>,
     pub(in crate::delivery) budget: Arc<Budget>,
     pub(in crate::delivery) kept: Arc<KeptConnections<Open>>,
 }
@@ -92,6 +99,7 @@ pub(in crate::delivery) struct Open {
 struct Place {
     kept: Arc<KeptConnections<Open>>,
     budget: Arc<Budget>,
+    failed: Arc<FailedAddresses>,
     server: Server,
     peer: SocketAddr,
     generation: u64,
@@ -136,34 +144,53 @@ impl Connector for Connections {
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Connection>, Error> {
         let server = Server::of(details.uri).ok_or(Error::HostNotFound)?;
         let generation = self.kept.generation();
-        if let Some((peer, mut open)) = self.kept.take(&server, &details.addrs) {
+        let mut limit = Limit::of(details.timeout);
+        phase::enter(Phase::Resolve);
+        let addresses = self.guard.addresses(details.uri, &mut limit)?;
+        phase::enter(Phase::Connect);
+        if let Some((peer, mut open)) = self.kept.take(&server, &addresses) {
             let buffers = std::mem::replace(&mut open.buffers, no_buffers());
             let place = self.place(server, peer, generation);
             return Ok(Some(Connection { open: Some(open), buffers, stage: Stage::Kept, place }));
         }
-        let mut limit = Limit::of(details.timeout);
-        let permit = self.budget.acquire(limit.deadline(), || self.kept.close_oldest());
-        let permit = permit.ok_or(ConnectionError::NoneLeft)?;
-        let socket = Socket::connect(&details.addrs, &mut limit)?;
+        let now = Instant::now();
+        let ordered = in_order(&addresses, |address| self.failed.failed_at(address, now));
+        let make_room = || self.kept.close_oldest();
+        let dialler = Dialler { budget: &self.budget, failed: &self.failed, make_room: &make_room };
+        let (socket, permit) = dialler.dial(&ordered, &mut limit).map_err(|error| match error {
+            DialError::NoneLeft => ConnectionError::NoneLeft.into(),
+            DialError::Failed(error) => error,
+        })?;
         let peer = socket.peer();
+        let place = self.place(server, peer, generation);
         let stream = if details.needs_tls() {
             let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned());
             let name = name.map_err(|_| Error::Tls("no certificate can be made for that host name"))?;
-            Stream::Tls(Box::new(TlsStream::connect(socket, self.tls.config(), name, &mut limit)?))
+            let stream = TlsStream::connect(socket, self.tls.config(), name, &mut limit);
+            Stream::Tls(Box::new(stream.inspect_err(|_| place.note_silence())?))
         } else {
             Stream::Plain(socket)
         };
         let open = Open { stream, buffers: no_buffers(), _permit: permit };
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        let place = self.place(server, peer, generation);
         Ok(Some(Connection { open: Some(open), buffers, stage: Stage::New, place }))
     }
 }
 
 impl Connections {
     fn place(&self, server: Server, peer: SocketAddr, generation: u64) -> Place {
-        Place { kept: Arc::clone(&self.kept), budget: Arc::clone(&self.budget), server, peer, generation }
+        let (kept, budget, failed) = (Arc::clone(&self.kept), Arc::clone(&self.budget), Arc::clone(&self.failed));
+        Place { kept, budget, failed, server, peer, generation }
+    }
+}
+
+impl Place {
+    /// The peer took the connection, and gave no answer. The next one goes elsewhere if it can; and a receiver that serves
+    /// one connection at a time may wait on another one.
+    fn note_silence(&self) {
+        self.failed.note(self.peer, Instant::now());
+        self.kept.close_all_of(&self.server);
     }
 }
 
@@ -194,6 +221,13 @@ impl Connection {
 
     /// An error that came up while an answer is awaited.
     fn failed(&self, error: Error) -> Error {
+        let is_silent = match self.stage {
+            Stage::Asked { was_kept } => !was_kept || matches!(error, Error::Timeout(_)),
+            _ => false,
+        };
+        if is_silent {
+            self.place.note_silence();
+        }
         match error {
             Error::Io(error) if self.stage == (Stage::Asked { was_kept: true }) && was_ended(error.kind()) => {
                 ConnectionError::Unanswered(error).into()
@@ -237,6 +271,9 @@ impl Transport for Connection {
             Ok(0) if self.stage != Stage::Answered => Err(self.failed(Error::Io(io::ErrorKind::UnexpectedEof.into()))),
             Ok(count) => {
                 if count > 0 {
+                    if self.stage != Stage::Answered {
+                        self.place.failed.forget(self.place.peer);
+                    }
                     self.stage = Stage::Answered;
                     phase::enter(Phase::Read);
                 }
@@ -258,7 +295,7 @@ impl Transport for Connection {
             };
         if is_clean && let Some(mut open) = self.open.take() {
             open.buffers = std::mem::replace(&mut self.buffers, no_buffers());
-            let Place { kept, budget, server, peer, generation } = &self.place;
+            let Place { kept, budget, server, peer, generation, .. } = &self.place;
             kept.put(server, *peer, *generation, open);
             // Whoever waits may have looked before it was there.
             if budget.is_short() {
@@ -283,10 +320,13 @@ mod tests {
 
     use super::*;
     use crate::delivery::send::tls::client_config;
+    use crate::domain::endpoint::address::AddressRule;
 
     fn connections() -> Connections {
+        let guard = Guard::new(AddressRule::default(), 1);
         let tls = Arc::new(TlsClient::new(client_config(Vec::new()).unwrap()));
-        Connections { tls, budget: Budget::new(1), kept: Arc::new(KeptConnections::new(1)) }
+        let (failed, kept) = (Arc::default(), Arc::new(KeptConnections::new(1)));
+        Connections { guard, tls, failed, budget: Budget::new(1), kept }
     }
 
     #[test]

@@ -8,20 +8,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use ureq::Error;
+use ureq::config::Config;
+use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::delivery::send::look_up::{LookUpError, look_up};
 use crate::delivery::send::phase;
-use crate::domain::delivery::outcome::Phase;
+use crate::delivery::send::tcp::Limit;
 use crate::domain::endpoint::address::AddressRule;
 
 /// How long a look-up result is cached. Its addresses are checked at every attempt all the same.
 const CACHE_TTL: Duration = Duration::from_secs(5);
+/// For an attempt without a time limit.
+const NO_LIMIT: Duration = Duration::from_hours(1);
 /// Maximum number of cached names.
 const CACHE_NAMES_MAX: usize = 4096;
-/// The HTTP client's maximum number of addresses.
-const ADDRESSES: usize = 16;
 
 /// Why the guard returned no address.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +43,7 @@ pub enum GuardError {
     TimedOut,
 }
 
-/// The resolver of every agent; cheap to clone.
+/// Says which addresses a delivery may go to; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Guard {
     rule: Arc<AddressRule>,
@@ -63,7 +66,15 @@ impl Guard {
         Self { rule: Arc::new(rule), names: Arc::new(names) }
     }
 
-    fn addresses(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
+    /// All addresses of the URL's host with its port, if all are allowed.
+    pub(in crate::delivery) fn addresses(&self, uri: &Uri, limit: &mut Limit) -> Result<Vec<SocketAddr>, Error> {
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        let found = self.allowed(uri.host().unwrap_or_default(), limit.left()?.unwrap_or(NO_LIMIT));
+        let found = found.map_err(|error| Error::Other(Box::new(error)))?;
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    }
+
+    fn allowed(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = literal.parse::<IpAddr>() {
             return self.check_addresses(literal, vec![address]);
@@ -141,23 +152,13 @@ impl LookupCache {
     }
 }
 
-impl Resolver for Guard {
-    fn resolve(
-        &self,
-        uri: &ureq::http::Uri,
-        _: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        phase::enter(Phase::Resolve);
-        let host = uri.host().unwrap_or_default();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
-        let found = self.addresses(host, *timeout.after).map_err(|error| ureq::Error::Other(Box::new(error)))?;
-        let mut resolved = self.empty();
-        for address in found.into_iter().take(ADDRESSES) {
-            resolved.push(SocketAddr::new(address, port));
-        }
-        phase::enter(Phase::Connect);
-        Ok(resolved)
+/// The HTTP client's own resolver, which takes 16 addresses at most. It finds none: [`Guard`] does, for the connections.
+#[derive(Debug)]
+pub(in crate::delivery) struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        Ok(self.empty())
     }
 }
 
@@ -171,13 +172,13 @@ mod tests {
     fn a_forbidden_literal_is_refused_without_a_look_up() {
         let guard = Guard::new(AddressRule::default(), 1);
         for host in ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1", "localhost", "LOCALHOST.", "a.localhost"] {
-            assert!(matches!(guard.addresses(host, LIMIT), Err(GuardError::NotAllowed(_))), "{host}");
+            assert!(matches!(guard.allowed(host, LIMIT), Err(GuardError::NotAllowed(_))), "{host}");
         }
     }
 
     #[test]
     fn localhost_is_whichever_loopback_is_allowed() {
         let guard = Guard::new(AddressRule::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()), 1);
-        assert_eq!(guard.addresses("localhost", LIMIT).unwrap(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        assert_eq!(guard.allowed("localhost", LIMIT).unwrap(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     }
 }

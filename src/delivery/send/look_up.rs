@@ -2,6 +2,7 @@
 //! server failed, or this process lacks resources. Blocks for as long as the C library does, so deliveries call it on a
 //! thread of its own. It applies no address rule.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -12,6 +13,9 @@ use rustix::io::Errno;
 /// The message when this process has no free file descriptor.
 pub const NO_DESCRIPTORS: &str = "too many files and connections are open";
 
+/// Names with more addresses are refused, as all of them are checked, kept and tried.
+pub const ADDRESSES_MAX: usize = 256;
+
 /// Why a host has no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookUpError {
@@ -21,18 +25,27 @@ pub enum LookUpError {
     /// The name server failed, refused or was not reached.
     #[error("the name server failed or did not answer")]
     NameServer,
+    /// It has more addresses than [`ADDRESSES_MAX`].
+    #[error("it has more than {ADDRESSES_MAX} addresses")]
+    TooManyAddresses,
     /// This process lacks something; the text says what.
     #[error("{0}")]
     Lacking(&'static str),
 }
 
-/// The addresses of a host, at least one.
+/// The addresses of a host, at least one, each once.
 pub fn look_up(name: &str) -> Result<Vec<IpAddr>, LookUpError> {
     // Without a socket type each address would be returned once per type.
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = getaddrinfo(Some(name), None, Some(hints)).map_err(cause)?;
-    let addresses: Vec<IpAddr> = found.filter_map(|info| Some(info.ok()?.sockaddr.ip())).collect();
-    if addresses.is_empty() { Err(LookUpError::NotFound) } else { Ok(addresses) }
+    let mut seen = HashSet::new();
+    let mut addresses: Vec<IpAddr> = found.filter_map(|info| Some(info.ok()?.sockaddr.ip())).collect();
+    addresses.retain(|address| seen.insert(*address));
+    match addresses.len() {
+        0 => Err(LookUpError::NotFound),
+        1..=ADDRESSES_MAX => Ok(addresses),
+        _ => Err(LookUpError::TooManyAddresses),
+    }
 }
 
 fn cause(error: LookupError) -> LookUpError {

@@ -19,8 +19,6 @@ use crate::delivery::send::phase;
 const RECEIVE_FOR: Duration = Duration::from_secs(1);
 /// With less time left than this, the kernel's rounding could matter, so an exact timer is used.
 const EXACT_TIMER_BELOW: Duration = Duration::from_secs(2);
-/// Minimum time for one address.
-const PER_ADDRESS_MIN: Duration = Duration::from_millis(10);
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -72,8 +70,13 @@ impl Limit {
         self.at
     }
 
+    /// The error when it is over.
+    pub(in crate::delivery) fn error(&self) -> Error {
+        Error::Timeout(self.reason)
+    }
+
     /// Remaining time, if there is a deadline.
-    fn left(&mut self) -> Result<Option<Duration>, Error> {
+    pub(in crate::delivery) fn left(&mut self) -> Result<Option<Duration>, Error> {
         let now = Instant::now();
         // A deadline beyond the clock's range is none.
         let Some(at) = self.at.or_else(|| now.checked_add(self.after)) else { return Ok(None) };
@@ -86,25 +89,6 @@ impl Limit {
 }
 
 impl Socket {
-    /// Connects to one of the addresses: tries one after the other, each for an equal share of the time that is left.
-    /// Gives the last error.
-    pub(in crate::delivery) fn connect(addresses: &[SocketAddr], limit: &mut Limit) -> Result<Self, Error> {
-        let mut failed = Error::ConnectionFailed;
-        for (tried, address) in addresses.iter().enumerate() {
-            let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            let connected = match limit.left()? {
-                Some(left) => TcpStream::connect_timeout(address, (left / untried).max(PER_ADDRESS_MIN)),
-                None => TcpStream::connect(address),
-            };
-            match connected {
-                Ok(stream) => return Ok(Self::over(stream, *address)?),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => failed = Error::Timeout(limit.reason),
-                Err(error) => failed = Error::Io(error),
-            }
-        }
-        Err(failed)
-    }
-
     /// A connection that is made already.
     pub(in crate::delivery) fn over(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nodelay(true)?;

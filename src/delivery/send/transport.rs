@@ -13,7 +13,7 @@ use ureq::{Agent, Body};
 use crate::clock::Clock;
 use crate::delivery::send::budget::Budget;
 use crate::delivery::send::connection::{ConnectionError, Connections, Open};
-use crate::delivery::send::guard::Guard;
+use crate::delivery::send::guard::{Guard, NoResolver};
 use crate::delivery::send::kept::{KeptConnections, ServerName};
 use crate::delivery::send::tls::TlsClient;
 use crate::delivery::send::{classify, phase};
@@ -80,8 +80,9 @@ impl Transport {
         let tls = Arc::new(TlsClient::new(tls));
         let kept = Arc::new(KeptConnections::new(settings.per_endpoint));
         let budget = Budget::new(settings.connections);
-        let connections = Connections { tls: Arc::clone(&tls), budget, kept: Arc::clone(&kept) };
-        let agent = make_agent(settings.timeout, connections, guard);
+        let failed = Arc::default();
+        let connections = Connections { guard, tls: Arc::clone(&tls), failed, budget, kept: Arc::clone(&kept) };
+        let agent = make_agent(settings.timeout, connections);
         Arc::new(Self { settings, clock, tls, kept, agent })
     }
 
@@ -189,7 +190,7 @@ impl Transport {
     }
 }
 
-fn make_agent(timeout: Duration, connections: Connections, guard: Guard) -> Agent {
+fn make_agent(timeout: Duration, connections: Connections) -> Agent {
     let config = Agent::config_builder()
         .proxy(None)
         .max_redirects(0)
@@ -204,7 +205,7 @@ fn make_agent(timeout: Duration, connections: Connections, guard: Guard) -> Agen
         // `connections` keeps them.
         .max_idle_connections(0)
         .build();
-    Agent::with_parts(config, connections, guard)
+    Agent::with_parts(config, connections, NoResolver)
 }
 
 /// [`HEADER_NAMES`] as the HTTP client has them.

@@ -61,6 +61,8 @@ fn settle() {
     run("mount", &["-t", "tmpfs", "tmpfs", "/etc"]);
     fs::write("/etc/nsswitch.conf", "hosts: files dns\n").unwrap();
     fs::write("/etc/resolv.conf", format!("nameserver {NAME_SERVER}\noptions timeout:5 attempts:1\n")).unwrap();
+    // A name may have several lines in /etc/hosts.
+    fs::write("/etc/host.conf", "multi on\n").unwrap();
     hosts("");
 }
 

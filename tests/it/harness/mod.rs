@@ -1,5 +1,6 @@
 //! The tools of the tests: a server, a client, a receiver, patience, signatures and sample data.
 
+mod black_hole;
 mod client;
 pub mod contract;
 mod fault;
@@ -30,6 +31,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+pub use black_hole::BlackHole;
 pub use client::{Answer, Client, parse_answer};
 pub use fault::{Fault, was_injected};
 pub use island::{NAME_SERVER, PUBLIC, PUBLIC_V6, hosts, on_an_island};

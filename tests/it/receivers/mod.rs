@@ -1,6 +1,7 @@
 //! Receivers of every kind: hostile ones, TLS, addresses, libraries of others.
 
 pub(super) mod address_rule;
+pub(super) mod addresses;
 pub(super) mod hostile;
 pub(super) mod interop;
 pub(super) mod island;

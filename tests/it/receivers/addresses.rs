@@ -1,0 +1,152 @@
+//! A name with several addresses is delivered to for as long as one of them answers, and followed when it moves.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::harness::{
+    BlackHole, Client, NameServer, PATIENCE, Receiver, Reply, Server, clock_in, eventually, hosts, on_an_island,
+};
+
+const PORT: u16 = 8080;
+
+/// What `/etc/hosts` says of a name, and its addresses in the order in which the C library gives them.
+fn named(addresses: impl Iterator<Item = IpAddr>) -> Vec<SocketAddr> {
+    let mut lines = String::new();
+    for address in addresses {
+        writeln!(lines, "{address} many.example").unwrap();
+    }
+    hosts(&lines);
+    ("many.example", PORT).to_socket_addrs().unwrap().collect()
+}
+
+fn loopback(count: u8) -> impl Iterator<Item = IpAddr> {
+    (1..=count).map(|last| IpAddr::from([127, 0, 1, last]))
+}
+
+/// Publishes one event, waits until it has arrived, and gives its attempts.
+fn attempts(client: &Client, entry: u64) -> Vec<Value> {
+    let event = client.publish("clock_in", &clock_in(entry));
+    client.settled(&event, "delivered")["attempts"].as_array().unwrap().clone()
+}
+
+fn duration(attempt: &Value) -> Duration {
+    Duration::from_millis(attempt["duration_ms"].as_u64().unwrap())
+}
+
+/// A receiver that ends each connection after its answer, so that every delivery makes a new one.
+fn of_one_request(address: SocketAddr) -> Receiver {
+    let receiver = Receiver::at(&address.to_string());
+    receiver.rule(|_| Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()));
+    receiver
+}
+
+#[test]
+fn with_the_first_of_two_addresses_black_holed_the_first_attempt_arrives_soon_and_the_next_at_once() {
+    on_an_island(
+        "receivers::addresses::with_the_first_of_two_addresses_black_holed_the_first_attempt_arrives_soon_and_the_next_at_once",
+        || {
+            let order = named(loopback(2));
+            let _hole = BlackHole::at(order[0]);
+            let _receiver = of_one_request(order[1]);
+            let server = Server::start(&[("delivery.timeout", r#""60s""#)]);
+            let client = server.client();
+            client.subscribe(&format!("http://many.example:{PORT}/"), &["clock_in"]);
+            let first = attempts(&client, 1);
+            // In equal shares of the time limit it would be half a minute.
+            assert!(first.len() == 1 && duration(&first[0]) < Duration::from_secs(15), "{first:#?}");
+            // One of many is enough, because a machine may stand still for a while.
+            let next: Vec<Duration> = (2..12).map(|entry| duration(&attempts(&client, entry)[0])).collect();
+            assert!(next.iter().any(|duration| *duration < Duration::from_millis(200)), "{next:?}");
+        },
+    );
+}
+
+#[test]
+fn every_address_is_tried_however_many_there_are() {
+    on_an_island("receivers::addresses::every_address_is_tried_however_many_there_are", || {
+        let order = named(loopback(100));
+        assert_eq!(order.len(), 100);
+        let _receiver = Receiver::at(&order[99].to_string());
+        let server = Server::start(&[]);
+        let client = server.client();
+        client.subscribe(&format!("http://many.example:{PORT}/"), &["clock_in"]);
+        assert_eq!(attempts(&client, 1).len(), 1);
+    });
+}
+
+#[test]
+fn an_address_that_takes_the_connection_and_stays_silent_is_tried_last_next_time() {
+    on_an_island(
+        "receivers::addresses::an_address_that_takes_the_connection_and_stays_silent_is_tried_last_next_time",
+        || {
+            let order = named(loopback(20));
+            // The system accepts for it; it never says a word.
+            let _silent: Vec<TcpListener> =
+                order[..2].iter().map(|address| TcpListener::bind(address).unwrap()).collect();
+            let _receivers: Vec<Receiver> = order[2..].iter().map(|address| of_one_request(*address)).collect();
+            let server =
+                Server::start(&[("delivery.timeout", r#""1s""#), ("delivery.retry_schedule", r#"["1s", "1s", "1s"]"#)]);
+            let client = server.client();
+            client.subscribe(&format!("http://many.example:{PORT}/"), &["clock_in"]);
+            let first = attempts(&client, 1);
+            assert!(first.iter().any(|attempt| attempt["status"] == "failed"), "{first:#?}");
+            // From now on both are the last.
+            assert_eq!(attempts(&client, 2).len(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_name_with_too_many_addresses_is_refused_in_words() {
+    on_an_island("receivers::addresses::a_name_with_too_many_addresses_is_refused_in_words", || {
+        let order = named((0..10_000_u16).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            IpAddr::from([127, 1, high, low])
+        }));
+        assert_eq!(order.len(), 10_000);
+        let server = Server::start(&[("delivery.retry_schedule", "[]")]);
+        let client = server.client();
+        client.subscribe(&format!("http://many.example:{PORT}/"), &["clock_in"]);
+        let event = client.publish("clock_in", &clock_in(1));
+        let cause = client.settled(&event, "exhausted")["attempts"][0]["error"].as_str().unwrap().to_owned();
+        assert!(cause.contains("many.example has more than 256 addresses; "), "{cause}");
+    });
+}
+
+#[test]
+fn a_name_that_moves_is_followed_under_steady_traffic() {
+    on_an_island("receivers::addresses::a_name_that_moves_is_followed_under_steady_traffic", || {
+        let has_moved = Arc::new(AtomicBool::new(false));
+        let moved = Arc::clone(&has_moved);
+        let _name_server = NameServer::start(move |_, _| {
+            let last = if moved.load(Ordering::SeqCst) { 3 } else { 2 };
+            Some(vec![IpAddr::from([127, 0, 0, last])])
+        });
+        let [old, new] = ["127.0.0.2", "127.0.0.3"].map(|address| Receiver::at(&format!("{address}:{PORT}")));
+        let server = Server::start(&[]);
+        let client = server.client();
+        client.subscribe(&format!("http://moving.example:{PORT}/"), &["clock_in"]);
+        attempts(&client, 1);
+        assert_eq!(old.requests().len(), 1);
+        has_moved.store(true, Ordering::SeqCst);
+        let (begun, mut entry) = (std::time::Instant::now(), 1);
+        eventually("the new address is used", || {
+            entry += 1;
+            attempts(&client, entry);
+            (!new.requests().is_empty()).then_some(())
+        });
+        assert!(begun.elapsed() < PATIENCE / 2);
+        let before = old.requests().len();
+        attempts(&client, entry + 1);
+        assert_eq!(old.requests().len(), before, "nothing goes to the old address any more");
+    });
+}
