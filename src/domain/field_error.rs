@@ -40,8 +40,10 @@ pub struct FieldErrors {
 }
 
 impl FieldErrors {
-    /// Maximum number of errors in a response.
-    pub const MOST: usize = 100;
+    /// Maximum number of errors of one object.
+    const MOST: usize = 100;
+    /// With so many, only one of each further part is kept.
+    const MOST_OF_PARTS: usize = 1000;
 
     /// Counts an error, and creates it if it is kept.
     pub fn add(&mut self, make: impl FnOnce() -> FieldError) {
@@ -51,12 +53,14 @@ impl FieldErrors {
         }
     }
 
-    /// Adds the errors of a part, with its name before those of its fields.
+    /// Adds the errors of a part of a list, with its name before those of its fields. At least one of each part is kept.
     pub fn add_part(&mut self, prefix: &str, part: Self) {
-        self.count += part.count - part.kept.len();
-        for error in part.kept {
-            self.add(|| FieldError { field: format!("{prefix}{}", error.field), ..error });
-        }
+        self.count += part.count;
+        let room = Self::MOST_OF_PARTS.saturating_sub(self.kept.len()).max(1);
+        self.kept.extend(part.kept.into_iter().take(room).map(|error| {
+            let dot = if error.field.is_empty() { "" } else { "." };
+            FieldError { field: format!("{prefix}{dot}{}", error.field), ..error }
+        }));
     }
 
     /// The errors that are kept.

@@ -10,9 +10,11 @@ pub mod event;
 pub mod field_error;
 pub mod gaps;
 pub mod ids;
+pub mod json_fault;
 pub mod outage;
 pub mod signing;
 pub mod subscription;
+pub mod time_text;
 pub mod timestamp;
 
 pub use field_error::{FieldError, FieldErrors};

@@ -7,6 +7,8 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::domain::time_text;
+
 /// Milliseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(transparent)]
@@ -52,15 +54,15 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Parses RFC 3339 with an offset (`2026-03-02T08:00:00Z`, `…+01:00`). Anything looser is refused, because
-    /// receivers have to parse what publishers send.
+    /// Parses RFC 3339 with seconds and an offset (`2026-03-02T08:00:00Z`, `…+01:00`).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if !is_rfc3339_shaped(text) {
-            return None;
-        }
-        let parsed: jiff::Timestamp = text.parse().ok()?;
-        u64::try_from(parsed.as_millisecond()).ok().map(Self::from_ms)
+        Self::read(text).ok()
+    }
+
+    /// The same; the error says what is wrong.
+    pub fn read(text: &str) -> Result<Self, String> {
+        time_text::read_ms(text).map(Self::from_ms)
     }
 }
 
@@ -72,32 +74,6 @@ pub fn span_in_words(span: Duration) -> String {
         seconds if seconds >= 2 * DAY_S => format!("{} days", seconds / DAY_S),
         seconds if seconds >= 60 => humantime::format_duration(Duration::from_secs(seconds / 60 * 60)).to_string(),
         seconds => format!("{seconds}s"),
-    }
-}
-
-fn is_rfc3339_shaped(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let template = b"dddd-dd-ddTdd:dd:dd";
-    if bytes.len() < template.len() + 1 {
-        return false;
-    }
-    let head = bytes.iter().zip(template).all(|(byte, shape)| match shape {
-        b'd' => byte.is_ascii_digit(),
-        b'T' => matches!(byte, b'T' | b't'),
-        other => byte == other,
-    });
-    let mut rest = bytes.get(template.len()..).unwrap_or_default();
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 0 || digits > 9 {
-            return false;
-        }
-        rest = fraction.get(digits..).unwrap_or_default();
-    }
-    match rest {
-        b"Z" | b"z" => head,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => head && [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()),
-        _ => false,
     }
 }
 

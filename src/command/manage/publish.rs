@@ -23,6 +23,8 @@ use crate::domain::escape::escape_controls;
 /// Maximum events per batch, and approximate maximum bytes.
 const BATCH_EVENTS: usize = 1000;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// What some editors put before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Maximum number of invalid fields named for a batch.
 const FIELDS: usize = 20;
 
@@ -63,6 +65,9 @@ fn open(args: &PublishArgs) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> 
 /// The JSON documents of the input, and whether it is an array or a stream.
 fn read(mut source: Box<dyn BufRead>) -> Result<(Documents, bool), Failure> {
     let wrong = |error: &serde_json::Error| (Exit::Usage, format!("not JSON: {error}"));
+    if source.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
+        source.consume(BYTE_ORDER_MARK.len());
+    }
     loop {
         let blank = source.fill_buf().map_err(failed)?;
         let length = blank.len();

@@ -1,87 +1,56 @@
 //! Validates each event type's `data`. Pure; any thread. It never changes the published text, which is delivered byte
 //! for byte.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
+use crate::domain::FieldError;
 use crate::domain::event::event_type::EventType;
-use crate::domain::{FieldError, Timestamp};
-
-/// The type of a required field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldKind {
-    /// A whole number.
-    Integer,
-    /// A whole number from 0 on.
-    Count,
-    /// Text.
-    Text,
-    /// A list of texts.
-    TextList,
-    /// RFC 3339 with an offset.
-    Time,
-    /// `YYYY-MM-DD`.
-    Date,
-    /// `HH:MM` or `HH:MM:SS`.
-    TimeOfDay,
-}
-
-impl FieldKind {
-    fn wanted(self) -> &'static str {
-        match self {
-            Self::Integer => "an integer",
-            Self::Count => "an integer from 0 on",
-            Self::Text => "a string",
-            Self::TextList => "an array of strings",
-            Self::Time => "a time such as \"2026-03-02T08:00:00Z\"",
-            Self::Date => "a date such as \"2026-03-02\"",
-            Self::TimeOfDay => "a time of day such as \"08:00\" or \"08:00:00\"",
-        }
-    }
-}
+use crate::domain::event::field::{self, FieldKind, Text};
+use crate::domain::json_fault::{JsonFault, explain};
 
 impl EventType {
-    /// The required fields of `data`; others are allowed.
+    /// The fields of `data` that are checked; all but optional ones are required, and others are allowed.
     #[must_use]
-    pub fn required_fields(self) -> &'static [(&'static str, FieldKind)] {
-        use FieldKind::{Count, Date, Integer, Text, TextList, Time, TimeOfDay};
+    pub fn fields(self) -> &'static [(&'static str, FieldKind)] {
+        use FieldKind::{Count, Date, Id, OptionalId, Text, TextList, Time, TimeOfDay};
         match self {
             Self::ClockIn => &[
-                ("entry_id", Integer),
-                ("worker_id", Integer),
+                ("entry_id", Id),
+                ("worker_id", Id),
                 ("worker_name", Text),
                 ("clock_in", Time),
-                ("location_id", Integer),
+                ("location_id", OptionalId),
             ],
             Self::ClockOut => &[
-                ("entry_id", Integer),
-                ("worker_id", Integer),
+                ("entry_id", Id),
+                ("worker_id", Id),
                 ("worker_name", Text),
                 ("clock_in", Time),
                 ("clock_out", Time),
                 ("total_minutes", Count),
-                ("location_id", Integer),
+                ("location_id", OptionalId),
             ],
-            Self::WorkerCreated => &[("worker_id", Integer), ("worker_name", Text)],
-            Self::WorkerUpdated => &[("worker_id", Integer), ("worker_name", Text), ("changed_fields", TextList)],
+            Self::WorkerCreated => &[("worker_id", Id), ("worker_name", Text)],
+            Self::WorkerUpdated => &[("worker_id", Id), ("worker_name", Text), ("changed_fields", TextList)],
             Self::ShiftCreated => &[
-                ("shift_id", Integer),
-                ("worker_id", Integer),
-                ("location_id", Integer),
+                ("shift_id", Id),
+                ("worker_id", Id),
+                ("location_id", OptionalId),
                 ("shift_date", Date),
                 ("start_time", TimeOfDay),
                 ("end_time", TimeOfDay),
             ],
             Self::DocumentExpired => &[
-                ("document_id", Integer),
-                ("worker_id", Integer),
+                ("document_id", Id),
+                ("worker_id", Id),
                 ("worker_name", Text),
                 ("document_type", Text),
                 ("expired_on", Date),
             ],
-            Self::Ping => &[("message", Text), ("webhook_id", Integer)],
+            Self::Ping => &[("message", Text), ("webhook_id", Id)],
         }
     }
 }
@@ -96,25 +65,31 @@ pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
     if brackets > MAX_DEPTH && depth(data) > MAX_DEPTH {
         return Err(vec![FieldError::new("data", format!("must not be nested deeper than {MAX_DEPTH} levels"))]);
     }
-    // Lone surrogates and numbers beyond a double are not noticed when a value is skipped, so data that may have them,
-    // which is rare, is parsed in full once.
-    let is_odd = data.contains("\\u") || may_exceed_a_double(data);
-    if is_odd && serde_json::from_str::<serde_json::Value>(data).is_err() {
-        let text = "holds an escape that is not a character, or a number that is too large";
-        return Err(vec![FieldError::new("data", text)]);
+    if let Some(JsonFault { place, message }) = unreadable(data) {
+        let dot = if place.is_empty() || place.starts_with('[') { "" } else { "." };
+        return Err(vec![FieldError::new(format!("data{dot}{place}"), message)]);
     }
-    let fields = event_type.required_fields();
+    let fields = event_type.fields();
     let mut deserializer = serde_json::Deserializer::from_str(data);
     let Ok(found) = deserializer.deserialize_any(ObjectVisitor { fields }) else {
-        return Err(vec![FieldError::new("data", "must be an object")]);
+        return Err(vec![FieldError::new("data", format!("must be an object; {}", field::words(data)))]);
     };
     let mut errors = found.errors;
     for (index, (name, kind)) in fields.iter().enumerate() {
-        if found.seen & (1 << index) == 0 {
+        if found.seen & (1 << index) == 0 && !kind.is_optional() {
             errors.push(FieldError::new(format!("data.{name}"), format!("is missing; must be {}", kind.wanted())));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// What receivers could not read although it has the form of JSON: lone surrogates and numbers beyond a double. They are
+/// not noticed when a value is skipped, so text that may have them, which is rare, is parsed in full once.
+#[must_use]
+pub fn unreadable(text: &str) -> Option<JsonFault> {
+    let is_suspect = text.contains("\\u") || may_exceed_a_double(text);
+    let error = is_suspect.then(|| serde_json::from_str::<serde_json::Value>(text).err())?;
+    error.map(|error| explain(text, &error))
 }
 
 /// Whether a number could exceed the range of a double: it has an exponent or very many digits.
@@ -166,117 +141,16 @@ impl<'de> Visitor<'de> for ObjectVisitor {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let value: Shape = map.next_value()?;
+            let value: &RawValue = map.next_value()?;
             let Some((name, kind)) = self.fields.get(index) else { continue };
             if found.seen & (1 << index) != 0 {
                 found.errors.push(FieldError::new(format!("data.{name}"), "is given twice"));
-            } else if !value.is(*kind) {
-                found.errors.push(FieldError::new(format!("data.{name}"), format!("must be {}", kind.wanted())));
+            } else if let Err(message) = kind.check(value.get()) {
+                found.errors.push(FieldError::new(format!("data.{name}"), message));
             }
             found.seen |= 1 << index;
         }
         Ok(found)
-    }
-}
-
-/// Text that is borrowed where it holds no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// The part of a value that the rules need.
-enum Shape<'a> {
-    Integer { is_negative: bool },
-    Text(Cow<'a, str>),
-    TextList,
-    Other,
-}
-
-impl Shape<'_> {
-    fn is(&self, kind: FieldKind) -> bool {
-        match (kind, self) {
-            (FieldKind::Integer, Self::Integer { .. })
-            | (FieldKind::Text, Self::Text(_))
-            | (FieldKind::TextList, Self::TextList) => true,
-            (FieldKind::Count, Self::Integer { is_negative }) => !is_negative,
-            (FieldKind::Time, Self::Text(text)) => Timestamp::parse(text).is_some(),
-            (FieldKind::Date, Self::Text(text)) => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
-            (FieldKind::TimeOfDay, Self::Text(text)) => is_time_of_day(text),
-            _ => false,
-        }
-    }
-}
-
-fn is_time_of_day(text: &str) -> bool {
-    let parts: Vec<&str> = text.split(':').collect();
-    let limits = [23_u8, 59, 59];
-    (2..=3).contains(&parts.len())
-        && parts.iter().zip(limits).all(|(part, limit)| {
-            part.len() == 2
-                && part.bytes().all(|byte| byte.is_ascii_digit())
-                && part.parse::<u8>().is_ok_and(|number| number <= limit)
-        })
-}
-
-impl<'de> Deserialize<'de> for Shape<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ShapeVisitor;
-        impl<'de> Visitor<'de> for ShapeVisitor {
-            type Value = Shape<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Shape<'de>, E> {
-                Ok(Shape::Other)
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<Shape<'de>, E> {
-                Ok(Shape::Integer { is_negative: number < 0 })
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Shape<'de>, E> {
-                Ok(Shape::Integer { is_negative: false })
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Shape<'de>, E> {
-                Ok(Shape::Other)
-            }
-            fn visit_unit<E>(self) -> Result<Shape<'de>, E> {
-                Ok(Shape::Other)
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Shape<'de>, E> {
-                Ok(Shape::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Shape<'de>, E> {
-                Ok(Shape::Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape<'de>, A::Error> {
-                let mut are_texts = true;
-                while let Some(item) = items.next_element::<Shape>()? {
-                    are_texts &= matches!(item, Shape::Text(_));
-                }
-                Ok(if are_texts { Shape::TextList } else { Shape::Other })
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Shape::Other)
-            }
-        }
-        deserializer.deserialize_any(ShapeVisitor)
     }
 }
 
@@ -322,19 +196,20 @@ mod tests {
     #[test]
     fn every_missing_field_is_named_at_once() {
         for event_type in EventType::ALL {
-            assert_eq!(wrong_fields(event_type, "{}").len(), event_type.required_fields().len());
+            let required = event_type.fields().iter().filter(|(_, kind)| !kind.is_optional());
+            assert_eq!(wrong_fields(event_type, "{}").len(), required.count());
         }
     }
 
     #[test]
     fn types_are_checked_and_further_fields_let_through() {
-        let data = r#"{"worker_id":"5","worker_name":7,"changed_fields":["a",1],"more":{"x":[1.50]}}"#;
+        let data = r#"{"worker_id":5.5,"worker_name":7,"changed_fields":["a",1],"more":{"x":[1.50]}}"#;
         assert_eq!(
             wrong_fields(EventType::WorkerUpdated, data),
             ["data.worker_id", "data.worker_name", "data.changed_fields"]
         );
         assert_eq!(
-            wrong_fields(EventType::WorkerCreated, r#"{"worker_id":1.0,"worker_name":"a"}"#),
+            wrong_fields(EventType::WorkerCreated, r#"{"worker_id":null,"worker_name":"a"}"#),
             ["data.worker_id"]
         );
         assert_eq!(
@@ -348,10 +223,25 @@ mod tests {
     fn a_number_that_no_double_can_hold_is_refused_and_a_long_one_is_not() {
         let data = |number: &str| format!(r#"{{"worker_id":1,"worker_name":"a","more":{number}}}"#);
         for number in ["1e999", "-1E400", &"9".repeat(400)] {
-            assert_eq!(wrong_fields(EventType::WorkerCreated, &data(number)), ["data"], "{number}");
+            assert_eq!(wrong_fields(EventType::WorkerCreated, &data(number)), ["data.more"], "{number}");
         }
         for number in ["1e99", "1.50", "-0.0e-400", &"9".repeat(300), "123456789012345678901234567890"] {
             assert_eq!(check(EventType::WorkerCreated, &data(number)), Ok(()), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_location_may_be_null_or_missing_and_ids_are_texts_or_integers() {
+        let shift = |location: &str| {
+            format!(
+                r#"{{"shift_id":"81a2","worker_id":52.0,{location}"shift_date":"2026-02-28","start_time":"08:00","end_time":"16:00"}}"#
+            )
+        };
+        for location in ["", r#""location_id":null,"#, r#""location_id":"Hall 3","#, r#""location_id":3,"#] {
+            assert_eq!(check(EventType::ShiftCreated, &shift(location)), Ok(()), "{location}");
+        }
+        for location in [r#""location_id":"","#, r#""location_id":[],"#, r#""location_id":null,"location_id":3,"#] {
+            assert_eq!(wrong_fields(EventType::ShiftCreated, &shift(location)), ["data.location_id"], "{location}");
         }
     }
 
@@ -381,6 +271,6 @@ mod tests {
         let deep =
             format!(r#"{{"message":"a","webhook_id":1,"x":{}{}}}"#, "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         assert_eq!(wrong_fields(EventType::Ping, &deep), ["data"]);
-        assert_eq!(wrong_fields(EventType::Ping, r#"{"message":"a","webhook_id":1,"x":"\ud800"}"#), ["data"]);
+        assert_eq!(wrong_fields(EventType::Ping, r#"{"message":"a","webhook_id":1,"x":["\ud800"]}"#), ["data.x[0]"]);
     }
 }

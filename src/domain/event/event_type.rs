@@ -72,16 +72,10 @@ impl EventType {
     pub fn parse(name: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|candidate| candidate.name() == name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
-            match nearest(name, &names) {
-                Some(near) => {
-                    format!("unknown event type \"{}\"; did you mean \"{near}\"?", shortened(name, REPEATED_CHARS))
-                }
-                None => format!(
-                    "unknown event type \"{}\"; known are: {}",
-                    shortened(name, REPEATED_CHARS),
-                    names.join(", ")
-                ),
-            }
+            // A near name may be another one than was meant, so all are told.
+            let hint = nearest(name, &names).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
+            let name = shortened(name, REPEATED_CHARS);
+            format!("unknown event type \"{name}\"; {hint}known are: {}", names.join(", "))
         })
     }
 

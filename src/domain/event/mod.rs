@@ -2,6 +2,8 @@
 
 pub mod data;
 pub mod event_type;
+pub mod field;
+mod number;
 
 use std::io::Write as _;
 

@@ -10,19 +10,21 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::field::{self, FieldKind, ID_CHARS};
 use crate::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
-use crate::domain::{FieldError, FieldErrors, Timestamp};
+use crate::domain::json_fault::explain;
+use crate::domain::{FieldError, FieldErrors, Timestamp, time_text};
 use crate::http::request::error::ApiError;
 
 const FIELDS: [&str; 4] = ["event", "data", "id", "occurred_at"];
 /// Maximum number of events in a batch.
 const BATCH_EVENTS: usize = 1000;
-/// Maximum length of an idempotency key, in characters.
+/// Maximum length of an idempotency key in the header, in characters.
 pub const KEY_CHARS: usize = 255;
 
 /// Parses one event, with the request's idempotency key if there is one.
 pub fn one(text: &str, request_key: Option<&str>) -> Result<NewEvent, ApiError> {
-    let fields: EventFields<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    let fields: EventFields<'_> = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     fields.into_event(request_key.map(|key| digest_key(&["header", key]))).map_err(ApiError::invalid)
 }
 
@@ -39,11 +41,11 @@ pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<
     let batch: BatchRequest<'_> = serde_json::from_str(text).map_err(|error| {
         // An unexpected field stops the parser before the rest of the text is checked.
         match serde_json::from_str::<IgnoredAny>(text) {
-            Err(error) => not_json(&error),
+            Err(error) => ApiError::not_json(text, &error),
             Ok(_) if error.is_data() => {
                 ApiError::invalid_field("events", "must be an array of events, and the only field")
             }
-            Ok(_) => not_json(&error),
+            Ok(_) => ApiError::not_json(text, &error),
         }
     })?;
     if batch.events.is_empty() || batch.events.len() > BATCH_EVENTS {
@@ -52,19 +54,10 @@ pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<
     let mut events = Vec::with_capacity(batch.events.len());
     let mut errors = FieldErrors::default();
     for (index, raw) in batch.events.iter().enumerate() {
-        let place = format!("events[{index}]");
-        if raw.get().len() as u64 > event_bytes {
-            errors.add(|| FieldError::new(place, format!("may have at most {event_bytes} bytes")));
-            continue;
-        }
-        match serde_json::from_str::<EventFields<'_>>(raw.get()) {
-            Err(_) => errors.add(|| FieldError::new(place, "must be an object")),
-            Ok(fields) => {
-                match fields.into_event(request_key.map(|key| digest_key(&["batch", key, &index.to_string()]))) {
-                    Err(found) => errors.add_part(&format!("{place}."), found),
-                    Ok(event) => events.push(event),
-                }
-            }
+        let key = request_key.map(|key| digest_key(&["batch", key, &index.to_string()]));
+        match event_of_batch(raw.get(), event_bytes, key) {
+            Err(found) => errors.add_part(&format!("events[{index}]"), found),
+            Ok(event) => events.push(event),
         }
     }
     if !errors.is_empty() {
@@ -84,10 +77,16 @@ pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<
     Ok(events)
 }
 
-fn not_json(error: &serde_json::Error) -> ApiError {
-    match error.classify() {
-        serde_json::error::Category::Data => ApiError::invalid_json("the body must be a JSON object"),
-        _ => ApiError::invalid_json(format!("not JSON: {error}")),
+/// Parses one event of a batch; an error without a field concerns the whole event.
+fn event_of_batch(text: &str, event_bytes: u64, key: Option<IdempotencyKey>) -> Result<NewEvent, FieldErrors> {
+    let whole = |message: String| FieldErrors::from(vec![FieldError::new("", message)]);
+    if text.len() as u64 > event_bytes {
+        return Err(whole(format!("may have at most {event_bytes} bytes")));
+    }
+    match serde_json::from_str::<EventFields<'_>>(text) {
+        Err(error) if error.is_data() => Err(whole(format!("must be an object; {}", field::words(text)))),
+        Err(error) => Err(whole(explain(text, &error).message)),
+        Ok(fields) => fields.into_event(key),
     }
 }
 
@@ -105,15 +104,14 @@ pub fn schema(event_type: EventType, data: &Value) -> Value {
                 "description": "Your own id of the event. A repeat gets the same response and adds nothing.",
                 "type": ["string", "integer", "null"],
                 "minLength": 1,
-                "maxLength": KEY_CHARS,
-                "minimum": i64::MIN,
-                "maximum": i64::MAX,
+                "maxLength": ID_CHARS,
                 "examples": ["entry-4711"],
             },
             "occurred_at": {
-                "description": "When it happened, if that was not now; RFC 3339, from 1970 on.",
+                "description": "When it happened, if that was not now; RFC 3339 with seconds and an offset, from 1970 on.",
                 "type": ["string", "null"],
                 "format": "date-time",
+                "examples": [time_text::EXAMPLE],
             },
         },
         "additionalProperties": false,
@@ -199,7 +197,7 @@ impl EventFields<'_> {
         let event_type = match self.event {
             None => Err("is missing".to_owned()),
             Some(raw) => serde_json::from_str::<String>(raw.get())
-                .map_err(|_| "must be a string".to_owned())
+                .map_err(|_| format!("must be a string; {}", field::words(raw.get())))
                 .and_then(|name| EventType::parse(&name)),
         };
         let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
@@ -210,23 +208,19 @@ impl EventFields<'_> {
             }
             (Some(_), None) => {}
         }
-        let occurred_at = match given(self.occurred_at) {
-            None => None,
-            Some(raw) => {
-                let time = serde_json::from_str::<String>(raw.get()).ok().and_then(|text| Timestamp::parse(&text));
-                if time.is_none() {
-                    errors.add(|| FieldError::new("occurred_at", "must be a time such as \"2026-03-02T08:00:00Z\""));
-                }
-                time
+        let occurred_at = given(self.occurred_at).and_then(|raw| {
+            let time = serde_json::from_str::<String>(raw).ok().and_then(|text| Timestamp::parse(&text));
+            if time.is_none() {
+                errors.extend(FieldKind::Time.check(raw).err().map(|message| FieldError::new("occurred_at", message)));
             }
-        };
+            time
+        });
         let own_key = given(self.id).and_then(|raw| {
-            let id = own_id(raw);
-            if id.is_none() {
-                let message = format!("must be a string of 1 to {KEY_CHARS} characters, or an integer");
-                errors.add(|| FieldError::new("id", message));
-            }
-            id.map(|id| digest_key(&["id", &id]))
+            let id = match data::unreadable(raw) {
+                Some(fault) => Err(fault.message),
+                None => field::id(raw).map_err(|fault| format!("must be {}; {fault}", FieldKind::Id.wanted())),
+            };
+            id.map(|id| digest_key(&["id", &id])).map_err(|message| errors.add(|| FieldError::new("id", message))).ok()
         });
         let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
             return Err(errors);
@@ -246,16 +240,8 @@ impl EventFields<'_> {
     }
 }
 
-fn given(field: Option<&RawValue>) -> Option<&RawValue> {
-    field.filter(|raw| raw.get() != "null")
-}
-
-fn own_id(raw: &RawValue) -> Option<String> {
-    if let Ok(number) = serde_json::from_str::<i64>(raw.get()) {
-        return Some(number.to_string());
-    }
-    let text: String = serde_json::from_str(raw.get()).ok()?;
-    (1..=KEY_CHARS).contains(&text.chars().count()).then_some(text)
+fn given(field: Option<&RawValue>) -> Option<&str> {
+    field.map(RawValue::get).filter(|raw| *raw != "null")
 }
 
 #[cfg(test)]

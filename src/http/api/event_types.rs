@@ -5,8 +5,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::event::data::{self, FieldKind};
+use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::field::{FieldKind, ID_CHARS};
+use crate::domain::time_text;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::Caller;
 use crate::http::request::respond::{self, Pagination};
@@ -57,13 +59,14 @@ pub fn example(event_type: EventType) -> Value {
 
 /// JSON Schema of a type's `data`.
 pub fn schema(event_type: EventType) -> Value {
-    let fields = event_type.required_fields();
+    let fields = event_type.fields();
+    let required = fields.iter().filter(|(_, kind)| !kind.is_optional());
     let properties: serde_json::Map<String, Value> =
         fields.iter().map(|(name, kind)| ((*name).to_owned(), field_schema(*kind))).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
-        "required": fields.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        "required": required.map(|(name, _)| *name).collect::<Vec<_>>(),
         "properties": properties,
         "additionalProperties": true,
     })
@@ -71,11 +74,27 @@ pub fn schema(event_type: EventType) -> Value {
 
 fn field_schema(kind: FieldKind) -> Value {
     match kind {
-        FieldKind::Integer => json!({"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX}),
-        FieldKind::Count => json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
+        FieldKind::Id => json!({
+            "description": "Passed on as it came.",
+            "type": ["integer", "string"],
+            "minLength": 1,
+            "maxLength": ID_CHARS,
+        }),
+        FieldKind::OptionalId => json!({
+            "description": "Passed on as it came; may be null or missing.",
+            "type": ["integer", "string", "null"],
+            "minLength": 1,
+            "maxLength": ID_CHARS,
+        }),
+        FieldKind::Count => json!({"type": "integer", "minimum": 0}),
         FieldKind::Text => json!({"type": "string"}),
         FieldKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
-        FieldKind::Time => json!({"type": "string", "format": "date-time"}),
+        FieldKind::Time => json!({
+            "description": "RFC 3339 with seconds and an offset (`Z` or `+01:00`), from 1970 on.",
+            "type": "string",
+            "format": "date-time",
+            "examples": [time_text::EXAMPLE],
+        }),
         FieldKind::Date => json!({"type": "string", "format": "date"}),
         FieldKind::TimeOfDay => {
             json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"})

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::domain::access::Scope;
 use crate::domain::event::event_type::EventType;
-use crate::domain::{DeliveryId, EventId, Timestamp};
+use crate::domain::{DeliveryId, EventId, Timestamp, time_text};
 use crate::http::api::event_body::{self, KEY_CHARS};
 use crate::http::api::view::{DeliveryView, EventView, ViewContext};
 use crate::http::request::error::{ApiError, KEY_HEADER};
@@ -134,7 +134,12 @@ pub fn event_type(query: &mut Query) -> Option<EventType> {
 
 /// A time filter of the query.
 pub fn time(query: &mut Query, name: &str) -> Option<Timestamp> {
-    query.parse(name, "a time such as 2026-03-02T08:00:00Z", |text| Timestamp::parse(&repaired(text)))
+    query.read(name, |text| {
+        Timestamp::read(&repaired(text))
+            // What is wrong is told of the text as it came.
+            .or_else(|_| Timestamp::read(text))
+            .map_err(|fault| format!("must be a time such as {}; {fault}", time_text::EXAMPLE))
+    })
 }
 
 fn idempotency_header(request: &HttpRequest) -> Result<Option<String>, ApiError> {

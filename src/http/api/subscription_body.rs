@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::error::Category;
 use serde_json::{Value, json};
 
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
@@ -21,10 +20,7 @@ const DESCRIPTION_CHARS: usize = 500;
 
 /// Parses a change; fields in `required` must be present.
 pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<SubscriptionChange, ApiError> {
-    let ObjectFields(mut fields) = serde_json::from_str(text).map_err(|error| match error.classify() {
-        Category::Data => ApiError::invalid_json("the body must be a JSON object"),
-        _ => ApiError::invalid_json(format!("not JSON: {error}")),
-    })?;
+    let ObjectFields(mut fields) = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
     let mut errors = FieldErrors::default();
     for name in required {

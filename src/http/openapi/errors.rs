@@ -46,7 +46,7 @@ fn meaning(status: u16) -> &'static str {
         408 => "The request did not arrive in time.",
         409 => "It is in conflict with what is there already.",
         413 => "The body is longer than allowed, or its events make more deliveries than one request may.",
-        415 => "The body is not declared as JSON.",
+        415 => "The body is not declared as JSON, or is compressed.",
         429 => "Too many requests within a minute, or too many test pings at once.",
         500 => "Something failed that the caller can do nothing about.",
         503 => "Busy, out of space, or the store failed. Send the request again later.",

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::Scope;
-use crate::domain::event::KeySource;
+use crate::domain::escape::{REPEATED_CHARS, shortened};
+use crate::domain::event::{KeySource, field};
+use crate::domain::json_fault::{JsonFault, explain};
 use crate::domain::{FieldError, FieldErrors};
 use crate::storage::error::{Rejection, StorageError};
 
@@ -43,9 +45,8 @@ pub struct ErrorBody<'a> {
     code: &'a str,
     /// The value of `X-Request-Id`; the server's log has it too.
     request_id: &'a str,
-    /// The invalid fields, if any; at most 100.
+    /// The invalid fields, if any; at most 100 of one object, and at least one of each event of a batch.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
-    #[schemars(length(max = 100))]
     errors: &'a [FieldError],
 }
 
@@ -78,7 +79,7 @@ impl ApiError {
         let message = match (fields.kept(), fields.count()) {
             ([one], _) => format!("{}: {}", one.field, one.message),
             (kept, count) if kept.len() < count => {
-                format!("{count} fields are not valid; the first {} are named", kept.len())
+                format!("{count} fields are not valid; {} of them are named", kept.len())
             }
             (_, count) => format!("{count} fields are not valid"),
         };
@@ -104,6 +105,21 @@ impl ApiError {
     /// The body is not JSON.
     pub fn invalid_json(message: impl Into<String>) -> Self {
         Self::new(400, "invalid_json", message)
+    }
+
+    /// The parser found this error in the body.
+    #[must_use]
+    pub fn not_json(text: &str, error: &serde_json::Error) -> Self {
+        if error.is_data() {
+            return Self::invalid_json(format!("the body must be a JSON object; {}", field::words(text.trim_start())));
+        }
+        let JsonFault { place, message } = explain(text, error);
+        if place.is_empty() {
+            return Self::invalid_json(message);
+        }
+        let fault = FieldError::new(place, message);
+        let message = format!("{}: {}", fault.field, fault.message);
+        Self { fields: vec![fault].into(), ..Self::invalid_json(message) }
     }
 
     /// Malformed HTTP.
@@ -167,6 +183,14 @@ impl ApiError {
     #[must_use]
     pub fn unsupported_media_type() -> Self {
         Self::new(415, "unsupported_media_type", "send JSON with Content-Type: application/json")
+    }
+
+    /// The body is compressed.
+    #[must_use]
+    pub fn compressed(encoding: &str) -> Self {
+        let shown = shortened(encoding, REPEATED_CHARS);
+        let message = format!("the body is compressed ({shown}): send it as it is, without Content-Encoding");
+        Self::new(415, "unsupported_media_type", message)
     }
 
     /// Too many invalid keys from one source. The response is delayed.

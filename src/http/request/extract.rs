@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::{AccountId, FieldError, KeyId};
+use crate::http::request::body_text;
 use crate::http::request::error::ApiError;
 use crate::http::request::rate_limit::{Allowance, RateLimit};
 use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT};
@@ -187,6 +188,7 @@ impl FromRequest for JsonText {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let mut payload = payload.take();
         let is_json = is_json(request);
+        let encoding = body_text::encoding(request);
         let state = state(request).cloned();
         let is_batch = request.path().ends_with("/batch");
         let declared_bytes = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -194,6 +196,9 @@ impl FromRequest for JsonText {
             let state = state?;
             if !is_json {
                 return Err(ApiError::unsupported_media_type());
+            }
+            if let Some(encoding) = encoding {
+                return Err(ApiError::compressed(&encoding));
             }
             let settings = &state.settings;
             // A batch holds up to a thousand events and has a limit of its own.
@@ -205,8 +210,7 @@ impl FromRequest for JsonText {
             let collected = collect(&mut payload, limit_bytes, &state.body_room, &mut room);
             let body = tokio::time::timeout(settings.request_timeout, collected);
             let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
-            let text = String::from_utf8(bytes).map_err(|_| ApiError::invalid_json("the body is not UTF-8"))?;
-            Ok(Self { text, _room: room })
+            Ok(Self { text: body_text::decode(bytes)?, _room: room })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What every request goes through: shared state, authentication, limits, middleware, and the shape of responses and
 //! errors. Runs on the HTTP workers.
 
+mod body_text;
 pub mod error;
 pub mod extract;
 pub(super) mod free_space;

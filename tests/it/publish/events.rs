@@ -126,7 +126,8 @@ fn every_missing_field_of_each_event_type_is_named_at_once() {
     client.subscribe(UNUSED, &["*"]);
     for event in PUBLISHED_TYPES {
         let whole = sample(event);
-        let required = fields(&whole);
+        let mut required = fields(&whole);
+        required.retain(|name| *name != "location_id");
         client.post("/events", &json!({"event": event, "data": {}})).expect_wrong(&required);
         for name in required {
             let mut data = whole.clone();
@@ -142,15 +143,15 @@ fn every_field_of_the_wrong_type_is_named() {
     let server = Server::start(&[]);
     let client = server.client();
     let cases = [
-        ("clock_in", "entry_id", vec![json!("9001"), json!(1.5), json!(null), json!([1]), json!(true)]),
-        ("clock_in", "worker_id", vec![json!("42"), json!({})]),
+        ("clock_in", "entry_id", vec![json!(""), json!(1.5), json!(null), json!([1]), json!(true)]),
+        ("clock_in", "worker_id", vec![json!("a".repeat(256)), json!({})]),
         ("clock_in", "worker_name", vec![json!(42), json!(null), json!(["Ada"])]),
         (
             "clock_in",
             "clock_in",
             vec![json!("yesterday"), json!("2026-03-02"), json!("2026-02-30T08:00:00Z"), json!(1_772_000_000)],
         ),
-        ("clock_in", "location_id", vec![json!("7"), json!(7.5)]),
+        ("clock_in", "location_id", vec![json!(""), json!(7.5), json!([])]),
         ("clock_out", "clock_out", vec![json!("08:00"), json!("2026-03-02T25:00:00Z")]),
         ("clock_out", "total_minutes", vec![json!(-1), json!(1.5), json!("510")]),
         ("worker_updated", "changed_fields", vec![json!("phone"), json!([1]), json!(["phone", null])]),
@@ -182,6 +183,11 @@ fn every_accepted_spelling_of_a_field_is_taken() {
     let cases = [
         ("clock_in", "clock_in", json!("2026-03-02T08:00:00.123456+02:00")),
         ("clock_in", "worker_name", json!("Łukasz 😀")),
+        ("clock_in", "entry_id", json!("T35HMQSN89SV4")),
+        ("clock_in", "worker_id", json!("ż".repeat(255))),
+        ("clock_in", "worker_id", json!(u64::MAX)),
+        ("clock_in", "location_id", json!(null)),
+        ("clock_out", "total_minutes", json!(485.0)),
         ("clock_out", "total_minutes", json!(0)),
         ("worker_updated", "changed_fields", json!([])),
         ("shift_created", "shift_date", json!("2028-02-29")),
@@ -299,7 +305,7 @@ fn a_batch_with_one_wrong_event_is_refused_whole() {
     let server = Server::start(&[]);
     let client = server.client();
     let mut wrong = clock_in(2);
-    wrong["worker_id"] = json!("forty-two");
+    wrong["worker_id"] = json!(42.5);
     let events = json!([
         {"event": "clock_in", "data": clock_in(1)},
         {"event": "clock_in", "data": wrong},

@@ -1,7 +1,8 @@
 //! Publishing: events, idempotency, limits.
 
 pub(super) mod backpressure;
-pub(super) mod events;
+pub(super) mod data;
+mod events;
 pub(super) mod events_kept;
 pub(super) mod idempotency;
 pub(super) mod limits;
