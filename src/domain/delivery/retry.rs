@@ -1,6 +1,7 @@
 //! The retry rule: when to retry after a failure, or not at all. Pure; any thread. To change the rule, change
 //! [`RetryRule::after_failure`].
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The retry schedule and the cap on `Retry-After`.
@@ -78,17 +79,24 @@ fn jitter_of(wait: Duration, jitter: u32) -> Duration {
     wait.mul_f64(f64::from(jitter) / f64::from(u32::MAX) / f64::from(JITTER_DIVISOR))
 }
 
-/// Parses a `Retry-After` header: seconds or an HTTP date. `now_s` is the wall clock in seconds. `None` if it is
-/// invalid; zero for a date in the past.
+/// Parses a `Retry-After` header: seconds or a date. Beside the dates of HTTP, those of mail are read: a day of one digit
+/// (Java) and a numeric zone (PHP, Python). `now_s` is the wall clock in seconds. `None` if it is invalid; zero for a date
+/// in the past.
 #[must_use]
 pub fn parse_retry_after(value: &str, now_s: u64) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let date = httpdate::parse_http_date(value).ok()?;
-    let now = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(now_s))?;
-    Some(date.duration_since(now).unwrap_or_default())
+    if let Ok(date) = httpdate::parse_http_date(value) {
+        let now = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(now_s))?;
+        return Some(date.duration_since(now).unwrap_or_default());
+    }
+    // `UTC` is no zone of mail, but some write it.
+    let value = value.strip_suffix("UTC").map_or(Cow::Borrowed(value), |date| Cow::Owned(format!("{date}GMT")));
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&*value).ok()?;
+    let wait_s = date.as_second().saturating_sub(i64::try_from(now_s).ok()?);
+    Some(Duration::from_secs(u64::try_from(wait_s).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -145,8 +153,24 @@ mod tests {
         assert_eq!(parse_retry_after("99999999999999999999999", 0), Some(Duration::from_secs(u64::MAX)));
         assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 20), Some(Duration::from_secs(40)));
         assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 90), Some(Duration::ZERO));
-        for junk in ["", "-5", "1.5", "soon", "+3"] {
+        for junk in ["", "-5", "1.5", "soon", "+3", "Thu, 1 Jan 1970", "Fri, 1 Jan 1970 00:01:00 GMT"] {
             assert_eq!(parse_retry_after(junk, 0), None, "{junk}");
+        }
+    }
+
+    #[test]
+    fn the_dates_that_java_php_and_python_write_into_retry_after_are_read() {
+        // Java 17 RFC_1123_DATE_TIME, PHP 8.2 DATE_RFC2822, Python 3.11 email.utils.format_datetime and %Z.
+        for date in [
+            "Thu, 1 Jan 1970 00:01:00 GMT",
+            "Thu, 01 Jan 1970 00:01:00 +0000",
+            "Thu, 01 Jan 1970 01:01:00 +0100",
+            "Wed, 31 Dec 1969 19:01:00 -0500",
+            "Thu, 01 Jan 1970 00:01:00 -0000",
+            "Thu, 01 Jan 1970 00:01:00 UTC",
+        ] {
+            assert_eq!(parse_retry_after(date, 20), Some(Duration::from_secs(40)), "{date}");
+            assert_eq!(parse_retry_after(date, 90), Some(Duration::ZERO), "{date}");
         }
     }
 
