@@ -71,6 +71,9 @@ pub struct PublishArgs {
     /// Time of the event, such as 2026-03-02T08:00:00Z
     #[arg(long, value_name = "TIME", requires = "event", value_parser = value_parsers::time)]
     pub occurred_at: Option<String>,
+    /// Publish the valid events of a batch although others are refused, and name those
+    #[arg(long)]
+    pub partial: bool,
 }
 
 const PUBLISH_HELP: &str = "\

@@ -348,9 +348,10 @@ pub enum Rejection {
     /// Not found in that account.
     #[error("not found")]
     NotFound,
-    /// The same idempotency key was used for another event; the index within the batch, and where the key was given.
+    /// The same idempotency key was used for another event; for each such event of the batch its index, and where the key
+    /// was given.
     #[error("the idempotency key was used before with another event")]
-    IdempotencyConflict(usize, KeySource),
+    IdempotencyConflicts(Vec<(usize, KeySource)>),
     /// The account has reached its limit of subscriptions.
     #[error("the account has {0} subscriptions, which is the limit")]
     TooManySubscriptions(u32),

@@ -74,11 +74,16 @@ impl Model {
         let known = |one: &Wanted| one.key.and_then(|key| self.keys.get(&(account, key)).copied());
         let events = match answer {
             Ok(events) => events,
-            Err(Rejection::IdempotencyConflict(index, _)) => {
-                let one = wanted[index];
-                let within = wanted[..index].iter().any(|other| other.key == one.key);
-                let is_other = known(&one).is_some_and(|(_, print)| print != one.fingerprint);
-                return if is_other || within { Ok(false) } else { Err(format!("no conflict: {one:?}")) };
+            Err(Rejection::IdempotencyConflicts(conflicts)) => {
+                for (index, _) in conflicts {
+                    let one = wanted[index];
+                    let within = wanted[..index].iter().any(|other| other.key == one.key);
+                    let is_other = known(&one).is_some_and(|(_, print)| print != one.fingerprint);
+                    if !is_other && !within {
+                        return Err(format!("no conflict: {one:?}"));
+                    }
+                }
+                return Ok(false);
             }
             Err(refusal) => return Err(format!("a publish was refused: {refusal}")),
         };

@@ -147,7 +147,7 @@ impl ControlApi {
 
     /// Changes something.
     pub fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Result<ApiReply, Failure> {
-        let answer = self.send_with_retry(method, path, body.map(Value::to_string).as_deref())?;
+        let answer = self.send_with_retry(method, path, &[], body.map(Value::to_string).as_deref())?;
         into_reply(answer).map_err(|failure| self.where_looked(path, failure))
     }
 
@@ -167,10 +167,16 @@ impl ControlApi {
     }
 
     /// Retries a request while the server is busy, which means that nothing was stored.
-    pub fn send_with_retry(&self, method: &str, path: &str, body: Option<&str>) -> Result<ControlResponse, Failure> {
+    pub fn send_with_retry(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Result<ControlResponse, Failure> {
         let mut tries = 0;
         loop {
-            let answer = self.send(method, path, &[], body)?;
+            let answer = self.send(method, path, query, body)?;
             tries += 1;
             if answer.json["code"] != "busy" || tries == BUSY_RETRIES {
                 return Ok(answer);

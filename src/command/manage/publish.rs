@@ -97,7 +97,7 @@ fn event(args: &PublishArgs, document: &RawValue) -> String {
 }
 
 fn publish_one(api: &ControlApi, args: &PublishArgs, document: &RawValue) -> Outcome {
-    let answer = into_reply(api.send_with_retry("POST", "/events", Some(&event(args, document)))?)?;
+    let answer = into_reply(api.send_with_retry("POST", "/events", &[], Some(&event(args, document)))?)?;
     if args.account.json {
         return put_answer(&answer);
     }
@@ -115,11 +115,16 @@ fn publish_one(api: &ControlApi, args: &PublishArgs, document: &RawValue) -> Out
 /// Progress of publishing.
 struct Tally {
     begun: Instant,
+    /// How many events were sent.
+    sent: u64,
+    /// How many of them were published.
     events: u64,
     deliveries: u64,
     duplicates: u64,
     bar: ProgressBar,
     json: bool,
+    /// Whether what is refused leaves the rest of a batch alone.
+    partial: bool,
     /// How many events go into one request.
     at_once: usize,
 }
@@ -133,14 +138,23 @@ fn publish_all(
     let template = if length.is_some() { "{bar:30} {msg}, {eta} left" } else { "{spinner} {msg}" };
     let bar = bar(length.unwrap_or(0), template);
     let json = args.account.json;
-    let mut tally =
-        Tally { begun: Instant::now(), events: 0, deliveries: 0, duplicates: 0, bar, json, at_once: BATCH_EVENTS };
+    let mut tally = Tally {
+        begun: Instant::now(),
+        sent: 0,
+        events: 0,
+        deliveries: 0,
+        duplicates: 0,
+        bar,
+        json,
+        partial: args.partial,
+        at_once: BATCH_EVENTS,
+    };
     if json {
         put("{\"data\":[")?;
     }
     let result = tally.publish(api, args, documents);
     tally.bar.finish_and_clear();
-    let Tally { events, deliveries, duplicates, .. } = tally;
+    let Tally { sent, events, deliveries, duplicates, .. } = tally;
     // Also after a failure, so that the published events are listed.
     if json {
         put("]}\n")?;
@@ -153,7 +167,11 @@ fn publish_all(
         0 => (exit, format!("{message}\nNothing was published.")),
         1 => (exit, format!("{message}\nThe first event was published, the rest were not.")),
         _ => (exit, format!("{message}\nThe first {events} events were published, the rest were not.")),
-    })
+    })?;
+    match sent.saturating_sub(events) {
+        0 => Ok(()),
+        refused => Err((Exit::Usage, format!("{refused} of {sent} events were refused, and not published"))),
+    }
 }
 
 impl Tally {
@@ -185,16 +203,23 @@ impl Tally {
         while !batch.is_empty() {
             let (now, later) = batch.split_at(batch.len().min(self.at_once));
             let body = format!("{{\"events\":[{}]}}", now.join(","));
-            let answer = api.send_with_retry("POST", "/events/batch", Some(&body))?;
+            let query: &[_] = if self.partial { &[("partial", "true")] } else { &[] };
+            let answer = api.send_with_retry("POST", "/events/batch", query, Some(&body))?;
             if answer.json["code"] == "too_many_deliveries" && now.len() > 1 {
                 // So many subscriptions want them that fewer events fit into one request, now and later.
                 self.at_once = now.len() / 2;
                 continue;
             }
-            if answer.status >= 300 {
-                return Err(self.refusal(answer));
+            let refused = self.refused(&answer);
+            if self.partial && answer.status == 400 && !refused.is_empty() {
+                self.bar.suspend(|| refused.iter().for_each(|line| say(line)));
+                self.note(&vec![Value::Null; now.len()])?;
+            } else if answer.status >= 300 {
+                return Err(refusal(answer, &refused));
+            } else {
+                self.bar.suspend(|| refused.iter().for_each(|line| say(line)));
+                self.note(rows(&answer.json))?;
             }
-            self.note(rows(&answer.json))?;
             batch = later;
         }
         self.bar.inc(read_bytes);
@@ -204,8 +229,12 @@ impl Tally {
     fn note(&mut self, published: &[Value]) -> Outcome {
         for row in published {
             if self.json {
-                let comma = if self.events == 0 { "" } else { "," };
+                let comma = if self.sent == 0 { "" } else { "," };
                 put(&format!("{comma}{}", terminal::json(row)))?;
+            }
+            self.sent += 1;
+            if row.is_null() {
+                continue;
             }
             self.events += 1;
             if row["duplicate"] == true {
@@ -220,23 +249,27 @@ impl Tally {
         Ok(())
     }
 
-    /// Translates indices within the batch into indices within the file.
-    fn refusal(&self, answer: ControlResponse) -> Failure {
+    /// What was refused, with places within the file in place of those within the batch.
+    fn refused(&self, answer: &ControlResponse) -> Vec<String> {
         let errors = answer.json["errors"].as_array().map_or(&[][..], Vec::as_slice);
-        let lines = errors.iter().take(FIELDS).filter_map(|error| {
+        let lines = errors.iter().filter_map(|error| {
             let field = error["field"].as_str()?.strip_prefix("events[")?;
             let (index, rest) = field.split_once(']')?;
-            let number = self.events + index.parse::<u64>().ok()? + 1;
+            let number = self.sent + index.parse::<u64>().ok()? + 1;
             let place = escape_controls(rest.trim_start_matches('.'));
             let message = escape_controls(error["message"].as_str()?);
             Some(format!("event {number}: {place}{}{message}", if place.is_empty() { "" } else { ": " }))
         });
-        let lines: Vec<_> = lines.collect();
-        if lines.is_empty() {
-            return into_reply(answer).err().unwrap_or_else(|| failed("the server refused without saying why"));
-        }
-        let more = errors.len().saturating_sub(lines.len());
-        let rest = if more > 0 { format!("\nand {more} more") } else { String::new() };
-        (exit_of(&answer), lines.join("\n") + &rest)
+        lines.collect()
     }
+}
+
+fn refusal(answer: ControlResponse, refused: &[String]) -> Failure {
+    if refused.is_empty() {
+        return into_reply(answer).err().unwrap_or_else(|| failed("the server refused without saying why"));
+    }
+    let shown = refused.get(..FIELDS).unwrap_or(refused);
+    let more = refused.len() - shown.len();
+    let rest = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    (exit_of(&answer), shown.join("\n") + &rest)
 }

@@ -35,9 +35,42 @@ struct BatchRequest<'a> {
     events: Vec<&'a RawValue>,
 }
 
-/// Parses a batch of events, each within that size. The request's idempotency key applies to each event with its index,
-/// and to the batch as a whole.
+/// A batch of which not every event is valid.
+#[derive(Default)]
+pub struct PartialBatch {
+    /// The valid events, each with its index.
+    pub events: Vec<(usize, NewEvent)>,
+    /// What is wrong with the others.
+    pub errors: FieldErrors,
+    /// Number of all events.
+    pub count: usize,
+}
+
+/// Parses a batch of events, each within that size: all of them or none. The request's idempotency key applies to each
+/// event with its index, and to the batch as a whole.
 pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<Vec<NewEvent>, ApiError> {
+    let PartialBatch { events, errors, .. } = partial_batch(text, event_bytes, request_key)?;
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    let mut events: Vec<NewEvent> = events.into_iter().map(|(_, event)| event).collect();
+    if let Some(key) = request_key {
+        let mut hash = Sha256::new();
+        for known in events.iter().filter_map(|event| event.idempotency.last()) {
+            hash.update(known.fingerprint);
+        }
+        let whole =
+            IdempotencyEntry { key: digest_key(&["batch", key]), source: KeySource::Header, fingerprint: half(hash) };
+        if let Some(first) = events.first_mut() {
+            first.idempotency.push(whole);
+        }
+    }
+    Ok(events)
+}
+
+/// Parses the events of a batch, each within that size. The request's idempotency key applies to each event with its
+/// index.
+pub fn partial_batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<PartialBatch, ApiError> {
     let batch: BatchRequest<'_> = serde_json::from_str(text).map_err(|error| {
         // An unexpected field stops the parser before the rest of the text is checked.
         match serde_json::from_str::<IgnoredAny>(text) {
@@ -51,30 +84,15 @@ pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<
     if batch.events.is_empty() || batch.events.len() > BATCH_EVENTS {
         return Err(ApiError::invalid_field("events", format!("must hold 1 to {BATCH_EVENTS} events")));
     }
-    let mut events = Vec::with_capacity(batch.events.len());
-    let mut errors = FieldErrors::default();
+    let mut parsed = PartialBatch { count: batch.events.len(), ..PartialBatch::default() };
     for (index, raw) in batch.events.iter().enumerate() {
         let key = request_key.map(|key| digest_key(&["batch", key, &index.to_string()]));
         match event_of_batch(raw.get(), event_bytes, key) {
-            Err(found) => errors.add_part(&format!("events[{index}]"), found),
-            Ok(event) => events.push(event),
+            Err(found) => parsed.errors.add_part(&format!("events[{index}]"), found),
+            Ok(event) => parsed.events.push((index, event)),
         }
     }
-    if !errors.is_empty() {
-        return Err(ApiError::invalid(errors));
-    }
-    if let Some(key) = request_key {
-        let mut hash = Sha256::new();
-        for known in events.iter().filter_map(|event| event.idempotency.last()) {
-            hash.update(known.fingerprint);
-        }
-        let whole =
-            IdempotencyEntry { key: digest_key(&["batch", key]), source: KeySource::Header, fingerprint: half(hash) };
-        if let Some(first) = events.first_mut() {
-            first.idempotency.push(whole);
-        }
-    }
-    Ok(events)
+    Ok(parsed)
 }
 
 /// Parses one event of a batch; an error without a field concerns the whole event.

@@ -1,19 +1,22 @@
 //! Events: publish one or many, list, read. Runs on the HTTP workers; a publish only awaits the writer's commit.
 
+use std::collections::BTreeSet;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::Scope;
 use crate::domain::event::event_type::EventType;
-use crate::domain::{DeliveryId, EventId, Timestamp, time_text};
-use crate::http::api::event_body::{self, KEY_CHARS};
+use crate::domain::{AccountId, DeliveryId, EventId, FieldError, Timestamp, time_text};
+use crate::http::api::event_body::{self, KEY_CHARS, PartialBatch};
 use crate::http::api::view::{DeliveryView, EventView, ViewContext};
-use crate::http::request::error::{ApiError, KEY_HEADER};
+use crate::http::request::error::{ApiError, DIFFERS, KEY_HEADER};
 use crate::http::request::extract::{Caller, JsonText, Publisher, Query};
 use crate::http::request::respond::{self, NextPage, Pagination};
 use crate::http::request::state::HttpState;
 use crate::storage::command::{Command, Published};
+use crate::storage::error::Rejection;
 use crate::storage::read::reader::{EventFilter, PAGE_BYTES};
 
 /// About what a delivery of an event takes in memory and in the answer.
@@ -64,20 +67,66 @@ pub async fn publish(
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct BatchView {
-    data: Vec<PublishedView>,
+    /// Null in the place of an event that was refused, with `partial=true` alone.
+    data: Vec<Option<PublishedView>>,
+    /// What is wrong with the events that were refused; only with `partial=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<FieldError>")]
+    errors: Option<Vec<FieldError>>,
 }
 
 pub async fn publish_batch(
     state: AppState,
     Publisher { account }: Publisher,
     request: HttpRequest,
+    mut query: Query,
     body: JsonText,
 ) -> HandlerResult {
+    let is_partial = query.parse("partial", "true or false", |text| text.parse().ok());
+    query.finish()?;
     let key = idempotency_header(&request)?;
+    if is_partial == Some(true) {
+        return publish_valid(&state, account, &body.text, key.as_deref()).await;
+    }
     let events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref())?;
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await?;
-    let view = BatchView { data: published.into_iter().map(PublishedView::from).collect() };
-    Ok(respond::json(&mut HttpResponse::Accepted(), &view))
+    let data = published.into_iter().map(|published| Some(published.into())).collect();
+    Ok(respond::json(&mut HttpResponse::Accepted(), &BatchView { data, errors: None }))
+}
+
+/// Stores the valid events of a batch.
+async fn publish_valid(state: &AppState, account: AccountId, text: &str, key: Option<&str>) -> HandlerResult {
+    let mut conflicting: BTreeSet<usize> = BTreeSet::new();
+    // Each time round there is at least one event less.
+    loop {
+        let PartialBatch { mut events, mut errors, count } =
+            event_body::partial_batch(text, state.settings.event_bytes, key)?;
+        events.retain(|(index, _)| !conflicting.contains(index));
+        for index in &conflicting {
+            errors.add_part(&format!("events[{index}]"), vec![FieldError::new("", DIFFERS)].into());
+        }
+        if events.is_empty() {
+            return Err(ApiError::invalid(errors));
+        }
+        let (places, events): (Vec<usize>, Vec<_>) = events.into_iter().unzip();
+        match state.try_ask(|reply| Command::Publish { account, events, reply }).await {
+            Ok(published) => {
+                let mut data: Vec<_> = (0..count).map(|_| None).collect();
+                for (place, published) in places.into_iter().zip(published) {
+                    if let Some(row) = data.get_mut(place) {
+                        *row = Some(published.into());
+                    }
+                }
+                let view = BatchView { data, errors: Some(errors.kept().to_vec()) };
+                return Ok(respond::json(&mut HttpResponse::Accepted(), &view));
+            }
+            // Nothing was stored.
+            Err(Rejection::IdempotencyConflicts(found)) => {
+                conflicting.extend(found.iter().filter_map(|(index, _)| places.get(*index)));
+            }
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
 }
 
 pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {

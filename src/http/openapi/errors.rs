@@ -19,7 +19,7 @@ fn samples() -> [ApiError; 22] {
         ApiError::not_found("subscription"),
         ApiError::method_not_allowed("GET, POST"),
         ApiError::request_timeout(),
-        ApiError::from(Rejection::IdempotencyConflict(0, KeySource::Header)),
+        ApiError::from(Rejection::IdempotencyConflicts(vec![(0, KeySource::Header)])),
         ApiError::from(Rejection::TooManySubscriptions(100)),
         ApiError::from(Rejection::OutOfNumbers),
         ApiError::too_large(262_144),

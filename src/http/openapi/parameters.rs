@@ -107,6 +107,13 @@ pub fn action() -> Parameter {
     query("action", description, json!({"type": "string", "enum": ["test"]}))
 }
 
+/// Whether the valid events of a batch are stored although others are refused.
+pub fn partial() -> [Parameter; 1] {
+    let description = "With `true` the valid events are stored and the others named, in place of all or none. An \
+                       `Idempotency-Key` then counts for each event by its place alone.";
+    [query("partial", description, json!({"type": "boolean", "examples": [false]}))]
+}
+
 /// The idempotency key.
 pub fn idempotency_key() -> [Parameter; 1] {
     let schema = json!({"type": "string", "minLength": 1, "maxLength": KEY_CHARS, "examples": ["entry-4711"]});

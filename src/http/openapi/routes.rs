@@ -155,8 +155,11 @@ fn event_routes() -> Vec<Resource> {
             HEADING,
             "/events/batch",
             [operation(Method::POST, events::publish_batch, "publishEvents", "Publish many events")
-                .details("All of them or none. An `Idempotency-Key` stands for the whole batch.")
+                .details(
+                    "All of them or none, unless `partial` is true. An `Idempotency-Key` stands for the whole batch.",
+                )
                 .needs(EventsWrite)
+                .takes(take::partial())
                 .takes(take::idempotency_key())
                 .body("NewEvents")
                 .answers(202, "The events are stored; one row for each, in order.", plain::<BatchView>)

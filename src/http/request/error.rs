@@ -56,7 +56,7 @@ const GUESS_DELAY: Duration = Duration::from_secs(1);
 pub const KEY_HEADER: &str = "Idempotency-Key";
 const IDEMPOTENCY_CONFLICT: &str = "idempotency_conflict";
 /// The message for an event that differs from the one stored under its key.
-const DIFFERS: &str = "differs from the event sent before";
+pub const DIFFERS: &str = "differs from the event sent before";
 
 impl ApiError {
     fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
@@ -315,13 +315,16 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         match rejection {
             Rejection::NotFound => Self::new(404, "not_found", "not found"),
-            Rejection::IdempotencyConflict(index, source) => {
-                let field = match source {
-                    KeySource::Header => KEY_HEADER.to_owned(),
-                    KeySource::Id => format!("events[{index}]"),
-                };
+            Rejection::IdempotencyConflicts(conflicts) => {
+                let by_header = conflicts.iter().any(|(_, source)| *source == KeySource::Header);
+                let by_id = conflicts.iter().filter(|(_, source)| *source == KeySource::Id);
+                let by_id = by_id.map(|(index, _)| format!("events[{index}]"));
+                let mut fields = FieldErrors::default();
+                for place in by_header.then(|| KEY_HEADER.to_owned()).into_iter().chain(by_id) {
+                    fields.add_part(&place, vec![FieldError::new("", DIFFERS)].into());
+                }
                 Self {
-                    fields: vec![FieldError::new(field, DIFFERS)].into(),
+                    fields,
                     ..Self::new(409, IDEMPOTENCY_CONFLICT, "this idempotency key was used before with another event")
                 }
             }

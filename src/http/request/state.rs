@@ -131,9 +131,14 @@ impl HttpState {
 
     /// Sends a command to the writer and awaits its reply, which comes after the commit.
     pub async fn ask<T>(&self, command: impl FnOnce(ReplySender<T>) -> Command) -> Result<T, ApiError> {
+        Ok(self.try_ask(command).await?)
+    }
+
+    /// The same, with the writer's own refusal.
+    pub async fn try_ask<T>(&self, command: impl FnOnce(ReplySender<T>) -> Command) -> Result<T, Rejection> {
         let (reply, answer) = oneshot::channel();
         self.writer.try_send(command(reply))?;
-        Ok(answer.await.unwrap_or(Err(Rejection::StoreFailed))?)
+        answer.await.unwrap_or(Err(Rejection::StoreFailed))
     }
 
     /// Reads beside the executor what makes a short answer, all as of one commit, in the share of an account; the operator

@@ -105,7 +105,8 @@ impl<'txn> Batch<'txn> {
     ) -> CommandResult<Vec<Published>> {
         let mut in_batch = HashMap::new();
         let mut known = Vec::with_capacity(events.len());
-        for (index, event) in events.iter().enumerate() {
+        let mut conflicts = Vec::new();
+        'events: for (index, event) in events.iter().enumerate() {
             let mut earlier = None;
             for known in &event.idempotency {
                 let stored = match self.idempotency.get((account.0, known.key.0))? {
@@ -122,7 +123,8 @@ impl<'txn> Batch<'txn> {
                 let (EarlierPublish::Stored(IdempotencyRow { fingerprint, .. })
                 | EarlierPublish::InBatch(_, fingerprint)) = found;
                 if fingerprint != known.fingerprint {
-                    return Ok(Err(Rejection::IdempotencyConflict(index, known.source)));
+                    conflicts.push((index, known.source));
+                    continue 'events;
                 }
                 earlier = Some(found);
             }
@@ -130,6 +132,9 @@ impl<'txn> Batch<'txn> {
                 in_batch.extend(event.idempotency.iter().map(|known| (known.key, (index, known.fingerprint))));
             }
             known.push(earlier);
+        }
+        if !conflicts.is_empty() {
+            return Ok(Err(Rejection::IdempotencyConflicts(conflicts)));
         }
         if let Some(refusal) = too_many_deliveries(state, account, events.iter().zip(&known)) {
             return Ok(Err(refusal));

@@ -6,4 +6,5 @@ mod events;
 pub(super) mod events_kept;
 pub(super) mod idempotency;
 pub(super) mod limits;
+mod partial;
 pub(super) mod publishers;
