@@ -2,6 +2,7 @@
 //! any thread may use. The only layer that names redb.
 
 pub mod command;
+pub mod engine;
 pub mod error;
 pub mod maintenance;
 mod random;
@@ -13,9 +14,11 @@ mod rules;
 mod test_store;
 pub mod write;
 
+pub use crate::storage::engine::Pending;
+/// The engine of every store. With a second one this becomes an enum of both.
+pub(crate) use crate::storage::redb::engine::RedbEngine as StoreEngine;
 pub use crate::storage::redb::file::catch_panic::expects_panic;
 pub use crate::storage::redb::file::folder::{DATABASE_FILE, is_new};
 pub use crate::storage::redb::file::open::{Opened, Store, StoreSettings};
-pub use crate::storage::redb::outbox::Pending;
 pub use crate::storage::rules::settings::{RetentionRule, Rules};
 pub use random::Randomness;

@@ -17,17 +17,18 @@ use crate::clock::Readings;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::engine::Pending;
 use crate::storage::error::StorageError;
 pub use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::read::reader::found::{FoundDelivery, NewestFirst, PENDING, RowIter};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::{SharedSnapshot, Snapshot};
 use crate::storage::redb::copy::dump::{self, DumpError, Manifest};
-use crate::storage::redb::outbox::{Outbox, Pending};
+use crate::storage::redb::outbox::Outbox;
 use crate::storage::redb::tables;
+use crate::storage::redb::time;
 use crate::storage::rows::delivery_record;
 use crate::storage::rows::record::{EventRow, History};
-use crate::storage::rules::service_time::Seen;
 
 /// A reader of the store; cheap to clone.
 #[derive(Clone)]
@@ -184,7 +185,7 @@ impl ReadView {
 
     /// How much of the time until then does not count for retention.
     pub fn left_out(&self) -> Result<Duration, StorageError> {
-        let seen = Seen::of(&self.snapshot.rows.open_table(tables::META)?, None)?;
+        let seen = time::read(&self.snapshot.rows.open_table(tables::META)?, None)?;
         Ok(seen.gaps.unconfirmed())
     }
 

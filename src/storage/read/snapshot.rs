@@ -9,10 +9,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::{ReadTransaction, ReadableDatabase as _};
 
 use crate::domain::calendar::Calendar;
+use crate::storage::StoreEngine;
+use crate::storage::engine::Pending;
 use crate::storage::error::StorageError;
 use crate::storage::read::registry::Registry;
-use crate::storage::redb::file::owner::OwnedDatabase;
-use crate::storage::redb::outbox::Pending;
 
 /// Everything as of one commit.
 pub struct Snapshot {
@@ -30,19 +30,19 @@ pub struct Snapshot {
 pub struct SharedSnapshot {
     // Dropped before the database that it is of.
     present: RwLock<Arc<Snapshot>>,
-    db: Arc<OwnedDatabase>,
+    engine: Arc<StoreEngine>,
 }
 
 impl SharedSnapshot {
     /// Starts with the database's state.
     pub fn new(
-        db: Arc<OwnedDatabase>,
+        engine: Arc<StoreEngine>,
         registry: Arc<Registry>,
         pending: Pending,
         calendar: Calendar,
     ) -> Result<Self, StorageError> {
-        let snapshot = Snapshot { rows: db.begin_read()?, registry, pending, calendar };
-        Ok(Self { present: RwLock::new(Arc::new(snapshot)), db })
+        let snapshot = Snapshot { rows: engine.db().begin_read()?, registry, pending, calendar };
+        Ok(Self { present: RwLock::new(Arc::new(snapshot)), engine })
     }
 
     /// The current snapshot.
@@ -54,7 +54,7 @@ impl SharedSnapshot {
 
     /// Publishes the last commit; called by the writer after each commit.
     pub fn publish(&self, registry: Arc<Registry>, pending: Pending, calendar: Calendar) -> Result<(), StorageError> {
-        let snapshot = Arc::new(Snapshot { rows: self.db.begin_read()?, registry, pending, calendar });
+        let snapshot = Arc::new(Snapshot { rows: self.engine.db().begin_read()?, registry, pending, calendar });
         let before = std::mem::replace(&mut *self.present.write().unwrap_or_else(PoisonError::into_inner), snapshot);
         // Dropped outside the lock.
         drop(before);

@@ -3,6 +3,9 @@
 
 pub(in crate::storage) mod bulk_insert;
 pub mod copy;
+pub(in crate::storage) mod engine;
 pub(in crate::storage) mod file;
 pub(in crate::storage) mod outbox;
 pub(in crate::storage) mod tables;
+pub(in crate::storage) mod time;
+pub(in crate::storage) mod tx;

@@ -5,12 +5,13 @@
 //! event of 0 that the row is the history. A subscription's rows are therefore: its history, its unattempted deliveries
 //! by event, and its retries by due time.
 
-use std::ops::{AddAssign as _, Bound, RangeBounds, RangeInclusive};
+use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
 use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::engine::Pending;
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::tables::{self, OutboxKey};
@@ -20,15 +21,6 @@ use crate::storage::rows::record::History;
 const UNATTEMPTED_DUE_MS: u64 = 0;
 /// The event of a history.
 const NONE: u128 = 0;
-
-/// Number of pending deliveries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// Never attempted.
-    pub unattempted: u64,
-    /// Waiting for a retry.
-    pub retrying: u64,
-}
 
 /// Any row of the outbox.
 #[derive(Debug)]
@@ -130,88 +122,77 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
     }
 }
 
-/// The writer's outbox, which keeps count of pending deliveries.
-pub struct OutboxWriter<'txn> {
-    rows: BulkInsert<'txn, OutboxKey>,
-    pending: Pending,
-}
+/// The writer's outbox.
+pub struct OutboxWriter<'txn>(BulkInsert<'txn, OutboxKey>);
 
 impl<'txn> OutboxWriter<'txn> {
-    /// Opens the outbox of a transaction. `pending` is the count before it.
-    pub fn open(transaction: &'txn WriteTransaction, pending: Pending) -> Result<Self, StorageError> {
-        Ok(Self { rows: BulkInsert::new(transaction.open_table(tables::OUTBOX)?), pending })
+    /// Opens the outbox of a transaction.
+    pub fn open(transaction: &'txn WriteTransaction) -> Result<Self, StorageError> {
+        Ok(Self(BulkInsert::new(transaction.open_table(tables::OUTBOX)?)))
     }
 
-    /// Flushes buffered rows and returns the number of pending deliveries.
-    pub fn finish(&mut self) -> Result<Pending, StorageError> {
-        self.rows.table()?;
-        Ok(self.pending)
+    /// Flushes buffered rows.
+    pub fn finish(&mut self) -> Result<(), StorageError> {
+        self.0.table()?;
+        Ok(())
     }
 
     /// The number of the event type, if the delivery was never attempted.
     pub fn unattempted(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        unattempted(self.rows.table()?, id)
+        unattempted(self.0.table()?, id)
     }
 
     /// Adds a delivery of a new event, due now.
     pub fn put_unattempted(&mut self, id: DeliveryId, event_type: EventType) {
-        self.rows.put(unattempted_key(id), vec![event_type.number()]);
-        self.pending.unattempted += 1;
+        self.0.put(unattempted_key(id), vec![event_type.number()]);
     }
 
     /// Removes a delivery that was never attempted, and returns the number of its event type.
     pub fn take_unattempted(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        let taken = self.rows.table()?.remove(unattempted_key(id))?.map(|row| type_number(row.value()));
-        self.pending.unattempted = self.pending.unattempted.saturating_sub(u64::from(taken.is_some()));
-        Ok(taken)
+        Ok(self.0.table()?.remove(unattempted_key(id))?.map(|row| type_number(row.value())))
     }
 
-    /// Adds a retry with that due time.
-    pub fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
-        let replaced = self.rows.table()?.insert(retry_key(id, due), [].as_slice())?;
-        self.pending.retrying.add_assign(u64::from(replaced.is_none()));
-        Ok(())
+    /// Adds a retry with that due time. Returns whether it was not there.
+    pub fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool, StorageError> {
+        Ok(self.0.table()?.insert(retry_key(id, due), [].as_slice())?.is_none())
     }
 
-    /// Removes the retry with that due time.
-    pub fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
-        let taken = self.rows.table()?.remove(retry_key(id, due))?.is_some();
-        self.pending.retrying = self.pending.retrying.saturating_sub(u64::from(taken));
-        Ok(())
+    /// Removes the retry with that due time. Returns whether it was there.
+    pub fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool, StorageError> {
+        Ok(self.0.table()?.remove(retry_key(id, due))?.is_some())
     }
 
-    /// Removes a delivery's retry whatever its due time. Reads all retries of the subscription.
-    pub fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<(), StorageError> {
+    /// Removes a delivery's retries whatever their due times, and returns how many. Reads all retries of the subscription.
+    pub fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<u64, StorageError> {
         let mut taken = 0;
-        self.rows.table()?.retain_in(retries_range(id.subscription), |(_, _, event), _| {
+        self.0.table()?.retain_in(retries_range(id.subscription), |(_, _, event), _| {
             let stays = event != id.event.0;
             taken += u64::from(!stays);
             stays
         })?;
-        self.pending.retrying = self.pending.retrying.saturating_sub(taken);
-        Ok(())
+        Ok(taken)
     }
 
     /// Stores a subscription's endpoint health and last attempts.
     pub fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<(), StorageError> {
-        self.rows.table()?.insert(history_key(id), history.encode()?.as_slice())?;
+        self.0.table()?.insert(history_key(id), history.encode()?.as_slice())?;
         Ok(())
     }
 
-    /// Removes up to `limit` rows of a subscription, of any kind, and returns how many.
-    pub fn remove_some(&mut self, id: SubscriptionId, limit: usize) -> Result<usize, StorageError> {
+    /// Removes up to `limit` rows of a subscription, of any kind. Returns how many, and the pending deliveries of them.
+    pub fn remove_some(&mut self, id: SubscriptionId, limit: usize) -> Result<(usize, Pending), StorageError> {
         let all = (id.0, UNATTEMPTED_DUE_MS, NONE)..=(id.0, u64::MAX, u128::MAX);
-        let mut removed = 0;
-        for row in self.rows.table()?.extract_from_if(all, |_, _| true)?.take(limit) {
+        let (mut removed, mut pending) = (0, Pending::default());
+        for row in self.0.table()?.extract_from_if(all, |_, _| true)?.take(limit) {
             let (key, value) = row?;
             match entry(key.value(), value.value()) {
                 OutboxEntry::History(..) => {}
-                OutboxEntry::Unattempted(..) => self.pending.unattempted = self.pending.unattempted.saturating_sub(1),
-                OutboxEntry::Retry(..) => self.pending.retrying = self.pending.retrying.saturating_sub(1),
+                OutboxEntry::Unattempted(..) => pending.unattempted += 1,
+                OutboxEntry::Retry(..) => pending.retrying += 1,
             }
             removed += 1;
         }
-        Ok(removed)
+        Ok((removed, pending))
     }
 }
 

@@ -116,16 +116,19 @@ impl EventRow {
 #[derive(Debug)]
 pub struct EventHead {
     /// The subscriptions that matched.
-    pub subscriptions: Vec<u32>,
+    pub subscriptions: Vec<SubscriptionId>,
     /// The keys that identify duplicates of it.
-    pub idempotency: Vec<u128>,
+    pub idempotency: Vec<IdempotencyKey>,
 }
 
 impl EventHead {
     /// Reads the front of an event's stored form.
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
         let (head, _): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
-        Ok(Self { subscriptions: head.subscriptions, idempotency: head.idempotency })
+        Ok(Self {
+            subscriptions: head.subscriptions.into_iter().map(SubscriptionId).collect(),
+            idempotency: head.idempotency.into_iter().map(IdempotencyKey).collect(),
+        })
     }
 }
 

@@ -5,8 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{ReadableTable, Table, WriteTransaction};
-
 use crate::clock::Clock;
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::outcome::Outcome;
@@ -15,18 +13,14 @@ use crate::domain::event::event_type::EventType;
 use crate::domain::event::{self, NewEvent};
 use crate::domain::ids::EventIds;
 use crate::domain::subscription::{Subscription, SubscriptionState};
-use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::command::{AttemptFigures, Committed, Completion, NewDelivery, Published, RecordedAttempt};
+use crate::storage::engine::{Pending, Tx};
 use crate::storage::error::{Rejection, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
-use crate::storage::redb::bulk_insert::BulkInsert;
-use crate::storage::redb::outbox::{OutboxWriter, Pending};
-use crate::storage::redb::tables;
-use crate::storage::rows::delivery_record;
 use crate::storage::rows::record::{EventRow, History, IdempotencyRow};
-use crate::storage::rows::sealing::Seal;
-use crate::storage::rules::service_time::ServiceTime;
+use crate::storage::rules::service_time::{Note, ServiceTime};
 use crate::storage::rules::settings::Rules;
 
 /// How many deliveries the events of one request may make: as many as the greatest number of subscriptions that an
@@ -43,57 +37,48 @@ pub struct State {
     pub pending: Pending,
     pub ids: EventIds,
     pub random: Randomness,
-    pub seal: Seal,
 }
 
 pub(in crate::storage) type CommandResult<T> = Result<Result<T, Rejection>, StorageError>;
-pub(in crate::storage) type RowTable<'txn, K> = Table<'txn, K, &'static [u8]>;
 
-/// The open tables of one write transaction and the changes made in it so far.
-pub struct Batch<'txn> {
-    pub(in crate::storage) meta: Table<'txn, &'static str, u128>,
-    pub(in crate::storage) accounts: RowTable<'txn, u32>,
-    pub(in crate::storage) keys: RowTable<'txn, u32>,
-    pub(in crate::storage) subscriptions: RowTable<'txn, u32>,
-    pub(in crate::storage) events: BulkInsert<'txn, (u32, u128)>,
-    pub(in crate::storage) idempotency: RowTable<'txn, (u32, u128)>,
-    pub(in crate::storage) outbox: OutboxWriter<'txn>,
-    pub(in crate::storage) deliveries: BulkInsert<'txn, (u32, u128)>,
-    pub(in crate::storage) purges: Table<'txn, u32, ()>,
+/// The rows of one write transaction and the changes made in it so far.
+pub struct Batch<T> {
+    pub(in crate::storage) tx: T,
+    pub(in crate::storage) pending: Pending,
     pub(in crate::storage) changed_histories: BTreeSet<SubscriptionId>,
     pub(in crate::storage) changes: Committed,
 }
 
-impl<'txn> Batch<'txn> {
-    /// Opens every table of the transaction, creating missing ones. `pending` is the count before it.
-    pub fn open(transaction: &'txn WriteTransaction, pending: Pending) -> Result<Self, StorageError> {
-        Ok(Self {
-            meta: transaction.open_table(tables::META)?,
-            accounts: transaction.open_table(tables::ACCOUNTS)?,
-            keys: transaction.open_table(tables::KEYS)?,
-            subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
-            events: BulkInsert::new(transaction.open_table(tables::EVENTS)?),
-            idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
-            outbox: OutboxWriter::open(transaction, pending)?,
-            deliveries: BulkInsert::new(transaction.open_table(tables::DELIVERIES)?),
-            purges: transaction.open_table(tables::PURGES)?,
-            changed_histories: BTreeSet::new(),
-            changes: Committed::default(),
-        })
+impl<T: Tx> Batch<T> {
+    /// Nothing has changed yet. `pending` is the count before.
+    pub fn new(tx: T, pending: Pending) -> Self {
+        Self { tx, pending, changed_histories: BTreeSet::new(), changes: Committed::default() }
     }
 
     /// Writes what is written once per transaction, and returns what the commit will change.
     pub fn finish(mut self, state: &mut State) -> Result<Committed, StorageError> {
         for id in &self.changed_histories {
             if let Some(history) = state.histories.get(id) {
-                self.outbox.put_history(*id, history)?;
+                self.tx.put_history(*id, history)?;
             }
         }
-        self.events.table()?;
-        self.deliveries.table()?;
-        state.time.note(&mut self.meta, state.clock.monotonic())?;
-        state.pending = self.outbox.finish()?;
+        if let Some(Note { now, monotonic, gaps }) = state.time.note(state.clock.monotonic()) {
+            self.tx.put_time(now, monotonic, gaps)?;
+        }
+        self.tx.finish()?;
+        state.pending = self.pending;
         Ok(self.changes)
+    }
+
+    fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
+        self.pending.retrying += u64::from(self.tx.put_retry(id, due)?);
+        Ok(())
+    }
+
+    fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
+        let taken = Pending { retrying: self.tx.take_retry(id, due)?.into(), unattempted: 0 };
+        self.pending.subtract(taken);
+        Ok(())
     }
 
     /// Stores events with all their deliveries: all of them or, if one conflicts, none.
@@ -109,14 +94,12 @@ impl<'txn> Batch<'txn> {
         'events: for (index, event) in events.iter().enumerate() {
             let mut earlier = None;
             for known in &event.idempotency {
-                let stored = match self.idempotency.get((account.0, known.key.0))? {
-                    Some(row) => match IdempotencyRow::decode(row.value()) {
-                        Ok(row) => Some(EarlierPublish::Stored(row)),
-                        Err(error) => {
-                            log::error!("an idempotency key cannot be read: {error}");
-                            return Ok(Err(Rejection::StoreFailed));
-                        }
-                    },
+                let stored = match self.tx.idempotency(account, known.key)? {
+                    Some(Ok(row)) => Some(EarlierPublish::Stored(row)),
+                    Some(Err(error)) => {
+                        log::error!("an idempotency key cannot be read: {error}");
+                        return Ok(Err(Rejection::StoreFailed));
+                    }
                     None => in_batch.get(&known.key).map(|(first, print)| EarlierPublish::InBatch(*first, *print)),
                 };
                 let Some(found) = stored else { continue };
@@ -172,13 +155,14 @@ impl<'txn> Batch<'txn> {
         let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let keys = event.idempotency.iter().map(|known| known.key).collect();
         let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
-        self.events.put((account.0, id.0), row.encode()?);
+        self.tx.put_event(account, id, &row)?;
         for known in &event.idempotency {
             let answer = IdempotencyRow { event: id.0, fingerprint: known.fingerprint, deliveries };
-            self.idempotency.insert((account.0, known.key.0), answer.encode()?.as_slice())?;
+            self.tx.put_idempotency(account, known.key, &answer)?;
         }
         for subscription in &row.subscriptions {
-            self.outbox.put_unattempted(DeliveryId { event: id, subscription: *subscription }, event_type);
+            self.tx.put_unattempted(DeliveryId { event: id, subscription: *subscription }, event_type)?;
+            self.pending.unattempted += 1;
             self.changes.unattempted.push(NewDelivery {
                 subscription: *subscription,
                 event: id,
@@ -193,20 +177,17 @@ impl<'txn> Batch<'txn> {
     pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
         let Completion { delivery: id, attempt, retry_after, explanation } = completion;
         let is_delivered = attempt.outcome.is_delivered();
-        let place = (id.subscription.0, id.event.0);
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             // Deleted while the attempt was in flight: there is no history left to update.
             self.changes.recorded.push(RecordedAttempt { delivery: id, due: None, is_delivered, attempt: None });
             return Ok(());
         };
-        let unattempted = match self.outbox.take_unattempted(id)? {
-            Some(number) => Some(self.event_type(subscription.account, id.event, number)?),
-            None => None,
-        };
+        let unattempted = self.tx.take_unattempted(subscription.account, id)?;
+        self.pending.subtract(Pending { unattempted: unattempted.is_some().into(), retrying: 0 });
         // A delivery that was never attempted has no row.
         let stored = match unattempted {
             Some(_) => None,
-            None => self.deliveries.table()?.get(place)?.map(|row| delivery_record::decode(row.value())),
+            None => self.tx.delivery(id)?,
         };
         let mut delivery = match (stored, unattempted) {
             (Some(Ok(delivery)), _) => delivery,
@@ -214,7 +195,8 @@ impl<'txn> Batch<'txn> {
             // A damaged row loses the history of this delivery only.
             (Some(Err(error)), _) => {
                 log::error!("delivery {id} has lost its earlier attempts: {error}");
-                self.outbox.take_retry_at_any_time(id)?;
+                let retrying = self.tx.take_retry_at_any_time(id)?;
+                self.pending.subtract(Pending { retrying, unattempted: 0 });
                 Delivery::unattempted(unattempted.unwrap_or(EventType::Ping), id.event.time())
             }
             (None, None) => {
@@ -224,7 +206,7 @@ impl<'txn> Batch<'txn> {
         };
         // What was never attempted has no row there.
         if let (None, DeliveryState::Pending { due }) = (unattempted, delivery.state) {
-            self.outbox.take_retry(id, due)?;
+            self.take_retry(id, due)?;
         }
         let now = state.time.now();
         let history = state.histories.entry(id.subscription).or_default();
@@ -265,12 +247,12 @@ impl<'txn> Batch<'txn> {
         }
         let due = match delivery.state {
             DeliveryState::Pending { due } => {
-                self.outbox.put_retry(id, due)?;
+                self.put_retry(id, due)?;
                 Some(due)
             }
             _ => None,
         };
-        self.deliveries.put(place, delivery_record::encode(&delivery)?);
+        self.tx.put_delivery(id, &delivery)?;
         self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures) });
         if let Some(reason) = disabled
             && subscription.state.is_active()
@@ -286,15 +268,6 @@ impl<'txn> Batch<'txn> {
             self.put_subscription(state, subscription)?;
         }
         Ok(())
-    }
-
-    /// The event type in the outbox row or, if that is damaged, in the event's row.
-    fn event_type(&mut self, account: AccountId, event: EventId, number: u8) -> Result<EventType, StorageError> {
-        if let Some(event_type) = EventType::from_number(number) {
-            return Ok(event_type);
-        }
-        let row = self.events.table()?.get((account.0, event.0))?;
-        Ok(row.and_then(|row| EventRow::decode_type(row.value()).ok()).unwrap_or(EventType::Ping))
     }
 
     /// Stores a test ping and its only attempt; a ping never enters the outbox.
@@ -316,8 +289,8 @@ impl<'txn> Batch<'txn> {
         }
         self.changed_histories.insert(id.subscription);
         let delivery = Delivery::tested(row.event_type, attempt, now);
-        self.events.put((subscription.account.0, id.event.0), row.encode()?);
-        self.deliveries.put((id.subscription.0, id.event.0), delivery_record::encode(&delivery)?);
+        self.tx.put_event(subscription.account, id.event, row)?;
+        self.tx.put_delivery(id, &delivery)?;
         Ok(Ok(()))
     }
 
@@ -326,16 +299,14 @@ impl<'txn> Batch<'txn> {
         if state.registry.subscription_of(account, id.subscription).is_none() {
             return Ok(Err(Rejection::NotFound));
         }
-        let place = (id.subscription.0, id.event.0);
-        let Some(row) = self.deliveries.table()?.get(place)?.map(|row| row.value().to_vec()) else {
+        let Some(stored) = self.tx.delivery(id)? else {
             // Never attempted: it is due already, with its whole schedule left.
-            let is_unattempted = self.outbox.unattempted(id)?.is_some();
-            return Ok(if is_unattempted { Ok(()) } else { Err(Rejection::NotFound) });
+            return Ok(if self.tx.is_unattempted(id)? { Ok(()) } else { Err(Rejection::NotFound) });
         };
-        if self.events.table()?.get((account.0, id.event.0))?.is_none() {
+        if !self.tx.has_event(account, id.event)? {
             return Ok(Err(Rejection::NotFound));
         }
-        let mut delivery = match delivery_record::decode(&row) {
+        let mut delivery = match stored {
             Ok(delivery) => delivery,
             Err(error) => {
                 log::error!("delivery {id} cannot be read: {error}");
@@ -343,12 +314,12 @@ impl<'txn> Batch<'txn> {
             }
         };
         if let DeliveryState::Pending { due } = delivery.state {
-            self.outbox.take_retry(id, due)?;
+            self.take_retry(id, due)?;
         }
         let now = state.clock.monotonic();
         delivery.redeliver(now);
-        self.outbox.put_retry(id, now)?;
-        self.deliveries.put(place, delivery_record::encode(&delivery)?);
+        self.put_retry(id, now)?;
+        self.tx.put_delivery(id, &delivery)?;
         self.changes.redelivered.push((id.subscription, now));
         Ok(Ok(()))
     }

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use redb::ReadableTable;
-
 use crate::domain::access::ApiKey;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::{
@@ -12,12 +10,11 @@ use crate::domain::subscription::{
 };
 use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::command::NewKey;
+use crate::storage::engine::{Numbered, Tx};
 use crate::storage::error::{Rejection, StorageError};
-use crate::storage::redb::tables;
-use crate::storage::rows::{key_record, subscription_record};
 use crate::storage::rules::apply::{Batch, CommandResult, State};
 
-impl Batch<'_> {
+impl<T: Tx> Batch<T> {
     /// Creates a subscription.
     pub fn create_subscription(
         &mut self,
@@ -30,10 +27,10 @@ impl Batch<'_> {
         if state.registry.subscriptions_of(account).len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return Ok(Err(Rejection::TooManySubscriptions(limit)));
         }
-        let Some(number) = self.next_number(tables::NEXT_SUBSCRIPTION)? else {
+        let Some(number) = self.next_number(Numbered::Subscription)? else {
             return Ok(Err(Rejection::OutOfNumbers));
         };
-        self.use_number(tables::NEXT_SUBSCRIPTION, number)?;
+        self.use_number(Numbered::Subscription, number)?;
         let now = state.clock.wall();
         let subscription = Subscription {
             id: SubscriptionId(number),
@@ -85,7 +82,7 @@ impl Batch<'_> {
         subscription: Subscription,
     ) -> Result<(), StorageError> {
         let id = subscription.id;
-        self.subscriptions.insert(id.0, subscription_record::encode(&subscription, &state.seal)?.as_slice())?;
+        self.tx.put_subscription(&subscription)?;
         Arc::make_mut(&mut state.registry).put_subscription(subscription);
         self.changes.changed.push(id);
         Ok(())
@@ -101,8 +98,7 @@ impl Batch<'_> {
         if state.registry.subscription_of(account, id).is_none() {
             return Ok(Err(Rejection::NotFound));
         }
-        self.subscriptions.remove(id.0)?;
-        self.purges.insert(id.0, ())?;
+        self.tx.remove_subscription(id)?;
         Arc::make_mut(&mut state.registry).remove_subscription(id);
         state.histories.remove(&id);
         self.changed_histories.remove(&id);
@@ -115,18 +111,18 @@ impl Batch<'_> {
         let known = state.registry.account_named(&new.account);
         let account = match known {
             Some(AccountId(number)) => Some(number),
-            None => self.next_number(tables::NEXT_ACCOUNT)?,
+            None => self.next_number(Numbered::Account)?,
         };
-        let (Some(account), Some(number)) = (account.map(AccountId), self.next_number(tables::NEXT_KEY)?) else {
+        let (Some(account), Some(number)) = (account.map(AccountId), self.next_number(Numbered::Key)?) else {
             return Ok(Err(Rejection::OutOfNumbers));
         };
         self.remove_ended_keys(state)?;
         if known.is_none() {
-            self.use_number(tables::NEXT_ACCOUNT, account.0)?;
-            self.accounts.insert(account.0, new.account.as_bytes())?;
+            self.use_number(Numbered::Account, account.0)?;
+            self.tx.put_account(account, &new.account)?;
             Arc::make_mut(&mut state.registry).put_account(account, &new.account);
         }
-        self.use_number(tables::NEXT_KEY, number)?;
+        self.use_number(Numbered::Key, number)?;
         let key = ApiKey {
             id: KeyId(number),
             account,
@@ -152,7 +148,7 @@ impl Batch<'_> {
         let is_over = |key: &&Arc<ApiKey>| key.ends_at().is_some_and(|end| end < oldest);
         let over: Vec<KeyId> = state.registry.keys().filter(is_over).map(|key| key.id).collect();
         for id in over {
-            self.keys.remove(id.0)?;
+            self.tx.remove_key(id)?;
             Arc::make_mut(&mut state.registry).remove_key(id);
         }
         Ok(())
@@ -180,20 +176,18 @@ impl Batch<'_> {
     }
 
     fn put_key(&mut self, state: &mut State, key: ApiKey) -> Result<(), StorageError> {
-        self.keys.insert(key.id.0, key_record::encode(&key)?.as_slice())?;
+        self.tx.put_key(&key)?;
         Arc::make_mut(&mut state.registry).put_key(key);
         Ok(())
     }
 
     /// The next number of a kind that nothing has or had; none when all are used up.
-    fn next_number(&self, counter: &'static str) -> Result<Option<u32>, StorageError> {
-        let number = self.meta.get(counter)?.map_or(1, |row| row.value());
-        Ok(u32::try_from(number).ok())
+    fn next_number(&self, kind: Numbered) -> Result<Option<u32>, StorageError> {
+        Ok(u32::try_from(self.tx.next_number(kind)?).ok())
     }
 
-    fn use_number(&mut self, counter: &'static str, number: u32) -> Result<(), StorageError> {
-        self.meta.insert(counter, u128::from(number) + 1)?;
-        Ok(())
+    fn use_number(&mut self, kind: Numbered, number: u32) -> Result<(), StorageError> {
+        self.tx.put_next_number(kind, u128::from(number) + 1)
     }
 }
 

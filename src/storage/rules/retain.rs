@@ -4,12 +4,10 @@
 
 use std::time::Duration;
 
-use redb::ReadableTable;
-
 use crate::domain::delivery::DeliveryState;
-use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, DeliveryId, EventId, Timestamp};
+use crate::storage::engine::{OldEvents, Tx};
 use crate::storage::error::StorageError;
-use crate::storage::rows::delivery_record;
 use crate::storage::rows::record::EventHead;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::settings::RetentionRule;
@@ -20,7 +18,8 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// Progress of housekeeping.
 pub struct Housekeeping {
     has_purges: bool,
-    sweep_from: Option<(u32, u128)>,
+    /// A sweep is under way, and goes on there.
+    sweep_from: Option<(AccountId, EventId)>,
     /// When the next sweep begins, by the steady clock.
     next_sweep: Timestamp,
 }
@@ -60,7 +59,7 @@ impl Housekeeping {
     }
 
     /// One step over about so many rows.
-    pub fn step(&mut self, batch: &mut Batch<'_>, state: &mut State, rows: usize) -> Result<(), StorageError> {
+    pub fn step(&mut self, batch: &mut Batch<impl Tx>, state: &mut State, rows: usize) -> Result<(), StorageError> {
         if self.has_purges {
             self.has_purges = batch.purge(rows)?;
             return Ok(());
@@ -72,7 +71,7 @@ impl Housekeeping {
         let RetentionRule { events, attempts } = state.rules.retention;
         state.time.forget_gaps(events.max(attempts).max(state.rules.health.disable_after));
         let before = Cutoffs { events: state.time.kept_from(events), attempts: state.time.kept_from(attempts) };
-        self.sweep_from = batch.sweep(self.sweep_from.unwrap_or_default(), before, rows)?;
+        self.sweep_from = batch.sweep(self.sweep_from, before, rows)?;
         if self.sweep_from.is_none() {
             self.next_sweep = now.plus(SWEEP_EVERY);
         }
@@ -80,66 +79,43 @@ impl Housekeeping {
     }
 }
 
-impl Batch<'_> {
+impl<T: Tx> Batch<T> {
     /// Removes up to `limit` rows of deleted subscriptions. Returns whether there are more.
     fn purge(&mut self, limit: usize) -> Result<bool, StorageError> {
-        let Some(id) = self.purges.first()?.map(|(id, _)| id.value()) else { return Ok(false) };
-        let mut left = limit;
-        left -= self.outbox.remove_some(SubscriptionId(id), left)?;
-        for row in self.deliveries.table()?.extract_from_if((id, 0)..=(id, u128::MAX), |_, _| true)?.take(left) {
-            row?;
-            left -= 1;
-        }
-        if left > 0 {
-            self.purges.remove(id)?;
-        }
-        Ok(self.purges.first()?.is_some())
+        let purged = self.tx.purge_some(limit)?;
+        self.pending.subtract(purged.pending);
+        Ok(purged.has_more)
     }
 
     /// Visits up to `limit` events from that position. Returns where to continue; `None` at the end.
-    fn sweep(&mut self, from: (u32, u128), before: Cutoffs, limit: usize) -> Result<Option<(u32, u128)>, StorageError> {
-        let youngest = before.events.max(before.attempts);
-        let mut old = Vec::new();
-        let mut next = None;
-        for row in self.events.table()?.range(from..)? {
-            let (key, value) = row?;
-            let (account, event) = key.value();
-            if old.len() == limit {
-                next = Some((account, event));
-                break;
-            }
-            if EventId(event).time() >= youngest {
-                // All later events of this account are younger.
-                next = account.checked_add(1).map(|account| (account, 0));
-                break;
-            }
-            match EventHead::decode(value.value()) {
-                Ok(head) => old.push(((account, event), head)),
-                Err(error) => log::error!("an event cannot be read, and is left alone: {error}"),
-            }
-        }
-        for (place, head) in old {
-            self.sweep_event(place, &head, before)?;
+    fn sweep(
+        &mut self,
+        from: Option<(AccountId, EventId)>,
+        before: Cutoffs,
+        limit: usize,
+    ) -> Result<Option<(AccountId, EventId)>, StorageError> {
+        let OldEvents { events, next } = self.tx.old_events(from, before.events.max(before.attempts), limit)?;
+        for (account, event, head) in events {
+            self.sweep_event(account, event, &head, before)?;
         }
         Ok(next)
     }
 
     fn sweep_event(
         &mut self,
-        (account, event): (u32, u128),
+        account: AccountId,
+        event: EventId,
         head: &EventHead,
         before: Cutoffs,
     ) -> Result<(), StorageError> {
         let mut is_over = true;
         for subscription in &head.subscriptions {
-            let place = (*subscription, event);
-            let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(*subscription) };
-            if self.outbox.unattempted(id)?.is_some() {
+            let id = DeliveryId { event, subscription: *subscription };
+            if self.tx.is_unattempted(id)? {
                 return Ok(());
             }
-            // No row: its subscription was deleted.
-            let Some(row) = self.deliveries.table()?.get(place)?.map(|row| row.value().to_vec()) else { continue };
-            let Ok(mut delivery) = delivery_record::decode(&row) else { continue };
+            // None: its subscription was deleted. A damaged one is left alone.
+            let Some(Ok(mut delivery)) = self.tx.delivery(id)? else { continue };
             let settled = match delivery.state {
                 DeliveryState::Pending { .. } => return Ok(()),
                 DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => at,
@@ -147,19 +123,12 @@ impl Batch<'_> {
             is_over &= settled < before.events;
             if settled < before.attempts && !delivery.attempts.is_empty() {
                 delivery.attempts.clear();
-                self.deliveries.put(place, delivery_record::encode(&delivery)?);
+                self.tx.put_delivery(id, &delivery)?;
             }
         }
-        if !is_over || EventId(event).time() >= before.events {
-            return Ok(());
+        if is_over && event.time() < before.events {
+            self.tx.remove_event(account, event, head)?;
         }
-        for subscription in &head.subscriptions {
-            self.deliveries.table()?.remove((*subscription, event))?;
-        }
-        for key in &head.idempotency {
-            self.idempotency.remove((account, *key))?;
-        }
-        self.events.table()?.remove((account, event))?;
         Ok(())
     }
 }
@@ -170,7 +139,6 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::domain::AccountId;
     use crate::domain::delivery::health::HealthRule;
     use crate::domain::delivery::retry::RetryRule;
     use crate::domain::endpoint::{Endpoint, EndpointPolicy};

@@ -1,32 +1,22 @@
-//! How far this store's time has come: the calendar, the steady clock and the gaps, in memory and in `meta`. Owns these
-//! rows. Runs on the writer thread, and on the main thread before that exists. What is kept and which endpoints have
-//! failed for too long is decided by this time, never by a clock alone.
+//! How far this store's time has come: the calendar, the steady clock and the gaps. Runs on the writer thread, and on
+//! the main thread before that exists. What is kept and which endpoints have failed for too long is decided by this time,
+//! never by a clock alone. It stores nothing itself.
 
 use std::time::Duration;
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable, Table};
-
 use crate::clock::{Clock, Readings};
+use crate::domain::Timestamp;
 use crate::domain::calendar::{BELIEVED_AT_ONCE, Calendar, Leap, TOLERANCE};
 use crate::domain::delivery::health::{HealthLimits, HealthRule};
 use crate::domain::delivery::outcome::Outcome;
-use crate::domain::gaps::{Gap, Gaps, Purpose};
+use crate::domain::gaps::{Gaps, Purpose};
 use crate::domain::outage::Outage;
 use crate::domain::timestamp::span_in_words;
-use crate::domain::{EventId, Timestamp};
-use crate::storage::error::StorageError;
-use crate::storage::redb::tables;
 
 /// How often it is written down beside what is committed anyway. After a crash so much seems not to have passed.
 const NOTED_EVERY: Duration = Duration::from_mins(1);
 /// Leaps and stretches from this length on are told as a warning.
 const WARNED_FROM: Duration = Duration::from_hours(24);
-/// How the rows of gaps begin in `meta`; the time in ms follows at which the gap begins.
-const GAP: &str = "gap ";
-const GAP_END: &str = "gap!";
-
-type Meta<'txn> = Table<'txn, &'static str, u128>;
-
 /// The time of a store.
 #[derive(Debug)]
 pub struct ServiceTime {
@@ -51,25 +41,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Reads it. A store of an earlier version has noted less, or nothing, and has got as far as its newest event.
-    pub fn of(
-        meta: &impl ReadableTable<&'static str, u128>,
-        newest_event: Option<EventId>,
-    ) -> Result<Self, StorageError> {
-        let time = |name| -> Result<_, StorageError> {
-            let row = meta.get(name)?.map(|row| row.value());
-            Ok(row.and_then(|ms| u64::try_from(ms).ok()).map(Timestamp::from_ms))
-        };
-        let now = time(tables::SEEN_MS)?.or(newest_event.map(EventId::time));
-        let monotonic = time(tables::STEADY_MS)?.or(now).unwrap_or_default();
-        let mut gaps = Vec::new();
-        for row in meta.range(GAP..GAP_END)? {
-            let (key, value) = row?;
-            gaps.extend(read_gap(key.value(), value.value()));
-        }
-        Ok(Self { now, monotonic, gaps: Gaps::new(gaps) })
-    }
-
     /// How much does not count for retention, if the time went on now: what is noted, and what is not yet.
     #[must_use]
     pub fn left_out(&self, wall: Timestamp) -> Duration {
@@ -90,12 +61,28 @@ impl Seen {
         if late <= BELIEVED_AT_ONCE { self.monotonic.plus(late) } else { self.monotonic }
     }
 
-    fn write(&self, meta: &mut Meta<'_>) -> Result<(), StorageError> {
-        let Some(now) = self.now else { return Ok(()) };
-        meta.insert(tables::SEEN_MS, u128::from(now.as_ms()))?;
-        meta.insert(tables::STEADY_MS, u128::from(self.monotonic.as_ms()))?;
-        write_gaps(meta, &self.gaps)
+    /// After a restore, now by the clock: the time since the backup counts for nothing, so that what was restored is as
+    /// old as it was. New events are dated after all that the store that is `replaced` has dated.
+    #[must_use]
+    pub fn skipped_to(self, now: Timestamp, replaced: Option<Timestamp>) -> Self {
+        let Some(then) = self.now else { return self };
+        let now = now.max(then).max(replaced.map(resumed).unwrap_or_default());
+        let monotonic = self.steady_at(now);
+        let mut gaps = self.gaps;
+        gaps.add(resumed(then), now);
+        Self { now: Some(now), monotonic, gaps }
     }
+}
+
+/// How far a store's time has come, to be stored.
+#[derive(Debug)]
+pub struct Note<'a> {
+    /// The calendar's time.
+    pub now: Timestamp,
+    /// The steady clock's time.
+    pub monotonic: Timestamp,
+    /// The gaps, if they are others than those that are stored.
+    pub gaps: Option<&'a Gaps>,
 }
 
 impl ServiceTime {
@@ -203,61 +190,17 @@ impl ServiceTime {
         self.is_changed |= self.gaps.forget_before(ages[0].min(ages[1]));
     }
 
-    /// Writes down how far it has come, if it is time to.
-    pub fn note(&mut self, meta: &mut Meta<'_>, monotonic: Timestamp) -> Result<(), StorageError> {
-        if !self.is_changed && self.noted.is_some_and(|noted| monotonic.since(noted) < NOTED_EVERY) {
-            return Ok(());
-        }
-        // A doubt begins anew with the next process, and at the same time.
-        let seen = self.calendar.doubted_from().map_or(self.now(), |from| from.minus(NOTED_EVERY));
-        meta.insert(tables::SEEN_MS, u128::from(seen.as_ms()))?;
-        meta.insert(tables::STEADY_MS, u128::from(monotonic.as_ms()))?;
-        if self.is_changed {
-            write_gaps(meta, &self.gaps)?;
+    /// What is to be stored now, if it is time to.
+    pub fn note(&mut self, monotonic: Timestamp) -> Option<Note<'_>> {
+        let is_changed = std::mem::take(&mut self.is_changed);
+        if !is_changed && self.noted.is_some_and(|noted| monotonic.since(noted) < NOTED_EVERY) {
+            return None;
         }
         self.noted = Some(monotonic);
-        self.is_changed = false;
-        Ok(())
+        // A doubt begins anew with the next process, and at the same time.
+        let now = self.calendar.doubted_from().map_or(self.now(), |from| from.minus(NOTED_EVERY));
+        Some(Note { now, monotonic, gaps: is_changed.then_some(&self.gaps) })
     }
-}
-
-/// After a restore: the time from the backup to now counts for nothing, so that what was restored is as old as it was.
-/// New events are dated after all that the database in whose place it comes has dated.
-pub(in crate::storage) fn skip_to(
-    db: &Database,
-    now: Timestamp,
-    before: Option<&Database>,
-) -> Result<(), StorageError> {
-    let seen = |db: &Database| -> Result<Seen, StorageError> {
-        let rows = db.begin_read()?;
-        Seen::of(&rows.open_table(tables::META)?, last_event(&rows)?)
-    };
-    let restored = seen(db)?;
-    let Some(then) = restored.now else { return Ok(()) };
-    // Whatever cannot be read of the old file is taken to be no further than the clock.
-    let replaced = before.and_then(|before| seen(before).ok()?.now);
-    let now = now.max(then).max(replaced.map(resumed).unwrap_or_default());
-    let monotonic = restored.steady_at(now);
-    let mut gaps = restored.gaps;
-    gaps.add(resumed(then), now);
-    let transaction = db.begin_write()?;
-    Seen { now: Some(now), monotonic, gaps }.write(&mut transaction.open_table(tables::META)?)?;
-    transaction.commit()?;
-    Ok(())
-}
-
-/// The greatest event id of any account, so that ids keep growing even if the clock was set back meanwhile.
-pub(in crate::storage) fn last_event(transaction: &ReadTransaction) -> Result<Option<EventId>, StorageError> {
-    let events = transaction.open_table(tables::EVENTS)?;
-    let mut last = None;
-    let mut below = u32::MAX;
-    while let Some(row) = events.range(..=(below, u128::MAX))?.next_back() {
-        let (account, event) = row?.0.value();
-        last = last.max(Some(EventId(event)));
-        let Some(next) = account.checked_sub(1) else { break };
-        below = next;
-    }
-    Ok(last)
 }
 
 /// The latest time at which a store can have been at work that has noted that one.
@@ -274,21 +217,6 @@ fn tell_leap(Leap { from, to }: Leap) {
          clock was set. If they shall count for retention: tempclock-webhooks clock confirm",
         span_in_words(length)
     );
-}
-
-fn read_gap(key: &str, value: u128) -> Option<Gap> {
-    let from = Timestamp::from_ms(key.strip_prefix(GAP)?.parse().ok()?);
-    let to = Timestamp::from_ms(u64::try_from(value >> 1).ok()?);
-    Some(Gap { from, to, is_confirmed: value & 1 == 1 })
-}
-
-fn write_gaps(meta: &mut Meta<'_>, gaps: &Gaps) -> Result<(), StorageError> {
-    meta.retain_in(GAP..GAP_END, |_, _| false)?;
-    for Gap { from, to, is_confirmed } in gaps.all() {
-        let value = u128::from(to.as_ms()) << 1 | u128::from(*is_confirmed);
-        meta.insert(format!("{GAP}{:015}", from.as_ms()).as_str(), value)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::Durability;
-
 use crate::domain::DeliveryId;
+use crate::storage::StoreEngine;
 use crate::storage::command::{Command, Committed, ReplySender, Report};
+use crate::storage::engine::{Engine as _, Transaction as _, Tx};
 use crate::storage::error::{Rejection, StorageError, WriterError};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
-use crate::storage::redb::file::owner::OwnedDatabase;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::retain::Housekeeping;
 use crate::storage::write::batching::{Batching, Done, Next, Reason};
@@ -44,7 +43,7 @@ pub struct Listeners {
 
 /// Creates the writer and its first handle.
 pub(in crate::storage) fn new(
-    db: Arc<OwnedDatabase>,
+    engine: Arc<StoreEngine>,
     state: State,
     shared: Arc<SharedSnapshot>,
     space: SpaceRule,
@@ -52,7 +51,7 @@ pub(in crate::storage) fn new(
 ) -> (WriterHandle, Writer) {
     let (handle, inbox) = queues();
     let writer = Writer {
-        db,
+        engine,
         state,
         shared,
         space: SpaceGuard::new(space),
@@ -67,7 +66,7 @@ pub(in crate::storage) fn new(
 
 /// Executes the queued commands.
 pub struct Writer {
-    db: Arc<OwnedDatabase>,
+    engine: Arc<StoreEngine>,
     state: State,
     shared: Arc<SharedSnapshot>,
     space: SpaceGuard,
@@ -89,8 +88,7 @@ impl Writer {
             if let Err(error) = ended {
                 log::error!("{error}");
                 (self.listeners.failed)(&error);
-                // Never closed: that writes to the file, which may be another process's by now.
-                std::mem::forget(Arc::clone(&self.db));
+                self.engine.abandon();
                 self.inbox.drop_everything();
             }
         })
@@ -117,7 +115,7 @@ impl Writer {
                 }
                 Next::WaitUntil(until) => self.inbox.wait(until),
                 // The database is closed after this, which writes to the file.
-                Next::End => return Ok(self.db.check_owner().map_err(StorageError::from)?),
+                Next::End => return Ok(self.engine.check_owner()?),
             }
         }
     }
@@ -128,19 +126,17 @@ impl Writer {
     }
 
     fn commit(&mut self, work: Work, reason: Reason) -> Result<(), WriterError> {
-        self.db.check_owner().map_err(StorageError::from)?;
+        self.engine.check_owner()?;
         let Work { reports, failed, commands } = work;
         self.load.at_work(true);
         self.space.check(commands.iter().map(Command::body_bytes).sum());
-        let mut transaction = self.db.begin_write().map_err(StorageError::from)?;
-        transaction.set_durability(Durability::Immediate).map_err(StorageError::from)?;
-        transaction.set_two_phase_commit(true);
+        let transaction = self.engine.begin()?;
         self.load.release(commands.iter().map(Command::memory_bytes).sum());
         let mut replies: Vec<DeferredReply> = Vec::with_capacity(commands.len());
         let begun = Instant::now();
         self.state.time.observe(self.state.clock.read());
         let mut committed = {
-            let mut batch = Batch::open(&transaction, self.state.pending)?;
+            let mut batch = Batch::new(transaction.rows()?, self.state.pending);
             for report in reports {
                 self.record(&mut batch, report)?;
                 self.load.step();
@@ -156,9 +152,9 @@ impl Writer {
             }
             batch.finish(&mut self.state)?
         };
-        self.load.on_disk(|| transaction.commit()).map_err(StorageError::from)?;
+        self.load.on_disk(|| transaction.commit())?;
         // A commit to a file that is no longer the one in the folder is not acknowledged.
-        self.db.check_owner().map_err(StorageError::from)?;
+        self.engine.check_owner()?;
         committed.took = begun.elapsed();
         let done = Done {
             reason,
@@ -179,14 +175,14 @@ impl Writer {
         told.map_err(|_| WriterError::NotTold)
     }
 
-    fn record(&mut self, batch: &mut Batch<'_>, report: Report) -> Result<(), StorageError> {
+    fn record(&mut self, batch: &mut Batch<impl Tx>, report: Report) -> Result<(), StorageError> {
         match report {
             Report::Attempt(completion) => batch.complete(&mut self.state, *completion),
             Report::KeyUsed(id) => batch.record_key_use(&mut self.state, id),
         }
     }
 
-    fn apply(&mut self, batch: &mut Batch<'_>, command: Command) -> Result<DeferredReply, StorageError> {
+    fn apply(&mut self, batch: &mut Batch<impl Tx>, command: Command) -> Result<DeferredReply, StorageError> {
         let state = &mut self.state;
         Ok(match command {
             Command::Publish { account, events, reply } => {

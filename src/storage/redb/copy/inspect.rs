@@ -10,16 +10,18 @@ use redb::{DatabaseError, ReadOnlyDatabase, ReadableDatabase as _, ReadableTable
 use crate::domain::endpoint::Endpoint;
 use crate::domain::subscription::SubscriptionState;
 use crate::domain::{AccountId, EventId, SubscriptionId, Timestamp};
+use crate::storage::engine::Pending;
 use crate::storage::error::{OpenError, StorageError};
 use crate::storage::redb::file::catch_panic;
 use crate::storage::redb::file::database_file::check_magic;
 use crate::storage::redb::file::folder::{DATABASE_FILE, HOLDER_FILE};
 use crate::storage::redb::file::holder;
 use crate::storage::redb::file::identity::{Identity, check_format};
-use crate::storage::redb::outbox::{Outbox, OutboxAt, Pending};
+use crate::storage::redb::outbox::{Outbox, OutboxAt};
 use crate::storage::redb::tables;
+use crate::storage::redb::time::{self, last_event};
 use crate::storage::rows::subscription_record::SubscriptionRow;
-use crate::storage::rules::service_time::{Seen, last_event};
+use crate::storage::rules::service_time::Seen;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -95,7 +97,7 @@ fn inspect_database(db: &ReadOnlyDatabase, now: Timestamp) -> Result<Inspection,
     let outbox = Outbox::of(&transaction)?;
     let Pending { unattempted, retrying } = outbox.count()?;
     let last_event = last_event(&transaction)?;
-    let seen = Seen::of(&transaction.open_table(tables::META)?, last_event)?;
+    let seen = time::read(&transaction.open_table(tables::META)?, last_event)?;
     let mut accounts = HashMap::new();
     for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
         let (id, name) = row?;

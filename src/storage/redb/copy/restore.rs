@@ -25,7 +25,7 @@ use crate::storage::redb::file::formats;
 use crate::storage::redb::file::identity::check_format;
 use crate::storage::redb::file::owner::Owner;
 use crate::storage::redb::tables;
-use crate::storage::rules::service_time;
+use crate::storage::redb::time;
 
 /// After a restore, numbers continue this far beyond the greatest known one, so that none is reused even if some were
 /// assigned after the backup and the old file cannot be read.
@@ -195,7 +195,7 @@ fn fill(
     // An upgrade's backup would be this backup.
     formats::run_steps(&db, head.format.into()).map_err(failed)?;
     skip_numbers(&db, old).map_err(failed)?;
-    service_time::skip_to(&db, now, old).map_err(failed)?;
+    time::skip_to(&db, now, old).map_err(failed)?;
     let has_clear_secrets = reseal::has_clear_secrets(&db);
     Ok(Filled { head, store_id: check_format(&db, fresh)?.store_id, has_clear_secrets })
 }

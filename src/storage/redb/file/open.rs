@@ -17,6 +17,7 @@ use crate::storage::read::reader::Reader;
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
 use crate::storage::redb::copy::reseal::{self, EncryptionStep};
+use crate::storage::redb::engine::RedbEngine;
 use crate::storage::redb::file::catch_panic;
 use crate::storage::redb::file::database_file::{OpenFile, check_magic, open_checked, open_database, open_file_of};
 use crate::storage::redb::file::folder::{
@@ -26,14 +27,16 @@ use crate::storage::redb::file::formats;
 use crate::storage::redb::file::identity::{Identity, check_format};
 use crate::storage::redb::file::migrate;
 use crate::storage::redb::file::owner::{OwnedDatabase, Owner};
-use crate::storage::redb::outbox::{Outbox, Pending};
+use crate::storage::redb::outbox::Outbox;
 use crate::storage::redb::tables;
+use crate::storage::redb::time::{self, last_event};
+use crate::storage::redb::tx::RedbTx;
 use crate::storage::rows::key_record;
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record::SubscriptionRow;
-use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::apply::State;
 use crate::storage::rules::retain::Housekeeping;
-use crate::storage::rules::service_time::{Seen, ServiceTime, last_event};
+use crate::storage::rules::service_time::ServiceTime;
 use crate::storage::rules::settings::Rules;
 use crate::storage::write::queue::WriterHandle;
 use crate::storage::write::space::SpaceRule;
@@ -56,7 +59,7 @@ pub struct StoreSettings {
 
 /// The store, open but without its writer.
 pub struct Opened {
-    db: Arc<OwnedDatabase>,
+    engine: Arc<RedbEngine>,
     state: State,
     snapshot: Arc<SharedSnapshot>,
     space: SpaceRule,
@@ -129,12 +132,12 @@ impl Opened {
             .map_err(|reason| OpenError::NotYet { path: path.clone(), reason })?;
         migrate::upgrade(&db, &path, format)?;
         let OpenFile { db, file } = apply_encryption(OpenFile { db, file }, &path, &seal, settings.cache_bytes)?;
-        let db = Arc::new(OwnedDatabase::in_folder(db, file, owner));
-        let loaded = catch_panic::catch_redb_panic(|| load(&db, settings.rules.clone(), clock, random, seal));
+        let engine = Arc::new(RedbEngine::new(OwnedDatabase::in_folder(db, file, owner), seal));
+        let loaded = catch_panic::catch_redb_panic(|| load(&engine, settings.rules.clone(), clock, random));
         let (snapshot, state) = loaded.ok_or_else(|| OpenError::unreadable(&path))?.map_err(failed)?;
-        db.check_owner()?;
+        engine.db().check_owner()?;
         let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
-        Ok(Self { db, state, snapshot, space })
+        Ok(Self { engine, state, snapshot, space })
     }
 
     /// A store on an open database with any backend, initialised if it is empty. For tests with a storage backend of
@@ -149,10 +152,10 @@ impl Opened {
         }
         let Identity { format, .. } = check_format(&db, &path)?;
         formats::run_steps(&db, format).map_err(failed)?;
-        let db = Arc::new(OwnedDatabase::elsewhere(db));
-        let (snapshot, state) = load(&db, settings.rules.clone(), clock, random, Seal::NONE).map_err(failed)?;
+        let engine = Arc::new(RedbEngine::new(OwnedDatabase::elsewhere(db), Seal::NONE));
+        let (snapshot, state) = load(&engine, settings.rules.clone(), clock, random).map_err(failed)?;
         let space = SpaceRule { folder: settings.data_dir.clone(), reserve_bytes: settings.free_space_reserve_bytes };
-        Ok(Self { db, state, snapshot, space })
+        Ok(Self { engine, state, snapshot, space })
     }
 
     /// The clock that the store goes by; its steady reading goes on from where it stood.
@@ -170,7 +173,7 @@ impl Opened {
     /// `listener` is told, once and from another thread, when folder or file are not this process's any more. Whoever has
     /// none learns it from the next commit.
     pub fn when_lost(&self, listener: impl Fn(&Loss) + Send + 'static) {
-        self.db.when_lost(Box::new(listener));
+        self.engine.db().when_lost(Box::new(listener));
     }
 
     /// Starts the writer.
@@ -198,7 +201,7 @@ impl Opened {
     }
 
     fn writer_with(self, housekeeping: Option<Housekeeping>, listeners: Listeners) -> (WriterHandle, Writer) {
-        writer::new(self.db, self.state, self.snapshot, self.space, (housekeeping, listeners))
+        writer::new(self.engine, self.state, self.snapshot, self.space, (housekeeping, listeners))
     }
 }
 
@@ -221,7 +224,7 @@ fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
     let mut transaction = db.begin_write()?;
     transaction.set_two_phase_commit(true);
     {
-        drop(Batch::open(&transaction, Pending::default())?);
+        drop(RedbTx::open(&transaction, &Seal::NONE)?);
         let mut meta = transaction.open_table(tables::META)?;
         meta.insert(tables::FORMAT, tables::FORMAT_VERSION)?;
         meta.insert(tables::STORE_ID, store_id)?;
@@ -251,13 +254,12 @@ fn apply_encryption(open_file: OpenFile, path: &Path, seal: &Seal, cache_bytes: 
 }
 
 fn load(
-    db: &Arc<OwnedDatabase>,
+    engine: &Arc<RedbEngine>,
     rules: Rules,
     clock: Clock,
     random: Randomness,
-    seal: Seal,
 ) -> Result<(Arc<SharedSnapshot>, State), StorageError> {
-    let transaction = db.begin_read()?;
+    let transaction = engine.db().begin_read()?;
     let mut registry = Registry::default();
     for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
         let (id, name) = row?;
@@ -270,7 +272,7 @@ fn load(
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, subscription) = row?;
         let id = SubscriptionId(id.value());
-        registry.put_subscription(SubscriptionRow::decode(subscription.value())?.open(id, &seal)?);
+        registry.put_subscription(SubscriptionRow::decode(subscription.value())?.open(id, engine.seal())?);
     }
     let mut histories = std::collections::HashMap::new();
     let outbox = Outbox::of(&transaction)?;
@@ -281,10 +283,10 @@ fn load(
     }
     let pending = outbox.count()?;
     let last_event = last_event(&transaction)?;
-    let seen = Seen::of(&transaction.open_table(tables::META)?, last_event)?;
+    let seen = time::read(&transaction.open_table(tables::META)?, last_event)?;
     let (time, clock) = ServiceTime::resume(seen, clock);
     let ids = EventIds::after(last_event);
     let registry = Arc::new(registry);
-    let snapshot = Arc::new(SharedSnapshot::new(Arc::clone(db), Arc::clone(&registry), pending, time.calendar())?);
-    Ok((snapshot, State { rules, clock, time, registry, histories, pending, ids, random, seal }))
+    let snapshot = Arc::new(SharedSnapshot::new(Arc::clone(engine), Arc::clone(&registry), pending, time.calendar())?);
+    Ok((snapshot, State { rules, clock, time, registry, histories, pending, ids, random }))
 }

@@ -81,26 +81,3 @@ fn a_restored_backup_is_as_old_as_it_was_and_ids_go_on_after_what_it_replaced() 
     machine.at_work_for(2 * DAY);
     assert!(!machine.has(old), "after 31 days");
 }
-
-#[test]
-fn gaps_are_read_as_they_were_written_and_a_row_that_is_none_is_passed_over() {
-    let mut gaps = Gaps::default();
-    gaps.add(START, START.plus(DAY));
-    gaps.confirm();
-    gaps.add(START.plus(2 * DAY), START.plus(3 * DAY));
-    let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
-    let transaction = db.begin_write().unwrap();
-    {
-        let mut meta = transaction.open_table(tables::META).unwrap();
-        let seen = Seen { now: Some(START.plus(4 * DAY)), monotonic: START, gaps: gaps.clone() };
-        seen.write(&mut meta).unwrap();
-        meta.insert("gap of nobody", 7).unwrap();
-        let read = Seen::of(&meta, None).unwrap();
-        assert_eq!((read.now, read.monotonic, &read.gaps), (seen.now, seen.monotonic, &gaps));
-        assert_eq!(read.left_out(START.plus(6 * DAY)), 3 * DAY);
-        seen.write(&mut meta).unwrap();
-        assert_eq!(Seen::of(&meta, None).unwrap().gaps, gaps);
-    }
-    drop(transaction);
-    assert!(db.begin_read().is_ok());
-}

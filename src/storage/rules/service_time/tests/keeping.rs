@@ -112,7 +112,7 @@ fn a_store_that_is_killed_has_been_at_work_until_then() {
 
 #[test]
 fn what_an_earlier_version_left_is_not_taken_away_by_the_first_start_of_this_one() {
-    for names in [&[tables::STEADY_MS][..], &[tables::STEADY_MS, tables::SEEN_MS]] {
+    for names in [&["steady_ms"][..], &["steady_ms", "seen_ms"]] {
         let mut machine = Machine::new();
         let subscription = machine.subscribe("crm.example.com");
         let (delivered, alone) = (machine.deliver(subscription), machine.publish(EventType::ClockOut));

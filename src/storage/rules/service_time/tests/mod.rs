@@ -7,7 +7,6 @@ mod keeping;
 
 use std::time::Duration;
 
-use redb::ReadableDatabase as _;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -20,13 +19,14 @@ use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::{EventType, EventTypes};
 use crate::domain::signing::{Signatures, SigningSecret};
 use crate::domain::subscription::NewSubscription;
-use crate::domain::{AccountId, DeliveryId, SubscriptionId};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::command::{Command, Completion, ReplySender};
 use crate::storage::read::reader::Reader;
+use crate::storage::redb::time::testing;
 use crate::storage::rules::service_time::*;
 use crate::storage::write::queue::WriterHandle;
 use crate::storage::write::writer::{Listeners, Writer};
-use crate::storage::{Opened, RetentionRule, Rules, StoreSettings};
+use crate::storage::{DATABASE_FILE, Opened, RetentionRule, Rules, StoreSettings};
 
 const OWN: AccountId = AccountId(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -192,14 +192,6 @@ impl Machine {
     /// Makes of the store what an earlier version leaves behind.
     fn forget_what_this_version_notes(&mut self, names: &[&str]) {
         self.kill();
-        let db = Database::open(self.folder.path().join("tempclock.redb")).unwrap();
-        let transaction = db.begin_write().unwrap();
-        let mut meta = transaction.open_table(tables::META).unwrap();
-        for name in names {
-            meta.remove(name).unwrap();
-        }
-        meta.retain_in(GAP..GAP_END, |_, _| false).unwrap();
-        drop(meta);
-        transaction.commit().unwrap();
+        testing::forget(&self.folder.path().join(DATABASE_FILE), names);
     }
 }

@@ -1,0 +1,153 @@
+//! The seam between what a store does and what it keeps its rows in. The rules, the writer and the readers speak of
+//! events, the outbox, deliveries, histories and metadata, and an engine knows where those lie. Traits and the types
+//! that they need; the writer has the one transaction, any thread may have views.
+
+use crate::domain::access::ApiKey;
+use crate::domain::delivery::Delivery;
+use crate::domain::event::IdempotencyKey;
+use crate::domain::event::event_type::EventType;
+use crate::domain::gaps::Gaps;
+use crate::domain::subscription::Subscription;
+use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
+use crate::storage::error::StorageError;
+use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
+
+type Result<T> = std::result::Result<T, StorageError>;
+
+/// Something that was found, or how it is damaged: that concerns this row alone, and not the store.
+pub type Stored<T> = std::result::Result<T, StorageError>;
+
+/// What keeps the rows.
+pub trait Engine: Send + Sync + 'static {
+    /// What a commit makes durable as a whole, or not at all.
+    type Transaction: Transaction;
+
+    /// Begins the only transaction that writes.
+    fn begin(&self) -> Result<Self::Transaction>;
+    /// Is this process still the only one that may write? A commit is not acknowledged otherwise.
+    fn check_owner(&self) -> Result<()>;
+    /// Leaves everything as it is after an error: nothing more is written, not even in closing.
+    fn abandon(&self);
+}
+
+/// An open write transaction, of which nothing is left if it is dropped.
+pub trait Transaction {
+    /// Its rows.
+    type Tx<'a>: Tx
+    where
+        Self: 'a;
+
+    /// Opens the rows, once.
+    fn rows(&self) -> Result<Self::Tx<'_>>;
+    /// Returns when everything is durable.
+    fn commit(self) -> Result<()>;
+}
+
+/// What has its numbers from a counter that never goes back.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbered {
+    /// Accounts.
+    Account,
+    /// API keys.
+    Key,
+    /// Subscriptions.
+    Subscription,
+}
+
+/// Settled or not: a step through the events, oldest first.
+#[derive(Debug)]
+pub struct OldEvents {
+    /// The events that can be read.
+    pub events: Vec<(AccountId, EventId, EventHead)>,
+    /// Where the next step begins; none at the end.
+    pub next: Option<(AccountId, EventId)>,
+}
+
+/// What a step through the rows of deleted subscriptions has removed.
+#[derive(Debug, Default)]
+pub struct Purged {
+    /// Pending deliveries among it.
+    pub pending: Pending,
+    /// Whether there is more to remove.
+    pub has_more: bool,
+}
+
+/// Number of pending deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Never attempted.
+    pub unattempted: u64,
+    /// Waiting for a retry.
+    pub retrying: u64,
+}
+
+impl Pending {
+    /// Leaves out those that are no longer pending.
+    pub(in crate::storage) fn subtract(&mut self, other: Self) {
+        debug_assert!(
+            self.unattempted >= other.unattempted && self.retrying >= other.retrying,
+            "{other:?} of {self:?} are no longer pending"
+        );
+        self.unattempted = self.unattempted.saturating_sub(other.unattempted);
+        self.retrying = self.retrying.saturating_sub(other.retrying);
+    }
+}
+
+/// The rows of a write transaction, with what it has changed itself.
+pub trait Tx {
+    /// The next number of a kind: greater than any that was in use, 1 at first.
+    fn next_number(&self, kind: Numbered) -> Result<u128>;
+    /// Stores the next number of a kind.
+    fn put_next_number(&mut self, kind: Numbered, next: u128) -> Result<()>;
+    /// Notes how far the store's time has come, and the gaps in it if they have changed.
+    fn put_time(&mut self, now: Timestamp, monotonic: Timestamp, gaps: Option<&Gaps>) -> Result<()>;
+
+    /// Stores an account.
+    fn put_account(&mut self, id: AccountId, name: &str) -> Result<()>;
+    /// Stores an API key.
+    fn put_key(&mut self, key: &ApiKey) -> Result<()>;
+    /// Removes an API key.
+    fn remove_key(&mut self, id: KeyId) -> Result<()>;
+    /// Stores a subscription, its secret sealed if there is a key.
+    fn put_subscription(&mut self, subscription: &Subscription) -> Result<()>;
+    /// Removes a subscription, and notes that its other rows are to be removed.
+    fn remove_subscription(&mut self, id: SubscriptionId) -> Result<()>;
+    /// Removes up to so many rows of subscriptions that were removed.
+    fn purge_some(&mut self, limit: usize) -> Result<Purged>;
+
+    /// Stores an event.
+    fn put_event(&mut self, account: AccountId, id: EventId, event: &EventRow) -> Result<()>;
+    /// Whether the event is stored.
+    fn has_event(&mut self, account: AccountId, id: EventId) -> Result<bool>;
+    /// Up to so many events from that one on which are older than `before`, account by account.
+    fn old_events(&mut self, from: Option<(AccountId, EventId)>, before: Timestamp, limit: usize) -> Result<OldEvents>;
+    /// Removes an event with its idempotency keys and deliveries, of which none is pending.
+    fn remove_event(&mut self, account: AccountId, id: EventId, head: &EventHead) -> Result<()>;
+    /// The publish that an idempotency key was used for.
+    fn idempotency(&self, account: AccountId, key: IdempotencyKey) -> Result<Option<Stored<IdempotencyRow>>>;
+    /// Stores what an idempotency key was used for.
+    fn put_idempotency(&mut self, account: AccountId, key: IdempotencyKey, used_for: &IdempotencyRow) -> Result<()>;
+
+    /// Adds a delivery that was never attempted to the outbox.
+    fn put_unattempted(&mut self, id: DeliveryId, event_type: EventType) -> Result<()>;
+    /// Whether the delivery is in the outbox and was never attempted.
+    fn is_unattempted(&mut self, id: DeliveryId) -> Result<bool>;
+    /// Takes a delivery that was never attempted out of the outbox; gives its event's type.
+    fn take_unattempted(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<EventType>>;
+    /// Adds a retry to the outbox, due at that time. Gives whether it was not there.
+    fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool>;
+    /// Takes a retry out of the outbox. Gives whether it was there.
+    fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool>;
+    /// Takes the retries of a delivery out of the outbox, whenever they are due, at the price of a search. Gives how many.
+    fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<u64>;
+    /// Stores a subscription's history.
+    fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()>;
+
+    /// A delivery that was attempted.
+    fn delivery(&mut self, id: DeliveryId) -> Result<Option<Stored<Delivery>>>;
+    /// Stores a delivery that was attempted.
+    fn put_delivery(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()>;
+
+    /// Writes what was held back.
+    fn finish(self) -> Result<()>;
+}

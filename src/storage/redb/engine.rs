@@ -1,0 +1,73 @@
+//! The engine on redb: one database file, and the claim of this process on it. Any thread; the writer alone begins
+//! transactions.
+
+use std::sync::Arc;
+
+use redb::{Durability, WriteTransaction};
+
+use crate::storage::engine::{Engine, Transaction};
+use crate::storage::error::StorageError;
+use crate::storage::redb::file::owner::OwnedDatabase;
+use crate::storage::redb::tx::RedbTx;
+use crate::storage::rows::sealing::Seal;
+
+/// The database, and what its secrets are sealed with.
+pub struct RedbEngine {
+    db: Arc<OwnedDatabase>,
+    seal: Arc<Seal>,
+}
+
+impl RedbEngine {
+    /// The engine of an open database.
+    pub(in crate::storage) fn new(db: OwnedDatabase, seal: Seal) -> Self {
+        Self { db: Arc::new(db), seal: Arc::new(seal) }
+    }
+
+    /// The database.
+    pub(in crate::storage) fn db(&self) -> &OwnedDatabase {
+        &self.db
+    }
+
+    /// What secrets are sealed with.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+}
+
+impl Engine for RedbEngine {
+    type Transaction = RedbTransaction;
+
+    fn begin(&self) -> Result<RedbTransaction, StorageError> {
+        let mut transaction = self.db.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_two_phase_commit(true);
+        Ok(RedbTransaction { transaction, seal: Arc::clone(&self.seal) })
+    }
+
+    fn check_owner(&self) -> Result<(), StorageError> {
+        Ok(self.db.check_owner()?)
+    }
+
+    fn abandon(&self) {
+        // Never closed: that writes to the file, which may be another process's by now.
+        std::mem::forget(Arc::clone(&self.db));
+    }
+}
+
+/// A write transaction, synced and in two phases.
+pub struct RedbTransaction {
+    transaction: WriteTransaction,
+    seal: Arc<Seal>,
+}
+
+impl Transaction for RedbTransaction {
+    type Tx<'a> = RedbTx<'a>;
+
+    fn rows(&self) -> Result<RedbTx<'_>, StorageError> {
+        RedbTx::open(&self.transaction, &self.seal)
+    }
+
+    fn commit(self) -> Result<(), StorageError> {
+        Ok(self.transaction.commit()?)
+    }
+}
