@@ -112,6 +112,14 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
     findings
 }
 
+/// What a handshake without an answer in TLS means.
+fn unanswered(error: &std::io::Error) -> TlsFault {
+    match error.kind() {
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => TlsFault::NoAnswer,
+        _ => TlsFault::Ended,
+    }
+}
+
 enum ConnectError {
     Connect(std::io::Error),
     Tls(TlsFault),
@@ -131,18 +139,17 @@ fn connect(context: &DoctorContext, target: &Target, addresses: &[SocketAddr]) -
 }
 
 fn handshake(context: &DoctorContext, target: &Target, mut stream: TcpStream) -> Result<(), ConnectError> {
-    let tls = |error: &dyn std::fmt::Display| ConnectError::Tls(TlsFault::Other(error.to_string()));
+    let of_configuration =
+        |error: &dyn std::fmt::Display| ConnectError::Connect(std::io::Error::other(error.to_string()));
     let limits = stream.set_read_timeout(Some(NETWORK_LIMIT)).and(stream.set_write_timeout(Some(NETWORK_LIMIT)));
     limits.map_err(ConnectError::Connect)?;
-    let trusted = app::trusted_roots(&context.config).map_err(|error| tls(&error))?;
-    let config = client_config(trusted).map_err(|error| tls(&error))?;
-    let name = ServerName::try_from(target.host.clone()).map_err(|error| tls(&error))?;
-    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| tls(&error))?;
+    let trusted = app::trusted_roots(&context.config).map_err(|error| of_configuration(&error))?;
+    let config = client_config(trusted).map_err(|error| of_configuration(&error))?;
+    let name = ServerName::try_from(target.host.clone()).map_err(|error| of_configuration(&error))?;
+    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| of_configuration(&error))?;
     while connection.is_handshaking() {
         let done = connection.complete_io(&mut stream);
-        done.map_err(|error| {
-            ConnectError::Tls(tls_error::of_io(&error).unwrap_or_else(|| TlsFault::Other(error.to_string())))
-        })?;
+        done.map_err(|error| ConnectError::Tls(tls_error::of_io(&error).unwrap_or_else(|| unanswered(&error))))?;
     }
     connection.send_close_notify();
     drop(connection.complete_io(&mut stream));

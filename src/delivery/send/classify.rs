@@ -70,6 +70,7 @@ fn of_io(error: &io::Error, phase: Phase) -> Outcome {
         return Outcome::Internal(NO_DESCRIPTORS.to_owned());
     }
     let no_connection = |text: &str| Outcome::ConnectFailed(text.to_owned());
+    let during = if phase == Phase::Handshake { " while TLS was set up" } else { "" };
     match error.kind() {
         ErrorKind::TimedOut => Outcome::TimedOut(phase),
         ErrorKind::ConnectionRefused => no_connection(REFUSED),
@@ -78,8 +79,8 @@ fn of_io(error: &io::Error, phase: Phase) -> Outcome {
         ErrorKind::NetworkDown => no_connection(NETWORK_DOWN),
         ErrorKind::AddrNotAvailable => no_connection("this machine has no address or port left to connect from"),
         ErrorKind::PermissionDenied => no_connection("this machine does not permit it"),
-        ErrorKind::ConnectionReset => Outcome::ConnectionLost("the other side reset it".to_owned()),
-        kind if was_ended(kind) => Outcome::ConnectionLost("the other side closed it".to_owned()),
+        ErrorKind::ConnectionReset => Outcome::ConnectionLost(format!("the other side reset it{during}")),
+        kind if was_ended(kind) => Outcome::ConnectionLost(format!("the other side closed it{during}")),
         _ if phase == Phase::Connect => Outcome::ConnectFailed(without_number(error)),
         _ => Outcome::ConnectionLost(without_number(error)),
     }

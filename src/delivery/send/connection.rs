@@ -167,6 +167,7 @@ impl Connector for Connections {
             let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned());
             let name = name.map_err(|_| Error::Tls("no certificate can be made for that host name"))?;
+            phase::enter(Phase::Handshake);
             let stream = TlsStream::connect(socket, self.tls.config(), name, &mut limit);
             Stream::Tls(Box::new(stream.inspect_err(|_| place.note_silence())?))
         } else {

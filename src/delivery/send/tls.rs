@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::delivery::send::sessions::Sessions;
+use crate::delivery::send::signatures::supported;
+use crate::delivery::send::verifier::Verifier;
 
 /// A resumed session shows no certificate. One that has expired meanwhile is noticed after this time.
 const SESSIONS_LAST: Duration = Duration::from_hours(1);
@@ -18,10 +21,16 @@ const SESSIONS_LAST: Duration = Duration::from_hours(1);
 pub fn client_config(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots);
-    Ok(ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth())
+    let ring = rustls::crypto::ring::default_provider();
+    let provider = CryptoProvider { signature_verification_algorithms: supported(), ..ring };
+    let provider = Arc::new(provider);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    if store.is_empty() {
+        // It trusts nobody.
+        return Ok(builder.with_root_certificates(store).with_no_client_auth());
+    }
+    let verifier = Arc::new(Verifier::new(store, &provider)?);
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 /// The configuration in use.

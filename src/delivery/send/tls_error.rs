@@ -2,7 +2,7 @@
 //! explains: the connection has failed already.
 
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 use crate::domain::Timestamp;
 use crate::domain::delivery::tls_fault::TlsFault;
@@ -18,9 +18,14 @@ pub fn of(error: &Error) -> TlsFault {
         }
         Error::AlertReceived(AlertDescription::CertificateRequired) => TlsFault::ClientCertificateWanted,
         Error::AlertReceived(AlertDescription::UnrecognisedName) => TlsFault::UnknownName,
-        Error::AlertReceived(AlertDescription::HandshakeFailure) => TlsFault::HandshakeRefused,
+        Error::InvalidMessage(
+            InvalidMessage::HandshakePayloadTooLarge
+            | InvalidMessage::CertificatePayloadTooLarge
+            | InvalidMessage::MessageTooLarge,
+        ) => TlsFault::ChainTooLarge,
         Error::InvalidMessage(_) => TlsFault::NoTls,
-        _ => TlsFault::Other(error.to_string()),
+        Error::AlertReceived(_) => TlsFault::HandshakeRefused,
+        _ => TlsFault::Other,
     }
 }
 
@@ -32,22 +37,84 @@ pub fn of_io(error: &std::io::Error) -> Option<TlsFault> {
 
 fn certificate(error: &CertificateError) -> TlsFault {
     use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForNameContext, NotValidYet, NotValidYetContext, Other,
-        UnknownIssuer,
+        BadEncoding, BadSignature, Expired, ExpiredContext, InvalidPurpose, InvalidPurposeContext,
+        NotValidForNameContext, NotValidYet, NotValidYetContext, Other, UnknownIssuer,
+        UnsupportedSignatureAlgorithmContext, UnsupportedSignatureAlgorithmForPublicKeyContext,
     };
     match error {
         Expired => TlsFault::Expired(None),
         ExpiredContext { not_after, .. } => TlsFault::Expired(Some(timestamp(*not_after))),
         NotValidYet => TlsFault::NotValidYet(None),
         NotValidYetContext { not_before, .. } => TlsFault::NotValidYet(Some(timestamp(*not_before))),
-        NotValidForNameContext { expected, presented } => TlsFault::WrongName {
-            wanted: expected.to_str().into_owned(),
-            names: presented.iter().map(|name| bare(name).to_owned()).collect(),
+        NotValidForNameContext { expected, presented } => wrong_name(expected.to_str().into_owned(), presented),
+        UnknownIssuer => TlsFault::UnknownIssuer,
+        BadSignature => TlsFault::BadSignature,
+        BadEncoding => TlsFault::Damaged,
+        InvalidPurpose | InvalidPurposeContext { .. } => TlsFault::WrongPurpose,
+        UnsupportedSignatureAlgorithmContext { signature_algorithm_id: id, .. }
+        | UnsupportedSignatureAlgorithmForPublicKeyContext { signature_algorithm_id: id, .. } => {
+            TlsFault::UnsupportedSignature(signature_name(id))
+        }
+        Other(cause) => match cause.0.downcast_ref::<TlsFault>() {
+            Some(fault) => fault.clone(),
+            None => of_library(&cause.to_string()),
         },
-        UnknownIssuer | BadSignature => TlsFault::UnknownIssuer,
-        // The certificate library has no public type for this error.
-        Other(cause) if cause.to_string() == "CaUsedAsEndEntity" => TlsFault::SelfSigned,
-        _ => TlsFault::Certificate(error.to_string()),
+        _ => TlsFault::OtherCertificate,
+    }
+}
+
+/// The certificate library has no public type for these errors.
+fn of_library(cause: &str) -> TlsFault {
+    match cause {
+        "CaUsedAsEndEntity" => TlsFault::SelfSigned,
+        "EndEntityUsedAsCa" => TlsFault::NoAuthority,
+        "UnsupportedCertVersion" => TlsFault::OldVersion,
+        "PathLenConstraintViolated" => TlsFault::PathTooLong,
+        "NameConstraintViolation" => TlsFault::NameNotPermitted,
+        "UnsupportedCriticalExtension" => TlsFault::UnknownExtension,
+        "EmptyEkuExtension" => TlsFault::WrongPurpose,
+        cause if cause.starts_with("Maximum") => TlsFault::ChainTooLarge,
+        cause if cause.starts_with("Malformed") || cause.starts_with("Invalid") => TlsFault::Damaged,
+        _ => TlsFault::OtherCertificate,
+    }
+}
+
+fn wrong_name(wanted: String, presented: &[String]) -> TlsFault {
+    let is_host = |name: &&String| name.starts_with("DnsName(") || name.starts_with("IpAddress(");
+    let names: Vec<String> = presented.iter().filter(is_host).map(|name| bare(name).to_owned()).collect();
+    if names.is_empty() {
+        return TlsFault::NoNames(wanted);
+    }
+    if wanted.parse::<std::net::IpAddr>().is_ok() && names.contains(&wanted) {
+        return TlsFault::AddressAsName(wanted);
+    }
+    TlsFault::WrongName { wanted, names }
+}
+
+/// The name of a signature algorithm by its identifier, which begins with its length.
+fn signature_name(id: &[u8]) -> &'static str {
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
+    let id = id.get(2..).unwrap_or_default();
+    let of = |prefix: &[u8]| id.strip_prefix(prefix).map(|rest| rest.iter().copied().take(2).collect::<Vec<u8>>());
+    match (of(RSA).as_deref(), of(ECDSA).as_deref()) {
+        (Some([4, ..]), _) => "RSA with MD5",
+        (Some([5, ..]), _) => "RSA with SHA-1",
+        (Some([10, ..]), _) => {
+            "RSA-PSS with a salt that is not as long as the hash, or with another hash than SHA-256, SHA-384 and SHA-512"
+        }
+        (Some([14, ..]), _) => "RSA with SHA-224",
+        (Some(_), _) => "RSA with a key of another kind",
+        (_, Some([1] | [1, _])) => "ECDSA with SHA-1",
+        (_, Some([3, 1])) => "ECDSA with SHA-224",
+        (_, Some(_)) => "ECDSA on another curve than P-256, P-384 or P-521",
+        _ if id.starts_with(&[0x2b, 0x65, 0x71]) => "Ed448",
+        _ if id.starts_with(&[0x2a, 0x86, 0x48, 0xce, 0x38])
+            || id.starts_with(&[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03]) =>
+        {
+            "an algorithm that is not used any more or not yet, such as DSA or ML-DSA"
+        }
+        _ => "an algorithm that is not known here",
     }
 }
 

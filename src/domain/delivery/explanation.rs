@@ -138,6 +138,7 @@ fn phase_in_words(phase: Phase) -> (&'static str, &'static str) {
     match phase {
         Phase::Resolve => ("looking up the host name", "check the server's name server"),
         Phase::Connect => ("connecting", "check the address, and for a firewall in the way"),
+        Phase::Handshake => ("setting up TLS", "check that TLS is spoken on that port, and that the receiver runs"),
         Phase::Send => {
             ("sending the request", "let the receiver, and what stands in front of it, read the whole request")
         }

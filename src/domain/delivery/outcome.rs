@@ -53,12 +53,12 @@ pub enum BodyError {
     BadResponse,
 }
 
-/// The phase of an attempt.
+/// The phase of an attempt. The order of the variants is part of the stored form: add new ones at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Resolving the host name.
     Resolve,
-    /// Connecting, TLS included.
+    /// Connecting.
     Connect,
     /// Sending the request.
     Send,
@@ -66,6 +66,8 @@ pub enum Phase {
     Wait,
     /// Reading the response.
     Read,
+    /// Setting up TLS.
+    Handshake,
 }
 
 /// What [`Outcome::ConnectFailed`] says where nobody listens.

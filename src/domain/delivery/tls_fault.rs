@@ -4,7 +4,8 @@ use crate::domain::Timestamp;
 use crate::domain::escape::is_control;
 
 /// What is wrong with an endpoint's TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.in_words())]
 pub enum TlsFault {
     /// The certificate expired, since then if known.
     Expired(Option<Timestamp>),
@@ -21,8 +22,38 @@ pub enum TlsFault {
     UnknownIssuer,
     /// The certificate is self-signed or that of an authority.
     SelfSigned,
+    /// The certificate has no name of a host; the one that was wanted.
+    NoNames(String),
+    /// The certificate has this address where names stand.
+    AddressAsName(String),
+    /// A certificate between has expired: its name, and since when.
+    AuthorityExpired(String, Timestamp),
+    /// A key of RSA in the chain has so many bits, which are too few.
+    ShortKey(usize),
+    /// A signature is not that of the key that it is told to be of.
+    BadSignature,
+    /// A signature is of an algorithm that is not accepted; its name.
+    UnsupportedSignature(&'static str),
+    /// The certificate is of version 1 or 2.
+    OldVersion,
+    /// The certificate is not for servers.
+    WrongPurpose,
+    /// The chain is longer than one of its authorities permits.
+    PathTooLong,
+    /// The authority may not issue certificates for that name.
+    NameNotPermitted,
+    /// A certificate between is not that of an authority.
+    NoAuthority,
+    /// The certificate is an authority's, and not self-signed.
+    AuthorityAsServer,
+    /// The certificate has a critical extension that is not known.
+    UnknownExtension,
+    /// The certificate cannot be read.
+    Damaged,
+    /// The certificates are too large, or too many.
+    ChainTooLarge,
     /// Another reason not to accept the certificate.
-    Certificate(String),
+    OtherCertificate,
     /// The endpoint requires a client certificate.
     ClientCertificateWanted,
     /// The endpoint knows no host of this name.
@@ -33,8 +64,12 @@ pub enum TlsFault {
     NothingInCommon,
     /// The endpoint aborted the handshake.
     HandshakeRefused,
+    /// The peer took the connection and said nothing.
+    NoAnswer,
+    /// The peer ended the connection during the handshake.
+    Ended,
     /// Anything else.
-    Other(String),
+    Other,
 }
 
 /// Maximum number and length of a certificate's names in a message.
@@ -69,23 +104,94 @@ impl TlsFault {
                 operator adds to delivery.ca_certificates"
                     .to_owned()
             }
-            Self::Certificate(cause) => {
-                format!("its certificate is not accepted ({}); the receiver needs another one", plain(cause))
-            }
-            Self::ClientCertificateWanted => "it wants a client certificate, and deliveries have none; let the \
+            Self::NoNames(wanted) => format!(
+                "its certificate has no host name among its alternative names (subjectAltName), and the common name does \
+                 not count; give the receiver a certificate with {} as such a name",
+                plain(wanted)
+            ),
+            Self::AddressAsName(address) => format!(
+                "its certificate has {address} as a name (DNS:{address}), where an address has to stand as one; give the \
+                 receiver a certificate with the alternative name IP:{address}",
+                address = plain(address)
+            ),
+            Self::AuthorityExpired(name, at) => format!(
+                "the certificate of an authority in its chain ({}) has expired{}; let the receiver send the authority's new \
+                 chain",
+                plain(name),
+                day(" on ", Some(*at))
+            ),
+            Self::ShortKey(bits) => format!(
+                "an RSA key of its certificate or of its authority has {bits} bits, and fewer than 2048 are not safe; give \
+                 the receiver a certificate with a longer key"
+            ),
+            Self::BadSignature => "a signature of its certificate or of the handshake is wrong, or made with an RSA key of \
+                fewer than 2048 bits; give the receiver a certificate that fits its key, from an authority with a longer \
+                one"
+            .to_owned(),
+            Self::UnsupportedSignature(name) => format!(
+                "its certificate or one of its chain is signed with {name}, which is not accepted here; give the receiver a \
+                 certificate that is signed with ECDSA, Ed25519 or RSA, and SHA-256 or longer"
+            ),
+            Self::OldVersion => "its certificate or one of its chain is of version 1, from before there were alternative \
+                names; give the receiver one of version 3"
+                .to_owned(),
+            Self::WrongPurpose => "its certificate is for another purpose than to be a server's; give the receiver one with \
+                the extended key usage serverAuth"
+                .to_owned(),
+            Self::PathTooLong => "its chain is longer than one of its authorities permits (pathlen); get a certificate \
+                from an authority that may issue it"
+                .to_owned(),
+            Self::NameNotPermitted => "its authority may not issue certificates for this host (name constraints); get one \
+                from an authority that may"
+                .to_owned(),
+            Self::NoAuthority => "a certificate in its chain has signed another one and is not that of an authority; let \
+                the issuer mark it with basicConstraints=CA:TRUE"
+                .to_owned(),
+            Self::AuthorityAsServer => "its certificate is marked as that of an authority (CA:TRUE), which no server's may \
+                be; give the receiver one with basicConstraints=CA:FALSE"
+                .to_owned(),
+            Self::UnknownExtension => "its certificate has a critical extension that is not known here; give the receiver \
+                one without it"
+                .to_owned(),
+            Self::Damaged => "its certificate cannot be read, as a part of it is damaged or not as the standard has it; \
+                have it issued again"
+                .to_owned(),
+            Self::ChainTooLarge => "its certificates are too large or too many, beyond 64 KiB; let the receiver send its \
+                own certificate and those between, and no others"
+                .to_owned(),
+            Self::OtherCertificate => "its certificate is not accepted; the receiver needs another one".to_owned(),
+            of_handshake => of_handshake.of_handshake().to_owned(),
+        }
+    }
+
+    /// The same of a fault before there is a certificate.
+    fn of_handshake(&self) -> &'static str {
+        match self {
+            Self::ClientCertificateWanted => {
+                "it wants a client certificate, and deliveries have none; let the \
                 receiver take requests without one and verify their signature"
-                .to_owned(),
-            Self::UnknownName => "it knows no host of this name; check the URL, and the host names that the receiver \
-                serves"
-                .to_owned(),
-            Self::NoTls => "it does not speak TLS on this port; check the port, plain http may listen there".to_owned(),
-            Self::NothingInCommon => {
-                "it offers no TLS 1.2 or 1.3 with a cipher that is still safe; update the receiver's TLS".to_owned()
             }
-            Self::HandshakeRefused => "it refused the TLS handshake; see in the receiver's log whether it wants a \
-                client certificate, another host name or another cipher"
-                .to_owned(),
-            Self::Other(cause) => format!("TLS failed ({}); look at the receiver's TLS", plain(cause)),
+            Self::UnknownName => {
+                "it knows no host of this name; check the URL, and the host names that the receiver \
+                serves"
+            }
+            Self::NoTls => "it does not speak TLS on this port; check the port, plain http may listen there",
+            Self::NothingInCommon => {
+                "it offers no TLS 1.2 or 1.3 with a cipher that is still safe; update the receiver's TLS"
+            }
+            Self::HandshakeRefused => {
+                "it refused the TLS handshake, in which it was offered TLS 1.3, and TLS 1.2 with \
+                ECDHE and AES-GCM or ChaCha20, on X25519, P-256 and P-384; see in the receiver's log whether it has none \
+                of these (only CBC or RSA key exchange, say), or wants a client certificate or another host name"
+            }
+            Self::NoAnswer => {
+                "it took the connection and did not answer in TLS; check the port, and that TLS is spoken there"
+            }
+            Self::Ended => {
+                "it ended the connection during the TLS handshake; check that TLS is spoken on this port, and see \
+                in the receiver's log why"
+            }
+            _ => "TLS failed; look at the receiver's TLS",
         }
     }
 }
@@ -124,13 +230,30 @@ mod tests {
             TlsFault::WrongName { wanted: "localhost".to_owned(), names: vec!["crm.example".to_owned()] },
             TlsFault::UnknownIssuer,
             TlsFault::SelfSigned,
-            TlsFault::Certificate("a; b\u{1b}".to_owned()),
+            TlsFault::NoNames("a; b\u{1b}".to_owned()),
+            TlsFault::AddressAsName("192.0.2.1".to_owned()),
+            TlsFault::AuthorityExpired("CN=a; b".to_owned(), Timestamp::from_ms(1_577_836_800_000)),
+            TlsFault::ShortKey(1024),
+            TlsFault::BadSignature,
+            TlsFault::UnsupportedSignature("RSA with SHA-1"),
+            TlsFault::OldVersion,
+            TlsFault::WrongPurpose,
+            TlsFault::PathTooLong,
+            TlsFault::NameNotPermitted,
+            TlsFault::NoAuthority,
+            TlsFault::AuthorityAsServer,
+            TlsFault::UnknownExtension,
+            TlsFault::Damaged,
+            TlsFault::ChainTooLarge,
+            TlsFault::OtherCertificate,
             TlsFault::ClientCertificateWanted,
             TlsFault::UnknownName,
             TlsFault::NoTls,
             TlsFault::NothingInCommon,
             TlsFault::HandshakeRefused,
-            TlsFault::Other(String::new()),
+            TlsFault::NoAnswer,
+            TlsFault::Ended,
+            TlsFault::Other,
         ];
         let mut advice = std::collections::BTreeSet::new();
         for fault in &all {

@@ -2,8 +2,10 @@
 
 pub(super) mod address_rule;
 pub(super) mod addresses;
+pub(super) mod certificates;
 pub(super) mod hostile;
 pub(super) mod interop;
 pub(super) mod island;
+mod openssl;
 pub(super) mod stray;
 pub(super) mod tls;

@@ -157,14 +157,14 @@ fn a_receiver_that_speaks_only_tls_1_1_is_refused() {
 }
 
 #[test]
-fn a_handshake_that_is_not_answered_is_a_time_out_while_connecting() {
+fn a_handshake_that_is_not_answered_is_a_time_out_while_setting_up_tls() {
     let (mut server, _) = trusting(&Authority::new());
     server.configure(&[("delivery.timeout", r#""1s""#)]);
     server.restart();
     // The system accepts for it; it never says a word.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let cause = cause(&server.client(), "localhost", silent.local_addr().unwrap().port());
-    assert!(cause.contains("while connecting; "), "{cause}");
+    assert!(cause.contains("while setting up TLS; "), "{cause}");
 }
 
 #[test]

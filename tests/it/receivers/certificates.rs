@@ -1,0 +1,118 @@
+//! Certificates of every kind that OpenSSL makes: those that are safe are accepted, and each that is not is refused in
+//! words.
+
+use serde_json::Value;
+
+use super::openssl::{
+    Chain, ChainFiles, FOR_LOCALHOST, KeyKind, OpensslReceivers, P256, P384, P521, RSA, RSA_1024, RSA_PSS,
+    RSA_PSS_SHA256,
+};
+use crate::harness::{Server, clock_in};
+
+/// A server that trusts the authorities of these chains, and what came of one delivery to each, in their order.
+fn deliver(chains: &[Chain], host: &str, state: &str) -> Vec<Value> {
+    let mut server = Server::stopped(&[("delivery.retry_schedule", "[]"), ("delivery.allow_http", "")]);
+    let files: Vec<ChainFiles> = chains
+        .iter()
+        .enumerate()
+        .map(|(number, chain)| chain.make(server.folder(), &format!("chain-{number}")))
+        .collect();
+    let authorities: String = files.iter().map(|files| std::fs::read_to_string(&files.authority).unwrap()).collect();
+    let trusted = server.folder().join("authorities.pem");
+    std::fs::write(&trusted, authorities).unwrap();
+    server.configure(&[("delivery.ca_certificates", &format!("'{}'", trusted.display()))]);
+    server.launch();
+    let receivers = OpensslReceivers::start(&files);
+    let client = server.client();
+    for port in &receivers.ports {
+        client.subscribe(&format!("https://{host}:{port}/hook"), &["clock_in"]);
+    }
+    let event = client.publish("clock_in", &clock_in(1));
+    let ids = client.delivery_ids(&event);
+    assert_eq!(ids.len(), chains.len());
+    let settled = ids.iter().map(|id| client.wait_for_delivery(id, "is settled", |seen| seen["status"] != "pending"));
+    let attempts: Vec<Value> = settled
+        .map(|delivery| {
+            assert_eq!(delivery["status"], state, "{delivery:#}");
+            delivery["attempts"][0].clone()
+        })
+        .collect();
+    let of_port = |port: &u16| {
+        let attempt =
+            attempts.iter().find(|attempt| attempt["request"]["url"].as_str().unwrap().contains(&port.to_string()));
+        attempt.unwrap_or_else(|| panic!("no attempt for {port} in {attempts:#?}")).clone()
+    };
+    receivers.ports.iter().map(of_port).collect()
+}
+
+fn signed(authority_key: KeyKind, hash: &'static str, key: KeyKind) -> Chain {
+    Chain { authority_key, hash, key, extensions: FOR_LOCALHOST }
+}
+
+fn saying(extensions: &'static str) -> Chain {
+    Chain { authority_key: P256, hash: "-sha256", key: P256, extensions }
+}
+
+#[test]
+fn every_safe_signature_and_key_is_accepted() {
+    let chains = [
+        signed(P256, "-sha512", P256),
+        signed(P384, "-sha512", P256),
+        signed(P521, "-sha512", P256),
+        signed(P521, "-sha384", P384),
+        signed(P521, "-sha256", P384),
+        signed(P256, "-sha256", P521),
+        signed(RSA, "-sha512", RSA),
+        signed(RSA_PSS, "-sha256", P256),
+        signed(RSA_PSS, "-sha384", RSA_PSS),
+        signed(RSA_PSS, "-sha512", RSA_PSS_SHA256),
+        signed(RSA_PSS_SHA256, "-sha256", P256),
+    ];
+    deliver(&chains, "localhost", "delivered");
+}
+
+#[test]
+fn a_certificate_that_is_refused_is_refused_in_words() {
+    let cases = [
+        (signed(P256, "-sha1", P256), "signed with ECDSA with SHA-1, which is not accepted here; "),
+        (signed(RSA, "-sha1", P256), "signed with RSA with SHA-1, which is not accepted here; "),
+        (signed(P256, "-sha256", RSA_1024), "has 1024 bits, and fewer than 2048 are not safe; "),
+        (signed(RSA_1024, "-sha256", P256), "RSA key of fewer than 2048 bits"),
+        (saying(""), "is of version 1, "),
+        (saying("basicConstraints=CA:FALSE\n"), "has no host name among its alternative names"),
+        (
+            saying("subjectAltName=URI:https://localhost/,email:a@localhost\n"),
+            "has no host name among its alternative names",
+        ),
+        (
+            saying("subjectAltName=DNS:localhost\nextendedKeyUsage=clientAuth\n"),
+            "for another purpose than to be a server's; ",
+        ),
+        (
+            saying("subjectAltName=DNS:localhost\nextendedKeyUsage=codeSigning\n"),
+            "for another purpose than to be a server's; ",
+        ),
+        (
+            saying("subjectAltName=DNS:localhost\nbasicConstraints=critical,CA:TRUE\n"),
+            "marked as that of an authority (CA:TRUE)",
+        ),
+        (
+            saying("subjectAltName=DNS:localhost\n1.2.3.4=critical,ASN1:NULL\n"),
+            "critical extension that is not known here; ",
+        ),
+    ];
+    let (chains, words): (Vec<Chain>, Vec<&str>) = cases.into_iter().unzip();
+    let attempts = deliver(&chains, "localhost", "exhausted");
+    for (attempt, words) in attempts.iter().zip(words) {
+        let cause = attempt["error"].as_str().unwrap();
+        assert!(cause.contains(words), "{words} is not in: {cause}");
+        assert!(!cause.contains("Other") && !cause.contains("::") && !cause.contains('['), "debug text: {cause}");
+    }
+}
+
+#[test]
+fn an_address_that_a_certificate_has_as_a_name_is_told() {
+    let attempts = deliver(&[saying("subjectAltName=DNS:127.0.0.1\n")], "127.0.0.1", "exhausted");
+    let cause = attempts[0]["error"].as_str().unwrap();
+    assert!(cause.contains("has 127.0.0.1 as a name") && cause.contains("IP:127.0.0.1"), "{cause}");
+}
