@@ -13,7 +13,7 @@ function verify({ scheme, secret, headers, body }) {
     return;
   }
   const expected = Buffer.from(createHmac("sha256", secret).update(body).digest("hex"));
-  const given = Buffer.from(headers["x-tempclock-signature"]);
+  const given = Buffer.from(headers["X-TempClock-Signature"]);
   if (given.length !== expected.length || !timingSafeEqual(given, expected)) {
     throw new Error("X-TempClock-Signature does not fit");
   }

@@ -6,7 +6,7 @@ while (($line = fgets(STDIN)) !== false) {
     $delivery = json_decode($line, true);
     $body = base64_decode($delivery['body']);
     $expected = hash_hmac('sha256', $body, $delivery['secret']);
-    $genuine = hash_equals($expected, $delivery['headers']['x-tempclock-signature']);
+    $genuine = hash_equals($expected, $delivery['headers']['X-TempClock-Signature']);
     $refused = $refused || !$genuine;
     echo $genuine ? "ok\n" : "refused: X-TempClock-Signature does not fit\n";
 }

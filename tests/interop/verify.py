@@ -17,7 +17,7 @@ def verify(scheme, secret, headers, body):
         Webhook(secret).verify(body, headers)
         return
     expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected, headers["x-tempclock-signature"]):
+    if not hmac.compare_digest(expected, headers["X-TempClock-Signature"]):
         raise ValueError("X-TempClock-Signature does not fit")
 
 

@@ -1,11 +1,13 @@
-//! Classifies errors of the HTTP client. Pure; called on delivery threads. Messages of the system and of libraries are
+//! Classifies errors of an attempt. Pure; called on delivery threads. Messages of the system and of libraries are
 //! replaced by our own here.
 
 use std::io::{self, ErrorKind};
 
-use crate::delivery::send::connection::{ConnectionError, was_ended};
+use crate::delivery::send::answer::error::AnswerError;
+use crate::delivery::send::connection::ConnectionError;
 use crate::delivery::send::guard::GuardError;
 use crate::delivery::send::look_up::{ADDRESSES_MAX, LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
+use crate::delivery::send::tcp::was_ended;
 use crate::delivery::send::tls_error;
 use crate::domain::delivery::outcome::{BodyError, NETWORK_DOWN, NO_ROUTE, Outcome, Phase, REFUSED};
 
@@ -21,6 +23,10 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
         };
     }
     match error {
+        ureq::Error::Other(inner) if let Some(error) = inner.downcast_ref::<AnswerError>() => match error {
+            AnswerError::TooLong => Outcome::HeadersTooLong,
+            AnswerError::Invalid(text) => Outcome::BadResponse(text.to_string()),
+        },
         ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
             Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),
             Some(GuardError::LookUp(host, LookUpError::NotFound)) => Outcome::NameNotFound(host.clone()),
@@ -41,15 +47,13 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
         ureq::Error::ConnectionFailed => Outcome::ConnectFailed("no address could be reached".to_owned()),
         ureq::Error::Io(error) => of_io(error, phase),
         ureq::Error::LargeResponseHeader(..) => Outcome::HeadersTooLong,
-        // The HTTP parser has no public type for this error.
-        ureq::Error::Protocol(error) if error.to_string().contains("too many headers") => Outcome::HeadersTooLong,
-        ureq::Error::Protocol(error) => {
-            let text = error.to_string();
-            Outcome::BadResponse(text.trim_start_matches("http parse fail: ").to_owned())
-        }
-        ureq::Error::Http(error) => Outcome::BadResponse(error.to_string()),
         _ => Outcome::Internal(error.to_string()),
     }
+}
+
+/// Did the other side end the connection?
+pub(super) fn is_end(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Io(error) if was_ended(error.kind()))
 }
 
 /// Why reading a response's body failed.

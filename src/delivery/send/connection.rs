@@ -1,4 +1,4 @@
-//! The connections of deliveries as the HTTP client (ureq 3.5) uses them: plain or over TLS. Runs on delivery threads.
+//! The connections of deliveries, plain or over TLS, with what has come on them and was not read. Runs on delivery threads.
 //!
 //! A connection is kept for the next request, and whatever comes on it between two requests answers neither: right before
 //! the first byte of a request is sent, every buffer is looked into, the kernel's too. If anything has come, or the
@@ -12,25 +12,20 @@ use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 use ureq::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::http::Uri;
 
 use crate::delivery::send::addresses::in_order;
+use crate::delivery::send::answer::error::HEAD_BYTES;
 use crate::delivery::send::budget::{Budget, Permit};
 use crate::delivery::send::dial::{DialError, Dialler};
 use crate::delivery::send::failed_addresses::FailedAddresses;
 use crate::delivery::send::guard::Guard;
 use crate::delivery::send::kept::{KeptConnections, ServerName as Server};
 use crate::delivery::send::phase;
-use crate::delivery::send::tcp::{Limit, Socket, Unasked};
+use crate::delivery::send::tcp::{Limit, Socket, Unasked, was_ended};
 use crate::delivery::send::tls::TlsClient;
 use crate::delivery::send::tls_stream::TlsStream;
 use crate::domain::delivery::outcome::Phase;
-
-/// Does an error of this kind mean that the other side ended the connection?
-pub(in crate::delivery) fn was_ended(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-}
 
 /// What can be wrong with a connection beside what the system, TLS or HTTP say of it.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +45,7 @@ pub(in crate::delivery) enum ConnectionError {
 }
 
 impl ConnectionError {
-    /// What an error of the HTTP client stands for, if it is one of these.
+    /// What an error stands for, if it is one of these.
     pub(in crate::delivery) fn of(error: &Error) -> Option<&Self> {
         match error {
             Error::Other(inner) => inner.downcast_ref(),
@@ -65,7 +60,7 @@ impl From<ConnectionError> for Error {
     }
 }
 
-/// Makes connections for the HTTP client.
+/// Makes connections, and keeps them for the next request.
 #[derive(Debug)]
 pub(in crate::delivery) struct Connections {
     pub(in crate::delivery) guard: Guard,
@@ -78,20 +73,28 @@ pub(in crate::delivery) struct Connections {
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(in crate::delivery) struct Connection {
-    /// `None` when it was put away.
-    open: Option<Open>,
-    buffers: LazyBuffers,
+    open: Open,
     stage: Stage,
     place: Place,
+    /// Why it took no more of the request.
+    refused: Option<io::Error>,
 }
 
 /// An open connection, and the right to it, which ends after it.
 #[derive(Debug)]
 pub(in crate::delivery) struct Open {
     stream: Stream,
-    /// Empty while it is in use.
-    buffers: LazyBuffers,
+    input: Input,
     _permit: Permit,
+}
+
+/// What has come and was not read.
+#[derive(Debug, Default)]
+struct Input {
+    /// As long as a head may be, once something has come.
+    buffer: Vec<u8>,
+    begin: usize,
+    end: usize,
 }
 
 /// Where a connection is kept after its request.
@@ -111,9 +114,21 @@ enum Stream {
     Tls(Box<TlsStream>),
 }
 
-/// What stands for buffers that are elsewhere; it allocates nothing.
-fn no_buffers() -> LazyBuffers {
-    LazyBuffers::new(1, 1)
+impl Input {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.begin..self.end).unwrap_or_default()
+    }
+
+    /// Where more can be put.
+    fn room(&mut self) -> &mut [u8] {
+        self.buffer.resize(HEAD_BYTES, 0);
+        if self.begin > 0 {
+            self.buffer.copy_within(self.begin..self.end, 0);
+            self.end -= self.begin;
+            self.begin = 0;
+        }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
 }
 
 impl AsFd for Open {
@@ -138,48 +153,42 @@ enum Stage {
     Answered,
 }
 
-impl Connector for Connections {
-    type Out = Connection;
-
-    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Connection>, Error> {
-        let server = Server::of(details.uri).ok_or(Error::HostNotFound)?;
+impl Connections {
+    /// A connection to the host of a URL: a kept one, or a new one.
+    pub(in crate::delivery) fn connect(&self, uri: &Uri, limit: &mut Limit) -> Result<Connection, Error> {
+        let server = Server::of(uri).ok_or(Error::HostNotFound)?;
         let generation = self.kept.generation();
-        let mut limit = Limit::of(details.timeout);
         phase::enter(Phase::Resolve);
-        let addresses = self.guard.addresses(details.uri, &mut limit)?;
+        let addresses = self.guard.addresses(uri, limit)?;
         phase::enter(Phase::Connect);
-        if let Some((peer, mut open)) = self.kept.take(&server, &addresses) {
-            let buffers = std::mem::replace(&mut open.buffers, no_buffers());
+        if let Some((peer, open)) = self.kept.take(&server, &addresses) {
             let place = self.place(server, peer, generation);
-            return Ok(Some(Connection { open: Some(open), buffers, stage: Stage::Kept, place }));
+            return Ok(Connection { open, stage: Stage::Kept, place, refused: None });
         }
         let now = Instant::now();
         let ordered = in_order(&addresses, |address| self.failed.failed_at(address, now));
         let make_room = || self.kept.close_oldest();
         let dialler = Dialler { budget: &self.budget, failed: &self.failed, make_room: &make_room };
-        let (socket, permit) = dialler.dial(&ordered, &mut limit).map_err(|error| match error {
+        let (socket, permit) = dialler.dial(&ordered, limit).map_err(|error| match error {
             DialError::NoneLeft => ConnectionError::NoneLeft.into(),
             DialError::Failed(error) => error,
         })?;
         let peer = socket.peer();
         let place = self.place(server, peer, generation);
-        let stream = if details.needs_tls() {
-            let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let stream = if uri.scheme_str() == Some("https") {
+            let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned());
             let name = name.map_err(|_| Error::Tls("no certificate can be made for that host name"))?;
             phase::enter(Phase::Handshake);
-            let stream = TlsStream::connect(socket, self.tls.config(), name, &mut limit);
+            let stream = TlsStream::connect(socket, self.tls.config(), name, limit);
             Stream::Tls(Box::new(stream.inspect_err(|_| place.note_silence())?))
         } else {
             Stream::Plain(socket)
         };
-        let open = Open { stream, buffers: no_buffers(), _permit: permit };
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Connection { open: Some(open), buffers, stage: Stage::New, place }))
+        let open = Open { stream, input: Input::default(), _permit: permit };
+        Ok(Connection { open, stage: Stage::New, place, refused: None })
     }
-}
 
-impl Connections {
     fn place(&self, server: Server, peer: SocketAddr, generation: u64) -> Place {
         let (kept, budget, failed) = (Arc::clone(&self.kept), Arc::clone(&self.budget), Arc::clone(&self.failed));
         Place { kept, budget, failed, server, peer, generation }
@@ -196,18 +205,89 @@ impl Place {
 }
 
 impl Connection {
-    fn stream(&mut self) -> Result<&mut Stream, Error> {
-        match &mut self.open {
-            Some(open) => Ok(&mut open.stream),
-            None => Err(ConnectionError::Unused.into()),
+    /// Sends a request, whose parts follow each other. If the other side ends the connection meanwhile, it may have
+    /// answered before, so that is no error yet.
+    pub(in crate::delivery) fn send(&mut self, parts: [&[u8]; 2], limit: &mut Limit) -> Result<(), Error> {
+        phase::enter(Phase::Send);
+        self.check_silence()?;
+        self.stage = Stage::Asked { was_kept: self.stage == Stage::Kept };
+        for part in parts {
+            let sent = match &mut self.open.stream {
+                Stream::Plain(socket) => socket.send(part, limit),
+                Stream::Tls(stream) => stream.send(part, limit),
+            };
+            match sent {
+                Ok(()) => {}
+                Err(Error::Io(error)) if was_ended(error.kind()) => {
+                    self.refused = Some(error);
+                    break;
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        phase::enter(Phase::Wait);
+        Ok(())
+    }
+
+    /// What has come and was not read.
+    pub(in crate::delivery) fn input(&self) -> &[u8] {
+        self.open.input.bytes()
+    }
+
+    /// So much of it has been read.
+    pub(in crate::delivery) fn consume(&mut self, count: usize) {
+        let input = &mut self.open.input;
+        input.begin = input.end.min(input.begin + count);
+    }
+
+    /// Waits for more input, for which there has to be room; `false` at the end.
+    pub(in crate::delivery) fn receive(&mut self, limit: &mut Limit) -> Result<bool, Error> {
+        let room = self.open.input.room();
+        let received = match &mut self.open.stream {
+            Stream::Plain(socket) => socket.receive(room, limit),
+            Stream::Tls(stream) => stream.receive(room, limit),
+        };
+        match received {
+            Ok(0) if self.stage != Stage::Answered => {
+                let error = self.refused.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                Err(self.failed(Error::Io(error)))
+            }
+            Ok(count) => {
+                if count > 0 && self.stage != Stage::Answered {
+                    self.place.failed.forget(self.place.peer);
+                    self.stage = Stage::Answered;
+                    phase::enter(Phase::Read);
+                }
+                self.open.input.end += count;
+                Ok(count > 0)
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Keeps it for the next request, after a whole answer, unless there is more than that. What has come to the kernel
+    /// meanwhile is looked at when the next request is sent.
+    pub(in crate::delivery) fn put_away(mut self) {
+        let is_clean = self.refused.is_none()
+            && self.input().is_empty()
+            && match &mut self.open.stream {
+                Stream::Plain(_) => true,
+                Stream::Tls(stream) => matches!(stream.held(), Ok(Unasked::Nothing)),
+            };
+        if !is_clean {
+            return;
+        }
+        let Place { kept, budget, server, peer, generation, .. } = self.place;
+        kept.put(&server, peer, generation, self.open);
+        // Whoever waits may have looked before it was there.
+        if budget.is_short() {
+            kept.close_oldest();
         }
     }
 
     /// Fails unless nothing has come since the last answer ended.
     fn check_silence(&mut self) -> Result<(), Error> {
-        let has_input = !self.buffers.input().is_empty();
-        let unasked = match self.stream()? {
-            _ if has_input => Ok(Unasked::Bytes),
+        let unasked = match &mut self.open.stream {
             Stream::Plain(socket) => socket.unasked(),
             Stream::Tls(stream) => stream.unasked(),
         };
@@ -238,86 +318,11 @@ impl Connection {
     }
 }
 
-impl Transport for Connection {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        phase::enter(Phase::Send);
-        if matches!(self.stage, Stage::New | Stage::Kept) {
-            self.check_silence()?;
-            self.stage = Stage::Asked { was_kept: self.stage == Stage::Kept };
-        }
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        let sent = match self.open.as_mut().map(|open| &mut open.stream) {
-            Some(Stream::Plain(socket)) => socket.send(output, &mut Limit::of(timeout)),
-            Some(Stream::Tls(stream)) => stream.send(output, &mut Limit::of(timeout)),
-            None => Err(ConnectionError::Unused.into()),
-        };
-        sent.map_err(|error| self.failed(error))
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        if phase::current() == Phase::Send {
-            phase::enter(Phase::Wait);
-        }
-        let into = self.buffers.input_append_buf();
-        let received = match self.open.as_mut().map(|open| &mut open.stream) {
-            Some(Stream::Plain(socket)) => socket.receive(into, &mut Limit::of(timeout)),
-            Some(Stream::Tls(stream)) => stream.receive(into, &mut Limit::of(timeout)),
-            None => Err(ConnectionError::Unused.into()),
-        };
-        match received {
-            Ok(0) if self.stage != Stage::Answered => Err(self.failed(Error::Io(io::ErrorKind::UnexpectedEof.into()))),
-            Ok(count) => {
-                if count > 0 {
-                    if self.stage != Stage::Answered {
-                        self.place.failed.forget(self.place.peer);
-                    }
-                    self.stage = Stage::Answered;
-                    phase::enter(Phase::Read);
-                }
-                self.buffers.input_appended(count);
-                Ok(count > 0)
-            }
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    /// The client asks at the end of an answer, when it would put the connection away. It is kept here instead, and the
-    /// client has none. What has come to the kernel meanwhile is looked at when the next request is sent.
-    fn is_open(&mut self) -> bool {
-        let is_clean = self.buffers.input().is_empty()
-            && match self.stream() {
-                Ok(Stream::Plain(_)) => true,
-                Ok(Stream::Tls(stream)) => matches!(stream.held(), Ok(Unasked::Nothing)),
-                Err(_) => false,
-            };
-        if is_clean && let Some(mut open) = self.open.take() {
-            open.buffers = std::mem::replace(&mut self.buffers, no_buffers());
-            let Place { kept, budget, server, peer, generation, .. } = &self.place;
-            kept.put(server, *peer, *generation, open);
-            // Whoever waits may have looked before it was there.
-            if budget.is_short() {
-                kept.close_oldest();
-            }
-        }
-        false
-    }
-
-    fn is_tls(&self) -> bool {
-        matches!(&self.open, Some(Open { stream: Stream::Tls(_), .. }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
-
-    use ureq::Timeout;
 
     use super::*;
     use crate::delivery::send::tls::client_config;
@@ -341,24 +346,21 @@ mod tests {
             let server = Server::of(&"http://crm.example/".parse().unwrap()).unwrap();
             let stream = Stream::Plain(Socket::over(stream, peer).unwrap());
             let permit = connections.budget.try_acquire().unwrap();
-            let open = Some(Open { stream, buffers: no_buffers(), _permit: permit });
-            let (buffers, place) = (LazyBuffers::new(1024, 1024), connections.place(server.clone(), peer, 0));
-            let mut connection = Connection { open, buffers, stage: Stage::New, place };
+            let open = Open { stream, input: Input::default(), _permit: permit };
+            let place = connections.place(server.clone(), peer, 0);
+            let mut connection = Connection { open, stage: Stage::New, place, refused: None };
             let (mut peer_end, _) = listener.accept().unwrap();
             peer_end.write_all(b"answer").unwrap();
-            let after = Duration::from_secs(10).into();
-            let timeout = NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None };
-            assert!(connection.await_input(timeout).unwrap());
-            let count = connection.buffers().input().len();
-            connection.buffers().input_consume(count);
-            assert!(!connection.is_open(), "the client keeps none");
-            let (peer, mut open) = connections.kept.take(&server, &[peer]).expect("it is kept");
-            let buffers = std::mem::replace(&mut open.buffers, no_buffers());
+            let mut limit = Limit::within(Duration::from_secs(10));
+            assert!(connection.receive(&mut limit).unwrap());
+            connection.consume(connection.input().len());
+            connection.put_away();
+            let (peer, open) = connections.kept.take(&server, &[peer]).expect("it is kept");
             let place = connections.place(server, peer, 0);
-            let mut connection = Connection { open: Some(open), buffers, stage: Stage::Kept, place };
+            let mut connection = Connection { open, stage: Stage::Kept, place, refused: None };
             match more {
                 None => {
-                    connection.transmit_output(1, timeout).unwrap();
+                    connection.send([b"x", b""], &mut limit).unwrap();
                     continue;
                 }
                 Some(b"") => drop(peer_end),
@@ -366,7 +368,7 @@ mod tests {
             }
             // Until it has arrived.
             while seen.peek(&mut [0]).is_err() {}
-            let refused = connection.transmit_output(1, timeout).unwrap_err();
+            let refused = connection.send([b"x", b""], &mut limit).unwrap_err();
             assert!(matches!(ConnectionError::of(&refused), Some(ConnectionError::Unused)), "{refused:?}");
         }
     }

@@ -205,14 +205,10 @@ fn worse(before: Error, error: Errno) -> Error {
 mod tests {
     use std::net::TcpListener;
 
-    use ureq::Timeout;
-    use ureq::unversioned::transport::NextTimeout;
-
     use super::*;
 
     fn limit() -> Limit {
-        let after = Duration::from_mins(1).into();
-        Limit::of(NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None })
+        Limit::within(Duration::from_mins(1))
     }
 
     fn dial(addresses: &[SocketAddr], budget: &Arc<Budget>) -> Result<SocketAddr, DialError> {

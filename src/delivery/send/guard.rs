@@ -9,10 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use ureq::Error;
-use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
 
 use crate::delivery::send::look_up::{LookUpError, look_up};
 use crate::delivery::send::phase;
@@ -149,16 +146,6 @@ impl LookupCache {
             phase::set_wait(begun.elapsed());
         }
         Ok(())
-    }
-}
-
-/// The HTTP client's own resolver, which takes 16 addresses at most. It finds none: [`Guard`] does, for the connections.
-#[derive(Debug)]
-pub(in crate::delivery) struct NoResolver;
-
-impl Resolver for NoResolver {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        Ok(self.empty())
     }
 }
 

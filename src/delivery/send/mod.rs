@@ -1,10 +1,12 @@
 //! Makes one attempt over the network and classifies its outcome. Runs on delivery threads; holds no lock while it sends.
 
 pub(super) mod addresses;
+pub(super) mod answer;
 pub(super) mod budget;
 pub(super) mod classify;
 pub(super) mod connection;
 pub(super) mod dial;
+pub(super) mod exchange;
 pub(super) mod failed_addresses;
 pub mod guard;
 pub(super) mod kept;

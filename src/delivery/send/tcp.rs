@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Timeout};
 
 use crate::delivery::send::phase;
@@ -19,6 +18,12 @@ use crate::delivery::send::phase;
 const RECEIVE_FOR: Duration = Duration::from_secs(1);
 /// With less time left than this, the kernel's rounding could matter, so an exact timer is used.
 const EXACT_TIMER_BELOW: Duration = Duration::from_secs(2);
+
+/// Does an error of this kind mean that the other side ended the connection?
+pub(in crate::delivery) fn was_ended(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -55,8 +60,8 @@ pub(in crate::delivery) struct Limit {
 }
 
 impl Limit {
-    pub(in crate::delivery) fn of(timeout: NextTimeout) -> Self {
-        Self { after: *timeout.after, at: None, reason: timeout.reason }
+    pub(in crate::delivery) fn within(after: Duration) -> Self {
+        Self { after, at: None, reason: Timeout::Global }
     }
 
     /// No wait at all.
@@ -179,9 +184,7 @@ mod tests {
         // One of many is enough, because a machine may stand still for a while.
         let mut waits = (0..200).map(|_| {
             let begun = Instant::now();
-            let after = Duration::from_millis(20).into();
-            let timeout = NextTimeout { after, reason: Timeout::Global, per_read: None, per_write: None };
-            let ended = socket.receive(&mut [0; 16], &mut Limit::of(timeout));
+            let ended = socket.receive(&mut [0; 16], &mut Limit::within(Duration::from_millis(20)));
             let waited = begun.elapsed();
             assert!(matches!(ended, Err(Error::Timeout(Timeout::Global))), "{ended:?}");
             assert!(waited >= Duration::from_millis(20), "{waited:?}");

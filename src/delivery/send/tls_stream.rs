@@ -9,7 +9,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, IoState};
 use ureq::Error;
 
-use crate::delivery::send::tcp::{Limit, Socket, Unasked};
+use crate::delivery::send::tcp::{Limit, Socket, Unasked, was_ended};
+
+/// What is sent at a time: a record of TLS.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// The connection.
 #[derive(Debug)]
@@ -40,10 +43,13 @@ impl TlsStream {
         Ok(stream)
     }
 
-    /// Sends all of it; a piece is no longer than the client's buffer.
+    /// Sends all of it.
     pub(in crate::delivery) fn send(&mut self, bytes: &[u8], limit: &mut Limit) -> Result<(), Error> {
-        self.session.writer().write_all(bytes)?;
-        self.flush(limit)
+        for piece in bytes.chunks(PIECE_BYTES) {
+            self.session.writer().write_all(piece)?;
+            self.flush(limit)?;
+        }
+        Ok(())
     }
 
     /// Waits for bytes to come and takes them; 0 are the end.
@@ -53,8 +59,12 @@ impl TlsStream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 done => return Ok(done?),
             }
-            // An answer to what has come before, for which the other side may wait.
-            self.flush(limit)?;
+            // An answer to what has come before, for which the other side may wait. If it takes no more, what it has sent
+            // is still read.
+            match self.flush(limit) {
+                Err(Error::Io(error)) if was_ended(error.kind()) => {}
+                flushed => flushed?,
+            }
             self.fill(Some(limit))?;
             self.process()?;
         }

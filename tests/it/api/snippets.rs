@@ -402,7 +402,7 @@ fn every_program_on_the_page_is_run_here_but_the_one_that_says_it_is_not() {
 fn the_request_on_the_page_is_one_that_the_server_could_have_sent() {
     let (head, body) = block("http").split_once("\n\n").unwrap();
     let headers: Vec<(&str, &str)> = head.lines().skip(1).map(|line| line.split_once(": ").unwrap()).collect();
-    let value = |name: &str| headers.iter().find(|(present, _)| *present == name).unwrap().1;
+    let value = |name: &str| headers.iter().find(|(present, _)| present.eq_ignore_ascii_case(name)).unwrap().1;
     let (_, secret) = PAGE.split_once("signed with the secret `").unwrap();
     let (secret, _) = secret.split_once('`').unwrap();
     assert_eq!(value("x-tempclock-signature"), signature_hex(secret, body.as_bytes()));

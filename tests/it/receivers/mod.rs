@@ -2,6 +2,7 @@
 
 pub(super) mod address_rule;
 pub(super) mod addresses;
+pub(super) mod answers;
 pub(super) mod certificates;
 pub(super) mod hostile;
 pub(super) mod interop;

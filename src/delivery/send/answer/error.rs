@@ -1,0 +1,25 @@
+//! What is wrong with an answer that cannot be read. Pure; runs on delivery threads.
+
+use std::borrow::Cow;
+
+use ureq::Error;
+
+/// Maximum length of an answer's head, as in Node.js.
+pub(in crate::delivery) const HEAD_BYTES: usize = 16 * 1024;
+
+/// Why an answer cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::delivery) enum AnswerError {
+    /// Its head, or a line between the chunks of its body, is too long.
+    #[error("the head is too long")]
+    TooLong,
+    /// It is not HTTP; the text says why.
+    #[error("{0}")]
+    Invalid(Cow<'static, str>),
+}
+
+impl From<AnswerError> for Error {
+    fn from(error: AnswerError) -> Self {
+        Self::Other(Box::new(error))
+    }
+}

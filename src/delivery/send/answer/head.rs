@@ -1,0 +1,251 @@
+//! Reads the head of an HTTP/1 answer. Pure; runs on delivery threads.
+//!
+//! It takes what curl takes: folded lines, spaces before a colon, lines whose name has a space or another character that no
+//! name has, which are passed over. What says where the answer ends is never passed over.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig, Status};
+
+use crate::delivery::send::answer::body::Body;
+use crate::delivery::send::answer::error::AnswerError;
+use crate::domain::delivery::attempt::KEPT_HEADER_BYTES;
+
+/// Maximum number of headers.
+const HEADERS_MAX: usize = 512;
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(in crate::delivery) struct Head {
+    pub(in crate::delivery) status: u16,
+    /// Its headers in order, up to [`KEPT_HEADER_BYTES`].
+    pub(in crate::delivery) headers: Vec<(String, String)>,
+    pub(in crate::delivery) retry_after: Option<String>,
+    /// The body that follows.
+    pub(in crate::delivery) body: Body,
+    /// Whether the connection may carry another request when the body has come.
+    pub(in crate::delivery) keeps_open: bool,
+}
+
+/// What input begins with.
+#[derive(Debug)]
+pub(in crate::delivery) enum Beginning {
+    /// A part of a head.
+    Part,
+    /// The head of an interim answer, with its length.
+    Interim(usize),
+    /// The head of the answer, with its length.
+    Answer(usize, Head),
+}
+
+/// Reads the head with which the input begins.
+pub(in crate::delivery) fn begin(input: &[u8]) -> Result<Beginning, AnswerError> {
+    let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let mut parser = ParserConfig::default();
+    parser
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .ignore_invalid_headers_in_responses(true);
+    let length = match parser.parse_response_with_uninit_headers(&mut response, input, &mut headers) {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(Beginning::Part),
+        Err(httparse::Error::TooManyHeaders) => return Err(AnswerError::TooLong),
+        Err(error) => return Err(AnswerError::Invalid(error.to_string().into())),
+    };
+    let status = response.code.filter(|code| *code >= 100);
+    let status = status.ok_or(AnswerError::Invalid("invalid status code".into()))?;
+    if status < 200 && status != 101 {
+        return Ok(Beginning::Interim(length));
+    }
+    let fields = Fields::read(response.headers)?;
+    if input.get(..length).is_some_and(|head| framing_lines(head) != Some(fields.framing_lines)) {
+        return Err(AnswerError::Invalid("invalid header line".into()));
+    }
+    let has_body = !matches!(status, 101 | 204 | 304);
+    let body = match (fields.coding, fields.length) {
+        _ if !has_body => Body::none(),
+        (Coding::Chunked, _) => Body::chunked(),
+        (Coding::None, Some(length)) => Body::of_length(length),
+        _ => Body::until_end(),
+    };
+    // Who says both may be understood differently by a proxy in between.
+    let is_clear = fields.coding == Coding::None || fields.length.is_none();
+    let keeps_open = is_clear && status != 101 && !fields.closes && (response.version == Some(1) || fields.keeps_open);
+    let retry_after = fields.retry_after.map(str::to_owned);
+    Ok(Beginning::Answer(length, Head { status, headers: kept(response.headers), retry_after, body, keeps_open }))
+}
+
+/// The last transfer coding.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Coding {
+    #[default]
+    None,
+    Chunked,
+    Other,
+}
+
+/// What counts of the headers.
+#[derive(Default)]
+struct Fields<'a> {
+    length: Option<u64>,
+    coding: Coding,
+    closes: bool,
+    keeps_open: bool,
+    retry_after: Option<&'a str>,
+    framing_lines: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &[Header<'a>]) -> Result<Self, AnswerError> {
+        let mut fields = Self::default();
+        for Header { name, value } in headers {
+            // The lengths of names tell most of them apart.
+            match name.len() {
+                14 if name.eq_ignore_ascii_case("content-length") => {
+                    fields.framing_lines += 1;
+                    fields.read_length(value)?;
+                }
+                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    fields.framing_lines += 1;
+                    let last = tokens(value).last().unwrap_or_default();
+                    fields.coding = match last {
+                        _ if last.eq_ignore_ascii_case(b"chunked") => Coding::Chunked,
+                        _ if last.is_empty() || last.eq_ignore_ascii_case(b"identity") => Coding::None,
+                        _ => Coding::Other,
+                    };
+                }
+                10 if name.eq_ignore_ascii_case("connection") => {
+                    for token in tokens(value) {
+                        fields.closes |= token.eq_ignore_ascii_case(b"close");
+                        fields.keeps_open |= token.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                11 if fields.retry_after.is_none() && name.eq_ignore_ascii_case("retry-after") => {
+                    fields.retry_after = str::from_utf8(value).ok();
+                }
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+
+    /// The same length may be given several times.
+    fn read_length(&mut self, value: &[u8]) -> Result<(), AnswerError> {
+        for token in tokens(value) {
+            let digits = str::from_utf8(token).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let length = digits.and_then(|text| text.parse().ok());
+            let length = length.ok_or(AnswerError::Invalid("invalid content-length".into()))?;
+            if self.length.replace(length).is_some_and(|before| before != length) {
+                return Err(AnswerError::Invalid("two different content-lengths".into()));
+            }
+        }
+        if self.length.is_none() {
+            return Err(AnswerError::Invalid("invalid content-length".into()));
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a list.
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// How many lines of a head say where the answer ends, whether they could be read or not; `None` with a line that is no
+/// header at all.
+fn framing_lines(head: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    // Empty lines may be in front of the status line.
+    let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    for line in head.get(begin..)?.split(|byte| *byte == b'\n').skip(1) {
+        if matches!(line.first(), None | Some(b'\r' | b' ' | b'\t')) {
+            continue;
+        }
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = line.get(..colon)?;
+        if colon >= 14 {
+            let name = name.trim_ascii_end();
+            count += usize::from(
+                name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding"),
+            );
+        }
+    }
+    Some(count)
+}
+
+/// The headers that are kept with the attempt.
+fn kept(headers: &[Header<'_>]) -> Vec<(String, String)> {
+    let mut left = KEPT_HEADER_BYTES;
+    let mut kept = Vec::with_capacity(headers.len().min(16));
+    for Header { name, value } in headers {
+        let value = String::from_utf8_lossy(value);
+        // A value that is too long must not push out the others.
+        let Some(rest) = left.checked_sub(name.len() + value.len()) else { continue };
+        left = rest;
+        let value = if value.contains('\n') { unfolded(&value) } else { value.into_owned() };
+        kept.push((name.to_ascii_lowercase(), value));
+    }
+    kept
+}
+
+/// The lines of a folded value, with a space between them.
+fn unfolded(value: &str) -> String {
+    value.lines().map(str::trim_ascii).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Head, AnswerError> {
+        match begin(text.as_bytes())? {
+            Beginning::Answer(length, head) if length == text.len() => Ok(head),
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn sloppy_lines_are_read_as_curl_reads_them() {
+        for line in [
+            "Content-Security-Policy: default-src 'self';\r\n    img-src *",
+            "X-Fold:\r\n a",
+            "X Y: 1",
+            "X-Name : 2",
+            "PHP Warning:  Module x is already loaded",
+            "X/(: 3",
+            "N\u{e4}me: 4",
+            ": 5",
+        ] {
+            for text in [
+                format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 2\r\n\r\n"),
+                format!("HTTP/1.1 200 OK\r\nContent-Length : 2\r\n{line}\r\n\r\n"),
+                format!("HTTP/1.1  200  OK\nContent-Length: 2, 2\n{line}\nContent-Length:\r\n 2\n\n"),
+            ] {
+                let head = head(&text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+                assert_eq!(head.body, Body::of_length(2), "{text:?}");
+            }
+        }
+        let folded = head("HTTP/1.1 204 x\r\nX-Long: a\r\n \t b\r\n\r\n").unwrap();
+        assert_eq!(folded.headers, [("x-long".to_owned(), "a b".to_owned())]);
+    }
+
+    #[test]
+    fn what_says_where_an_answer_ends_is_never_guessed() {
+        for lines in [
+            "Content-Length: 2\r\nContent-Length: 3",
+            "Content-Length: 2, 3",
+            "Content-Length: +2",
+            "Content-Length: 2.0",
+            "Content-Length:",
+            "Content-Length: 184467440737095516160",
+            "Content-Length: 2\u{1}",
+            "Transfer-Encoding: chunk\u{1}ed",
+            "Content-Length 2",
+        ] {
+            let refused = head(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).unwrap_err();
+            assert!(matches!(refused, AnswerError::Invalid(_)), "{lines}");
+        }
+    }
+}
