@@ -50,7 +50,9 @@ pub fn check_files(config: &Config) -> Vec<String> {
         let found = path.as_deref().map(std::fs::metadata);
         if let Some(Err(error)) = found {
             // The path is not shown: the setting may hold the secret itself.
-            problems.push(format!("{key} names a file that cannot be looked at: {error}"));
+            let credential = path.as_deref().is_some_and(|path| path.starts_with("/run/credentials"));
+            let hint = if credential { "; systemd creates a credential when the service starts" } else { "" };
+            problems.push(format!("the file of {key} cannot be read: {error}{hint}"));
         }
     }
     let is_there = |path: &&PathBuf| path.exists();

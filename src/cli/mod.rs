@@ -147,7 +147,7 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Say whether the machine's clock is right
+    /// Confirm that the machine's clock is right
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks clock confirm")]
     Clock(ClockCommand),
     /// Check a backup or a stopped server's database for damage, or check the signature of a body

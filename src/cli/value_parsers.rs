@@ -99,7 +99,7 @@ pub fn lifetime(text: &str) -> Result<Duration, String> {
     duration(text)
         .ok()
         .filter(|lifetime| lifetime.as_secs() > 0)
-        .ok_or_else(|| "write for how long, such as 12h or 90d; without --expires the key is good for ever".to_owned())
+        .ok_or_else(|| "give a duration such as 12h or 90d; without --expires the key never expires".to_owned())
 }
 
 /// Parses the size of a list.

@@ -231,7 +231,11 @@ fn entries(text: &str) -> Result<Vec<TomlEntry>, SyntaxError> {
     // The parser's `Display` repeats the line, which may hold a secret; its message does not.
     let table = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        SyntaxError::at(text, offset, &format!("is not TOML: {}", error.message()))
+        let hint = match error.message() {
+            "duplicate key" => "; it is there already, and a section or key can stand in the file only once",
+            _ => "",
+        };
+        SyntaxError::at(text, offset, &format!("is not TOML: {}{hint}", error.message()))
     })?;
     let mut entries = Vec::new();
     for (name, value) in table.get_ref() {

@@ -25,6 +25,6 @@ pub async fn show(state: State) -> Answer {
 pub async fn confirm(state: State) -> Answer {
     let counted = state.ask(|reply| Command::ConfirmClock { reply }).await?;
     let now = state.clock.wall();
-    log::info!("the clock is confirmed; {} count for retention that had not", span_in_words(counted));
+    log::info!("clock confirmed; {} that had been left out now counts for retention", span_in_words(counted));
     Ok(respond::single(HttpResponse::Ok(), &json!({"now": now, "counted_s": counted.as_secs()})))
 }

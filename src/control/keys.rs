@@ -110,7 +110,7 @@ pub async fn create(state: AppState, body: JsonText) -> HandlerResult {
     let (prefix, hash) = (text.prefix(), text.hash());
     let new = Box::new(NewKey { account, name, prefix, hash, scopes, expires_at, networks });
     let (id, _) = state.ask(|reply| Command::CreateKey { new, reply }).await?;
-    log::info!("key {id} made");
+    log::info!("key {id} created");
     let registry = state.reader.registry();
     let key = registry.key(id).ok_or_else(|| ApiError::not_found("key"))?;
     let mut shown = show(key, &registry);

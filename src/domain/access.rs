@@ -72,8 +72,12 @@ impl Scopes {
             if let Some(scope) = Scope::ALL.into_iter().find(|scope| scope.name() == name) {
                 set |= scope as u8;
             } else {
-                let hint = nearest(name, &known).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-                return Err(format!("unknown scope \"{name}\"{hint}; scopes are {}, or * for all", known.join(", ")));
+                let hint =
+                    nearest(name, &known).map_or_else(|| ".".to_owned(), |near| format!(", did you mean \"{near}\"?"));
+                return Err(format!(
+                    "unknown scope \"{name}\"{hint} The scopes are {}, or * for all",
+                    known.join(", ")
+                ));
             }
         }
         if set == 0 {

@@ -240,7 +240,9 @@ pub enum OpenError {
         cause: String,
     },
     /// The key file cannot be used; no secret is encrypted yet.
-    #[error("storage.encryption_key_file: {0}. Make one with: tempclock-webhooks secrets make-key FILE")]
+    #[error(
+        "storage.encryption_key_file: {0}. A credential of systemd is there only while the service runs. If there is no key yet, make one with: tempclock-webhooks secrets make-key FILE"
+    )]
     KeyFile(KeyFileError),
     /// The key file cannot be used; the secrets are encrypted.
     #[error(

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use serde_json::json;
 
 use crate::app;
@@ -160,7 +161,10 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
     if folder.join(DATABASE_FILE).exists() && !yes {
         return Err((
             Exit::Usage,
-            format!("there is a database in {} already; it would be kept beside. Say --yes to go on", folder.display()),
+            format!(
+                "{} already has a database. Run again with --yes to replace it; the old one is kept as tempclock.before-restore-…",
+                folder.display()
+            ),
         ));
     }
     let bar = bar(0, ROWS);
@@ -179,8 +183,10 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
             file.display()
         ));
     }
-    let Some(kept) = kept else { return Ok(()) };
-    put(&format!("The database before it is kept as {}.\n", kept.display()))?;
+    let Some(kept) = kept else {
+        return put("Now start the server.\n");
+    };
+    put(&format!("The database before it is kept as {}.\nNow start the server.\n", kept.display()))?;
     if is_sealed && kept_has_clear_secrets {
         say("The signing secrets in it are not encrypted: remove it when it is not needed any more.");
     }
@@ -192,5 +198,5 @@ pub fn compact(args: &ConfigArgs) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
     app::check_user(&config).map_err(|error| start_failure(&error))?;
     let (before, after) = backup::compact(&config.storage.data_dir).map_err(failed)?;
-    put(&format!("{before} bytes before, {after} bytes now.\n"))
+    put(&format!("{} before, {} now.\n", ByteSize(before), ByteSize(after)))
 }

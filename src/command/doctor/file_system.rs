@@ -97,7 +97,7 @@ pub fn check(context: &DoctorContext) -> Vec<Finding> {
             findings.push(Finding::warning(FILE_SYSTEM, message, kind.fix));
         }
         None if findings.is_empty() => {
-            findings.push(Finding::ok(FILE_SYSTEM, format!("{shown} is on a local disk, and takes what is written")));
+            findings.push(Finding::ok(FILE_SYSTEM, format!("{shown} is on a local disk, and writable")));
         }
         None => {}
     }

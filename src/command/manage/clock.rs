@@ -20,7 +20,10 @@ pub fn run(command: &ClockCommand) -> Outcome {
     let change = if counted.is_zero() {
         "All time counted for retention already.".to_owned()
     } else {
-        format!("{} count for retention that had not; what is too old for it is removed.", span_in_words(counted))
+        format!(
+            "{} that had been left out now counts for retention; what is too old for it is deleted.",
+            span_in_words(counted)
+        )
     };
-    put(&format!("The clock is taken to be right: it says {}. {change}\n", text(confirmed, "now")))
+    put(&format!("Clock confirmed: it is {}. {change}\n", text(confirmed, "now")))
 }

@@ -27,7 +27,7 @@ pub fn run(args: &ConfigArgs, json: bool) -> Outcome {
         put(&format!("{}\n", text(&answer["data"], "key")))?;
         say(&format!(
             "The database is in {}. The line above is the first API key; it may do everything and is not shown again.\n\
-             Next: tempclock-webhooks serve, then {}/api/v1/event-types with it.",
+             Next: start the server (systemctl start tempclock-webhooks, or tempclock-webhooks serve), and send the key as \"Authorization: Bearer …\" to {}/api/v1/event-types.",
             config.storage.data_dir.display(),
             format_args!(
                 "{}://{}",

@@ -76,7 +76,7 @@ pub fn partial_batch(text: &str, event_bytes: u64, request_key: Option<&str>) ->
         match serde_json::from_str::<IgnoredAny>(text) {
             Err(error) => ApiError::not_json(text, &error),
             Ok(_) if error.is_data() => {
-                ApiError::invalid_field("events", "must be an array of events, and the only field")
+                ApiError::invalid_field("events", "is missing; send an object with this one field: {\"events\": [ … ]}")
             }
             Ok(_) => ApiError::not_json(text, &error),
         }

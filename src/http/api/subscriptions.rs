@@ -55,7 +55,7 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     getrandom::fill(&mut random).map_err(|error| ApiError::internal(&error))?;
     let secret = SigningSecret::from_random(&random);
     let made = state.ask(|reply| Command::CreateSubscription { account, new, secret, reply }).await?;
-    log::info!("subscription {} made for {}", made.id, made.endpoint.origin());
+    log::info!("subscription {} created for {}", made.id, made.endpoint.origin());
     Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), CREATED))
 }
 

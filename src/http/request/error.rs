@@ -134,7 +134,7 @@ impl ApiError {
         Self::new(
             401,
             "unauthorized",
-            "a valid API key is needed: Authorization: Bearer tc_live_… (this one is missing, wrong, revoked or expired)",
+            "a valid API key is required: Authorization: Bearer tc_live_… (none was sent, or it is unknown, revoked, expired or not allowed from this address)",
         )
     }
 
@@ -325,7 +325,11 @@ impl From<Rejection> for ApiError {
                 }
                 Self {
                     fields,
-                    ..Self::new(409, IDEMPOTENCY_CONFLICT, "this idempotency key was used before with another event")
+                    ..Self::new(
+                        409,
+                        IDEMPOTENCY_CONFLICT,
+                        "another event was published with this idempotency key or id before; nothing was stored",
+                    )
                 }
             }
             Rejection::TooManySubscriptions(limit) => {
