@@ -2,6 +2,8 @@
 //! events, the outbox, deliveries, histories and metadata, and an engine knows where those lie. Traits and the types
 //! that they need; the writer has the one transaction, any thread may have views.
 
+use std::sync::Arc;
+
 use crate::domain::access::ApiKey;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::IdempotencyKey;
@@ -10,7 +12,10 @@ use crate::domain::gaps::Gaps;
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
+use crate::storage::read::filter::{DeliveryFilter, EventFilter};
+use crate::storage::read::page::{Page, PageRequest};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
+use crate::storage::rules::service_time::Seen;
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -21,9 +26,13 @@ pub type Stored<T> = std::result::Result<T, StorageError>;
 pub trait Engine: Send + Sync + 'static {
     /// What a commit makes durable as a whole, or not at all.
     type Transaction: Transaction;
+    /// Everything as of one commit.
+    type View: View;
 
     /// Begins the only transaction that writes.
     fn begin(&self) -> Result<Self::Transaction>;
+    /// Everything as of the last commit.
+    fn view(&self) -> Result<Self::View>;
     /// Is this process still the only one that may write? A commit is not acknowledged otherwise.
     fn check_owner(&self) -> Result<()>;
     /// Leaves everything as it is after an error: nothing more is written, not even in closing.
@@ -150,4 +159,48 @@ pub trait Tx {
 
     /// Writes what was held back.
     fn finish(self) -> Result<()>;
+}
+
+/// An unattempted delivery, with its event if that was read too.
+pub type PendingEvent = (EventId, Option<Arc<EventRow>>);
+
+/// Everything as of one commit, whatever is committed meanwhile.
+pub trait View: Send + Sync {
+    /// How far the store's time had come.
+    fn seen(&self) -> Result<Seen>;
+    /// One event of an account.
+    fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>>;
+    /// A delivery, attempted or not.
+    fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>>;
+    /// A subscription's history, if it has one.
+    fn history(&self, id: SubscriptionId) -> Result<Option<History>>;
+    /// Events of an account, newest first.
+    fn events(
+        &self,
+        account: AccountId,
+        filter: EventFilter,
+        request: PageRequest<EventId>,
+    ) -> Result<Page<(EventId, EventRow)>>;
+    /// Deliveries of the filter's subscriptions, newest event first. With a known total, no more is read than the page.
+    fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        request: PageRequest<DeliveryId>,
+        known: Option<usize>,
+    ) -> Result<Page<(DeliveryId, Delivery)>>;
+    /// How many deliveries were attempted, if that is known without reading them and all belong to a subscription.
+    fn attempted_count(&self) -> Result<Option<u64>>;
+    /// Up to so many unattempted deliveries of a subscription after that event, oldest first, with their events as long as
+    /// the bodies' total is at most `bodies_bytes`.
+    fn unattempted_after(
+        &self,
+        whose: (AccountId, SubscriptionId),
+        after: Option<EventId>,
+        limit: usize,
+        bodies_bytes: usize,
+    ) -> Result<Vec<PendingEvent>>;
+    /// Up to so many retries of a subscription, earliest due first: those due by then, and the first one after them.
+    fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<(Timestamp, EventId)>>;
+    /// The oldest event of a subscription's pending deliveries, as far as so many retries tell; less are left afterwards.
+    fn oldest_pending(&self, id: SubscriptionId, retries_left: &mut usize) -> Result<Option<EventId>>;
 }

@@ -1,4 +1,4 @@
-//! Which deliveries a list shows. Types only.
+//! Which events and deliveries a list shows. Types only.
 
 use crate::domain::event::event_type::EventType;
 use crate::domain::{SubscriptionId, Timestamp};
@@ -18,4 +18,15 @@ pub struct DeliveryFilter {
     pub until: Option<Timestamp>,
     /// With this response code in the last attempt.
     pub response_code: Option<u16>,
+}
+
+/// A filter of events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventFilter {
+    /// Of this type.
+    pub event_type: Option<EventType>,
+    /// Created at or after this time.
+    pub since: Option<Timestamp>,
+    /// Created before this time.
+    pub until: Option<Timestamp>,
 }

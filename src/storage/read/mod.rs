@@ -2,6 +2,7 @@
 //! never wait for the writer.
 
 pub mod filter;
+pub mod page;
 pub mod reader;
 pub mod registry;
 pub(super) mod snapshot;

@@ -1,23 +1,21 @@
 //! The read snapshot: everything as of one commit. The writer publishes a new one after each commit; readers on any
 //! thread use it and never wait for the writer.
 //!
-//! The current snapshot is kept open while the next commit is made. redb then needs no second pass over its lists of
-//! free pages, which would cost each commit one page more.
+//! The current snapshot is kept open while the next commit is made. An engine that keeps lists of free pages then needs
+//! no second pass over them, which would cost each commit one page more.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{ReadTransaction, ReadableDatabase as _};
-
 use crate::domain::calendar::Calendar;
 use crate::storage::StoreEngine;
-use crate::storage::engine::Pending;
+use crate::storage::engine::{Engine, Pending};
 use crate::storage::error::StorageError;
 use crate::storage::read::registry::Registry;
 
 /// Everything as of one commit.
 pub struct Snapshot {
-    /// The tables.
-    pub rows: ReadTransaction,
+    /// The rows.
+    pub view: <StoreEngine as Engine>::View,
     /// Accounts, keys and subscriptions, which need no disk.
     pub registry: Arc<Registry>,
     /// Number of pending deliveries.
@@ -41,7 +39,7 @@ impl SharedSnapshot {
         pending: Pending,
         calendar: Calendar,
     ) -> Result<Self, StorageError> {
-        let snapshot = Snapshot { rows: engine.db().begin_read()?, registry, pending, calendar };
+        let snapshot = Snapshot { view: engine.view()?, registry, pending, calendar };
         Ok(Self { present: RwLock::new(Arc::new(snapshot)), engine })
     }
 
@@ -54,7 +52,7 @@ impl SharedSnapshot {
 
     /// Publishes the last commit; called by the writer after each commit.
     pub fn publish(&self, registry: Arc<Registry>, pending: Pending, calendar: Calendar) -> Result<(), StorageError> {
-        let snapshot = Arc::new(Snapshot { rows: self.engine.db().begin_read()?, registry, pending, calendar });
+        let snapshot = Arc::new(Snapshot { view: self.engine.view()?, registry, pending, calendar });
         let before = std::mem::replace(&mut *self.present.write().unwrap_or_else(PoisonError::into_inner), snapshot);
         // Dropped outside the lock.
         drop(before);

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use redb::{Durability, WriteTransaction};
+use redb::{Durability, ReadableDatabase as _, WriteTransaction};
 
 use crate::storage::engine::{Engine, Transaction};
 use crate::storage::error::StorageError;
 use crate::storage::redb::file::owner::OwnedDatabase;
 use crate::storage::redb::tx::RedbTx;
+use crate::storage::redb::view::RedbView;
 use crate::storage::rows::sealing::Seal;
 
 /// The database, and what its secrets are sealed with.
@@ -36,12 +37,17 @@ impl RedbEngine {
 
 impl Engine for RedbEngine {
     type Transaction = RedbTransaction;
+    type View = RedbView;
 
     fn begin(&self) -> Result<RedbTransaction, StorageError> {
         let mut transaction = self.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
         Ok(RedbTransaction { transaction, seal: Arc::clone(&self.seal) })
+    }
+
+    fn view(&self) -> Result<RedbView, StorageError> {
+        Ok(RedbView::of(self.db.begin_read()?))
     }
 
     fn check_owner(&self) -> Result<(), StorageError> {

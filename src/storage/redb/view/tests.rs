@@ -5,7 +5,7 @@ use std::time::Duration;
 use redb::Database;
 
 use crate::storage::DATABASE_FILE;
-use crate::storage::read::reader::*;
+use crate::storage::redb::view::*;
 use crate::storage::test_store::{OWN, close, open, publish, subscribe};
 
 const DAY: Duration = Duration::from_hours(24);

@@ -8,10 +8,16 @@ use redb::AccessGuard;
 
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::event_type::EventType;
-use crate::domain::{DeliveryId, EventId, SubscriptionId};
+use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::rows::delivery_record;
+
+/// The ids of events of that time.
+pub(super) fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u128, u128) {
+    let first = since.map_or(0, |time| EventId::first_at(time).0);
+    (first, until.map_or(u128::MAX, |time| EventId::first_at(time).0.saturating_sub(1)))
+}
 
 /// The status of what is in the outbox.
 pub(crate) const PENDING: &str = DeliveryState::NAMES[0];
