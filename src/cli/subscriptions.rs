@@ -69,7 +69,7 @@ pub enum SubscriptionsCommand {
         description: Option<String>,
     },
     /// Send a test ping now and show the result
-    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1")]
+    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1 --verify")]
     Test {
         /// Account and output.
         #[command(flatten)]
@@ -77,6 +77,9 @@ pub enum SubscriptionsCommand {
         /// Subscription number
         #[arg(value_parser = value_parsers::subscription)]
         id: u32,
+        /// Send another ping with a wrong signature, which must be refused
+        #[arg(long)]
+        verify: bool,
     },
     /// Hold its deliveries until it is resumed
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions pause 1")]

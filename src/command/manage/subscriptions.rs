@@ -7,7 +7,7 @@ use crate::command::client::control_api::{ControlApi, with_api};
 use crate::command::client::reply::ApiReply;
 use crate::command::console::confirm::{can_ask, confirm};
 use crate::command::console::output::{
-    note_message, note_rest, put, put_answer, put_fields, put_table, rows, text, time,
+    note_message, note_rest, put, put_answer, put_fields, put_table, rows, say, text, time,
 };
 use crate::command::manage::deliveries::parts_of;
 use crate::command::{Exit, Outcome};
@@ -55,7 +55,9 @@ pub fn run(command: SubscriptionsCommand) -> Outcome {
         SubscriptionsCommand::Resume { account, id } => {
             with_api(&account, |api| update(api, id, &json!({"active": true}), account.json))
         }
-        SubscriptionsCommand::Test { account, id } => with_api(&account, |api| test(api, id, account.json)),
+        SubscriptionsCommand::Test { account, id, verify } => {
+            with_api(&account, |api| test(api, id, verify, account.json))
+        }
         SubscriptionsCommand::Delete { account, id, yes } => {
             can_ask(yes)?;
             with_api(&account, |api| {
@@ -86,9 +88,10 @@ fn put_changed(answer: &ApiReply, json: bool) -> Outcome {
     Ok(())
 }
 
-/// A failed ping fails the command, so that scripts notice.
-fn test(api: &ControlApi, id: u32, json: bool) -> Outcome {
-    let answer = api.change("POST", &format!("/webhooks/{id}/test"), None)?;
+/// A failed ping fails the command, so that scripts notice, and so does a receiver that does not verify signatures.
+fn test(api: &ControlApi, id: u32, verify: bool, json: bool) -> Outcome {
+    let body = verify.then(|| json!({"verify": true}));
+    let answer = api.change("POST", &format!("/webhooks/{id}/test"), body.as_ref())?;
     let result = &answer["data"];
     if json {
         put_answer(&answer)?;
@@ -97,10 +100,18 @@ fn test(api: &ControlApi, id: u32, json: bool) -> Outcome {
             ("delivery", text(result, "delivery_id")),
             ("status", if result["success"] == true { "delivered" } else { "failed" }.to_owned()),
             ("answer", text(result, "response_code")),
+            ("content type", text(result, "response_content_type")),
+            ("body", text(result, "response_start")),
             ("took", format!("{} ms", result["duration_ms"])),
         ])?;
     }
+    if let Some(remark) = result["remark"].as_str() {
+        say(&format!("Note: {remark}."));
+    }
     if result["success"] == true {
+        if verify && result["verifies_signatures"] != true {
+            return Err((Exit::Failed, text(&answer, "message")));
+        }
         note_message(&answer);
         return Ok(());
     }

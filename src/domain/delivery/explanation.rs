@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::outcome::{BodyError, Outcome, Phase};
+use crate::domain::event::event_type::EventType;
 
 /// Maximum length of a redirect's target in an explanation.
 const TARGET_CHARACTERS: usize = 200;
@@ -80,6 +81,18 @@ impl Attempt {
             }
         };
         Some(format!("{cause}; {advice}"))
+    }
+
+    /// The same of an event of this type: a test ping never switches its subscription off.
+    #[must_use]
+    pub fn explanation_of(&self, event_type: EventType) -> Option<String> {
+        match self.outcome {
+            Outcome::HttpError(410) if event_type == EventType::Ping => Some(
+                "the endpoint answered 410 Gone; a test ping does not switch the subscription off, an event does"
+                    .to_owned(),
+            ),
+            _ => self.explanation(),
+        }
     }
 
     /// Its duration, for people.

@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod explanation;
 pub mod health;
 pub mod outcome;
+mod remark;
 pub mod retry;
 pub mod tls_fault;
 

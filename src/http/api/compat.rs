@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::domain::SubscriptionId;
 use crate::domain::access::Scope;
-use crate::http::api::subscriptions;
+use crate::http::api::{subscriptions, test_ping};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText, Query};
 use crate::http::request::state::HttpState;
@@ -41,7 +41,7 @@ pub async fn post(
         }
         Some("test") => {
             let account = caller.require(Scope::WebhooksWrite)?;
-            subscriptions::test_one(&state, account, required_id(&query)?).await
+            test_ping::test_one(&state, account, required_id(&query)?, false).await
         }
         Some(_) => Err(ApiError::invalid_field("action", "must be \"test\", or left out to make a subscription")),
     }

@@ -10,4 +10,5 @@ pub mod follow;
 pub(super) mod health;
 pub mod subscription_body;
 pub(super) mod subscriptions;
+pub(super) mod test_ping;
 pub(super) mod view;

@@ -4,11 +4,7 @@ use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::delivery::send::transport::AttemptReport;
 use crate::domain::access::Scope;
-use crate::domain::event;
-use crate::domain::event::event_type::EventType;
-use crate::domain::ids::EventIds;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::NewSubscription;
 use crate::domain::{AccountId, DeliveryId, SubscriptionId};
@@ -20,7 +16,6 @@ use crate::http::request::respond::{self, Pagination};
 use crate::http::request::state::HttpState;
 use crate::storage::command::Command;
 use crate::storage::read::reader::PageRequest;
-use crate::storage::rows::record::EventRow;
 
 type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
@@ -31,8 +26,6 @@ pub const CREATED: &str = "Subscription created. Keep the secret: it is not show
 pub const UPDATED: &str = "Subscription updated.";
 /// Message after deleting one.
 pub const DELETED: &str = "Subscription deleted with its delivery history.";
-/// Message after a successful test.
-pub const ACCEPTED: &str = "The endpoint accepted the ping.";
 
 /// Parses a subscription's number.
 pub fn parse_id(text: &str) -> Result<SubscriptionId, ApiError> {
@@ -153,69 +146,4 @@ pub async fn delete_one(state: &AppState, account: AccountId, id: SubscriptionId
 fn find(state: &AppState, account: AccountId, id: SubscriptionId) -> Result<(), ApiError> {
     let registry = state.reader.registry();
     registry.subscription_of(account, id).map(drop).ok_or_else(|| ApiError::not_found("subscription"))
-}
-
-/// How a test ping went.
-#[derive(Serialize, JsonSchema)]
-pub struct TestResult {
-    /// The endpoint answered with a 2xx.
-    #[schemars(example = true)]
-    success: bool,
-    /// The HTTP status of the endpoint, if it answered.
-    #[schemars(example = 204)]
-    response_code: Option<u16>,
-    #[schemars(example = 87)]
-    duration_ms: u32,
-    /// What happened and, after a semicolon, what to do about it; only if it failed.
-    error: Option<String>,
-    /// Under which id the history shows it.
-    delivery_id: DeliveryId,
-}
-
-pub async fn test(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
-    let account = caller.require(Scope::WebhooksWrite)?;
-    test_one(&state, account, parse_id(&path)?).await
-}
-
-/// Sends one ping now and waits for it.
-pub async fn test_one(state: &AppState, account: AccountId, id: SubscriptionId) -> HandlerResult {
-    let registry = state.reader.registry();
-    let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| ApiError::internal(&error))?;
-    let now = state.reader.now(state.clock.read());
-    let event = EventIds::after(None).next(now, u128::from_le_bytes(random));
-    let data = format!(r#"{{"message":"Test of subscription {id}","webhook_id":{id}}}"#);
-    let body = event::body(event, EventType::Ping, state.clock.wall().max(now), &data);
-    let row = EventRow::new(EventType::Ping, vec![id], Vec::new(), body);
-    let (transport, subscription, sent_row) = (state.transport.clone(), subscription.clone(), row.clone());
-    let (sender, sent) = tokio::sync::oneshot::channel();
-    let permit = state.pings.try_acquire(account)?;
-    // On its own thread: hanging pings must not block reads.
-    let thread = std::thread::Builder::new().name("test-ping".to_owned());
-    let spawned = thread.spawn(move || {
-        let attempted = transport.send(&subscription, event, &sent_row, 1);
-        // It lasts as long as the attempt, also when the caller has gone away, and not beyond the answer.
-        drop(permit);
-        drop(sender.send(attempted));
-    });
-    spawned.map_err(|error| ApiError::internal(&error))?;
-    let AttemptReport { attempt, .. } = sent.await.map_err(|error| ApiError::internal(&error))?;
-    let delivery = DeliveryId { event, subscription: id };
-    if let Some(error) = attempt.explanation() {
-        let cause = attempt.outcome.code();
-        log::info!(delivery:%, subscription = id.0, cause; "test ping failed: {delivery}: {error}");
-    }
-    let result = TestResult {
-        success: attempt.outcome.is_delivered(),
-        response_code: attempt.outcome.response_code(),
-        duration_ms: attempt.duration_ms,
-        error: attempt.explanation(),
-        delivery_id: delivery,
-    };
-    let attempt = Box::new(attempt);
-    state.ask(|reply| Command::RecordPing { event, row, subscription: id, attempt, reply }).await?;
-    state.recent_attempts.push([delivery]);
-    let message = if result.success { ACCEPTED } else { "The ping failed." };
-    Ok(respond::single_with_message(HttpResponse::Ok(), &result, message))
 }

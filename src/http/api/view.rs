@@ -212,7 +212,7 @@ impl AttemptView {
             attempt: attempt.number,
             status: if attempt.outcome.is_delivered() { DELIVERED } else { FAILED },
             response_code: attempt.outcome.response_code(),
-            error: attempt.explanation(),
+            error: attempt.explanation_of(delivery.event_type),
             duration_ms: attempt.duration_ms,
             created_at: attempt.started_at,
             completed_at: attempt.ended_at(),

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use self::example::SCHEMAS;
 use self::page::HtmlPage;
 use crate::domain::event::event_type::EventType;
-use crate::http::api::{event_body, event_types, subscription_body};
+use crate::http::api::{event_body, event_types, subscription_body, test_ping};
 use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
 use crate::http::request::error::ErrorBody;
 use crate::http::request::respond;
@@ -179,6 +179,7 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
             json!({"url": url, "events": ["clock_in", "clock_out"], "description": "Time sheets to the CRM"}),
         ),
         ("SubscriptionChange", subscription_body::schema(&[]), json!({"active": true})),
+        ("SubscriptionTest", test_ping::schema(), json!({"verify": true})),
         (
             "NewEvents",
             event_body::batch_schema(&json!({"$ref": format!("{SCHEMAS}NewEvent")})),

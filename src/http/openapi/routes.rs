@@ -13,9 +13,10 @@ use crate::domain::{DeliveryId, EventId};
 use crate::http::api::event_types::EventTypeView;
 use crate::http::api::events::{BatchView, PublishedView};
 use crate::http::api::health::{Health, Readiness};
-use crate::http::api::subscriptions::{Deleted, TestResult};
+use crate::http::api::subscriptions::Deleted;
+use crate::http::api::test_ping::TestResult;
 use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
-use crate::http::api::{compat, deliveries, event_types, events, health, subscriptions};
+use crate::http::api::{compat, deliveries, event_types, events, health, subscriptions, test_ping};
 use crate::http::openapi::Description;
 use crate::http::openapi::operation::{BASE, Operation, Resource, list, operation, plain, single};
 use crate::http::openapi::parameters as take;
@@ -110,12 +111,13 @@ fn subscription_routes() -> Vec<Resource> {
                 .with_message(subscriptions::DELETED),
         ]),
         at(HEADING, "/webhooks/{id}/test", [
-            operation(Method::POST, subscriptions::test, "testSubscription", "Send a test ping")
+            operation(Method::POST, test_ping::test, "testSubscription", "Send a test ping")
                 .details("One signed `ping`, sent now and never again; the answer waits for it. A ping that fails is a 200 too.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
+                .optional_body("SubscriptionTest")
                 .answers(200, "How it went.", single::<TestResult>)
-                .with_message(subscriptions::ACCEPTED),
+                .with_message(test_ping::ACCEPTED),
         ]),
         at(HEADING, "/webhooks/{id}/deliveries", [
             operation(Method::GET, deliveries::list_of_subscription, "listDeliveriesOfSubscription", "List the deliveries of a subscription")
@@ -244,7 +246,7 @@ fn compat_route() -> Resource {
             .always_with(&["secret"])
             .with_message(subscriptions::CREATED)
             .answers(200, "How the test went.", single::<TestResult>)
-            .with_message(subscriptions::ACCEPTED)
+            .with_message(test_ping::ACCEPTED)
             .may_conflict(),
         operation(Method::PUT, compat::put, "phpUpdateSubscription", "Change a subscription")
             .details("As `PUT /webhooks/{id}`.")

@@ -215,6 +215,30 @@ impl FromRequest for JsonText {
     }
 }
 
+/// A JSON body that may be left out, together with its content type.
+pub struct OptionalJson(Option<JsonText>);
+
+impl OptionalJson {
+    /// The body, if there is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.0.as_ref().map(|body| body.text.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
+impl FromRequest for OptionalJson {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if !request.headers().contains_key(CONTENT_TYPE) {
+            return Box::pin(std::future::ready(Ok(Self(None))));
+        }
+        let body = JsonText::from_request(request, payload);
+        Box::pin(async { body.await.map(|body| Self(Some(body))) })
+    }
+}
+
 /// Maximum size of a batch, in bytes.
 const BATCH_BYTES: u64 = 8 * 1024 * 1024;
 

@@ -8,3 +8,4 @@ pub(super) mod pushback;
 pub(super) mod retries;
 pub(super) mod signing;
 pub(super) mod subscriptions;
+pub(super) mod test_ping;

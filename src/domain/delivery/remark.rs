@@ -1,0 +1,50 @@
+//! Remarks on an endpoint that accepted a test ping although it may not have been the receiver. Pure; any thread.
+
+use crate::domain::delivery::attempt::{Attempt, Response};
+
+/// What servers say in a 2xx although they did nothing, in lower case, and what it means.
+const TEXTS: [(&str, &str); 3] = [
+    (
+        "rules were not satisfied",
+        "the text of the answer says that a rule of the receiver was not met, so it did nothing",
+    ),
+    ("not satisfied", "the text of the answer says that a rule of the receiver was not met, so it did nothing"),
+    (
+        "workflow was started",
+        "the receiver answers before its workflow has run, so it cannot tell whether the workflow accepts the delivery",
+    ),
+];
+
+impl Attempt {
+    /// Why a 2xx looks as if nobody took the ping, if it does.
+    #[must_use]
+    pub fn remark(&self) -> Option<&'static str> {
+        let response = self.response.as_ref().filter(|_| self.outcome.is_delivered())?;
+        let start = String::from_utf8_lossy(&response.body).to_lowercase();
+        let start = start.trim_start();
+        if let Some((_, remark)) = TEXTS.into_iter().find(|(text, _)| start.contains(text)) {
+            return Some(remark);
+        }
+        let is_page = response.content_type().is_some_and(|kind| kind.starts_with("text/html")) && !start.is_empty();
+        if is_page || start.starts_with("<!doctype html") || start.starts_with("<html") {
+            return Some(
+                "the answer is an HTML page, which receivers of webhooks hardly send; check the path of the URL",
+            );
+        }
+        if start.is_empty() && self.outcome.response_code() == Some(200) && response.content_type().is_none() {
+            return Some(
+                "the answer is empty, as of servers that answer any path so; check the path of the URL, or test with verify",
+            );
+        }
+        None
+    }
+}
+
+impl Response {
+    /// Its content type, in lower case.
+    #[must_use]
+    pub fn content_type(&self) -> Option<String> {
+        let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        found.map(|(_, value)| value.trim().to_ascii_lowercase())
+    }
+}
