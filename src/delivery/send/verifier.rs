@@ -147,3 +147,37 @@ fn short_key(certificate: &Certificate) -> Option<usize> {
     });
     modulus.ok().map(|bytes| bytes * 8).filter(|bits| *bits < RSA_BITS_MIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rustls::crypto::ring::default_provider;
+
+    use super::*;
+    use crate::delivery::send::tls_error;
+
+    #[test]
+    fn an_expired_authority_between_is_named_and_not_the_certificate_itself() {
+        let authority = |name: &str, change: &dyn Fn(&mut CertificateParams)| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            change(&mut params);
+            (params, KeyPair::generate().unwrap())
+        };
+        let (root, root_key) = authority("Root", &|_| {});
+        let (between, between_key) = authority("Between", &|params| params.not_after = date_time_ymd(2020, 1, 1));
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec!["crm.example".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &Issuer::from_params(&between, &between_key)).unwrap();
+        let between = between.signed_by(&between_key, &Issuer::from_params(&root, &root_key)).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root.self_signed(&root_key).unwrap().der().clone()).unwrap();
+        let verifier = Verifier::new(roots, &Arc::new(default_provider())).unwrap();
+        let name = ServerName::try_from("crm.example").unwrap();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        let refused = verifier.verify_server_cert(leaf.der(), &[between.der().clone()], &name, &[], now).unwrap_err();
+        let words = tls_error::of(&refused).in_words();
+        assert!(words.contains("(CN=Between") && words.contains("has expired on 2020-01-01; "), "{words}");
+    }
+}
