@@ -25,5 +25,13 @@ pub fn run(command: &ClockCommand) -> Outcome {
             span_in_words(counted)
         )
     };
-    put(&format!("Clock confirmed: it is {}. {change}\n", text(confirmed, "now")))
+    let (now, event_time) = (text(confirmed, "now"), text(confirmed, "event_time"));
+    put(&format!("Clock confirmed: it is {now}. {change}\n"))?;
+    // Times in this form sort as text.
+    if now < event_time {
+        put(&format!(
+            "New events are dated {event_time} until the clock has reached that, because dates never go back.\n"
+        ))?;
+    }
+    Ok(())
 }

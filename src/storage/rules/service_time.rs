@@ -27,6 +27,8 @@ pub struct ServiceTime {
     noted: Option<Timestamp>,
     /// The gaps in `meta` are others.
     is_changed: bool,
+    /// The wall clock is behind the calendar, and the log says so.
+    is_behind: bool,
 }
 
 /// Where a store's time stood when it was last written down.
@@ -98,7 +100,9 @@ impl ServiceTime {
             }
         };
         let calendar = Calendar::resumed(now, clock.monotonic());
-        let mut time = Self { calendar, gaps: seen.gaps, outage: Outage::default(), noted: None, is_changed: false };
+        let gaps = seen.gaps;
+        let mut time =
+            Self { calendar, gaps, outage: Outage::default(), noted: None, is_changed: false, is_behind: false };
         time.observe(clock.read());
         (time, clock)
     }
@@ -130,6 +134,21 @@ impl ServiceTime {
                  tempclock-webhooks clock confirm"
             );
         }
+        self.note_clock_behind(wall);
+    }
+
+    fn note_clock_behind(&mut self, wall: Timestamp) {
+        let now = self.calendar.now();
+        let behind = now.since(wall);
+        let is_behind = behind > TOLERANCE;
+        if is_behind && !self.is_behind {
+            log::warn!(
+                "the clock says {wall}, {} before {now}, the newest date in this store. Until the clock reaches that date, \
+                 new events are dated {now}, and nothing gets older. If the clock is wrong, correct it; NTP keeps it right",
+                span_in_words(behind)
+            );
+        }
+        self.is_behind = is_behind;
     }
 
     /// Takes in how an attempt at that host ended. Says whether it failed because this machine's network is out.

@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Write as _,
-    io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _},
     sync::{
         Arc,
@@ -150,33 +149,4 @@ fn a_name_that_moves_is_followed_under_steady_traffic() {
         attempts(&client, entry + 1);
         assert_eq!(old.requests().len(), before, "nothing goes to the old address any more");
     });
-}
-
-/// Serves one connection at a time until the other side closes it, as simple servers do.
-fn serve_one_at_a_time(listener: &TcpListener) {
-    for mut stream in listener.incoming().flatten() {
-        let mut request = [0; 64 << 10];
-        // A request is small enough to come in one piece.
-        while matches!(stream.read(&mut request), Ok(1..)) {
-            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err() {
-                break;
-            }
-        }
-    }
-}
-
-#[test]
-fn a_receiver_that_serves_one_connection_at_a_time_gets_what_waits_behind_an_idle_one() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    std::thread::spawn(move || serve_one_at_a_time(&listener));
-    let server =
-        Server::start(&[("delivery.timeout", r#""1s""#), ("delivery.retry_schedule", r#"["1s", "1s", "1s"]"#)]);
-    let client = server.client();
-    for _ in 0..2 {
-        client.subscribe(&url, &["clock_in"]);
-    }
-    for id in client.delivery_ids(&client.publish("clock_in", &clock_in(1))) {
-        client.wait_for_status(&id, "delivered");
-    }
 }
