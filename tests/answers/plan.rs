@@ -71,10 +71,30 @@ struct Answer {
     closes: bool,
 }
 
+/// What may come before an answer.
+const INTERIMS: [&[u8]; 4] = [
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\nDate: Mon, 02 Mar 2026 07:58:00 GMT\r\nServer: akka-http\r\n\r\n",
+    b"HTTP/1.1 102 Processing\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n",
+];
+/// Lines of a head that are seldom, or that only curl and its like read.
+const ODD_LINES: [&[u8]; 9] = [
+    b"X-Folded: a\r\n b\r\n\t c\r\n",
+    b"X-Folded-At-Once:\r\n  a\r\n",
+    b"X-Empty:\r\n",
+    b"X-Latin: caf\xe9\r\n",
+    b"X-Spaced : a\r\n",
+    b"X Y: a\r\n",
+    b"PHP Warning:  Module x is already loaded\r\n",
+    b"!#$%&'*+-.^_`|~09: a\r\n",
+    b"Keep-Alive: timeout=5\r\n",
+];
 const SUCCESSES: [u16; 5] = [200, 200, 201, 202, 204];
 const FAILURES: [u16; 9] = [500, 500, 503, 400, 404, 429, 302, 304, 410];
 /// The client reads no more of a body than 64 KiB, and then uses the connection no more.
 const LONG_BODY: usize = 70_000;
+const READ_BYTES: usize = 64 * 1024;
 /// What is cut off behind the 64 KiB is never missed, so no body is cut from here on.
 const CUT_BELOW: usize = 60_000;
 
@@ -96,7 +116,7 @@ impl Plan {
             _ => {
                 let answer = answer(dice, &owner, status);
                 let is_open = answer.framing != Framing::UntilEnd && !answer.closes;
-                let is_short = answer.bytes.len() < LONG_BODY;
+                let is_short = answer.bytes.len() < READ_BYTES;
                 let mut plan = Self::new(number, answer.bytes, Truth::Answered(status));
                 plan.ends = !is_open;
                 plan.may_be_kept = is_open;
@@ -242,15 +262,14 @@ fn answer(dice: &mut Dice, owner: &str, status: u16) -> Answer {
     };
     let closes = dice.one_in(20);
     let mut bytes = Vec::new();
-    // What was read of an answer in front of its head counts against the length of the head.
-    for _ in 0..if body < 6_000 && dice.one_in(8) { 1 + dice.below(2) } else { 0 } {
-        bytes.extend_from_slice(dice.pick(&[
-            &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
-            b"HTTP/1.1 102 Processing\r\n\r\n",
-            b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n",
-        ]));
+    for _ in 0..if dice.one_in(8) { 1 + dice.below(3) } else { 0 } {
+        bytes.extend_from_slice(dice.pick(&INTERIMS));
     }
-    bytes.extend_from_slice(format!("HTTP/1.1 {status} Words\r\n{OWNER}: {owner}\r\n").as_bytes());
+    let reason = dice.pick(&[" Words", " ", "", " \u{e9}"]);
+    bytes.extend_from_slice(format!("HTTP/1.1 {status}{reason}\r\n{OWNER}: {owner}\r\n").as_bytes());
+    for _ in 0..dice.below(3) {
+        bytes.extend_from_slice(dice.pick(&ODD_LINES));
+    }
     if dice.one_in(3) {
         bytes.extend_from_slice(format!("Server: {}\r\n", "s".repeat(dice.below(900))).as_bytes());
     }
@@ -259,7 +278,12 @@ fn answer(dice: &mut Dice, owner: &str, status: u16) -> Answer {
     }
     let whole_at = match framing {
         Framing::Length => {
-            bytes.extend_from_slice(format!("Content-Length: {body}\r\n\r\n").as_bytes());
+            let odd = dice.pick(&["", " ", "0", ""]);
+            let line = match odd {
+                "0" => format!("Content-Length: 00{body}\r\nContent-length: {body}, {body}\r\n\r\n"),
+                space => format!("Content-Length{space}: {body}\r\n\r\n"),
+            };
+            bytes.extend_from_slice(line.as_bytes());
             let body_at = bytes.len();
             bytes.resize(body_at + body, b'.');
             return Answer { whole_at: bytes.len(), bytes, framing, body_at, closes };
@@ -268,9 +292,16 @@ fn answer(dice: &mut Dice, owner: &str, status: u16) -> Answer {
             bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
             let body_at = bytes.len();
             let mut left = body;
+            // What nobody reads has to fit into the kernel's buffers.
+            let mut longest = if owner == NOBODY { 40 } else { 15_000 };
             while left > 0 {
                 let chunk = 1 + dice.below(left.min(5_000));
-                let extension = if dice.one_in(5) { ";a=b" } else { "" };
+                let extension = match dice.below(10) {
+                    0 => " ; a=b".to_owned(),
+                    1 => format!(";a=\"{}\"", "b".repeat(dice.below(longest))),
+                    _ => String::new(),
+                };
+                longest = 40;
                 bytes.extend_from_slice(format!("{chunk:x}{extension}\r\n").as_bytes());
                 bytes.resize(bytes.len() + chunk, b'.');
                 bytes.extend_from_slice(b"\r\n");
