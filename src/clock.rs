@@ -93,7 +93,7 @@ impl Clock {
     }
 
     /// Both readings, for showing times of the monotonic clock: the distance between the two stays the same until it
-    /// changes by more than [`DISPLAY_TOLERANCE_MS`]. So a time that is shown twice is shown the same, although the two
+    /// changes by more than a second. So a time that is shown twice is shown the same, although the two
     /// clocks tick at different parts of a millisecond.
     #[must_use]
     pub fn read_for_display(&self) -> Readings {
