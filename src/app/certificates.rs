@@ -52,7 +52,7 @@ pub fn check_files(config: &Config) -> Vec<String> {
             // The path is not shown: the setting may hold the secret itself.
             let credential = path.as_deref().is_some_and(|path| path.starts_with("/run/credentials"));
             let hint = if credential { "; systemd creates a credential when the service starts" } else { "" };
-            problems.push(format!("the file of {key} cannot be read: {error}{hint}"));
+            problems.push(format!("{key}: the file cannot be read: {error}{hint}"));
         }
     }
     let is_there = |path: &&PathBuf| path.exists();

@@ -69,7 +69,7 @@ pub enum SubscriptionsCommand {
         description: Option<String>,
     },
     /// Send a test ping now and show the result
-    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1 --verify")]
+    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1")]
     Test {
         /// Account and output.
         #[command(flatten)]

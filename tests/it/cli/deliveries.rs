@@ -197,7 +197,7 @@ fn a_time_that_is_none_is_told_with_the_forms_that_are() {
         (&["deliveries", "list", "--since"][..], &["yesterday", "2026-13-01", ""][..], &["2026-03-02", "2h"][..]),
         (&["deliveries", "retry", "--dry-run", "--until"], &["08:00"], &["2026-03-02T08:00:00Z", "2h"]),
         (&["events", "list", "--since"], &["last week"], &["2026-03-02", "2h"]),
-        (&key, &["never", "0s", "90"], &["90d", "12h", "for ever"]),
+        (&key, &["never", "0s", "90"], &["90d", "12h", "never expires"]),
         (&publish, &["today"], &["2026-03-02T08:00:00Z"]),
         (&["listen", "--delay"], &["soon"], &["5s"]),
     ] {
