@@ -268,6 +268,6 @@ fn the_books_show_what_is_lost_changed_renamed_or_sent_after_a_success() {
 }
 
 fn change_header(request: &mut Received, name: &str, value: &str) {
-    let header = request.headers.iter_mut().find(|(known, _)| known == name);
+    let header = request.headers.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name));
     value.clone_into(&mut header.expect("the header").1);
 }
