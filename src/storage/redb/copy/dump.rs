@@ -206,7 +206,7 @@ impl<R: Read> BackupReader<R> {
             return Err(DumpError::NotABackup);
         }
         source.hash.update(&magic);
-        let head = source.expect(HEAD)?;
+        let head = source.part(HEAD)?;
         source.head = serde_json::from_slice(&head).map_err(|error| DumpError::Damaged(error.to_string()))?;
         let known = u64::try_from(tables::FORMAT_VERSION).unwrap_or(u64::MAX);
         if source.head.format > known {
@@ -238,7 +238,7 @@ impl<R: Read> BackupReader<R> {
         Ok((tag, bytes))
     }
 
-    fn expect(&mut self, wanted: u8) -> Result<Vec<u8>, DumpError> {
+    fn part(&mut self, wanted: u8) -> Result<Vec<u8>, DumpError> {
         match self.next()? {
             (tag, bytes) if tag == wanted => Ok(bytes),
             (tag, _) => Err(DumpError::Damaged(format!("a part {tag:#x} where {wanted:#x} was expected"))),
@@ -247,7 +247,7 @@ impl<R: Read> BackupReader<R> {
 
     /// Advances to the rows of that table.
     pub fn table(&mut self, name: &str) -> Result<(), DumpError> {
-        let found = self.expect(TABLE)?;
+        let found = self.part(TABLE)?;
         if found == name.as_bytes() {
             return Ok(());
         }
@@ -258,7 +258,7 @@ impl<R: Read> BackupReader<R> {
     pub fn row(&mut self) -> Result<Option<Row>, DumpError> {
         let (tag, bytes) = self.next()?;
         if tag == KEY {
-            return Ok(Some((bytes, self.expect(VALUE)?)));
+            return Ok(Some((bytes, self.part(VALUE)?)));
         }
         self.waiting = Some((tag, bytes));
         Ok(None)
@@ -266,10 +266,10 @@ impl<R: Read> BackupReader<R> {
 
     /// Reads the end. `Ok` means that the whole backup is intact.
     pub fn finish(mut self, counted: &Manifest) -> Result<(), DumpError> {
-        let manifest = self.expect(MANIFEST)?;
+        let manifest = self.part(MANIFEST)?;
         let manifest: Manifest =
             serde_json::from_slice(&manifest).map_err(|error| DumpError::Damaged(error.to_string()))?;
-        let digest = self.expect(DIGEST)?;
+        let digest = self.part(DIGEST)?;
         if digest != self.hash.finalize().as_slice() {
             return Err(DumpError::Damaged("its checksum does not fit".to_owned()));
         }
