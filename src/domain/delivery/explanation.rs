@@ -1,12 +1,11 @@
 //! Explains a failed attempt in one sentence: what happened and, after a semicolon, what to do about it. Used by the
 //! API, the command line and the log. Pure; any thread.
 
-use std::borrow::Cow;
-
 use url::Url;
 
 use crate::domain::delivery::attempt::Attempt;
-use crate::domain::delivery::outcome::{BodyError, Outcome, Phase};
+use crate::domain::delivery::explanation::status::named;
+use crate::domain::delivery::outcome::{BodyError, NO_ROUTE, Outcome, Phase};
 use crate::domain::event::event_type::EventType;
 
 /// Maximum length of a redirect's target in an explanation.
@@ -21,25 +20,39 @@ impl Attempt {
             // These bring their own advice.
             Outcome::AddressNotAllowed(text) => return Some(text.clone()),
             Outcome::TlsFailed(text) => return Some(tls(text)),
-            Outcome::HttpError(status) => (format!("the endpoint answered {}", named(*status)), for_status(*status)),
+            Outcome::HttpError(status) => {
+                (format!("the endpoint answered {}", named(*status)), self.for_status(*status))
+            }
             Outcome::PushedBack(status) => (
                 format!(
                     "the endpoint answered {}, while other deliveries get through, so this attempt does not count \
                      against the retry schedule",
                     named(*status)
                 ),
-                for_status(*status),
+                self.for_status(*status),
             ),
-            Outcome::Redirected(status) => (
-                format!("the endpoint answered {status}, a redirect{}, which is not followed", self.target()),
-                "set the subscription's URL to the final address",
-            ),
+            Outcome::Redirected(status) => match self.target() {
+                None => (
+                    format!("the endpoint answered {status} without a new address, which is no response to an event"),
+                    "check the subscription's URL, and a cache or proxy in front of the receiver",
+                ),
+                Some(target) => (
+                    format!("the endpoint answered {status}, a redirect to {target}, which is not followed"),
+                    "set the subscription's URL to the final address, or, if that is a login page, let the receiver \
+                     accept deliveries without a login. A receiver that always redirects (Google Apps Script) may have \
+                     done its work",
+                ),
+            },
             Outcome::NameNotFound(host) => {
-                (format!("the host name {host} was not found"), "check the URL and the name server")
+                (format!("the host name {host} was not found"), "check the URL, and the domain's records")
             }
             Outcome::NameServerFailed(host) => (
                 format!("the name server failed or did not answer when it was asked for the host name {host}"),
                 "check the server's name server in /etc/resolv.conf, and those of the domain",
+            ),
+            Outcome::ConnectFailed(text) if text == NO_ROUTE => (
+                format!("no connection to the endpoint ({text})"),
+                "check this machine's network: an endpoint with IPv6 addresses alone needs IPv6 here",
             ),
             Outcome::ConnectFailed(text) => (
                 format!("no connection to the endpoint ({text})"),
@@ -53,11 +66,17 @@ impl Attempt {
                 (format!("timed out after {} while {doing}", self.took()), advice)
             }
             Outcome::BadResponse(text) => {
-                (format!("the answer is not valid HTTP ({text})"), "check what listens on that port")
+                let advice = if self.url.starts_with("http:") {
+                    "check what listens on that port: if it is TLS, the subscription's URL has to begin with https"
+                } else {
+                    "check what listens on that port: a server that speaks HTTP/2 alone cannot be delivered to"
+                };
+                (format!("the answer is not valid HTTP ({text})"), advice)
             }
-            Outcome::HeadersTooLong => {
-                ("the answer's headers are longer than 16 KiB, or too many".to_owned(), "let the receiver send fewer")
-            }
+            Outcome::HeadersTooLong => (
+                "the answer's headers are longer than 16 KiB, or too many".to_owned(),
+                "reduce the receiver's response headers",
+            ),
             Outcome::LookupsBusy => (
                 "this server was busy looking up other host names, and too little time was left".to_owned(),
                 "this says nothing about the endpoint: if it lasts, check the server's name server",
@@ -77,7 +96,7 @@ impl Attempt {
                 ("the stored body is damaged and was not sent".to_owned(), "run verify on the database")
             }
             Outcome::Internal(text) => {
-                (format!("the server could not make the attempt ({text})"), "let its operator look at the log")
+                (format!("the server could not make the attempt ({text})"), "its operator finds the cause in the log")
             }
         };
         Some(format!("{cause}; {advice}"))
@@ -110,8 +129,8 @@ impl Attempt {
         }
     }
 
-    /// The target of a redirect without parts that may be secret; empty if there is none.
-    fn target(&self) -> String {
+    /// The target of a redirect without parts that may be secret.
+    fn target(&self) -> Option<String> {
         let target = self.response.as_ref().and_then(|response| {
             let (_, location) = response.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("location"))?;
             let mut target = Url::parse(&self.url).ok()?.join(location).ok()?;
@@ -123,18 +142,16 @@ impl Attempt {
             matches!(target.scheme(), "http" | "https").then(|| String::from(target))
         });
         // The rest is ASCII without blanks and control characters, as the URL parser writes it.
-        let target = target.map(|text| text.replace(';', "%3B"));
-        match target {
-            None => String::new(),
-            Some(text) if text.len() > TARGET_CHARACTERS => {
-                format!(" to {}…", text.chars().take(TARGET_CHARACTERS).collect::<String>())
-            }
-            Some(text) => format!(" to {text}"),
-        }
+        let text = target?.replace(';', "%3B");
+        Some(if text.len() > TARGET_CHARACTERS {
+            text.chars().take(TARGET_CHARACTERS).chain(['…']).collect()
+        } else {
+            text
+        })
     }
 }
 
-const AFTER_A_BREAK: &str = "look at the receiver, and at a proxy in front of it";
+const AFTER_A_BREAK: &str = "check the receiver, and a proxy in front of it";
 
 fn tls(text: &str) -> String {
     let prefix = "no trusted TLS connection to the endpoint";
@@ -149,48 +166,26 @@ fn tls(text: &str) -> String {
 
 fn phase_in_words(phase: Phase) -> (&'static str, &'static str) {
     match phase {
-        Phase::Resolve => ("looking up the host name", "check the server's name server"),
+        Phase::Resolve => {
+            ("looking up the host name", "check the name server in /etc/resolv.conf, and those of the domain")
+        }
         Phase::Connect => ("connecting", "check the address, and for a firewall in the way"),
         Phase::Handshake => ("setting up TLS", "check that TLS is spoken on that port, and that the receiver runs"),
-        Phase::Send => {
-            ("sending the request", "let the receiver, and what stands in front of it, read the whole request")
-        }
-        Phase::Wait => ("waiting for the answer", "answer first and work afterwards"),
-        Phase::Read => ("reading the answer", "end the answer at once and work afterwards"),
+        Phase::Send => (
+            "sending the request",
+            "configure the receiver, and a proxy in front of it, to read the whole request. If only large events time \
+             out, the path may lose large packets: check its MTU",
+        ),
+        Phase::Wait => (
+            "waiting for the answer",
+            "respond first, do the work afterwards, and respond on every path, after an error too. A receiver that \
+             serves one connection at a time may be busy with another one. If only large events time out, the path may \
+             lose large packets: check its MTU",
+        ),
+        Phase::Read => ("reading the answer", "end the response at once and do the work afterwards"),
     }
 }
 
-/// The status, with its name if that is well known.
-fn named(status: u16) -> Cow<'static, str> {
-    Cow::Borrowed(match status {
-        410 => "410 Gone, which switches the subscription off",
-        413 => "413, too large",
-        429 => "429, too many requests",
-        503 => "503, unavailable",
-        _ => return Cow::Owned(status.to_string()),
-    })
-}
-
-fn for_status(status: u16) -> &'static str {
-    match status {
-        401 | 403 => {
-            "it does not accept the request: compare the signing secret that it verifies with, and let no login or \
-             firewall stand in front of it"
-        }
-        404 | 405 => "check the subscription's URL",
-        408 | 504 => "the receiver takes too long for what is in front of it: answer first and work afterwards",
-        410 => "switch it on again with PUT {\"active\": true} when it is back",
-        413 => "raise the limit for request bodies in the receiver and in a proxy in front of it",
-        415 => "let the receiver take application/json",
-        429 => {
-            "let the receiver take more, if what waits for it becomes too much: it gets no more than it takes, and its \
-             Retry-After puts off the next attempt"
-        }
-        502 => "a proxy got no answer from the receiver behind it: check that the receiver runs",
-        503 => "it is overloaded or under maintenance: if that lasts, look at the receiver",
-        _ => "its own log tells why",
-    }
-}
-
+mod status;
 #[cfg(test)]
 mod tests;

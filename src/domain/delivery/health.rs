@@ -57,7 +57,6 @@ impl EndpointHealth {
         match sign {
             EndpointSignal::Healthy => return (Self::default(), None),
             EndpointSignal::Unknown => return (self, None),
-            _ if outcome.is_of_name_server() => return (Self { is_suspect: true, ..self }, None),
             EndpointSignal::Failing | EndpointSignal::Unresponsive | EndpointSignal::Gone => {}
         }
         let is_forgotten = self.last_failure.is_none_or(|last| last < limits.forget_before);
@@ -78,8 +77,8 @@ impl EndpointHealth {
         (after, off)
     }
 
-    /// The health after an attempt that failed for an outage of this machine's own network: nothing is held against the
-    /// endpoint, which is still tried once at a time.
+    /// The health after an attempt that failed for an outage of this machine's own network, or lately at the name server:
+    /// nothing is held against the endpoint, which is still tried once at a time.
     #[must_use]
     pub fn after_outage(self) -> Self {
         Self { is_suspect: true, ..self }
@@ -89,7 +88,6 @@ impl EndpointHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::delivery::outcome::Phase;
 
     const RULE: HealthRule =
         HealthRule { disable_after: Duration::from_secs(10), forget_after: Duration::from_secs(6) };
@@ -121,17 +119,6 @@ mod tests {
                 assert_eq!(health.after(&outcome, at(1000), limits(1000)), (health, None));
             }
             assert_eq!(health.after_outage(), EndpointHealth { is_suspect: true, ..health });
-        }
-    }
-
-    #[test]
-    fn a_name_server_that_fails_is_not_held_against_the_endpoint_which_is_tried_once_at_a_time() {
-        let (failing, _) = failing(&[100]);
-        for health in [EndpointHealth::default(), failing] {
-            for outcome in [Outcome::NameServerFailed(String::new()), Outcome::TimedOut(Phase::Resolve)] {
-                let (after, off) = health.after(&outcome, at(1000), limits(1000));
-                assert_eq!((after.failing_since, after.is_suspect, off), (health.failing_since, true, None));
-            }
         }
     }
 

@@ -73,6 +73,9 @@ pub struct Circumstances {
 /// As many as a schedule can make; what does not count against it and redeliveries by hand come on top.
 pub const KEPT_ATTEMPTS: usize = 50;
 
+/// A name server is usually mended within this time. One that fails for longer is most likely the domain's.
+const NAME_SERVER_GRACE: Duration = Duration::from_hours(1);
+
 impl DeliveryState {
     /// Whether another attempt is due.
     #[must_use]
@@ -178,6 +181,14 @@ impl Delivery {
             (None, _) => now,
         };
         last_success.is_some_and(|at| before < at && at <= now)
+    }
+
+    /// Whether this attempt failed at the name server, and not for so long yet that it is held against the endpoint.
+    #[must_use]
+    pub fn is_short_name_server_failure(&self, attempt: &Attempt) -> bool {
+        let failed_too = self.attempts.iter().rev().take_while(|earlier| earlier.outcome.is_of_name_server());
+        let first = failed_too.last().unwrap_or(attempt);
+        attempt.outcome.is_of_name_server() && attempt.started_at.since(first.started_at) < NAME_SERVER_GRACE
     }
 
     /// How many of the last attempts in a row failed by faults of our own.

@@ -170,3 +170,19 @@ fn a_ping_that_is_sent_again_is_attempted_once() {
         assert_eq!((delivery.state.name(), delivery.attempt_count), ("exhausted", attempts));
     }
 }
+
+#[test]
+fn a_name_server_that_fails_is_held_against_the_endpoint_after_an_hour_in_a_row() {
+    const MINUTE_MS: u64 = 60_000;
+    let failed = |minute: u64| attempt(1, at(minute * MINUTE_MS), Outcome::NameServerFailed(String::new()));
+    let mut delivery = fresh();
+    for minute in [10, 40, 69] {
+        assert!(delivery.is_short_name_server_failure(&failed(minute)), "{minute}");
+        delivery.attempts.push(failed(minute));
+    }
+    assert!(!delivery.is_short_name_server_failure(&failed(70)));
+    // An answer in between shows that the name server was mended.
+    delivery.attempts.push(attempt(4, at(70 * MINUTE_MS), Outcome::HttpError(500)));
+    assert!(delivery.is_short_name_server_failure(&failed(80)));
+    assert!(!delivery.is_short_name_server_failure(&attempt(5, at(80 * MINUTE_MS), Outcome::HttpError(500))));
+}

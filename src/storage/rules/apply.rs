@@ -215,7 +215,7 @@ impl<T: Tx> Batch<T> {
         // What is on this machine tells nothing of the way out of it.
         let is_out = !endpoint.is_loopback()
             && state.time.attempted(&attempt.outcome, endpoint.host(), state.rules.retention.events);
-        let (health, disabled) = if is_out {
+        let (health, disabled) = if is_out || delivery.is_short_name_server_failure(&attempt) {
             (history.health.after_outage(), None)
         } else {
             history.health.after(&attempt.outcome, now, state.time.health_limits(state.rules.health))

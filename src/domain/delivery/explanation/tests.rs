@@ -60,7 +60,7 @@ fn every_failure_has_a_cause_and_advice_and_a_success_has_neither() {
 
 #[test]
 fn each_phase_of_a_time_out_is_named_and_has_its_own_advice() {
-    let phases = [Phase::Resolve, Phase::Connect, Phase::Send, Phase::Wait, Phase::Read];
+    let phases = [Phase::Resolve, Phase::Connect, Phase::Handshake, Phase::Send, Phase::Wait, Phase::Read];
     let all: BTreeSet<_> = phases.map(|phase| words(Outcome::TimedOut(phase))).into();
     assert_eq!(all.len(), phases.len());
     assert!(all.iter().all(|words| words.starts_with("timed out after 30 s while ")), "{all:#?}");
@@ -81,8 +81,39 @@ fn codes_that_call_for_something_else_say_something_else() {
     let advice = |status| words(Outcome::HttpError(status)).split_once("; ").unwrap().1.to_owned();
     let all: BTreeSet<_> = [401, 404, 410, 413, 429, 500, 502, 503, 504].map(advice).into();
     assert_eq!(all.len(), 9, "{all:#?}");
-    assert_eq!(advice(403), advice(401));
     assert_eq!(advice(500), advice(418));
+    for (status, wanted) in [
+        (400, "Django: 2.5 MB"),
+        (403, "csrf_exempt"),
+        (407, "a proxy or portal"),
+        (419, "Laravel"),
+        (502, "responds in time"),
+        (503, "finds no receiver behind it"),
+        (511, "a proxy or portal"),
+        (520, "Cloudflare got no valid response"),
+        (522, "Cloudflare timed out"),
+        (526, "Cloudflare did not trust"),
+        (530, "Cloudflare did not find"),
+    ] {
+        assert!(advice(status).contains(wanted), "{status}: {}", advice(status));
+    }
+}
+
+#[test]
+fn a_tls_port_that_gets_plain_http_is_named_as_such() {
+    for body in ["The plain HTTP request was sent to HTTPS port", "Client sent an HTTP request to an HTTPS server."] {
+        let response = Some(Response { headers: Vec::new(), body: body.into() });
+        let attempt = Attempt { url: "http://crm.example/".into(), response, ..attempt(Outcome::HttpError(400)) };
+        assert!(attempt.explanation().unwrap().ends_with("has to begin with https"), "{:?}", attempt.explanation());
+    }
+    let url = "http://crm.example/".into();
+    let alert = Attempt { url, ..attempt(Outcome::BadResponse("invalid HTTP version".to_owned())) };
+    assert!(alert.explanation().unwrap().contains("if it is TLS"), "{:?}", alert.explanation());
+}
+
+#[test]
+fn a_machine_without_a_way_to_the_address_is_not_told_to_look_at_the_endpoint() {
+    assert!(words(Outcome::ConnectFailed(NO_ROUTE.to_owned())).contains("needs IPv6 here"));
 }
 
 #[test]
@@ -102,14 +133,14 @@ fn a_redirect_names_where_it_leads_without_what_may_be_secret() {
         ("/login?next=%2Fhooks&token=secret#here", " to https://crm.example/login, which"),
         ("//me:secret@new.example/x?secret", " to https://new.example/x, which"),
         ("http://new.example/a; b\u{1b}[2J", " to http://new.example/a%3B%20b%1B[2J, which"),
-        ("javascript:alert('secret')", "a redirect, which"),
-        ("https://", "a redirect, which"),
+        ("javascript:alert('secret')", "without a new address"),
+        ("https://", "without a new address"),
     ] {
         let words = redirected_to(location);
         assert!(words.contains(shown) && !words.contains("secret"), "{words}");
     }
-    assert!(words(Outcome::Redirected(304)).contains("a redirect, which"));
-    assert!(redirected_to(&format!("/{}", "x".repeat(5000))).len() < 400);
+    assert!(words(Outcome::Redirected(304)).contains("without a new address"));
+    assert!(redirected_to(&format!("/{}", "x".repeat(5000))).len() < 600);
 }
 
 #[test]
