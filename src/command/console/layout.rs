@@ -86,7 +86,7 @@ fn tone(word: &str) -> Option<Tone> {
     match word {
         "delivered" | "active" => Some(Tone::Good),
         "pending" | "held" | "paused" => Some(Tone::Doubtful),
-        "exhausted" | "failed" | "off" | "revoked" | "expired" => Some(Tone::Bad),
+        "exhausted" | "failed" | "off" | "revoked" | "expired" | "cancelled" => Some(Tone::Bad),
         _ => None,
     }
 }

@@ -208,7 +208,7 @@ fn put_one(delivery: &Value) -> Outcome {
 fn next_attempt(delivery: &Value) -> String {
     match delivery["status"].as_str() {
         Some("pending") if delivery["held"] == true => "none until the subscription is resumed".to_owned(),
-        Some("exhausted") => "none; send it again with: deliveries retry".to_owned(),
+        Some("exhausted" | "expired" | "cancelled") => "none; send it again with: deliveries retry".to_owned(),
         _ => time(delivery, "next_attempt_at"),
     }
 }

@@ -35,6 +35,16 @@ pub enum DeliveryState {
         /// When.
         at: Timestamp,
     },
+    /// It was held for longer than held deliveries are kept; only a redelivery changes that.
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its event type was taken from its subscription, or its event was erased, before it was delivered.
+    Cancelled {
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// A delivery and its attempts.
@@ -90,11 +100,22 @@ impl DeliveryState {
             Self::Pending { .. } => "pending",
             Self::Delivered { .. } => "delivered",
             Self::Exhausted { .. } => "exhausted",
+            Self::Expired { .. } => "expired",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+
+    /// When it was settled; none while it is pending.
+    #[must_use]
+    pub fn settled_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Pending { .. } => None,
+            Self::Delivered { at } | Self::Exhausted { at } | Self::Expired { at } | Self::Cancelled { at } => Some(at),
         }
     }
 
     /// All names.
-    pub const NAMES: [&'static str; 3] = ["pending", "delivered", "exhausted"];
+    pub const NAMES: [&'static str; 5] = ["pending", "delivered", "exhausted", "expired", "cancelled"];
 }
 
 impl Delivery {

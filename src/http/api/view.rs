@@ -261,7 +261,8 @@ pub struct DeliveryView {
     event: &'static str,
     /// For whom.
     subscription_id: SubscriptionId,
-    /// `exhausted`: its retry schedule is exhausted.
+    /// `exhausted`: its retry schedule is exhausted. `expired`: it was held for longer than `retention.held`. `cancelled`:
+    /// its event type was removed from the subscription first.
     #[schemars(example = &"delivered", extend("enum" = DeliveryState::NAMES))]
     status: &'static str,
     /// It is pending, and held until its subscription is enabled.
@@ -279,7 +280,7 @@ pub struct DeliveryView {
     next_attempt_at: Option<Timestamp>,
     /// When the event was stored.
     created_at: Timestamp,
-    /// When it was delivered or exhausted.
+    /// When it was delivered, exhausted, expired or cancelled.
     #[schemars(example = EventId::EXAMPLE.time())]
     completed_at: Option<Timestamp>,
     #[serde(flatten)]
@@ -304,10 +305,6 @@ impl DeliveryView {
     /// In short, as lists show it.
     pub fn short(id: DeliveryId, delivery: &Delivery, context: ViewContext) -> Self {
         let last = delivery.attempts.last();
-        let completed_at = match delivery.state {
-            DeliveryState::Pending { .. } => None,
-            DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => Some(at),
-        };
         Self {
             id,
             event_id: id.event,
@@ -320,7 +317,7 @@ impl DeliveryView {
             error: last.and_then(Attempt::explanation),
             next_attempt_at: context.next_attempt_at(delivery),
             created_at: id.event.time(),
-            completed_at,
+            completed_at: delivery.state.settled_at(),
             history: None,
         }
     }

@@ -80,6 +80,8 @@ pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
         DeliveryState::Pending { due } => (0, due),
         DeliveryState::Delivered { at } => (1, at),
         DeliveryState::Exhausted { at } => (2, at),
+        DeliveryState::Expired { at } => (3, at),
+        DeliveryState::Cancelled { at } => (4, at),
     };
     let (mut url, mut version, mut answer) = ("", "", &Response::default());
     let attempts = delivery.attempts.iter().map(|attempt| AttemptV2 {
@@ -146,6 +148,8 @@ fn delivery<A>(
             0 => DeliveryState::Pending { due: time },
             1 => DeliveryState::Delivered { at: time },
             2 => DeliveryState::Exhausted { at: time },
+            3 => DeliveryState::Expired { at: time },
+            4 => DeliveryState::Cancelled { at: time },
             _ => return Err(damaged("delivery")),
         },
         uncounted_attempts: row.uncounted_attempts,
@@ -287,6 +291,24 @@ mod tests {
         let bytes = codec::encode(WITH_REPETITIONS, &row).unwrap();
         assert_eq!(decode(&bytes).unwrap(), wanted);
         assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, "pending"));
+    }
+
+    #[test]
+    fn every_state_is_read_as_it_was_stored_with_its_name() {
+        let at = Timestamp::from_ms(9);
+        let settled = [
+            DeliveryState::Delivered { at },
+            DeliveryState::Exhausted { at },
+            DeliveryState::Expired { at },
+            DeliveryState::Cancelled { at },
+        ];
+        for state in [DeliveryState::Pending { due: at }].into_iter().chain(settled) {
+            let delivery = Delivery { state, ..delivery_with(Vec::new()) };
+            let bytes = encode(&delivery).unwrap();
+            assert_eq!(decode(&bytes).unwrap(), delivery);
+            assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, state.name()));
+            assert_eq!(state.settled_at().is_none(), state.is_pending());
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use crate::domain::delivery::DeliveryState;
 use crate::domain::{AccountId, DeliveryId, EventId, Timestamp};
 use crate::storage::engine::{OldEvents, Tx};
 use crate::storage::error::StorageError;
@@ -116,10 +115,7 @@ impl<T: Tx> Batch<T> {
             }
             // None: its subscription was deleted. A damaged one is left alone.
             let Some(Ok(mut delivery)) = self.tx.delivery(id)? else { continue };
-            let settled = match delivery.state {
-                DeliveryState::Pending { .. } => return Ok(()),
-                DeliveryState::Delivered { at } | DeliveryState::Exhausted { at } => at,
-            };
+            let Some(settled) = delivery.state.settled_at() else { return Ok(()) };
             is_over &= settled < before.events;
             if settled < before.attempts && !delivery.attempts.is_empty() {
                 delivery.attempts.clear();
