@@ -230,7 +230,9 @@ fn count(metrics: &Metrics, committed: &Committed) {
     metrics.committed(committed.took, committed.events);
     for recorded in &committed.recorded {
         let Some(attempt) = &recorded.attempt else { continue };
-        metrics.attempted(attempt.outcome, attempt.took);
+        for attempt in recorded.before.iter().chain([attempt]) {
+            metrics.attempted(attempt.outcome, attempt.took);
+        }
         match attempt.delivered_after {
             Some(latency) => metrics.delivered(latency),
             None if recorded.due.is_none() => metrics.exhausted(),

@@ -36,6 +36,8 @@ struct Line {
 /// What follows a failed attempt.
 #[derive(Clone, Copy)]
 enum NextStep {
+    /// Another attempt, which was made at once.
+    Made,
     AttemptAt(Timestamp),
     Held,
     Nothing,
@@ -55,10 +57,21 @@ impl FailureLog {
 
     /// Queues a line for each failed attempt of a commit; never blocks.
     pub fn log_failures(&self, recorded: &mut [RecordedAttempt], registry: &Registry) {
-        for RecordedAttempt { delivery, due, attempt, .. } in recorded {
-            let Some(attempt) = attempt else { continue };
-            let Some(explanation) = attempt.explanation.take() else { continue };
+        for RecordedAttempt { delivery, due, attempt, before, .. } in recorded {
             let subscription = registry.subscription(delivery.subscription);
+            let queue = |attempt: &mut AttemptFigures, next| {
+                let Some(explanation) = attempt.explanation.take() else { return };
+                let attempt = AttemptFigures { explanation: Some(explanation), ..*attempt };
+                let account = subscription.map(|found| registry.account_name(found.account).to_owned());
+                let line = Line { delivery: *delivery, attempt, account, next };
+                if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
+                    self.left_out.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            if let Some(before) = before {
+                queue(before, NextStep::Made);
+            }
+            let Some(attempt) = attempt else { continue };
             let next = match (due, subscription) {
                 (_, None) => NextStep::Deleted,
                 (Some(due), Some(found)) if found.state.is_active() => {
@@ -67,12 +80,7 @@ impl FailureLog {
                 (Some(_), _) => NextStep::Held,
                 (None, _) => NextStep::Nothing,
             };
-            let attempt = AttemptFigures { explanation: Some(explanation), ..*attempt };
-            let account = subscription.map(|found| registry.account_name(found.account).to_owned());
-            let line = Line { delivery: *delivery, attempt, account, next };
-            if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
-                self.left_out.fetch_add(1, Ordering::Relaxed);
-            }
+            queue(attempt, next);
         }
     }
 }
@@ -99,6 +107,7 @@ fn write_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
 
 fn write(logger: &impl Log, Line { delivery, attempt, account, next }: &Line) {
     let then = match next {
+        NextStep::Made => "the next attempt was made at once".to_owned(),
         NextStep::AttemptAt(due) => format!("next attempt at {due}"),
         NextStep::Held => "held until the subscription is enabled".to_owned(),
         NextStep::Deleted => "no further attempt, the subscription was deleted".to_owned(),
@@ -210,9 +219,10 @@ mod tests {
 
     #[test]
     fn a_line_says_when_nothing_follows() {
-        let (held, ended) = (written(NextStep::Held), written(NextStep::Nothing));
+        let (held, ended, made) = (written(NextStep::Held), written(NextStep::Nothing), written(NextStep::Made));
         assert!(held["message"].ends_with("held until the subscription is enabled"));
         assert!(ended["message"].ends_with("no further attempt, the retry schedule is exhausted"));
-        assert!([held, ended].iter().all(|line| !line.contains_key("next_attempt_at")));
+        assert!(made["message"].ends_with("the next attempt was made at once"));
+        assert!([held, ended, made].iter().all(|line| !line.contains_key("next_attempt_at")));
     }
 }

@@ -65,12 +65,12 @@ impl Worker {
                 self.transport.failed_before_sending(&subscription, error.number, outcome)
             }
         };
-        let AttemptReport { attempt, retry_after, waited } = sent;
+        let AttemptReport { before, attempt, retry_after, waited } = sent;
         if attempt.outcome.is_delivered() {
             log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
         let ended = AttemptResult::of(&attempt.outcome, started.elapsed().saturating_sub(waited), retry_after);
-        self.writer.complete(Completion::new(delivery, attempt, retry_after));
+        self.writer.complete(Completion::new(delivery, attempt, retry_after).after(before));
         Finished { job: finished, ended: Some(ended) }
     }
 

@@ -180,6 +180,8 @@ pub struct Completion {
     pub retry_after: Option<Duration>,
     /// If it failed: what happened and what to do about it, for the log.
     pub(super) explanation: Option<String>,
+    /// The attempt just before it, whose kept connection was closed by the endpoint.
+    pub(super) before: Option<Box<Attempt>>,
 }
 
 impl Completion {
@@ -187,7 +189,13 @@ impl Completion {
     #[must_use]
     pub fn new(delivery: DeliveryId, attempt: Attempt, retry_after: Option<Duration>) -> Self {
         let explanation = attempt.explanation();
-        Self { delivery, attempt, retry_after, explanation }
+        Self { delivery, attempt, retry_after, explanation, before: None }
+    }
+
+    /// The same after an attempt that this one followed at once. Both are recorded together.
+    #[must_use]
+    pub fn after(self, before: Option<Box<Attempt>>) -> Self {
+        Self { before, ..self }
     }
 
     /// Did the endpoint fail? What else did not arrive is rare, and recorded as soon as what arrived.
@@ -254,6 +262,15 @@ pub struct RecordedAttempt {
     pub is_delivered: bool,
     /// The attempt's figures; `None` if the delivery was deleted.
     pub attempt: Option<AttemptFigures>,
+    /// Those of an attempt that this one followed at once.
+    pub before: Option<AttemptFigures>,
+}
+
+impl RecordedAttempt {
+    /// One of a delivery that was deleted meanwhile.
+    pub(super) fn of_nothing(delivery: DeliveryId, is_delivered: bool) -> Self {
+        Self { delivery, due: None, is_delivered, attempt: None, before: None }
+    }
 }
 
 /// An attempt's figures, with an explanation if it failed.
@@ -271,4 +288,18 @@ pub struct AttemptFigures {
     pub delivered_after: Option<Duration>,
     /// What happened and what to do about it, if it failed.
     pub explanation: Option<String>,
+}
+
+impl AttemptFigures {
+    /// Those of an attempt that delivered nothing, or of one whose latency is added.
+    pub(super) fn of(attempt: &Attempt, explanation: Option<String>) -> Self {
+        Self {
+            number: attempt.number,
+            outcome: attempt.outcome.code(),
+            took: Duration::from_millis(attempt.duration_ms.into()),
+            response_code: attempt.outcome.response_code(),
+            delivered_after: None,
+            explanation,
+        }
+    }
 }

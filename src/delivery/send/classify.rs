@@ -17,7 +17,10 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
     if let Some(error) = ConnectionError::of(error) {
         return match error {
             ConnectionError::Unused => Outcome::ConnectionLost("the other side closed it".to_owned()),
-            ConnectionError::Unanswered(cause) => of_io(cause, phase),
+            ConnectionError::Unanswered(cause) => match of_io(cause, phase) {
+                Outcome::ConnectionLost(text) => Outcome::KeptConnectionClosed(text),
+                outcome => outcome,
+            },
             ConnectionError::SpokeFirst => Outcome::BadResponse(error.to_string()),
             ConnectionError::NoneLeft => Outcome::Internal(error.to_string()),
         };

@@ -154,14 +154,22 @@ enum Stage {
 }
 
 impl Connections {
-    /// A connection to the host of a URL: a kept one, or a new one.
-    pub(in crate::delivery) fn connect(&self, uri: &Uri, limit: &mut Limit) -> Result<Connection, Error> {
+    /// A connection to the host of a URL: a kept one if `use_kept` allows it and there is one. For a new one those that
+    /// are kept are closed otherwise, as a receiver that serves one connection at a time may wait on one of them.
+    pub(in crate::delivery) fn connect(
+        &self,
+        uri: &Uri,
+        use_kept: bool,
+        limit: &mut Limit,
+    ) -> Result<Connection, Error> {
         let server = Server::of(uri).ok_or(Error::HostNotFound)?;
         let generation = self.kept.generation();
         phase::enter(Phase::Resolve);
         let addresses = self.guard.addresses(uri, limit)?;
         phase::enter(Phase::Connect);
-        if let Some((peer, open)) = self.kept.take(&server, &addresses) {
+        if !use_kept {
+            self.kept.close_all_of(&server);
+        } else if let Some((peer, open)) = self.kept.take(&server, &addresses) {
             let place = self.place(server, peer, generation);
             return Ok(Connection { open, stage: Stage::Kept, place, refused: None });
         }
@@ -309,10 +317,11 @@ impl Connection {
         if is_silent {
             self.place.note_silence();
         }
+        // A part of a record is a part of an answer.
+        let has_begun = matches!(&self.open.stream, Stream::Tls(stream) if stream.is_in_record());
+        let is_unanswered = self.stage == Stage::Asked { was_kept: true } && !has_begun;
         match error {
-            Error::Io(error) if self.stage == (Stage::Asked { was_kept: true }) && was_ended(error.kind()) => {
-                ConnectionError::Unanswered(error).into()
-            }
+            Error::Io(error) if is_unanswered && was_ended(error.kind()) => ConnectionError::Unanswered(error).into(),
             error => error,
         }
     }

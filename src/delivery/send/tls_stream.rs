@@ -85,7 +85,7 @@ impl TlsStream {
             }
         }
         // rustls says nothing of what it cannot decrypt yet.
-        Ok(if self.records.is_in_one() { Unasked::Bytes } else { Unasked::Nothing })
+        Ok(if self.is_in_record() { Unasked::Bytes } else { Unasked::Nothing })
     }
 
     /// As [`Self::unasked`], without a look at the socket.
@@ -96,6 +96,11 @@ impl TlsStream {
             (0, true) => Unasked::End,
             _ => Unasked::Bytes,
         })
+    }
+
+    /// Has a part of a record come, of which nothing is known yet?
+    pub(in crate::delivery) fn is_in_record(&self) -> bool {
+        self.records.is_in_one()
     }
 
     /// Lets rustls take what comes, or what has come if there is no limit to wait for.

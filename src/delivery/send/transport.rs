@@ -12,7 +12,7 @@ use crate::delivery::send::budget::Budget;
 use crate::delivery::send::connection::{ConnectionError, Connections, Open};
 use crate::delivery::send::exchange::{ReceivedResponse, Request, exchange};
 use crate::delivery::send::guard::Guard;
-use crate::delivery::send::kept::{KeptConnections, ServerName};
+use crate::delivery::send::kept::KeptConnections;
 use crate::delivery::send::tcp::Limit;
 use crate::delivery::send::tls::TlsClient;
 use crate::delivery::send::{classify, phase};
@@ -51,6 +51,8 @@ pub struct Transport {
 /// A finished attempt and when the receiver wants the next one.
 #[derive(Debug)]
 pub struct AttemptReport {
+    /// An attempt that this one followed at once, because the receiver closed its kept connection.
+    pub before: Option<Box<Attempt>>,
     /// What happened.
     pub attempt: Attempt,
     /// The receiver's `Retry-After`.
@@ -86,9 +88,38 @@ impl Transport {
         self.kept.close_useless(Instant::now());
     }
 
-    /// Makes an attempt. Always returns within the time limit.
+    /// Makes an attempt. If the receiver closes a kept connection before it answers, most likely because it was idle, the
+    /// next attempt follows at once on a new one. Always returns within twice the time limit.
     #[must_use]
     pub fn send(&self, subscription: &Subscription, event: EventId, row: &EventRow, number: u32) -> AttemptReport {
+        let first = self.attempt(subscription, event, row, number, true);
+        if !matches!(first.attempt.outcome, Outcome::KeptConnectionClosed(_)) {
+            return first;
+        }
+        let next = self.attempt(subscription, event, row, number.saturating_add(1), false);
+        AttemptReport { before: Some(Box::new(first.attempt)), waited: first.waited + next.waited, ..next }
+    }
+
+    /// Makes an attempt that none follows, as its connection is a new one.
+    #[must_use]
+    pub fn send_on_new_connection(
+        &self,
+        subscription: &Subscription,
+        event: EventId,
+        row: &EventRow,
+        number: u32,
+    ) -> AttemptReport {
+        self.attempt(subscription, event, row, number, false)
+    }
+
+    fn attempt(
+        &self,
+        subscription: &Subscription,
+        event: EventId,
+        row: &EventRow,
+        number: u32,
+        use_kept: bool,
+    ) -> AttemptReport {
         let delivery = DeliveryId { event, subscription: subscription.id };
         phase::begin();
         let started_at = self.clock.wall();
@@ -104,7 +135,7 @@ impl Transport {
             ))
         } else {
             let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
-            self.exchange(url, &headers, row.body(), started)
+            self.exchange(url, &headers, row.body(), use_kept)
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
@@ -120,7 +151,7 @@ impl Transport {
             outcome: answer.outcome,
             response: answer.response,
         };
-        AttemptReport { attempt, retry_after, waited: phase::waited() }
+        AttemptReport { before: None, attempt, retry_after, waited: phase::waited() }
     }
 
     /// An attempt that failed before anything was sent.
@@ -131,35 +162,32 @@ impl Transport {
         let url = subscription.endpoint.to_text();
         let version = VERSION.into();
         let attempt = Attempt { number, started_at, duration_ms: 0, url, version, signed, outcome, response: None };
-        AttemptReport { attempt, retry_after: None, waited: Duration::ZERO }
+        AttemptReport { before: None, attempt, retry_after: None, waited: Duration::ZERO }
     }
 
-    fn exchange(&self, url: &str, headers: &RequestHeaders, body: &[u8], started: Instant) -> ReceivedResponse {
+    fn exchange(&self, url: &str, headers: &RequestHeaders, body: &[u8], use_kept: bool) -> ReceivedResponse {
         let uri: Uri = match url.parse() {
             Ok(uri) => uri,
             Err(error) => return ReceivedResponse::of(Outcome::Internal(format!("the URL cannot be used: {error}"))),
         };
         let request = Request::new(&uri, headers, body);
         let mut limit = Limit::within(self.settings.timeout);
-        let mut try_once = || exchange(self.connections.connect(&uri, &mut limit)?, &request, &mut limit);
-        let mut result = try_once();
-        let mut is_repeated = false;
-        // Each of the kept connections may turn out to be of no use, and one may break on top of that.
-        for _ in 0..=self.settings.per_endpoint {
-            match result.as_ref().err().and_then(ConnectionError::of) {
-                Some(ConnectionError::Unused) => {}
-                Some(ConnectionError::Unanswered(_)) if !is_repeated && started.elapsed() < STALE_CONNECTION => {
-                    is_repeated = true;
-                    // Those that are kept beside it have ended as well, most likely.
-                    if let Some(server) = ServerName::of(&uri) {
-                        self.kept.close_all_of(&server);
-                    }
-                }
-                _ => break,
+        let started = Instant::now();
+        let mut try_once =
+            |use_kept| exchange(self.connections.connect(&uri, use_kept, &mut limit)?, &request, &mut limit);
+        let mut result = try_once(use_kept);
+        // Each of the kept connections may turn out to be of no use before a byte of the request is sent.
+        for left in (0..self.settings.per_endpoint).rev() {
+            if !matches!(result.as_ref().err().and_then(ConnectionError::of), Some(ConnectionError::Unused)) {
+                break;
             }
-            result = try_once();
+            result = try_once(left > 0);
         }
         result.unwrap_or_else(|error| match classify::outcome(&error, phase::current()) {
+            // The receiver was at work for longer than a connection takes to close that was idle.
+            Outcome::KeptConnectionClosed(text) if started.elapsed() >= STALE_CONNECTION => {
+                ReceivedResponse::of(Outcome::ConnectionLost(text))
+            }
             // With that much of its time spent waiting for others, it says nothing about the endpoint.
             Outcome::TimedOut(_) if phase::waited() >= self.settings.timeout / 4 => {
                 ReceivedResponse::of(Outcome::LookupsBusy)

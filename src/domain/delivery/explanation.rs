@@ -61,6 +61,14 @@ impl Attempt {
             Outcome::ConnectionLost(text) => {
                 (format!("the connection broke before the answer was complete ({text})"), AFTER_A_BREAK)
             }
+            Outcome::KeptConnectionClosed(text) => (
+                format!(
+                    "the endpoint closed a connection that was kept open, before a byte of an answer came ({text}), so \
+                     the next attempt followed at once on a new one"
+                ),
+                "this does not count against the retry schedule: a receiver that closes idle connections after less \
+                 than 15 s avoids it by announcing that with Keep-Alive, or by closing each after its answer",
+            ),
             Outcome::TimedOut(phase) => {
                 let (doing, advice) = phase_in_words(*phase);
                 (format!("timed out after {} while {doing}", self.took()), advice)

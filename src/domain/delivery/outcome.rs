@@ -40,6 +40,9 @@ pub enum Outcome {
     /// A 429 or 503 of an endpoint that takes other deliveries meanwhile: it asks to be sent to more slowly, and the
     /// attempt uses up no wait of the retry schedule.
     PushedBack(u16),
+    /// The endpoint closed a connection that was kept open before a byte of a response came, most likely while it was
+    /// idle; the text says how. The next attempt followed at once on a new connection.
+    KeptConnectionClosed(String),
 }
 
 /// Why a response's body was not complete.
@@ -142,7 +145,7 @@ impl Outcome {
     }
 
     /// Does it use up a wait of the retry schedule, if it is no success? A fault of the server's own does not, nor a
-    /// push-back while other deliveries get through.
+    /// push-back while other deliveries get through, nor an attempt that the next one followed at once.
     #[must_use]
     pub fn counts(&self) -> bool {
         self.signal() != EndpointSignal::Unknown && !matches!(self, Self::PushedBack(_))
@@ -154,7 +157,9 @@ impl Outcome {
         match self {
             Self::Delivered(_) => EndpointSignal::Healthy,
             Self::HttpError(410) => EndpointSignal::Gone,
-            Self::BodyDamaged | Self::Internal(_) | Self::LookupsBusy => EndpointSignal::Unknown,
+            Self::BodyDamaged | Self::Internal(_) | Self::LookupsBusy | Self::KeptConnectionClosed(_) => {
+                EndpointSignal::Unknown
+            }
             Self::NameNotFound(_)
             | Self::NameServerFailed(_)
             | Self::ConnectFailed(_)
@@ -201,7 +206,9 @@ impl Outcome {
             Self::NameServerFailed(_) => "name_server_failed",
             Self::AddressNotAllowed(_) => "address_not_allowed",
             Self::ConnectFailed(_) => "connect_failed",
-            Self::ConnectionLost(_) | Self::Incomplete(_, BodyError::ConnectionLost) => "connection_lost",
+            Self::ConnectionLost(_)
+            | Self::KeptConnectionClosed(_)
+            | Self::Incomplete(_, BodyError::ConnectionLost) => "connection_lost",
             Self::TimedOut(_) | Self::Incomplete(_, BodyError::TimedOut) => "timed_out",
             Self::TlsFailed(_) => "tls_failed",
             Self::BadResponse(_) | Self::Incomplete(_, BodyError::BadResponse) => "bad_answer",

@@ -120,7 +120,7 @@ pub async fn test_one(state: &AppState, account: AccountId, id: SubscriptionId, 
     // On its own thread: hanging pings must not block reads.
     let thread = std::thread::Builder::new().name("test-ping".to_owned());
     let spawned = thread.spawn(move || {
-        let attempt = transport.send(&subscription, first, &sent_row, 1).attempt;
+        let attempt = transport.send_on_new_connection(&subscription, first, &sent_row, 1).attempt;
         let wrong = wrong.filter(|_| attempt.outcome.is_delivered());
         let verifies = wrong.and_then(|(subscription, row)| refuses(&transport, &subscription, second, &row));
         // It lasts as long as the attempts, also when the caller has gone away, and not beyond the answer.
@@ -183,7 +183,7 @@ fn wrongly_signed(subscription: &Subscription) -> Result<Subscription, ApiError>
 
 /// Whether the endpoint refuses the ping; none if it gave no answer of its own.
 fn refuses(transport: &Transport, subscription: &Subscription, event: EventId, row: &EventRow) -> Option<bool> {
-    match transport.send(subscription, event, row, 1).attempt.outcome {
+    match transport.send_on_new_connection(subscription, event, row, 1).attempt.outcome {
         Outcome::Delivered(_) => Some(false),
         // Busy, or of a proxy that did not reach the receiver.
         Outcome::HttpError(408 | 429 | 502..=504) => None,

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::delivery::attempt::Attempt;
@@ -175,11 +174,11 @@ impl<T: Tx> Batch<T> {
 
     /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
     pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
-        let Completion { delivery: id, attempt, retry_after, explanation } = completion;
+        let Completion { delivery: id, attempt, retry_after, explanation, before } = completion;
         let is_delivered = attempt.outcome.is_delivered();
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             // Deleted while the attempt was in flight: there is no history left to update.
-            self.changes.recorded.push(RecordedAttempt { delivery: id, due: None, is_delivered, attempt: None });
+            self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
             return Ok(());
         };
         let unattempted = self.tx.take_unattempted(subscription.account, id)?;
@@ -200,7 +199,7 @@ impl<T: Tx> Batch<T> {
                 Delivery::unattempted(unattempted.unwrap_or(EventType::Ping), id.event.time())
             }
             (None, None) => {
-                self.changes.recorded.push(RecordedAttempt { delivery: id, due: None, is_delivered, attempt: None });
+                self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
                 return Ok(());
             }
         };
@@ -221,17 +220,14 @@ impl<T: Tx> Batch<T> {
             history.health.after(&attempt.outcome, now, state.time.health_limits(state.rules.health))
         };
         history.health = health;
+        if let Some(before) = &before {
+            history.push(id.event, before);
+        }
         history.push(id.event, &attempt);
         self.changed_histories.insert(id.subscription);
         let jitter = state.random.next_u32()?;
-        let mut figures = AttemptFigures {
-            number: attempt.number,
-            outcome: attempt.outcome.code(),
-            took: Duration::from_millis(attempt.duration_ms.into()),
-            response_code: attempt.outcome.response_code(),
-            delivered_after: is_delivered.then(|| now.since(id.event.time())),
-            explanation,
-        };
+        let delivered_after = is_delivered.then(|| now.since(id.event.time()));
+        let mut figures = AttemptFigures { delivered_after, ..AttemptFigures::of(&attempt, explanation) };
         let found = Circumstances {
             now,
             wall: state.clock.wall(),
@@ -240,6 +236,11 @@ impl<T: Tx> Batch<T> {
             jitter,
             last_success,
         };
+        let before = before.map(|before| {
+            let figures = AttemptFigures::of(&before, before.explanation());
+            delivery.record(*before, &state.rules.retry, &found);
+            figures
+        });
         delivery.record(attempt, &state.rules.retry, &found);
         if let Some(last) = delivery.attempts.last().filter(|last| matches!(last.outcome, Outcome::PushedBack(_))) {
             // Only here it is known that it does not count, and the words say so.
@@ -253,7 +254,7 @@ impl<T: Tx> Batch<T> {
             _ => None,
         };
         self.tx.put_delivery(id, &delivery)?;
-        self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures) });
+        self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures), before });
         if let Some(reason) = disabled
             && subscription.state.is_active()
         {

@@ -1,6 +1,12 @@
 //! What a receiver sends beside its answers never answers another delivery: it is no false success and no false failure.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use serde_json::{Value, json};
 
@@ -171,36 +177,81 @@ fn an_answer_that_comes_before_the_first_request_of_a_connection_is_none() {
     assert!(cause.contains("it came before the request was sent"), "{cause}");
 }
 
-/// Publishes a second event to a receiver that does this for it, and gives how often its request came.
-fn requests_of_a_second_event(first: Vec<Step>, second: Vec<Step>) -> usize {
+/// What came of a second event, whose receiver does this for it, and how often its request came.
+fn second_event(
+    is_tls: bool,
+    status: &str,
+    first: Vec<Step>,
+    second: impl Fn() -> Vec<Step> + Send + Sync + 'static,
+) -> (Value, usize) {
     let authority = Authority::new();
     let (_server, client) = server(&authority);
-    let tls = Arc::new(authority.identity("localhost", |_| {}).server_config());
-    let receiver = ScriptedReceiver::start(Some(tls), move |entry| match entry {
+    let tls = is_tls.then(|| Arc::new(authority.identity("localhost", |_| {}).server_config()));
+    let receiver = ScriptedReceiver::start(tls, move |entry| match entry {
         1 => first.clone(),
-        _ => second.clone(),
+        _ => second(),
     });
     client.subscribe(receiver.url(), &["clock_in"]);
     client.settled(&client.publish("clock_in", &clock_in(1)), "delivered");
     receiver.wait_until_done(1);
-    client.settled(&client.publish("clock_in", &clock_in(2)), "exhausted");
-    receiver.wait_until_done(2).iter().filter(|entry| **entry == 2).count()
+    let delivery = client.settled(&client.publish("clock_in", &clock_in(2)), status);
+    let requests = receiver.wait_until_done(2).iter().filter(|entry| **entry == 2).count();
+    (delivery, requests)
+}
+
+/// The numbers of the attempts, with the words of those that failed.
+fn numbers_and_causes(delivery: &Value) -> Vec<(u64, &str)> {
+    let attempts = delivery["attempts"].as_array().unwrap().iter();
+    attempts.map(|attempt| (attempt["attempt"].as_u64().unwrap(), attempt["error"].as_str().unwrap_or(""))).collect()
+}
+
+const CLOSED: &str = "the endpoint closed a connection that was kept open, before a byte of an answer came";
+
+#[test]
+fn a_kept_connection_that_ends_without_an_answer_is_an_attempt_and_the_next_follows_at_once() {
+    for is_tls in [false, true] {
+        let turn = AtomicUsize::new(0);
+        let second = move || match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => vec![Step::Close],
+            _ => vec![Step::Send(answer("200 OK", 3))],
+        };
+        // There is no retry schedule, so the second attempt is none of it.
+        let (delivery, requests) = second_event(is_tls, "delivered", vec![Step::Send(answer("200 OK", 3))], second);
+        let attempts = numbers_and_causes(&delivery);
+        assert!(matches!(attempts[..], [(1, cause), (2, "")] if cause.starts_with(CLOSED)), "{delivery:#}");
+        assert_eq!((delivery["attempt_count"].as_u64(), requests), (Some(2), 2), "{delivery:#}");
+    }
 }
 
 #[test]
-fn a_request_is_sent_again_when_its_kept_connection_ends_without_an_answer() {
-    assert_eq!(requests_of_a_second_event(vec![Step::Send(answer("200 OK", 3))], vec![Step::Close]), 2);
+fn the_attempt_after_one_whose_kept_connection_ended_is_followed_by_no_other() {
+    let (delivery, requests) =
+        second_event(true, "exhausted", vec![Step::Send(answer("200 OK", 3))], || vec![Step::Close]);
+    let attempts = numbers_and_causes(&delivery);
+    assert!(
+        matches!(attempts[..], [(1, first), (2, second)] if first.starts_with(CLOSED) && second.contains("broke")),
+        "{delivery:#}"
+    );
+    assert_eq!(requests, 2);
 }
 
 #[test]
 fn a_request_is_not_sent_again_when_a_new_connection_ends_without_an_answer() {
     let first = vec![Step::Send(answer("200 OK", 3)), Step::Close];
-    assert_eq!(requests_of_a_second_event(first, vec![Step::Close]), 1);
+    assert_eq!(second_event(true, "exhausted", first, || vec![Step::Close]).1, 1);
 }
 
 #[test]
 fn a_request_is_not_sent_again_once_its_answer_has_begun() {
     let begun = b"HTTP/1.1 200 OK\r\nContent-".to_vec();
-    let second = vec![Step::Send(begun), Step::Close];
-    assert_eq!(requests_of_a_second_event(vec![Step::Send(answer("200 OK", 3))], second), 1);
+    for (is_tls, begin) in
+        [(false, Step::Send(begun.clone())), (true, Step::Send(begun.clone())), (true, Step::Torn(begun))]
+    {
+        let (delivery, requests) =
+            second_event(is_tls, "exhausted", vec![Step::Send(answer("200 OK", 3))], move || {
+                vec![begin.clone(), Step::Close]
+            });
+        assert_eq!(numbers_and_causes(&delivery).len(), 1, "{delivery:#}");
+        assert_eq!(requests, 1);
+    }
 }
