@@ -86,7 +86,7 @@ pub async fn list(state: AppState, query: Query) -> HandlerResult {
     let keys = registry.keys().filter(|key| wanted.is_none_or(|account| account == key.account));
     let data: Vec<_> = keys.map(|key| show(key, &registry)).collect();
     let (total, limit) = (data.len(), data.len());
-    Ok(respond::list(&data, &Pagination { total, limit, offset: 0, has_more: false, next: None }))
+    Ok(respond::list(&data, &Pagination::of_whole(total, limit, 0, total)))
 }
 
 pub async fn create(state: AppState, body: JsonText) -> HandlerResult {

@@ -13,7 +13,7 @@ use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
-use crate::storage::read::page::{Page, PageRequest};
+use crate::storage::read::page::{Page, PageRequest, ReadLimit};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rules::service_time::Seen;
 
@@ -180,14 +180,16 @@ pub trait View: Send + Sync {
         account: AccountId,
         filter: EventFilter,
         request: PageRequest<EventId>,
-    ) -> Result<Page<(EventId, EventRow)>>;
+        limit: &ReadLimit,
+    ) -> Result<Page<EventId, EventRow>>;
     /// Deliveries of the filter's subscriptions, newest event first. With a known total, no more is read than the page.
     fn deliveries(
         &self,
         filter: &DeliveryFilter,
         request: PageRequest<DeliveryId>,
         known: Option<usize>,
-    ) -> Result<Page<(DeliveryId, Delivery)>>;
+        limit: &ReadLimit,
+    ) -> Result<Page<DeliveryId, Delivery>>;
     /// How many deliveries were attempted, if that is known without reading them and all belong to a subscription.
     fn attempted_count(&self) -> Result<Option<u64>>;
     /// Up to so many unattempted deliveries of a subscription after that event, oldest first, with their events as long as

@@ -10,7 +10,7 @@ use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::Published;
 use tempclock_webhooks::storage::error::Rejection;
-use tempclock_webhooks::storage::read::reader::{DeliveryFilter, EventFilter, PageRequest, Reader};
+use tempclock_webhooks::storage::read::reader::{DeliveryFilter, EventFilter, Page, PageRequest, Reader};
 use tempclock_webhooks::storage::{RetentionRule, StoreSettings};
 
 use super::pushback::Successes;
@@ -128,8 +128,8 @@ impl Model {
         }
         let mut left = wanted.to_vec();
         for account in [AccountId(1), AccountId(2)] {
-            let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
-            for (id, row) in reader.view().events(account, EventFilter::default(), all).unwrap().items {
+            let view = reader.view();
+            for (id, row) in all_pages(|request| view.events(account, EventFilter::default(), request).unwrap()) {
                 if self.events.contains_key(&id) {
                     continue;
                 }
@@ -170,8 +170,8 @@ impl Model {
             }
         }
         let filter = DeliveryFilter { subscriptions: stored, ..DeliveryFilter::default() };
-        let all = PageRequest { limit: usize::MAX, offset: 0, after: None };
-        let listed = reader.view().deliveries(&filter, all).unwrap().items;
+        let view = reader.view();
+        let listed = all_pages(|request| view.deliveries(&filter, request).unwrap());
         let count = listed.len();
         let now: BTreeMap<_, _> = listed.into_iter().collect();
         if now.len() != count {
@@ -286,6 +286,19 @@ impl Model {
     }
 }
 
+/// A whole list: one call looks at some of it only.
+fn all_pages<C: Copy, T>(mut page: impl FnMut(PageRequest<C>) -> Page<C, T>) -> Vec<(C, T)> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let Page { items, next, .. } = page(PageRequest { limit: usize::MAX, offset: 0, after });
+        all.extend(items);
+        after = next;
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
 /// The list of what is pending, read from the outbox page by page, has what the list of everything has.
 fn look_at_pending(
     reader: &Reader,
@@ -303,7 +316,7 @@ fn look_at_pending(
             let page = snapshot.deliveries(filter, request).unwrap();
             let found: Vec<_> = page.items.iter().map(|(id, delivery)| (id, delivery)).collect();
             let has_more = (number + 1) * PAGE_ROWS < wanted.len();
-            if found != want || page.total != wanted.len() || page.has_more != has_more {
+            if found != want || page.total != wanted.len() || page.next.is_some() != has_more {
                 return Err(format!("{request:?} of what is pending is {page:?}, and should be {want:?}"));
             }
         }

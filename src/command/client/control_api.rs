@@ -214,11 +214,14 @@ impl ControlApi {
             let answer = self.get(path, &query)?;
             let page: ListPage = serde_json::from_str(&answer.text).map_err(failed)?;
             let ListPage { data, mut pagination } = page;
-            let is_last = data.is_empty() || pagination.get("has_more") != Some(&Value::Bool(true));
+            // A page can be empty although there are more: its filters matched nothing of what was looked at.
+            let is_last = pagination.get("has_more") != Some(&Value::Bool(true));
             rows.extend(data);
             if is_last || rows.len() as u64 >= limit {
                 pagination.insert("limit".to_owned(), json!(limit));
                 pagination.insert("offset".to_owned(), json!(0));
+                let total = pagination.get("total").and_then(Value::as_u64).unwrap_or_default();
+                pagination.insert("total".to_owned(), json!(total.max(rows.len() as u64)));
                 let text = joined(&rows, &pagination);
                 let json = serde_json::from_str(&text).map_err(failed)?;
                 return Ok(ApiReply { text, json });

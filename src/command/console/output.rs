@@ -94,7 +94,9 @@ pub fn note_rest(answer: &Value, what: &str) {
         say(&format!("No {what}."));
     }
     if answer["pagination"]["has_more"] == true {
-        say(&format!("{} of {}; more with --limit", rows(answer).len(), answer["pagination"]["total"]));
+        let total = &answer["pagination"]["total"];
+        let least = if answer["pagination"]["total_is_exact"] == false { "at least " } else { "" };
+        say(&format!("{} of {least}{total}; more with --limit", rows(answer).len()));
     }
 }
 

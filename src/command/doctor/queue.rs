@@ -23,6 +23,8 @@ const STUCK: Duration = Duration::from_mins(5);
 const SHOWN: usize = 10;
 /// Maximum page size.
 const PAGE: u64 = 100;
+/// The greatest offset that a list takes.
+const MAX_OFFSET: u64 = 10_000;
 
 /// The state of the queue.
 #[derive(Debug, Default)]
@@ -193,8 +195,8 @@ impl QueueReport {
         self.pending = self.pending.saturating_add(pending);
         self.take(&waiting);
         if pending > PAGE {
-            // Lists are newest first, so the last page has the oldest.
-            let offset = pending.saturating_sub(PAGE);
+            // Lists are newest first, so the last page has the oldest, as far as an offset reaches.
+            let offset = pending.saturating_sub(PAGE).min(MAX_OFFSET);
             self.take(&get(&format!("/deliveries?status=pending&limit={PAGE}&offset={offset}"))?);
         }
         // The key may lack the scope for events; the rest is still reported.

@@ -12,7 +12,7 @@ use crate::http::api::subscriptions::parse_id;
 use crate::http::api::view::{DeliveryView, ViewContext};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, Query};
-use crate::http::request::respond::{self, NextPage, Pagination};
+use crate::http::request::respond::{self, Pagination};
 use crate::http::request::shares::Share;
 use crate::http::request::state::HttpState;
 use crate::storage::command::Command;
@@ -91,10 +91,7 @@ async fn list_of(
     });
     let (found, memory) = found.await?;
     let (page, views) = found.ok_or_else(|| ApiError::not_found("subscription"))?;
-    let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
-    let (total, has_more) = (page.total, page.has_more);
-    let (limit, offset) = (request.limit, request.offset);
-    let pagination = Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) };
+    let pagination = Pagination::of(&page, request);
     Ok(memory.until_sent(respond::list(&views, &pagination)))
 }
 

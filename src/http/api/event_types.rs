@@ -15,7 +15,7 @@ use crate::http::request::respond::{self, Pagination};
 
 pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
     let data = catalogue();
-    let pagination = Pagination { total: data.len(), limit: data.len(), offset: 0, has_more: false, next: None };
+    let pagination = Pagination::of_whole(data.len(), data.len(), 0, data.len());
     Ok(respond::list(&data, &pagination))
 }
 

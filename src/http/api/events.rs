@@ -13,7 +13,7 @@ use crate::http::api::event_body::{self, KEY_CHARS, PartialBatch};
 use crate::http::api::view::{DeliveryView, EventView, ViewContext};
 use crate::http::request::error::{ApiError, DIFFERS, KEY_HEADER};
 use crate::http::request::extract::{Caller, JsonText, Publisher, Query};
-use crate::http::request::respond::{self, NextPage, Pagination};
+use crate::http::request::respond::{self, Pagination};
 use crate::http::request::state::HttpState;
 use crate::storage::command::{Command, Published};
 use crate::storage::error::Rejection;
@@ -143,11 +143,8 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
     let counted = caller.counted_account();
     let (page, memory) =
         state.read_much(counted, bytes, move |snapshot| snapshot.events(account, filter, request)).await?;
-    let next_cursor = page.items.last().filter(|_| page.has_more).map(|(id, _)| id.to_string());
     let views: Vec<_> = page.items.iter().map(|(id, row)| EventView::new(*id, row, None)).collect();
-    let (total, has_more) = (page.total, page.has_more);
-    let (limit, offset) = (request.limit, request.offset);
-    let pagination = Pagination { total, limit, offset, has_more, next: Some(NextPage { next_cursor }) };
+    let pagination = Pagination::of(&page, request);
     Ok(memory.until_sent(respond::list(&views, &pagination)))
 }
 

@@ -15,7 +15,6 @@ use crate::http::request::extract::{Caller, JsonText, Query};
 use crate::http::request::respond::{self, Pagination};
 use crate::http::request::state::HttpState;
 use crate::storage::command::Command;
-use crate::storage::read::reader::PageRequest;
 
 type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
@@ -54,7 +53,7 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
 
 pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
     let account = caller.require(Scope::WebhooksRead)?;
-    let PageRequest { limit, offset, .. } = query.page(|_| None::<()>);
+    let (limit, offset) = query.page_by_offset();
     query.finish()?;
     let read = state.read(caller.counted_account(), move |snapshot| {
         let all = snapshot.registry().subscriptions_of(account);
@@ -68,8 +67,7 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
         .zip(healths)
         .map(|(found, failing_since)| SubscriptionView::with_health(found, failing_since))
         .collect();
-    let has_more = offset.saturating_add(page.len()) < total;
-    Ok(respond::list(&page, &Pagination { total, limit, offset, has_more, next: None }))
+    Ok(respond::list(&page, &Pagination::of_whole(total, limit, offset, page.len())))
 }
 
 pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {

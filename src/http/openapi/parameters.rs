@@ -9,7 +9,7 @@ use crate::http::api::deliveries::STATUSES;
 use crate::http::api::event_body::KEY_CHARS;
 use crate::http::openapi::example::SCHEMAS;
 use crate::http::openapi::operation::Parameter;
-use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
 
 const TIME: &str = "2026-03-02T08:00:00Z";
 
@@ -21,26 +21,37 @@ fn path_id(description: &'static str, schema: Value) -> Parameter {
     Parameter { place: "path", name: "id", is_required: true, description, schema }
 }
 
-/// Page size and offset.
+/// Page size and offset of a list without a cursor.
 pub fn page() -> [Parameter; 2] {
-    [
-        query(
-            "limit",
-            "Maximum number of items; more than 100 counts as 100.",
-            json!({"type": "integer", "minimum": 1, "maximum": usize::MAX, "default": DEFAULT_LIMIT, "examples": [MAX_LIMIT]}),
-        ),
-        query(
-            "offset",
-            "Number of items to skip.",
-            json!({"type": "integer", "minimum": 0, "maximum": usize::MAX, "default": 0, "examples": [0]}),
-        ),
-    ]
+    [limit(), offset(usize::MAX)]
 }
 
-/// The cursor of a list with such ids.
-pub fn cursor<Id: JsonSchema>() -> Parameter {
+/// Page size and place in a list with such ids.
+pub fn page_by_cursor<Id: JsonSchema>() -> [Parameter; 3] {
     let schema = Id::json_schema(&mut SchemaGenerator::default()).to_value();
-    query("cursor", "The `next_cursor` of the page before. A page of long items ends before `limit`.", schema)
+    let cursor = query(
+        "cursor",
+        "The `next_cursor` of the page before. A page of long items ends before `limit`, and so does one whose filters \
+         match little of the 10,000 items that a request looks at; it may be empty.",
+        schema,
+    );
+    [limit(), offset(MAX_OFFSET), cursor]
+}
+
+fn limit() -> Parameter {
+    query(
+        "limit",
+        "Maximum number of items; more than 100 counts as 100.",
+        json!({"type": "integer", "minimum": 1, "maximum": usize::MAX, "default": DEFAULT_LIMIT, "examples": [MAX_LIMIT]}),
+    )
+}
+
+fn offset(maximum: usize) -> Parameter {
+    query(
+        "offset",
+        "Number of items to skip.",
+        json!({"type": "integer", "minimum": 0, "maximum": maximum, "default": 0, "examples": [0]}),
+    )
 }
 
 /// Filters of events.

@@ -123,8 +123,7 @@ fn subscription_routes() -> Vec<Resource> {
             operation(Method::GET, deliveries::list_of_subscription, "listDeliveriesOfSubscription", "List the deliveries of a subscription")
                 .needs(WebhooksRead)
                 .takes(take::subscription())
-                .takes(take::page())
-                .takes([take::cursor::<DeliveryId>()])
+                .takes(take::page_by_cursor::<DeliveryId>())
                 .takes(take::delivery_filters())
                 .answers(200, "A page of deliveries, newest event first.", list::<DeliveryView>),
         ]),
@@ -140,8 +139,7 @@ fn event_routes() -> Vec<Resource> {
             [
                 operation(Method::GET, events::list, "listEvents", "List events")
                     .needs(EventsRead)
-                    .takes(take::page())
-                    .takes([take::cursor::<EventId>()])
+                    .takes(take::page_by_cursor::<EventId>())
                     .takes(take::event_filters())
                     .answers(200, "A page of events, newest first.", list::<EventView>),
                 operation(Method::POST, events::publish, "publishEvent", "Publish an event")
@@ -197,8 +195,7 @@ fn delivery_routes() -> Vec<Resource> {
             [operation(Method::GET, deliveries::list, "listDeliveries", "List deliveries")
                 .needs(WebhooksRead)
                 .takes([take::subscription_filter()])
-                .takes(take::page())
-                .takes([take::cursor::<DeliveryId>()])
+                .takes(take::page_by_cursor::<DeliveryId>())
                 .takes(take::delivery_filters())
                 .answers(200, "A page of deliveries, newest event first.", list::<DeliveryView>)],
         ),

@@ -17,7 +17,7 @@ use crate::domain::{AccountId, FieldError, KeyId};
 use crate::http::request::body_text;
 use crate::http::request::error::ApiError;
 use crate::http::request::rate_limit::{Allowance, RateLimit};
-use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
 use crate::http::request::state::HttpState;
 use crate::http::transport::source_of;
 use crate::storage::error::Rejection;
@@ -323,13 +323,29 @@ impl Query {
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.errors)) }
     }
 
-    /// The requested page of a list; `cursor` parses an item's id.
+    /// The requested page of a list with a cursor, which is an item's id that `cursor` parses.
     pub fn page<C>(&mut self, cursor: impl Fn(&str) -> Option<C>) -> PageRequest<C> {
+        let offset = self.read("offset", |text| match offset(text)? {
+            offset if offset <= MAX_OFFSET => Ok(offset),
+            _ => Err(format!("must be {MAX_OFFSET} at most; what lies deeper is reached by cursor")),
+        });
+        let after = self.parse("cursor", "the next_cursor of an earlier page", cursor);
+        PageRequest { limit: self.limit(), offset: offset.unwrap_or(0), after }
+    }
+
+    /// Limit and offset of a list without a cursor.
+    pub fn page_by_offset(&mut self) -> (usize, usize) {
+        (self.limit(), self.read("offset", offset).unwrap_or(0))
+    }
+
+    fn limit(&mut self) -> usize {
         let limit = self.parse("limit", "a number from 1 on (100 at most are given)", |text| {
             text.parse().ok().filter(|limit: &usize| *limit > 0)
         });
-        let offset = self.parse("offset", "a number from 0 on", |text| text.parse().ok());
-        let after = self.parse("cursor", "the next_cursor of an earlier page", cursor);
-        PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT), offset: offset.unwrap_or(0), after }
+        limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)
     }
+}
+
+fn offset(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "must be a number from 0 on".to_owned())
 }

@@ -1,14 +1,20 @@
 //! Response formats: a single object and a page of a list. Runs on the HTTP workers.
 
+use std::fmt::Display;
+
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::storage::read::reader::{Page, PageRequest};
+
 /// Default page size.
 pub const DEFAULT_LIMIT: usize = 50;
 /// Maximum page size.
 pub const MAX_LIMIT: usize = 100;
+/// Maximum number of items before a page; what lies deeper is reached by the cursor.
+pub const MAX_OFFSET: usize = 10_000;
 
 /// The media type of responses.
 pub const JSON: &str = "application/json; charset=utf-8";
@@ -35,9 +41,13 @@ pub struct List<'a, T> {
 /// Where in a list a page lies.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Pagination {
-    /// Number of items in the list.
+    /// Number of items in the list; where not all of it was looked at, of those that were.
     #[schemars(example = 1)]
     pub total: usize,
+    /// `false` where a filter has matched `total` items so far and not all were looked at; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    pub total_is_exact: Option<bool>,
     /// Maximum page size.
     #[schemars(example = DEFAULT_LIMIT)]
     pub limit: usize,
@@ -50,6 +60,27 @@ pub struct Pagination {
     /// In lists that take a cursor.
     #[serde(flatten)]
     pub next: Option<NextPage>,
+}
+
+impl Pagination {
+    /// Of a page of a list with a cursor.
+    pub fn of<C: Copy + Display, T>(page: &Page<C, T>, request: PageRequest<C>) -> Self {
+        Self {
+            total: page.total,
+            total_is_exact: (!page.is_exact).then_some(false),
+            limit: request.limit,
+            offset: request.offset,
+            has_more: page.next.is_some(),
+            next: Some(NextPage { next_cursor: page.next.map(|next| next.to_string()) }),
+        }
+    }
+
+    /// Of a page of a list without a cursor, which is counted as a whole.
+    #[must_use]
+    pub fn of_whole(total: usize, limit: usize, offset: usize, shown: usize) -> Self {
+        let has_more = offset.saturating_add(shown) < total;
+        Self { total, total_is_exact: None, limit, offset, has_more, next: None }
+    }
 }
 
 /// Where the next page begins.

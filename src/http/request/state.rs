@@ -21,7 +21,7 @@ use crate::http::request::recent_attempts::RecentAttempts;
 use crate::http::request::shares::{ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, Share, Shares, WAIT};
 use crate::storage::command::{Command, ReplySender};
 use crate::storage::error::{Rejection, StorageError};
-use crate::storage::read::reader::{ReadView, Reader};
+use crate::storage::read::reader::{ReadLimit, ReadView, Reader};
 use crate::storage::write::queue::WriterHandle;
 
 /// Limits and policies of the API.
@@ -51,6 +51,9 @@ pub struct HttpSettings {
 
 /// Maximum bytes of request bodies in memory; beyond it callers get 503.
 const ALL_BODIES_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long a list looks at rows; then its page is short.
+const READ_TIME: Duration = Duration::from_millis(500);
 
 /// State of the API.
 pub struct HttpState {
@@ -162,9 +165,10 @@ impl HttpState {
         let memory = self.answer_bytes.take(account, bytes).await?;
         let thread = self.read_threads.take(account, 1).await?;
         let reader = self.reader.clone();
-        // A read goes on when its caller has gone away, so it holds itself what it takes.
+        // It ends soon after its caller has gone away, and until then holds itself what it takes.
+        let (limit, _give_up) = ReadLimit::after(READ_TIME);
         let done = web::block(move || {
-            let found = read(&reader.view());
+            let found = read(&reader.view_within(limit));
             drop(thread);
             found.map(|found| (found, memory))
         });

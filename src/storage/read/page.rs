@@ -1,4 +1,9 @@
-//! Pages of lists, and how one is collected from a list that is read whole. Pure; any thread.
+//! Pages of lists, newest first, and how one is collected: a call looks at a bounded number of rows, and ends early when
+//! its time is over or nobody waits for it any more. Pure but for the clock; any thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::storage::error::StorageError;
 
@@ -15,58 +20,217 @@ pub struct PageRequest<C> {
 
 /// A page ends after so many bytes of rows, if it has one at least, as events can be long.
 pub const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Rows that one call looks at. Where its filters have not filled the page by then, the page is short, and the next one
+/// goes on from there.
+pub const LOOKED_AT_MAX: usize = 10_000;
+/// Rows between two looks at the clock.
+const ROWS_A_LOOK_AT_THE_CLOCK: usize = 64;
 
 /// A page of a list.
 #[derive(Clone, Debug)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// Number of items in the whole list.
+pub struct Page<C, T> {
+    /// The items with their ids.
+    pub items: Vec<(C, T)>,
+    /// Number of items in the whole list, or of those that were looked at.
     pub total: usize,
-    /// Whether there are more items.
-    pub has_more: bool,
+    /// Whether all were looked at, or counted otherwise.
+    pub is_exact: bool,
+    /// After which id the next page begins; none on the last one.
+    pub next: Option<C>,
 }
 
-/// Collects a page from a whole list, newest first.
-pub(in crate::storage) struct Collector<T> {
-    limit: usize,
-    offset: usize,
-    bytes_left: usize,
-    pub(in crate::storage) page: Page<T>,
+/// When a read that looks at many rows ends before it is done.
+#[derive(Clone, Debug, Default)]
+pub struct ReadLimit {
+    until: Option<Instant>,
+    is_given_up: Arc<AtomicBool>,
 }
 
-impl<T> Collector<T> {
-    /// An empty page.
-    pub fn new<C>(request: &PageRequest<C>) -> Self {
-        let page = Page { items: Vec::new(), total: 0, has_more: false };
-        Self { limit: request.limit, offset: request.offset, bytes_left: PAGE_BYTES, page }
+/// Gives up the read when it is dropped: its caller has left, or has what it asked for.
+pub struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ReadLimit {
+    /// A limit that ends after that time, or when what is returned with it is dropped.
+    #[must_use]
+    pub fn after(time: Duration) -> (Self, GiveUp) {
+        let is_given_up = Arc::new(AtomicBool::new(false));
+        (Self { until: Some(Instant::now() + time), is_given_up: Arc::clone(&is_given_up) }, GiveUp(is_given_up))
     }
 
-    /// Counts an item of so many bytes, and keeps it if it lies on the page.
-    pub fn offer(
-        &mut self,
-        is_after: bool,
-        bytes: usize,
-        item: impl FnOnce() -> Result<T, StorageError>,
-    ) -> Result<(), StorageError> {
-        self.page.total += 1;
-        if !is_after {
-            return Ok(());
+    fn is_over(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed) || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+}
+
+/// A row of a list as it was found.
+pub(in crate::storage) trait Found {
+    /// What it is read as.
+    type Item;
+
+    /// Does it fit the filter? Decodes no more than that needs.
+    fn is_wanted(&self) -> Result<bool, StorageError>;
+    /// How long it is.
+    fn bytes(&self) -> usize;
+    /// Reads it.
+    fn item(&self) -> Result<Self::Item, StorageError>;
+}
+
+/// How much one call may still look at.
+struct Looks<'a> {
+    rows: usize,
+    limit: &'a ReadLimit,
+}
+
+impl Looks<'_> {
+    /// Whether one more row may be looked at. The first always may, so that each page leads further.
+    fn has_one_more(&mut self) -> bool {
+        let looked_at = LOOKED_AT_MAX - self.rows;
+        let asks_the_clock = looked_at > 0 && looked_at.is_multiple_of(ROWS_A_LOOK_AT_THE_CLOCK);
+        if self.rows == 0 || (asks_the_clock && self.limit.is_over()) {
+            return false;
         }
-        if self.offset > 0 {
-            self.offset -= 1;
-        } else if self.has_room(bytes) {
-            self.bytes_left = self.bytes_left.saturating_sub(bytes);
-            self.page.items.push(item()?);
+        self.rows -= 1;
+        true
+    }
+}
+
+/// Collects a page. `walk` gives the rows after an id, or all of them, newest first. With a known total of a list without
+/// a filter, no more is looked at than the page.
+pub(in crate::storage) fn collect<C: Copy + Ord, F: Found, I: Iterator<Item = Result<(C, F), StorageError>>>(
+    request: PageRequest<C>,
+    known: Option<usize>,
+    limit: &ReadLimit,
+    walk: impl Fn(Option<C>) -> Result<I, StorageError>,
+) -> Result<Page<C, F::Item>, StorageError> {
+    let PageRequest { limit: items_max, mut offset, after } = request;
+    let mut looks = Looks { rows: LOOKED_AT_MAX, limit };
+    let mut page = Page { items: Vec::new(), total: 0, is_exact: true, next: None };
+    let mut bytes_left = PAGE_BYTES;
+    let mut last = after;
+    for row in walk(after)? {
+        if !looks.has_one_more() {
+            page.is_exact = false;
+            page.next = page.next.or(last);
+            break;
+        }
+        let (id, found) = row?;
+        last = Some(id);
+        if !found.is_wanted()? {
+            continue;
+        }
+        page.total += 1;
+        if offset > 0 {
+            offset -= 1;
+            continue;
+        }
+        let bytes = found.bytes();
+        // An item without room ends the page: a shorter one behind it must not come before it.
+        let has_room = page.items.is_empty() || (page.items.len() < items_max && bytes <= bytes_left);
+        if page.next.is_none() && has_room {
+            bytes_left = bytes_left.saturating_sub(bytes);
+            page.items.push((id, found.item()?));
         } else {
-            self.page.has_more = true;
+            page.next = page.next.or(page.items.last().map(|(id, _)| *id));
+            if known.is_some() {
+                break;
+            }
         }
-        Ok(())
+    }
+    if let Some(total) = known {
+        return Ok(Page { total, is_exact: true, ..page });
+    }
+    // What lies before the page counts, too, as far as there are looks left.
+    if let Some(after) = after.filter(|_| page.is_exact) {
+        for row in walk(None)? {
+            let (id, found) = row?;
+            if id < after {
+                break;
+            }
+            if !looks.has_one_more() {
+                page.is_exact = false;
+                break;
+            }
+            page.total += usize::from(found.is_wanted()?);
+        }
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number that is wanted if it can be divided by this one.
+    struct Multiple(usize, usize);
+
+    impl Found for Multiple {
+        type Item = usize;
+
+        fn is_wanted(&self) -> Result<bool, StorageError> {
+            Ok(self.0.is_multiple_of(self.1))
+        }
+
+        fn bytes(&self) -> usize {
+            1
+        }
+
+        fn item(&self) -> Result<usize, StorageError> {
+            Ok(self.0)
+        }
     }
 
-    /// An item that has none ends the page: a shorter one behind it must not come before it.
-    fn has_room(&self, bytes: usize) -> bool {
-        let Page { items, has_more, .. } = &self.page;
-        !has_more && items.len() < self.limit && (bytes <= self.bytes_left || items.is_empty())
+    fn page(length: usize, of: usize, request: PageRequest<usize>, limit: &ReadLimit) -> Page<usize, usize> {
+        let walk = |after: Option<usize>| {
+            Ok((0..after.unwrap_or(length)).rev().map(move |number| Ok((number, Multiple(number, of)))))
+        };
+        collect(request, None, limit, walk).unwrap()
+    }
+
+    const FIRST: PageRequest<usize> = PageRequest { limit: 2, offset: 0, after: None };
+
+    fn numbers(page: &Page<usize, usize>) -> Vec<usize> {
+        page.items.iter().map(|(_, number)| *number).collect()
+    }
+
+    #[test]
+    fn every_page_says_how_many_there_are_where_all_can_be_looked_at() {
+        let mut after = None;
+        let mut seen = Vec::new();
+        loop {
+            let page = page(1000, 100, PageRequest { after, ..FIRST }, &ReadLimit::default());
+            assert_eq!((page.total, page.is_exact), (10, true));
+            seen.extend(numbers(&page));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, (0..10).rev().map(|number| number * 100).collect::<Vec<_>>());
+        let second = page(1000, 100, PageRequest { offset: 3, ..FIRST }, &ReadLimit::default());
+        assert_eq!(numbers(&second), [600, 500]);
+    }
+
+    #[test]
+    fn a_page_that_its_filter_does_not_fill_is_short_and_the_next_one_goes_on() {
+        let first = page(25_000, 9_000, FIRST, &ReadLimit::default());
+        assert_eq!((numbers(&first), first.total, first.is_exact, first.next), (vec![18_000], 1, false, Some(15_000)));
+        let second = page(25_000, 9_000, PageRequest { after: first.next, ..FIRST }, &ReadLimit::default());
+        assert_eq!((numbers(&second), second.is_exact, second.next), (vec![9_000], false, Some(5_000)));
+        let last = page(25_000, 9_000, PageRequest { after: second.next, ..FIRST }, &ReadLimit::default());
+        assert_eq!((numbers(&last), last.is_exact, last.next), (vec![0], false, None));
+    }
+
+    #[test]
+    fn a_read_that_was_given_up_ends_and_leads_on() {
+        let (limit, give_up) = ReadLimit::after(Duration::from_hours(1));
+        drop(give_up);
+        let ended = page(25_000, 1, PageRequest { limit: 100, ..FIRST }, &limit);
+        assert_eq!((ended.items.len(), ended.next, ended.is_exact), (64, Some(24_936), false));
     }
 }

@@ -13,7 +13,7 @@ use crate::storage::engine::{Pending, View as _};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::dump::{DumpError, Manifest};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
-pub use crate::storage::read::page::{PAGE_BYTES, Page, PageRequest};
+pub use crate::storage::read::page::{PAGE_BYTES, Page, PageRequest, ReadLimit};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::{SharedSnapshot, Snapshot};
 use crate::storage::rows::record::{EventRow, History};
@@ -28,6 +28,7 @@ pub struct Reader {
 /// is dropped, so it is kept for one request and no longer.
 pub struct ReadView {
     snapshot: Arc<Snapshot>,
+    limit: ReadLimit,
 }
 
 /// Figures of the outbox.
@@ -52,7 +53,13 @@ impl Reader {
     /// Everything as of now.
     #[must_use]
     pub fn view(&self) -> ReadView {
-        ReadView { snapshot: self.snapshot.get() }
+        self.view_within(ReadLimit::default())
+    }
+
+    /// The same, whose lists end early at that limit.
+    #[must_use]
+    pub fn view_within(&self, limit: ReadLimit) -> ReadView {
+        ReadView { snapshot: self.snapshot.get(), limit }
     }
 
     /// The current accounts, keys and subscriptions; never waits for the disk.
@@ -117,8 +124,8 @@ impl ReadView {
         account: AccountId,
         filter: EventFilter,
         request: PageRequest<EventId>,
-    ) -> Result<Page<(EventId, EventRow)>, StorageError> {
-        self.snapshot.view.events(account, filter, request)
+    ) -> Result<Page<EventId, EventRow>, StorageError> {
+        self.snapshot.view.events(account, filter, request, &self.limit)
     }
 
     /// Deliveries of the filter's subscriptions, newest event first.
@@ -126,19 +133,15 @@ impl ReadView {
         &self,
         filter: &DeliveryFilter,
         request: PageRequest<DeliveryId>,
-    ) -> Result<Page<(DeliveryId, Delivery)>, StorageError> {
+    ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
         let known = if self.is_everything(filter) { self.count()? } else { None };
-        self.snapshot.view.deliveries(filter, request, known)
+        self.snapshot.view.deliveries(filter, request, known, &self.limit)
     }
 
     /// Does the filter match all deliveries of the store?
     fn is_everything(&self, filter: &DeliveryFilter) -> bool {
-        let DeliveryFilter { subscriptions, status, event_type, since, until, response_code } = filter;
-        let is_narrow = status.is_some() || event_type.is_some() || since.is_some() || until.is_some();
-        let wanted: BTreeSet<SubscriptionId> = subscriptions.iter().copied().collect();
-        !is_narrow
-            && response_code.is_none()
-            && self.registry().subscriptions().all(|subscription| wanted.contains(&subscription.id))
+        let wanted: BTreeSet<SubscriptionId> = filter.subscriptions.iter().copied().collect();
+        filter.is_everything() && self.registry().subscriptions().all(|subscription| wanted.contains(&subscription.id))
     }
 
     /// Number of all deliveries, where it is known without reading them.

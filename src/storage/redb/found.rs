@@ -11,7 +11,9 @@ use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::DeliveryFilter;
+use crate::storage::read::page::Found;
 use crate::storage::rows::delivery_record;
+use crate::storage::rows::record::EventRow;
 
 /// The ids of events of that time.
 pub(super) fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u128, u128) {
@@ -32,7 +34,7 @@ pub(crate) enum FoundDelivery {
 
 impl FoundDelivery {
     /// Does it fit? Decodes no more of the row than the filter needs, since most rows of a long list are only counted.
-    pub fn is_wanted(&self, filter: &DeliveryFilter) -> Result<bool, StorageError> {
+    fn is_wanted(&self, filter: &DeliveryFilter) -> Result<bool, StorageError> {
         if filter.status.is_none() && filter.event_type.is_none() && filter.response_code.is_none() {
             return Ok(true);
         }
@@ -52,7 +54,7 @@ impl FoundDelivery {
     }
 
     /// How long its row is.
-    pub fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         match self {
             Self::Row(row) => row.value().len(),
             Self::Unattempted(_) => 1,
@@ -60,11 +62,56 @@ impl FoundDelivery {
     }
 
     /// The delivery itself.
-    pub fn delivery(&self, id: DeliveryId) -> Result<Delivery, StorageError> {
+    fn delivery(&self, id: DeliveryId) -> Result<Delivery, StorageError> {
         match self {
             Self::Row(row) => delivery_record::decode(row.value()),
             Self::Unattempted(number) => Ok(Delivery::unattempted(event_type(*number)?, id.event.time())),
         }
+    }
+}
+
+/// A delivery that a list with a filter has come to.
+pub(crate) struct ListedDelivery<'a> {
+    pub id: DeliveryId,
+    pub found: FoundDelivery,
+    pub filter: &'a DeliveryFilter,
+}
+
+impl Found for ListedDelivery<'_> {
+    type Item = Delivery;
+
+    fn is_wanted(&self) -> Result<bool, StorageError> {
+        self.found.is_wanted(self.filter)
+    }
+
+    fn bytes(&self) -> usize {
+        self.found.bytes()
+    }
+
+    fn item(&self) -> Result<Delivery, StorageError> {
+        self.found.delivery(self.id)
+    }
+}
+
+/// An event that a list has come to, and the type that is asked for.
+pub(crate) struct ListedEvent {
+    pub row: AccessGuard<'static, &'static [u8]>,
+    pub wanted: Option<EventType>,
+}
+
+impl Found for ListedEvent {
+    type Item = EventRow;
+
+    fn is_wanted(&self) -> Result<bool, StorageError> {
+        self.wanted.map_or(Ok(true), |wanted| Ok(EventRow::decode_type(self.row.value())? == wanted))
+    }
+
+    fn bytes(&self) -> usize {
+        self.row.value().len()
+    }
+
+    fn item(&self) -> Result<EventRow, StorageError> {
+        EventRow::decode(self.row.value())
     }
 }
 

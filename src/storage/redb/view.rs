@@ -12,9 +12,11 @@ use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::engine::{PendingEvent, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
-use crate::storage::read::page::{Collector, Page, PageRequest};
+use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
 use crate::storage::redb::copy::dump::{self, DumpError, Manifest};
-use crate::storage::redb::found::{FoundDelivery, NewestFirst, PENDING, RowIter, range_of};
+use crate::storage::redb::found::{
+    FoundDelivery, ListedDelivery, ListedEvent, NewestFirst, PENDING, RowIter, range_of,
+};
 use crate::storage::redb::outbox::Outbox;
 use crate::storage::redb::{pending, tables, time};
 use crate::storage::rows::delivery_record;
@@ -73,25 +75,25 @@ impl View for RedbView {
         account: AccountId,
         filter: EventFilter,
         request: PageRequest<EventId>,
-    ) -> Result<Page<(EventId, EventRow)>, StorageError> {
+        limit: &ReadLimit,
+    ) -> Result<Page<EventId, EventRow>, StorageError> {
         let events = self.rows.open_table(tables::EVENTS)?;
         let (first, last) = range_of(filter.since, filter.until);
-        let mut collector = Collector::new(&request);
-        if first > last {
-            return Ok(collector.page);
+        let walk = |after: Option<EventId>| {
+            let end = after.map_or(Bound::Included((account.0, last)), |after| Bound::Excluded((account.0, after.0)));
+            let rows = events.range((Bound::Included((account.0, first)), end))?.rev();
+            Ok(rows.map(|row| {
+                let (key, row) = row?;
+                Ok((EventId(key.value().1), ListedEvent { row, wanted: filter.event_type }))
+            }))
+        };
+        if first > last || request.after.is_some_and(|after| after.0 <= first) {
+            return Ok(Page { items: Vec::new(), total: 0, is_exact: true, next: None });
         }
-        for row in events.range((account.0, first)..=(account.0, last))?.rev() {
-            let (key, value) = row?;
-            let id = EventId(key.value().1);
-            if let Some(wanted) = filter.event_type
-                && EventRow::decode_type(value.value())? != wanted
-            {
-                continue;
-            }
-            let is_after = request.after.is_none_or(|after| id < after);
-            collector.offer(is_after, value.value().len(), || Ok((id, EventRow::decode(value.value())?)))?;
-        }
-        Ok(collector.page)
+        let after = request.after.filter(|after| after.0 <= last);
+        let known =
+            if filter.is_everything() { Some(events.range((account.0, 0)..=(account.0, last))?.count()) } else { None };
+        collect(PageRequest { after, ..request }, known, limit, walk)
     }
 
     fn deliveries(
@@ -99,47 +101,44 @@ impl View for RedbView {
         filter: &DeliveryFilter,
         request: PageRequest<DeliveryId>,
         known: Option<usize>,
-    ) -> Result<Page<(DeliveryId, Delivery)>, StorageError> {
-        if filter.status == Some(PENDING) {
-            return pending::deliveries(&self.rows, filter, request);
+        limit: &ReadLimit,
+    ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
+        if filter.status == Some(PENDING)
+            && let Some(page) = pending::deliveries(&self.rows, filter, request, limit)?
+        {
+            return Ok(page);
         }
         let outbox = Outbox::of(&self.rows)?;
         let attempted = self.rows.open_table(tables::DELIVERIES)?;
         let (first, last) = range_of(filter.since, filter.until);
-        let mut collector = Collector::new(&request);
-        if first > last {
-            return Ok(collector.page);
-        }
-        let wants_unattempted = filter.response_code.is_none() && filter.status.is_none();
-        let mut sources: Vec<RowIter<'_>> = Vec::new();
-        // Rows before the cursor would be read only to count them.
-        let last = request.after.filter(|_| known.is_some()).map_or(last, |after| last.min(after.event.0));
-        for id in &filter.subscriptions {
-            let rows = attempted.range((id.0, first)..=(id.0, last))?.rev().map(|row| {
-                let (key, value) = row?;
-                Ok((key.value(), FoundDelivery::Row(value)))
-            });
-            sources.push(Box::new(rows));
-            if wants_unattempted {
-                let rows = outbox.unattempted_of(*id, EventId(first)..=EventId(last))?.rev().map(|row| {
-                    let (event, number) = row?;
-                    Ok(((id.0, event.0), FoundDelivery::Unattempted(number)))
+        let wants_unattempted = filter.response_code.is_none() && filter.status.is_none_or(|status| status == PENDING);
+        let walk = |after: Option<DeliveryId>| {
+            let last = after.map_or(last, |after| last.min(after.event.0));
+            let mut sources: Vec<RowIter<'_>> = Vec::new();
+            for id in filter.subscriptions.iter().filter(|_| first <= last) {
+                let rows = attempted.range((id.0, first)..=(id.0, last))?.rev().map(|row| {
+                    let (key, value) = row?;
+                    Ok((key.value(), FoundDelivery::Row(value)))
                 });
                 sources.push(Box::new(rows));
+                if wants_unattempted {
+                    let rows = outbox.unattempted_of(*id, EventId(first)..=EventId(last))?.rev().map(|row| {
+                        let (event, number) = row?;
+                        Ok(((id.0, event.0), FoundDelivery::Unattempted(number)))
+                    });
+                    sources.push(Box::new(rows));
+                }
             }
-        }
-        for item in NewestFirst::new(sources)? {
-            let (id, found) = item?;
-            let is_after = request.after.is_none_or(|after| id < after);
-            if found.is_wanted(filter)? {
-                collector.offer(is_after, found.bytes(), || Ok((id, found.delivery(id)?)))?;
-            }
-            if known.is_some() && collector.page.has_more {
-                break;
-            }
-        }
-        let Page { total, .. } = collector.page;
-        Ok(Page { total: known.unwrap_or(total), ..collector.page })
+            Ok(NewestFirst::new(sources)?.filter_map(move |row| match row {
+                Ok((id, _)) if after.is_some_and(|after| id >= after) => None,
+                row => Some(row.map(|(id, found)| (id, ListedDelivery { id, found, filter }))),
+            }))
+        };
+        let counted = match known {
+            None if filter.is_everything() => Some(walk(None)?.count()),
+            known => known,
+        };
+        collect(request, counted, limit, walk)
     }
 
     fn attempted_count(&self) -> Result<Option<u64>, StorageError> {

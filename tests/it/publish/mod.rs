@@ -6,5 +6,6 @@ mod events;
 pub(super) mod events_kept;
 pub(super) mod idempotency;
 pub(super) mod limits;
+mod long_lists;
 mod partial;
 pub(super) mod publishers;
