@@ -48,8 +48,8 @@ impl Shares {
         let has_all = self.api_connections >= max_connections && self.endpoint_connections >= threads;
         (!has_all).then(|| {
             format!(
-                "at most {limit} files and connections may be open, so {} of the {max_connections} connections of \
-                 server.max_connections are served at a time, and {} connections to endpoints",
+                "the limit of {limit} open files is too low: of the {max_connections} connections of \
+                 server.max_connections {} are served at a time, and {} connections to endpoints are open at a time",
                 self.api_connections, self.endpoint_connections
             )
         })
@@ -107,7 +107,7 @@ mod tests {
         let shortage = |limit| Shares::of(limit, 1000).shortage(limit, 1000, 64);
         assert_eq!(shortage(65_536), None);
         let words = shortage(256).unwrap();
-        assert!(words.contains("at most 256 files") && words.contains("64 of the 1000 connections"), "{words}");
+        assert!(words.contains("limit of 256 open files") && words.contains("of the 1000 connections"), "{words}");
     }
 
     #[test]

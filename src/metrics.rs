@@ -73,7 +73,7 @@ pub struct Gauges {
     /// Active subscriptions.
     pub active: u64,
     /// Disabled subscriptions.
-    pub off: u64,
+    pub disabled: u64,
     /// Size of the database file.
     pub database_bytes: u64,
     /// Free space on its file system.
@@ -113,40 +113,71 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("tempclock");
         let events = Counter::default();
-        registry.register("events_published", "Events stored, without duplicates", events.clone());
+        registry.register("events_published", "Events stored; duplicates are not counted", events.clone());
         let attempts = Family::<AttemptLabels, Counter>::default();
-        registry.register("attempts", "Attempts recorded, by how they ended", attempts.clone());
+        registry.register("attempts", "Delivery attempts by outcome; test pings are not counted", attempts.clone());
         let delivered = Counter::default();
-        registry.register("deliveries_delivered", "Deliveries that succeeded", delivered.clone());
+        registry.register(
+            "deliveries_delivered",
+            "Deliveries that succeeded; test pings are not counted",
+            delivered.clone(),
+        );
         let exhausted = Counter::default();
-        registry.register("deliveries_exhausted", "Deliveries whose retry schedule is exhausted", exhausted.clone());
+        registry.register(
+            "deliveries_exhausted",
+            "Deliveries that failed for good, after their last retry",
+            exhausted.clone(),
+        );
         let commit = Histogram::new(COMMIT_BUCKETS);
-        registry.register_with_unit("commit", "Time of a commit, disk included", Unit::Seconds, commit.clone());
+        registry.register_with_unit(
+            "commit",
+            "Duration of a commit, including its sync to disk",
+            Unit::Seconds,
+            commit.clone(),
+        );
         let attempt = Histogram::new(ATTEMPT_BUCKETS);
-        registry.register_with_unit("attempt_duration", "Time of an attempt", Unit::Seconds, attempt.clone());
+        registry.register_with_unit(
+            "attempt_duration",
+            "Duration of a delivery attempt",
+            Unit::Seconds,
+            attempt.clone(),
+        );
         let latency = Histogram::new(LATENCY_BUCKETS);
-        let help = "Time from an event to its successful delivery";
+        let help = "Time from storing an event to its successful delivery";
         registry.register_with_unit("delivery_latency", help, Unit::Seconds, latency.clone());
         let pending = Gauge::default();
-        registry.register("pending_deliveries", "Deliveries in the outbox, held ones included", pending.clone());
+        registry.register(
+            "pending_deliveries",
+            "Deliveries that are not settled, including held ones",
+            pending.clone(),
+        );
         let retrying = Gauge::default();
-        registry.register("retrying_deliveries", "Pending deliveries that were attempted before", retrying.clone());
+        registry.register("retrying_deliveries", "Pending deliveries that have failed at least once", retrying.clone());
         let oldest_pending = Gauge::default();
-        let help = "Age of the oldest pending delivery that is not held; at most 10000 retries are read for it";
+        let help = "Age of the oldest pending delivery that is not held; exact up to 10000 retries";
         registry.register_with_unit("oldest_pending", help, Unit::Seconds, oldest_pending.clone());
         let oldest_held = Gauge::default();
-        let help = "Age of the oldest delivery that is held for a disabled subscription";
+        let help = "Age of the oldest delivery held for a disabled subscription";
         registry.register_with_unit("oldest_held", help, Unit::Seconds, oldest_held.clone());
         let in_flight = Gauge::default();
-        registry.register("attempts_in_flight", "Attempts in flight", in_flight.clone());
+        registry.register("attempts_in_flight", "Delivery attempts in flight", in_flight.clone());
         let threads = Gauge::default();
-        registry.register("delivery_threads", "Delivery threads alive, including the dispatcher's", threads.clone());
+        registry.register(
+            "delivery_threads",
+            "Live threads that send deliveries, including the dispatcher",
+            threads.clone(),
+        );
         let subscriptions = Family::<SubscriptionLabels, Gauge>::default();
-        registry.register("subscriptions", "Subscriptions, by state", subscriptions.clone());
+        registry.register("subscriptions", "Subscriptions by state", subscriptions.clone());
         let database = Gauge::default();
         registry.register_with_unit("database_size", "Size of the database file", Unit::Bytes, database.clone());
         let free_space = Gauge::default();
-        registry.register_with_unit("free_space", "Free space of its file system", Unit::Bytes, free_space.clone());
+        registry.register_with_unit(
+            "free_space",
+            "Free space on the disk of the database file",
+            Unit::Bytes,
+            free_space.clone(),
+        );
         Arc::new(Self {
             registry,
             events,
@@ -204,7 +235,7 @@ impl Metrics {
         set(&self.threads, now.threads);
         set(&self.database, now.database_bytes);
         set(&self.free_space, now.free_bytes);
-        for (state, count) in [("active", now.active), ("off", now.off)] {
+        for (state, count) in [("active", now.active), ("disabled", now.disabled)] {
             set(&self.subscriptions.get_or_create(&SubscriptionLabels { state }), count);
         }
         let mut text = String::new();

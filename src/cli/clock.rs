@@ -8,9 +8,10 @@ const CONFIRM_HELP: &str = "\
 Example:
   tempclock-webhooks clock confirm
 
-What is stored is kept for retention.events by the time in which the server was at work: while it is
-down, and when the clock leaps, nothing grows older. This says that the clock is right and that all
-that time has passed. What is older by the calendar is then removed, and cannot be brought back.";
+Retention counts the time in which the server was at work: while it is down, and when the clock
+leaps, nothing grows older. This command says that the clock is right and that all that time has
+passed. Events that are too old by the calendar are then deleted for good, so it shows how much time
+that is, and asks first.";
 
 /// What can be done about the clock.
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,9 @@ pub enum ClockCommand {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -74,7 +74,7 @@ pub struct DeliveryFilter {
     /// Only deliveries of this subscription
     #[arg(long, value_name = "NUMBER")]
     pub subscription: Option<u32>,
-    /// Only deliveries with this status; pending includes those that will be retried
+    /// Only deliveries with this status; pending includes those to be retried and those held for a disabled subscription
     #[arg(long, value_parser = value_parsers::Names::of_statuses())]
     pub status: Option<String>,
     /// Only of this event type
@@ -95,5 +95,5 @@ Examples:
   tempclock-webhooks deliveries retry --subscription 1 --since 1d --dry-run
   tempclock-webhooks deliveries retry --subscription 1 --since 1d --yes
 
-A filter without --status means exhausted ones. Receivers know a repetition by its
-X-TempClock-Delivery.";
+Without --status, a filter selects exhausted deliveries. Test pings are never redelivered.
+Receivers recognize a redelivery by its webhook-id.";

@@ -24,7 +24,7 @@ impl Names {
 
     /// What a delivery can be.
     pub fn of_statuses() -> Self {
-        Self(DeliveryState::NAMES.into())
+        Self(DeliveryState::NAMES.into_iter().chain(["held"]).collect())
     }
 
     /// What a key may do.

@@ -65,8 +65,8 @@ impl DisabledReason {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Owner => "switched off by its owner",
-            Self::Gone => "the endpoint answered 410 Gone",
+            Self::Owner => "disabled by its owner",
+            Self::Gone => "the endpoint responded 410 Gone",
             Self::FailedTooLong => "the endpoint failed for too long without a success",
         }
     }

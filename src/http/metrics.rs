@@ -112,7 +112,7 @@ impl MetricsPage {
             in_flight: count(self.dispatcher.in_flight()),
             threads: count(self.dispatcher.alive_threads()),
             active: count(active),
-            off: count(registry.subscriptions().count() - active),
+            disabled: count(registry.subscriptions().count() - active),
             database_bytes: size(&self.database),
             free_bytes: folder.and_then(free_bytes).unwrap_or_default(),
         })

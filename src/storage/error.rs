@@ -33,10 +33,18 @@ pub enum StorageError {
 impl StorageError {
     /// Is the disk full, or what this user may have of it?
     pub(super) fn is_full(&self) -> bool {
+        self.of_system().is_some_and(is_full)
+    }
+
+    /// What the operating system said, if the error is its.
+    fn of_system(&self) -> Option<&std::io::Error> {
         match self {
-            Self::File { source, .. } => is_full(source),
-            Self::Database(error) => matches!(&**error, redb::Error::Io(source) if is_full(source)),
-            _ => false,
+            Self::File { source, .. } => Some(source),
+            Self::Database(error) => match &**error {
+                redb::Error::Io(source) => Some(source),
+                _ => None,
+            },
+            _ => None,
         }
     }
 }
@@ -289,15 +297,24 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The disk is full, or what this user may have of it; some file systems need room to open a file.
-    #[error("{path} cannot be opened: {source}. Make room on its disk, or raise the quota, and try again")]
+    #[error("{path} cannot be opened: {cause}. Make room on its disk, or raise the quota, and try again",
+        cause = cause_text(.path, .source))]
     Full {
         /// The file.
         path: PathBuf,
         /// Why.
         source: StorageError,
     },
+    /// Nothing can be written there.
+    #[error(
+        "the store in {folder} cannot be opened, because its file system is read-only, and whoever opens a store writes there. Mount it read-write, or copy the folder to another disk; if it became read-only by itself, its disk failed: see dmesg. To check the database as it is: tempclock-webhooks verify FILE"
+    )]
+    ReadOnly {
+        /// The data folder.
+        folder: PathBuf,
+    },
     /// The store failed while opening.
-    #[error("{path} cannot be opened: {source}")]
+    #[error("{path} cannot be opened: {cause}", cause = cause_text(.path, .source))]
     Failed {
         /// The file or folder.
         path: PathBuf,
@@ -312,6 +329,9 @@ impl OpenError {
         let damaged = |cause: &str| Self::Damaged { path: path.to_owned(), cause: cause.to_owned() };
         if source.is_full() {
             return Self::Full { path: path.to_owned(), source };
+        }
+        if source.of_system().is_some_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem) {
+            return Self::ReadOnly { folder: path.parent().unwrap_or(path).to_owned() };
         }
         match &source {
             StorageError::Codec(cause) => damaged(cause),
@@ -337,6 +357,14 @@ impl OpenError {
     #[must_use]
     pub fn is_of_the_configuration(&self) -> bool {
         matches!(self, Self::KeyFile(_) | Self::KeyLost { .. } | Self::WrongKey { .. } | Self::KeyNeeded { .. })
+    }
+}
+
+/// The cause without the path that the message begins with already.
+fn cause_text(path: &Path, source: &StorageError) -> String {
+    match source {
+        StorageError::File { path: same, source } if same == path => source.to_string(),
+        other => other.to_string(),
     }
 }
 

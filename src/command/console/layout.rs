@@ -85,8 +85,8 @@ fn shown(columns: &[Column], row: &[String], indent: usize, width: usize, paint:
 fn tone(word: &str) -> Option<Tone> {
     match word {
         "delivered" | "active" => Some(Tone::Good),
-        "pending" | "held" | "paused" => Some(Tone::Doubtful),
-        "exhausted" | "failed" | "off" | "revoked" | "expired" | "cancelled" => Some(Tone::Bad),
+        "pending" | "held" => Some(Tone::Doubtful),
+        "exhausted" | "failed" | "disabled" | "revoked" | "expired" | "cancelled" => Some(Tone::Bad),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::app;
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
 use crate::command::client::control_api::require_store;
-use crate::command::console::output::{put, put_json, say};
+use crate::command::console::output::{counted, put, put_json, put_table, say};
 use crate::command::console::progress::bar;
 use crate::command::database::backup_file::{BackupFile, check_place, sync_folder_of};
 use crate::command::failure::{failed, start_failure};
@@ -89,8 +89,8 @@ pub fn verify(file: &Path, json: bool) -> Outcome {
             let shown = file.display();
             let (created, version, format) = (head.created_at, head.version, head.format);
             put(&format!("{shown} is a whole backup of {created}, made by version {version}, of format {format}.\n"))?;
-            let tables = manifest.rows.into_iter().map(|(table, rows)| format!("{rows:>12} {table}\n"));
-            put(&tables.collect::<String>())
+            let tables = manifest.rows.into_iter().map(|(table, rows)| vec![table, rows.to_string()]);
+            put_table(&["TABLE", "ROWS"], &tables.collect::<Vec<_>>())
         }
         Verified::Older(format) => put(&format!(
             "{} has format {format} and its pages are sound. The next start brings it to the present format; verify it again then.\n",
@@ -98,22 +98,17 @@ pub fn verify(file: &Path, json: bool) -> Outcome {
         )),
         Verified::Database(report) if report.faults.is_empty() => {
             let shown = file.display();
-            put(&format!("{shown} is sound: {} rows, {} pending deliveries.\n", report.rows, report.pending))
+            let (rows, pending) = (report.rows, counted(report.pending, "pending delivery", "pending deliveries"));
+            put(&format!("{shown} is sound: {}, {pending}.\n", counted(rows, "row", "rows")))
         }
         Verified::Database(report) => {
             // The result counts even if the output cannot be written.
             let lines: Vec<_> = report.faults.iter().map(|fault| format!("{fault}\n")).collect();
             drop(put(&lines.concat()));
-            let more_faults =
-                if report.more_faults > 0 { format!(" and {} more", report.more_faults) } else { String::new() };
-            Err((
-                Exit::Failed,
-                format!(
-                    "{} has {} faults{more_faults}. Restore a backup with: tempclock-webhooks restore FILE",
-                    file.display(),
-                    report.faults.len()
-                ),
-            ))
+            let faults = u64::try_from(report.faults.len()).unwrap_or(u64::MAX).saturating_add(report.more_faults);
+            let (shown, faults) = (file.display(), counted(faults, "fault", "faults"));
+            let message = format!("{shown} has {faults}. Restore a backup with: tempclock-webhooks restore FILE");
+            Err((Exit::Failed, message))
         }
     }
 }

@@ -30,7 +30,7 @@ pub fn run(command: &SecretsCommand) -> Outcome {
         }
         SecretsCommand::Decrypt { config, yes } => {
             if !yes {
-                let message = "signing secrets would be stored as they are from now on; say --yes to go on";
+                let message = "signing secrets would be stored unencrypted from now on; pass --yes to confirm";
                 return Err((Exit::Usage, message.to_owned()));
             }
             let count = change_key(config, &Seal::NONE)?;

@@ -47,7 +47,8 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
             )];
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let fix = "Run: tempclock-webhooks init, as the user that the server runs as";
+            let fix = "If it held a database, mount it or move it back, or restore a backup; for a new one, run \
+                       tempclock-webhooks init as the user that the server runs as";
             return vec![Finding::problem(FOLDER, format!("{shown} does not exist"), fix)];
         }
         Err(error) => {
@@ -80,7 +81,7 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
     }
     findings.extend(no_database(context, folder));
     if findings.is_empty() {
-        findings.push(Finding::ok(FOLDER, format!("{shown}: there, writable, closed to others")));
+        findings.push(Finding::ok(FOLDER, format!("{shown}: present, writable, closed to other users")));
     }
     findings
 }
@@ -172,8 +173,10 @@ pub fn descriptors(context: &DoctorContext) -> Vec<Finding> {
         let fix = "Raise LimitNOFILE of the unit, or ulimit -Hn before the start, or lower server.max_connections";
         return vec![Finding::warning(DESCRIPTORS, shortage, fix)];
     }
-    let endpoints = shares.endpoint_connections;
-    let message = format!("{limit} files and connections may be open, {endpoints} of them to endpoints");
+    let (callers, endpoints) = (config.server.max_connections, shares.endpoint_connections);
+    let message = format!(
+        "the limit of {limit} open files is enough for {callers} connections of callers and {endpoints} to endpoints"
+    );
     vec![Finding::ok(DESCRIPTORS, message)]
 }
 
@@ -200,7 +203,7 @@ pub fn left_out(span: Duration) -> Option<Finding> {
         "{} do not count for retention, as the server was not at work or the clock was set",
         span_in_words(span)
     );
-    let fix = "None is needed. If the clock is right and it shall count: tempclock-webhooks clock confirm";
+    let fix = "None is needed. If the clock is right and that time has to count: tempclock-webhooks clock confirm";
     (span >= LEFT_OUT).then(|| Finding::warning(CLOCK, message, fix))
 }
 

@@ -51,7 +51,7 @@ pub fn run(args: &DoctorArgs) -> Outcome {
             findings.push(Finding::ok("configuration", format!("{source}: valid")));
             for warning in loaded.warnings {
                 let fix =
-                    format!("Change it in {source}, unless it is meant; config show tells where each value is from");
+                    format!("If it is not intended, change it in {source}; config show says where each value is from");
                 findings.push(Finding::warning("configuration", warning, fix));
             }
             let is_known = args.api.api_url.is_some() || loaded.config.server.listen.port() != 0;

@@ -19,6 +19,7 @@ use crate::domain::endpoint::address::AddressRule;
 
 const DNS: &str = "dns";
 const TLS: &str = "tls";
+const CONNECTION: &str = "connection";
 /// Number of hosts checked; if these work, DNS and routing do.
 const HOSTS: usize = 3;
 
@@ -51,8 +52,8 @@ pub fn targets(context: &DoctorContext, queue: Option<&QueueReport>, findings: &
         }
     }
     if found.is_empty() {
-        let message = "not checked: no subscription's host is known";
-        findings.push(Finding::warning(DNS, message, "Give a host to try with --host"));
+        let message = "not checked, as no subscription's host is known; --host HOST checks one";
+        findings.push(Finding::ok(DNS, message));
     }
     if found.len() > HOSTS {
         let message = format!("{HOSTS} of {} hosts of subscriptions are tried; try any other with --host", found.len());
@@ -80,7 +81,9 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
             let fix = match error {
                 LookUpError::NotFound => "Check the name; if it is right, check the name server in /etc/resolv.conf",
                 LookUpError::NameServer => "Check the name server in /etc/resolv.conf, and those of the domain",
-                LookUpError::TooManyAddresses => "Deliveries to it fail: let its owner give the name fewer addresses",
+                LookUpError::TooManyAddresses => {
+                    "Deliveries to it fail: ask its owner to give the name fewer addresses"
+                }
                 LookUpError::Lacking(_) => "Close what keeps this machine busy, or raise its limits",
             };
             return vec![Finding::problem(DNS, format!("{host} has no address: {error}"), fix)];
@@ -90,18 +93,24 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
     let delivery = &context.config.delivery;
     let rule = AddressRule::new(delivery.allow_networks.clone(), delivery.allow_hosts.clone());
     if let Err(refusal) = rule.check(host, &ips) {
-        let fix = "Deliveries to it fail; if it is meant, list it in delivery.allow_networks or delivery.allow_hosts";
+        let fix =
+            "Deliveries to it fail; if that is intended, list it in delivery.allow_networks or delivery.allow_hosts";
         return vec![Finding::problem(DNS, refusal.to_string(), fix)];
     }
     let first = ips.first().map(ToString::to_string).unwrap_or_default();
-    let mut findings = vec![Finding::ok(DNS, format!("{host} is {first}"))];
+    let resolved = if first == *host {
+        format!("{host} is an address and needs no look-up")
+    } else {
+        format!("{host} resolves to {first}")
+    };
+    let mut findings = vec![Finding::ok(DNS, resolved)];
     let place = format!("{host} port {port}");
     findings.push(match connect(context, target, &addresses) {
         Ok(()) if *is_tls => Finding::ok(TLS, format!("{place}: connected, its certificate is trusted")),
-        Ok(()) => Finding::ok(TLS, format!("{place}: connected, by plain http")),
+        Ok(()) => Finding::ok(CONNECTION, format!("{place}: connected, over plain http")),
         Err(ConnectError::Connect(error)) => {
-            let fix = "Check that it listens, and that a firewall lets this machine out to it";
-            Finding::problem(TLS, format!("{place} cannot be connected to: {error}"), fix)
+            let fix = "Check that the receiver runs, and that firewalls let this machine connect to it";
+            Finding::problem(CONNECTION, format!("{place} cannot be connected to: {error}"), fix)
         }
         Err(ConnectError::Tls(fault)) => {
             let words = fault.in_words();

@@ -39,7 +39,7 @@ pub struct QueueReport {
     /// The endpoints of all subscriptions, by their numbers.
     urls: BTreeMap<u64, String>,
     /// Subscriptions by number, with a description.
-    off: BTreeMap<u64, String>,
+    disabled: BTreeMap<u64, String>,
     failing: BTreeMap<u64, String>,
 }
 
@@ -127,7 +127,7 @@ fn of_file(seen: Inspection) -> QueueReport {
                 }
             }
             SubscriptionState::Disabled { reason, since } => {
-                queue.off.insert(waiting.id.0.into(), format!("{whose} since {since} ({})", reason.words()));
+                queue.disabled.insert(waiting.id.0.into(), format!("{whose} since {since} ({})", reason.words()));
             }
         }
     }
@@ -213,7 +213,7 @@ impl QueueReport {
         if subscription["active"] == false {
             let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
             let (at, reason) = (word("disabled_at"), word("disabled_reason"));
-            self.off.insert(id, format!("{whose} since {at} ({reason})"));
+            self.disabled.insert(id, format!("{whose} since {at} ({reason})"));
         } else if let Some(since) = subscription["failing_since"].as_str() {
             self.failing.insert(id, format!("{whose} since {since}"));
         }
@@ -243,11 +243,11 @@ impl QueueReport {
             ),
             None => Finding::ok(QUEUE, format!("{pending} pending deliveries, none overdue")),
         });
-        if !self.off.is_empty() {
+        if !self.disabled.is_empty() {
             findings.push(Finding::warning(
                 "endpoints",
-                format!("switched off: {} of {}: {}", self.off.len(), self.urls.len(), listed(&self.off)),
-                "Mend the endpoint, then switch it on: tempclock-webhooks subscriptions resume N [--account NAME]",
+                format!("disabled: {} of {}: {}", self.disabled.len(), self.urls.len(), listed(&self.disabled)),
+                "Fix the endpoint, then enable it: tempclock-webhooks subscriptions resume N [--account NAME]",
             ));
         }
         if !self.failing.is_empty() {

@@ -5,13 +5,20 @@ use std::time::Duration;
 use crate::cli::ClockCommand;
 use crate::command::Outcome;
 use crate::command::client::control_api::{ask, with_existing_store};
+use crate::command::console::confirm::confirm;
 use crate::command::console::output::{put, put_answer, text};
 use crate::domain::timestamp::span_in_words;
 
 pub fn run(command: &ClockCommand) -> Outcome {
-    let ClockCommand::Confirm { config, json } = command;
-    let path = "/control/clock/confirm";
-    let answer = with_existing_store(config, |client| ask(client, "POST", path, &[], None))?;
+    let ClockCommand::Confirm { config, yes, json } = command;
+    let answer = with_existing_store(config, |client| {
+        let clock = ask(client, "GET", "/control/clock", &[], None)?;
+        let left_out = Duration::from_secs(clock["data"]["left_out_s"].as_u64().unwrap_or_default());
+        if !left_out.is_zero() {
+            confirm(&question(&text(&clock["data"], "now"), left_out), *yes)?;
+        }
+        ask(client, "POST", "/control/clock/confirm", &[], None)
+    })?;
     if *json {
         return put_answer(&answer);
     }
@@ -21,7 +28,7 @@ pub fn run(command: &ClockCommand) -> Outcome {
         "All time counted for retention already.".to_owned()
     } else {
         format!(
-            "{} that had been left out now counts for retention; what is too old for it is deleted.",
+            "{} that had been left out count for retention now; events that are too old are deleted.",
             span_in_words(counted)
         )
     };
@@ -34,4 +41,12 @@ pub fn run(command: &ClockCommand) -> Outcome {
         ))?;
     }
     Ok(())
+}
+
+fn question(now: &str, left_out: Duration) -> String {
+    format!(
+        "The clock says {now}. If that is right, {} more count for retention, and events that are then too old are \
+         deleted for good. Is it right?",
+        span_in_words(left_out)
+    )
 }

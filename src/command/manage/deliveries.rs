@@ -7,7 +7,7 @@ use crate::command::client::control_api::{ControlApi, with_api};
 use crate::command::client::query::{path_part, time_parameter};
 use crate::command::console::confirm::{can_ask, confirm};
 use crate::command::console::output::{
-    counted, note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, text, time,
+    counted, note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time,
 };
 use crate::command::console::progress::bar;
 use crate::command::manage::tail;
@@ -82,20 +82,31 @@ fn borrowed<'a>(filter: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)>
 }
 
 fn retry_all(api: &ControlApi, which: (&str, &[(&str, &str)]), dry_run: bool, yes: bool, json: bool) -> Outcome {
-    let total = matching(api, which)?;
+    let Matching { total, pings } = matching(api, which)?;
+    if pings > 0 && !json {
+        say(&format!("{} left out: a test is never redelivered.", counted(pings, "test ping", "test pings")));
+    }
+    if total == 0 && !json {
+        return put(&none_matches(which.1));
+    }
+    let deliveries = counted(total, "delivery", "deliveries");
     if dry_run {
         return if json {
             put_json(&json!({"data": {"matching": total, "retried": 0}}))
         } else {
-            put(&format!("{} would be sent again.\n", counted(total, "delivery", "deliveries")))
+            put(&format!("{deliveries} would be redelivered.\n"))
         };
     }
     if total > 0 {
-        confirm(&format!("Send {} again?", counted(total, "delivery", "deliveries")), yes)?;
+        confirm(&format!("Redeliver {deliveries}?"), yes)?;
     }
     let bar = bar(total, "{bar:30} {pos}/{len} deliveries, {per_sec}, {eta} left");
     let mut done = 0;
-    let result = each(api, which, &mut |id| {
+    let result = each(api, which, &mut |delivery| {
+        if delivery["event"] == PING {
+            return Ok(());
+        }
+        let id = path_part(delivery["id"].as_str().unwrap_or_default());
         match api.change("POST", &format!("/deliveries/{id}/retry"), None) {
             Ok(_) => {
                 done += 1;
@@ -110,34 +121,52 @@ fn retry_all(api: &ControlApi, which: (&str, &[(&str, &str)]), dry_run: bool, ye
     bar.finish_and_clear();
     let printed = if json {
         put_json(&json!({"data": {"matching": total, "retried": done}}))
-    } else if done == 1 {
-        put("1 delivery is due again, with its whole retry schedule.\n")
     } else {
-        put(&format!("{done} deliveries are due again, each with its whole retry schedule.\n"))
+        put(&format!("{} due now, with the whole retry schedule.\n", counted(done, "delivery is", "deliveries are")))
     };
     result.and(printed)
 }
 
-/// How many match, less the test pings among them. A list with a filter is counted by going through it.
-fn matching(api: &ControlApi, which: (&str, &[(&str, &str)])) -> Result<u64, Failure> {
-    let mut count = 0;
-    each(api, which, &mut |_| {
-        count += 1;
-        Ok(())
-    })?;
-    Ok(count)
+/// What to say when there is nothing to redeliver: most often another status was meant.
+fn none_matches(filter: &[(&str, &str)]) -> String {
+    let status = filter.iter().find(|(name, _)| *name == "status").map_or(GIVEN_UP, |(_, status)| status);
+    format!("No delivery matches with status {status}; choose another one with --status.\n")
 }
 
-/// Visits all matching deliveries page by page, except test pings, which are never redelivered. The cursor moves back
-/// in time, so new deliveries are not visited.
-fn each(api: &ControlApi, (path, filter): (&str, &[(&str, &str)]), work: &mut impl FnMut(&str) -> Outcome) -> Outcome {
+/// How many deliveries match.
+struct Matching {
+    total: u64,
+    /// Test pings, which are not counted in the total.
+    pings: u64,
+}
+
+/// How many match. A list with a filter is counted by going through it.
+fn matching(api: &ControlApi, which: (&str, &[(&str, &str)])) -> Result<Matching, Failure> {
+    let mut found = Matching { total: 0, pings: 0 };
+    each(api, which, &mut |delivery| {
+        if delivery["event"] == PING {
+            found.pings += 1;
+        } else {
+            found.total += 1;
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Visits all matching deliveries page by page. The cursor moves back in time, so new deliveries are not visited.
+fn each(
+    api: &ControlApi,
+    (path, filter): (&str, &[(&str, &str)]),
+    work: &mut impl FnMut(&Value) -> Outcome,
+) -> Outcome {
     let mut cursor: Option<String> = None;
     loop {
         let mut query = [filter, &[("limit", PAGE)]].concat();
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let page = api.get(path, &query)?;
-        for delivery in rows(&page).iter().filter(|delivery| delivery["event"] != PING) {
-            work(delivery["id"].as_str().unwrap_or_default())?;
+        for delivery in rows(&page) {
+            work(delivery)?;
         }
         cursor = page["pagination"]["next_cursor"].as_str().map(str::to_owned);
         if cursor.is_none() {
@@ -146,8 +175,13 @@ fn each(api: &ControlApi, (path, filter): (&str, &[(&str, &str)]), work: &mut im
     }
 }
 
+/// A failed test ping never had a schedule that it could have exhausted.
 fn status(delivery: &Value) -> String {
-    if delivery["held"] == true { "held".to_owned() } else { text(delivery, "status") }
+    match delivery["status"].as_str() {
+        _ if delivery["held"] == true => "held".to_owned(),
+        Some(GIVEN_UP) if delivery["event"] == PING => "failed".to_owned(),
+        _ => text(delivery, "status"),
+    }
 }
 
 fn put_list(answer: &Value) -> Outcome {
@@ -205,7 +239,8 @@ fn put_one(delivery: &Value) -> Outcome {
 fn next_attempt(delivery: &Value) -> String {
     match delivery["status"].as_str() {
         Some("pending") if delivery["held"] == true => "none until the subscription is resumed".to_owned(),
-        Some("exhausted" | "expired" | "cancelled") => "none; send it again with: deliveries retry".to_owned(),
+        Some(GIVEN_UP) if delivery["event"] == PING => "none; send another one with: subscriptions test".to_owned(),
+        Some(GIVEN_UP | "expired" | "cancelled") => "none; redeliver it with: deliveries retry".to_owned(),
         _ => time(delivery, "next_attempt_at"),
     }
 }

@@ -11,7 +11,6 @@ use crate::command::console::output::{
 };
 use crate::command::manage::deliveries::parts_of;
 use crate::command::{Exit, Outcome};
-use crate::domain::subscription::DisabledReason;
 
 pub fn run(command: SubscriptionsCommand) -> Outcome {
     match command {
@@ -118,13 +117,12 @@ fn test(api: &ControlApi, id: u32, verify: bool, json: bool) -> Outcome {
     Err((Exit::Failed, format!("the ping failed: {}", text(result, "error"))))
 }
 
-/// "paused" if its owner disabled it; other reasons are shown.
+/// How it is doing, in the API's words.
 fn status(subscription: &Value) -> &'static str {
-    match (subscription["active"] == true, subscription["disabled_reason"].as_str()) {
-        (true, _) if subscription["failing_since"].is_string() => "failing",
-        (true, _) => "active",
-        (false, Some(reason)) if reason != DisabledReason::Owner.words() => "off",
-        (false, _) => "paused",
+    match subscription["active"] == true {
+        true if subscription["failing_since"].is_string() => "failing",
+        true => "active",
+        false => "disabled",
     }
 }
 

@@ -21,17 +21,17 @@ pub fn run(args: &VerifyArgs) -> Outcome {
     let body = input::body(args.file.as_deref())?;
     let verdict = diagnose(&Claim { body: &body, secret: &secret, header }, Clock::start().wall(), args.tolerance);
     let (name, causes, is_explained) = match verdict {
-        Verdict::Fits => ("fits", Vec::new(), true),
-        Verdict::Explained(causes) => ("does not fit", causes, true),
-        Verdict::Unexplained(causes) => ("does not fit", causes, false),
+        Verdict::Matches => ("matches", Vec::new(), true),
+        Verdict::Explained(causes) => ("does not match", causes, true),
+        Verdict::Unexplained(causes) => ("does not match", causes, false),
     };
-    let is_good = name == "fits";
+    let is_good = name == "matches";
     let printed = if args.json {
         put_json(&json!({"data": {"verified": is_good, "explained": is_explained, "causes": causes}}))
     } else {
         let tone = if is_good { Tone::Good } else { Tone::Bad };
         let verdict = Paint::for_stdout().word(tone, name);
-        let lead = if is_explained { "" } else { "No usual cause makes it fit. What to look at:\n" };
+        let lead = if is_explained { "" } else { "No common cause found. Check:\n" };
         put(&format!("The signature {verdict}.\n{lead}{}", causes.iter().map(lines).collect::<String>()))
     };
     // The result counts even if the output cannot be written.

@@ -110,12 +110,12 @@ impl Attempt {
         Some(format!("{cause}; {advice}"))
     }
 
-    /// The same of an event of this type: a test ping never switches its subscription off.
+    /// The same of an event of this type: a test ping never disables its subscription.
     #[must_use]
     pub fn explanation_of(&self, event_type: EventType) -> Option<String> {
         match self.outcome {
             Outcome::HttpError(410) if event_type == EventType::Ping => Some(
-                "the endpoint answered 410 Gone; a test ping does not switch the subscription off, an event does"
+                "the endpoint answered 410 Gone; a test ping does not disable the subscription, an event does"
                     .to_owned(),
             ),
             _ => self.explanation(),

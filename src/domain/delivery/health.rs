@@ -6,7 +6,7 @@ use crate::domain::Timestamp;
 use crate::domain::delivery::outcome::{EndpointSignal, Outcome};
 use crate::domain::subscription::DisabledReason;
 
-/// An endpoint is switched off at this failure at the earliest, however far the failures are apart.
+/// An endpoint is disabled at this failure at the earliest, however far the failures are apart.
 const FEWEST_FAILURES: u32 = 3;
 
 /// The health of a subscription's endpoint.
@@ -25,7 +25,7 @@ pub struct EndpointHealth {
 /// How long an endpoint may fail, and how long failures may be apart to count as one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthRule {
-    /// For so long without a success, then its subscription is switched off.
+    /// For so long without a success, then its subscription is disabled.
     pub disable_after: Duration,
     /// After so long without an attempt earlier failures say nothing any more.
     pub forget_after: Duration,
@@ -34,7 +34,7 @@ pub struct HealthRule {
 /// The rule at a moment, as times: so that what does not count is left out once for all endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthLimits {
-    /// An endpoint that has failed since before this is switched off at its next failure.
+    /// An endpoint that has failed since before this is disabled at its next failure.
     pub disable_before: Timestamp,
     /// Failures that ended before this are forgotten.
     pub forget_before: Timestamp,
@@ -50,7 +50,7 @@ impl HealthRule {
 }
 
 impl EndpointHealth {
-    /// The health after one more attempt, and why the subscription is to be switched off, if it is.
+    /// The health after one more attempt, and why the subscription is to be disabled, if it is.
     #[must_use]
     pub fn after(self, outcome: &Outcome, now: Timestamp, limits: HealthLimits) -> (Self, Option<DisabledReason>) {
         let sign = outcome.signal();
@@ -96,7 +96,7 @@ mod tests {
         Timestamp::from_ms(s * 1000)
     }
 
-    /// The health after failures at these times, and at which of them the subscription was switched off.
+    /// The health after failures at these times, and at which of them the subscription was disabled.
     fn failing(times: &[u64]) -> (EndpointHealth, Vec<u64>) {
         let (mut health, mut offs) = (EndpointHealth::default(), Vec::new());
         for s in times {

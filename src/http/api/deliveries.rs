@@ -22,12 +22,18 @@ use crate::storage::read::registry::Registry;
 type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
 
+/// What a list can be filtered by: the states of a delivery, and those pending ones whose subscription is disabled.
+pub fn status_filters() -> impl Iterator<Item = &'static str> {
+    DeliveryState::NAMES.into_iter().chain([HELD])
+}
+
+const HELD: &str = "held";
 /// Valid response codes.
 pub const STATUSES: RangeInclusive<u16> = 100..=999;
 /// What a person is told after a redelivery was asked for.
-pub const DUE_AGAIN: &str = "The delivery is due again, with its whole retry schedule.";
+pub const DUE_AGAIN: &str = "The delivery is due now, with the whole retry schedule.";
 /// The same of a test ping.
-const PING_DUE_AGAIN: &str = "The ping is due again, once: a test is never retried.";
+const PING_DUE_AGAIN: &str = "The ping is due now, once: a test is never retried.";
 
 pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
     let account = caller.require(Scope::WebhooksRead)?;
@@ -59,12 +65,12 @@ async fn list_of(
     mut query: Query,
 ) -> HandlerResult {
     let request = query.page(DeliveryId::parse);
-    let names = DeliveryState::NAMES.join(", ");
+    let names = status_filters().collect::<Vec<_>>().join(", ");
+    let status = query.parse("status", &format!("one of {names}"), |text| status_filters().find(|name| *name == text));
+    let is_held = status == Some(HELD);
     let mut filter = DeliveryFilter {
         subscriptions: Vec::new(),
-        status: query.parse("status", &format!("one of {names}"), |text| {
-            DeliveryState::NAMES.into_iter().find(|name| *name == text)
-        }),
+        status: if is_held { Some("pending") } else { status },
         event_type: event_type(&mut query),
         since: time(&mut query, "since"),
         until: time(&mut query, "until"),
@@ -78,6 +84,10 @@ async fn list_of(
         let registry = snapshot.registry();
         let Some(subscriptions) = which(registry) else { return Ok(None) };
         filter.subscriptions = subscriptions;
+        if is_held {
+            let is_active = |id| registry.subscription(id).is_some_and(|found| found.state.is_active());
+            filter.subscriptions.retain(|id| !is_active(*id));
+        }
         let page = snapshot.deliveries(&filter, request)?;
         let views: Vec<_> = page
             .items

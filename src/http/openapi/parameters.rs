@@ -3,9 +3,8 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::domain::delivery::DeliveryState;
 use crate::domain::{DeliveryId, EventId};
-use crate::http::api::deliveries::STATUSES;
+use crate::http::api::deliveries::{STATUSES, status_filters};
 use crate::http::api::event_body::KEY_CHARS;
 use crate::http::openapi::example::SCHEMAS;
 use crate::http::openapi::operation::Parameter;
@@ -71,7 +70,11 @@ pub fn event_filters() -> [Parameter; 3] {
 /// Filters of deliveries.
 pub fn delivery_filters() -> Vec<Parameter> {
     let own = [
-        query("status", "Filter by status.", json!({"type": "string", "enum": DeliveryState::NAMES})),
+        query(
+            "status",
+            "Filter by status; `held`: pending deliveries of disabled subscriptions.",
+            json!({"type": "string", "enum": status_filters().collect::<Vec<_>>()}),
+        ),
         query(
             "response_code",
             "Filter by the HTTP status of the last response.",

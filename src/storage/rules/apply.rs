@@ -260,9 +260,7 @@ impl<T: Tx> Batch<T> {
         {
             let account = state.registry.account_name(subscription.account);
             let (number, reason_words) = (id.subscription, reason.words());
-            log::warn!(
-                "subscription {number} of account {account} switched off: {reason_words}; its deliveries are held"
-            );
+            log::warn!("subscription {number} of account {account} disabled: {reason_words}; its deliveries are held");
             let wall = state.clock.wall();
             let disabled = SubscriptionState::Disabled { reason, since: wall };
             let subscription = Subscription { state: disabled, updated_at: wall, ..(*subscription).clone() };

@@ -107,9 +107,9 @@ fn all_exhausted_deliveries_of_a_subscription_are_sent_again_after_a_yes() {
     let now = client.get(&format!("/deliveries/{one}")).expect(200).data()["created_at"].as_str().unwrap().to_owned();
     let of_one = ["deliveries", "retry", "--status", "delivered", "--since", &now];
     let counted = server.cli(&[&of_one[..], &["--dry-run"]].concat());
-    assert_eq!(counted.stdout, "1 delivery would be sent again.\n", "{counted:?}");
+    assert_eq!(counted.stdout, "1 delivery would be redelivered.\n", "{counted:?}");
     let again = server.cli(&[&of_one[..], &["--yes"]].concat());
-    assert!(again.stdout.starts_with("1 delivery is due again"), "{again:?}");
+    assert!(again.stdout.starts_with("1 delivery is due now"), "{again:?}");
     client.wait_for_delivery(&one, "was sent twice", |delivery| delivery["attempt_count"] == 2);
     let listed = printed(&server.cli(&["deliveries", "list", "--limit", "110", "--json"]));
     assert_eq!(listed["data"].as_array().unwrap().len(), 110);
@@ -183,8 +183,33 @@ fn a_failed_test_ping_is_not_among_those_that_a_filter_sends_again() {
     let id = server.client().subscribe(&receiver.url("/"), &["clock_in"]).id.to_string();
     assert_ne!(server.cli(&["subscriptions", "test", &id]).code, Some(0));
     assert_eq!(server.client().total("/deliveries?status=exhausted"), 1);
+    let listed = server.cli(&["deliveries", "list", "--status", "exhausted"]);
+    assert!(listed.stdout.contains(" failed ") && !listed.stdout.contains("exhausted"), "{listed:?}");
+    let looked = server.cli(&["deliveries", "retry", "--since", "1h", "--dry-run"]);
+    assert!(looked.stderr.contains("1 test ping left out"), "{looked:?}");
+    assert!(looked.stdout.contains("No delivery matches with status exhausted"), "{looked:?}");
     let again = printed(&server.cli(&["deliveries", "retry", "--since", "1h", "--yes", "--json"]));
     assert_eq!(again, json!({"data": {"matching": 0, "retried": 0}}));
+}
+
+#[test]
+fn what_is_held_is_found_by_that_word() {
+    let server = Server::start(&[("delivery.retry_schedule", r#"["1h"]"#)]);
+    let client = server.client();
+    let held = client.subscribe("http://127.0.0.1:1/", &["clock_in"]).id;
+    let active = client.subscribe("http://127.0.0.1:1/", &["clock_in"]).id;
+    client.change(held, &json!({"active": false})).expect(200);
+    client.publish("clock_in", &clock_in(1));
+    assert_eq!(client.total("/deliveries?status=pending"), 2);
+    for list in [vec![], vec!["--subscription".to_owned(), held.to_string()]] {
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let found = printed(&server.cli(&[&["deliveries", "list", "--status", "held", "--json"], &list[..]].concat()));
+        assert_eq!(found["pagination"]["total"], 1, "{found}");
+        assert_eq!((&found["data"][0]["subscription_id"], &found["data"][0]["held"]), (&json!(held), &json!(true)));
+    }
+    assert_eq!(client.total(&format!("/webhooks/{active}/deliveries?status=held")), 0);
+    client.change(held, &json!({"active": true})).expect(200);
+    assert_eq!(client.total("/deliveries?status=held"), 0);
 }
 
 #[test]

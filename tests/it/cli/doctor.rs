@@ -54,7 +54,7 @@ fn every_subscription_is_looked_at_however_many_there_are() {
     }
     let seen = findings(&server.cli(&["doctor", "--json"]));
     let message = worst(&seen, "endpoints")["message"].as_str().unwrap();
-    assert!(message.starts_with("switched off: 2 of 105: "), "{message}");
+    assert!(message.starts_with("disabled: 2 of 105: "), "{message}");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_server_that_works_has_no_problem() {
     client.settled(&event, "delivered");
     let key = server.key("webhooks:read,events:read");
     let seen = findings(&server.cli(&["doctor", "--json", "--api-key", &key]));
-    for check in ["data folder", "disk", "server", "clock", "queue", "dns", "tls"] {
+    for check in ["data folder", "disk", "server", "clock", "queue", "dns", "connection"] {
         assert_level(&seen, check, "ok");
     }
     assert!(worst(&seen, "clock")["message"].as_str().unwrap().contains("newest event"), "{seen:#?}");
@@ -84,7 +84,7 @@ fn a_server_that_works_has_no_problem() {
     assert!(!text.stdout.contains(&key) && !text.stdout.contains('\u{1b}'), "{}", text.stdout);
     let wrong = findings(&server.cli(&["doctor", "--json", "--api-key", "tc_live_0"]));
     assert_level(&wrong, "queue", "problem");
-    for check in ["queue", "dns", "tls"] {
+    for check in ["queue", "dns", "connection"] {
         let none = findings(&server.cli(&["doctor", "--json"]));
         assert_level(&none, check, "ok");
         assert!(worst(&none, "clock")["message"].as_str().unwrap().contains("newest event"), "{none:#?}");
@@ -115,9 +115,10 @@ fn a_server_that_is_down_is_a_problem_and_its_file_is_looked_at_untouched() {
     assert!(worst(&seen, "server")["fix"].as_str().unwrap().contains("systemctl start"), "{seen:#?}");
     let endpoints: Vec<&str> =
         seen.iter().filter_map(|f| f["message"].as_str().filter(|_| f["check"] == "endpoints")).collect();
-    assert!(endpoints.iter().any(|text| text.starts_with("switched off: 1 of 2")), "{seen:#?}");
+    assert!(endpoints.iter().any(|text| text.starts_with("disabled: 1 of 2")), "{seen:#?}");
     assert!(endpoints.iter().any(|text| text.starts_with("failing: 1 of 2")), "{seen:#?}");
-    assert_level(&seen, "tls", "problem");
+    assert_level(&seen, "connection", "problem");
+    assert!(seen.iter().all(|finding| finding["check"] != "tls"), "no endpoint has https: {seen:#?}");
     assert!(fs::read(&database).unwrap() == before, "the database was changed");
 }
 
@@ -204,10 +205,15 @@ fn a_configuration_that_is_not_valid_is_told_error_by_error() {
 #[test]
 fn rights_that_let_others_in_a_full_disk_and_a_missing_folder_are_found() {
     let mut server = Server::stopped(&[("server.listen", "\"127.0.0.1:1\"")]);
-    assert_level(&findings(&server.cli(&["doctor", "--json"])), "data folder", "problem");
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    assert_level(&seen, "data folder", "problem");
+    let fix = worst(&seen, "data folder")["fix"].as_str().unwrap();
+    assert!(fix.contains("move it back") && fix.contains("for a new one"), "it may have been moved away: {fix}");
     assert!(!server.data_dir().exists(), "doctor made the folder");
     assert_eq!(server.cli(&["init"]).code, Some(0));
-    assert_level(&findings(&server.cli(&["doctor", "--json"])), "data folder", "ok");
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    assert_level(&seen, "data folder", "ok");
+    assert_level(&seen, "dns", "ok");
     fs::set_permissions(server.data_dir(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(server.data_dir().join("tempclock.redb"), Permissions::from_mode(0o644)).unwrap();
     server.configure(&[("storage.free_space_reserve", "\"1TiB\"")]);

@@ -1,4 +1,4 @@
-//! `sign` signs as the server does, and `verify` says why a signature does not fit.
+//! `sign` signs as the server does, and `verify` says why a signature does not match.
 
 use std::fs;
 
@@ -57,7 +57,7 @@ fn verify_accepts_what_the_server_sends_by_either_header() {
     let (secret_file, body_file) = (secret_file.to_str().unwrap(), body_file.to_str().unwrap());
     let tempclock = received.header("x-tempclock-signature");
     let by_text = run_with(&["verify", "--secret-file", secret_file, "--signature", tempclock], &[], &received.body);
-    assert_eq!((by_text.code, by_text.stdout.as_str()), (Some(0), "The signature fits.\n"), "{by_text:?}");
+    assert_eq!((by_text.code, by_text.stdout.as_str()), (Some(0), "The signature matches.\n"), "{by_text:?}");
     let (id, timestamp) = (received.header("webhook-id"), received.header("webhook-timestamp"));
     let standard = received.header("webhook-signature");
     let arguments = ["verify", "--secret", &secret, "--signature", standard, "--id", id, "--timestamp", timestamp];
@@ -76,7 +76,7 @@ fn verify_names_what_was_done_to_body_secret_or_signature() {
     let spaced = format!(" {SECRET}");
     for (body, secret, signature, wanted) in [
         (lined.as_str(), SECRET, right.as_str(), "newline_added"),
-        (&pretty, SECRET, &right, "json_written_again"),
+        (&pretty, SECRET, &right, "json_reserialized"),
         (&marked, SECRET, &right, "bom_added"),
         (&text, &spaced, &right, "secret_spaces"),
         (&text, &SECRET.to_uppercase(), &right, "secret_upper_case"),

@@ -27,7 +27,7 @@ fn whole_life(server: &Server, receiver: &Receiver) {
     assert_eq!(changed["data"]["description"], "All for payroll");
     assert_eq!(changed["data"]["url"], url.as_str());
     let paused = server.cli(&["subscriptions", "pause", &id]);
-    assert!(paused.code == Some(0) && paused.stdout.contains("paused"), "{paused:?}");
+    assert!(paused.code == Some(0) && paused.stdout.contains("disabled"), "{paused:?}");
     let shown = printed(&server.cli(&["subscriptions", "show", &id, "--json"]));
     assert_eq!(shown["data"]["active"], false);
     assert_eq!(printed(&server.cli(&["subscriptions", "resume", &id, "--json"]))["data"]["active"], true);

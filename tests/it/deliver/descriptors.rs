@@ -82,7 +82,7 @@ fn the_soft_limit_is_raised_and_doctor_tells_a_low_hard_one() {
     assert_eq!(found(&server)["level"], "ok");
     let finding = found(&limited());
     let message = finding["message"].as_str().unwrap();
-    assert!(finding["level"] == "warning" && message.contains("at most 256 files"), "{finding:#}");
+    assert!(finding["level"] == "warning" && message.contains("limit of 256 open files"), "{finding:#}");
 }
 
 #[test]

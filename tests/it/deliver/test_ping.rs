@@ -130,7 +130,7 @@ fn a_test_takes_verify_and_nothing_else() {
 }
 
 #[test]
-fn the_410_of_a_test_ping_does_not_say_that_it_switches_off() {
+fn the_410_of_a_test_ping_does_not_say_that_it_disables() {
     let server = Server::start(&[]);
     let client = server.client();
     let receiver = Receiver::answering(|_| Reply::status(410));
@@ -140,7 +140,7 @@ fn the_410_of_a_test_ping_does_not_say_that_it_switches_off() {
     assert_eq!(shown["active"], true);
     for error in [&result["error"], &shown["recent_deliveries"][0]["error"]] {
         let error = error.as_str().unwrap();
-        assert!(error.contains("410") && error.contains("does not switch"), "{error}");
+        assert!(error.contains("410") && error.contains("does not disable"), "{error}");
     }
 }
 

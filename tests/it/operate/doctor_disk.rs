@@ -39,6 +39,14 @@ fn a_disk_that_became_read_only_or_full_is_not_called_writable() {
         // As the kernel does it after a fault.
         disk.remount(if kind == DiskKind::Ext4 { "abort" } else { "ro" });
         assert_says(&server, "file system", "problem", &["Read-only file system", "fsck"]);
+        // A file of the store's own that happens to be opened first says nothing to anybody.
+        let backup = server.cli(&["backup", "--output", server.folder().join("copy.bak").to_str().unwrap()]);
+        let folder = server.data_dir().display().to_string();
+        assert!(backup.code == Some(74) || backup.code == Some(1), "{backup:?}");
+        for words in [folder.as_str(), "read-only", "verify FILE"] {
+            assert!(backup.stderr.contains(words), "{words}: {backup:?}");
+        }
+        assert!(!backup.stderr.contains("holder"), "{backup:?}");
     }
 }
 

@@ -63,7 +63,7 @@ fn the_page_counts_events_attempts_and_what_is_pending() {
     assert_eq!(value(&after, "tempclock_delivery_latency_seconds_count"), 1);
     assert_eq!(value(&after, "tempclock_attempt_duration_seconds_count"), 2);
     assert_eq!(value(&after, "tempclock_pending_deliveries"), 1);
-    assert_eq!(value(&after, "tempclock_subscriptions{state=\"off\"}"), 1);
+    assert_eq!(value(&after, "tempclock_subscriptions{state=\"disabled\"}"), 1);
     assert!(value(&after, "tempclock_commit_seconds_count") >= 3);
     assert!(value(&after, "tempclock_database_size_bytes") > 0);
     assert!(value(&after, "tempclock_delivery_threads") > 1);

@@ -265,7 +265,7 @@ fn a_leap_while_the_server_runs_takes_nothing_away_and_leaves_nothing_behind() {
 /// In the log, and to an operator who says that the clock is right.
 fn assert_clock_is_said_to_be_behind(server: &Server) {
     eventually("the log says it", || server.log().contains("the newest date in this store").then_some(()));
-    let confirmed = server.cli(&["clock", "confirm"]);
+    let confirmed = server.cli(&["clock", "confirm", "--yes"]);
     assert!(confirmed.stdout.contains("New events are dated "), "{confirmed:?}");
 }
 
@@ -274,9 +274,15 @@ fn what_was_down_for_sixty_days_keeps_everything_until_somebody_confirms_the_clo
     let mut stored = Stored::at(-SIXTY_DAYS);
     stored.start_again_at(0);
     stored.assert_all_there();
-    let confirmed = stored.server.cli(&["clock", "confirm"]);
+    let asked = stored.server.cli(&["clock", "confirm"]);
+    assert_eq!(asked.code, Some(2), "{asked:?}");
+    for words in ["60 days more count for retention", "deleted", "--yes"] {
+        assert!(asked.stderr.contains(words), "{words}: {asked:?}");
+    }
+    stored.assert_all_there();
+    let confirmed = stored.server.cli(&["clock", "confirm", "--yes"]);
     assert_eq!(confirmed.code, Some(0), "{confirmed:?}");
-    assert!(confirmed.stdout.contains("60 days that had been left out now counts for retention"), "{confirmed:?}");
+    assert!(confirmed.stdout.contains("60 days that had been left out count for retention now"), "{confirmed:?}");
     let (new, off_by_s) = stored.new_event_is_off_by();
     assert!(off_by_s.abs() < 30 * 60, "an event is dated {off_by_s} s off");
     let client = stored.client();
@@ -312,7 +318,7 @@ fn a_command_on_a_stopped_store_removes_nothing_and_can_confirm_the_clock() {
     stored.assert_all_there();
 
     stored.server.kill_9();
-    let confirmed = stored.server.cli(&["clock", "confirm"]);
+    let confirmed = stored.server.cli(&["clock", "confirm", "--yes"]);
     assert_eq!(confirmed.code, Some(0), "{confirmed:?}");
     stored.server.launch();
     stored.let_housekeeping_run();

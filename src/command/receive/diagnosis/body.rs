@@ -36,7 +36,7 @@ pub enum Change {
     /// The signature is that of an empty body.
     NotRead,
     /// The JSON was parsed and serialised again; its original style.
-    JsonWrittenAgain(Style),
+    JsonReserialized(Style),
 }
 
 /// All changes but the rewriting of JSON, likeliest first.
@@ -61,13 +61,13 @@ pub const CHANGES: [Change; 14] = [
 pub fn json_changes(is_large: bool) -> Vec<Change> {
     if is_large {
         let style = |layout| Style { layout, escapes: Escapes::AsIs, order: Order::AsIs };
-        return Layout::ALL.into_iter().map(|layout| Change::JsonWrittenAgain(style(layout))).collect();
+        return Layout::ALL.into_iter().map(|layout| Change::JsonReserialized(style(layout))).collect();
     }
     let mut changes = Vec::new();
     for order in [Order::AsIs, Order::Published, Order::Sorted] {
         for layout in Layout::ALL {
             for escapes in [Escapes::AsIs, Escapes::None, Escapes::Ascii, Escapes::AsciiAndSlash] {
-                changes.push(Change::JsonWrittenAgain(Style { layout, escapes, order }));
+                changes.push(Change::JsonReserialized(Style { layout, escapes, order }));
             }
         }
     }
@@ -104,7 +104,7 @@ impl Change {
             Self::Base64Made => STANDARD.decode(body.trim_ascii()).ok(),
             Self::JsonStringMade => serde_json::from_slice::<String>(body).ok().map(String::into_bytes),
             Self::NotRead => Some(Vec::new()),
-            Self::JsonWrittenAgain(style) => json::rewrite(std::str::from_utf8(body).ok()?, style),
+            Self::JsonReserialized(style) => json::rewrite(std::str::from_utf8(body).ok()?, style),
         }
     }
 
@@ -134,7 +134,7 @@ impl Change {
             }
             Self::Latin1Made => ("encoding_latin1", "the body was turned from UTF-8 into Latin-1", not_encoded),
             Self::EncodedTwice => {
-                ("encoding_twice", "the body was taken for Latin-1 and encoded in UTF-8 again", not_encoded)
+                ("encoding_twice", "the body was read as Latin-1 and encoded in UTF-8 again", not_encoded)
             }
             Self::Utf16Made => ("encoding_utf16", "the body was turned from UTF-8 into UTF-16", not_encoded),
             Self::Base64Made => (
@@ -152,11 +152,11 @@ impl Change {
                 "the signature is that of an empty body",
                 "The signer saw nothing: something had read the request's body before. Keep the raw body and sign that",
             ),
-            Self::JsonWrittenAgain(style) => {
+            Self::JsonReserialized(style) => {
                 return Cause::new(
-                    "json_written_again",
-                    format!("the body was parsed and written again; what was signed is {style}"),
-                    "Check the raw body before it is parsed; a parsed one never has the same bytes for certain",
+                    "json_reserialized",
+                    format!("the body was parsed and serialized again; what was signed is {style}"),
+                    "Verify the raw body, before it is parsed: serialized JSON may have other bytes",
                 );
             }
         };

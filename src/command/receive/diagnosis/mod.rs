@@ -56,8 +56,8 @@ pub fn diagnose(claim: &Claim<'_>, now: Timestamp, tolerance: Duration) -> Verdi
 }
 
 fn judge_age(claim: &Claim<'_>, now: Timestamp, tolerance: Duration) -> Verdict {
-    let Header::Standard { timestamp, .. } = claim.header else { return Verdict::Fits };
-    let Ok(seconds) = timestamp.parse::<u64>() else { return Verdict::Fits };
+    let Header::Standard { timestamp, .. } = claim.header else { return Verdict::Matches };
+    let Ok(seconds) = timestamp.parse::<u64>() else { return Verdict::Matches };
     let sent = Timestamp::from_ms(seconds.saturating_mul(1000));
     let (age, lead) = (now.since(sent), sent.since(now));
     let shown = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
@@ -76,7 +76,7 @@ fn judge_age(claim: &Claim<'_>, now: Timestamp, tolerance: Duration) -> Verdict 
             "One of the two clocks is wrong; keep both right with NTP",
         )]);
     }
-    Verdict::Fits
+    Verdict::Matches
 }
 
 /// Oddities to report when no cause was found.
@@ -92,7 +92,7 @@ fn oddities(claim: &Claim<'_>, is_unreadable: bool) -> Vec<Cause> {
     if found.is_empty() {
         found.push(Cause::new(
             "unknown",
-            "neither the secret as it is nor any usual change of the body makes the signature fit",
+            "neither the secret as it is nor any usual change of the body makes the signature match",
             "Check that the secret is this subscription's (each has its own), and that the body is byte for byte what \
              came, before anything parsed it",
         ));

@@ -54,15 +54,15 @@ fn assert_body_cause(sent: &[u8], received: &[u8], wanted: &str) {
 }
 
 #[test]
-fn both_headers_fit_what_was_signed() {
+fn both_headers_match_what_was_signed() {
     let (tempclock, standard) = signed(&body());
-    assert_eq!(ask(&body(), SECRET, Header::TempClock { signature: &tempclock }), Verdict::Fits);
+    assert_eq!(ask(&body(), SECRET, Header::TempClock { signature: &tempclock }), Verdict::Matches);
     let id = EventId(7).to_string();
     let timestamp = NOW_S.to_string();
     let header = |signature| Header::Standard { id: &id, timestamp: &timestamp, signature };
-    assert_eq!(ask(&body(), SECRET, header(&standard)), Verdict::Fits);
+    assert_eq!(ask(&body(), SECRET, header(&standard)), Verdict::Matches);
     let two = format!("v1,{} {standard}", "A".repeat(43) + "=");
-    assert_eq!(ask(&body(), SECRET, header(&two)), Verdict::Fits, "one of several signatures is enough");
+    assert_eq!(ask(&body(), SECRET, header(&two)), Verdict::Matches, "one of several signatures is enough");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn wrapped_and_missing_bodies_are_named() {
 }
 
 #[test]
-fn json_that_was_written_again_is_named_whichever_library_did_it() {
+fn json_that_was_serialized_again_is_named_whichever_library_did_it() {
     let value: serde_json::Value = serde_json::from_slice(&body()).unwrap();
     let text = String::from_utf8(body()).unwrap();
     let spaced = text.replace(",\"", ", \"").replace("\":", "\": ");
@@ -131,15 +131,15 @@ fn json_that_was_written_again_is_named_whichever_library_did_it() {
         assert_body_cause(
             &body_with(&compact_data().replace("8.50", "8.5")),
             received.replace("8.50", "8.5").as_bytes(),
-            "json_written_again",
+            "json_reserialized",
         );
     }
     // Published with spaces, kept by the server byte for byte, and written compact by the receiver.
-    assert_body_cause(&body_with(DATA), &body(), "json_written_again");
+    assert_body_cause(&body_with(DATA), &body(), "json_reserialized");
     let path = body_with(r#"{"worker_id":1,"worker_name":"a/b ë"}"#);
     let php = String::from_utf8(path.clone()).unwrap().replace('/', "\\/").replace('ë', "\\u00eb");
-    assert_body_cause(&path, php.as_bytes(), "json_written_again");
-    assert_body_cause(php.as_bytes(), &path, "json_written_again");
+    assert_body_cause(&path, php.as_bytes(), "json_reserialized");
+    assert_body_cause(php.as_bytes(), &path, "json_reserialized");
     let Verdict::Explained(causes) = ask(
         value.to_string().as_bytes(),
         SECRET,
@@ -265,8 +265,8 @@ fn a_right_signature_with_a_timestamp_far_off_is_refused() {
     let body = body();
     let claim = Claim { body: &body, secret: SECRET, header };
     let at = |seconds: u64| diagnose(&claim, Timestamp::from_ms(seconds * 1000), Duration::from_mins(5));
-    assert_eq!(at(NOW_S + 300), Verdict::Fits);
-    assert_eq!(at(NOW_S - 300), Verdict::Fits);
+    assert_eq!(at(NOW_S + 300), Verdict::Matches);
+    assert_eq!(at(NOW_S - 300), Verdict::Matches);
     assert_causes(&at(NOW_S + 301), &["timestamp_too_old"]);
     assert_causes(&at(NOW_S - 301), &["timestamp_in_the_future"]);
 }
@@ -301,7 +301,7 @@ fn one_cause_is_found_in_a_large_body_too() {
     let names = format!(r#"{{"worker_id":1,"worker_name":"{}"}}"#, "ë ".repeat(100_000));
     let large = body_with(&names);
     let text = String::from_utf8(large.clone()).unwrap();
-    assert_body_cause(&large, text.replace("\":", "\": ").replace(",\"", ", \"").as_bytes(), "json_written_again");
+    assert_body_cause(&large, text.replace("\":", "\": ").replace(",\"", ", \"").as_bytes(), "json_reserialized");
     assert_body_cause(&large, &[&large[..], b"\n"].concat(), "newline_added");
 }
 

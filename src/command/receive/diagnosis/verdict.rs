@@ -38,7 +38,7 @@ pub enum Header<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The signature matches.
-    Fits,
+    Matches,
     /// It does not match because of these causes.
     Explained(Vec<Cause>),
     /// It does not match and no cause was found; what looks odd.

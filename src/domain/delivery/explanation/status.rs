@@ -7,7 +7,7 @@ use crate::domain::delivery::attempt::Attempt;
 /// The status, with its name if that is well known.
 pub fn named(status: u16) -> Cow<'static, str> {
     Cow::Borrowed(match status {
-        410 => "410 Gone, which switches the subscription off",
+        410 => "410 Gone, which disables the subscription",
         413 => "413, too large",
         429 => "429, too many requests",
         503 => "503, unavailable",

@@ -55,7 +55,7 @@ pub(in crate::storage) fn verify_database(path: &Path) -> Result<Verified, Backu
     let mut report =
         if format < tables::FORMAT_VERSION { VerifyReport::default() } else { verify::rows(&db).map_err(failed)? };
     if !is_sound {
-        report.faults.insert(0, "pages that did not fit their checksums; the next start repairs them".to_owned());
+        report.faults.insert(0, "pages that did not match their checksums; the next start repairs them".to_owned());
     }
     Ok(Verified::Database(report))
 }

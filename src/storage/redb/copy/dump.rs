@@ -271,7 +271,7 @@ impl<R: Read> BackupReader<R> {
             serde_json::from_slice(&manifest).map_err(|error| DumpError::Damaged(error.to_string()))?;
         let digest = self.part(DIGEST)?;
         if digest != self.hash.finalize().as_slice() {
-            return Err(DumpError::Damaged("its checksum does not fit".to_owned()));
+            return Err(DumpError::Damaged("its checksum does not match".to_owned()));
         }
         if manifest != *counted {
             return Err(DumpError::Damaged("its tables do not have the rows that it lists".to_owned()));

@@ -75,7 +75,7 @@ fn events(transaction: &ReadTransaction, report: &mut VerifyReport) -> Result<()
         let id = EventId(key.value().1);
         let row = report.check(format_args!("event {id}"), EventRow::decode(row.value()));
         if row.is_some_and(|row| !row.is_intact()) {
-            report.fault(format!("event {id}: the body does not fit its digest"));
+            report.fault(format!("event {id}: the body does not match its digest"));
         }
     }
     for row in transaction.open_table(tables::IDEMPOTENCY)?.iter()? {
