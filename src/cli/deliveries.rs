@@ -96,4 +96,5 @@ Examples:
   tempclock-webhooks deliveries retry --subscription 1 --since 1d --yes
 
 Without --status, a filter selects exhausted deliveries. Test pings are never redelivered.
-Receivers recognize a redelivery by its webhook-id.";
+Receivers recognize a redelivery by its webhook-id. A filter creates a job, which the command waits
+for; if the command is interrupted, the job goes on, see: tempclock-webhooks jobs list";

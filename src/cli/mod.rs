@@ -4,6 +4,7 @@ mod clock;
 mod config;
 mod deliveries;
 mod events;
+mod jobs;
 mod keys;
 mod secrets;
 mod subscriptions;
@@ -24,6 +25,7 @@ pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
 pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
 pub use self::events::{EventsCommand, PublishArgs};
+pub use self::jobs::JobsCommand;
 pub use self::keys::KeysCommand;
 pub use self::secrets::SecretsCommand;
 pub use self::subscriptions::SubscriptionsCommand;
@@ -119,6 +121,9 @@ pub enum Command {
     /// Show, follow and retry deliveries
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks deliveries list --status exhausted")]
     Deliveries(DeliveriesCommand),
+    /// Show and stop work on many deliveries
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks jobs list")]
+    Jobs(JobsCommand),
     /// Check and show the configuration
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks config check")]
     Config(ConfigCommand),

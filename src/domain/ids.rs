@@ -62,6 +62,10 @@ pub struct AttemptId {
     pub number: u32,
 }
 
+/// A job; `job_` and 32 hexadecimal digits, which sort by the time of its creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u128);
+
 const RANDOM_BITS: u32 = 80;
 const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
 
@@ -123,6 +127,23 @@ impl fmt::Display for DeliveryId {
     }
 }
 
+impl JobId {
+    /// The id shown in examples.
+    pub const EXAMPLE: Self = Self(EventId::EXAMPLE.0);
+
+    /// Reads `job_…`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text.strip_prefix("job_")?, 32).map(Self)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_id::<36>(f, "job_", &self.0.to_be_bytes())
+    }
+}
+
 impl AttemptId {
     /// The id shown in examples.
     pub const EXAMPLE: Self = Self { delivery: DeliveryId::EXAMPLE, number: 1 };
@@ -173,6 +194,7 @@ text_id!(
     EventId, "^evt_[0-9a-f]{32}$";
     DeliveryId, "^dlv_[0-9a-f]{40}$";
     AttemptId, "^att_[0-9a-f]{40}_[1-9][0-9]*$";
+    JobId, "^job_[0-9a-f]{32}$";
 );
 
 /// Generates event ids that always increase, whatever the clock does.

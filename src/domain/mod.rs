@@ -10,6 +10,7 @@ pub mod event;
 pub mod field_error;
 pub mod gaps;
 pub mod ids;
+pub mod job;
 pub mod json_fault;
 pub mod outage;
 pub mod signing;
@@ -18,5 +19,5 @@ pub mod time_text;
 pub mod timestamp;
 
 pub use field_error::{FieldError, FieldErrors};
-pub use ids::{AccountId, AttemptId, DeliveryId, EventId, KeyId, SubscriptionId};
+pub use ids::{AccountId, AttemptId, DeliveryId, EventId, JobId, KeyId, SubscriptionId};
 pub use timestamp::Timestamp;

@@ -11,9 +11,10 @@ use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::EventType;
+use crate::domain::job::{Job, JobTask};
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
-use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::rows::record::EventRow;
 
 /// Where the reply is sent, never before the commit.
@@ -84,6 +85,26 @@ pub enum Command {
         /// Replied to when it is due.
         reply: ReplySender<()>,
     },
+    /// Create a job.
+    CreateJob {
+        /// Whose.
+        account: AccountId,
+        /// What it does.
+        task: JobTask,
+        /// How many deliveries it concerns, if that is known.
+        of: Option<u64>,
+        /// The job as stored.
+        reply: ReplySender<Job>,
+    },
+    /// Stop a job, if it has not ended.
+    StopJob {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        id: JobId,
+        /// The job as it is now.
+        reply: ReplySender<Job>,
+    },
     /// Reply when everything queued before is committed.
     Flush {
         /// Replied to then.
@@ -114,7 +135,7 @@ impl Command {
     /// Has it to see every outcome that came before it? A new event concerns none of them.
     #[must_use]
     pub fn is_ordered(&self) -> bool {
-        !matches!(self, Self::Publish { .. })
+        !matches!(self, Self::Publish { .. } | Self::CreateJob { .. } | Self::StopJob { .. })
     }
 
     /// How many bytes of bodies it has.

@@ -9,8 +9,9 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
 use crate::domain::gaps::Gaps;
+use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
-use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit};
@@ -70,6 +71,17 @@ pub struct OldEvents {
     pub events: Vec<(AccountId, EventId, EventHead)>,
     /// Where the next step begins; none at the end.
     pub next: Option<(AccountId, EventId)>,
+}
+
+/// A step through the attempted deliveries that a job may concern, in an order of the engine's own.
+#[derive(Debug)]
+pub struct Selected {
+    /// Those that are selected.
+    pub deliveries: Vec<DeliveryId>,
+    /// Behind this one the next step begins.
+    pub last: Option<DeliveryId>,
+    /// Whether there is nothing behind it.
+    pub is_end: bool,
 }
 
 /// What a step through the rows of deleted subscriptions has removed.
@@ -157,6 +169,21 @@ pub trait Tx {
     /// Stores a delivery that was attempted.
     fn put_delivery(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()>;
 
+    /// Stores a job.
+    fn put_job(&mut self, job: &Job) -> Result<()>;
+    /// Removes a job.
+    fn remove_job(&mut self, account: AccountId, id: JobId) -> Result<()>;
+    /// The jobs of an account, newest first.
+    fn jobs(&self, account: AccountId) -> Result<Vec<Job>>;
+    /// Looks at up to so many attempted deliveries of these subscriptions behind that one, for a job.
+    fn select(
+        &mut self,
+        subscriptions: &[SubscriptionId],
+        which: &DeliverySelection,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Selected>;
+
     /// Writes what was held back.
     fn finish(self) -> Result<()>;
 }
@@ -203,6 +230,18 @@ pub trait View: Send + Sync {
     ) -> Result<Vec<PendingEvent>>;
     /// Up to so many retries of a subscription, earliest due first: those due by then, and the first one after them.
     fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<(Timestamp, EventId)>>;
+    /// The jobs of an account, newest first.
+    fn jobs(&self, account: AccountId) -> Result<Vec<Job>>;
+    /// The jobs of all accounts that have not ended, oldest first in each.
+    fn unfinished_jobs(&self) -> Result<Vec<Job>>;
+    /// As [`Tx::select`].
+    fn select(
+        &self,
+        subscriptions: &[SubscriptionId],
+        which: &DeliverySelection,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Selected>;
     /// The oldest event of a subscription's pending deliveries, as far as so many retries tell; less are left afterwards.
     fn oldest_pending(&self, id: SubscriptionId, retries_left: &mut usize) -> Result<Option<EventId>>;
 }

@@ -385,6 +385,9 @@ pub enum Rejection {
     /// The account has reached its limit of subscriptions.
     #[error("the account has {0} subscriptions, which is the limit")]
     TooManySubscriptions(u32),
+    /// The account has so many jobs that have not ended, which is the limit.
+    #[error("{0} jobs of the account have not ended, which is the limit")]
+    TooManyJobs(usize),
     /// Every number that such a thing could have was given to one before.
     #[error("no number is left")]
     OutOfNumbers,

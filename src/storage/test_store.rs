@@ -30,6 +30,11 @@ pub fn open(folder: &Path, keep: Duration) -> Store {
 
 /// The same with others to be told.
 pub fn open_with(folder: &Path, keep: Duration, listeners: Listeners) -> Store {
+    opened(folder, keep).start(listeners).unwrap()
+}
+
+/// The same before its writer runs.
+pub fn opened(folder: &Path, keep: Duration) -> Opened {
     let rules = Rules {
         retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
         health: HealthRule::new(Duration::MAX, Duration::ZERO),
@@ -43,7 +48,7 @@ pub fn open_with(folder: &Path, keep: Duration, listeners: Listeners) -> Store {
         free_space_reserve_bytes: 0,
         rules,
     };
-    Opened::open(&settings, Clock::start()).unwrap().start(listeners).unwrap()
+    Opened::open(&settings, Clock::start()).unwrap()
 }
 
 /// Asks the writer and waits for its answer.

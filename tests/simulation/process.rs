@@ -98,7 +98,7 @@ pub fn start(
     let told = Arc::clone(&committed);
     let listeners =
         Listeners { committed: Box::new(move |done, _| told.lock().unwrap().push(done)), failed: Box::new(|_| {}) };
-    let (writer, thread) = opened.writer(listeners);
+    let (writer, thread) = opened.writer(listeners).map_err(failed)?;
     let dispatcher = Dispatcher::new(threads, per_endpoint, clock);
     dispatcher.resume(&reader).map_err(failed)?;
     let endpoints = Endpoints::at_start(&reader, threads, per_endpoint);

@@ -1,17 +1,16 @@
 //! `deliveries list|show|retry`. Following them is in `tail`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::cli::{DeliveriesCommand, DeliveryFilter};
 use crate::command::client::control_api::{ControlApi, with_api};
 use crate::command::client::query::{path_part, time_parameter};
 use crate::command::console::confirm::{can_ask, confirm};
 use crate::command::console::output::{
-    counted, note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time,
+    counted, note_message, note_rest, put, put_answer, put_fields, put_table, rows, say, text, time,
 };
-use crate::command::console::progress::bar;
-use crate::command::manage::tail;
-use crate::command::{Exit, Failure, Outcome};
+use crate::command::manage::{jobs, tail};
+use crate::command::{Exit, Outcome};
 use crate::domain::escape::escape_controls;
 
 /// Default status filter of `retry`.
@@ -20,7 +19,8 @@ const GIVEN_UP: &str = "exhausted";
 const PING: &str = "ping";
 /// The API's list of deliveries, also below a subscription.
 const ALL: &str = "/deliveries";
-const PAGE: &str = "100";
+/// Where many are redelivered.
+const RETRY: &str = "/deliveries/retry";
 
 pub fn run(command: DeliveriesCommand) -> Outcome {
     match command {
@@ -48,20 +48,29 @@ pub fn run(command: DeliveriesCommand) -> Outcome {
             put_table_of(std::slice::from_ref(&answer["data"]))
         }),
         DeliveriesCommand::Retry { account, id: None, filter, dry_run, yes } => {
-            let (path, mut filter) = question(filter);
-            if filter.is_empty() && path == ALL {
+            if selection(&filter).is_empty() {
                 let wanted = "say which: an id, or a filter such as --subscription 1 or --since 1d";
                 return Err((Exit::Usage, wanted.to_owned()));
-            }
-            if !filter.iter().any(|(name, _)| *name == "status") {
-                filter.push(("status", GIVEN_UP.to_owned()));
             }
             if !dry_run {
                 can_ask(yes)?;
             }
-            with_api(&account, |api| retry_all(api, (&path, &borrowed(&filter)), dry_run, yes, account.json))
+            with_api(&account, |api| retry_all(api, filter, dry_run, yes, account.json))
         }
     }
+}
+
+/// The body that selects deliveries for a job.
+fn selection(filter: &DeliveryFilter) -> Map<String, Value> {
+    let DeliveryFilter { subscription, status, event, since, until } = filter;
+    let given = [
+        ("subscription", subscription.map(Value::from)),
+        ("status", status.clone().map(Value::from)),
+        ("event", event.clone().map(Value::from)),
+        ("since", since.clone().map(|point| time_parameter(point).into())),
+        ("until", until.clone().map(|point| time_parameter(point).into())),
+    ];
+    given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// The list's path and query. An unknown subscription is a 404 there.
@@ -81,98 +90,63 @@ fn borrowed<'a>(filter: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)>
     filter.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-fn retry_all(api: &ControlApi, which: (&str, &[(&str, &str)]), dry_run: bool, yes: bool, json: bool) -> Outcome {
-    let Matching { total, pings } = matching(api, which)?;
-    if pings > 0 && !json {
-        say(&format!("{} left out: a test is never redelivered.", counted(pings, "test ping", "test pings")));
-    }
-    if total == 0 && !json {
-        return put(&none_matches(which.1));
-    }
-    let deliveries = counted(total, "delivery", "deliveries");
-    if dry_run {
-        return if json {
-            put_json(&json!({"data": {"matching": total, "retried": 0}}))
-        } else {
-            put(&format!("{deliveries} would be redelivered.\n"))
+/// Creates a job that redelivers all that match, and waits for it.
+fn retry_all(api: &ControlApi, filter: DeliveryFilter, dry_run: bool, yes: bool, json: bool) -> Outcome {
+    let status = filter.status.clone().unwrap_or_else(|| GIVEN_UP.to_owned());
+    let which = selection(&filter);
+    let ask = |dry_run: bool| {
+        let mut body = which.clone();
+        body.insert("dry_run".to_owned(), dry_run.into());
+        api.change("POST", RETRY, Some(&body.into()))
+    };
+    if dry_run || !yes {
+        let answer = ask(true)?;
+        let Some(count) = answer["data"]["count"].as_u64().filter(|count| *count > 0 || json) else {
+            note_pings(api, filter)?;
+            return put(&none_matches(&status));
         };
-    }
-    if total > 0 {
+        let least = if answer["data"]["is_exact"] == true { "" } else { "at least " };
+        let deliveries = format!("{least}{}", counted(count, "delivery", "deliveries"));
+        if dry_run && json {
+            return put_answer(&answer);
+        }
+        if !json {
+            note_pings(api, filter)?;
+        }
+        if dry_run {
+            return put(&format!("{deliveries} would be redelivered.\n"));
+        }
         confirm(&format!("Redeliver {deliveries}?"), yes)?;
     }
-    let bar = bar(total, "{bar:30} {pos}/{len} deliveries, {per_sec}, {eta} left");
-    let mut done = 0;
-    let result = each(api, which, &mut |delivery| {
-        if delivery["event"] == PING {
-            return Ok(());
-        }
-        let id = path_part(delivery["id"].as_str().unwrap_or_default());
-        match api.change("POST", &format!("/deliveries/{id}/retry"), None) {
-            Ok(_) => {
-                done += 1;
-                bar.inc(1);
-            }
-            // Its subscription was deleted after the page was read.
-            Err((Exit::NotFound, _)) => {}
-            Err(failure) => return Err(failure),
-        }
-        Ok(())
-    });
-    bar.finish_and_clear();
-    let printed = if json {
-        put_json(&json!({"data": {"matching": total, "retried": done}}))
-    } else {
-        put(&format!("{} due now, with the whole retry schedule.\n", counted(done, "delivery is", "deliveries are")))
-    };
-    result.and(printed)
+    let created = ask(false)?;
+    let ended = jobs::wait_for(api, &created)?;
+    if json {
+        return put_answer(&ended);
+    }
+    match ended["data"]["done"].as_u64().unwrap_or_default() {
+        0 => put(&none_matches(&status)),
+        done => put(&format!(
+            "{} due now, with the whole retry schedule.\n",
+            counted(done, "delivery is", "deliveries are")
+        )),
+    }
 }
 
 /// What to say when there is nothing to redeliver: most often another status was meant.
-fn none_matches(filter: &[(&str, &str)]) -> String {
-    let status = filter.iter().find(|(name, _)| *name == "status").map_or(GIVEN_UP, |(_, status)| status);
+fn none_matches(status: &str) -> String {
     format!("No delivery matches with status {status}; choose another one with --status.\n")
 }
 
-/// How many deliveries match.
-struct Matching {
-    total: u64,
-    /// Test pings, which are not counted in the total.
-    pings: u64,
-}
-
-/// How many match. A list with a filter is counted by going through it.
-fn matching(api: &ControlApi, which: (&str, &[(&str, &str)])) -> Result<Matching, Failure> {
-    let mut found = Matching { total: 0, pings: 0 };
-    each(api, which, &mut |delivery| {
-        if delivery["event"] == PING {
-            found.pings += 1;
-        } else {
-            found.total += 1;
-        }
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-/// Visits all matching deliveries page by page. The cursor moves back in time, so new deliveries are not visited.
-fn each(
-    api: &ControlApi,
-    (path, filter): (&str, &[(&str, &str)]),
-    work: &mut impl FnMut(&Value) -> Outcome,
-) -> Outcome {
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = [filter, &[("limit", PAGE)]].concat();
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page = api.get(path, &query)?;
-        for delivery in rows(&page) {
-            work(delivery)?;
-        }
-        cursor = page["pagination"]["next_cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            return Ok(());
-        }
+/// Says how many test pings match, which no job redelivers.
+fn note_pings(api: &ControlApi, filter: DeliveryFilter) -> Outcome {
+    let status = filter.status.or_else(|| Some(GIVEN_UP.to_owned()));
+    let (path, query) = question(DeliveryFilter { status, event: Some(PING.to_owned()), ..filter });
+    let answer = api.get(&path, &[&borrowed(&query)[..], &[("limit", "1")]].concat())?;
+    let pings = answer["pagination"]["total"].as_u64().unwrap_or_default();
+    if pings > 0 {
+        say(&format!("{} left out: a test is never redelivered.", counted(pings, "test ping", "test pings")));
     }
+    Ok(())
 }
 
 /// A failed test ping never had a schedule that it could have exhausted.

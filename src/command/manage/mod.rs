@@ -3,6 +3,7 @@
 pub(super) mod clock;
 pub(super) mod deliveries;
 pub(super) mod events;
+pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod publish;
 pub(super) mod subscriptions;

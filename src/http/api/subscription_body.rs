@@ -1,15 +1,12 @@
 //! Parses a subscription in a request; all invalid fields are reported at once. Pure; runs on the HTTP workers.
 
-use std::collections::HashSet;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::event_type::{EventType, EventTypes};
 use crate::domain::subscription::SubscriptionChange;
 use crate::domain::{FieldError, FieldErrors};
+use crate::http::api::fields::ObjectFields;
 use crate::http::request::error::ApiError;
 
 const FIELDS: [&str; 4] = ["url", "events", "active", "description"];
@@ -29,12 +26,7 @@ pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<Su
         }
     }
     let mut change = SubscriptionChange::default();
-    let mut seen = HashSet::new();
-    for (name, value) in &fields {
-        if !seen.insert(name) {
-            errors.add(|| FieldError::new(name, "is given twice"));
-            continue;
-        }
+    for (name, value) in &ObjectFields(fields).once_each(&mut errors) {
         let result = match name.as_str() {
             "url" => parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)),
             "events" => parse_events(value).map(|events| change.events = Some(events)),
@@ -87,31 +79,6 @@ pub fn schema(required: &[&str]) -> Value {
     json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
 }
 
-/// The fields of an object as sent, including duplicates.
-struct ObjectFields(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for ObjectFields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = ObjectFields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectFields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(ObjectFields(fields))
-            }
-        }
-        deserializer.deserialize_map(ObjectVisitor)
-    }
-}
-
 fn parse_url(value: &Value, policy: &EndpointPolicy) -> Result<Endpoint, Vec<FieldError>> {
     let text = value.as_str().ok_or_else(|| vec![FieldError::new("url", "must be a string")])?;
     Endpoint::parse(text, policy).map_err(|error| vec![FieldError::new("url", error.to_string())])
@@ -144,6 +111,8 @@ fn parse_description(value: &Value) -> Result<String, Vec<FieldError>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

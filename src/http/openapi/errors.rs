@@ -9,7 +9,7 @@ use crate::http::request::error::ApiError;
 use crate::storage::error::Rejection;
 
 /// A sample of every kind of error.
-fn samples() -> [ApiError; 22] {
+fn samples() -> [ApiError; 23] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
@@ -21,6 +21,7 @@ fn samples() -> [ApiError; 22] {
         ApiError::request_timeout(),
         ApiError::from(Rejection::IdempotencyConflicts(vec![(0, KeySource::Header)])),
         ApiError::from(Rejection::TooManySubscriptions(100)),
+        ApiError::from(Rejection::TooManyJobs(16)),
         ApiError::from(Rejection::OutOfNumbers),
         ApiError::too_large(262_144),
         ApiError::from(Rejection::TooManyDeliveries { deliveries: 200_000, limit: 100_000, events: 500 }),

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use self::example::SCHEMAS;
 use self::page::HtmlPage;
 use crate::domain::event::event_type::EventType;
-use crate::http::api::{event_body, event_types, subscription_body, test_ping};
+use crate::http::api::{event_body, event_types, job_body, subscription_body, test_ping};
 use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
 use crate::http::request::error::ErrorBody;
 use crate::http::request::respond;
@@ -82,6 +82,7 @@ fn tag(name: &str) -> Value {
         "Subscriptions" => "Who gets which events, and where.",
         "Events" => "Publish events, and find published ones.",
         "Deliveries" => "One event for one subscription: its attempts, and redelivery.",
+        "Jobs" => "Work on many deliveries that goes on after the response: how far it has come, and how to stop it.",
         "Server" => "Health, and this description. No key is needed.",
         _ => "The same operations at the addresses of TempClock's own API.",
     };
@@ -179,6 +180,7 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
             json!({"url": url, "events": ["clock_in", "clock_out"], "description": "Time sheets to the CRM"}),
         ),
         ("SubscriptionChange", subscription_body::schema(&[]), json!({"active": true})),
+        ("NewRetry", job_body::retry_schema(), json!({"subscription": 1, "since": "2026-03-02T08:00:00Z"})),
         ("SubscriptionTest", test_ping::schema(), json!({"verify": true})),
         (
             "NewEvents",

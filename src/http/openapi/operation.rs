@@ -47,6 +47,8 @@ pub struct Operation {
     pub answers: Vec<ResponseSpec>,
     /// Whether it can respond 409.
     pub may_conflict: bool,
+    /// Whether its body names something, so that it can respond 404.
+    pub names_in_body: bool,
 }
 
 /// Who may call an operation.
@@ -134,6 +136,7 @@ where
         body: None,
         answers: Vec::new(),
         may_conflict: false,
+        names_in_body: false,
     }
 }
 
@@ -198,6 +201,10 @@ impl Operation {
         Self { may_conflict: true, ..self }
     }
 
+    pub fn names_in_body(self) -> Self {
+        Self { names_in_body: true, ..self }
+    }
+
     /// The statuses of its possible errors.
     pub fn error_statuses(&self) -> Vec<u16> {
         let has_key = self.access != Access::Open;
@@ -208,7 +215,7 @@ impl Operation {
             (400, can_be_invalid),
             (401, has_key),
             (403, matches!(self.access, Access::Scope(_))),
-            (404, names_one),
+            (404, names_one || self.names_in_body),
             (405, true),
             (408, has_body),
             (409, self.may_conflict),

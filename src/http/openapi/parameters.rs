@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::domain::{DeliveryId, EventId};
+use crate::domain::{DeliveryId, EventId, JobId};
 use crate::http::api::deliveries::{STATUSES, status_filters};
 use crate::http::api::event_body::KEY_CHARS;
 use crate::http::openapi::example::SCHEMAS;
@@ -108,6 +108,12 @@ pub fn event() -> [Parameter; 1] {
 pub fn delivery() -> [Parameter; 1] {
     let schema = json!({"type": "string", "examples": [DeliveryId::EXAMPLE.to_string()]});
     [path_id("The delivery's id.", schema)]
+}
+
+/// The job that the path names.
+pub fn job() -> [Parameter; 1] {
+    let schema = json!({"type": "string", "examples": [JobId::EXAMPLE.to_string()]});
+    [path_id("The job's id.", schema)]
 }
 
 /// The subscription that the query names.

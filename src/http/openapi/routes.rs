@@ -13,10 +13,11 @@ use crate::domain::{DeliveryId, EventId};
 use crate::http::api::event_types::EventTypeView;
 use crate::http::api::events::{BatchView, PublishedView};
 use crate::http::api::health::{Health, Readiness};
+use crate::http::api::jobs::{CreatedView, JobView, SizeView};
 use crate::http::api::subscriptions::Deleted;
 use crate::http::api::test_ping::TestResult;
 use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
-use crate::http::api::{compat, deliveries, event_types, events, health, subscriptions, test_ping};
+use crate::http::api::{compat, deliveries, event_types, events, health, jobs, subscriptions, test_ping};
 use crate::http::openapi::Description;
 use crate::http::openapi::operation::{BASE, Operation, Resource, list, operation, plain, single};
 use crate::http::openapi::parameters as take;
@@ -65,7 +66,8 @@ async fn no_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 
 /// All routes. If two paths match a request, the one without parameters wins, otherwise the first.
 pub fn table() -> Vec<Resource> {
-    let groups = [subscription_routes(), event_routes(), delivery_routes(), vec![compat_route()], open_routes()];
+    let groups =
+        [subscription_routes(), event_routes(), delivery_routes(), job_routes(), vec![compat_route()], open_routes()];
     groups.into_iter().flatten().collect()
 }
 
@@ -201,6 +203,21 @@ fn delivery_routes() -> Vec<Resource> {
         ),
         at(
             HEADING,
+            "/deliveries/retry",
+            [operation(Method::POST, jobs::retry, "retryDeliveries", "Send many deliveries again")
+                .details(
+                    "A job redelivers all that is selected and stored by now: due at once, with the whole retry schedule ahead. Test pings are never among them.",
+                )
+                .needs(WebhooksWrite)
+                .body("NewRetry")
+                .names_in_body()
+                .answers(202, "The job is stored.", single::<CreatedView>)
+                .with_message(jobs::CREATED)
+                .answers(200, "With `dry_run`: how many deliveries that would be.", single::<SizeView>)
+                .may_conflict()],
+        ),
+        at(
+            HEADING,
             "/deliveries/{id}",
             [operation(Method::GET, deliveries::read, "readDelivery", "Read a delivery")
                 .needs(WebhooksRead)
@@ -220,6 +237,37 @@ fn delivery_routes() -> Vec<Resource> {
                 .answers(202, "The delivery is due.", single::<DeliveryView>)
                 .always_with(&["attempts", "body"])
                 .with_message(deliveries::DUE_AGAIN)],
+        ),
+    ]
+}
+
+fn job_routes() -> Vec<Resource> {
+    const HEADING: &str = "Jobs";
+    vec![
+        at(
+            HEADING,
+            "/jobs",
+            [operation(Method::GET, jobs::list, "listJobs", "List jobs")
+                .details("The last 100 of the account are kept, no longer than events are.")
+                .needs(WebhooksRead)
+                .takes(take::page())
+                .answers(200, "A page of jobs, newest first.", list::<JobView>)],
+        ),
+        at(
+            HEADING,
+            "/jobs/{id}",
+            [
+                operation(Method::GET, jobs::read, "readJob", "Read a job")
+                    .needs(WebhooksRead)
+                    .takes(take::job())
+                    .answers(200, "The job, and how far it has come.", single::<JobView>),
+                operation(Method::DELETE, jobs::stop, "stopJob", "Stop a job")
+                    .details("What it did stays. One that has ended stays as it is.")
+                    .needs(WebhooksWrite)
+                    .takes(take::job())
+                    .answers(200, "The job as it is now.", single::<JobView>)
+                    .with_message(jobs::STOPPED),
+            ],
         ),
     ]
 }

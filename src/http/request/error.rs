@@ -336,6 +336,11 @@ impl From<Rejection> for ApiError {
                 let message = format!("the account has {limit} subscriptions, which is the limit; delete one first");
                 Self::new(409, "too_many_subscriptions", message)
             }
+            Rejection::TooManyJobs(limit) => {
+                let message =
+                    format!("{limit} jobs of the account wait or run, which is the limit; wait for one, or stop it");
+                Self::new(409, "too_many_jobs", message)
+            }
             Rejection::OutOfNumbers => {
                 let message = format!("{} of these were made here, and no number is left for another one", u32::MAX);
                 Self::new(409, "out_of_numbers", message)

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Readings;
 use crate::domain::delivery::Delivery;
+use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 pub use crate::storage::engine::PendingEvent;
-use crate::storage::engine::{Pending, View as _};
+use crate::storage::engine::{Pending, Selected, View as _};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::dump::{DumpError, Manifest};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
@@ -162,6 +163,26 @@ impl ReadView {
     ) -> Result<Vec<PendingEvent>, StorageError> {
         let Some(subscription) = self.registry().subscription(id) else { return Ok(Vec::new()) };
         self.snapshot.view.unattempted_after((subscription.account, id), after, limit, bodies_bytes)
+    }
+
+    /// The jobs of an account, newest first.
+    pub fn jobs(&self, account: AccountId) -> Result<Vec<Job>, StorageError> {
+        self.snapshot.view.jobs(account)
+    }
+
+    /// Counts what is selected among up to so many attempted deliveries of an account behind that one. Gives where to go
+    /// on, unless that was all.
+    pub fn count_selected(
+        &self,
+        account: AccountId,
+        which: &DeliverySelection,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<(u64, Option<DeliveryId>), StorageError> {
+        let all = self.registry().subscriptions_of(account).iter().map(|found| found.id);
+        let wanted: Vec<_> = all.filter(|id| which.subscription.is_none_or(|wanted| wanted == *id)).collect();
+        let Selected { deliveries, last, is_end } = self.snapshot.view.select(&wanted, which, after, limit)?;
+        Ok((deliveries.len() as u64, last.filter(|_| !is_end)))
     }
 
     /// Number of pending deliveries, and the age of the oldest and of the oldest held one.

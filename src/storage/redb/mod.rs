@@ -6,6 +6,7 @@ pub mod copy;
 pub(in crate::storage) mod engine;
 pub(in crate::storage) mod file;
 mod found;
+pub(in crate::storage) mod jobs;
 pub(in crate::storage) mod outbox;
 mod pending;
 pub(in crate::storage) mod tables;

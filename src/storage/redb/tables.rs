@@ -3,7 +3,9 @@
 //! [`OUTBOX`] says whether a delivery is pending. A delivery has a row in [`DELIVERIES`] from its first attempt on;
 //! before that, everything about it follows from its event's row. Tables of earlier formats are in `migrate`.
 
-use redb::TableDefinition;
+use redb::{ReadTransaction, TableDefinition, TableHandle as _};
+
+use crate::storage::error::StorageError;
 
 /// Metadata of the store: format version, identity, next free numbers.
 pub const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
@@ -23,6 +25,9 @@ pub const OUTBOX: TableDefinition<OutboxKey, &[u8]> = TableDefinition::new("outb
 pub const DELIVERIES: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("deliveries");
 /// Deleted subscriptions whose rows are still being removed.
 pub const PURGES: TableDefinition<u32, ()> = TableDefinition::new("purges");
+
+/// (account, job) → a job with its progress. Files and backups of format 2 may lack it.
+pub const JOBS: TableDefinition<JobKey, &[u8]> = TableDefinition::new("jobs");
 
 /// Key in [`META`]: the version of this layout.
 pub const FORMAT: &str = "format";
@@ -48,6 +53,9 @@ pub const FORMAT_VERSION: u128 = 2;
 /// (subscription, due time in ms, event).
 pub type OutboxKey = (u32, u64, u128);
 
+/// (account, job).
+pub type JobKey = (u32, u128);
+
 /// An operation on every table.
 pub trait Visit {
     /// Its error.
@@ -58,6 +66,14 @@ pub trait Visit {
         &mut self,
         table: TableDefinition<'static, K, V>,
     ) -> Result<(), Self::Error>;
+
+    /// Whether what is visited has a table of that name; asked of those that a file of this format may lack.
+    fn has(&mut self, name: &str) -> Result<bool, Self::Error>;
+}
+
+/// Whether the transaction sees a table of that name.
+pub fn has(rows: &ReadTransaction, name: &str) -> Result<bool, StorageError> {
+    Ok(rows.list_tables()?.any(|table| table.name() == name))
 }
 
 /// Visits every table, always in the same order.
@@ -70,5 +86,6 @@ pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     visitor.table(IDEMPOTENCY)?;
     visitor.table(OUTBOX)?;
     visitor.table(DELIVERIES)?;
-    visitor.table(PURGES)
+    visitor.table(PURGES)?;
+    if visitor.has(JOBS.name())? { visitor.table(JOBS) } else { Ok(()) }
 }

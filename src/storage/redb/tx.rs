@@ -7,16 +7,18 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
 use crate::domain::gaps::Gaps;
+use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
-use crate::domain::{AccountId, DeliveryId, EventId, KeyId, SubscriptionId, Timestamp};
-use crate::storage::engine::{Numbered, OldEvents, Purged, Stored, Tx};
+use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
+use crate::storage::engine::{Numbered, OldEvents, Purged, Selected, Stored, Tx};
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::outbox::OutboxWriter;
-use crate::storage::redb::{tables, time};
+use crate::storage::redb::tables::JobKey;
+use crate::storage::redb::{jobs, tables, time};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
-use crate::storage::rows::{delivery_record, key_record, subscription_record};
+use crate::storage::rows::{delivery_record, job_record, key_record, subscription_record};
 
 type Result<T> = std::result::Result<T, StorageError>;
 type RowTable<'txn, K> = Table<'txn, K, &'static [u8]>;
@@ -32,6 +34,7 @@ pub struct RedbTx<'txn> {
     outbox: OutboxWriter<'txn>,
     deliveries: BulkInsert<'txn, (u32, u128)>,
     purges: Table<'txn, u32, ()>,
+    jobs: RowTable<'txn, JobKey>,
     seal: &'txn Seal,
 }
 
@@ -48,6 +51,7 @@ impl<'txn> RedbTx<'txn> {
             outbox: OutboxWriter::open(transaction)?,
             deliveries: BulkInsert::new(transaction.open_table(tables::DELIVERIES)?),
             purges: transaction.open_table(tables::PURGES)?,
+            jobs: transaction.open_table(tables::JOBS)?,
             seal,
         })
     }
@@ -215,6 +219,30 @@ impl Tx for RedbTx<'_> {
     fn put_delivery(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()> {
         self.deliveries.put(place(id), delivery_record::encode(delivery)?);
         Ok(())
+    }
+
+    fn put_job(&mut self, job: &Job) -> Result<()> {
+        self.jobs.insert((job.account.0, job.id.0), job_record::encode(job)?.as_slice())?;
+        Ok(())
+    }
+
+    fn remove_job(&mut self, account: AccountId, id: JobId) -> Result<()> {
+        self.jobs.remove((account.0, id.0))?;
+        Ok(())
+    }
+
+    fn jobs(&self, account: AccountId) -> Result<Vec<Job>> {
+        jobs::of_account(&self.jobs, account)
+    }
+
+    fn select(
+        &mut self,
+        subscriptions: &[SubscriptionId],
+        which: &DeliverySelection,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Selected> {
+        jobs::select(self.deliveries.table()?, subscriptions, which, after, limit)
     }
 
     fn finish(mut self) -> Result<()> {

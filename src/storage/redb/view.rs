@@ -8,8 +8,9 @@ use redb::{ReadTransaction, ReadableTableMetadata as _};
 
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
+use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::{PendingEvent, View};
+use crate::storage::engine::{PendingEvent, Selected, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
@@ -18,7 +19,7 @@ use crate::storage::redb::found::{
     FoundDelivery, ListedDelivery, ListedEvent, NewestFirst, PENDING, RowIter, range_of,
 };
 use crate::storage::redb::outbox::Outbox;
-use crate::storage::redb::{pending, tables, time};
+use crate::storage::redb::{jobs, pending, tables, time};
 use crate::storage::rows::delivery_record;
 use crate::storage::rows::record::{EventRow, History};
 use crate::storage::rules::service_time::Seen;
@@ -190,6 +191,32 @@ impl View for RedbView {
             }
         }
         Ok(rows)
+    }
+
+    fn jobs(&self, account: AccountId) -> Result<Vec<Job>, StorageError> {
+        jobs::of_snapshot(&self.rows, account)
+    }
+
+    fn unfinished_jobs(&self) -> Result<Vec<Job>, StorageError> {
+        let mut found = Vec::new();
+        for (_, id, job) in jobs::all(&self.rows)? {
+            match job {
+                Ok(job) if job.is_active() => found.push(job),
+                Ok(_) => {}
+                Err(error) => log::error!("{id} cannot be read, and is left alone: {error}"),
+            }
+        }
+        Ok(found)
+    }
+
+    fn select(
+        &self,
+        subscriptions: &[SubscriptionId],
+        which: &DeliverySelection,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Selected, StorageError> {
+        jobs::select(&self.rows.open_table(tables::DELIVERIES)?, subscriptions, which, after, limit)
     }
 
     fn oldest_pending(&self, id: SubscriptionId, retries_left: &mut usize) -> Result<Option<EventId>, StorageError> {

@@ -3,6 +3,7 @@
 
 pub(super) mod codec;
 pub mod delivery_record;
+pub mod job_record;
 pub mod key_record;
 pub mod record;
 pub mod sealing;

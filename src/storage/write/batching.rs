@@ -35,6 +35,8 @@ pub(in crate::storage) struct Waiting {
     pub failed_since: Option<Instant>,
     /// Failed attempts whose commit delay is over.
     pub failed_due: usize,
+    /// When a job makes a step in a commit of its own, if there is one.
+    pub job_at: Option<Instant>,
     /// Nothing more can come.
     pub is_closed: bool,
 }
@@ -86,10 +88,19 @@ pub(in crate::storage) enum Reason {
     Enough,
     /// The commit delay of an outcome is over.
     Delay,
+    /// A job goes on.
+    Job,
     /// Housekeeping is due, and nothing waits.
     Idle,
     /// The writer ends.
     End,
+}
+
+impl Reason {
+    /// Does anybody wait for the commit?
+    pub fn has_caller(self) -> bool {
+        matches!(self, Self::Order | Self::Crowd | Self::Caller)
+    }
 }
 
 /// The policy, with what it has learned from earlier commits.
@@ -150,6 +161,7 @@ pub(in crate::storage) struct Done {
 
 fn reason(waiting: &Waiting, idle_at: Instant, now: Instant) -> Option<Reason> {
     match waiting {
+        Waiting { commands: 0, is_closed: false, job_at: Some(at), .. } if now >= *at => Some(Reason::Job),
         waiting if waiting.is_empty() => (!waiting.is_closed && now >= idle_at).then_some(Reason::Idle),
         Waiting { is_closed: true, .. } => Some(Reason::End),
         Waiting { is_ordered: true, .. } => Some(Reason::Order),
@@ -165,7 +177,8 @@ fn reason(waiting: &Waiting, idle_at: Instant, now: Instant) -> Option<Reason> {
 fn wait_until(waiting: &Waiting, idle_at: Instant) -> Instant {
     let delivered = waiting.delivered_since.map(|since| since + DELIVERED_DELAY);
     let failed = waiting.failed_since.map(|since| since + FAILED_DELAY);
-    delivered.into_iter().chain(failed).min().unwrap_or(idle_at)
+    let outcomes = delivered.into_iter().chain(failed).min().unwrap_or(idle_at);
+    waiting.job_at.map_or(outcomes, |at| outcomes.min(at))
 }
 
 fn is_delivered_due(waiting: &Waiting, now: Instant) -> bool {
@@ -211,7 +224,7 @@ impl FailureBudget {
     fn committed(&mut self, done: &Done, now: Instant) {
         match done.reason {
             // What is large for other reasons says nothing about failed attempts.
-            Reason::Order | Reason::Crowd | Reason::Idle | Reason::End => {}
+            Reason::Order | Reason::Crowd | Reason::Job | Reason::Idle | Reason::End => {}
             Reason::Caller if done.failed == 0 => self.measure(done.took, now),
             Reason::Enough | Reason::Delay if done.failed == 0 => {}
             Reason::Enough | Reason::Delay if done.failed <= FAILED_MIN && self.wants_measure(now) => {

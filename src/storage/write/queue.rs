@@ -221,6 +221,7 @@ impl Inbox {
             failed: self.failed.reports.len(),
             failed_since: self.failed.since,
             failed_due: self.failed_due.len(),
+            job_at: None,
             is_closed: self.is_closed,
         }
     }

@@ -16,14 +16,19 @@ use crate::storage::error::{Rejection, StorageError, WriterError};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
 use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::jobs::{Jobs, StepSize};
 use crate::storage::rules::retain::Housekeeping;
-use crate::storage::write::batching::{Batching, Done, Next, Reason};
+use crate::storage::write::batching::{Batching, Done, Next, Reason, Waiting};
 use crate::storage::write::queue::{Inbox, Load, Work, WriterHandle, queues};
 use crate::storage::write::space::{SpaceGuard, SpaceRule};
 
 /// Rows that housekeeping visits in a transaction of its own, and in one that callers wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
 const HOUSEKEEPING_ROWS_SHARED: usize = 100;
+/// How long after a commit that a caller waited for a job makes one of its own: who comes next would wait for both.
+const JOB_AFTER_CALLER: Duration = Duration::from_millis(50);
+/// How often free space is looked for while jobs wait for it.
+const JOB_WITHOUT_SPACE: Duration = Duration::from_secs(1);
 /// How long a writer waits for commands that has nothing to do by itself.
 const NOTHING_DUE: Duration = Duration::from_hours(24);
 
@@ -47,7 +52,7 @@ pub(in crate::storage) fn new(
     state: State,
     shared: Arc<SharedSnapshot>,
     space: SpaceRule,
-    (housekeeping, listeners): (Option<Housekeeping>, Listeners),
+    (housekeeping, jobs, listeners): (Option<Housekeeping>, Jobs, Listeners),
 ) -> (WriterHandle, Writer) {
     let (handle, inbox) = queues();
     let writer = Writer {
@@ -60,6 +65,8 @@ pub(in crate::storage) fn new(
         batching: Batching::default(),
         load: handle.load(),
         housekeeping,
+        jobs,
+        last_caller: None,
     };
     (handle, writer)
 }
@@ -76,6 +83,9 @@ pub struct Writer {
     load: Arc<Load>,
     /// None: nothing is removed by itself.
     housekeeping: Option<Housekeeping>,
+    jobs: Jobs,
+    /// When the last commit that a caller waited for was made.
+    last_caller: Option<Instant>,
 }
 
 impl Writer {
@@ -108,7 +118,8 @@ impl Writer {
             self.inbox.take_in(|command| most_deliveries(command, registry));
             let now = Instant::now();
             let idle_at = now + self.housekeeping_due_in();
-            match self.batching.next(&self.inbox.waiting(), idle_at, now) {
+            let waiting = Waiting { job_at: self.job_at(now), ..self.inbox.waiting() };
+            match self.batching.next(&waiting, idle_at, now) {
                 Next::Commit(share) => {
                     let work = self.inbox.take(share);
                     self.commit(work, share.reason)?;
@@ -123,6 +134,15 @@ impl Writer {
     fn housekeeping_due_in(&self) -> Duration {
         let now = self.state.clock.monotonic();
         self.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now))
+    }
+
+    /// When a job makes its next step in a commit of its own. While callers keep coming, it has a part of theirs.
+    fn job_at(&self, now: Instant) -> Option<Instant> {
+        if !self.jobs.is_active() {
+            return None;
+        }
+        let last_caller = self.last_caller.map_or(now, |at| at + JOB_AFTER_CALLER);
+        Some(if self.space.is_enough() { last_caller } else { now + JOB_WITHOUT_SPACE })
     }
 
     fn commit(&mut self, work: Work, reason: Reason) -> Result<(), WriterError> {
@@ -150,6 +170,10 @@ impl Writer {
             if let Some(housekeeping) = &mut self.housekeeping {
                 housekeeping.step(&mut batch, &mut self.state, rows)?;
             }
+            if self.space.is_enough() {
+                let size = if reason.has_caller() { StepSize::SHARED } else { StepSize::ALONE };
+                self.jobs.step(&mut batch, &mut self.state, size)?;
+            }
             batch.finish(&mut self.state)?
         };
         self.load.on_disk(|| transaction.commit())?;
@@ -164,7 +188,11 @@ impl Writer {
             never_attempted: self.state.pending.unattempted,
             took: committed.took,
         };
-        self.batching.committed(&done, Instant::now());
+        let now = Instant::now();
+        self.batching.committed(&done, now);
+        if reason.has_caller() {
+            self.last_caller = Some(now);
+        }
         self.shared.publish(Arc::clone(&self.state.registry), self.state.pending, self.state.time.calendar())?;
         let told = catch_unwind(AssertUnwindSafe(|| (self.listeners.committed)(committed, &self.state.registry)));
         // What is committed is answered, whatever became of telling others.
@@ -218,6 +246,10 @@ impl Writer {
                 defer_reply(reply, Ok(counted))
             }
             Command::Redeliver { account, id, reply } => defer_reply(reply, batch.redeliver(state, account, id)?),
+            Command::CreateJob { account, task, of, reply } => {
+                defer_reply(reply, self.jobs.create(batch, state, (account, task), of)?)
+            }
+            Command::StopJob { account, id, reply } => defer_reply(reply, self.jobs.stop(batch, state, account, id)?),
             Command::Flush { reply } => defer_reply(reply, Ok(())),
             Command::CreateKey { new, reply } => defer_reply(reply, batch.create_key(state, *new)?),
             Command::RevokeKey { id, reply } => defer_reply(reply, batch.revoke_key(state, id)?),
@@ -239,6 +271,9 @@ fn defer_reply<T: 'static>(reply: ReplySender<T>, result: Result<T, Rejection>) 
     // The caller may have gone away.
     Box::new(move || drop(reply.send(result)))
 }
+
+#[cfg(test)]
+mod job_tests;
 
 #[cfg(test)]
 mod tests {

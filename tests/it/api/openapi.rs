@@ -104,6 +104,7 @@ fn refused(client: &Client, status: u16, method: &str, path: &str) -> Option<Ans
         (400, "GET") => send("1", "?limit=0", json, ""),
         (400, "DELETE") => send("x", "", json, ""),
         (400, _) => send("1", "", json, "[]"),
+        (404, _) if path.ends_with("/deliveries/retry") => send("1", "", json, r#"{"subscription": 999999}"#),
         (404, _) => send("999999", "?action=test", json, "{}"),
         (413, _) => send("1", "", json, &"x".repeat(9 << 20)),
         (415, _) => send("1", "", "text/plain", "{}"),

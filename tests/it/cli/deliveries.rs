@@ -95,12 +95,12 @@ fn all_exhausted_deliveries_of_a_subscription_are_sent_again_after_a_yes() {
     assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
     assert_eq!(client.total("/deliveries?status=exhausted"), 120, "something was sent again without a yes");
     let counted = printed(&server.cli(&[&retry[..], &["--dry-run", "--json"]].concat()));
-    assert_eq!(counted, json!({"data": {"matching": 120, "retried": 0}}));
+    assert_eq!(counted, json!({"data": {"count": 120, "is_exact": true}}));
     let other = printed(&server.cli(&["deliveries", "retry", "--event", "clock_out", "--yes", "--json"]));
-    assert_eq!(other["data"]["retried"], 0);
+    assert_eq!((&other["data"]["state"], &other["data"]["done"]), (&json!("finished"), &json!(0)));
 
     let all = printed(&server.cli(&[&retry[..], &["--yes", "--json"]].concat()));
-    assert_eq!(all, json!({"data": {"matching": 120, "retried": 120}}));
+    assert_eq!((&all["data"]["kind"], &all["data"]["done"]), (&json!("retry"), &json!(120)), "{all}");
     client.wait_for_total("/deliveries?status=delivered", 120);
     let one = client.delivery_ids(&client.publish("clock_in", &clock_in(999))).remove(0);
     client.wait_for_status(&one, "delivered");
@@ -120,6 +120,37 @@ fn all_exhausted_deliveries_of_a_subscription_are_sent_again_after_a_yes() {
     let wrong = server.cli(&["deliveries", "list", "--status", "lost", "--event", "clock_im"]);
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(wrong.stderr.contains("exhausted") && wrong.stderr.contains("clock_in"), "{}", wrong.stderr);
+}
+
+#[test]
+fn many_are_made_due_while_the_server_is_down_too_and_the_job_is_listed_shown_and_stopped() {
+    let mut server = Server::start(&[("delivery.retry_schedule", "[]")]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    receiver.rule(|_| Reply::status(500));
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    publish_batch(&client, 30);
+    client.wait_for_total("/deliveries?status=exhausted", 30);
+    assert!(server.terminate().success());
+    receiver.rule(|_| Reply::status(200));
+
+    let again = server.cli(&["deliveries", "retry", "--since", "1h", "--yes"]);
+    assert!(again.stdout.starts_with("30 deliveries are due now"), "{again:?}");
+    assert_eq!(receiver.requests().len(), 30, "sent without a server");
+    let listed = printed(&server.cli(&["jobs", "list", "--json"]));
+    let id = listed["data"][0]["id"].as_str().unwrap();
+    assert_eq!(listed["data"][0]["state"], "finished");
+    let table = server.cli(&["jobs", "list"]);
+    assert!(table.stdout.contains(id) && table.stdout.contains("30 of 30"), "{table:?}");
+    let shown = server.cli(&["jobs", "show", id]);
+    assert!(shown.stdout.contains("finished") && shown.stdout.contains("30 of 30"), "{shown:?}");
+    let stopped = server.cli(&["jobs", "stop", id]);
+    assert_eq!((stopped.code, stopped.stderr.as_str()), (Some(0), "The job had ended before.\n"), "{stopped:?}");
+    let unknown = server.cli(&["jobs", "show", "job_0"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(5), ""), "{unknown:?}");
+
+    server.launch();
+    server.client().wait_for_total("/deliveries?status=delivered", 30);
 }
 
 /// `deliveries tail` of a server, which has begun to follow, and the lines that it prints.
@@ -189,7 +220,7 @@ fn a_failed_test_ping_is_not_among_those_that_a_filter_sends_again() {
     assert!(looked.stderr.contains("1 test ping left out"), "{looked:?}");
     assert!(looked.stdout.contains("No delivery matches with status exhausted"), "{looked:?}");
     let again = printed(&server.cli(&["deliveries", "retry", "--since", "1h", "--yes", "--json"]));
-    assert_eq!(again, json!({"data": {"matching": 0, "retried": 0}}));
+    assert_eq!(again["data"]["done"], 0, "{again}");
 }
 
 #[test]
@@ -296,7 +327,7 @@ fn many_deliveries_are_sent_again_over_one_connection() {
     let strace = Strace::attach(&server, &["-e", "trace=accept,accept4"]);
     let again = printed(&server.cli(&["deliveries", "retry", "--since", "1h", "--yes", "--json"]));
     let trace = strace.detach();
-    assert_eq!(again, json!({"data": {"matching": EVENTS, "retried": EVENTS}}));
+    assert_eq!((&again["data"]["done"], &again["data"]["of"]), (&json!(EVENTS), &json!(EVENTS)));
     let connections = trace.lines().filter(|line| line.contains("AF_UNIX")).count();
     // One looks whether the server is there.
     assert!((1..=4).contains(&connections), "{connections} connections: {trace}");

@@ -45,6 +45,7 @@ struct Stage {
     server: Server,
     event: String,
     delivery: String,
+    job: String,
     _receiver: Receiver,
 }
 
@@ -62,6 +63,8 @@ impl Stage {
         let event = client.publish("clock_in", &clock_in(1));
         let delivery = client.delivery_ids(&event).remove(0);
         client.wait_for_status(&delivery, "delivered");
+        let made = client.post("/deliveries/retry", &json!({})).expect(202);
+        let job = made.data()["job"]["id"].as_str().unwrap().to_owned();
         let folder = server.folder();
         fs::create_dir(folder.join("bin")).unwrap();
         symlink(BINARY, folder.join("bin").join(NAME)).unwrap();
@@ -73,7 +76,7 @@ impl Stage {
         let new_key = folder.join("new.key");
         let made = run(&["secrets", "make-key", new_key.to_str().unwrap()], &[]);
         assert_eq!(made.code, Some(0), "{made:?}");
-        Self { server, event, delivery, _receiver: receiver }
+        Self { server, event, delivery, job, _receiver: receiver }
     }
 
     /// The example as it can be run here: on this folder instead of the system's, on free ports.
@@ -95,6 +98,7 @@ impl Stage {
             .replace("crm.example.com", "localhost")
             .replace("evt_019cadc7b1c07ad1ea45cf36ac5ac543", &self.event)
             .replace("dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001", &self.delivery)
+            .replace("job_019cadc7b1c07ad1ea45cf36ac5ac543", &self.job)
             .replace("secrets.key", &format!("key-{}.key", jiff::Timestamp::now().as_nanosecond()));
         let secret = fs::read_to_string(folder.join("secret.txt")).unwrap();
         let now = jiff::Timestamp::now().as_second().to_string();

@@ -43,6 +43,9 @@ fn a_wrong_method_is_told_the_right_ones() {
         ("GET", "/events/batch", vec!["POST"]),
         ("POST", "/deliveries", vec!["GET"]),
         ("GET", "/deliveries/dlv_x/retry", vec!["POST"]),
+        ("GET", "/deliveries/retry", vec!["POST"]),
+        ("POST", "/jobs", vec!["GET"]),
+        ("PUT", "/jobs/job_x", vec!["DELETE", "GET"]),
         ("POST", "/event-types", vec!["GET"]),
     ];
     for (method, path, wanted) in cases {

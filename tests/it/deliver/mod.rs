@@ -4,6 +4,7 @@ pub(super) mod deliveries;
 pub(super) mod descriptors;
 pub(super) mod failure_words;
 pub(super) mod isolation;
+pub(super) mod jobs;
 pub(super) mod pushback;
 pub(super) mod retries;
 pub(super) mod signing;

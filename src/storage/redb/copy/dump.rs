@@ -148,6 +148,10 @@ impl Visit for Counter<'_> {
         self.rows += self.transaction.open_table(table)?.len()?;
         Ok(())
     }
+
+    fn has(&mut self, name: &str) -> Result<bool, StorageError> {
+        tables::has(self.transaction, name)
+    }
 }
 
 struct RowWriter<'a, W> {
@@ -180,6 +184,10 @@ impl<W: Write> Visit for RowWriter<'_, W> {
         }
         self.manifest.rows.insert(table.name().to_owned(), rows);
         Ok(())
+    }
+
+    fn has(&mut self, name: &str) -> Result<bool, DumpError> {
+        Ok(tables::has(self.transaction, name)?)
     }
 }
 
@@ -252,6 +260,14 @@ impl<R: Read> BackupReader<R> {
             return Ok(());
         }
         Err(DumpError::Damaged(format!("table {} where {name} was expected", String::from_utf8_lossy(&found))))
+    }
+
+    /// Whether the rows of that table follow.
+    pub fn is_at_table(&mut self, name: &str) -> Result<bool, DumpError> {
+        let (tag, bytes) = self.next()?;
+        let is_it = tag == TABLE && bytes == name.as_bytes();
+        self.waiting = Some((tag, bytes));
+        Ok(is_it)
     }
 
     /// The next row of the table; `None` at its end.

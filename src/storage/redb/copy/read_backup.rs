@@ -113,4 +113,8 @@ impl<R: std::io::Read> Visit for RowReader<'_, R> {
         self.manifest.rows.insert(table.name().to_owned(), count);
         Ok(())
     }
+
+    fn has(&mut self, name: &str) -> Result<bool, DumpError> {
+        self.source.is_at_table(name)
+    }
 }

@@ -184,4 +184,8 @@ impl Visit for Copy<'_> {
         }
         Ok(())
     }
+
+    fn has(&mut self, name: &str) -> Result<bool, StorageError> {
+        tables::has(self.from, name)
+    }
 }

@@ -7,6 +7,7 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, KeyId, SubscriptionId};
 use crate::storage::error::StorageError;
+use crate::storage::redb::jobs;
 use crate::storage::redb::outbox::{Outbox, OutboxEntry};
 use crate::storage::redb::tables;
 use crate::storage::rows::delivery_record;
@@ -65,6 +66,9 @@ fn small_tables(transaction: &ReadTransaction, report: &mut VerifyReport) -> Res
         let (id, row) = row?;
         let id = SubscriptionId(id.value());
         report.check(format_args!("subscription {id}"), SubscriptionRow::decode(row.value()));
+    }
+    for (_, id, job) in jobs::all(transaction)? {
+        report.check(id, job);
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTable as _};
 use crate::clock::Clock;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, KeyId, SubscriptionId};
+use crate::storage::engine::View as _;
 use crate::storage::error::{Loss, OpenError, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::reader::Reader;
@@ -35,6 +36,7 @@ use crate::storage::rows::key_record;
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record::SubscriptionRow;
 use crate::storage::rules::apply::State;
+use crate::storage::rules::jobs::Jobs;
 use crate::storage::rules::retain::Housekeeping;
 use crate::storage::rules::service_time::ServiceTime;
 use crate::storage::rules::settings::Rules;
@@ -178,30 +180,47 @@ impl Opened {
 
     /// Starts the writer.
     pub fn start(self, listeners: Listeners) -> Result<Store, OpenError> {
-        self.start_with(Some(Housekeeping::default()), listeners)
+        let jobs = self.unfinished_jobs()?;
+        self.start_with(Some(Housekeeping::default()), jobs, listeners)
     }
 
-    /// Starts the writer for a command: it removes nothing by itself, so that looking at a store leaves it as it is.
+    /// Starts the writer for a command: by itself it removes nothing and goes on with no job, so that looking at a store
+    /// leaves it as it is.
     pub fn start_for_a_command(self, listeners: Listeners) -> Result<Store, OpenError> {
-        self.start_with(None, listeners)
+        self.start_with(None, Jobs::default(), listeners)
     }
 
-    fn start_with(self, housekeeping: Option<Housekeeping>, listeners: Listeners) -> Result<Store, OpenError> {
+    fn unfinished_jobs(&self) -> Result<Jobs, OpenError> {
+        let failed = |source| OpenError::failed(&self.space.folder.join(DATABASE_FILE), source);
+        Ok(Jobs::resume(self.snapshot.get().view.unfinished_jobs().map_err(failed)?))
+    }
+
+    fn start_with(
+        self,
+        housekeeping: Option<Housekeeping>,
+        jobs: Jobs,
+        listeners: Listeners,
+    ) -> Result<Store, OpenError> {
         let reader = self.reader();
         let folder = self.space.folder.clone();
-        let (handle, writer) = self.writer_with(housekeeping, listeners);
+        let (handle, writer) = self.writer_with(housekeeping, jobs, listeners);
         let thread = writer.start().map_err(|source| file_error(&folder, source))?;
         Ok(Store { writer: handle, reader, thread })
     }
 
     /// The writer without a thread, for callers that decide when to commit.
-    #[must_use]
-    pub fn writer(self, listeners: Listeners) -> (WriterHandle, Writer) {
-        self.writer_with(Some(Housekeeping::default()), listeners)
+    pub fn writer(self, listeners: Listeners) -> Result<(WriterHandle, Writer), OpenError> {
+        let jobs = self.unfinished_jobs()?;
+        Ok(self.writer_with(Some(Housekeeping::default()), jobs, listeners))
     }
 
-    fn writer_with(self, housekeeping: Option<Housekeeping>, listeners: Listeners) -> (WriterHandle, Writer) {
-        writer::new(self.engine, self.state, self.snapshot, self.space, (housekeeping, listeners))
+    fn writer_with(
+        self,
+        housekeeping: Option<Housekeeping>,
+        jobs: Jobs,
+        listeners: Listeners,
+    ) -> (WriterHandle, Writer) {
+        writer::new(self.engine, self.state, self.snapshot, self.space, (housekeeping, jobs, listeners))
     }
 }
 

@@ -79,7 +79,7 @@ impl Machine {
         let opened = Opened::open(&self.settings, self.clock()).unwrap();
         let reader = opened.reader();
         let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
-        let (handle, writer) = opened.writer(listeners);
+        let (handle, writer) = opened.writer(listeners).unwrap();
         self.running = Some((handle, writer, reader));
         // What a server does first is look for what is over: rows of deleted subscriptions, then everything else.
         self.idle();

@@ -1,0 +1,124 @@
+//! Jobs: work on many deliveries that one request asks for, and that goes on after its response. Pure; any thread.
+
+use crate::domain::event::event_type::EventType;
+use crate::domain::{AccountId, DeliveryId, JobId, SubscriptionId, Timestamp};
+
+/// A job and how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// What it does.
+    pub task: JobTask,
+    /// Whether it runs.
+    pub state: JobState,
+    /// How many deliveries it has made due.
+    pub done: u64,
+    /// How many there are in all, if that is known.
+    pub of: Option<u64>,
+    /// When its first step was made.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, however that was.
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The last delivery that was looked at; the next step begins behind it.
+    pub position: Option<DeliveryId>,
+}
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobTask {
+    /// Redelivers what is selected.
+    Retry(DeliverySelection),
+}
+
+/// Deliveries that were attempted at least once: what was never attempted is due anyway. Test pings are never among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliverySelection {
+    /// Of this subscription; `None`: of all of the account.
+    pub subscription: Option<SubscriptionId>,
+    /// In this state (one of `DeliveryState::NAMES`).
+    pub status: &'static str,
+    /// Of this type.
+    pub event_type: Option<EventType>,
+    /// Of events stored at or after this time.
+    pub since: Option<Timestamp>,
+    /// Of events stored before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// Whether a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// No step was made yet.
+    Waiting,
+    /// Steps are being made.
+    Running,
+    /// All is done.
+    Finished,
+    /// Its owner stopped it; what it did stays.
+    Stopped,
+    /// It cannot go on; what it did stays.
+    Failed,
+}
+
+impl JobState {
+    /// All names, in the order of the variants.
+    pub const NAMES: [&'static str; 5] = ["waiting", "running", "finished", "stopped", "failed"];
+
+    /// All states, in the same order.
+    pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::Finished, Self::Stopped, Self::Failed];
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl JobTask {
+    /// The kinds in the API.
+    pub const KINDS: [&'static str; 1] = ["retry"];
+
+    /// Its kind in the API.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Retry(_) => "retry",
+        }
+    }
+
+    /// The one subscription that it concerns, if it is one.
+    #[must_use]
+    pub fn subscription(&self) -> Option<SubscriptionId> {
+        match self {
+            Self::Retry(selection) => selection.subscription,
+        }
+    }
+}
+
+impl Job {
+    /// Whether there is anything left to do.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self.state, JobState::Waiting | JobState::Running)
+    }
+
+    /// Ends it in that state.
+    pub fn end(&mut self, state: JobState, at: Timestamp) {
+        if state == JobState::Finished {
+            self.of = Some(self.done);
+        }
+        self.state = state;
+        self.finished_at = Some(at);
+    }
+}

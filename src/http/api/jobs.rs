@@ -1,0 +1,172 @@
+//! Jobs: list, read, stop; and what makes one, the redelivery of many. Runs on the HTTP workers; the writer does the work.
+
+use std::time::{Duration, Instant};
+
+use actix_web::{HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::access::Scope;
+use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
+use crate::domain::{AccountId, DeliveryId, JobId, Timestamp};
+use crate::http::api::job_body::{self, RetryBody};
+use crate::http::request::error::ApiError;
+use crate::http::request::extract::{Caller, JsonText, Query};
+use crate::http::request::respond::{self, Pagination};
+use crate::http::request::state::HttpState;
+use crate::storage::command::Command;
+use crate::storage::error::Rejection;
+
+type HandlerResult = Result<HttpResponse, ApiError>;
+type AppState = web::Data<HttpState>;
+
+/// Message after a job was created.
+pub const CREATED: &str = "The job is stored and runs by itself, also after a restart.";
+/// Message after a job was stopped.
+pub const STOPPED: &str = "The job is stopped; what it did stays.";
+const HAD_ENDED: &str = "The job had ended before.";
+
+/// How many rows are looked at in one read to count what a job would concern.
+const COUNTED_ROWS: usize = 10_000;
+/// For how long a dry run counts.
+const COUNTING: Duration = Duration::from_secs(2);
+
+/// A job and how far it has come.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Job")]
+pub struct JobView {
+    id: JobId,
+    /// What it does.
+    #[schemars(example = &"retry", extend("enum" = JobTask::KINDS))]
+    kind: &'static str,
+    /// `failed`: it could not go on, and `error` says why.
+    #[schemars(example = &"running", extend("enum" = JobState::NAMES))]
+    state: &'static str,
+    /// How many deliveries it has made due.
+    #[schemars(example = 1200)]
+    done: u64,
+    /// How many there are in all; null as long as that is not known.
+    #[schemars(example = 20_000)]
+    of: Option<u64>,
+    /// When it began; null while it waits for another job of the account.
+    #[schemars(example = DeliveryId::EXAMPLE.event.time())]
+    started_at: Option<Timestamp>,
+    /// When it ended, in whichever state.
+    finished_at: Option<Timestamp>,
+    /// Why it failed; only if it did.
+    error: Option<String>,
+}
+
+impl From<Job> for JobView {
+    fn from(job: Job) -> Self {
+        Self {
+            id: job.id,
+            kind: job.task.kind(),
+            state: job.state.name(),
+            done: job.done,
+            of: job.of,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            error: job.error,
+        }
+    }
+}
+
+/// What a request that makes a job answers.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedJob")]
+pub struct CreatedView {
+    /// The job. `GET /jobs/{id}` tells how far it has come.
+    job: JobView,
+}
+
+/// How much a job would do.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JobSize")]
+pub struct SizeView {
+    /// How many deliveries would be made due.
+    #[schemars(example = 20_000)]
+    count: u64,
+    /// False if counting was ended early, after two seconds: there are more.
+    #[schemars(example = true)]
+    is_exact: bool,
+}
+
+pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
+    let account = caller.require(Scope::WebhooksRead)?;
+    let (limit, offset) = query.page_by_offset();
+    query.finish()?;
+    let jobs = state.read(caller.counted_account(), move |snapshot| snapshot.jobs(account)).await?;
+    let total = jobs.len();
+    let page: Vec<JobView> = jobs.into_iter().skip(offset).take(limit).map(JobView::from).collect();
+    Ok(respond::list(&page, &Pagination::of_whole(total, limit, offset, page.len())))
+}
+
+pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
+    let account = caller.require(Scope::WebhooksRead)?;
+    let id = JobId::parse(&path).ok_or_else(missing)?;
+    let jobs = state.read(caller.counted_account(), move |snapshot| snapshot.jobs(account)).await?;
+    let job = jobs.into_iter().find(|job| job.id == id).ok_or_else(missing)?;
+    Ok(respond::single(HttpResponse::Ok(), &JobView::from(job)))
+}
+
+pub async fn stop(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
+    let account = caller.require(Scope::WebhooksWrite)?;
+    let id = JobId::parse(&path).ok_or_else(missing)?;
+    let stopped = state.try_ask(|reply| Command::StopJob { account, id, reply }).await;
+    let job = stopped.map_err(|refusal| if refusal == Rejection::NotFound { missing() } else { refusal.into() })?;
+    let message = if job.state == JobState::Stopped { STOPPED } else { HAD_ENDED };
+    Ok(respond::single_with_message(HttpResponse::Ok(), &JobView::from(job), message))
+}
+
+fn missing() -> ApiError {
+    ApiError::not_found("job")
+}
+
+/// Redelivers all that is selected.
+pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerResult {
+    let account = caller.require(Scope::WebhooksWrite)?;
+    let RetryBody { mut selection, is_dry_run } = job_body::retry(&body.text)?;
+    let no_subscription = || ApiError::not_found("subscription");
+    if let Some(id) = selection.subscription {
+        state.reader.registry().subscription_of(account, id).ok_or_else(no_subscription)?;
+    }
+    // What comes later is not asked for. A millisecond more, as the events of the present one are.
+    let end = state.reader.now(state.clock.read()).plus(Duration::from_millis(1));
+    selection.until = Some(selection.until.map_or(end, |until| until.min(end)));
+    let counted = caller.counted_account();
+    if is_dry_run {
+        let size = count(&state, counted, account, &selection, COUNTING).await?;
+        return Ok(respond::single(HttpResponse::Ok(), &size));
+    }
+    let SizeView { count, is_exact } = count(&state, counted, account, &selection, Duration::ZERO).await?;
+    let of = is_exact.then_some(count);
+    let task = JobTask::Retry(selection);
+    let created = state.try_ask(|reply| Command::CreateJob { account, task, of, reply }).await;
+    let job =
+        created.map_err(|refusal| if refusal == Rejection::NotFound { no_subscription() } else { refusal.into() })?;
+    log::info!("job {} ({}) created", job.id, job.task.kind());
+    Ok(respond::single_with_message(HttpResponse::Accepted(), &CreatedView { job: job.into() }, CREATED))
+}
+
+/// Counts for about that long, step by step and each of them as of another commit, so that no commit is held on to.
+async fn count(
+    state: &AppState,
+    counted: Option<AccountId>,
+    account: AccountId,
+    which: &DeliverySelection,
+    limit: Duration,
+) -> Result<SizeView, ApiError> {
+    let begun = Instant::now();
+    let (mut count, mut after) = (0_u64, None);
+    loop {
+        let which = which.clone();
+        let step = state.read(counted, move |snapshot| snapshot.count_selected(account, &which, after, COUNTED_ROWS));
+        let (found, next) = step.await?;
+        count = count.saturating_add(found);
+        if next.is_none() || begun.elapsed() >= limit {
+            return Ok(SizeView { count, is_exact: next.is_none() });
+        }
+        after = next;
+    }
+}

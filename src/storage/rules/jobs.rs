@@ -1,0 +1,205 @@
+//! Jobs: work on many rows in steps of bounded size, inside the open write transaction, so that what a step did and how
+//! far it came are committed together and a restart goes on from there. Runs on the writer thread. The accounts take
+//! turns, and each of them has one job at work; a step is short where callers wait for the commit.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
+use crate::domain::{AccountId, JobId, SubscriptionId};
+use crate::storage::engine::{Selected, Tx};
+use crate::storage::error::{Rejection, StorageError};
+use crate::storage::rules::apply::{Batch, CommandResult, State};
+
+/// How many jobs of an account are kept, the newest ones, those that have not ended among them. They are removed when
+/// the next one is created, as are those that ended longer ago than events are kept.
+const KEPT_JOBS: usize = 100;
+/// How many jobs of an account may wait or run.
+const ACTIVE_JOBS: usize = 16;
+
+/// How much one step does at most.
+#[derive(Clone, Copy, Debug)]
+pub struct StepSize {
+    /// After this time no more rows are looked at.
+    time: Duration,
+    /// How many rows are looked at between two looks at the time.
+    rows: usize,
+}
+
+impl StepSize {
+    /// In a commit that callers wait for.
+    pub const SHARED: Self = Self { time: Duration::from_millis(1), rows: 32 };
+    /// In a commit that nobody waits for.
+    pub const ALONE: Self = Self { time: Duration::from_millis(5), rows: 256 };
+}
+
+#[cfg(test)]
+impl StepSize {
+    /// So many rows.
+    pub fn of(rows: usize) -> Self {
+        Self { time: Duration::ZERO, rows }
+    }
+}
+
+/// The jobs that are at work here.
+#[derive(Default)]
+pub struct Jobs {
+    /// Those that have not ended, oldest first; no list is empty.
+    active: BTreeMap<AccountId, VecDeque<Job>>,
+    /// Whose job made the last step.
+    last_turn: Option<AccountId>,
+}
+
+impl Jobs {
+    /// Goes on with these.
+    pub fn resume(unfinished: Vec<Job>) -> Self {
+        let mut jobs = Self::default();
+        for job in unfinished {
+            log::info!("job {} ({}) goes on", job.id, job.task.kind());
+            jobs.add(job);
+        }
+        jobs
+    }
+
+    /// Whether there is a step to make.
+    pub fn is_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    fn add(&mut self, job: Job) {
+        self.active.entry(job.account).or_default().push_back(job);
+    }
+
+    /// Creates a job. `of`: how many deliveries it concerns, if that is known.
+    pub fn create(
+        &mut self,
+        batch: &mut Batch<impl Tx>,
+        state: &mut State,
+        (account, task): (AccountId, JobTask),
+        of: Option<u64>,
+    ) -> CommandResult<Job> {
+        if task.subscription().is_some_and(|id| state.registry.subscription_of(account, id).is_none()) {
+            return Ok(Err(Rejection::NotFound));
+        }
+        let known = batch.tx.jobs(account)?;
+        if known.iter().filter(|job| job.is_active()).count() >= ACTIVE_JOBS {
+            return Ok(Err(Rejection::TooManyJobs(ACTIVE_JOBS)));
+        }
+        let oldest = state.time.kept_from(state.rules.retention.events);
+        for (place, job) in known.iter().enumerate() {
+            if !job.is_active() && (place + 1 >= KEPT_JOBS || job.finished_at.is_some_and(|end| end < oldest)) {
+                batch.tx.remove_job(account, job.id)?;
+            }
+        }
+        let id = JobId(state.ids.next(state.time.now(), state.random.next_u128()?).0);
+        let job = Job {
+            id,
+            account,
+            task,
+            state: JobState::Waiting,
+            done: 0,
+            of,
+            started_at: None,
+            finished_at: None,
+            error: None,
+            position: None,
+        };
+        batch.tx.put_job(&job)?;
+        self.add(job.clone());
+        Ok(Ok(job))
+    }
+
+    /// Stops a job; one that has ended stays as it is.
+    pub fn stop(
+        &mut self,
+        batch: &mut Batch<impl Tx>,
+        state: &State,
+        account: AccountId,
+        id: JobId,
+    ) -> CommandResult<Job> {
+        let Some(mut job) = batch.tx.jobs(account)?.into_iter().find(|job| job.id == id) else {
+            return Ok(Err(Rejection::NotFound));
+        };
+        if job.is_active() {
+            job.end(JobState::Stopped, state.clock.wall());
+            batch.tx.put_job(&job)?;
+            self.forget(account, id);
+        }
+        Ok(Ok(job))
+    }
+
+    fn forget(&mut self, account: AccountId, id: JobId) {
+        if let Some(jobs) = self.active.get_mut(&account) {
+            jobs.retain(|job| job.id != id);
+            if jobs.is_empty() {
+                self.active.remove(&account);
+            }
+        }
+    }
+
+    /// Makes one step of the job whose turn it is.
+    pub fn step(&mut self, batch: &mut Batch<impl Tx>, state: &mut State, size: StepSize) -> Result<(), StorageError> {
+        let after = self.last_turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.active.range((after, Bound::Unbounded)).next().or_else(|| self.active.iter().next());
+        let Some(account) = next.map(|(account, _)| *account) else { return Ok(()) };
+        self.last_turn = Some(account);
+        let Some(job) = self.active.get_mut(&account).and_then(VecDeque::front_mut) else { return Ok(()) };
+        if job.state == JobState::Waiting {
+            job.state = JobState::Running;
+            job.started_at = Some(state.clock.wall());
+        }
+        match job.task.clone() {
+            JobTask::Retry(selection) => batch.retry_step(state, job, &selection, size)?,
+        }
+        batch.tx.put_job(job)?;
+        if !job.is_active() {
+            let Job { id, done, .. } = *job;
+            let (kind, name) = (job.task.kind(), state.registry.account_name(account));
+            let why = job.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            log::info!("job {id} ({kind}) of account {name} {}{why}; {done} deliveries made due", job.state.name());
+            self.forget(account, id);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Tx> Batch<T> {
+    fn retry_step(
+        &mut self,
+        state: &State,
+        job: &mut Job,
+        selection: &DeliverySelection,
+        size: StepSize,
+    ) -> Result<(), StorageError> {
+        let Some(subscriptions) = concerned(state, job.account, selection) else {
+            job.error = selection.subscription.map(|id| format!("subscription {id} was deleted"));
+            job.end(JobState::Failed, state.clock.wall());
+            return Ok(());
+        };
+        let begun = Instant::now();
+        loop {
+            let Selected { deliveries, last, is_end } =
+                self.tx.select(&subscriptions, selection, job.position, size.rows)?;
+            for id in deliveries {
+                // One that cannot be read, or whose event is gone, is left out.
+                job.done += u64::from(self.redeliver(state, job.account, id)?.is_ok());
+            }
+            job.position = last;
+            if is_end {
+                job.end(JobState::Finished, state.clock.wall());
+                return Ok(());
+            }
+            if begun.elapsed() >= size.time {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The subscriptions that a selection is about, by number; none if the one that it names is gone.
+fn concerned(state: &State, account: AccountId, selection: &DeliverySelection) -> Option<Vec<SubscriptionId>> {
+    let all = state.registry.subscriptions_of(account).iter().map(|found| found.id);
+    let wanted: Vec<_> = all.filter(|id| selection.subscription.is_none_or(|wanted| wanted == *id)).collect();
+    (!wanted.is_empty() || selection.subscription.is_none()).then_some(wanted)
+}

@@ -1,0 +1,190 @@
+//! Jobs on a real store, one step at a time.
+
+use std::path::Path;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::clock::Clock;
+use crate::domain::delivery::attempt::{Attempt, Signed, VERSION};
+use crate::domain::delivery::outcome::Outcome;
+use crate::domain::endpoint::{Endpoint, EndpointPolicy};
+use crate::domain::event::NewEvent;
+use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
+use crate::domain::signing::{Signatures, SigningSecret};
+use crate::domain::subscription::NewSubscription;
+use crate::domain::{AccountId, JobId, SubscriptionId};
+use crate::storage::command::Completion;
+use crate::storage::engine::{Engine, Transaction, View as _};
+use crate::storage::test_store::{OWN, opened};
+
+const OTHER: AccountId = AccountId(2);
+
+/// A store whose writer does what it is told to.
+struct Bench {
+    handle: WriterHandle,
+    writer: Writer,
+}
+
+impl Bench {
+    fn open(folder: &Path) -> Self {
+        let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
+        let (handle, writer) = opened(folder, Duration::from_hours(24)).writer(listeners).unwrap();
+        Self { handle, writer }
+    }
+
+    fn ask<T>(&mut self, command: impl FnOnce(ReplySender<T>) -> Command) -> T {
+        let (reply, answer) = oneshot::channel();
+        self.handle.try_send(command(reply)).unwrap();
+        self.writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
+        answer.blocking_recv().unwrap().unwrap()
+    }
+
+    /// A subscription with so many exhausted deliveries.
+    fn exhausted(&mut self, account: AccountId, count: usize) -> SubscriptionId {
+        let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
+        let events = EventTypes::parse(["clock_in"]).unwrap();
+        let new = NewSubscription { endpoint, events, description: String::new(), active: true };
+        let secret = SigningSecret::from_random(&[1; 32]);
+        let subscription = self.ask(|reply| Command::CreateSubscription { account, new, secret, reply }).id;
+        let event =
+            NewEvent { event_type: EventType::ClockIn, data: "{}".into(), occurred_at: None, idempotency: Vec::new() };
+        let published = self.ask(|reply| Command::Publish { account, events: vec![event; count], reply });
+        for event in published {
+            let attempt = Attempt {
+                number: 1,
+                started_at: Clock::start().wall(),
+                duration_ms: 1,
+                url: "".into(),
+                version: VERSION.into(),
+                signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
+                outcome: Outcome::HttpError(500),
+                response: None,
+            };
+            self.handle.complete(Completion::new(DeliveryId { event: event.id, subscription }, attempt, None));
+        }
+        self.writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
+        subscription
+    }
+
+    /// One commit with this alone in it.
+    fn commit<R>(&mut self, work: impl FnOnce(&mut Jobs, &mut Batch<TxOf<'_>>, &mut State) -> R) -> R {
+        let Writer { engine, state, jobs, .. } = &mut self.writer;
+        let transaction = engine.begin().unwrap();
+        state.time.observe(state.clock.read());
+        let mut batch = Batch::new(transaction.rows().unwrap(), state.pending);
+        let result = work(jobs, &mut batch, state);
+        batch.finish(state).unwrap();
+        transaction.commit().unwrap();
+        result
+    }
+
+    fn create(&mut self, account: AccountId, subscription: Option<SubscriptionId>) -> Result<JobId, Rejection> {
+        let selection =
+            DeliverySelection { subscription, status: "exhausted", event_type: None, since: None, until: None };
+        let created =
+            self.commit(|jobs, batch, state| jobs.create(batch, state, (account, JobTask::Retry(selection)), None));
+        created.unwrap().map(|job| job.id)
+    }
+
+    fn step(&mut self, rows: usize) {
+        self.commit(|jobs, batch, state| jobs.step(batch, state, StepSize::of(rows))).unwrap();
+    }
+
+    fn jobs(&self, account: AccountId) -> Vec<Job> {
+        self.writer.engine.view().unwrap().jobs(account).unwrap()
+    }
+
+    fn retrying(&self) -> u64 {
+        self.writer.state.pending.retrying
+    }
+}
+
+type TxOf<'a> = <<StoreEngine as Engine>::Transaction as Transaction>::Tx<'a>;
+
+#[test]
+fn a_job_goes_on_where_it_was_when_the_server_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(folder.path());
+    bench.exhausted(OWN, 50);
+    bench.create(OWN, None).unwrap();
+    assert_eq!(bench.jobs(OWN)[0].state, JobState::Waiting);
+    bench.step(10);
+    bench.step(10);
+    let job = bench.jobs(OWN).remove(0);
+    assert_eq!((job.state, job.done, bench.retrying()), (JobState::Running, 20, 20));
+    drop(bench);
+
+    let mut bench = Bench::open(folder.path());
+    assert_eq!(bench.jobs(OWN), [job]);
+    for _ in 0..4 {
+        bench.step(10);
+    }
+    let job = bench.jobs(OWN).remove(0);
+    assert_eq!((job.state, job.done, job.of), (JobState::Finished, 50, Some(50)));
+    assert!(job.started_at.is_some() && job.started_at <= job.finished_at);
+    assert_eq!(bench.retrying(), 50, "each of them once");
+    drop(bench);
+    assert!(!Bench::open(folder.path()).writer.jobs.is_active(), "it has ended");
+}
+
+#[test]
+fn a_job_that_is_stopped_makes_no_further_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(folder.path());
+    bench.exhausted(OWN, 30);
+    let id = bench.create(OWN, None).unwrap();
+    bench.step(10);
+    let stopped = bench.ask(|reply| Command::StopJob { account: OWN, id, reply });
+    assert_eq!((stopped.state, stopped.done), (JobState::Stopped, 10));
+    bench.writer.commit_some(0, 0, 0).unwrap();
+    assert_eq!(bench.jobs(OWN).first(), Some(&stopped));
+    assert_eq!(bench.retrying(), 10);
+    assert_eq!(bench.ask(|reply| Command::StopJob { account: OWN, id, reply }), stopped, "once more");
+}
+
+#[test]
+fn a_job_fails_when_its_subscription_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(folder.path());
+    let subscription = bench.exhausted(OWN, 30);
+    bench.create(OWN, Some(subscription)).unwrap();
+    bench.step(10);
+    bench.ask(|reply| Command::DeleteSubscription { account: OWN, id: subscription, reply });
+    let job = bench.jobs(OWN).remove(0);
+    assert_eq!(job.error.as_deref(), Some("subscription 1 was deleted"), "{job:?}");
+    assert_eq!((job.state, job.done), (JobState::Failed, 10));
+    assert_eq!(bench.create(OWN, Some(subscription)), Err(Rejection::NotFound));
+}
+
+#[test]
+fn accounts_take_turns_and_each_has_a_bounded_number_of_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(folder.path());
+    bench.exhausted(OWN, 30);
+    bench.exhausted(OTHER, 5);
+    for _ in 0..16 {
+        bench.create(OWN, None).unwrap();
+    }
+    assert_eq!(bench.create(OWN, None), Err(Rejection::TooManyJobs(16)));
+    bench.create(OTHER, None).unwrap();
+    bench.step(10);
+    bench.step(10);
+    assert_eq!(bench.jobs(OTHER)[0].state, JobState::Finished, "it waits for another account");
+    let states: Vec<_> = bench.jobs(OWN).iter().map(|job| job.state).collect();
+    assert_eq!((states.len(), states[15]), (16, JobState::Running), "newest first");
+    while bench.writer.jobs.is_active() {
+        bench.step(10);
+    }
+    let first = bench.jobs(OWN).pop().unwrap().id;
+    for _ in 0..90 {
+        bench.create(OWN, None).unwrap();
+        while bench.writer.jobs.is_active() {
+            bench.step(100);
+        }
+    }
+    let kept = bench.jobs(OWN);
+    assert_eq!(kept.len(), 100);
+    assert!(kept.iter().all(|job| job.id != first) && kept.is_sorted_by(|one, next| one.id > next.id));
+}
