@@ -29,6 +29,7 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
         ureq::Error::Other(inner) if let Some(error) = inner.downcast_ref::<AnswerError>() => match error {
             AnswerError::TooLong => Outcome::HeadersTooLong,
             AnswerError::Invalid(text) => Outcome::BadResponse(text.to_string()),
+            AnswerError::Head(status, fault) => Outcome::BadHead(*status, fault.clone()),
         },
         ureq::Error::Other(inner) => match inner.downcast_ref::<GuardError>() {
             Some(GuardError::NotAllowed(text)) => Outcome::AddressNotAllowed(text.clone()),

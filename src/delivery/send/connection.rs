@@ -131,6 +131,16 @@ impl Input {
     }
 }
 
+impl Stream {
+    /// Has everything been sent that it took?
+    fn has_sent(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.has_sent(),
+        }
+    }
+}
+
 impl AsFd for Open {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.stream {
@@ -213,28 +223,58 @@ impl Place {
 }
 
 impl Connection {
-    /// Sends a request, whose parts follow each other. If the other side ends the connection meanwhile, it may have
-    /// answered before, so that is no error yet.
-    pub(in crate::delivery) fn send(&mut self, parts: [&[u8]; 2], limit: &mut Limit) -> Result<(), Error> {
+    /// Begins a request, unless something has come.
+    pub(in crate::delivery) fn begin(&mut self) -> Result<(), Error> {
         phase::enter(Phase::Send);
         self.check_silence()?;
         self.stage = Stage::Asked { was_kept: self.stage == Stage::Kept };
-        for part in parts {
+        Ok(())
+    }
+
+    /// Sends what can be sent by now of a request, and takes that out of it. Returns whether nothing is left to send: if
+    /// the other side ends the connection it takes no more, but may have answered before, so that is no error yet.
+    pub(in crate::delivery) fn send(&mut self, unsent: &mut &[u8]) -> Result<bool, Error> {
+        while !(unsent.is_empty() && self.open.stream.has_sent()) {
             let sent = match &mut self.open.stream {
-                Stream::Plain(socket) => socket.send(part, limit),
-                Stream::Tls(stream) => stream.send(part, limit),
+                Stream::Plain(socket) => socket.send_at_once(unsent),
+                Stream::Tls(stream) => stream.send_at_once(unsent),
             };
             match sent {
-                Ok(()) => {}
+                Ok(count) => *unsent = unsent.get(count..).unwrap_or_default(),
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(Error::Io(error)) if was_ended(error.kind()) => {
                     self.refused = Some(error);
-                    break;
+                    return Ok(true);
                 }
                 Err(error) => return Err(self.failed(error)),
             }
         }
-        phase::enter(Phase::Wait);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Waits until more can be sent, or something comes, which is taken; `false` at the end.
+    pub(in crate::delivery) fn wait(&mut self, limit: &mut Limit) -> Result<bool, Error> {
+        let waited = match &self.open.stream {
+            Stream::Plain(socket) => socket.wait(limit),
+            Stream::Tls(stream) => stream.wait(limit),
+        };
+        waited.map_err(|error| self.failed(error))?;
+        let room = self.open.input.room();
+        let received = match &mut self.open.stream {
+            Stream::Plain(socket) => socket.receive_at_once(room),
+            Stream::Tls(stream) => stream.receive_at_once(room),
+        };
+        match received {
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            received => self.received(received),
+        }
+    }
+
+    /// The request is sent, and nothing has come.
+    pub(in crate::delivery) fn await_answer(&self) {
+        if self.stage != Stage::Answered {
+            phase::enter(Phase::Wait);
+        }
     }
 
     /// What has come and was not read.
@@ -255,6 +295,10 @@ impl Connection {
             Stream::Plain(socket) => socket.receive(room, limit),
             Stream::Tls(stream) => stream.receive(room, limit),
         };
+        self.received(received)
+    }
+
+    fn received(&mut self, received: Result<usize, Error>) -> Result<bool, Error> {
         match received {
             Ok(0) if self.stage != Stage::Answered => {
                 let error = self.refused.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
@@ -369,7 +413,8 @@ mod tests {
             let mut connection = Connection { open, stage: Stage::Kept, place, refused: None };
             match more {
                 None => {
-                    connection.send([b"x", b""], &mut limit).unwrap();
+                    connection.begin().unwrap();
+                    assert!(connection.send(&mut &b"x"[..]).unwrap());
                     continue;
                 }
                 Some(b"") => drop(peer_end),
@@ -377,7 +422,7 @@ mod tests {
             }
             // Until it has arrived.
             while seen.peek(&mut [0]).is_err() {}
-            let refused = connection.send([b"x", b""], &mut limit).unwrap_err();
+            let refused = connection.begin().unwrap_err();
             assert!(matches!(ConnectionError::of(&refused), Some(ConnectionError::Unused)), "{refused:?}");
         }
     }

@@ -1,23 +1,23 @@
 //! One request and its answer over a connection, in HTTP/1.1. Runs on delivery threads. It sends a request once, and reads
-//! at most 64 KiB of an answer.
+//! at most 64 KiB of an answer, which may come before all of the request is sent.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use ureq::Error;
 use ureq::http::Uri;
 
-use crate::delivery::send::answer::error::{AnswerError, HEAD_BYTES};
-use crate::delivery::send::answer::head::{Beginning, Head, begin};
+use crate::delivery::send::answer::head::Head;
+use crate::delivery::send::answer::incoming::Incoming;
 use crate::delivery::send::classify;
 use crate::delivery::send::connection::Connection;
 use crate::delivery::send::tcp::Limit;
-use crate::domain::delivery::attempt::{KEPT_BODY_BYTES, RequestHeaders, Response};
+use crate::domain::delivery::attempt::{RequestHeaders, Response};
 use crate::domain::delivery::outcome::Outcome;
 
-/// Maximum bytes read of an answer's body.
-const READ_BODY_BYTES: usize = 64 * 1024;
-/// Maximum number of interim answers before the answer.
-const INTERIMS_MAX: usize = 100;
+/// A receiver that has accepted an event before all of it came, and has taken nothing for so long, reads no more.
+const READS_ON_WITHIN: Duration = Duration::from_secs(2);
 /// A body up to this length goes out together with the head.
 const BODY_WITH_HEAD_BYTES: usize = 8 * 1024;
 
@@ -71,72 +71,97 @@ pub(in crate::delivery) fn exchange(
     request: &Request<'_>,
     limit: &mut Limit,
 ) -> Result<ReceivedResponse, Error> {
-    connection.send([&request.head, request.body], limit)?;
-    let Head { status, headers, retry_after, mut body, keeps_open } = read_head(&mut connection, limit)?;
-    let mut kept = Vec::new();
-    let mut read = 0;
-    let end = loop {
-        if body.is_complete() {
-            if keeps_open {
-                connection.put_away();
-            }
-            break Ok(());
-        }
-        // What is behind that is not looked at.
-        if read >= READ_BODY_BYTES {
-            break Ok(());
-        }
-        let input = connection.input();
-        if input.is_empty() {
-            match connection.receive(limit) {
-                Ok(true) => continue,
-                Err(error) if !classify::is_end(&error) => break Err(error),
-                _ if body.may_end() => break Ok(()),
-                Ok(false) => break Err(Error::Io(std::io::ErrorKind::UnexpectedEof.into())),
-                Err(error) => break Err(error),
-            }
-        }
-        match body.take(input) {
-            Ok((used, content)) => {
-                let wanted = content.len().min(KEPT_BODY_BYTES.saturating_sub(kept.len()));
-                kept.extend_from_slice(content.get(..wanted).unwrap_or_default());
-                connection.consume(used);
-                read += used;
-            }
-            Err(error) => break Err(error.into()),
-        }
+    let mut answer = Incoming::default();
+    let end = converse(&mut connection, request, &mut answer, limit);
+    let is_complete = answer.is_complete();
+    let Some((Head { status, headers, retry_after, keeps_open, .. }, body)) = answer.into_parts() else {
+        return Err(end.err().unwrap_or_else(|| Error::Io(ErrorKind::UnexpectedEof.into())));
     };
-    let outcome = match end {
-        Err(error) if (200..300).contains(&status) => Outcome::Incomplete(status, classify::cut(&error)),
+    let outcome = match &end {
+        Err(error) if (200..300).contains(&status) => Outcome::Incomplete(status, classify::cut(error)),
         // An error status counts as it is, however its body ends.
         _ => Outcome::of_status(status),
     };
-    Ok(ReceivedResponse { outcome, response: Some(Response { headers, body: kept }), retry_after })
+    if is_complete && keeps_open && matches!(end, Ok(Sent::All)) {
+        connection.put_away();
+    }
+    Ok(ReceivedResponse { outcome, response: Some(Response { headers, body }), retry_after })
 }
 
-fn read_head(connection: &mut Connection, limit: &mut Limit) -> Result<Head, Error> {
-    let mut interims = 0;
+/// How much of a request was sent when its answer was over.
+enum Sent {
+    All,
+    Part,
+}
+
+/// Sends the request, and reads what comes meanwhile and then, until the answer is over.
+fn converse(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    answer: &mut Incoming,
+    limit: &mut Limit,
+) -> Result<Sent, Error> {
+    connection.begin()?;
+    let mut unsent = [&request.head[..], request.body];
+    while !send(connection, &mut unsent)? {
+        let waited = connection.wait(limit);
+        if take_in(connection, answer, waited)? {
+            let is_success = answer.status().is_some_and(|status| (200..300).contains(&status));
+            // With an error the receiver wants no more of it.
+            let is_sent = is_success && send_rest(connection, unsent, limit);
+            return Ok(if is_sent { Sent::All } else { Sent::Part });
+        }
+    }
+    connection.await_answer();
     loop {
-        let input = connection.input();
-        let (is_full, beginning) = (input.len() >= HEAD_BYTES, begin(input)?);
-        match beginning {
-            Beginning::Answer(length, head) => {
-                connection.consume(length);
-                return Ok(head);
-            }
-            Beginning::Interim(length) => {
-                connection.consume(length);
-                interims += 1;
-                if interims > INTERIMS_MAX {
-                    return Err(AnswerError::TooLong.into());
-                }
-            }
-            Beginning::Part if is_full => return Err(AnswerError::TooLong.into()),
-            Beginning::Part => {
-                if !connection.receive(limit)? {
-                    return Err(Error::Io(std::io::ErrorKind::UnexpectedEof.into()));
-                }
-            }
+        let received = connection.receive(limit);
+        if take_in(connection, answer, received)? {
+            return Ok(Sent::All);
+        }
+    }
+}
+
+/// Sends what can be sent by now of the parts of a request, and says whether nothing is left to send.
+fn send(connection: &mut Connection, unsent: &mut [&[u8]; 2]) -> Result<bool, Error> {
+    let [first, second] = unsent;
+    Ok(connection.send(first)? && connection.send(second)?)
+}
+
+/// Reads what has come, and says whether the answer is over. `received`: whether the connection goes on.
+fn take_in(connection: &mut Connection, answer: &mut Incoming, received: Result<bool, Error>) -> Result<bool, Error> {
+    match received {
+        Ok(true) => {}
+        Err(error) if !classify::is_end(&error) => return Err(error),
+        _ if answer.may_end() => return Ok(true),
+        Ok(false) => return Err(Error::Io(ErrorKind::UnexpectedEof.into())),
+        Err(error) => return Err(error),
+    }
+    while !answer.is_over() && !connection.input().is_empty() {
+        let used = answer.take(connection.input())?;
+        if used == 0 {
+            break;
+        }
+        connection.consume(used);
+    }
+    Ok(answer.is_over())
+}
+
+/// Sends the rest to a receiver that has accepted the event already, and may read on: what it does with the rest is its
+/// own business, but it has to get it. Returns whether it took all.
+fn send_rest(connection: &mut Connection, mut unsent: [&[u8]; 2], limit: &mut Limit) -> bool {
+    loop {
+        match send(connection, &mut unsent) {
+            Ok(true) => return unsent.iter().all(|part| part.is_empty()),
+            Ok(false) => {}
+            Err(_) => return false,
+        }
+        let left = match limit.left() {
+            Ok(left) => left.map_or(READS_ON_WITHIN, |left| left.min(READS_ON_WITHIN)),
+            Err(_) => return false,
+        };
+        let waited = connection.wait(&mut Limit::within(left));
+        if !matches!(waited, Ok(true)) || !connection.input().is_empty() {
+            return false;
         }
     }
 }

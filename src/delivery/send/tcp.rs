@@ -64,11 +64,6 @@ impl Limit {
         Self { after, at: None, reason: Timeout::Global }
     }
 
-    /// No wait at all.
-    pub(in crate::delivery) fn at_once() -> Self {
-        Self { after: Duration::ZERO, at: None, reason: Timeout::Global }
-    }
-
     /// When it is over, if ever.
     pub(in crate::delivery) fn deadline(&mut self) -> Option<Instant> {
         self.at = self.at.or_else(|| Instant::now().checked_add(self.after));
@@ -106,18 +101,33 @@ impl Socket {
         self.peer
     }
 
-    /// Sends all of it.
-    pub(in crate::delivery) fn send(&self, mut bytes: &[u8], limit: &mut Limit) -> Result<(), Error> {
-        while !bytes.is_empty() {
+    /// Sends what can be sent by now, and fails with [`io::ErrorKind::WouldBlock`] if nothing can.
+    pub(in crate::delivery) fn send_at_once(&self, bytes: &[u8]) -> Result<usize, Error> {
+        loop {
             match send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
-                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-                Err(Errno::AGAIN) => self.wait_until(PollFlags::OUT, limit)?,
+                Ok(count) => return Ok(count),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::Io(error.into())),
             }
         }
-        Ok(())
+    }
+
+    /// Sends some of it, once some can be sent.
+    pub(in crate::delivery) fn send(&self, bytes: &[u8], limit: &mut Limit) -> Result<usize, Error> {
+        loop {
+            match self.send_at_once(bytes) {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_until(PollFlags::OUT, limit)?;
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Waits until it can be sent to or received from.
+    pub(in crate::delivery) fn wait(&self, limit: &mut Limit) -> Result<(), Error> {
+        self.wait_until(PollFlags::OUT | PollFlags::IN, limit)
     }
 
     /// Waits for something to come and takes it; 0 bytes are the end.

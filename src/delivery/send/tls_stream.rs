@@ -33,23 +33,49 @@ impl TlsStream {
         let session = ClientConnection::new(config, name)?;
         let mut stream = Self { session, socket, records: Records::default() };
         while stream.session.is_handshaking() {
-            stream.flush(limit)?;
+            stream.flush(Some(limit))?;
             if stream.fill(Some(limit))? == 0 {
                 return Err(Error::Io(ErrorKind::UnexpectedEof.into()));
             }
             stream.process()?;
         }
-        stream.flush(limit)?;
+        stream.flush(Some(limit))?;
         Ok(stream)
     }
 
-    /// Sends all of it.
-    pub(in crate::delivery) fn send(&mut self, bytes: &[u8], limit: &mut Limit) -> Result<(), Error> {
-        for piece in bytes.chunks(PIECE_BYTES) {
-            self.session.writer().write_all(piece)?;
-            self.flush(limit)?;
+    /// Takes a piece of it to be sent, once what it took before has been sent, and says how long that is. Fails with
+    /// [`ErrorKind::WouldBlock`] until then.
+    pub(in crate::delivery) fn send_at_once(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        self.flush(None)?;
+        let piece = bytes.get(..PIECE_BYTES).unwrap_or(bytes);
+        self.session.writer().write_all(piece)?;
+        match self.flush(None) {
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
+            flushed => flushed?,
         }
-        Ok(())
+        Ok(piece.len())
+    }
+
+    /// Has everything been sent that it took?
+    pub(in crate::delivery) fn has_sent(&self) -> bool {
+        !self.session.wants_write()
+    }
+
+    /// Waits until it can be sent to or received from.
+    pub(in crate::delivery) fn wait(&self, limit: &mut Limit) -> Result<(), Error> {
+        self.socket.wait(limit)
+    }
+
+    /// Takes what has come by now, and fails with [`ErrorKind::WouldBlock`] if nothing has.
+    pub(in crate::delivery) fn receive_at_once(&mut self, into: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            match self.session.reader().read(into) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return Ok(done?),
+            }
+            self.fill(None)?;
+            self.process()?;
+        }
     }
 
     /// Waits for bytes to come and takes them; 0 are the end.
@@ -61,7 +87,7 @@ impl TlsStream {
             }
             // An answer to what has come before, for which the other side may wait. If it takes no more, what it has sent
             // is still read.
-            match self.flush(limit) {
+            match self.flush(Some(limit)) {
                 Err(Error::Io(error)) if was_ended(error.kind()) => {}
                 flushed => flushed?,
             }
@@ -112,14 +138,15 @@ impl TlsStream {
     fn process(&mut self) -> Result<IoState, Error> {
         self.session.process_new_packets().map_err(|error| {
             // The other side may be told what is wrong; more cannot be done.
-            drop(self.flush(&mut Limit::at_once()));
+            drop(self.flush(None));
             Error::Rustls(error)
         })
     }
 
-    fn flush(&mut self, limit: &mut Limit) -> Result<(), Error> {
+    /// Sends what rustls has to send, or what can be sent by now if there is no limit to wait for.
+    fn flush(&mut self, mut limit: Option<&mut Limit>) -> Result<(), Error> {
         while self.session.wants_write() {
-            self.session.write_tls(&mut Outgoing { socket: &self.socket, limit: &mut *limit })?;
+            self.session.write_tls(&mut Outgoing { socket: &self.socket, limit: limit.as_deref_mut() })?;
         }
         Ok(())
     }
@@ -134,7 +161,7 @@ impl AsFd for TlsStream {
 impl Drop for TlsStream {
     fn drop(&mut self) {
         self.session.send_close_notify();
-        drop(self.flush(&mut Limit::at_once()));
+        drop(self.flush(None));
     }
 }
 
@@ -160,13 +187,16 @@ impl Read for Incoming<'_> {
 /// The socket as rustls writes to it.
 struct Outgoing<'a> {
     socket: &'a Socket,
-    limit: &'a mut Limit,
+    limit: Option<&'a mut Limit>,
 }
 
 impl Write for Outgoing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.send(bytes, self.limit).map_err(Error::into_io)?;
-        Ok(bytes.len())
+        let sent = match &mut self.limit {
+            Some(limit) => self.socket.send(bytes, limit),
+            None => self.socket.send_at_once(bytes),
+        };
+        sent.map_err(Error::into_io)
     }
 
     fn flush(&mut self) -> io::Result<()> {

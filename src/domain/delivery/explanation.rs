@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::explanation::status::named;
-use crate::domain::delivery::outcome::{BodyError, NO_ROUTE, Outcome, Phase};
+use crate::domain::delivery::outcome::{BodyError, HeadFault, NO_ROUTE, Outcome, Phase};
 use crate::domain::event::event_type::EventType;
 
 /// Maximum length of a redirect's target in an explanation.
@@ -66,13 +66,33 @@ impl Attempt {
                     "the endpoint closed a connection that was kept open, before a byte of an answer came ({text}), so \
                      the next attempt followed at once on a new one"
                 ),
-                "this does not count against the retry schedule: a receiver that closes idle connections after less \
-                 than 15 s avoids it by announcing that with Keep-Alive, or by closing each after its answer",
+                "this does not count against the retry schedule: a receiver that closes each connection after its answer, \
+                 and says so with Connection: close, avoids it",
             ),
             Outcome::TimedOut(phase) => {
                 let (doing, advice) = phase_in_words(*phase);
                 (format!("timed out after {} while {doing}", self.took()), advice)
             }
+            Outcome::LookupsBusy => (
+                "this server was busy looking up other host names, and too little time was left".to_owned(),
+                "this says nothing about the endpoint: if it lasts, check the server's name server",
+            ),
+            Outcome::BadResponse(_) | Outcome::HeadersTooLong | Outcome::BadHead(..) | Outcome::Incomplete(..) => {
+                return self.of_bad_answer();
+            }
+            Outcome::BodyDamaged => {
+                ("the stored body is damaged and was not sent".to_owned(), "run verify on the database")
+            }
+            Outcome::Internal(text) => {
+                (format!("the server could not make the attempt ({text})"), "its operator finds the cause in the log")
+            }
+        };
+        Some(format!("{cause}; {advice}"))
+    }
+
+    /// The same of an answer that cannot be read, or not to its end.
+    fn of_bad_answer(&self) -> Option<String> {
+        let (cause, advice) = match &self.outcome {
             Outcome::BadResponse(text) => {
                 let advice = if self.url.starts_with("http:") {
                     "check what listens on that port: if it is TLS, the subscription's URL has to begin with https"
@@ -81,13 +101,18 @@ impl Attempt {
                 };
                 (format!("the answer is not valid HTTP ({text})"), advice)
             }
-            Outcome::HeadersTooLong => (
-                "the answer's headers are longer than 16 KiB, or too many".to_owned(),
-                "reduce the receiver's response headers",
+            Outcome::HeadersTooLong => {
+                ("the answer's headers are longer than 16 KiB, or too many".to_owned(), FEWER_HEADERS)
+            }
+            Outcome::BadHead(status, HeadFault::TooLong) => (
+                format!(
+                    "the endpoint answered {status}, but the answer's headers are longer than 16 KiB, or more than 512"
+                ),
+                FEWER_HEADERS,
             ),
-            Outcome::LookupsBusy => (
-                "this server was busy looking up other host names, and too little time was left".to_owned(),
-                "this says nothing about the endpoint: if it lasts, check the server's name server",
+            Outcome::BadHead(status, HeadFault::Invalid(text)) => (
+                format!("the endpoint answered {status}, but the answer is not valid HTTP: {text}"),
+                "correct that in the receiver, or in a proxy in front of it",
             ),
             Outcome::Incomplete(status, BodyError::TimedOut) => {
                 let (doing, advice) = phase_in_words(Phase::Read);
@@ -100,12 +125,7 @@ impl Attempt {
             Outcome::Incomplete(status, BodyError::BadResponse) => {
                 (format!("the endpoint answered {status}, but the rest of the answer is not valid HTTP"), AFTER_A_BREAK)
             }
-            Outcome::BodyDamaged => {
-                ("the stored body is damaged and was not sent".to_owned(), "run verify on the database")
-            }
-            Outcome::Internal(text) => {
-                (format!("the server could not make the attempt ({text})"), "its operator finds the cause in the log")
-            }
+            _ => return None,
         };
         Some(format!("{cause}; {advice}"))
     }
@@ -159,6 +179,7 @@ impl Attempt {
     }
 }
 
+const FEWER_HEADERS: &str = "reduce the receiver's response headers";
 const AFTER_A_BREAK: &str = "check the receiver, and a proxy in front of it";
 
 fn tls(text: &str) -> String {

@@ -43,6 +43,17 @@ pub enum Outcome {
     /// The endpoint closed a connection that was kept open before a byte of a response came, most likely while it was
     /// idle; the text says how. The next attempt followed at once on a new connection.
     KeptConnectionClosed(String),
+    /// The response began with this status, and the rest of its head could not be read.
+    BadHead(u16, HeadFault),
+}
+
+/// What is wrong with a response's head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeadFault {
+    /// It is too long, or has too many headers.
+    TooLong,
+    /// It is not valid HTTP; the text says what of it.
+    Invalid(String),
 }
 
 /// Why a response's body was not complete.
@@ -133,6 +144,7 @@ impl Outcome {
             | Self::HttpError(status)
             | Self::Redirected(status)
             | Self::Incomplete(status, _)
+            | Self::BadHead(status, _)
             | Self::PushedBack(status) => Some(*status),
             _ => None,
         }
@@ -211,8 +223,10 @@ impl Outcome {
             | Self::Incomplete(_, BodyError::ConnectionLost) => "connection_lost",
             Self::TimedOut(_) | Self::Incomplete(_, BodyError::TimedOut) => "timed_out",
             Self::TlsFailed(_) => "tls_failed",
-            Self::BadResponse(_) | Self::Incomplete(_, BodyError::BadResponse) => "bad_answer",
-            Self::HeadersTooLong => "headers_too_long",
+            Self::BadResponse(_)
+            | Self::Incomplete(_, BodyError::BadResponse)
+            | Self::BadHead(_, HeadFault::Invalid(_)) => "bad_answer",
+            Self::HeadersTooLong | Self::BadHead(_, HeadFault::TooLong) => "headers_too_long",
             Self::LookupsBusy => "server_busy",
             Self::BodyDamaged => "body_damaged",
             Self::Internal(_) => "internal",

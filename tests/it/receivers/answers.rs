@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
 };
 
@@ -122,16 +122,32 @@ fn all_that_curl_reads_over_tls_is_delivered() {
 
 #[test]
 fn an_answer_that_is_none_ends_soon_with_its_cause_and_its_connection() {
-    const TOO_LONG: &str = "the answer's headers are longer than 16 KiB, or too many";
+    const TOO_LONG: &str =
+        "the endpoint answered 200, but the answer's headers are longer than 16 KiB, or more than 512; ";
+    const TOO_MANY: &str = "the answer's headers are longer than 16 KiB, or too many; ";
     const BROKEN: &str = "the endpoint answered 200, but the rest of the answer is not valid HTTP";
     let chunk = |size: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\n").into_bytes();
-    let cases: [(Vec<u8>, &str); 6] = [
-        (whole("Content-Length: 3\r\n"), "the answer is not valid HTTP (two different content-lengths)"),
+    let cases: [(Vec<u8>, &str); 8] = [
+        (
+            whole("Content-Length: 3\r\n"),
+            "the endpoint answered 200, but the answer is not valid HTTP: it has two different lengths, 3 and 2; ",
+        ),
         (whole(&format!("X-Long: {}\r\n", "x".repeat(1_000_000))), TOO_LONG),
-        (after(&"HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000), &whole("")), TOO_LONG),
+        (after(&"HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000), &whole("")), TOO_MANY),
         (chunk("10000000000000000"), BROKEN),
         (chunk(&format!("2;{}", "x".repeat(20_000))), BROKEN),
-        (whole("Content-Length 2\r\n"), "the answer is not valid HTTP (invalid header line)"),
+        (
+            whole("Content-Length 2\r\n"),
+            r#"the endpoint answered 200, but the answer is not valid HTTP: a header line has no colon: "Content-Length 2"; "#,
+        ),
+        (
+            whole("X-Good: 1\r\nX-Bad: \0\r\n"),
+            r#"the endpoint answered 200, but the answer is not valid HTTP: header line 2 is not valid HTTP: "X-Bad: \u{0}"; "#,
+        ),
+        (
+            b"220 mail.example ESMTP Postfix\r\n".to_vec(),
+            r#"the answer is not valid HTTP (its first line is "220 mail.example ESMTP Postfix"); "#,
+        ),
     ];
     for is_tls in [false, true] {
         let authority = Authority::new();
@@ -186,6 +202,97 @@ fn what_a_receiver_answers_before_it_has_read_the_body_counts_over_plain_http() 
 #[test]
 fn what_a_receiver_answers_before_it_has_read_the_body_counts_over_tls() {
     early_answers_count(true);
+}
+
+/// A server that takes events that no kernel buffers, and whose attempts may last longer than the test.
+fn server_of_large_events(authority: &Authority) -> (Server, Client) {
+    let mut server = Server::stopped(&[
+        ("delivery.retry_schedule", "[]"),
+        ("delivery.timeout", r#""60s""#),
+        ("limits.event_bytes", r#""8MiB""#),
+    ]);
+    let file = format!("'{}'", authority.write_to(server.folder()).display());
+    server.configure(&[("delivery.ca_certificates", &file)]);
+    server.launch();
+    let client = server.client();
+    (server, client)
+}
+
+/// More than the kernel takes for a receiver that does not read.
+const LARGE_BYTES: usize = 5_000_000;
+
+/// A receiver that answers so when it has read the head, and then does that.
+fn answering_early(
+    tls: Option<Arc<ServerConfig>>,
+    answer: &'static str,
+    then: impl Fn(&mut dyn Stream) + Send + 'static,
+) -> String {
+    receiver(tls, move |stream| {
+        stream.read_exact(&mut [0; 2048]).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        stream.flush().unwrap();
+        then(stream);
+    })
+}
+
+/// Publishes a large event, and gives the only attempt for each subscription, in their order.
+fn attempts_of_a_large_event(client: &Client) -> Vec<Value> {
+    let mut data = clock_in(1);
+    data["note"] = "x".repeat(LARGE_BYTES).into();
+    let event = client.publish("clock_in", &data);
+    let mut ids = client.delivery_ids(&event);
+    // They end with the subscription.
+    ids.sort();
+    let delivery = |id: &String| client.wait_for_delivery(id, "is settled", is_settled);
+    let attempts = ids.iter().map(|id| delivery(id)["attempts"].as_array().unwrap().clone());
+    attempts.flat_map(|attempts| <[Value; 1]>::try_from(attempts).unwrap()).collect()
+}
+
+#[test]
+fn an_answer_counts_while_the_body_is_sent_to_a_receiver_that_reads_no_further_and_keeps_the_connection() {
+    const ANSWERS: [(u64, &str); 2] = [
+        (413, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"),
+        (200, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ];
+    let authority = Authority::new();
+    let (_server, client) = server_of_large_events(&authority);
+    let mut releases = Vec::new();
+    for is_tls in [false, true] {
+        for (_, answer) in ANSWERS {
+            let (release, held) = mpsc::channel::<()>();
+            releases.push(release);
+            let url = answering_early(tls(&authority, is_tls), answer, move |_| assert!(held.recv().is_err()));
+            client.subscribe(&url, &["clock_in"]);
+        }
+    }
+    let attempts = attempts_of_a_large_event(&client);
+    for (attempt, (code, _)) in attempts.iter().zip([ANSWERS, ANSWERS].as_flattened()) {
+        assert_eq!(attempt["response_code"], *code, "{attempt:#}");
+        assert_eq!(attempt["status"] == "delivered", *code == 200, "{attempt:#}");
+    }
+    drop(releases);
+}
+
+#[test]
+fn a_receiver_that_accepts_an_event_before_it_reads_it_still_gets_all_of_it() {
+    let authority = Authority::new();
+    let (_server, client) = server_of_large_events(&authority);
+    let (report, read) = mpsc::channel();
+    for is_tls in [false, true] {
+        let report = report.clone();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let url = answering_early(tls(&authority, is_tls), answer, move |stream| {
+            let (mut bytes, mut piece) = (2048, vec![0; 1 << 16]);
+            while bytes < LARGE_BYTES {
+                bytes += stream.read(&mut piece).ok().filter(|count| *count > 0).expect("there is more");
+            }
+            report.send(bytes).unwrap();
+        });
+        client.subscribe(&url, &["clock_in"]);
+    }
+    let attempts = attempts_of_a_large_event(&client);
+    assert!(attempts.iter().all(|attempt| attempt["status"] == "delivered"), "{attempts:#?}");
+    assert!(read.iter().take(2).all(|bytes| bytes > LARGE_BYTES));
 }
 
 #[test]

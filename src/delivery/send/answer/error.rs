@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use ureq::Error;
 
+use crate::domain::delivery::outcome::HeadFault;
+
 /// Maximum length of an answer's head, as in Node.js.
 pub(in crate::delivery) const HEAD_BYTES: usize = 16 * 1024;
 
@@ -16,6 +18,9 @@ pub(in crate::delivery) enum AnswerError {
     /// It is not HTTP; the text says why.
     #[error("{0}")]
     Invalid(Cow<'static, str>),
+    /// It begins with a status, and the rest of its head cannot be read.
+    #[error("the head of a {0} cannot be read")]
+    Head(u16, HeadFault),
 }
 
 impl From<AnswerError> for Error {

@@ -9,6 +9,7 @@ use httparse::{Header, ParserConfig, Status};
 
 use crate::delivery::send::answer::body::Body;
 use crate::delivery::send::answer::error::AnswerError;
+use crate::delivery::send::answer::fault::{self, quoted};
 use crate::domain::delivery::attempt::KEPT_HEADER_BYTES;
 
 /// Maximum number of headers.
@@ -40,6 +41,23 @@ pub(in crate::delivery) enum Beginning {
 
 /// Reads the head with which the input begins.
 pub(in crate::delivery) fn begin(input: &[u8]) -> Result<Beginning, AnswerError> {
+    read(input).map_err(|fault| match fault {
+        Fault::Syntax => fault::of_syntax(input, |lines| matches!(read(lines), Err(Fault::Syntax))),
+        Fault::TooMany => fault::of_length(input),
+        Fault::Meaning(text) => fault::of(input, text),
+    })
+}
+
+/// What is wrong with a head.
+#[derive(Debug)]
+enum Fault {
+    Syntax,
+    TooMany,
+    /// Where the answer ends is not clear, as the text says.
+    Meaning(String),
+}
+
+fn read(input: &[u8]) -> Result<Beginning, Fault> {
     let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let mut parser = ParserConfig::default();
@@ -51,18 +69,15 @@ pub(in crate::delivery) fn begin(input: &[u8]) -> Result<Beginning, AnswerError>
     let length = match parser.parse_response_with_uninit_headers(&mut response, input, &mut headers) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(Beginning::Part),
-        Err(httparse::Error::TooManyHeaders) => return Err(AnswerError::TooLong),
-        Err(error) => return Err(AnswerError::Invalid(error.to_string().into())),
+        Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooMany),
+        Err(_) => return Err(Fault::Syntax),
     };
-    let status = response.code.filter(|code| *code >= 100);
-    let status = status.ok_or(AnswerError::Invalid("invalid status code".into()))?;
+    let status = response.code.filter(|code| *code >= 100).ok_or(Fault::Syntax)?;
     if status < 200 && status != 101 {
         return Ok(Beginning::Interim(length));
     }
     let fields = Fields::read(response.headers)?;
-    if input.get(..length).is_some_and(|head| framing_lines(head) != Some(fields.framing_lines)) {
-        return Err(AnswerError::Invalid("invalid header line".into()));
-    }
+    check_framing(input.get(..length).unwrap_or_default(), fields.framing_lines)?;
     let has_body = !matches!(status, 101 | 204 | 304);
     let body = match (fields.coding, fields.length) {
         _ if !has_body => Body::none(),
@@ -98,7 +113,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(headers: &[Header<'a>]) -> Result<Self, AnswerError> {
+    fn read(headers: &[Header<'a>]) -> Result<Self, Fault> {
         let mut fields = Self::default();
         for Header { name, value } in headers {
             // The lengths of names tell most of them apart.
@@ -132,19 +147,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The same length may be given several times.
-    fn read_length(&mut self, value: &[u8]) -> Result<(), AnswerError> {
+    fn read_length(&mut self, value: &[u8]) -> Result<(), Fault> {
+        let no_length = || Fault::Meaning(format!("its Content-Length is no length: {}", quoted(value)));
         for token in tokens(value) {
             let digits = str::from_utf8(token).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
             let length = digits.and_then(|text| text.parse().ok());
-            let length = length.ok_or(AnswerError::Invalid("invalid content-length".into()))?;
-            if self.length.replace(length).is_some_and(|before| before != length) {
-                return Err(AnswerError::Invalid("two different content-lengths".into()));
+            let length = length.ok_or_else(no_length)?;
+            if let Some(before) = self.length.replace(length).filter(|before| *before != length) {
+                return Err(Fault::Meaning(format!("it has two different lengths, {before} and {length}")));
             }
         }
-        if self.length.is_none() {
-            return Err(AnswerError::Invalid("invalid content-length".into()));
-        }
-        Ok(())
+        if self.length.is_none() { Err(no_length()) } else { Ok(()) }
     }
 }
 
@@ -153,26 +166,31 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// How many lines of a head say where the answer ends, whether they could be read or not; `None` with a line that is no
-/// header at all.
-fn framing_lines(head: &[u8]) -> Option<usize> {
-    let mut count = 0;
+/// Fails with a line that is no header at all, and unless so many lines say where the answer ends: one that was ignored
+/// because of a character in it is not among those that were read.
+fn check_framing(head: &[u8], read: usize) -> Result<(), Fault> {
+    let (mut count, mut ignored) = (0, None);
     // Empty lines may be in front of the status line.
-    let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
-    for line in head.get(begin..)?.split(|byte| *byte == b'\n').skip(1) {
-        if matches!(line.first(), None | Some(b'\r' | b' ' | b'\t')) {
-            continue;
-        }
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let name = line.get(..colon)?;
+    let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or_default();
+    let lines = head.get(begin..).unwrap_or_default().split(|byte| *byte == b'\n').skip(1);
+    for line in lines.filter(|line| !matches!(line.first(), None | Some(b'\r' | b' ' | b'\t'))) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return Err(Fault::Meaning(format!("a header line has no colon: {}", quoted(line))));
+        };
         if colon >= 14 {
-            let name = name.trim_ascii_end();
-            count += usize::from(
-                name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding"),
-            );
+            let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
+            if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding") {
+                count += 1;
+                let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\r' | b'\t');
+                ignored = ignored.or_else(|| (!line.iter().all(is_text)).then_some(line));
+            }
         }
     }
-    Some(count)
+    match ignored {
+        _ if count == read => Ok(()),
+        Some(line) => Err(Fault::Meaning(format!("a header line has a control character: {}", quoted(line)))),
+        None => Err(Fault::Meaning("where it ends is said in a header line that is not valid HTTP".to_owned())),
+    }
 }
 
 /// The headers that are kept with the attempt.
@@ -198,6 +216,7 @@ fn unfolded(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::delivery::outcome::HeadFault;
 
     fn head(text: &str) -> Result<Head, AnswerError> {
         match begin(text.as_bytes())? {
@@ -245,7 +264,39 @@ mod tests {
             "Content-Length 2",
         ] {
             let refused = head(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).unwrap_err();
-            assert!(matches!(refused, AnswerError::Invalid(_)), "{lines}");
+            assert!(matches!(refused, AnswerError::Head(200, HeadFault::Invalid(_))), "{lines}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_head_is_said_with_its_status_and_line() {
+        let refused = |text: &str| match begin(text.as_bytes()).unwrap_err() {
+            AnswerError::Head(status, HeadFault::Invalid(text)) => format!("{status}, {text}"),
+            AnswerError::Head(status, HeadFault::TooLong) => format!("{status}, too long"),
+            AnswerError::Invalid(text) => text.into_owned(),
+            AnswerError::TooLong => "too long".to_owned(),
+        };
+        for (text, words) in [
+            ("HTTP/1.1 200 OK\r\nX-A: 1\r\nX-B: \0; 2\r\n", r#"200, header line 2 is not valid HTTP: "X-B: \u{0}""#),
+            (
+                "\r\nHTTP/1.0 500 No\r\nX-A: 1\rX-B: 2\r\n\r\n",
+                "500, header line 1 is not valid HTTP: \"X-A: 1\\rX-B: 2\"",
+            ),
+            ("HTTP/1.1 200 O\0K\r\n", r#"200, its status line is not valid HTTP: "HTTP/1.1 200 O\u{0}K""#),
+            ("HTTP/1.1 099 OK\r\n\r\n", r#"its first line is "HTTP/1.1 099 OK""#),
+            ("HTTP/2 200 OK\r\n\r\n", r#"its first line is "HTTP/2 200 OK""#),
+            ("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", r#"its first line is "SSH-2.0-OpenSSH_9.2p1 Debian-2""#),
+            ("\u{15}\u{3}\u{1}\0\u{2}\u{2}(", "it begins with bytes that are no text"),
+            ("HTTP/1.1 200 OK\r\nContent-Length 2\r\n\r\n", r#"200, a header line has no colon: "Content-Length 2""#),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n", "200, it has two different lengths, 2 and 3"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n", r#"200, its Content-Length is no length: "+2""#),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\u{1}\r\n\r\n",
+                r#"200, a header line has a control character: "Content-Length: 2\u{1}""#,
+            ),
+        ] {
+            assert_eq!(refused(text), words, "{text:?}");
+        }
+        assert_eq!(refused(&format!("HTTP/1.1 200 OK\r\n{}", "X: 1\r\n".repeat(600))), "200, too long");
     }
 }

@@ -1,5 +1,8 @@
-//! Reads answers in HTTP/1.1: [`head`] up to the empty line, [`body`] behind it. Pure; runs on delivery threads.
+//! Reads answers in HTTP/1.1 as they come ([`incoming`]): [`head`] up to the empty line, [`body`] behind it. Pure; runs on
+//! delivery threads.
 
 pub(in crate::delivery) mod body;
 pub(in crate::delivery) mod error;
+mod fault;
 pub(in crate::delivery) mod head;
+pub(in crate::delivery) mod incoming;
