@@ -20,7 +20,7 @@ use crate::delivery::send::budget::{Budget, Permit};
 use crate::delivery::send::dial::{DialError, Dialler};
 use crate::delivery::send::failed_addresses::FailedAddresses;
 use crate::delivery::send::guard::Guard;
-use crate::delivery::send::kept::{KeptConnections, ServerName as Server};
+use crate::delivery::send::kept::{KeptConnections, ServerName as Server, Waiting};
 use crate::delivery::send::phase;
 use crate::delivery::send::tcp::{Limit, Socket, Unasked, was_ended};
 use crate::delivery::send::tls::TlsClient;
@@ -76,6 +76,8 @@ pub(in crate::delivery) struct Connection {
     open: Open,
     stage: Stage,
     place: Place,
+    /// Until the first answer on a new one.
+    waiting: Option<Waiting<Open>>,
     /// Why it took no more of the request.
     refused: Option<io::Error>,
 }
@@ -181,7 +183,7 @@ impl Connections {
             self.kept.close_all_of(&server);
         } else if let Some((peer, open)) = self.kept.take(&server, &addresses) {
             let place = self.place(server, peer, generation);
-            return Ok(Connection { open, stage: Stage::Kept, place, refused: None });
+            return Ok(Connection { open, stage: Stage::Kept, place, waiting: None, refused: None });
         }
         let now = Instant::now();
         let ordered = in_order(&addresses, |address| self.failed.failed_at(address, now));
@@ -192,6 +194,7 @@ impl Connections {
             DialError::Failed(error) => error,
         })?;
         let peer = socket.peer();
+        let waiting = Some(self.kept.wait(&server, Instant::now()));
         let place = self.place(server, peer, generation);
         let stream = if uri.scheme_str() == Some("https") {
             let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -204,7 +207,7 @@ impl Connections {
             Stream::Plain(socket)
         };
         let open = Open { stream, input: Input::default(), _permit: permit };
-        Ok(Connection { open, stage: Stage::New, place, refused: None })
+        Ok(Connection { open, stage: Stage::New, place, waiting, refused: None })
     }
 
     fn place(&self, server: Server, peer: SocketAddr, generation: u64) -> Place {
@@ -308,6 +311,7 @@ impl Connection {
                 if count > 0 && self.stage != Stage::Answered {
                     self.place.failed.forget(self.place.peer);
                     self.stage = Stage::Answered;
+                    self.waiting = None;
                     phase::enter(Phase::Read);
                 }
                 self.open.input.end += count;
@@ -401,7 +405,7 @@ mod tests {
             let permit = connections.budget.try_acquire().unwrap();
             let open = Open { stream, input: Input::default(), _permit: permit };
             let place = connections.place(server.clone(), peer, 0);
-            let mut connection = Connection { open, stage: Stage::New, place, refused: None };
+            let mut connection = Connection { open, stage: Stage::New, place, waiting: None, refused: None };
             let (mut peer_end, _) = listener.accept().unwrap();
             peer_end.write_all(b"answer").unwrap();
             let mut limit = Limit::within(Duration::from_secs(10));
@@ -410,7 +414,7 @@ mod tests {
             connection.put_away();
             let (peer, open) = connections.kept.take(&server, &[peer]).expect("it is kept");
             let place = connections.place(server, peer, 0);
-            let mut connection = Connection { open, stage: Stage::Kept, place, refused: None };
+            let mut connection = Connection { open, stage: Stage::Kept, place, waiting: None, refused: None };
             match more {
                 None => {
                     connection.begin().unwrap();

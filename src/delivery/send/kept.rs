@@ -1,11 +1,14 @@
 //! Connections to endpoints that are kept open for the next request to the same server, whichever subscription it is for.
 //! Delivery threads put them in and take them out; the `connections` thread closes each second what has become of no
 //! use. The lock is held for a few steps, and nothing is closed under it.
+//!
+//! A receiver that serves one connection at a time, or a few, serves no new one while one is kept. So it is known which new
+//! ones wait for an answer: none is kept beside one that starves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +17,10 @@ use ureq::http::uri::Authority;
 
 /// How long a connection is kept without a request.
 const KEPT_FOR: Duration = Duration::from_secs(15);
+/// A new connection that waits for so long, while others of the server were answered on, starves.
+const STARVES_AFTER: Duration = Duration::from_millis(500);
+/// How many answers come on others meanwhile: one may have been under way already.
+const ANSWERS_MEANWHILE: u64 = 2;
 /// How many are looked at under one lock.
 const LOOKED_AT: usize = 256;
 
@@ -45,8 +52,53 @@ struct State<T> {
     generation: u64,
     /// The one that was put in first in front.
     by_age: BTreeMap<u64, Kept<T>>,
-    /// The numbers of each server's, the newest last.
-    by_server: HashMap<ServerName, Vec<u64>>,
+    by_server: HashMap<ServerName, OfServer>,
+}
+
+/// What there is of one server.
+#[derive(Debug, Default)]
+struct OfServer {
+    /// The numbers of those that are kept, the newest last.
+    kept: Vec<u64>,
+    /// The new ones that wait for their first answer.
+    waiting: Vec<Waiter>,
+    /// How many answers came on its connections while some were here.
+    answers: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    since: Instant,
+    /// How many answers had come before.
+    answers_before: u64,
+}
+
+/// Stands for a new connection until its first answer comes.
+#[derive(Debug)]
+pub(in crate::delivery) struct Waiting<T: AsFd> {
+    all: Arc<KeptConnections<T>>,
+    server: ServerName,
+    number: u64,
+}
+
+impl<T: AsFd> Drop for Waiting<T> {
+    fn drop(&mut self) {
+        let mut state = self.all.lock();
+        if let Some(of_server) = state.by_server.get_mut(&self.server) {
+            of_server.waiting.retain(|waiter| waiter.number != self.number);
+        }
+        state.forget_if_unused(&self.server);
+    }
+}
+
+impl OfServer {
+    /// Does a new connection wait while `answers` or more come on others?
+    fn starves(&self, answers: u64, now: Instant) -> bool {
+        self.waiting.iter().any(|waiter| {
+            now.duration_since(waiter.since) >= STARVES_AFTER && self.answers - waiter.answers_before >= answers
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -60,13 +112,24 @@ struct Kept<T> {
 impl<T> State<T> {
     fn remove(&mut self, number: u64) -> Option<Kept<T>> {
         let kept = self.by_age.remove(&number)?;
-        if let Some(numbers) = self.by_server.get_mut(&kept.server) {
-            numbers.retain(|other| *other != number);
-            if numbers.is_empty() {
-                self.by_server.remove(&kept.server);
-            }
+        if let Some(of_server) = self.by_server.get_mut(&kept.server) {
+            of_server.kept.retain(|other| *other != number);
         }
+        self.forget_if_unused(&kept.server);
         Some(kept)
+    }
+
+    fn forget_if_unused(&mut self, server: &ServerName) {
+        if self.by_server.get(server).is_some_and(|of_server| of_server.kept.is_empty() && of_server.waiting.is_empty())
+        {
+            self.by_server.remove(server);
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
     }
 }
 
@@ -86,7 +149,7 @@ impl<T: AsFd> KeptConnections<T> {
         let mut elsewhere = Vec::new();
         let mut state = self.lock();
         let taken = loop {
-            let Some(number) = state.by_server.get(server).and_then(|numbers| numbers.last()).copied() else {
+            let Some(number) = state.by_server.get(server).and_then(|of_server| of_server.kept.last()).copied() else {
                 break None;
             };
             match state.remove(number) {
@@ -99,20 +162,32 @@ impl<T: AsFd> KeptConnections<T> {
         taken
     }
 
-    /// Keeps a connection that was made in this generation, and gives up the server's oldest if it has too many.
+    /// Notes that a new connection to the server waits for its first answer since then.
+    pub(in crate::delivery) fn wait(self: &Arc<Self>, server: &ServerName, since: Instant) -> Waiting<T> {
+        let mut state = self.lock();
+        let number = state.next_number();
+        let of_server = state.by_server.entry(server.clone()).or_default();
+        of_server.waiting.push(Waiter { number, since, answers_before: of_server.answers });
+        Waiting { all: Arc::clone(self), server: server.clone(), number }
+    }
+
+    /// Keeps a connection that was made in this generation, after an answer, unless another one of the server starves.
+    /// Gives up the server's oldest if it has too many.
     pub(in crate::delivery) fn put(&self, server: &ServerName, peer: SocketAddr, generation: u64, connection: T) {
         let kept = Kept { server: server.clone(), peer, since: Instant::now(), connection };
         let mut state = self.lock();
-        if state.generation != generation {
+        let of_server = state.by_server.entry(server.clone()).or_default();
+        of_server.answers += 1;
+        if of_server.starves(ANSWERS_MEANWHILE, kept.since) || state.generation != generation {
+            state.forget_if_unused(server);
             drop(state);
             // Closed without the lock.
             drop(kept);
             return;
         }
-        let number = state.next;
-        state.next += 1;
+        let number = state.next_number();
         state.by_age.insert(number, kept);
-        let numbers = state.by_server.entry(server.clone()).or_default();
+        let numbers = &mut state.by_server.entry(server.clone()).or_default().kept;
         numbers.push(number);
         let oldest = (numbers.len() > self.per_server).then(|| numbers.first().copied()).flatten();
         let given_up = oldest.and_then(|number| state.remove(number));
@@ -128,7 +203,7 @@ impl<T: AsFd> KeptConnections<T> {
     /// Closes all of a server.
     pub(in crate::delivery) fn close_all_of(&self, server: &ServerName) {
         let mut state = self.lock();
-        let numbers = state.by_server.get(server).cloned().unwrap_or_default();
+        let numbers = state.by_server.get(server).map(|of_server| of_server.kept.clone()).unwrap_or_default();
         let closed: Vec<_> = numbers.into_iter().map(|number| state.remove(number)).collect();
         drop(state);
         drop(closed);
@@ -138,7 +213,10 @@ impl<T: AsFd> KeptConnections<T> {
     pub(in crate::delivery) fn close_all(&self) {
         let mut state = self.lock();
         state.generation += 1;
-        state.by_server.clear();
+        state.by_server.retain(|_, of_server| {
+            of_server.kept.clear();
+            !of_server.waiting.is_empty()
+        });
         let closed = std::mem::take(&mut state.by_age);
         drop(state);
         drop(closed);
@@ -153,14 +231,16 @@ impl<T: AsFd> KeptConnections<T> {
         closed.is_some()
     }
 
-    /// Closes what the other side has closed, and what was kept for long enough.
+    /// Closes what the other side has closed, what was kept for long enough, and what is kept while a new connection to the
+    /// same server starves.
     pub(in crate::delivery) fn close_useless(&self, now: Instant) {
         let mut next = Some(0);
         while let Some(first) = next {
             let mut state = self.lock();
             let looked_at: Vec<(&u64, &Kept<T>)> = state.by_age.range(first..).take(LOOKED_AT).collect();
             next = looked_at.last().map(|(number, _)| *number + 1);
-            let useless = useless(&looked_at, now);
+            let starves = |kept: &Kept<T>| state.by_server.get(&kept.server).is_some_and(|of| of.starves(1, now));
+            let useless = useless(&looked_at, starves, now);
             let closed: Vec<_> = useless.into_iter().map(|number| state.remove(number)).collect();
             drop(state);
             drop(closed);
@@ -168,14 +248,14 @@ impl<T: AsFd> KeptConnections<T> {
     }
 }
 
-fn useless<T: AsFd>(looked_at: &[(&u64, &Kept<T>)], now: Instant) -> Vec<u64> {
+fn useless<T: AsFd>(looked_at: &[(&u64, &Kept<T>)], starves: impl Fn(&Kept<T>) -> bool, now: Instant) -> Vec<u64> {
     let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
     let mut sockets: Vec<_> =
         looked_at.iter().map(|(_, kept)| PollFd::new(&kept.connection, PollFlags::RDHUP)).collect();
     // On an error nothing is known to have ended.
     let _ = poll(&mut sockets, Some(&Timespec::default()));
     let is_useless = |kept: &Kept<T>, socket: &PollFd<'_>| {
-        socket.revents().intersects(ended) || now.duration_since(kept.since) >= KEPT_FOR
+        socket.revents().intersects(ended) || now.duration_since(kept.since) >= KEPT_FOR || starves(kept)
     };
     let pairs = looked_at.iter().zip(&sockets);
     pairs.filter(|((_, kept), socket)| is_useless(kept, socket)).map(|((number, _), _)| **number).collect()
@@ -225,6 +305,34 @@ mod tests {
         assert!(kept.take(&server("a.example"), &[peer]).is_none());
         assert!(kept.take(&server("b.example"), &[peer]).is_some());
         assert!(!kept.close_oldest());
+    }
+
+    #[test]
+    fn none_is_kept_while_a_new_one_waits_and_others_are_answered_on() {
+        let kept = Arc::new(KeptConnections::new(4));
+        let (peer, name) = ("192.0.2.1:443".parse().unwrap(), server("a.example"));
+        let mut others = Vec::new();
+        let mut near = || {
+            let (near, far) = pair();
+            others.push(far);
+            near
+        };
+        let is_kept = |seconds| {
+            kept.close_useless(Instant::now() + Duration::from_secs(seconds));
+            kept.take(&name, &[peer]).is_some()
+        };
+        let waiting = kept.wait(&name, Instant::now() + Duration::from_secs(10));
+        assert!(!is_kept(11));
+        kept.put(&name, peer, 0, near());
+        assert!(is_kept(0), "it may be answered soon");
+        kept.put(&name, peer, 0, near());
+        kept.put(&server("b.example"), peer, 0, near());
+        assert!(!is_kept(11));
+        assert!(kept.take(&server("b.example"), &[peer]).is_some(), "another server serves it");
+        drop(waiting);
+        kept.put(&name, peer, 0, near());
+        assert!(is_kept(11));
+        assert!(kept.lock().by_server.is_empty());
     }
 
     #[test]

@@ -2,18 +2,22 @@
 
 use std::{
     fmt::Write as _,
+    io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
 
 use crate::harness::{
-    BlackHole, Client, NameServer, PATIENCE, Receiver, Reply, Server, clock_in, eventually, hosts, on_an_island,
+    Authority, BlackHole, Client, NameServer, PATIENCE, Receiver, Reply, Server, clock_in, eventually, hosts,
+    on_an_island,
 };
 
 const PORT: u16 = 8080;
@@ -149,4 +153,70 @@ fn a_name_that_moves_is_followed_under_steady_traffic() {
         attempts(&client, entry + 1);
         assert_eq!(old.requests().len(), before, "nothing goes to the old address any more");
     });
+}
+
+/// The URL of a receiver that serves one connection at a time, each until its other side ends it.
+fn one_at_a_time(tls: Option<Arc<ServerConfig>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://localhost:{}/", listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            match &tls {
+                None => answer_all(&mut stream),
+                Some(config) => {
+                    let session = ServerConnection::new(Arc::clone(config)).unwrap();
+                    answer_all(&mut StreamOwned::new(session, stream));
+                }
+            }
+        }
+    });
+    url
+}
+
+/// Answers each request, which comes in pieces of any length, until the connection ends.
+fn answer_all(stream: &mut (impl Read + Write)) {
+    let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        request.extend_from_slice(&piece[..count]);
+        // An event ends so, and nothing else does.
+        if request.ends_with(b"}}") {
+            request.clear();
+            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").and(stream.flush()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Delivers a burst to a receiver that serves one connection at a time, and a ping.
+fn does_not_starve(is_tls: bool) {
+    let authority = Authority::new();
+    let mut server = Server::stopped(&[("delivery.timeout", r#""60s""#)]);
+    let file = format!("'{}'", authority.write_to(server.folder()).display());
+    server.configure(&[("delivery.ca_certificates", &file)]);
+    server.launch();
+    let client = server.client();
+    let url = one_at_a_time(is_tls.then(|| Arc::new(authority.identity("localhost", |_| {}).server_config())));
+    // The second is another endpoint with the same server.
+    let all = [client.subscribe(&url, &["clock_in"]), client.subscribe(&url, &["clock_in"])];
+    let begun = Instant::now();
+    let events: Vec<_> = (0..8).map(|entry| client.publish("clock_in", &clock_in(entry))).collect();
+    for id in events.iter().flat_map(|event| client.delivery_ids(event)) {
+        let delivery = client.wait_for_delivery(&id, "is delivered", |delivery| delivery["status"] == "delivered");
+        assert_eq!(delivery["attempt_count"], 1, "{delivery:#}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "that is how long a connection is kept");
+    let ping = client.post(&format!("/webhooks/{}/test", all[0].id), &json!({ "verify": true })).expect(200);
+    assert_eq!(ping.data()["success"], true, "{}", ping.text);
+}
+
+#[test]
+fn a_receiver_that_serves_one_plain_connection_at_a_time_does_not_starve_behind_a_kept_one() {
+    does_not_starve(false);
+}
+
+#[test]
+fn a_receiver_that_serves_one_tls_connection_at_a_time_does_not_starve_behind_a_kept_one() {
+    does_not_starve(true);
 }
