@@ -11,6 +11,7 @@ use super::finding::Finding;
 use crate::app;
 use crate::command::doctor::context::{DoctorContext, NETWORK_LIMIT};
 use crate::command::doctor::queue::QueueReport;
+use crate::delivery::send::dial::dial;
 use crate::delivery::send::look_up::{LookUpError, look_up};
 use crate::delivery::send::tls::client_config;
 use crate::delivery::send::tls_error;
@@ -134,17 +135,23 @@ enum ConnectError {
     Tls(TlsFault),
 }
 
+/// Connects as a delivery does. An address that takes the connection and says nothing is the last that deliveries go to
+/// for a while, so another one is tried once.
 fn connect(context: &DoctorContext, target: &Target, addresses: &[SocketAddr]) -> Result<(), ConnectError> {
-    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    // Two: usually one of each family. More would not fit into the time limit.
-    for address in addresses.iter().take(2) {
-        match TcpStream::connect_timeout(address, NETWORK_LIMIT) {
-            Ok(stream) if target.is_tls => return handshake(context, target, stream),
-            Ok(_) => return Ok(()),
-            Err(error) => last = error,
+    let mut silent = None;
+    loop {
+        let others: Vec<SocketAddr> = addresses.iter().filter(|address| Some(**address) != silent).copied().collect();
+        let (stream, peer) = dial(&others, NETWORK_LIMIT).map_err(ConnectError::Connect)?;
+        if !target.is_tls {
+            return Ok(());
+        }
+        match handshake(context, target, stream) {
+            Err(ConnectError::Tls(TlsFault::NoAnswer | TlsFault::Ended)) if silent.is_none() && others.len() > 1 => {
+                silent = Some(peer);
+            }
+            result => return result,
         }
     }
-    Err(ConnectError::Connect(last))
 }
 
 fn handshake(context: &DoctorContext, target: &Target, mut stream: TcpStream) -> Result<(), ConnectError> {

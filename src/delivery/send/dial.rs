@@ -1,4 +1,4 @@
-//! Makes the TCP connection to one of a name's addresses, as [`Race`] decides. Runs on delivery threads, which block in it
+//! Makes the TCP connection to one of a name's addresses, as `Race` decides. Runs on delivery threads, which block in it
 //! until the attempt's time limit. It dials no address that it was not given.
 
 use std::io;
@@ -13,7 +13,7 @@ use rustix::net::sockopt::socket_error;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use ureq::Error;
 
-use crate::delivery::send::addresses::{Race, Step};
+use crate::delivery::send::addresses::{AT_A_TIME, Race, Step, in_order};
 use crate::delivery::send::budget::{Budget, Permit};
 use crate::delivery::send::failed_addresses::FailedAddresses;
 use crate::delivery::send::look_up::is_lack_of_descriptors;
@@ -140,6 +140,17 @@ impl Dialler<'_> {
 
     fn note(&self, dialled: &Dialled) {
         self.failed.note(dialled.address, Instant::now());
+    }
+}
+
+/// Connects to one of these addresses as a delivery does, and says to which. For `doctor`, which keeps nothing.
+pub fn dial(addresses: &[SocketAddr], within: Duration) -> io::Result<(TcpStream, SocketAddr)> {
+    let budget = Budget::new(AT_A_TIME);
+    let dialler = Dialler { budget: &budget, failed: &FailedAddresses::default(), make_room: &|| false };
+    match dialler.dial(&in_order(addresses, |_| None), &mut Limit::within(within)) {
+        Ok((socket, _)) => Ok((socket.stream, socket.peer)),
+        Err(DialError::Failed(Error::Io(error))) => Err(error),
+        Err(DialError::Failed(_) | DialError::NoneLeft) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

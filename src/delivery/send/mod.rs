@@ -5,7 +5,7 @@ pub(super) mod answer;
 pub(super) mod budget;
 pub(super) mod classify;
 pub(super) mod connection;
-pub(super) mod dial;
+pub mod dial;
 pub(super) mod exchange;
 pub(super) mod failed_addresses;
 pub mod guard;

@@ -28,8 +28,8 @@ pub(in crate::delivery) fn was_ended(kind: io::ErrorKind) -> bool {
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(in crate::delivery) struct Socket {
-    stream: TcpStream,
-    peer: SocketAddr,
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
 }
 
 impl AsFd for Socket {

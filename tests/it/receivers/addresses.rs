@@ -220,3 +220,17 @@ fn a_receiver_that_serves_one_plain_connection_at_a_time_does_not_starve_behind_
 fn a_receiver_that_serves_one_tls_connection_at_a_time_does_not_starve_behind_a_kept_one() {
     does_not_starve(true);
 }
+
+#[test]
+fn doctor_tries_the_addresses_of_a_name_as_deliveries_do() {
+    on_an_island("receivers::addresses::doctor_tries_the_addresses_of_a_name_as_deliveries_do", || {
+        let order = named(loopback(8));
+        let _holes: Vec<BlackHole> = order[..5].iter().map(|address| BlackHole::at(*address)).collect();
+        let _receiver = of_one_request(order[7]);
+        let server = Server::start(&[]);
+        let output = server.cli(&["doctor", "--json", "--host", &format!("http://many.example:{PORT}")]);
+        let found: Value = serde_json::from_str(&output.stdout).unwrap();
+        let is_connected = |finding: &Value| finding["check"] == "connection" && finding["level"] == "ok";
+        assert!(found["data"].as_array().unwrap().iter().any(is_connected), "{found:#}");
+    });
+}
