@@ -32,7 +32,9 @@ use tempclock_webhooks::delivery::send::transport::TransportSettings;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::options::Options;
 use tempclock_webhooks::domain::signing::SigningSecret;
+use tempclock_webhooks::domain::signing_keys::SigningKeys;
 use tempclock_webhooks::domain::subscription::{Subscription, SubscriptionState};
 use tempclock_webhooks::domain::{AccountId, EventId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::rows::record::EventRow;
@@ -110,7 +112,7 @@ fn deliver(kind: &Kind) {
         give.send(Arc::clone(&plan)).unwrap();
         let body = vec![b'e'; if dice.one_in(10) { dice.below(20_000) } else { 200 }];
         let row = EventRow::new(EventType::ClockIn, Vec::new(), Vec::new(), body);
-        let sent = transport.send(&subscription, EventId(number.into()), &row, 1);
+        let sent = transport.send(&subscription, "own", EventId(number.into()), &row, 1);
         bell.write_all(b"x").unwrap();
         let happened = reports.recv().unwrap();
 
@@ -160,7 +162,8 @@ fn subscription(url: &str) -> Subscription {
         endpoint: Endpoint::parse(url, &EndpointPolicy { allow_http: true, addresses }).unwrap(),
         events: EventTypes::parse(["clock_in"]).unwrap(),
         description: String::new(),
-        secret: SigningSecret::from_random(&[7; 32]),
+        keys: SigningKeys::of(SigningSecret::from_random(&[7; 32])),
+        options: Options::defaults(),
         state: SubscriptionState::Active,
         created_at: now,
         updated_at: now,

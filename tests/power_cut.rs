@@ -21,7 +21,9 @@ use tempclock_webhooks::domain::delivery::retry::RetryRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::NewEvent;
 use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::options::Options;
 use tempclock_webhooks::domain::signing::{Signatures, SigningSecret};
+use tempclock_webhooks::domain::signing_keys::SigningKeys;
 use tempclock_webhooks::domain::subscription::NewSubscription;
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use tempclock_webhooks::storage::command::{Command, Completion, ReplySender};
@@ -140,7 +142,17 @@ fn attempt(number: u32, outcome: Outcome) -> Attempt {
     let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
     let url = "https://crm.example.com/hook".to_owned();
     let version = VERSION.into();
-    Attempt { number, started_at, duration_ms: 1, url: url.into(), version, signed, outcome, response: None }
+    Attempt {
+        number,
+        started_at,
+        duration_ms: 1,
+        url: url.into(),
+        version,
+        signed,
+        outcome,
+        response: None,
+        request: None,
+    }
 }
 
 /// Publishes, delivers, fails and retries on that disk, and has every cut looked at: its bytes, and what had been
@@ -162,9 +174,10 @@ fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])
     let store = open(backend).unwrap().start(listeners).unwrap();
     let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
     let events = EventTypes::parse(["clock_in"]).unwrap();
-    let new = NewSubscription { endpoint, events, description: String::new(), active: true };
-    let secret = SigningSecret::from_random(&[1; 32]);
-    ask(&store, |reply| Command::CreateSubscription { account: OWN, new, secret, reply });
+    let new =
+        NewSubscription { endpoint, events, description: String::new(), active: true, options: Options::defaults() };
+    let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+    ask(&store, |reply| Command::CreateSubscription { account: OWN, new, keys, reply });
     for operation in 0..operations {
         let data = format!(r#"{{"entry_id":{operation},"note":"{}"}}"#, "x".repeat(operation % 700)).into();
         let event_type = EventType::ClockIn;

@@ -7,6 +7,7 @@ mod events;
 mod jobs;
 mod keys;
 mod secrets;
+mod subscription_options;
 mod subscriptions;
 
 mod api;
@@ -28,6 +29,7 @@ pub use self::events::{EventsCommand, PublishArgs};
 pub use self::jobs::JobsCommand;
 pub use self::keys::KeysCommand;
 pub use self::secrets::SecretsCommand;
+pub use self::subscription_options::SubscriptionOptions;
 pub use self::subscriptions::SubscriptionsCommand;
 pub use crate::cli::man_pages::{CompletionsArgs, ManArgs, Shell};
 pub use crate::cli::value_parsers::Point;

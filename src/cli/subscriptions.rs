@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use super::args::AccountArgs;
+use super::subscription_options::{GivenSecret, SubscriptionOptions};
 use crate::cli::value_parsers;
 
 /// Subcommands of `subscriptions`.
@@ -28,6 +29,12 @@ pub enum SubscriptionsCommand {
         /// Hold its deliveries until it is resumed
         #[arg(long)]
         paused: bool,
+        /// Its secret.
+        #[command(flatten)]
+        secret: GivenSecret,
+        /// Its options.
+        #[command(flatten)]
+        options: Box<SubscriptionOptions>,
     },
     /// List the subscriptions
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions list --json")]
@@ -67,6 +74,9 @@ pub enum SubscriptionsCommand {
         /// Description
         #[arg(long, value_name = "TEXT")]
         description: Option<String>,
+        /// Its options.
+        #[command(flatten)]
+        options: Box<SubscriptionOptions>,
     },
     /// Send a test ping now and show the result
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1")]

@@ -48,14 +48,17 @@ impl Worker {
         let started = Instant::now();
         let finished = job.finished();
         let delivery = job.delivery;
-        let Some(subscription) = self.reader.registry().subscription(delivery.subscription).cloned() else {
+        let registry = self.reader.registry();
+        let Some(subscription) = registry.subscription(delivery.subscription).cloned() else {
             // Deleted meanwhile, with all its pending deliveries.
             return Finished { job: finished, ended: None };
         };
+        let account = registry.shared_account_name(subscription.account);
+        drop(registry);
         // A snapshot of its own, which ends before the attempt begins.
         let prepared = prepare(&self.reader.view(), &subscription, job);
         let sent = match prepared {
-            Ok(Some((row, number))) => self.send(&subscription, delivery, &row, number),
+            Ok(Some((row, number))) => self.send(&subscription, &account, delivery, &row, number),
             Ok(None) => return Finished { job: finished, ended: None },
             Err(error) => {
                 // Recorded as a failed attempt, so that a damaged row is visible, is retried later, and blocks nothing
@@ -74,8 +77,15 @@ impl Worker {
         Finished { job: finished, ended: Some(ended) }
     }
 
-    fn send(&self, subscription: &Subscription, delivery: DeliveryId, row: &EventRow, number: u32) -> AttemptReport {
-        let sent = AssertUnwindSafe(|| self.transport.send(subscription, delivery.event, row, number));
+    fn send(
+        &self,
+        subscription: &Subscription,
+        account: &str,
+        delivery: DeliveryId,
+        row: &EventRow,
+        number: u32,
+    ) -> AttemptReport {
+        let sent = AssertUnwindSafe(|| self.transport.send(subscription, account, delivery.event, row, number));
         catch_unwind(sent).unwrap_or_else(|_| {
             // A panic of the HTTP client must not end the thread or lose the delivery.
             log::error!("sending {delivery} panicked");

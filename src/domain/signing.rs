@@ -10,7 +10,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// A subscription's secret: 64 lower-case hexadecimal characters.
+/// A subscription's secret: 64 lower-case hexadecimal characters, or the 16 to 128 visible ASCII characters that its owner
+/// gave.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret(Zeroizing<String>);
 
@@ -33,11 +34,22 @@ impl SigningSecret {
         Self(Zeroizing::new(hex::encode(bytes)))
     }
 
-    /// Parses a secret that was shown or stored before.
+    /// What a secret has to be, in words.
+    pub const WANTED: &str = "must be 16 to 128 visible ASCII characters, without spaces";
+    /// Fewer characters are taken and warned of.
+    pub const SAFE_CHARS: usize = 24;
+
+    /// Parses a secret that its owner gave, or that was shown or stored before.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let is_secret = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_secret = (16..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         is_secret.then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// Whether it may be guessed.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.0.len() < Self::SAFE_CHARS
     }
 
     /// The text, for the one response that shows it and for the store.
@@ -49,18 +61,41 @@ impl SigningSecret {
     /// Signs a body in both ways. `id` is the value of `webhook-id`.
     #[must_use]
     pub fn sign(&self, id: impl fmt::Display, timestamp_s: u64, body: &[u8]) -> Signatures {
-        // 64 hexadecimal characters are also valid base64, of 48 bytes.
-        let mut standard_key = Zeroizing::new([0; 48]);
-        // So it cannot fail; if it did, the signature would never verify.
-        let _ = STANDARD.decode_slice(self.0.as_bytes(), standard_key.as_mut());
-        let mut prefix = String::with_capacity(64);
-        // Writing to a string cannot fail.
-        let _ = write!(prefix, "{id}.{timestamp_s}.");
-        Signatures {
-            tempclock: hmac(self.0.as_bytes(), &[body]),
-            standard: hmac(standard_key.as_ref(), &[prefix.as_bytes(), body]),
+        let prefix = standard_prefix(id, timestamp_s);
+        Signatures { tempclock: self.sign_tempclock(body), standard: self.sign_standard(&prefix, body) }
+    }
+
+    /// HMAC-SHA256 of the body under the secret's text.
+    #[must_use]
+    pub fn sign_tempclock(&self, body: &[u8]) -> [u8; 32] {
+        hmac(self.0.as_bytes(), &[body])
+    }
+
+    /// HMAC-SHA256 of prefix and body under the key that the libraries of Standard Webhooks make of the secret.
+    #[must_use]
+    pub fn sign_standard(&self, prefix: &str, body: &[u8]) -> [u8; 32] {
+        hmac(&self.standard_key(), &[prefix.as_bytes(), body])
+    }
+
+    /// The secret without `whsec_` read as base64, where that gives 24 to 64 bytes, else the bytes of its whole text. Of 64
+    /// hexadecimal characters that is 48 bytes.
+    #[must_use]
+    pub fn standard_key(&self) -> Zeroizing<Vec<u8>> {
+        let encoded = self.0.strip_prefix("whsec_").unwrap_or(&self.0);
+        match STANDARD.decode(encoded) {
+            Ok(key) if (24..=64).contains(&key.len()) => Zeroizing::new(key),
+            _ => Zeroizing::new(self.0.as_bytes().to_vec()),
         }
     }
+}
+
+/// What is signed before the body in `webhook-signature`.
+#[must_use]
+pub fn standard_prefix(id: impl fmt::Display, timestamp_s: u64) -> String {
+    let mut prefix = String::with_capacity(64);
+    // Writing to a string cannot fail.
+    let _ = write!(prefix, "{id}.{timestamp_s}.");
+    prefix
 }
 
 /// HMAC-SHA256 of the parts, one after the other.
@@ -80,17 +115,29 @@ impl Signatures {
     /// The value of `X-TempClock-Signature`.
     #[must_use]
     pub fn tempclock_header(&self) -> impl fmt::Display {
-        let mut digits = [0; 64];
-        // Twice as many digits as bytes, so that it cannot fail.
-        let _ = hex::encode_to_slice(self.tempclock, &mut digits);
-        fmt::from_fn(move |f| f.write_str(str::from_utf8(&digits).unwrap_or_default()))
+        tempclock_text(self.tempclock)
     }
 
     /// The value of `webhook-signature`.
     #[must_use]
     pub fn standard_header(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| write!(f, "v1,{}", Base64Display::new(&self.standard, &STANDARD)))
+        standard_text(&self.standard)
     }
+}
+
+/// A signature as `X-TempClock-Signature` has it.
+#[must_use]
+pub fn tempclock_text(mac: [u8; 32]) -> impl fmt::Display {
+    let mut digits = [0; 64];
+    // Twice as many digits as bytes, so that it cannot fail.
+    let _ = hex::encode_to_slice(mac, &mut digits);
+    fmt::from_fn(move |f| f.write_str(str::from_utf8(&digits).unwrap_or_default()))
+}
+
+/// A signature as `webhook-signature` has it.
+#[must_use]
+pub fn standard_text(mac: &[u8; 32]) -> impl fmt::Display {
+    fmt::from_fn(|f| write!(f, "v1,{}", Base64Display::new(mac, &STANDARD)))
 }
 
 impl fmt::Debug for SigningSecret {
@@ -118,6 +165,23 @@ mod tests {
         assert!(!format!("{secret:?}").contains("abab"));
         assert_eq!(SigningSecret::parse(secret.expose()).as_ref(), Some(&secret));
         assert!(SigningSecret::parse("AB").is_none());
+    }
+
+    #[test]
+    fn a_given_secret_is_read_as_the_libraries_of_standard_webhooks_read_it() {
+        let key = |text: &str| SigningSecret::parse(text).unwrap().standard_key().to_vec();
+        let bytes: Vec<u8> = (0..24).collect();
+        let encoded = STANDARD.encode(&bytes);
+        assert_eq!(key(&encoded), bytes);
+        assert_eq!(key(&format!("whsec_{encoded}")), bytes);
+        assert_eq!(key(&STANDARD.encode([7; 64])), [7; 64]);
+        // Too few or too many bytes, or no base64 at all: the text as it is.
+        for text in ["whsec_MTIzNDU2Nzg5MA==", "1234567890123456", "not-base64-at-all!", &STANDARD.encode([7; 65])] {
+            assert_eq!(key(text), text.as_bytes());
+        }
+        for wrong in ["123456789012345", "1234567890 123456", "12345678901234\u{e4}", &"x".repeat(129)] {
+            assert!(SigningSecret::parse(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! Subscriptions. Pure; any thread.
 
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
 use super::endpoint::Endpoint;
-use super::signing::SigningSecret;
 use super::{AccountId, SubscriptionId, Timestamp};
 use crate::domain::event::event_type::EventTypes;
+use crate::domain::options::{Options, OptionsChange};
+use crate::domain::signing_keys::{Ed25519Key, SigningKeys};
 
 /// A subscription of an endpoint to event types.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +23,10 @@ pub struct Subscription {
     pub events: EventTypes,
     /// The owner's description.
     pub description: String,
-    /// The signing secret.
-    pub secret: SigningSecret,
+    /// What it signs with.
+    pub keys: SigningKeys,
+    /// What differs from every other subscription.
+    pub options: Arc<Options>,
     /// Whether deliveries go out.
     pub state: SubscriptionState,
     /// Creation time.
@@ -91,6 +98,8 @@ pub struct NewSubscription {
     pub description: String,
     /// Whether it starts active.
     pub active: bool,
+    /// Its options.
+    pub options: Arc<Options>,
 }
 
 /// A change of a subscription; `None` leaves a field unchanged.
@@ -104,10 +113,15 @@ pub struct SubscriptionChange {
     pub description: Option<String>,
     /// Whether it is active.
     pub active: Option<bool>,
+    /// Changed options.
+    pub options: OptionsChange,
+    /// Random bytes of a key pair, for a subscription that has none and needs one from now on.
+    pub seed: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl SubscriptionChange {
-    /// The subscription after the change. A change without effect leaves `updated_at`.
+    /// The subscription after the change. A change without effect leaves `updated_at`. An option that cannot be applied
+    /// after all, because another change came before, leaves the options as they are.
     #[must_use]
     pub fn apply(self, before: &Subscription, now: Timestamp) -> Subscription {
         let state = match self.active {
@@ -117,13 +131,31 @@ impl SubscriptionChange {
             }
             _ => before.state,
         };
+        let options = match self.options.apply(&before.options) {
+            Ok(options) if !self.options.is_empty() => Options::shared(options),
+            _ => Arc::clone(&before.options),
+        };
         let after = Subscription {
             endpoint: self.endpoint.unwrap_or_else(|| before.endpoint.clone()),
             events: self.events.unwrap_or(before.events),
             description: self.description.unwrap_or_else(|| before.description.clone()),
+            keys: before.keys.clone().with_pair_for(&options, self.seed.as_deref()),
+            options,
             state,
             ..before.clone()
         };
         if after == *before { after } else { Subscription { updated_at: now, ..after } }
+    }
+}
+
+impl SigningKeys {
+    /// With a key pair, if the options ask for one and there is none. One that is there stays, asked for or not, so that
+    /// its public key lasts.
+    #[must_use]
+    pub fn with_pair_for(mut self, options: &Options, seed: Option<&[u8; 32]>) -> Self {
+        if options.signatures.ed25519 && self.ed25519.is_none() {
+            self.ed25519 = seed.and_then(Ed25519Key::from_seed);
+        }
+        self
     }
 }

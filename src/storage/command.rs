@@ -12,7 +12,7 @@ use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::job::{Job, JobTask};
-use crate::domain::signing::SigningSecret;
+use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::rows::record::EventRow;
@@ -51,8 +51,8 @@ pub enum Command {
         account: AccountId,
         /// What for.
         new: NewSubscription,
-        /// Its signing secret.
-        secret: SigningSecret,
+        /// What it signs with.
+        keys: SigningKeys,
         /// The subscription as stored.
         reply: ReplySender<Subscription>,
     },

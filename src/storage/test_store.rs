@@ -14,7 +14,9 @@ use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::options::Options;
 use crate::domain::signing::SigningSecret;
+use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::NewSubscription;
 use crate::domain::{AccountId, EventId, SubscriptionId};
 use crate::storage::write::writer::Listeners;
@@ -62,9 +64,10 @@ pub fn ask<T>(store: &Store, command: impl FnOnce(ReplySender<T>) -> Command) ->
 pub fn subscribe(store: &Store) -> SubscriptionId {
     let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
     let events = EventTypes::parse(["clock_in"]).unwrap();
-    let new = NewSubscription { endpoint, events, description: String::new(), active: true };
-    let secret = SigningSecret::from_random(&[1; 32]);
-    ask(store, |reply| Command::CreateSubscription { account: OWN, new, secret, reply }).id
+    let new =
+        NewSubscription { endpoint, events, description: String::new(), active: true, options: Options::defaults() };
+    let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+    ask(store, |reply| Command::CreateSubscription { account: OWN, new, keys, reply }).id
 }
 
 /// Publishes a `clock_in`.

@@ -10,7 +10,9 @@ use tempclock_webhooks::domain::delivery::retry::parse_retry_after;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy, MAX_URL_LENGTH};
 use tempclock_webhooks::domain::event::data::MAX_DEPTH;
+use tempclock_webhooks::domain::options::Options;
 use tempclock_webhooks::domain::{KeyId, SubscriptionId};
+use tempclock_webhooks::http::api::subscription_body::{Purpose, Read};
 use tempclock_webhooks::http::api::{event_body, subscription_body};
 use tempclock_webhooks::http::request::error::ApiError;
 use tempclock_webhooks::storage::rows::delivery_record;
@@ -66,11 +68,14 @@ fn depth(value: &serde_json::Value) -> usize {
 pub fn subscription(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let policy = EndpointPolicy { allow_http: true, addresses: AddressRule::default() };
-    for required in [&["url", "events"][..], &[]] {
-        match subscription_body::read(text, &policy, required) {
+    let defaults = Options::defaults();
+    for purpose in [Purpose::Create, Purpose::Change(&defaults)] {
+        match subscription_body::read(text, &policy, purpose) {
             Err(error) => check_refusal(&error),
-            Ok(change) => {
-                assert!(required.is_empty() || (change.endpoint.is_some() && change.events.is_some()));
+            Ok(Read { change, options, .. }) => {
+                let is_whole = change.endpoint.is_some() && change.events.is_some();
+                assert!(is_whole || matches!(purpose, Purpose::Change(_)));
+                assert_eq!(Options::from_json(&options.to_json(true)), Some(options));
                 change.endpoint.iter().for_each(check_endpoint);
             }
         }

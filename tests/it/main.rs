@@ -19,6 +19,7 @@ mod clients;
 mod deliver;
 mod harness;
 mod operate;
+mod options;
 mod publish;
 mod receivers;
 mod storage;

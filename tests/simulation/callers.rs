@@ -3,7 +3,9 @@
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
 use tempclock_webhooks::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
+use tempclock_webhooks::domain::options::Options;
 use tempclock_webhooks::domain::signing::SigningSecret;
+use tempclock_webhooks::domain::signing_keys::SigningKeys;
 use tempclock_webhooks::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
 use tempclock_webhooks::domain::{AccountId, DeliveryId, SubscriptionId};
 use tempclock_webhooks::storage::command::{Command, Published, ReplySender};
@@ -76,9 +78,15 @@ impl World {
         let number = self.dice.below(9);
         let events = EventTypes::parse(if self.dice.one_in(2) { vec!["*"] } else { vec!["clock_in", "ping"] }).unwrap();
         let active = !self.dice.one_in(8);
-        let new = NewSubscription { endpoint: endpoint(number), events, description: String::new(), active };
-        let secret = SigningSecret::from_random(&[1; 32]);
-        let answer = self.ask(|reply| Command::CreateSubscription { account, new, secret, reply });
+        let new = NewSubscription {
+            endpoint: endpoint(number),
+            events,
+            description: String::new(),
+            active,
+            options: Options::defaults(),
+        };
+        let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+        let answer = self.ask(|reply| Command::CreateSubscription { account, new, keys, reply });
         self.asked.push_back(Asked::Create(answer));
     }
 

@@ -216,6 +216,7 @@ impl World {
             signed: Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE },
             outcome,
             response: None,
+            request: None,
         };
         let is_failure = matches!(attempt.outcome.signal(), EndpointSignal::Failing | EndpointSignal::Unresponsive);
         let ended = AttemptResult::of(&attempt.outcome, took, retry_after);

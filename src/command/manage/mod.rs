@@ -6,5 +6,6 @@ pub(super) mod events;
 pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod publish;
+pub(super) mod subscription_options;
 pub(super) mod subscriptions;
 pub(super) mod tail;

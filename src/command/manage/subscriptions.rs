@@ -6,16 +6,27 @@ use crate::cli::SubscriptionsCommand;
 use crate::command::client::control_api::{ControlApi, with_api};
 use crate::command::client::reply::ApiReply;
 use crate::command::console::confirm::{can_ask, confirm};
+use crate::command::console::input;
 use crate::command::console::output::{
     note_message, note_rest, put, put_answer, put_fields, put_table, rows, say, text, time,
 };
 use crate::command::manage::deliveries::parts_of;
+use crate::command::manage::subscription_options;
 use crate::command::{Exit, Outcome};
 
 pub fn run(command: SubscriptionsCommand) -> Outcome {
     match command {
-        SubscriptionsCommand::Create { account, url, events, description, paused } => {
-            let mut body = json!({"url": url, "events": events, "active": !paused});
+        SubscriptionsCommand::Create { account, url, events, description, paused, secret, options } => {
+            let mut body = subscription_options::fields(&options)?;
+            body.extend([
+                ("url".to_owned(), json!(url)),
+                ("events".to_owned(), json!(events)),
+                ("active".to_owned(), json!(!paused)),
+            ]);
+            let mut body = Value::from(body);
+            if let Some(secret) = input::text(None, secret.secret_file.as_deref())? {
+                body["secret"] = secret.as_str().into();
+            }
             if let Some(description) = description {
                 body["description"] = description.into();
             }
@@ -32,11 +43,13 @@ pub fn run(command: SubscriptionsCommand) -> Outcome {
             let answer = api.get(&path(id), &[])?;
             if account.json { put_answer(&answer) } else { put_one(&answer["data"]) }
         }),
-        SubscriptionsCommand::Update { account, id, url, events, description } => {
-            let mut body = json!({});
-            if url.is_none() && events.is_none() && description.is_none() {
-                return Err((Exit::Usage, "say what to change: --url, --events or --description".to_owned()));
+        SubscriptionsCommand::Update { account, id, url, events, description, options } => {
+            let options = subscription_options::fields(&options)?;
+            if url.is_none() && events.is_none() && description.is_none() && options.is_empty() {
+                let message = "say what to change: --url, --events or --description, or an option that --help lists";
+                return Err((Exit::Usage, message.to_owned()));
             }
+            let mut body = Value::from(options);
             if let Some(url) = url {
                 body["url"] = url.into();
             }
@@ -142,13 +155,15 @@ fn put_one(found: &Value) -> Outcome {
     let error = text(last, "error");
     let (cause, advice) = parts_of(&error);
     let next = if error.is_empty() { String::new() } else { time(last, "next_attempt_at") };
-    put_fields(&[
+    let options = subscription_options::shown(found);
+    let mut fields = vec![
         ("id", text(found, "id")),
         ("status", status(found).to_owned()),
         ("url", text(found, "url")),
         ("events", text(found, "events")),
         ("description", text(found, "description")),
         ("secret", text(found, "secret")),
+        ("public key", text(found, "public_key")),
         ("disabled reason", text(found, "disabled_reason")),
         ("disabled at", time(found, "disabled_at")),
         ("failing since", time(found, "failing_since")),
@@ -157,7 +172,10 @@ fn put_one(found: &Value) -> Outcome {
         ("next attempt", next),
         ("created", time(found, "created_at")),
         ("updated", time(found, "updated_at")),
-    ])?;
+    ];
+    let before = fields.iter().position(|(name, _)| *name == "disabled reason").unwrap_or(fields.len());
+    fields.splice(before..before, options.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    put_fields(&fields)?;
     let Some(recent) = found["recent_deliveries"].as_array().filter(|recent| !recent.is_empty()) else {
         return Ok(());
     };

@@ -274,6 +274,7 @@ impl World {
             signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
             outcome,
             response: None,
+            request: None,
         };
         let found = Circumstances {
             now,

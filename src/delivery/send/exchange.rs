@@ -13,7 +13,7 @@ use crate::delivery::send::answer::incoming::Incoming;
 use crate::delivery::send::classify;
 use crate::delivery::send::connection::Connection;
 use crate::delivery::send::tcp::Limit;
-use crate::domain::delivery::attempt::{RequestHeaders, Response};
+use crate::domain::delivery::attempt::Response;
 use crate::domain::delivery::outcome::Outcome;
 
 /// A receiver that has accepted an event before all of it came, and has taken nothing for so long, reads no more.
@@ -30,14 +30,18 @@ pub(in crate::delivery) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// A `POST` with these headers, whose names are sent as they are spelled: receivers exist that look them up exactly.
-    pub(in crate::delivery) fn new(uri: &Uri, headers: &RequestHeaders, body: &'a [u8]) -> Self {
+    pub(in crate::delivery) fn new<'h>(
+        uri: &Uri,
+        headers: impl Iterator<Item = (&'h str, &'h str)>,
+        body: &'a [u8],
+    ) -> Self {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let host = uri.authority().map_or("", |authority| authority.as_str());
         let is_together = body.len() <= BODY_WITH_HEAD_BYTES;
         let mut head = String::with_capacity(1024 + if is_together { body.len() } else { 0 });
         // Writing to a string cannot fail.
         let _ = write!(head, "POST {path} HTTP/1.1\r\nHost: {host}\r\n");
-        for (name, value) in headers.iter() {
+        for (name, value) in headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
         let _ = write!(head, "Content-Length: {}\r\n\r\n", body.len());
@@ -169,7 +173,7 @@ fn send_rest(connection: &mut Connection, mut unsent: [&[u8]; 2], limit: &mut Li
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::delivery::attempt::{Signed, VERSION};
+    use crate::domain::delivery::attempt::{RequestHeaders, Signed, VERSION};
     use crate::domain::event::event_type::EventType;
     use crate::domain::signing::Signatures;
     use crate::domain::{DeliveryId, EventId, SubscriptionId};
@@ -186,7 +190,7 @@ mod tests {
         ] {
             for length in [0, BODY_WITH_HEAD_BYTES, BODY_WITH_HEAD_BYTES + 1] {
                 let body = vec![b'x'; length];
-                let request = Request::new(&url.parse().unwrap(), &headers, &body);
+                let request = Request::new(&url.parse().unwrap(), headers.iter(), &body);
                 let all = String::from_utf8([&request.head[..], request.body].concat()).unwrap();
                 assert!(all.starts_with(begin), "{all}");
                 let (head, sent) = all.split_once("\r\n\r\n").unwrap();

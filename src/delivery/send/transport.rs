@@ -18,6 +18,7 @@ use crate::delivery::send::tls::TlsClient;
 use crate::delivery::send::{classify, phase};
 use crate::domain::delivery::attempt::{Attempt, RequestHeaders, Signed, VERSION};
 use crate::domain::delivery::outcome::Outcome;
+use crate::domain::delivery::request::RequestOf;
 use crate::domain::delivery::retry::parse_retry_after;
 use crate::domain::signing::Signatures;
 use crate::domain::subscription::Subscription;
@@ -88,15 +89,23 @@ impl Transport {
         self.kept.close_useless(Instant::now());
     }
 
-    /// Makes an attempt. If the receiver closes a kept connection before it answers, most likely because it was idle, the
-    /// next attempt follows at once on a new one. Always returns within twice the time limit.
+    /// Makes an attempt for a subscription of that account. If the receiver closes a kept connection before it answers,
+    /// most likely because it was idle, the next attempt follows at once on a new one. Always returns within twice the
+    /// time limit.
     #[must_use]
-    pub fn send(&self, subscription: &Subscription, event: EventId, row: &EventRow, number: u32) -> AttemptReport {
-        let first = self.attempt(subscription, event, row, number, true);
+    pub fn send(
+        &self,
+        subscription: &Subscription,
+        account: &str,
+        event: EventId,
+        row: &EventRow,
+        number: u32,
+    ) -> AttemptReport {
+        let first = self.attempt(subscription, account, event, row, number, true);
         if !matches!(first.attempt.outcome, Outcome::KeptConnectionClosed(_)) {
             return first;
         }
-        let next = self.attempt(subscription, event, row, number.saturating_add(1), false);
+        let next = self.attempt(subscription, account, event, row, number.saturating_add(1), false);
         AttemptReport { before: Some(Box::new(first.attempt)), waited: first.waited + next.waited, ..next }
     }
 
@@ -105,16 +114,18 @@ impl Transport {
     pub fn send_on_new_connection(
         &self,
         subscription: &Subscription,
+        account: &str,
         event: EventId,
         row: &EventRow,
         number: u32,
     ) -> AttemptReport {
-        self.attempt(subscription, event, row, number, false)
+        self.attempt(subscription, account, event, row, number, false)
     }
 
     fn attempt(
         &self,
         subscription: &Subscription,
+        account: &str,
         event: EventId,
         row: &EventRow,
         number: u32,
@@ -125,7 +136,11 @@ impl Transport {
         let started_at = self.clock.wall();
         let started = Instant::now();
         let timestamp_s = started_at.as_seconds();
-        let signed = Signed { timestamp_s, signatures: subscription.secret.sign(event, timestamp_s, row.body()) };
+        let is_shaped = subscription.shapes_requests();
+        let signatures =
+            if is_shaped { Signatures::NONE } else { subscription.keys.secret.sign(event, timestamp_s, row.body()) };
+        let signed = Signed { timestamp_s, signatures };
+        let mut sent = None;
         let url = subscription.endpoint.as_str();
         let answer = if !row.is_intact() {
             ReceivedResponse::of(Outcome::BodyDamaged)
@@ -133,9 +148,20 @@ impl Transport {
             ReceivedResponse::of(Outcome::AddressNotAllowed(
                 "plain http is not allowed; use https, or let the operator set delivery.allow_http".to_owned(),
             ))
+        } else if is_shaped {
+            let (event_type, envelope) = (row.event_type, row.body());
+            let of = RequestOf { delivery, event_type, number, version: VERSION, account, now: started_at, envelope };
+            match subscription.request(&of) {
+                Some(shaped) => {
+                    let answer = self.exchange(url, shaped.headers(), shaped.body(), use_kept);
+                    sent = Some(Box::new(shaped.into_kept()));
+                    answer
+                }
+                None => ReceivedResponse::of(Outcome::BodyDamaged),
+            }
         } else {
             let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
-            self.exchange(url, &headers, row.body(), use_kept)
+            self.exchange(url, headers.iter(), row.body(), use_kept)
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
@@ -150,6 +176,7 @@ impl Transport {
             signed,
             outcome: answer.outcome,
             response: answer.response,
+            request: sent,
         };
         AttemptReport { before: None, attempt, retry_after, waited: phase::waited() }
     }
@@ -161,11 +188,27 @@ impl Transport {
         let signed = Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE };
         let url = subscription.endpoint.to_text();
         let version = VERSION.into();
-        let attempt = Attempt { number, started_at, duration_ms: 0, url, version, signed, outcome, response: None };
+        let attempt = Attempt {
+            number,
+            started_at,
+            duration_ms: 0,
+            url,
+            version,
+            signed,
+            outcome,
+            response: None,
+            request: None,
+        };
         AttemptReport { before: None, attempt, retry_after: None, waited: Duration::ZERO }
     }
 
-    fn exchange(&self, url: &str, headers: &RequestHeaders, body: &[u8], use_kept: bool) -> ReceivedResponse {
+    fn exchange<'a>(
+        &self,
+        url: &str,
+        headers: impl Iterator<Item = (&'a str, &'a str)>,
+        body: &[u8],
+        use_kept: bool,
+    ) -> ReceivedResponse {
         let uri: Uri = match url.parse() {
             Ok(uri) => uri,
             Err(error) => return ReceivedResponse::of(Outcome::Internal(format!("the URL cannot be used: {error}"))),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::delivery::outcome::Outcome;
+use crate::domain::delivery::request::SentRequest;
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::Signatures;
 use crate::domain::{DeliveryId, Timestamp};
@@ -30,6 +31,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// The response, if there was one.
     pub response: Option<Response>,
+    /// The request, if options of the subscription shaped it; otherwise it follows from the rest.
+    pub request: Option<Box<SentRequest>>,
 }
 
 impl Attempt {
@@ -126,8 +129,8 @@ impl RequestHeaders {
     }
 
     /// Names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let values = self.places().map(|place| self.values.get(place).unwrap_or_default());
-        HEADER_NAMES.into_iter().zip(values)
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let names = HEADER_NAMES.iter().copied();
+        names.zip(self.places().map(|place| self.values.get(place).unwrap_or_default()))
     }
 }

@@ -6,6 +6,7 @@ pub mod explanation;
 pub mod health;
 pub mod outcome;
 mod remark;
+pub mod request;
 pub mod retry;
 pub mod tls_fault;
 

@@ -20,6 +20,7 @@ fn attempt(number: u32, started_at: Timestamp, outcome: Outcome) -> Attempt {
         signed: Signed { timestamp_s: 0, signatures: Signatures { tempclock: [0; 32], standard: [0; 32] } },
         outcome,
         response: None,
+        request: None,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod follow;
 pub(super) mod health;
 pub mod job_body;
 pub(super) mod jobs;
+pub(super) mod option_schemas;
 pub mod subscription_body;
 pub(super) mod subscriptions;
 pub(super) mod test_ping;

@@ -4,19 +4,55 @@ use serde_json::{Value, json};
 
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::options::{OPTIONS, Options};
+use crate::domain::secret_text::SecretText;
+use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::SubscriptionChange;
 use crate::domain::{FieldError, FieldErrors};
 use crate::http::api::fields::ObjectFields;
+use crate::http::api::option_schemas;
 use crate::http::request::error::ApiError;
 
-const FIELDS: [&str; 4] = ["url", "events", "active", "description"];
+const OWN_FIELDS: [&str; 5] = ["url", "events", "active", "description", "secret"];
 /// Read-only fields; ignored in requests, so that a whole subscription can be sent back.
-const SHOWN: [&str; 7] =
-    ["id", "created_at", "updated_at", "disabled_reason", "disabled_at", "failing_since", "recent_deliveries"];
+const SHOWN: [&str; 8] = [
+    "id",
+    "created_at",
+    "updated_at",
+    "disabled_reason",
+    "disabled_at",
+    "failing_since",
+    "recent_deliveries",
+    "public_key",
+];
 const DESCRIPTION_CHARS: usize = 500;
 
-/// Parses a change; fields in `required` must be present.
-pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<SubscriptionChange, ApiError> {
+/// A parsed request, and the options of the subscription after it.
+pub struct Read {
+    /// What to change.
+    pub change: SubscriptionChange,
+    /// The secret that its owner gave.
+    pub secret: Option<SigningSecret>,
+    /// The options with the change.
+    pub options: Options,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
+    /// A new subscription.
+    Create,
+    /// A change of one that has these options.
+    Change(&'a Options),
+}
+
+/// Parses a request for a subscription.
+pub fn read(text: &str, policy: &EndpointPolicy, purpose: Purpose<'_>) -> Result<Read, ApiError> {
+    let defaults = Options::defaults();
+    let (required, before): (&[&str], &Options) = match purpose {
+        Purpose::Create => (&["url", "events"], &defaults),
+        Purpose::Change(before) => (&[], before),
+    };
     let ObjectFields(mut fields) = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
     let mut errors = FieldErrors::default();
@@ -26,6 +62,7 @@ pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<Su
         }
     }
     let mut change = SubscriptionChange::default();
+    let mut secret = None;
     for (name, value) in &ObjectFields(fields).once_each(&mut errors) {
         let result = match name.as_str() {
             "url" => parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)),
@@ -35,12 +72,37 @@ pub fn read(text: &str, policy: &EndpointPolicy, required: &[&str]) -> Result<Su
                 .as_bool()
                 .map(|active| change.active = Some(active))
                 .ok_or_else(|| vec![FieldError::new("active", "must be true or false")]),
-            "secret" => Err(vec![FieldError::new("secret", "is made by the server and cannot be set")]),
-            _ => Err(vec![FieldError::unknown(name, &FIELDS)]),
+            "secret" => parse_secret(value, purpose).map(|given| secret = given),
+            _ if OPTIONS.contains(&name.as_str()) => {
+                change.options.push(name, value.clone());
+                Ok(())
+            }
+            _ => Err(vec![FieldError::unknown(name, &[&OWN_FIELDS[..], &OPTIONS[..]].concat())]),
         };
         errors.extend(result.err().into_iter().flatten());
     }
-    if errors.is_empty() { Ok(change) } else { Err(ApiError::invalid(errors)) }
+    match change.options.apply(before) {
+        Ok(options) if errors.is_empty() => Ok(Read { change, secret, options }),
+        Ok(_) => Err(ApiError::invalid(errors)),
+        Err(wrong) => {
+            errors.extend(wrong);
+            Err(ApiError::invalid(errors))
+        }
+    }
+}
+
+fn parse_secret(value: &Value, purpose: Purpose<'_>) -> Result<Option<SigningSecret>, Vec<FieldError>> {
+    let wrong = |message: &str| Err(vec![FieldError::new("secret", message)]);
+    match (purpose, value) {
+        (Purpose::Create, Value::Null) => Ok(None),
+        (Purpose::Create, value) => match value.as_str().and_then(SigningSecret::parse) {
+            Some(secret) => Ok(Some(secret)),
+            None => wrong(SigningSecret::WANTED),
+        },
+        // As every secret, it stays when what stands for it is sent back.
+        (Purpose::Change(_), value) if value.as_str() == Some(SecretText::SHOWN) => Ok(None),
+        (Purpose::Change(_), _) => wrong("is given when a subscription is made, and cannot be set here"),
+    }
 }
 
 /// JSON Schema of the body with these `required` fields. The policy for URLs is not part of it.
@@ -73,6 +135,16 @@ pub fn schema(required: &[&str]) -> Value {
             "examples": ["Time sheets to the CRM"],
         },
     });
+    properties["secret"] = json!({
+        "description": "At creation alone: your own signing secret, so that a move changes nothing at the receiver; otherwise the server makes one.",
+        "type": ["string", "null"],
+        "minLength": 16,
+        "maxLength": 128,
+        "pattern": "^[!-~]*$",
+    });
+    for (name, option) in option_schemas::all() {
+        properties[name] = option;
+    }
     for shown in SHOWN {
         properties[shown] = json!({"description": "Read-only; ignored in requests.", "readOnly": true});
     }
@@ -119,6 +191,6 @@ mod tests {
     fn the_schema_has_the_fields_that_are_read_and_no_other() {
         let schema = schema(&[]);
         let described: HashSet<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(described, FIELDS.into_iter().chain(SHOWN).collect());
+        assert_eq!(described, OWN_FIELDS.into_iter().chain(OPTIONS).chain(SHOWN).collect());
     }
 }

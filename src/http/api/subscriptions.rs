@@ -1,14 +1,19 @@
 //! Subscriptions: create, list, read, change, delete, test. Runs on the HTTP workers.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::domain::access::Scope;
+use crate::domain::options::Options;
 use crate::domain::signing::SigningSecret;
-use crate::domain::subscription::NewSubscription;
+use crate::domain::signing_keys::SigningKeys;
+use crate::domain::subscription::{NewSubscription, Subscription};
 use crate::domain::{AccountId, DeliveryId, SubscriptionId};
-use crate::http::api::subscription_body;
+use crate::http::api::subscription_body::{self, Purpose, Read};
 use crate::http::api::view::{AttemptView, SubscriptionView, ViewContext};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText, Query};
@@ -21,6 +26,8 @@ type AppState = web::Data<HttpState>;
 
 /// Message after creating one.
 pub const CREATED: &str = "Subscription created. Keep the secret: it is not shown again.";
+const CREATED_WITH_SHORT_SECRET: &str = "Subscription created. Its secret has fewer than 24 characters, which may be \
+                                         guessed: change it when the receiver can take a longer one.";
 /// Message after a change.
 pub const UPDATED: &str = "Subscription updated.";
 /// Message after deleting one.
@@ -33,7 +40,8 @@ pub fn parse_id(text: &str) -> Result<SubscriptionId, ApiError> {
 
 pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    let change = subscription_body::read(&body.text, &state.settings.policy, &["url", "events"])?;
+    let Read { change, secret, options } =
+        subscription_body::read(&body.text, &state.settings.policy, Purpose::Create)?;
     let (Some(endpoint), Some(events)) = (change.endpoint, change.events) else {
         return Err(ApiError::internal(&"a parsed subscription lacks a required field"));
     };
@@ -42,13 +50,24 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
         events,
         description: change.description.unwrap_or_default(),
         active: change.active.unwrap_or(true),
+        options: Options::shared(options),
     };
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(|error| ApiError::internal(&error))?;
-    let secret = SigningSecret::from_random(&random);
-    let made = state.ask(|reply| Command::CreateSubscription { account, new, secret, reply }).await?;
+    let message = match &secret {
+        Some(secret) if secret.is_short() => CREATED_WITH_SHORT_SECRET,
+        _ => CREATED,
+    };
+    let secret = secret.map_or_else(|| random().map(|bytes| SigningSecret::from_random(&bytes)), Ok)?;
+    let seed = random()?;
+    let keys = SigningKeys::of(secret).with_pair_for(&new.options, Some(&seed));
+    let made = state.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).await?;
     log::info!("subscription {} created for {}", made.id, made.endpoint.origin());
-    Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), CREATED))
+    Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), message))
+}
+
+fn random() -> Result<Zeroizing<[u8; 32]>, ApiError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut()).map_err(|error| ApiError::internal(&error))?;
+    Ok(bytes)
 }
 
 pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
@@ -110,8 +129,12 @@ pub async fn update(state: AppState, caller: Caller, path: web::Path<String>, bo
 
 /// Changes one subscription.
 pub async fn update_one(state: &AppState, account: AccountId, id: SubscriptionId, body: &JsonText) -> HandlerResult {
-    find(state, account, id)?;
-    let change = subscription_body::read(&body.text, &state.settings.policy, &[])?;
+    let before = find(state, account, id)?;
+    let Read { mut change, .. } =
+        subscription_body::read(&body.text, &state.settings.policy, Purpose::Change(&before.options))?;
+    if !change.options.is_empty() {
+        change.seed = Some(random()?);
+    }
     let changed = state.ask(|reply| Command::ChangeSubscription { account, id, change, reply }).await?;
     log::info!("subscription {id} changed");
     let view = SubscriptionView::new(&changed);
@@ -141,7 +164,7 @@ pub async fn delete_one(state: &AppState, account: AccountId, id: SubscriptionId
     Ok(respond::single_with_message(HttpResponse::Ok(), &Deleted { id, deleted: true }, DELETED))
 }
 
-fn find(state: &AppState, account: AccountId, id: SubscriptionId) -> Result<(), ApiError> {
+fn find(state: &AppState, account: AccountId, id: SubscriptionId) -> Result<Arc<Subscription>, ApiError> {
     let registry = state.reader.registry();
-    registry.subscription_of(account, id).map(drop).ok_or_else(|| ApiError::not_found("subscription"))
+    registry.subscription_of(account, id).cloned().ok_or_else(|| ApiError::not_found("subscription"))
 }

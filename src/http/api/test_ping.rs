@@ -13,6 +13,7 @@ use crate::domain::delivery::outcome::Outcome;
 use crate::domain::event::event_type::EventType;
 use crate::domain::ids::EventIds;
 use crate::domain::signing::SigningSecret;
+use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, FieldError, FieldErrors, SubscriptionId, Timestamp, event};
 use crate::http::api::subscriptions::parse_id;
@@ -115,14 +116,16 @@ pub async fn test_one(state: &AppState, account: AccountId, id: SubscriptionId, 
     let wrong = is_verifying.then(|| wrongly_signed(subscription)).transpose()?;
     let wrong = wrong.map(|subscription| (subscription, ping(second, id, shown_at)));
     let (transport, subscription, sent_row) = (state.transport.clone(), subscription.clone(), row.clone());
+    let account_name = registry.shared_account_name(account);
     let (sender, sent) = tokio::sync::oneshot::channel();
     let permit = state.pings.try_acquire(account)?;
     // On its own thread: hanging pings must not block reads.
     let thread = std::thread::Builder::new().name("test-ping".to_owned());
     let spawned = thread.spawn(move || {
-        let attempt = transport.send_on_new_connection(&subscription, first, &sent_row, 1).attempt;
+        let attempt = transport.send_on_new_connection(&subscription, &account_name, first, &sent_row, 1).attempt;
         let wrong = wrong.filter(|_| attempt.outcome.is_delivered());
-        let verifies = wrong.and_then(|(subscription, row)| refuses(&transport, &subscription, second, &row));
+        let verifies =
+            wrong.and_then(|(subscription, row)| refuses(&transport, &subscription, &account_name, second, &row));
         // It lasts as long as the attempts, also when the caller has gone away, and not beyond the answer.
         drop(permit);
         drop(sender.send((attempt, verifies)));
@@ -174,16 +177,23 @@ fn ping(event: EventId, id: SubscriptionId, shown_at: Timestamp) -> EventRow {
     EventRow::new(EventType::Ping, vec![id], Vec::new(), body)
 }
 
-/// The subscription with another secret.
+/// The subscription with another secret and another key pair.
 fn wrongly_signed(subscription: &Subscription) -> Result<Subscription, ApiError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| ApiError::internal(&error))?;
-    Ok(Subscription { secret: SigningSecret::from_random(&bytes), ..subscription.clone() })
+    let keys = SigningKeys::of(SigningSecret::from_random(&bytes)).with_pair_for(&subscription.options, Some(&bytes));
+    Ok(Subscription { keys, ..subscription.clone() })
 }
 
 /// Whether the endpoint refuses the ping; none if it gave no answer of its own.
-fn refuses(transport: &Transport, subscription: &Subscription, event: EventId, row: &EventRow) -> Option<bool> {
-    match transport.send_on_new_connection(subscription, event, row, 1).attempt.outcome {
+fn refuses(
+    transport: &Transport,
+    subscription: &Subscription,
+    account: &str,
+    event: EventId,
+    row: &EventRow,
+) -> Option<bool> {
+    match transport.send_on_new_connection(subscription, account, event, row, 1).attempt.outcome {
         Outcome::Delivered(_) => Some(false),
         // Busy, or of a proxy that did not reach the receiver.
         Outcome::HttpError(408 | 429 | 502..=504) => None,

@@ -13,9 +13,11 @@ use crate::domain::event;
 use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::SigningSecret;
+use crate::domain::signing_keys::Ed25519Key;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::http::api::event_types;
+use crate::http::api::option_schemas::OptionsView;
 use crate::storage::rows::record::{EventRow, History};
 
 /// A subscription as its owner sees it.
@@ -46,10 +48,18 @@ pub struct SubscriptionView<'a> {
     disabled_at: Option<Timestamp>,
     /// The signing secret; only in the response to its creation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    #[schemars(extend("pattern" = "^[!-~]{16,128}$"))]
     #[schemars(example = SigningSecret::EXAMPLE)]
     #[schemars(with = "String")]
     secret: Option<&'a str>,
+    /// What differs from every other subscription.
+    #[serde(flatten)]
+    options: OptionsView,
+    /// The public key of the `ed25519` signatures; only if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "whpk_3sTLNUsRDAZdHkFTdG3H4bZp4xXw1bA5LRN8P8i5dqA=")]
+    #[schemars(with = "String")]
+    public_key: Option<String>,
     /// Creation time.
     created_at: Timestamp,
     /// When its owner or the server last changed it.
@@ -81,6 +91,8 @@ impl<'a> SubscriptionView<'a> {
             disabled_reason: off.map(|(reason, _)| reason),
             disabled_at: off.map(|(_, since)| since),
             secret: None,
+            options: OptionsView::of(&subscription.options),
+            public_key: subscription.keys.ed25519.as_ref().map(Ed25519Key::public_key),
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
             failing_since: None,
@@ -90,7 +102,7 @@ impl<'a> SubscriptionView<'a> {
 
     /// With its secret, which is shown once.
     pub fn with_secret(subscription: &'a Subscription) -> Self {
-        Self { secret: Some(subscription.secret.expose()), ..Self::new(subscription) }
+        Self { secret: Some(subscription.keys.secret.expose()), ..Self::new(subscription) }
     }
 
     /// With its endpoint's health.
@@ -169,7 +181,7 @@ struct ExchangeView {
     response: Option<ResponseView>,
 }
 
-/// The request of an attempt; its body is the delivery's.
+/// The request of an attempt; its body is the delivery's, unless options of the subscription gave it another form.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SentRequest")]
 struct RequestView {
@@ -177,9 +189,13 @@ struct RequestView {
     method: &'static str,
     #[schemars(example = "https://crm.example.com/hooks/tempclock")]
     url: String,
-    /// Values by name.
+    /// Values by name; secret ones are redacted.
     #[schemars(with = "BTreeMap<String, String>")]
     headers: serde_json::Map<String, serde_json::Value>,
+    /// SHA-256 of the body that was sent, in hexadecimal; only if options of the subscription shaped the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("pattern" = "^[0-9a-f]{64}$"))]
+    body_sha256: Option<String>,
 }
 
 /// The response of an endpoint.
@@ -223,18 +239,23 @@ impl AttemptView {
 
     /// With request and response.
     fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext) -> Self {
-        let headers = RequestHeaders::of(id, delivery.event_type, attempt.number, &attempt.version, &attempt.signed);
-        let request = RequestView {
-            method: METHOD,
-            url: attempt.url.as_ref().to_owned(),
-            headers: headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+        let (headers, body_sha256) = match &attempt.request {
+            Some(sent) => (joined(&sent.headers), Some(hex::encode(sent.body_sha256))),
+            None => (plain_headers(id, delivery, attempt), None),
         };
+        let request = RequestView { method: METHOD, url: attempt.url.as_ref().to_owned(), headers, body_sha256 };
         let response = attempt.response.as_ref().map(|response| ResponseView {
             headers: joined(&response.headers),
             body: String::from_utf8_lossy(&response.body).into_owned(),
         });
         Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, context) }
     }
+}
+
+/// The headers of a request that no option has shaped.
+fn plain_headers(id: DeliveryId, delivery: &Delivery, attempt: &Attempt) -> serde_json::Map<String, serde_json::Value> {
+    let headers = RequestHeaders::of(id, delivery.event_type, attempt.number, &attempt.version, &attempt.signed);
+    headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 /// Headers by name; repeated values are joined as HTTP allows.

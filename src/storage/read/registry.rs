@@ -70,6 +70,12 @@ impl Registry {
         self.accounts.get(&id).map_or("", AsRef::as_ref)
     }
 
+    /// The same, for as long as an attempt lasts.
+    #[must_use]
+    pub fn shared_account_name(&self, id: AccountId) -> Arc<str> {
+        self.accounts.get(&id).map_or_else(|| "".into(), Arc::clone)
+    }
+
     /// All keys, by number.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
         self.keys.values()

@@ -1,4 +1,4 @@
-//! The stored form of a delivery, in the version that is written and the one that is still read. Pure; any thread.
+//! The stored form of a delivery, in the version that is written and the two that are still read. Pure; any thread.
 //!
 //! An endpoint that is down answers each attempt alike, with a page perhaps, and a row is written anew after each. So
 //! what an attempt has in common with the one before it is written once in a row.
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Timestamp;
 use crate::domain::delivery::attempt::{Attempt, Response, Signed};
 use crate::domain::delivery::outcome::Outcome;
+use crate::domain::delivery::request::SentRequest;
 use crate::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::Signatures;
@@ -21,7 +22,9 @@ use crate::storage::rows::record::damaged;
 const WITH_REPETITIONS: u8 = 1;
 /// What wrote such rows: there was no other version of this program.
 const WITH_REPETITIONS_BY: &str = "0.1.0";
-const VERSION: u8 = 2;
+/// Has no requests that options of a subscription have shaped, and is only read.
+const WITHOUT_REQUESTS: u8 = 2;
+const VERSION: u8 = 3;
 
 // Borrows when encoding, since every delivery is encoded on the writer thread.
 #[derive(Serialize, Deserialize)]
@@ -64,6 +67,15 @@ struct AttemptV2<'a> {
     response: Option<ResponseV2<'a>>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct AttemptV3<'a> {
+    attempt: AttemptV2<'a>,
+    request: Option<RequestV3<'a>>,
+}
+
+/// Headers, where one is the same as the one in its place in the request before, and the digest of the body.
+type RequestV3<'a> = (Vec<Repeatable<'a, (String, String)>>, [u8; 32]);
+
 /// As [`ResponseV1`], where a header is the same as the one in its place in the answer before.
 type ResponseV2<'a> = (Vec<Repeatable<'a, (String, String)>>, Repeatable<'a, [u8]>);
 
@@ -84,6 +96,7 @@ pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
         DeliveryState::Cancelled { at } => (4, at),
     };
     let (mut url, mut version, mut answer) = ("", "", &Response::default());
+    let mut request = &SentRequest::default();
     let attempts = delivery.attempts.iter().map(|attempt| AttemptV2 {
         number: attempt.number,
         started_ms: attempt.started_at.as_ms(),
@@ -101,6 +114,14 @@ pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
             (headers, unless_same(response.body.as_slice(), Some(before.body.as_slice())))
         }),
     });
+    let requests = delivery.attempts.iter().map(|attempt| {
+        let sent = attempt.request.as_deref()?;
+        let before = std::mem::replace(&mut request, sent);
+        let headers = sent.headers.iter().enumerate();
+        let headers = headers.map(|(place, header)| unless_same(header, before.headers.get(place))).collect();
+        Some((headers, sent.body_sha256))
+    });
+    let attempts = attempts.zip(requests).map(|(attempt, request)| AttemptV3 { attempt, request });
     let row = DeliveryRow {
         event_type: delivery.event_type.number(),
         state,
@@ -114,12 +135,13 @@ pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
 
 /// The version of a row; one that is not known is refused as not the present one.
 fn version_of(bytes: &[u8]) -> u8 {
-    if bytes.first() == Some(&WITH_REPETITIONS) { WITH_REPETITIONS } else { VERSION }
+    let known = bytes.first().copied().filter(|version| [WITH_REPETITIONS, WITHOUT_REQUESTS].contains(version));
+    known.unwrap_or(VERSION)
 }
 
 /// Decodes the type and the state's name alone, which is cheap.
 pub fn decode_summary(bytes: &[u8]) -> Result<(EventType, &'static str), StorageError> {
-    // The first two fields of the row in either version.
+    // The first two fields of the row in each version.
     let ((number, state), _): ((u8, u8), &[u8]) = codec::decode_front(version_of(bytes), bytes)?;
     let name = DeliveryState::NAMES.get(usize::from(state));
     match (EventType::from_number(number), name) {
@@ -130,11 +152,18 @@ pub fn decode_summary(bytes: &[u8]) -> Result<(EventType, &'static str), Storage
 
 /// Reads the stored form of a delivery.
 pub fn decode(bytes: &[u8]) -> Result<Delivery, StorageError> {
-    if version_of(bytes) == WITH_REPETITIONS {
-        let row: DeliveryRow<AttemptV1<'_>> = codec::decode(WITH_REPETITIONS, bytes)?;
-        return delivery(row, |attempts| Ok(attempts.into_iter().map(attempt_v1).collect()));
+    match version_of(bytes) {
+        WITH_REPETITIONS => {
+            let row: DeliveryRow<AttemptV1<'_>> = codec::decode(WITH_REPETITIONS, bytes)?;
+            delivery(row, |attempts| Ok(attempts.into_iter().map(attempt_v1).collect()))
+        }
+        WITHOUT_REQUESTS => {
+            let row: DeliveryRow<AttemptV2<'_>> = codec::decode(WITHOUT_REQUESTS, bytes)?;
+            let without = |attempt| AttemptV3 { attempt, request: None };
+            delivery(row, |attempts| attempts_v3(attempts.into_iter().map(without).collect()))
+        }
+        _ => delivery(codec::decode(VERSION, bytes)?, attempts_v3),
     }
-    delivery(codec::decode(VERSION, bytes)?, attempts_v2)
 }
 
 fn delivery<A>(
@@ -170,21 +199,26 @@ fn attempt_v1(row: AttemptV1<'_>) -> Attempt {
         signed: signed(row.timestamp_s, row.tempclock, row.standard),
         outcome: row.outcome.into_owned(),
         response,
+        request: None,
     }
 }
 
-fn attempts_v2(rows: Vec<AttemptV2<'_>>) -> Result<Vec<Attempt>, StorageError> {
+fn attempts_v3(rows: Vec<AttemptV3<'_>>) -> Result<Vec<Attempt>, StorageError> {
     // Whatever a damaged row says, it does not become much larger than it is.
     if rows.len() > KEPT_ATTEMPTS {
         return Err(damaged("delivery"));
     }
     let mut attempts: Vec<Attempt> = Vec::with_capacity(rows.len());
-    let mut answer = Response::default();
-    for row in rows {
+    let (mut answer, mut sent) = (Response::default(), SentRequest::default());
+    for AttemptV3 { attempt: row, request } in rows {
         let before = attempts.last();
         let response = row.response.map(|row| repeated(row, &answer)).transpose()?;
         if let Some(response) = &response {
             answer.clone_from(response);
+        }
+        let request = request.map(|request| repeated_request(request, &sent)).transpose()?;
+        if let Some(request) = &request {
+            sent.clone_from(request);
         }
         attempts.push(Attempt {
             number: row.number,
@@ -198,18 +232,30 @@ fn attempts_v2(rows: Vec<AttemptV2<'_>>) -> Result<Vec<Attempt>, StorageError> {
             signed: signed(row.timestamp_s, row.tempclock, row.standard),
             outcome: row.outcome.into_owned(),
             response,
+            request: request.map(Box::new),
         });
     }
     Ok(attempts)
 }
 
 fn repeated((headers, body): ResponseV2<'_>, before: &Response) -> Result<Response, StorageError> {
+    let body = body.map_or_else(|| before.body.clone(), Cow::into_owned);
+    Ok(Response { headers: repeated_headers(headers, &before.headers)?, body })
+}
+
+fn repeated_request((headers, body_sha256): RequestV3<'_>, before: &SentRequest) -> Result<SentRequest, StorageError> {
+    Ok(SentRequest { headers: repeated_headers(headers, &before.headers)?, body_sha256 })
+}
+
+fn repeated_headers(
+    headers: Vec<Repeatable<'_, (String, String)>>,
+    before: &[(String, String)],
+) -> Result<Vec<(String, String)>, StorageError> {
     let headers = headers.into_iter().enumerate().map(|(place, header)| match header {
         Some(header) => Ok(header.into_owned()),
-        None => before.headers.get(place).cloned().ok_or_else(|| damaged("delivery")),
+        None => before.get(place).cloned().ok_or_else(|| damaged("delivery")),
     });
-    let body = body.map_or_else(|| before.body.clone(), Cow::into_owned);
-    Ok(Response { headers: headers.collect::<Result<_, _>>()?, body })
+    headers.collect()
 }
 
 fn signed(timestamp_s: u64, tempclock: [u8; 32], standard: [u8; 32]) -> Signed {
@@ -232,6 +278,7 @@ mod tests {
             signed: signed(5, [1; 32], [2; 32]),
             outcome: Outcome::HttpError(500),
             response,
+            request: None,
         }
     }
 

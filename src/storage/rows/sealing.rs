@@ -1,4 +1,4 @@
-//! Encryption of signing secrets at rest: the key, where it comes from, and the two stored forms of a secret. Used when
+//! Encryption of signing secrets at rest: the key, where it comes from, and the stored form of secrets. Used when
 //! opening the store and by the writer; never puts a key or a secret into any text.
 //!
 //! XChaCha20-Poly1305 with a random 24-byte nonce each time, bound to the subscription's number, so that a secret that
@@ -18,7 +18,6 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::domain::SubscriptionId;
-use crate::domain::signing::SigningSecret;
 use crate::storage::error::{KeyFileError, StorageError};
 
 const KEY_BYTES: usize = 32;
@@ -75,39 +74,41 @@ impl Seal {
         self.0.as_ref().map(|sealing| sealing.check)
     }
 
-    /// The stored form of a secret.
+    /// The stored form of a subscription's secrets.
     pub(in crate::storage) fn encrypt(
         &self,
         id: SubscriptionId,
-        secret: &SigningSecret,
-    ) -> Result<StoredSecret, StorageError> {
-        let Some(sealing) = &self.0 else { return Ok(StoredSecret::Clear(secret.clone())) };
+        secrets: Zeroizing<Vec<u8>>,
+    ) -> Result<StoredSecrets, StorageError> {
+        let Some(sealing) = &self.0 else { return Ok(StoredSecrets { nonce: None, bytes: secrets }) };
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| StorageError::Randomness(error.to_string()))?;
         let bound = bound_to(id);
-        let payload = Payload { msg: secret.expose().as_bytes(), aad: &bound };
+        let payload = Payload { msg: &secrets, aad: &bound };
         let sealed = sealing.cipher.encrypt(&XNonce::from(nonce), payload);
         let sealed = sealed.map_err(|_| StorageError::Codec("a signing secret cannot be encrypted".to_owned()))?;
-        Ok(StoredSecret::Sealed { nonce, sealed })
+        Ok(StoredSecrets { nonce: Some(nonce), bytes: Zeroizing::new(sealed) })
     }
 
-    /// Decrypts a stored secret.
+    /// Decrypts a subscription's stored secrets.
     pub(in crate::storage) fn open(
         &self,
         id: SubscriptionId,
-        stored: StoredSecret,
-    ) -> Result<SigningSecret, StorageError> {
-        let (nonce, sealed) = match stored {
-            StoredSecret::Clear(secret) => return Ok(secret),
-            StoredSecret::Sealed { nonce, sealed } => (nonce, sealed),
-        };
+        stored: StoredSecrets,
+    ) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+        let Some(nonce) = stored.nonce else { return Ok(stored.bytes) };
         let wrong =
             || StorageError::Codec(format!("the secret of subscription {id} cannot be decrypted with this key"));
         let sealing = self.0.as_ref().ok_or_else(wrong)?;
         let bound = bound_to(id);
-        let payload = Payload { msg: &sealed, aad: &bound };
-        let text = Zeroizing::new(sealing.cipher.decrypt(&XNonce::from(nonce), payload).map_err(|_| wrong())?);
-        std::str::from_utf8(&text).ok().and_then(SigningSecret::parse).ok_or_else(wrong)
+        let payload = Payload { msg: &stored.bytes, aad: &bound };
+        sealing.cipher.decrypt(&XNonce::from(nonce), payload).map(Zeroizing::new).map_err(|_| wrong())
+    }
+
+    /// A key of equal bytes.
+    #[cfg(test)]
+    pub(in crate::storage) fn for_test(byte: u8) -> Self {
+        Self::with(&[byte; KEY_BYTES])
     }
 }
 
@@ -121,18 +122,12 @@ fn bound_to(id: SubscriptionId) -> Vec<u8> {
     format!("tempclock-webhooks signing secret of subscription {id}").into_bytes()
 }
 
-/// A secret in its stored form.
-#[derive(Debug)]
-pub(in crate::storage) enum StoredSecret {
-    /// Unencrypted.
-    Clear(SigningSecret),
-    /// Sealed.
-    Sealed {
-        /// Never the same twice.
-        nonce: [u8; NONCE_BYTES],
-        /// The secret, encrypted, with its tag.
-        sealed: Vec<u8>,
-    },
+/// Secrets in their stored form.
+pub(in crate::storage) struct StoredSecrets {
+    /// Never the same twice; none if they are unencrypted.
+    pub nonce: Option<[u8; NONCE_BYTES]>,
+    /// The secrets, encrypted with their tag or as they are.
+    pub bytes: Zeroizing<Vec<u8>>,
 }
 
 /// Generates a key as text, for a file.
@@ -166,24 +161,19 @@ mod tests {
 
     const ID: SubscriptionId = SubscriptionId(7);
 
-    fn secret() -> SigningSecret {
-        SigningSecret::from_random(&[0xab; 32])
-    }
+    const SECRET: &[u8] = b"abababababababababababababababab";
 
-    fn sealed(seal: &Seal) -> ([u8; NONCE_BYTES], Vec<u8>) {
-        match seal.encrypt(ID, &secret()).unwrap() {
-            StoredSecret::Sealed { nonce, sealed } => (nonce, sealed),
-            StoredSecret::Clear(_) => panic!("not sealed"),
-        }
+    fn sealed(seal: &Seal) -> StoredSecrets {
+        seal.encrypt(ID, Zeroizing::new(SECRET.to_vec())).unwrap()
     }
 
     #[test]
     fn a_sealed_secret_opens_with_its_key_and_in_its_row_alone() {
         let seal = Seal::with(&[1; 32]);
-        let (nonce, sealed) = sealed(&seal);
-        assert!(!sealed.windows(8).any(|window| secret().expose().as_bytes().starts_with(window)));
-        let stored = || StoredSecret::Sealed { nonce, sealed: sealed.clone() };
-        assert_eq!(seal.open(ID, stored()).unwrap(), secret());
+        let StoredSecrets { nonce, bytes } = sealed(&seal);
+        assert!(!bytes.windows(8).any(|window| SECRET.starts_with(window)));
+        let stored = || StoredSecrets { nonce, bytes: bytes.clone() };
+        assert_eq!(seal.open(ID, stored()).unwrap().as_slice(), SECRET);
         assert!(seal.open(SubscriptionId(8), stored()).is_err());
         assert!(Seal::with(&[2; 32]).open(ID, stored()).is_err());
         assert!(Seal::NONE.open(ID, stored()).is_err());
@@ -192,18 +182,19 @@ mod tests {
     #[test]
     fn one_flipped_bit_is_noticed() {
         let seal = Seal::with(&[1; 32]);
-        let (nonce, sealed) = sealed(&seal);
-        for place in 0..sealed.len() {
-            let mut flipped = sealed.clone();
+        let StoredSecrets { nonce, bytes } = sealed(&seal);
+        for place in 0..bytes.len() {
+            let mut flipped = bytes.clone();
             flipped[place] ^= 1;
-            assert!(seal.open(ID, StoredSecret::Sealed { nonce, sealed: flipped }).is_err());
+            assert!(seal.open(ID, StoredSecrets { nonce, bytes: flipped }).is_err());
         }
     }
 
     #[test]
     fn the_same_secret_is_never_sealed_the_same_twice() {
         let seal = Seal::with(&[1; 32]);
-        assert_ne!(sealed(&seal), sealed(&seal));
+        let (one, other) = (sealed(&seal), sealed(&seal));
+        assert!(one.nonce != other.nonce && one.bytes != other.bytes);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::domain::access::ApiKey;
-use crate::domain::signing::SigningSecret;
+use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{
     DisabledReason, NewSubscription, Subscription, SubscriptionChange, SubscriptionState,
 };
@@ -21,7 +21,7 @@ impl<T: Tx> Batch<T> {
         state: &mut State,
         account: AccountId,
         new: NewSubscription,
-        secret: SigningSecret,
+        keys: SigningKeys,
     ) -> CommandResult<Subscription> {
         let limit = state.rules.subscriptions_per_account;
         if state.registry.subscriptions_of(account).len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
@@ -38,7 +38,8 @@ impl<T: Tx> Batch<T> {
             endpoint: new.endpoint,
             events: new.events,
             description: new.description,
-            secret,
+            keys,
+            options: new.options,
             state: if new.active {
                 SubscriptionState::Active
             } else {

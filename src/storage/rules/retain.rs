@@ -140,7 +140,9 @@ mod tests {
     use crate::domain::endpoint::{Endpoint, EndpointPolicy};
     use crate::domain::event::NewEvent;
     use crate::domain::event::event_type::{EventType, EventTypes};
+    use crate::domain::options::Options;
     use crate::domain::signing::SigningSecret;
+    use crate::domain::signing_keys::SigningKeys;
     use crate::domain::subscription::NewSubscription;
     use crate::storage::command::{Command, ReplySender};
     use crate::storage::error::Rejection;
@@ -191,9 +193,15 @@ mod tests {
         let policy = EndpointPolicy::default();
         let endpoint = Endpoint::parse("https://crm.example.com/hook", &policy).unwrap();
         let events = EventTypes::parse(["clock_in"]).unwrap();
-        let new = NewSubscription { endpoint, events, description: String::new(), active: true };
-        let secret = SigningSecret::from_random(&[1; 32]);
-        ask(&store, |reply| Command::CreateSubscription { account: OWN, new, secret, reply });
+        let new = NewSubscription {
+            endpoint,
+            events,
+            description: String::new(),
+            active: true,
+            options: Options::defaults(),
+        };
+        let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+        ask(&store, |reply| Command::CreateSubscription { account: OWN, new, keys, reply });
         let pending = publish(&store, EventType::ClockIn);
         let settled = publish(&store, EventType::ClockOut);
         assert!(store.reader.view().event(OWN, settled).unwrap().is_some(), "it went before its time");

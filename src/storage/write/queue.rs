@@ -321,6 +321,7 @@ mod tests {
             signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
             outcome: Outcome::of_status(status),
             response: None,
+            request: None,
         };
         let delivery = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
         Completion::new(delivery, attempt, None)

@@ -225,8 +225,8 @@ impl Writer {
                 let id = DeliveryId { event, subscription };
                 defer_reply(reply, batch.record_ping(state, id, &row, *attempt)?)
             }
-            Command::CreateSubscription { account, new, secret, reply } => {
-                defer_reply(reply, batch.create_subscription(state, account, new, secret)?)
+            Command::CreateSubscription { account, new, keys, reply } => {
+                defer_reply(reply, batch.create_subscription(state, account, new, keys)?)
             }
             Command::ChangeSubscription { account, id, change, reply } => {
                 defer_reply(reply, batch.change_subscription(state, account, id, change)?)

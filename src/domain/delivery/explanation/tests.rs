@@ -17,6 +17,7 @@ fn attempt(outcome: Outcome) -> Attempt {
         signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
         outcome,
         response: None,
+        request: None,
     }
 }
 

@@ -12,7 +12,9 @@ use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::{EventType, EventTypes};
 use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
+use crate::domain::options::Options;
 use crate::domain::signing::{Signatures, SigningSecret};
+use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::NewSubscription;
 use crate::domain::{AccountId, JobId, SubscriptionId};
 use crate::storage::command::Completion;
@@ -45,9 +47,15 @@ impl Bench {
     fn exhausted(&mut self, account: AccountId, count: usize) -> SubscriptionId {
         let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
         let events = EventTypes::parse(["clock_in"]).unwrap();
-        let new = NewSubscription { endpoint, events, description: String::new(), active: true };
-        let secret = SigningSecret::from_random(&[1; 32]);
-        let subscription = self.ask(|reply| Command::CreateSubscription { account, new, secret, reply }).id;
+        let new = NewSubscription {
+            endpoint,
+            events,
+            description: String::new(),
+            active: true,
+            options: Options::defaults(),
+        };
+        let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+        let subscription = self.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).id;
         let event =
             NewEvent { event_type: EventType::ClockIn, data: "{}".into(), occurred_at: None, idempotency: Vec::new() };
         let published = self.ask(|reply| Command::Publish { account, events: vec![event; count], reply });
@@ -61,6 +69,7 @@ impl Bench {
                 signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
                 outcome: Outcome::HttpError(500),
                 response: None,
+                request: None,
             };
             self.handle.complete(Completion::new(DeliveryId { event: event.id, subscription }, attempt, None));
         }

@@ -17,7 +17,9 @@ use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::options::Options;
 use crate::domain::signing::{Signatures, SigningSecret};
+use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::NewSubscription;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::command::{Command, Completion, ReplySender};
@@ -135,9 +137,15 @@ impl Machine {
     fn subscribe(&mut self, host: &str) -> SubscriptionId {
         let endpoint = Endpoint::parse(&format!("https://{host}/hook"), &EndpointPolicy::default()).unwrap();
         let events = EventTypes::parse(["clock_in"]).unwrap();
-        let new = NewSubscription { endpoint, events, description: String::new(), active: true };
-        let secret = SigningSecret::from_random(&[1; 32]);
-        self.ask(|reply| Command::CreateSubscription { account: OWN, new, secret, reply }).id
+        let new = NewSubscription {
+            endpoint,
+            events,
+            description: String::new(),
+            active: true,
+            options: Options::defaults(),
+        };
+        let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+        self.ask(|reply| Command::CreateSubscription { account: OWN, new, keys, reply }).id
     }
 
     fn publish(&mut self, event_type: EventType) -> EventId {
@@ -151,7 +159,17 @@ impl Machine {
         let signed = Signed { timestamp_s: 0, signatures: Signatures::NONE };
         let (started_at, url) = (self.clock().wall(), "".into());
         let version = VERSION.into();
-        let attempt = Attempt { number, started_at, duration_ms: 1, url, version, signed, outcome, response: None };
+        let attempt = Attempt {
+            number,
+            started_at,
+            duration_ms: 1,
+            url,
+            version,
+            signed,
+            outcome,
+            response: None,
+            request: None,
+        };
         let (handle, writer, _) = self.running.as_mut().unwrap();
         handle.complete(Completion::new(id, attempt, None));
         writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();

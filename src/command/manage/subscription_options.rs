@@ -1,0 +1,64 @@
+//! The options of a subscription between the command line, the API and the terminal. The API checks them.
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::cli::SubscriptionOptions;
+use crate::command::Exit;
+use crate::command::console::input;
+use crate::command::console::output::text;
+use crate::domain::options::{OPTIONS, Options};
+
+/// How a value is written on the command line.
+#[derive(Clone, Copy)]
+enum Written {
+    Json,
+    Text,
+    List,
+}
+
+/// The given options as fields of a request.
+pub fn fields(given: &SubscriptionOptions) -> Result<Map<String, Value>, (Exit, String)> {
+    let SubscriptionOptions { headers, auth, format, names, signatures } = given;
+    let all: [(Written, &Option<String>); OPTIONS.len()] = [
+        (Written::Json, headers),
+        (Written::Json, auth),
+        (Written::Text, format),
+        (Written::Json, names),
+        (Written::List, signatures),
+    ];
+    let mut fields = Map::new();
+    for (name, (written, value)) in OPTIONS.into_iter().zip(all) {
+        if let Some(value) = value {
+            fields.insert(name.to_owned(), read(name, written, value)?);
+        }
+    }
+    Ok(fields)
+}
+
+fn read(name: &str, written: Written, value: &str) -> Result<Value, (Exit, String)> {
+    let value = match value.strip_prefix('@') {
+        Some(file) => input::text(None, Some(file.as_ref()))?.unwrap_or_default(),
+        None => Zeroizing::new(value.to_owned()),
+    };
+    let value = value.trim();
+    if value == "none" {
+        return Ok(Value::Null);
+    }
+    match written {
+        Written::Text => Ok(value.into()),
+        // As a list in JSON, or its items alone.
+        Written::List if !value.starts_with('[') => Ok(value.split(',').map(str::trim).collect()),
+        Written::List | Written::Json => serde_json::from_str(value).map_err(|error| {
+            let flag = name.replace('_', "-");
+            (Exit::Usage, format!("--{flag} is not JSON: {error}; write it in single quotes, or give @FILE"))
+        }),
+    }
+}
+
+/// The options of a subscription that differ from the defaults, to print.
+pub fn shown(subscription: &Value) -> Vec<(String, String)> {
+    let defaults = Options::default().to_json(false);
+    let is_own = |name: &&str| !subscription[*name].is_null() && defaults.get(*name) != Some(&subscription[*name]);
+    OPTIONS.into_iter().filter(is_own).map(|name| (name.replace('_', " "), text(subscription, name))).collect()
+}

@@ -1,0 +1,121 @@
+//! The request of an attempt where options of the subscription shape it: headers, signatures and body. Pure; any thread.
+//! What is kept of it for display has no secret in it.
+
+use std::borrow::Cow;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::event::event_type::EventType;
+use crate::domain::options::names::Names;
+use crate::domain::secret_text::SecretText;
+use crate::domain::signing::{standard_prefix, standard_text, tempclock_text};
+use crate::domain::subscription::Subscription;
+use crate::domain::{DeliveryId, Timestamp};
+
+/// What is kept with an attempt of a request that options have shaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SentRequest {
+    /// Names and values in sending order; a secret value is redacted.
+    pub headers: Vec<(String, String)>,
+    /// SHA-256 of the body that was sent.
+    pub body_sha256: [u8; 32],
+}
+
+/// A request as it is sent.
+#[derive(Debug)]
+pub struct ShapedRequest<'a> {
+    headers: Vec<(String, SecretText)>,
+    body: Cow<'a, [u8]>,
+    kept: SentRequest,
+}
+
+/// What a request is made of beside the subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestOf<'a> {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The type of its event.
+    pub event_type: EventType,
+    /// The attempt, counted from 1.
+    pub number: u32,
+    /// The version of this program.
+    pub version: &'a str,
+    /// The name of the account.
+    pub account: &'a str,
+    /// When the attempt begins, by the wall clock.
+    pub now: Timestamp,
+    /// The stored envelope.
+    pub envelope: &'a [u8],
+}
+
+impl Subscription {
+    /// Whether its requests differ from those of a subscription without options.
+    #[must_use]
+    pub fn shapes_requests(&self) -> bool {
+        self.options.shape_requests() || !self.keys.previous.is_empty()
+    }
+
+    /// The request of an attempt; none if the stored envelope cannot be read.
+    #[must_use]
+    pub fn request<'a>(&self, of: &RequestOf<'a>) -> Option<ShapedRequest<'a>> {
+        let options = &self.options;
+        let body = options.format.body(of.envelope, &options.names, of.account)?;
+        let Names { signature, signature_prefix, event, delivery, attempt, .. } = &options.names;
+        let timestamp_s = of.now.as_seconds();
+        let prefix = standard_prefix(of.delivery.event, timestamp_s);
+        let mut plain = vec![
+            ("Content-Type", options.format.content_type().to_owned()),
+            ("User-Agent", format!("TempClock-Webhooks/{}", of.version)),
+            (event, of.event_type.name().to_owned()),
+            (delivery, of.delivery.to_string()),
+            (attempt, of.number.to_string()),
+        ];
+        if options.signatures.tempclock && !signature.is_empty() {
+            let mac = self.keys.oldest_valid(of.now).sign_tempclock(&body);
+            plain.push((signature, format!("{signature_prefix}{}", tempclock_text(mac))));
+        }
+        plain.push(("webhook-id", of.delivery.event.to_string()));
+        plain.push(("webhook-timestamp", timestamp_s.to_string()));
+        let mut standard = Vec::new();
+        if options.signatures.standard {
+            let valid = self.keys.valid(of.now);
+            standard.extend(valid.map(|secret| standard_text(&secret.sign_standard(&prefix, &body)).to_string()));
+        }
+        if options.signatures.ed25519 {
+            standard.extend(self.keys.ed25519.as_ref().map(|key| key.sign(&prefix, &body)));
+        }
+        if !standard.is_empty() {
+            plain.push(("webhook-signature", standard.join(" ")));
+        }
+        let plain = plain.into_iter().filter(|(name, _)| !name.is_empty());
+        let mut kept: Vec<_> = plain.map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut headers: Vec<_> = kept.iter().map(|(name, value)| (name.clone(), SecretText::new(value))).collect();
+        let auth = options.auth.as_ref().map(|auth| ("Authorization".to_owned(), auth.header()));
+        let own = options.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
+        for (name, value) in auth.into_iter().chain(own) {
+            kept.push((name.clone(), SecretText::REDACTED.to_owned()));
+            headers.push((name, value));
+        }
+        let body_sha256 = Sha256::digest(&body).into();
+        Some(ShapedRequest { headers, body, kept: SentRequest { headers: kept, body_sha256 } })
+    }
+}
+
+impl ShapedRequest<'_> {
+    /// Names and values, in sending order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.expose()))
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn into_kept(self) -> SentRequest {
+        self.kept
+    }
+}

@@ -1,0 +1,243 @@
+//! The options of a subscription: what differs from what every subscription gets. Pure; any thread. Each option is read
+//! from JSON and shown as JSON in a file of its own; this one puts them together. A subscription without options has the
+//! defaults, and costs nothing more.
+
+pub mod auth;
+pub mod format;
+pub mod headers;
+pub mod names;
+pub mod signatures;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use serde_json::{Map, Value};
+
+use self::auth::Auth;
+use self::format::Format;
+use self::headers::OwnHeader;
+use self::names::Names;
+use self::signatures::SignatureKinds;
+use crate::domain::FieldError;
+
+/// The options of a subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Sent with every attempt.
+    pub headers: Vec<OwnHeader>,
+    /// The receiver's own login.
+    pub auth: Option<Auth>,
+    /// The form of the body.
+    pub format: Format,
+    /// Other names of headers and envelope keys.
+    pub names: Names,
+    /// Which signatures are sent.
+    pub signatures: SignatureKinds,
+}
+
+/// The names of all options, in the order in which they are shown.
+pub const OPTIONS: [&str; 5] = ["headers", "auth", "format", "names", "signatures"];
+/// Those that hold secrets, and so are sealed in the store.
+pub const SEALED: [&str; 2] = ["headers", "auth"];
+
+/// What all subscriptions without options share.
+static DEFAULTS: LazyLock<Arc<Options>> = LazyLock::new(Arc::default);
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn defaults() -> Arc<Self> {
+        Arc::clone(&DEFAULTS)
+    }
+
+    /// Options to share; those without any take no memory of their own.
+    #[must_use]
+    pub fn shared(options: Self) -> Arc<Self> {
+        if options == **DEFAULTS { Self::defaults() } else { Arc::new(options) }
+    }
+
+    /// Whether requests differ from those of a subscription without options.
+    #[must_use]
+    pub fn shape_requests(&self) -> bool {
+        !self.headers.is_empty()
+            || self.auth.is_some()
+            || self.format != Format::default()
+            || self.signatures != SignatureKinds::default()
+            || self.names != Names::default()
+    }
+
+    /// Sets one option; null is its default. `before` has the secrets that `"set"` stands for.
+    fn set(&mut self, name: &str, value: &Value, before: &Self) -> Result<(), Vec<FieldError>> {
+        let default = Self::default;
+        let is_default = value.is_null();
+        match name {
+            "headers" if is_default => self.headers = default().headers,
+            "headers" => self.headers = headers::read(value, &before.headers)?,
+            "auth" if is_default => self.auth = None,
+            "auth" => self.auth = Some(Auth::read(value, before.auth.as_ref())?),
+            "format" if is_default => self.format = default().format,
+            "format" => self.format = Format::read(value)?,
+            "names" if is_default => self.names = default().names,
+            "names" => self.names = Names::read(value)?,
+            "signatures" if is_default => self.signatures = default().signatures,
+            "signatures" => self.signatures = SignatureKinds::read(value)?,
+            _ => return Err(vec![FieldError::unknown(name, &OPTIONS)]),
+        }
+        Ok(())
+    }
+
+    /// All options as JSON, with their secrets or with what stands for these; null is a default that has no value.
+    #[must_use]
+    pub fn to_json(&self, with_secrets: bool) -> Map<String, Value> {
+        let headers = (!self.headers.is_empty()).then(|| headers::to_json(&self.headers, with_secrets));
+        let values: [Value; OPTIONS.len()] = [
+            headers.into(),
+            self.auth.as_ref().map(|auth| auth.to_json(with_secrets)).into(),
+            self.format.name().into(),
+            self.names.to_json().into(),
+            self.signatures.names().into(),
+        ];
+        OPTIONS.into_iter().map(str::to_owned).zip(values).collect()
+    }
+
+    /// The options that [`Options::to_json`] gave with secrets.
+    #[must_use]
+    pub fn from_json(fields: &Map<String, Value>) -> Option<Self> {
+        let mut options = Self::default();
+        for (name, value) in fields {
+            options.set(name, value, &Self::default()).ok()?;
+        }
+        Some(options)
+    }
+
+    /// What does not go together.
+    fn conflicts(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        for OwnHeader { name, .. } in &self.headers {
+            if self.auth.is_some() && name.eq_ignore_ascii_case("authorization") {
+                let message = "cannot be given beside auth, which sets it; leave one of them out";
+                errors.push(FieldError::new(format!("headers.{name}"), message));
+            }
+            if self.names.headers().any(|taken| name.eq_ignore_ascii_case(taken)) {
+                errors.push(FieldError::new(
+                    format!("headers.{name}"),
+                    "is the name of another header by the option names",
+                ));
+            }
+        }
+        if self.format == Format::CloudEvents && !self.names.has_plain_envelope() {
+            let message = "has no place in the format cloudevents, whose keys are fixed; leave one of them out";
+            errors.push(FieldError::new("names.envelope", message));
+        }
+        errors
+    }
+}
+
+/// A change of options: the values of the fields that were given. It may hold secrets, so its `Debug` shows names alone.
+#[derive(Clone, Default)]
+pub struct OptionsChange(Vec<(String, Value)>);
+
+impl OptionsChange {
+    /// Whether no option was given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Gives an option.
+    pub fn push(&mut self, name: &str, value: Value) {
+        self.0.push((name.to_owned(), value));
+    }
+
+    /// The options after the change, or everything that is wrong with it.
+    pub fn apply(&self, before: &Options) -> Result<Options, Vec<FieldError>> {
+        let mut after = before.clone();
+        let mut errors = Vec::new();
+        for (name, value) in &self.0 {
+            errors.extend(after.set(name, value, before).err().into_iter().flatten());
+        }
+        if errors.is_empty() {
+            errors = after.conflicts();
+        }
+        if errors.is_empty() { Ok(after) } else { Err(errors) }
+    }
+}
+
+impl fmt::Debug for OptionsChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(fields: &Value) -> OptionsChange {
+        let fields = fields.as_object().unwrap().iter();
+        OptionsChange(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn all() -> Options {
+        let given = json!({
+            "headers": {"X-Site": "north"},
+            "auth": {"type": "bearer", "token": "t0ken"},
+            "format": "form",
+            "names": {"event": "X-Event"},
+            "signatures": ["ed25519"],
+        });
+        assert_eq!(given.as_object().unwrap().len(), OPTIONS.len());
+        change(&given).apply(&Options::default()).unwrap()
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again_and_what_is_shown_has_no_secret() {
+        let options = all();
+        assert_eq!(Options::from_json(&options.to_json(true)), Some(options.clone()));
+        assert_eq!(Options::from_json(&Options::default().to_json(true)), Some(Options::default()));
+        let shown = serde_json::to_string(&options.to_json(false)).unwrap();
+        let debug = format!("{options:?} {:?}", change(&json!({"auth": {"type": "bearer", "token": "t0ken"}})));
+        for text in [shown, debug] {
+            assert!(!text.contains("north") && !text.contains("t0ken"), "{text}");
+        }
+        let stored = options.to_json(true);
+        let secret =
+            |name: &&str| stored[*name].to_string().contains("north") || stored[*name].to_string().contains("t0ken");
+        assert_eq!(OPTIONS.into_iter().filter(secret).collect::<Vec<_>>(), SEALED);
+    }
+
+    #[test]
+    fn null_is_the_default_of_each_and_the_rest_stays() {
+        for name in OPTIONS {
+            let mut given = Map::new();
+            given.insert(name.to_owned(), Value::Null);
+            let after = change(&given.into()).apply(&all()).unwrap();
+            for (other, value) in after.to_json(true) {
+                let wanted = if other == name { Options::default() } else { all() };
+                assert_eq!(value, wanted.to_json(true)[&other], "{name}: {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_answer_sent_back_changes_nothing() {
+        let shown = Value::from(all().to_json(false));
+        assert_eq!(change(&shown).apply(&all()).unwrap(), all());
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_whichever_comes_second() {
+        for (first, second) in [
+            (json!({"headers": {"authorization": "x"}}), json!({"auth": {"type": "bearer", "token": "x"}})),
+            (json!({"headers": {"X-A": "x"}}), json!({"names": {"event": "x-a"}})),
+            (json!({"format": "cloudevents"}), json!({"names": {"envelope": {"id": "i"}}})),
+        ] {
+            for (first, second) in [(&first, &second), (&second, &first)] {
+                let before = change(first).apply(&Options::default()).unwrap();
+                assert_eq!(change(second).apply(&before).unwrap_err().len(), 1, "{first} {second}");
+            }
+        }
+    }
+}

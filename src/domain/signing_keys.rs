@@ -1,0 +1,130 @@
+//! All that a subscription signs with: its secret, earlier secrets that a rotation keeps valid for a while, and a key pair
+//! for Ed25519. Pure; any thread. Nothing of it is ever shown but the public key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use zeroize::Zeroizing;
+
+use crate::domain::Timestamp;
+use crate::domain::signing::SigningSecret;
+
+/// What a subscription signs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKeys {
+    /// The newest secret.
+    pub secret: SigningSecret,
+    /// Earlier ones that are still valid, newest first.
+    pub previous: Vec<PreviousSecret>,
+    /// The key pair, once it was asked for.
+    pub ed25519: Option<Ed25519Key>,
+}
+
+/// An earlier secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// The secret.
+    pub secret: SigningSecret,
+    /// Until when deliveries are signed with it too, by the wall clock.
+    pub valid_until: Timestamp,
+}
+
+impl SigningKeys {
+    /// A secret alone.
+    #[must_use]
+    pub fn of(secret: SigningSecret) -> Self {
+        Self { secret, previous: Vec::new(), ed25519: None }
+    }
+
+    /// The valid secrets, newest first.
+    pub fn valid(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
+        let previous = self.previous.iter().filter(move |previous| now < previous.valid_until);
+        std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret))
+    }
+
+    /// The oldest valid one: a receiver that knows one secret alone knows that one longest.
+    #[must_use]
+    pub fn oldest_valid(&self, now: Timestamp) -> &SigningSecret {
+        self.valid(now).last().unwrap_or(&self.secret)
+    }
+}
+
+/// A key pair for Ed25519.
+#[derive(Clone)]
+pub struct Ed25519Key {
+    seed: Zeroizing<[u8; 32]>,
+    pair: Arc<Ed25519KeyPair>,
+}
+
+impl Ed25519Key {
+    /// The key pair of a seed of random bytes.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+        Some(Self { seed: Zeroizing::new(*seed), pair: Arc::new(pair) })
+    }
+
+    /// The seed, for the store.
+    #[must_use]
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    /// The public key as Standard Webhooks writes it: `whpk_` and base64.
+    #[must_use]
+    pub fn public_key(&self) -> String {
+        format!("whpk_{}", STANDARD.encode(self.pair.public_key()))
+    }
+
+    /// The signature as `webhook-signature` has it: `v1a,` and base64.
+    #[must_use]
+    pub fn sign(&self, prefix: &str, body: &[u8]) -> String {
+        let message = [prefix.as_bytes(), body].concat();
+        format!("v1a,{}", STANDARD.encode(self.pair.sign(&message)))
+    }
+}
+
+impl PartialEq for Ed25519Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.seed == other.seed
+    }
+}
+
+impl Eq for Ed25519Key {}
+
+impl fmt::Debug for Ed25519Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ed25519Key(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::{ED25519, UnparsedPublicKey};
+
+    use super::*;
+
+    #[test]
+    fn what_the_key_pair_signs_its_public_key_verifies() {
+        let key = Ed25519Key::from_seed(&[7; 32]).unwrap();
+        let public = STANDARD.decode(key.public_key().strip_prefix("whpk_").unwrap()).unwrap();
+        let signature = STANDARD.decode(key.sign("evt_1.5.", b"body").strip_prefix("v1a,").unwrap()).unwrap();
+        UnparsedPublicKey::new(&ED25519, public).verify(b"evt_1.5.body", &signature).unwrap();
+        assert_eq!(format!("{key:?}"), "Ed25519Key(hidden)");
+    }
+
+    #[test]
+    fn earlier_secrets_are_valid_until_their_time() {
+        let secret = |byte| SigningSecret::from_random(&[byte; 32]);
+        let previous = |byte, ms| PreviousSecret { secret: secret(byte), valid_until: Timestamp::from_ms(ms) };
+        let keys = SigningKeys { previous: vec![previous(2, 20), previous(1, 10)], ..SigningKeys::of(secret(3)) };
+        let valid = |ms| keys.valid(Timestamp::from_ms(ms)).cloned().collect::<Vec<_>>();
+        assert_eq!(valid(9), [secret(3), secret(2), secret(1)]);
+        assert_eq!(valid(10), [secret(3), secret(2)]);
+        assert_eq!(valid(20), [secret(3)]);
+        assert_eq!(*keys.oldest_valid(Timestamp::from_ms(9)), secret(1));
+    }
+}

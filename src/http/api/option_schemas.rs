@@ -1,0 +1,122 @@
+//! The options of a subscription in answers, and their JSON Schema in answers and requests. Pure.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::domain::options::Options;
+use crate::domain::options::format::FORMATS;
+use crate::domain::options::headers::{HEADERS_MAX, VALUE_BYTES};
+use crate::domain::options::signatures::KINDS;
+
+/// The options as their owner sees them.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct OptionsView(Map<String, Value>);
+
+impl OptionsView {
+    /// With what stands for secrets in their place.
+    pub fn of(options: &Options) -> Self {
+        Self(options.to_json(false))
+    }
+}
+
+impl JsonSchema for OptionsView {
+    fn schema_name() -> Cow<'static, str> {
+        "Options".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let required: Vec<_> = all().into_iter().map(|(name, _)| name).collect();
+        let properties: Map<_, _> = all().into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+        json_schema!({"type": "object", "properties": properties, "required": required})
+    }
+}
+
+/// The schema of each option.
+pub fn all() -> Vec<(&'static str, Value)> {
+    let name = |what: &str| json!({"description": what, "type": "string"});
+    vec![
+        (
+            "headers",
+            json!({
+                "description": "Sent with every attempt, spelled as given. Values are secret: they are returned as `set`, and `set` keeps what is stored.",
+                "type": ["object", "null"],
+                "maxProperties": HEADERS_MAX,
+                "additionalProperties": {"type": "string", "maxLength": VALUE_BYTES},
+            }),
+        ),
+        (
+            "auth",
+            json!({
+                "description": "With what the server signs in at the receiver. `password` and `token` are returned as `set`, and `set` keeps what is stored.",
+                "type": ["object", "null"],
+                "required": ["type"],
+                "properties": {
+                    "type": {"description": "`basic` with `username` and `password`, or `bearer` with `token`.", "type": "string", "enum": ["basic", "bearer"]},
+                    "username": name("The user name."),
+                    "password": name("The password."),
+                    "token": name("The token."),
+                },
+            }),
+        ),
+        (
+            "format",
+            json!({
+                "description": "The form of the body: the envelope, a form with the envelope as `payload`, or CloudEvents 1.0.",
+                "type": ["string", "null"],
+                "enum": [FORMATS[0], FORMATS[1], FORMATS[2], null],
+            }),
+        ),
+        (
+            "names",
+            json!({
+                "description": "Other names of headers (`\"\"` leaves one out) and envelope keys, for a receiver that was written for another sender.",
+                "type": ["object", "null"],
+                "properties": {
+                    "signature": name("In place of `X-TempClock-Signature`."),
+                    "signature_prefix": name("Before the digits of that signature, such as `sha256=`."),
+                    "event": name("In place of `X-TempClock-Event`."),
+                    "delivery": name("In place of `X-TempClock-Delivery`."),
+                    "attempt": name("In place of `X-TempClock-Attempt`."),
+                    "envelope": {
+                        "description": "Other keys of the body.",
+                        "type": "object",
+                        "properties": {
+                            "id": name("In place of `id`."),
+                            "event": name("In place of `event`."),
+                            "timestamp": name("In place of `timestamp`."),
+                            "data": name("In place of `data`."),
+                        },
+                    },
+                },
+            }),
+        ),
+        (
+            "signatures",
+            json!({
+                "description": "Which signatures are sent: `X-TempClock-Signature`, and `v1` and `v1a` in `webhook-signature`.",
+                "type": ["array", "null"],
+                "minItems": 1,
+                "items": {"type": "string", "enum": KINDS},
+            }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::options::OPTIONS;
+
+    #[test]
+    fn every_option_has_a_schema() {
+        assert_eq!(all().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), OPTIONS);
+    }
+}

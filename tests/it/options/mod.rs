@@ -1,0 +1,5 @@
+//! Options of a subscription: how requests are built, who gets what, and when.
+
+mod refusals;
+mod requests;
+mod sealed;

@@ -1,0 +1,93 @@
+//! Bad options are refused with a sentence, all at once, and change nothing.
+
+use serde_json::{Value, json};
+
+use crate::harness::Server;
+
+/// What is refused, the field that is named, and a part of the sentence.
+fn refused() -> Vec<(Value, &'static str, &'static str)> {
+    let many: Value = (0..21).map(|n| (format!("X-{n}"), json!("a"))).collect::<serde_json::Map<_, _>>().into();
+    vec![
+        (json!({"headers": []}), "headers", "must be an object"),
+        (json!({"headers": many}), "headers", "at most 20"),
+        (json!({"headers": {"Content-Length": "5"}}), "headers.Content-Length", "set by the server"),
+        (json!({"headers": {"proxy-authorization": "x"}}), "headers.proxy-authorization", "set by the server"),
+        (json!({"headers": {"webhook-id": "x"}}), "headers.webhook-id", "set by the server"),
+        (json!({"headers": {"X-TempClock-Event": "x"}}), "headers.X-TempClock-Event", "names"),
+        (json!({"headers": {"X-A": "a\r\nHost: evil"}}), "headers.X-A", "control characters"),
+        (json!({"headers": {"X A": "a"}}), "headers.X A", "1 to 64"),
+        (json!({"headers": {"X-A": "x".repeat(1025)}}), "headers.X-A", "at most 1024 bytes"),
+        (json!({"headers": {"X-A": "a", "x-a": "b"}}), "headers.x-a", "same header"),
+        (json!({"headers": {"X-A": "set"}}), "headers.X-A", "none is stored"),
+        (json!({"auth": "basic"}), "auth", "must be an object"),
+        (json!({"auth": {"type": "digest"}}), "auth.type", "basic"),
+        (json!({"auth": {"type": "basic", "username": "a:b", "password": "x"}}), "auth.username", "colons"),
+        (json!({"auth": {"type": "basic", "username": "a"}}), "auth.password", "is missing"),
+        (json!({"auth": {"type": "bearer", "token": "a b"}}), "auth.token", "without spaces"),
+        (json!({"auth": {"type": "bearer", "token": "set"}}), "auth.token", "none is stored"),
+        (json!({"auth": {"type": "bearer", "token": "a", "tokn": 1}}), "auth.tokn", "token"),
+        (json!({"format": "xml"}), "format", "cloudevents"),
+        (json!({"names": {"signature": "Content-Type"}}), "names.signature", "set by the server"),
+        (json!({"names": {"sinature": "X"}}), "names.sinature", "signature"),
+        (json!({"names": {"event": "X-A", "attempt": "x-a"}}), "names", "x-a"),
+        (json!({"names": {"envelope": {"data": ""}}}), "names.envelope.data", "1 to 64"),
+        (json!({"signatures": []}), "signatures", "at least one"),
+        (json!({"signatures": ["tempclock", "rsa"]}), "signatures[1]", "ed25519"),
+        (json!({"signature": ["tempclock"]}), "signature", "signatures"),
+        (
+            json!({"headers": {"Authorization": "x"}, "auth": {"type": "bearer", "token": "a"}}),
+            "headers.Authorization",
+            "auth",
+        ),
+        (json!({"headers": {"X-E": "x"}, "names": {"event": "x-e"}}), "headers.X-E", "names"),
+        (json!({"format": "cloudevents", "names": {"envelope": {"id": "i"}}}), "names.envelope", "cloudevents"),
+    ]
+}
+
+#[test]
+fn each_bad_option_is_refused_with_its_field_and_a_sentence_and_changes_nothing() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let id = client.subscribe("http://127.0.0.1:9/", &["clock_in"]).id;
+    let before = client.subscription(id);
+    for (options, field, words) in refused() {
+        let answer = client.put(&format!("/webhooks/{id}"), &options).expect(400);
+        assert_eq!(answer.wrong_fields(), [field], "{options}: {}", answer.text);
+        let message = answer.json["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{options}: {message}");
+    }
+    assert_eq!(client.subscription(id), before);
+}
+
+#[test]
+fn all_wrong_options_are_told_at_once_beside_the_other_fields() {
+    let server = Server::start(&[]);
+    let wish = json!({
+        "url": "nowhere", "events": ["clock_in"], "secret": "too short", "format": "xml", "auth": {"type": "bearer"},
+        "headers": {"Host": "x", "Date": "x"}, "signatures": ["x"], "names": {"event": 5},
+    });
+    let answer = server.client().post("/webhooks", &wish).expect(400);
+    let mut fields = answer.wrong_fields();
+    fields.sort_unstable();
+    let wanted =
+        ["auth.token", "format", "headers.Date", "headers.Host", "names.event", "secret", "signatures[0]", "url"];
+    assert_eq!(fields, wanted);
+}
+
+#[test]
+fn a_secret_is_given_at_creation_alone() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    for wrong in
+        [json!("fifteen_chars_x"), json!("x".repeat(129)), json!("with a space in it"), json!(1), json!("pä".repeat(9))]
+    {
+        let wish = json!({"url": "http://127.0.0.1:9/", "events": ["clock_in"], "secret": wrong});
+        let answer = client.post("/webhooks", &wish).expect(400);
+        assert_eq!(answer.wrong_fields(), ["secret"]);
+        assert!(answer.text.contains("16 to 128"), "{}", answer.text);
+    }
+    let id = client.subscribe("http://127.0.0.1:9/", &["clock_in"]).id;
+    let answer = client.put(&format!("/webhooks/{id}"), &json!({"secret": "x".repeat(40)})).expect(400);
+    assert_eq!(answer.wrong_fields(), ["secret"]);
+    client.change(id, &json!({"secret": "set"}));
+}
