@@ -1,18 +1,24 @@
 //! The signatures of certificates that deliveries verify: those of rustls with ring, and what ring itself lacks or rustls
-//! does not offer of it: ECDSA with SHA-512, P-521, and RSA keys that are for PSS alone. Built once; pure after that.
+//! does not offer of it: ECDSA with SHA-512, P-521, RSA keys that are for PSS alone, and RSA-PSS with the longest salt.
+//! Built once; pure after that.
 //!
 //! Verification only, over public data, so nothing here has to run in constant time.
 
 use std::fmt;
 use std::sync::LazyLock;
 
+use p521::ecdsa::signature::Verifier as _;
 use p521::ecdsa::signature::hazmat::PrehashVerifier as _;
 use ring::signature::{self, UnparsedPublicKey};
+use rsa::pkcs1::DecodeRsaPublicKey as _;
+use rsa::pss;
+use rsa::traits::PublicKeyParts as _;
 use rustls::SignatureScheme;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use sha2::digest::{FixedOutputReset, Update};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// An algorithm, as a key and a signature of their own name it.
 struct Algorithm {
@@ -69,6 +75,51 @@ macro_rules! rsa_pss {
     ($algorithm:ident) => {
         |key, message, signature| UnparsedPublicKey::new(&signature::$algorithm, key).verify(message, signature).ok()
     };
+}
+
+/// Verifies RSA-PSS with the longest salt that the key has room for.
+fn with_longest_salt<D: Digest + FixedOutputReset + Update>(
+    key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Option<()> {
+    let key = rsa::PublicKey::from_pkcs1_der(key).ok().filter(|key| key.size() >= RSA_BYTES_MIN)?;
+    let salt = key.size().checked_sub(<D as Digest>::output_size() + 2)?;
+    let signature = pss::Signature::try_from(signature).ok()?;
+    pss::VerifyingKey::<D>::new_with_salt_len(key, salt).verify(message, &signature).ok()
+}
+
+/// Shorter keys are not accepted.
+const RSA_BYTES_MIN: usize = 2048 / 8;
+
+/// The salt of an RSA-PSS signature is as long as the hash for most who sign. OpenSSL up to 3.0 takes the longest that the
+/// key has room for unless told otherwise, which makes another algorithm of each length of a key.
+fn longest_salts() -> impl Iterator<Item = &'static dyn SignatureVerificationAlgorithm> {
+    let hashes: [(AlgorithmIdentifier, usize, Verify); 3] = [
+        (alg_id::RSA_PSS_SHA256, 32, with_longest_salt::<Sha256>),
+        (alg_id::RSA_PSS_SHA384, 48, with_longest_salt::<Sha384>),
+        (alg_id::RSA_PSS_SHA512, 64, with_longest_salt::<Sha512>),
+    ];
+    let all = hashes.into_iter().flat_map(|hash| [2048, 3072, 4096].map(|bits| (hash, bits)));
+    all.flat_map(|((same, hash_bytes, verify), bits)| {
+        let signature = with_salt(same, bits / 8 - hash_bytes - 2);
+        [alg_id::RSA_ENCRYPTION, PSS_KEY].map(|key| {
+            let algorithm: &'static Algorithm = Box::leak(Box::new(Algorithm { key, signature, verify }));
+            algorithm as &dyn SignatureVerificationAlgorithm
+        })
+    })
+}
+
+/// The name of RSA-PSS with that hash and a salt of so many bytes, 128 at least. The name ends with the salt's length, and
+/// its parameters begin behind 11 bytes.
+fn with_salt(same: AlgorithmIdentifier, salt: usize) -> AlgorithmIdentifier {
+    let (mut name, [.., high, low]) = (same.as_ref().to_vec(), salt.to_be_bytes());
+    name.truncate(name.len().saturating_sub(5));
+    name.extend([0xa2, 4, 2, 2, high, low]);
+    if let Some(length) = name.get_mut(12) {
+        *length += 1;
+    }
+    AlgorithmIdentifier::from_slice(name.leak())
 }
 
 /// An RSA key that is for PSS, with any hash: `id-RSASSA-PSS` without parameters (RFC 4055).
@@ -145,7 +196,7 @@ static SUPPORTED: LazyLock<WebPkiSupportedAlgorithms> = LazyLock::new(|| {
     let of_ring = default_provider().signature_verification_algorithms;
     // For as long as the process runs: rustls takes nothing shorter.
     WebPkiSupportedAlgorithms {
-        all: [of_ring.all, &FURTHER].concat().leak(),
+        all: of_ring.all.iter().chain(&FURTHER).copied().chain(longest_salts()).collect::<Vec<_>>().leak(),
         mapping: [of_ring.mapping, &FURTHER_SCHEMES].concat().leak(),
     }
 });

@@ -101,7 +101,7 @@ fn signature_name(id: &[u8]) -> &'static str {
         (Some([4, ..]), _) => "RSA with MD5",
         (Some([5, ..]), _) => "RSA with SHA-1",
         (Some([10, ..]), _) => {
-            "RSA-PSS with a salt that is not as long as the hash, or with another hash than SHA-256, SHA-384 and SHA-512"
+            "RSA-PSS with a salt of an unusual length, or with another hash than SHA-256, SHA-384 and SHA-512"
         }
         (Some([14, ..]), _) => "RSA with SHA-224",
         (Some(_), _) => "RSA with a key of another kind",

@@ -199,7 +199,11 @@ fn phase_in_words(phase: Phase) -> (&'static str, &'static str) {
             ("looking up the host name", "check the name server in /etc/resolv.conf, and those of the domain")
         }
         Phase::Connect => ("connecting", "check the address, and for a firewall in the way"),
-        Phase::Handshake => ("setting up TLS", "check that TLS is spoken on that port, and that the receiver runs"),
+        Phase::Handshake => (
+            "setting up TLS",
+            "check that TLS is spoken on that port, and that the receiver runs. If other machines reach it, the path from \
+             here may lose large packets: check its MTU",
+        ),
         Phase::Send => (
             "sending the request",
             "configure the receiver, and a proxy in front of it, to read the whole request. If only large events time \

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::openssl::{
-    Chain, ChainFiles, FOR_LOCALHOST, KeyKind, OpensslReceivers, P256, P384, P521, RSA, RSA_1024, RSA_PSS,
+    Chain, ChainFiles, FOR_LOCALHOST, KeyKind, OpensslReceivers, P256, P384, P521, RSA, RSA_1024, RSA_3072, RSA_PSS,
     RSA_PSS_SHA256,
 };
 use crate::harness::{Server, clock_in};
@@ -46,11 +46,16 @@ fn deliver(chains: &[Chain], host: &str, state: &str) -> Vec<Value> {
 }
 
 fn signed(authority_key: KeyKind, hash: &'static str, key: KeyKind) -> Chain {
-    Chain { authority_key, hash, key, extensions: FOR_LOCALHOST }
+    let salt = authority_key.contains(&"RSA-PSS").then_some("digest");
+    Chain { authority_key, hash, key, extensions: FOR_LOCALHOST, salt }
 }
 
 fn saying(extensions: &'static str) -> Chain {
-    Chain { authority_key: P256, hash: "-sha256", key: P256, extensions }
+    Chain { authority_key: P256, hash: "-sha256", key: P256, extensions, salt: None }
+}
+
+fn salted(authority_key: KeyKind, hash: &'static str, salt: &'static str) -> Chain {
+    Chain { authority_key, hash, key: P256, extensions: FOR_LOCALHOST, salt: Some(salt) }
 }
 
 #[test]
@@ -69,6 +74,25 @@ fn every_safe_signature_and_key_is_accepted() {
         signed(RSA_PSS_SHA256, "-sha256", P256),
     ];
     deliver(&chains, "localhost", "delivered");
+}
+
+#[test]
+fn rsa_pss_is_accepted_with_a_salt_as_long_as_the_hash_and_with_the_longest() {
+    let chains = [
+        salted(RSA, "-sha256", "digest"),
+        salted(RSA, "-sha512", "max"),
+        salted(RSA_PSS, "-sha256", "max"),
+        salted(RSA_PSS, "-sha384", "max"),
+        salted(RSA_3072, "-sha256", "max"),
+    ];
+    deliver(&chains, "localhost", "delivered");
+}
+
+/// A certificate of a megabyte.
+fn large() -> Chain {
+    let text = "x".repeat(30_000);
+    let extensions: Vec<_> = (1..=34).map(|number| format!("1.2.3.{number}=ASN1:UTF8:{text}\n")).collect();
+    saying(format!("subjectAltName=DNS:localhost\n{}", extensions.concat()).leak())
 }
 
 #[test]
@@ -100,6 +124,8 @@ fn a_certificate_that_is_refused_is_refused_in_words() {
             saying("subjectAltName=DNS:localhost\n1.2.3.4=critical,ASN1:NULL\n"),
             "critical extension that is not known here; ",
         ),
+        (salted(RSA, "-sha256", "20"), "RSA-PSS with a salt of an unusual length"),
+        (large(), "too large"),
     ];
     let (chains, words): (Vec<Chain>, Vec<&str>) = cases.into_iter().unzip();
     let attempts = deliver(&chains, "localhost", "exhausted");

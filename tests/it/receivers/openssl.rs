@@ -15,6 +15,7 @@ pub const P256: KeyKind = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P
 pub const P384: KeyKind = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
 pub const P521: KeyKind = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
 pub const RSA: KeyKind = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+pub const RSA_3072: KeyKind = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"];
 pub const RSA_1024: KeyKind = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
 pub const RSA_PSS: KeyKind = &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"];
 pub const RSA_PSS_SHA256: KeyKind = &[
@@ -41,6 +42,8 @@ pub struct Chain {
     pub key: KeyKind,
     /// The certificate's extensions; without any it is of version 1.
     pub extensions: &'static str,
+    /// How long the salt of an authority is that signs with RSA-PSS: `digest` or `max`, which OpenSSL 3.0 takes left alone.
+    pub salt: Option<&'static str>,
 }
 
 /// A chain as files in a folder.
@@ -60,9 +63,9 @@ impl Chain {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         openssl(&[&["genpkey", "-out", &text(&authority_key)], self.authority_key].concat());
         openssl(&[&["genpkey", "-out", &text(&key)], self.key].concat());
-        // Left alone, OpenSSL takes the longest salt that fits, which is another algorithm for each length of a key.
-        let is_pss = self.authority_key.contains(&"RSA-PSS");
-        let salt: &[&str] = if is_pss { &["-sigopt", "rsa_pss_saltlen:digest"] } else { &[] };
+        let length = format!("rsa_pss_saltlen:{}", self.salt.unwrap_or_default());
+        let salt: &[&str] =
+            if self.salt.is_some() { &["-sigopt", "rsa_padding_mode:pss", "-sigopt", &length] } else { &[] };
         let subject = format!("/CN=Authority {name}");
         let own = [
             "req",
