@@ -22,7 +22,7 @@ pub enum KeysCommand {
         /// Name of the key
         #[arg(long)]
         name: String,
-        /// Scopes of the key, or * for all
+        /// Scopes of the key, or * for all but events:erase
         #[arg(long, value_name = "SCOPE,…", value_delimiter = ',', value_parser = value_parsers::Names::of_scopes())]
         scopes: Vec<String>,
         /// Account; created if missing
@@ -34,6 +34,9 @@ pub enum KeysCommand {
         /// Networks that it may be used from, such as 10.0.0.0/8 [default: all]
         #[arg(long, value_name = "CIDR", value_delimiter = ',')]
         networks: Vec<String>,
+        /// Numbers of the subscriptions that it sees [default: all of the account]
+        #[arg(long, value_name = "NUMBER,…", value_delimiter = ',', value_parser = value_parsers::subscription)]
+        subscriptions: Vec<u32>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -47,6 +50,21 @@ pub enum KeysCommand {
         /// Only those of this account
         #[arg(long)]
         account: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Create a key with the same rights as another one, which ends after the overlap
+    #[command(after_help = "Example:\n  tempclock-webhooks keys rotate 3 --overlap 24h")]
+    Rotate {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Its number, visible prefix or name; id:3 is always the number
+        key: String,
+        /// How long both are valid, 7d at most
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = value_parsers::duration)]
+        overlap: Duration,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -120,6 +120,7 @@ fn routes(config: &mut web::ServiceConfig) {
         web::scope("/control")
             .route("/keys", web::get().to(keys::list))
             .route("/keys", web::post().to(keys::create))
+            .route("/keys/rotate", web::post().to(keys::rotate))
             .route("/keys/revoke", web::post().to(keys::revoke))
             .route("/attempts", web::get().to(http::api::follow::list))
             .route("/clock", web::get().to(clock::show))

@@ -122,6 +122,21 @@ pub enum Command {
         /// The key's number and account.
         reply: ReplySender<(KeyId, AccountId)>,
     },
+    /// Give an API key a successor with the same rights and another text. The key itself ends.
+    RotateKey {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        id: KeyId,
+        /// The visible prefix of the successor's text.
+        prefix: String,
+        /// The hash of the successor's text.
+        hash: KeyHash,
+        /// For how long the key can be used beside its successor, at most.
+        overlap: Duration,
+        /// The successor's number.
+        reply: ReplySender<KeyId>,
+    },
     /// Revoke an API key.
     RevokeKey {
         /// Which.
@@ -242,6 +257,8 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
     /// Networks that it may be used from.
     pub networks: Vec<ipnet::IpNet>,
+    /// The subscriptions that it sees; empty: all of its account.
+    pub subscriptions: Vec<SubscriptionId>,
 }
 
 /// What a commit changed, for the scheduler.

@@ -388,6 +388,12 @@ pub enum Rejection {
     /// The account has so many jobs that have not ended, which is the limit.
     #[error("{0} jobs of the account have not ended, which is the limit")]
     TooManyJobs(usize),
+    /// The account has reached its limit of API keys, those that ended lately included.
+    #[error("the account has {0} API keys, which is the limit")]
+    TooManyKeys(usize),
+    /// The key was revoked or has expired.
+    #[error("the key has ended")]
+    KeyEnded,
     /// Every number that such a thing could have was given to one before.
     #[error("no number is left")]
     OutOfNumbers,

@@ -1,5 +1,7 @@
 //! `keys create|list|revoke`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::cli::KeysCommand;
@@ -15,10 +17,11 @@ const KEYS: &str = "/control/keys";
 
 pub fn run(command: KeysCommand) -> Outcome {
     match command {
-        KeysCommand::Create { config, name, scopes, account, expires, networks, json } => {
-            let expires_in_s = expires.map(|lifetime| lifetime.as_secs());
+        KeysCommand::Create { config, name, scopes, account, expires, networks, subscriptions, json } => {
+            let expires = expires.map(text_of);
             let body = json!({
-                "account": account, "name": name, "scopes": scopes, "expires_in_s": expires_in_s, "networks": networks
+                "account": account, "name": name, "scopes": scopes, "expires": expires, "networks": networks,
+                "subscriptions": subscriptions,
             });
             let answer = with_named_store(&config, |client| ask(client, "POST", KEYS, &[], Some(&body)))?;
             if json {
@@ -38,6 +41,22 @@ pub fn run(command: KeysCommand) -> Outcome {
             let query: Vec<_> = account.iter().map(|name| ("account", name.as_str())).collect();
             let answer = with_existing_store(&config, |client| ask(client, "GET", KEYS, &query, None))?;
             if json { put_answer(&answer) } else { put_keys(&answer) }
+        }
+        KeysCommand::Rotate { config, key, overlap, json } => {
+            let body = json!({"key": key, "overlap": text_of(overlap)});
+            let path = "/control/keys/rotate";
+            let answer = with_existing_store(&config, |client| ask(client, "POST", path, &[], Some(&body)))?;
+            if json {
+                return put_answer(&answer);
+            }
+            let key = &answer["data"];
+            put(&format!("{}\n", text(key, "key")))?;
+            let until = time(key, "previous_valid_until");
+            say(&format!(
+                "Key {} follows key {}, which is valid until {until}. Keep it: it is not shown again.",
+                key["id"], key["previous_id"]
+            ));
+            Ok(())
         }
         KeysCommand::Revoke { config, key, json } => {
             let body = json!({"key": key});
@@ -59,8 +78,13 @@ pub fn list(client: &Client) -> Result<ApiReply, Failure> {
 
 /// Creates a key with every scope.
 pub fn create_first(client: &Client, account: &str, name: &str) -> Result<ApiReply, Failure> {
-    let body = json!({"account": account, "name": name, "scopes": ["*"], "expires_in_s": null, "networks": []});
+    let body = json!({"account": account, "name": name, "scopes": ["*"]});
     ask(client, "POST", KEYS, &[], Some(&body))
+}
+
+/// As the API reads durations.
+fn text_of(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
 }
 
 fn put_keys(answer: &Value) -> Outcome {
@@ -78,11 +102,15 @@ fn put_keys(answer: &Value) -> Outcome {
         let (id, account, name) = (text(key, "id"), text(key, "account"), text(key, "name"));
         let networks =
             if key["networks"].as_array().is_none_or(Vec::is_empty) { "all".to_owned() } else { text(key, "networks") };
+        let subscriptions = match key["subscriptions"].as_array() {
+            Some(only) if !only.is_empty() => text(key, "subscriptions"),
+            _ => "all".to_owned(),
+        };
         let (prefix, scopes) = (text(key, "prefix"), text(key, "scopes"));
-        vec![id, account, name, prefix, state.to_owned(), scopes, networks, expires, used]
+        vec![id, account, name, prefix, state.to_owned(), scopes, networks, subscriptions, expires, used]
     };
     put_table(
-        &["ID", "ACCOUNT", "NAME", "PREFIX", "STATUS", "SCOPES", "NETWORKS", "EXPIRES", "LAST USED"],
+        &["ID", "ACCOUNT", "NAME", "PREFIX", "STATUS", "SCOPES", "NETWORKS", "SUBSCRIPTIONS", "EXPIRES", "LAST USED"],
         &rows(answer).iter().map(row).collect::<Vec<_>>(),
     )
 }

@@ -24,7 +24,7 @@ pub async fn get(state: AppState, caller: Caller, query: Query) -> HandlerResult
         return subscriptions::list(state, caller, query).await;
     }
     let account = caller.require(Scope::WebhooksRead)?;
-    subscriptions::read_one(&state, caller.counted_account(), account, required_id(&query)?).await
+    subscriptions::read_one(&state, caller.counted_account(), account, caller.seen(required_id(&query)?)?).await
 }
 
 pub async fn post(
@@ -41,7 +41,7 @@ pub async fn post(
         }
         Some("test") => {
             let account = caller.require(Scope::WebhooksWrite)?;
-            test_ping::test_one(&state, account, required_id(&query)?, false).await
+            test_ping::test_one(&state, account, caller.seen(required_id(&query)?)?, false).await
         }
         Some(_) => Err(ApiError::invalid_field("action", "must be \"test\", or left out to make a subscription")),
     }
@@ -54,10 +54,10 @@ async fn read_body(request: &actix_web::HttpRequest, payload: web::Payload) -> R
 
 pub async fn put(state: AppState, caller: Caller, query: Query, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    subscriptions::update_one(&state, account, required_id(&query)?, &body).await
+    subscriptions::update_one(&state, account, caller.seen(required_id(&query)?)?, &body).await
 }
 
 pub async fn delete(state: AppState, caller: Caller, query: Query) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    subscriptions::delete_one(&state, account, required_id(&query)?).await
+    subscriptions::delete_one(&state, account, caller.seen(required_id(&query)?)?).await
 }

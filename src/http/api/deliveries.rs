@@ -38,7 +38,8 @@ const PING_DUE_AGAIN: &str = "The ping is due now, once: a test is never retried
 pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
     let account = caller.require(Scope::WebhooksRead)?;
     let wanted = query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId));
-    let is_wanted = move |id: &SubscriptionId| wanted.is_none_or(|wanted| *id == wanted);
+    let sees = caller.sight();
+    let is_wanted = move |id: &SubscriptionId| sees(*id) && wanted.is_none_or(|wanted| *id == wanted);
     let own = move |registry: &Registry| {
         Some(registry.subscriptions_of(account).iter().map(|found| found.id).filter(is_wanted).collect())
     };
@@ -52,7 +53,7 @@ pub async fn list_of_subscription(
     query: Query,
 ) -> HandlerResult {
     let account = caller.require(Scope::WebhooksRead)?;
-    let id = parse_id(&path)?;
+    let id = caller.seen(parse_id(&path)?)?;
     let own = move |registry: &Registry| registry.subscription_of(account, id).map(|found| vec![found.id]);
     list_of(&state, caller.counted_account(), own, query).await
 }
@@ -108,6 +109,7 @@ async fn list_of(
 pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
     let account = caller.require(Scope::WebhooksRead)?;
     let id = DeliveryId::parse(&path).ok_or_else(missing)?;
+    caller.seen(id.subscription).map_err(|_| missing())?;
     let (view, memory) = view(&state, caller.counted_account(), account, id).await?;
     Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &view)))
 }
@@ -115,6 +117,7 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
 pub async fn retry(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
     let id = DeliveryId::parse(&path).ok_or_else(missing)?;
+    caller.seen(id.subscription).map_err(|_| missing())?;
     let registry = state.reader.registry();
     registry.subscription_of(account, id.subscription).ok_or_else(missing)?;
     state.ask(|reply| Command::Redeliver { account, id, reply }).await?;

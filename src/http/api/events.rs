@@ -155,11 +155,12 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
     let clocks = state.clock.read_for_display();
     let most = state.reader.registry().subscriptions_of(account).len();
     let bytes = state.event_room().saturating_add(most.saturating_mul(DELIVERY_BYTES));
+    let sees = caller.sight();
     let (found, memory) = state
         .read_much(caller.counted_account(), bytes, move |snapshot| {
             let Some(row) = snapshot.event(account, id)? else { return Ok(None) };
             let mut deliveries = Vec::new();
-            for subscription in &row.subscriptions {
+            for subscription in row.subscriptions.iter().filter(|id| sees(**id)) {
                 let Some(subscription) = snapshot.registry().subscription_of(account, *subscription) else { continue };
                 let delivery_id = DeliveryId { event: id, subscription: subscription.id };
                 let delivery = snapshot.delivery(delivery_id)?;

@@ -96,7 +96,8 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
     let account = caller.require(Scope::WebhooksRead)?;
     let (limit, offset) = query.page_by_offset();
     query.finish()?;
-    let jobs = state.read(caller.counted_account(), move |snapshot| snapshot.jobs(account)).await?;
+    let mut jobs = state.read(caller.counted_account(), move |snapshot| snapshot.jobs(account)).await?;
+    jobs.retain(|job| caller.sees(job.task.subscription()));
     let total = jobs.len();
     let page: Vec<JobView> = jobs.into_iter().skip(offset).take(limit).map(JobView::from).collect();
     Ok(respond::list(&page, &Pagination::of_whole(total, limit, offset, page.len())))
@@ -106,13 +107,19 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
     let account = caller.require(Scope::WebhooksRead)?;
     let id = JobId::parse(&path).ok_or_else(missing)?;
     let jobs = state.read(caller.counted_account(), move |snapshot| snapshot.jobs(account)).await?;
-    let job = jobs.into_iter().find(|job| job.id == id).ok_or_else(missing)?;
+    let is_it = |job: &Job| job.id == id && caller.sees(job.task.subscription());
+    let job = jobs.into_iter().find(is_it).ok_or_else(missing)?;
     Ok(respond::single(HttpResponse::Ok(), &JobView::from(job)))
 }
 
 pub async fn stop(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
     let id = JobId::parse(&path).ok_or_else(missing)?;
+    if !caller.sees_all() {
+        let jobs = state.read(caller.counted_account(), move |snapshot| snapshot.jobs(account)).await?;
+        let is_it = |job: &Job| job.id == id && caller.sees(job.task.subscription());
+        jobs.into_iter().find(is_it).ok_or_else(missing)?;
+    }
     let stopped = state.try_ask(|reply| Command::StopJob { account, id, reply }).await;
     let job = stopped.map_err(|refusal| if refusal == Rejection::NotFound { missing() } else { refusal.into() })?;
     let message = if job.state == JobState::Stopped { STOPPED } else { HAD_ENDED };
@@ -128,8 +135,15 @@ pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerRe
     let account = caller.require(Scope::WebhooksWrite)?;
     let RetryBody { mut selection, is_dry_run } = job_body::retry(&body.text)?;
     let no_subscription = || ApiError::not_found("subscription");
-    if let Some(id) = selection.subscription {
-        state.reader.registry().subscription_of(account, id).ok_or_else(no_subscription)?;
+    match selection.subscription {
+        Some(id) => {
+            state.reader.registry().subscription_of(account, caller.seen(id)?).ok_or_else(no_subscription)?;
+        }
+        None if caller.sees_all() => {}
+        None => {
+            let message = "is needed: the API key is limited to some subscriptions";
+            return Err(ApiError::invalid_field("subscription", message));
+        }
     }
     // What comes later is not asked for. A millisecond more, as the events of the present one are.
     let end = state.reader.now(state.clock.read()).plus(Duration::from_millis(1));

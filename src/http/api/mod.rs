@@ -11,6 +11,8 @@ pub mod follow;
 pub(super) mod health;
 pub mod job_body;
 pub(super) mod jobs;
+pub mod key_body;
+pub mod keys;
 pub(super) mod option_schemas;
 pub mod subscription_body;
 pub(super) mod subscriptions;

@@ -40,6 +40,9 @@ pub fn parse_id(text: &str) -> Result<SubscriptionId, ApiError> {
 
 pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
+    if !caller.sees_all() {
+        return Err(ApiError::limited_to_subscriptions());
+    }
     let Read { change, secret, options } =
         subscription_body::read(&body.text, &state.settings.policy, Purpose::Create)?;
     let (Some(endpoint), Some(events)) = (change.endpoint, change.events) else {
@@ -74,9 +77,11 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
     let account = caller.require(Scope::WebhooksRead)?;
     let (limit, offset) = query.page_by_offset();
     query.finish()?;
+    let sees = caller.sight();
     let read = state.read(caller.counted_account(), move |snapshot| {
         let all = snapshot.registry().subscriptions_of(account);
-        let shown: Vec<_> = all.iter().skip(offset).take(limit).cloned().collect();
+        let all: Vec<_> = all.iter().filter(|found| sees(found.id)).collect();
+        let shown: Vec<_> = all.iter().skip(offset).take(limit).map(|found| Arc::clone(found)).collect();
         let ids: Vec<_> = shown.iter().map(|found| found.id).collect();
         Ok((all.len(), shown, snapshot.failing_since(&ids)?))
     });
@@ -91,7 +96,7 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
 
 pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
     let account = caller.require(Scope::WebhooksRead)?;
-    read_one(&state, caller.counted_account(), account, parse_id(&path)?).await
+    read_one(&state, caller.counted_account(), account, caller.seen(parse_id(&path)?)?).await
 }
 
 /// One subscription with its last attempts.
@@ -124,7 +129,7 @@ pub async fn read_one(
 
 pub async fn update(state: AppState, caller: Caller, path: web::Path<String>, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    update_one(&state, account, parse_id(&path)?, &body).await
+    update_one(&state, account, caller.seen(parse_id(&path)?)?, &body).await
 }
 
 /// Changes one subscription.
@@ -153,7 +158,7 @@ pub struct Deleted {
 
 pub async fn delete(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    delete_one(&state, account, parse_id(&path)?).await
+    delete_one(&state, account, caller.seen(parse_id(&path)?)?).await
 }
 
 /// Deletes one subscription with its history.

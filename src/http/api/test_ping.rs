@@ -81,7 +81,7 @@ pub fn schema() -> Value {
 
 pub async fn test(state: AppState, caller: Caller, path: web::Path<String>, body: OptionalJson) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    let id = parse_id(&path)?;
+    let id = caller.seen(parse_id(&path)?)?;
     let is_verifying = body.text().map_or(Ok(false), wants_verification)?;
     test_one(&state, account, id, is_verifying).await
 }

@@ -3,25 +3,29 @@
 use actix_web::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::domain::access::Scope;
+use crate::domain::access::{Excess, Scope};
 use crate::domain::event::KeySource;
 use crate::http::request::error::ApiError;
 use crate::storage::error::Rejection;
 
 /// A sample of every kind of error.
-fn samples() -> [ApiError; 23] {
+fn samples() -> [ApiError; 27] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
         ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"),
         ApiError::unauthorized(),
         ApiError::forbidden(Scope::WebhooksWrite),
+        ApiError::beyond_rights(Excess::Scope("events:write")),
+        ApiError::limited_to_subscriptions(),
         ApiError::not_found("subscription"),
         ApiError::method_not_allowed("GET, POST"),
         ApiError::request_timeout(),
         ApiError::from(Rejection::IdempotencyConflicts(vec![(0, KeySource::Header)])),
         ApiError::from(Rejection::TooManySubscriptions(100)),
         ApiError::from(Rejection::TooManyJobs(16)),
+        ApiError::from(Rejection::TooManyKeys(1000)),
+        ApiError::from(Rejection::KeyEnded),
         ApiError::from(Rejection::OutOfNumbers),
         ApiError::too_large(262_144),
         ApiError::from(Rejection::TooManyDeliveries { deliveries: 200_000, limit: 100_000, events: 500 }),
@@ -41,7 +45,7 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The request is not valid; every wrong field is named.",
         401 => "The key is missing, wrong, revoked or expired, or not for this network.",
-        403 => "The key lacks the scope, which the message names.",
+        403 => "The key lacks the scope, which the message names, or would give more than it has.",
         404 => "There is no such thing, or it belongs to another account.",
         405 => "Another method than this path has; `Allow` names those that it has.",
         408 => "The request did not arrive in time.",

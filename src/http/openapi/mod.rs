@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use self::example::SCHEMAS;
 use self::page::HtmlPage;
 use crate::domain::event::event_type::EventType;
-use crate::http::api::{event_body, event_types, job_body, subscription_body, test_ping};
+use crate::http::api::{event_body, event_types, job_body, key_body, subscription_body, test_ping};
 use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
 use crate::http::request::error::ErrorBody;
 use crate::http::request::respond;
@@ -83,6 +83,7 @@ fn tag(name: &str) -> Value {
         "Events" => "Publish events, and find published ones.",
         "Deliveries" => "One event for one subscription: its attempts, and redelivery.",
         "Jobs" => "Work on many deliveries that goes on after the response: how far it has come, and how to stop it.",
+        "API keys" => "Create, rotate and revoke the keys of your account.",
         "Server" => "Health, and this description. No key is needed.",
         _ => "The same operations at the addresses of TempClock's own API.",
     };
@@ -181,6 +182,12 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
         ),
         ("SubscriptionChange", subscription_body::schema(&[]), json!({"active": true})),
         ("NewRetry", job_body::retry_schema(), json!({"subscription": 1, "since": "2026-03-02T08:00:00Z"})),
+        (
+            "NewKey",
+            key_body::schema(),
+            json!({"name": "crm", "scopes": ["webhooks:read"], "expires": "90d", "networks": ["10.0.0.0/8"]}),
+        ),
+        ("KeyRotation", key_body::rotation_schema(), json!({"overlap": "24h"})),
         ("SubscriptionTest", test_ping::schema(), json!({"verify": true})),
         (
             "NewEvents",

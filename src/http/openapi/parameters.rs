@@ -98,6 +98,11 @@ pub fn subscription() -> [Parameter; 1] {
     [path_id("The subscription's number.", subscription_id())]
 }
 
+/// The API key that the path names.
+pub fn key() -> [Parameter; 1] {
+    [path_id("The key's number.", subscription_id())]
+}
+
 /// The event that the path names.
 pub fn event() -> [Parameter; 1] {
     let schema = json!({"type": "string", "examples": [EventId::EXAMPLE.to_string()]});

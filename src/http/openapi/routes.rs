@@ -7,17 +7,18 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
-use crate::domain::access::Scope::{EventsRead, EventsWrite, WebhooksRead, WebhooksWrite};
+use crate::domain::access::Scope::{EventsRead, EventsWrite, KeysAdmin, WebhooksRead, WebhooksWrite};
 use crate::domain::escape::{REPEATED_CHARS, shortened};
 use crate::domain::{DeliveryId, EventId};
 use crate::http::api::event_types::EventTypeView;
 use crate::http::api::events::{BatchView, PublishedView};
 use crate::http::api::health::{Health, Readiness};
 use crate::http::api::jobs::{CreatedView, JobView, SizeView};
+use crate::http::api::keys::KeyView;
 use crate::http::api::subscriptions::Deleted;
 use crate::http::api::test_ping::TestResult;
 use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
-use crate::http::api::{compat, deliveries, event_types, events, health, jobs, subscriptions, test_ping};
+use crate::http::api::{compat, deliveries, event_types, events, health, jobs, keys, subscriptions, test_ping};
 use crate::http::openapi::Description;
 use crate::http::openapi::operation::{BASE, Operation, Resource, list, operation, plain, single};
 use crate::http::openapi::parameters as take;
@@ -66,8 +67,15 @@ async fn no_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 
 /// All routes. If two paths match a request, the one without parameters wins, otherwise the first.
 pub fn table() -> Vec<Resource> {
-    let groups =
-        [subscription_routes(), event_routes(), delivery_routes(), job_routes(), vec![compat_route()], open_routes()];
+    let groups = [
+        subscription_routes(),
+        event_routes(),
+        delivery_routes(),
+        job_routes(),
+        key_routes(),
+        vec![compat_route()],
+        open_routes(),
+    ];
     groups.into_iter().flatten().collect()
 }
 
@@ -269,6 +277,41 @@ fn job_routes() -> Vec<Resource> {
                     .with_message(jobs::STOPPED),
             ],
         ),
+    ]
+}
+
+fn key_routes() -> Vec<Resource> {
+    const HEADING: &str = "API keys";
+    vec![
+        at(HEADING, "/keys", [
+            operation(Method::GET, keys::list, "listKeys", "List the API keys of the account")
+                .needs(KeysAdmin)
+                .takes(take::page())
+                .answers(200, "A page of keys, in the order in which they were created.", list::<KeyView>),
+            operation(Method::POST, keys::create, "createKey", "Create an API key")
+                .details("Its text is in this response and in no other. It cannot have more rights than your own key.")
+                .needs(KeysAdmin)
+                .body("NewKey")
+                .answers(201, "The key, with its text.", single::<KeyView>)
+                .always_with(&["key"])
+                .with_message(keys::CREATED)
+                .may_conflict(),
+        ]),
+        at(HEADING, "/keys/{id}", [operation(Method::DELETE, keys::revoke, "revokeKey", "Revoke an API key")
+            .details("It is refused from now on, and listed for as long as events are kept.")
+            .needs(KeysAdmin)
+            .takes(take::key())
+            .answers(200, "The key, with `revoked_at`.", single::<KeyView>)
+            .with_message(keys::REVOKED)]),
+        at(HEADING, "/keys/{id}/rotate", [operation(Method::POST, keys::rotate, "rotateKey", "Rotate an API key")
+            .details("Creates a key with the same rights and another text. The key itself is valid for the overlap, and no longer than before.")
+            .needs(KeysAdmin)
+            .takes(take::key())
+            .optional_body("KeyRotation")
+            .answers(200, "The new key, with its text.", single::<KeyView>)
+            .always_with(&["key", "previous_id", "previous_valid_until"])
+            .with_message(keys::ROTATED)
+            .may_conflict()]),
     ]
 }
 

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, ResponseError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::domain::access::Scope;
+use crate::domain::access::{Excess, Scope};
 use crate::domain::escape::{REPEATED_CHARS, shortened};
 use crate::domain::event::{KeySource, field};
 use crate::domain::json_fault::{JsonFault, explain};
@@ -142,6 +142,19 @@ impl ApiError {
     #[must_use]
     pub fn forbidden(scope: Scope) -> Self {
         Self::new(403, "forbidden", format!("the API key lacks the scope {}", scope.name()))
+    }
+
+    /// The key would give more than it has.
+    #[must_use]
+    pub fn beyond_rights(excess: Excess) -> Self {
+        Self::new(403, "beyond_rights", format!("an API key gives no other key more than it has: {excess}"))
+    }
+
+    /// The key is limited to some subscriptions.
+    #[must_use]
+    pub fn limited_to_subscriptions() -> Self {
+        let message = "the API key is limited to the subscriptions that it was created for, and cannot create others";
+        Self::new(403, "limited_to_subscriptions", message)
     }
 
     /// Not found, or of another account.
@@ -340,6 +353,16 @@ impl From<Rejection> for ApiError {
                 let message =
                     format!("{limit} jobs of the account wait or run, which is the limit; wait for one, or stop it");
                 Self::new(409, "too_many_jobs", message)
+            }
+            Rejection::TooManyKeys(limit) => {
+                let message = format!(
+                    "the account has {limit} API keys, which is the limit; one that was revoked or has expired counts for \
+                     as long as events are kept"
+                );
+                Self::new(409, "too_many_keys", message)
+            }
+            Rejection::KeyEnded => {
+                Self::new(409, "key_ended", "the key was revoked or has expired; create another one instead")
             }
             Rejection::OutOfNumbers => {
                 let message = format!("{} of these were made here, and no number is left for another one", u32::MAX);

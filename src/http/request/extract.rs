@@ -13,7 +13,7 @@ use futures_core::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
-use crate::domain::{AccountId, FieldError, KeyId};
+use crate::domain::{AccountId, FieldError, KeyId, SubscriptionId};
 use crate::http::request::body_text;
 use crate::http::request::error::ApiError;
 use crate::http::request::rate_limit::{Allowance, RateLimit};
@@ -39,11 +39,11 @@ pub fn is_unauthenticated(request: &HttpRequest) -> bool {
     request.app_data::<Operator>().is_none() && !request.extensions().contains::<Authenticated>()
 }
 
-/// A caller's account and scopes.
+/// A caller's account and key.
 struct Grant {
     account: AccountId,
-    scopes: Scopes,
-    is_operator: bool,
+    /// None: the operator.
+    key: Option<Arc<ApiKey>>,
 }
 
 /// A caller with a valid key, counted against the management limit; or the operator.
@@ -60,7 +60,36 @@ impl Caller {
     /// The account whose share of threads and memory this takes; none for the operator.
     #[must_use]
     pub fn counted_account(&self) -> Option<AccountId> {
-        (!self.0.is_operator).then_some(self.0.account)
+        self.0.key.is_some().then_some(self.0.account)
+    }
+
+    /// The key; none for the operator.
+    #[must_use]
+    pub fn key(&self) -> Option<&ApiKey> {
+        self.0.key.as_deref()
+    }
+
+    /// Whether the caller sees every subscription of the account.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
+        self.key().is_none_or(|key| key.subscriptions.is_empty())
+    }
+
+    /// Whether the caller sees a subscription of the account.
+    pub fn sight(&self) -> impl Fn(SubscriptionId) -> bool + Send + 'static {
+        let key = self.0.key.clone();
+        move |id| key.as_ref().is_none_or(|key| key.sees(id))
+    }
+
+    /// Whether the caller sees what concerns this subscription, or every one of the account.
+    #[must_use]
+    pub fn sees(&self, concerned: Option<SubscriptionId>) -> bool {
+        concerned.map_or(self.sees_all(), self.sight())
+    }
+
+    /// The subscription, if the caller sees it; to others it does not exist.
+    pub fn seen(&self, id: SubscriptionId) -> Result<SubscriptionId, ApiError> {
+        if self.sight()(id) { Ok(id) } else { Err(ApiError::not_found("subscription")) }
     }
 
     /// The account, if the key has this scope.
@@ -71,7 +100,8 @@ impl Caller {
 
 impl Grant {
     fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
-        if self.scopes.contains(scope) { Ok(self.account) } else { Err(ApiError::forbidden(scope)) }
+        let scopes = self.key.as_ref().map_or(Scopes::OPERATOR, |key| key.scopes);
+        if scopes.contains(scope) { Ok(self.account) } else { Err(ApiError::forbidden(scope)) }
     }
 }
 
@@ -110,10 +140,10 @@ fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
 fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>) -> Result<Grant, ApiError> {
     let state = state(request)?;
     if request.app_data::<Operator>().is_some() {
-        return Ok(Grant { account: named_account(request, state)?, scopes: Scopes::EVERY, is_operator: true });
+        return Ok(Grant { account: named_account(request, state)?, key: None });
     }
     let key = authenticate(request, state, limit)?;
-    Ok(Grant { account: key.account, scopes: key.scopes, is_operator: false })
+    Ok(Grant { account: key.account, key: Some(key) })
 }
 
 /// The account named in the operator's query.

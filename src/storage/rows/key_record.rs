@@ -3,14 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::access::{ApiKey, KeyHash, Scopes};
-use crate::domain::{AccountId, KeyId, Timestamp};
+use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::rows::codec;
 use crate::storage::rows::record::damaged;
 
 /// The version without the time of last use; read only.
 const WITHOUT_USE: u8 = 1;
-const VERSION: u8 = 2;
+/// The version without subscriptions; read only.
+const WITHOUT_SUBSCRIPTIONS: u8 = 2;
+const VERSION: u8 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct KeyV1 {
@@ -31,6 +33,12 @@ struct KeyV2 {
     last_used_ms: Option<u64>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct KeyV3 {
+    before: KeyV2,
+    subscriptions: Vec<SubscriptionId>,
+}
+
 /// The stored form of an API key.
 pub fn encode(key: &ApiKey) -> Result<Vec<u8>, StorageError> {
     let first = KeyV1 {
@@ -44,16 +52,19 @@ pub fn encode(key: &ApiKey) -> Result<Vec<u8>, StorageError> {
         created_ms: key.created_at.as_ms(),
         revoked_ms: key.revoked_at.map(Timestamp::as_ms),
     };
-    codec::encode(VERSION, &KeyV2 { first, last_used_ms: key.last_used_at.map(Timestamp::as_ms) })
+    let before = KeyV2 { first, last_used_ms: key.last_used_at.map(Timestamp::as_ms) };
+    codec::encode(VERSION, &KeyV3 { before, subscriptions: key.subscriptions.clone() })
 }
 
 /// Reads the stored form of an API key.
 pub fn decode(id: KeyId, bytes: &[u8]) -> Result<ApiKey, StorageError> {
-    let KeyV2 { first, last_used_ms } = if bytes.first() == Some(&WITHOUT_USE) {
-        KeyV2 { first: codec::decode(WITHOUT_USE, bytes)?, last_used_ms: None }
-    } else {
-        codec::decode(VERSION, bytes)?
+    let all = |before| KeyV3 { before, subscriptions: Vec::new() };
+    let row = match bytes.first() {
+        Some(&WITHOUT_USE) => all(KeyV2 { first: codec::decode(WITHOUT_USE, bytes)?, last_used_ms: None }),
+        Some(&WITHOUT_SUBSCRIPTIONS) => all(codec::decode(WITHOUT_SUBSCRIPTIONS, bytes)?),
+        _ => codec::decode(VERSION, bytes)?,
     };
+    let KeyV3 { before: KeyV2 { first, last_used_ms }, subscriptions } = row;
     let networks = first.networks.iter().map(|text| text.parse()).collect::<Result<_, _>>();
     Ok(ApiKey {
         id,
@@ -64,6 +75,7 @@ pub fn decode(id: KeyId, bytes: &[u8]) -> Result<ApiKey, StorageError> {
         scopes: first.scopes,
         expires_at: first.expires_ms.map(Timestamp::from_ms),
         networks: networks.map_err(|_| damaged("key"))?,
+        subscriptions,
         created_at: Timestamp::from_ms(first.created_ms),
         revoked_at: first.revoked_ms.map(Timestamp::from_ms),
         last_used_at: last_used_ms.map(Timestamp::from_ms),
@@ -75,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_was_stored_before_uses_were_noted_is_still_read() {
+    fn a_key_that_an_earlier_version_stored_is_still_read() {
         let key = ApiKey {
             id: KeyId(7),
             account: AccountId(3),
@@ -85,14 +97,18 @@ mod tests {
             scopes: Scopes::parse(["events:write"]).unwrap(),
             expires_at: Some(Timestamp::from_ms(9)),
             networks: vec!["10.0.0.0/8".parse().unwrap()],
+            subscriptions: vec![SubscriptionId(4)],
             created_at: Timestamp::from_ms(1),
             revoked_at: None,
             last_used_at: Some(Timestamp::from_ms(5)),
         };
         let bytes = encode(&key).unwrap();
         assert_eq!(decode(key.id, &bytes).unwrap(), key);
-        let KeyV2 { first, .. } = codec::decode(VERSION, &bytes).unwrap();
-        let before = codec::encode(WITHOUT_USE, &first).unwrap();
-        assert_eq!(decode(key.id, &before).unwrap(), ApiKey { last_used_at: None, ..key });
+        let KeyV3 { before, .. } = codec::decode(VERSION, &bytes).unwrap();
+        let second = codec::encode(WITHOUT_SUBSCRIPTIONS, &before).unwrap();
+        let key = ApiKey { subscriptions: Vec::new(), ..key };
+        assert_eq!(decode(key.id, &second).unwrap(), key);
+        let first = codec::encode(WITHOUT_USE, &before.first).unwrap();
+        assert_eq!(decode(key.id, &first).unwrap(), ApiKey { last_used_at: None, ..key });
     }
 }

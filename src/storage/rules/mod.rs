@@ -2,6 +2,7 @@
 
 pub(super) mod apply;
 pub(super) mod jobs;
+pub(super) mod keys;
 pub(super) mod manage;
 pub(super) mod retain;
 pub(super) mod service_time;

@@ -252,6 +252,9 @@ impl Writer {
             Command::StopJob { account, id, reply } => defer_reply(reply, self.jobs.stop(batch, state, account, id)?),
             Command::Flush { reply } => defer_reply(reply, Ok(())),
             Command::CreateKey { new, reply } => defer_reply(reply, batch.create_key(state, *new)?),
+            Command::RotateKey { account, id, prefix, hash, overlap, reply } => {
+                defer_reply(reply, batch.rotate_key(state, (account, id), (prefix, hash), overlap)?)
+            }
             Command::RevokeKey { id, reply } => defer_reply(reply, batch.revoke_key(state, id)?),
         })
     }

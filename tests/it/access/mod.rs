@@ -2,4 +2,5 @@
 
 pub(super) mod accounts_and_keys;
 pub(super) mod keys_guarded;
+pub(super) mod keys_over_http;
 pub(super) mod secrets;

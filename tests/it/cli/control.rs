@@ -32,6 +32,7 @@ fn who_calls_over_tcp_is_never_taken_for_the_operator() {
             for (method, path) in [
                 ("GET", "/control/keys"),
                 ("POST", "/control/keys"),
+                ("POST", "/control/keys/rotate"),
                 ("POST", "/control/keys/revoke"),
                 ("GET", "/control/backup"),
                 ("GET", "/control/clock"),
