@@ -28,3 +28,42 @@ pub struct AccountArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Which ids and tags the events have that are looked for.
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    /// Only of the worker with this id
+    #[arg(long, value_name = "ID")]
+    pub worker: Option<String>,
+    /// Only of the clock entry with this id
+    #[arg(long, value_name = "ID")]
+    pub entry: Option<String>,
+    /// Only of the shift with this id
+    #[arg(long, value_name = "ID")]
+    pub shift: Option<String>,
+    /// Only of the document with this id
+    #[arg(long, value_name = "ID")]
+    pub document: Option<String>,
+    /// Only of the location with this id
+    #[arg(long, value_name = "ID")]
+    pub location: Option<String>,
+    /// Only with this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+}
+
+impl FindArgs {
+    /// Names and values as the API takes them.
+    #[must_use]
+    pub fn parameters(self) -> [(&'static str, Option<String>); 6] {
+        let Self { worker, entry, shift, document, location, tag } = self;
+        [
+            ("worker_id", worker),
+            ("entry_id", entry),
+            ("shift_id", shift),
+            ("document_id", document),
+            ("location_id", location),
+            ("tag", tag),
+        ]
+    }
+}

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::args::AccountArgs;
+use super::args::{AccountArgs, FindArgs};
 use crate::cli::value_parsers;
 
 /// Subcommands of `deliveries`.
@@ -17,6 +17,9 @@ pub enum DeliveriesCommand {
         /// Which.
         #[command(flatten)]
         filter: DeliveryFilter,
+        /// Which events.
+        #[command(flatten)]
+        find: FindArgs,
         /// Only deliveries with this HTTP status in the last response
         #[arg(long, value_name = "STATUS")]
         response_code: Option<u16>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::AccountArgs;
+use super::args::{AccountArgs, FindArgs};
 use crate::cli::value_parsers;
 
 /// Subcommands of `events`.
@@ -14,11 +14,16 @@ pub enum EventsCommand {
     #[command(after_help = PUBLISH_HELP)]
     Publish(PublishArgs),
     /// List events, newest first
-    #[command(after_help = "Example:\n  tempclock-webhooks events list --event clock_in --since 2h")]
+    #[command(
+        after_help = "Examples:\n  tempclock-webhooks events list --event clock_in --since 2h\n  tempclock-webhooks events list --worker 52"
+    )]
     List {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
+        /// Which.
+        #[command(flatten)]
+        find: FindArgs,
         /// Only of this type
         #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
         event: Option<String>,
@@ -71,6 +76,9 @@ pub struct PublishArgs {
     /// Time of the event, such as 2026-03-02T08:00:00Z
     #[arg(long, value_name = "TIME", requires = "event", value_parser = value_parsers::time)]
     pub occurred_at: Option<String>,
+    /// Mark the events with this, for finding them; may be repeated
+    #[arg(long = "tag", value_name = "TAG", requires = "event")]
+    pub tags: Vec<String>,
     /// Publish the valid events of a batch although others are refused, and name those
     #[arg(long)]
     pub partial: bool,
@@ -82,7 +90,7 @@ Examples:
     --data '{\"worker_id\": 52, \"worker_name\": \"Ana Kowalska\"}'
   tempclock-webhooks events publish --file morning.ndjson
 
-Whole events look like {\"event\": \"worker_created\", \"data\": {…}}, with \"id\" and
-\"occurred_at\" if you like. Many are published in batches of up to 1,000, each of them wholly or not
-at all. Give each an \"id\" of your own, and the same file can be sent again after a failure without
-anything being stored twice.";
+Whole events look like {\"event\": \"worker_created\", \"data\": {…}}, with \"id\",
+\"occurred_at\" and \"tags\" if you like. Many are published in batches of up to 1,000, each of
+them wholly or not at all. Give each an \"id\" of your own, and the same file can be sent again after
+a failure without anything being stored twice.";

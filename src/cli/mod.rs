@@ -34,7 +34,7 @@ pub use self::subscriptions::SubscriptionsCommand;
 pub use crate::cli::man_pages::{CompletionsArgs, ManArgs, Shell};
 pub use crate::cli::value_parsers::Point;
 pub use api::ApiArgs;
-pub use args::{AccountArgs, ConfigArgs};
+pub use args::{AccountArgs, ConfigArgs, FindArgs};
 pub use doctor::DoctorArgs;
 pub use listen::ListenArgs;
 pub use sign::{SecretArgs, SignArgs, VerifyArgs};

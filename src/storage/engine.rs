@@ -8,6 +8,7 @@ use crate::domain::access::ApiKey;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::find::FindKey;
 use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
@@ -82,6 +83,15 @@ pub struct Selected {
     pub last: Option<DeliveryId>,
     /// Whether there is nothing behind it.
     pub is_end: bool,
+}
+
+/// A step of the find index.
+#[derive(Clone, Copy, Debug)]
+pub struct Indexed {
+    /// How many events were added.
+    pub count: usize,
+    /// Whether there are more.
+    pub has_more: bool,
 }
 
 /// What a step through the rows of deleted subscriptions has removed.
@@ -169,6 +179,11 @@ pub trait Tx {
     /// Stores a delivery that was attempted.
     fn put_delivery(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()>;
 
+    /// Stores the tags of an event.
+    fn put_tags(&mut self, account: AccountId, id: EventId, tags: &[Box<str>]) -> Result<()>;
+    /// Adds up to so many events of an account to the find index, oldest first of those that are not there.
+    fn index_events(&mut self, account: AccountId, limit: usize) -> Result<Indexed>;
+
     /// Stores a job.
     fn put_job(&mut self, job: &Job) -> Result<()>;
     /// Removes a job.
@@ -230,6 +245,15 @@ pub trait View: Send + Sync {
     ) -> Result<Vec<PendingEvent>>;
     /// Up to so many retries of a subscription, earliest due first: those due by then, and the first one after them.
     fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<(Timestamp, EventId)>>;
+    /// The tags of an event.
+    fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>>;
+    /// The events of an account before that one that may have that id or tag, newest first.
+    fn candidates(
+        &self,
+        account: AccountId,
+        key: &FindKey,
+        before: Option<EventId>,
+    ) -> Result<Box<dyn Iterator<Item = Result<EventId>> + '_>>;
     /// The jobs of an account, newest first.
     fn jobs(&self, account: AccountId) -> Result<Vec<Job>>;
     /// The jobs of all accounts that have not ended, oldest first in each.

@@ -72,8 +72,13 @@ pub fn subscribe(store: &Store) -> SubscriptionId {
 
 /// Publishes a `clock_in`.
 pub fn publish(store: &Store) -> EventId {
-    let event =
-        NewEvent { event_type: EventType::ClockIn, data: "{}".into(), occurred_at: None, idempotency: Vec::new() };
+    let event = NewEvent {
+        event_type: EventType::ClockIn,
+        data: "{}".into(),
+        occurred_at: None,
+        tags: Vec::new(),
+        idempotency: Vec::new(),
+    };
     ask(store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id
 }
 

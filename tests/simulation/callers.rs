@@ -59,6 +59,7 @@ impl World {
             .collect();
         let length = self.dice.below(300);
         let new = wanted.iter().map(|one| NewEvent {
+            tags: Vec::new(),
             event_type: one.event_type,
             data: format!(r#"{{"note":"{}"}}"#, "x".repeat(length)).into(),
             occurred_at: None,

@@ -24,9 +24,10 @@ const RETRY: &str = "/deliveries/retry";
 
 pub fn run(command: DeliveriesCommand) -> Outcome {
     match command {
-        DeliveriesCommand::List { account, filter, response_code, limit } => {
+        DeliveriesCommand::List { account, filter, find, response_code, limit } => {
             let (path, mut filter) = question(filter);
             filter.extend(response_code.map(|code| ("response_code", code.to_string())));
+            filter.extend(find.parameters().into_iter().filter_map(|(name, value)| Some((name, value?))));
             with_api(&account, |api| {
                 let answer = api.list(&path, &borrowed(&filter), limit)?;
                 if account.json { put_answer(&answer) } else { put_list(&answer) }

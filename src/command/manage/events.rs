@@ -20,8 +20,9 @@ use crate::http::{EventTypeView, catalogue};
 pub fn run(command: EventsCommand) -> Outcome {
     match command {
         EventsCommand::Publish(args) => publish::run(&args),
-        EventsCommand::List { account, event, since, until, limit } => {
+        EventsCommand::List { account, find, event, since, until, limit } => {
             let filter = [("event", event), ("since", since.map(time_parameter)), ("until", until.map(time_parameter))];
+            let filter: Vec<_> = filter.into_iter().chain(find.parameters()).collect();
             let filter: Vec<_> = filter.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
             with_api(&account, |api| {
                 let answer = api.list("/events", &filter, limit)?;
@@ -74,6 +75,7 @@ fn put_one(answer: &ApiReply) -> Outcome {
         ("event", text(event, "event")),
         ("happened", time(event, "timestamp")),
         ("stored", time(event, "created_at")),
+        ("tags", text(event, "tags")),
         ("data", published.data.text()),
     ])?;
     let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);

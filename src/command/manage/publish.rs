@@ -92,6 +92,7 @@ fn event(args: &PublishArgs, document: &RawValue) -> String {
     let mut fields = vec![("event", text(event)), ("data", document.get().to_owned())];
     fields.extend(args.id.as_deref().map(|id| ("id", text(id))));
     fields.extend(args.occurred_at.as_deref().map(|time| ("occurred_at", text(time))));
+    fields.extend((!args.tags.is_empty()).then(|| ("tags", Value::from(args.tags.clone()).to_string())));
     let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", fields.join(","))
 }

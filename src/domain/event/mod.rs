@@ -3,6 +3,7 @@
 pub mod data;
 pub mod event_type;
 pub mod field;
+pub mod find;
 mod number;
 
 use std::io::Write as _;
@@ -19,6 +20,8 @@ pub struct NewEvent {
     pub data: Box<str>,
     /// When it happened, if the publisher gave a time.
     pub occurred_at: Option<Timestamp>,
+    /// What the publisher marked it with, for finding it.
+    pub tags: Vec<Box<str>>,
     /// The keys that identify duplicates: none, one, or both header and `id`.
     pub idempotency: Vec<IdempotencyEntry>,
 }

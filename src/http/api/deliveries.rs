@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, web};
 use crate::domain::access::Scope;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::{AccountId, DeliveryId, SubscriptionId};
-use crate::http::api::events::{event_type, time};
+use crate::http::api::events::{event_type, find_keys, time};
 use crate::http::api::subscriptions::parse_id;
 use crate::http::api::view::{DeliveryView, ViewContext};
 use crate::http::request::error::ApiError;
@@ -43,7 +43,7 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
     let own = move |registry: &Registry| {
         Some(registry.subscriptions_of(account).iter().map(|found| found.id).filter(is_wanted).collect())
     };
-    list_of(&state, caller.counted_account(), own, query).await
+    list_of(&state, (caller.counted_account(), account), own, query).await
 }
 
 pub async fn list_of_subscription(
@@ -55,13 +55,13 @@ pub async fn list_of_subscription(
     let account = caller.require(Scope::WebhooksRead)?;
     let id = caller.seen(parse_id(&path)?)?;
     let own = move |registry: &Registry| registry.subscription_of(account, id).map(|found| vec![found.id]);
-    list_of(&state, caller.counted_account(), own, query).await
+    list_of(&state, (caller.counted_account(), account), own, query).await
 }
 
 /// Lists the deliveries of the subscriptions that `which` finds; without any it is a 404.
 async fn list_of(
     state: &AppState,
-    counted: Option<AccountId>,
+    (counted, account): (Option<AccountId>, AccountId),
     which: impl FnOnce(&Registry) -> Option<Vec<SubscriptionId>> + Send + 'static,
     mut query: Query,
 ) -> HandlerResult {
@@ -69,6 +69,7 @@ async fn list_of(
     let names = status_filters().collect::<Vec<_>>().join(", ");
     let status = query.parse("status", &format!("one of {names}"), |text| status_filters().find(|name| *name == text));
     let is_held = status == Some(HELD);
+    let keys = find_keys(&mut query);
     let mut filter = DeliveryFilter {
         subscriptions: Vec::new(),
         status: if is_held { Some("pending") } else { status },
@@ -89,7 +90,11 @@ async fn list_of(
             let is_active = |id| registry.subscription(id).is_some_and(|found| found.state.is_active());
             filter.subscriptions.retain(|id| !is_active(*id));
         }
-        let page = snapshot.deliveries(&filter, request)?;
+        let page = if keys.is_empty() {
+            snapshot.deliveries(&filter, request)?
+        } else {
+            snapshot.deliveries_with(account, &keys, &filter, request)?
+        };
         let views: Vec<_> = page
             .items
             .iter()

@@ -11,12 +11,13 @@ use sha2::{Digest, Sha256};
 use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::field::{self, FieldKind, ID_CHARS};
+use crate::domain::event::find::{TAG_CHARS, TAGS};
 use crate::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
 use crate::domain::json_fault::explain;
 use crate::domain::{FieldError, FieldErrors, Timestamp, time_text};
 use crate::http::request::error::ApiError;
 
-const FIELDS: [&str; 4] = ["event", "data", "id", "occurred_at"];
+const FIELDS: [&str; 5] = ["event", "data", "id", "occurred_at", "tags"];
 /// Maximum number of events in a batch.
 const BATCH_EVENTS: usize = 1000;
 /// Maximum length of an idempotency key in the header, in characters.
@@ -131,6 +132,13 @@ pub fn schema(event_type: EventType, data: &Value) -> Value {
                 "format": "date-time",
                 "examples": [time_text::EXAMPLE],
             },
+            "tags": {
+                "description": "What you want to find it by, beside the ids in its data. Receivers do not get them.",
+                "type": ["array", "null"],
+                "maxItems": TAGS,
+                "items": {"type": "string", "minLength": 1, "maxLength": TAG_CHARS},
+                "examples": [["north", "night"]],
+            },
         },
         "additionalProperties": false,
     })
@@ -172,6 +180,7 @@ struct EventFields<'a> {
     data: Option<&'a RawValue>,
     id: Option<&'a RawValue>,
     occurred_at: Option<&'a RawValue>,
+    tags: Option<&'a RawValue>,
     errors: FieldErrors,
 }
 
@@ -191,6 +200,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventFields<'a> {
                         "data" => &mut fields.data,
                         "id" => &mut fields.id,
                         "occurred_at" => &mut fields.occurred_at,
+                        "tags" => &mut fields.tags,
                         other => {
                             fields.errors.add(|| FieldError::unknown(other, &FIELDS));
                             map.next_value::<IgnoredAny>()?;
@@ -240,6 +250,8 @@ impl EventFields<'_> {
             };
             id.map(|id| digest_key(&["id", &id])).map_err(|message| errors.add(|| FieldError::new("id", message))).ok()
         });
+        let tags = given(self.tags).map_or_else(|| Ok(Vec::new()), tags);
+        let tags = tags.map_err(|(place, message)| errors.add(|| FieldError::new(place, message))).unwrap_or_default();
         let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
             return Err(errors);
         };
@@ -248,14 +260,45 @@ impl EventFields<'_> {
             hash.update([event_type.number()]);
             hash.update(occurred_at.map_or(0, Timestamp::as_ms).to_le_bytes());
             hash.update(data.get().as_bytes());
+            for tag in &tags {
+                // Valid data ends with a bracket, and no tag holds a NUL: what follows cannot be meant by it.
+                hash.update([0]);
+                hash.update(tag.as_bytes());
+            }
             half(hash)
         };
         let by_id = own_key.map(|key| IdempotencyEntry { key, source: KeySource::Id, fingerprint: fingerprint() });
         let by_request =
             request_key.map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: fingerprint() });
         let idempotency = by_id.into_iter().chain(by_request).collect();
-        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, idempotency })
+        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, tags, idempotency })
     }
+}
+
+/// The tags, or which of them is wrong and why.
+fn tags(raw: &str) -> Result<Vec<Box<str>>, (String, String)> {
+    let wanted = format!("must be an array of up to {TAGS} strings");
+    let wrong = |fault: &str| ("tags".to_owned(), format!("{wanted}; {fault}"));
+    let tags: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| wrong(field::words(raw)))?;
+    if tags.len() > TAGS {
+        return Err(wrong(&format!("it has {}", tags.len())));
+    }
+    tags.iter()
+        .enumerate()
+        .map(|(index, raw)| {
+            let wrong = |fault: String| {
+                (format!("tags[{index}]"), format!("must be a string of 1 to {TAG_CHARS} characters; {fault}"))
+            };
+            let text: Box<str> =
+                serde_json::from_str(raw.get()).map_err(|_| wrong(field::words(raw.get()).to_owned()))?;
+            match text.chars().count() {
+                0 => Err(wrong("it is empty".to_owned())),
+                count if count > TAG_CHARS => Err(wrong(format!("it has {count} characters"))),
+                _ if text.chars().any(char::is_control) => Err(wrong("it holds a control character".to_owned())),
+                _ => Ok(text),
+            }
+        })
+        .collect()
 }
 
 fn given(field: Option<&RawValue>) -> Option<&str> {

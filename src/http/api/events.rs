@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::domain::access::Scope;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::find::{FindKey, FindKind};
 use crate::domain::{AccountId, DeliveryId, EventId, FieldError, Timestamp, time_text};
 use crate::http::api::event_body::{self, KEY_CHARS, PartialBatch};
 use crate::http::api::view::{DeliveryView, EventView, ViewContext};
@@ -132,6 +133,7 @@ async fn publish_valid(state: &AppState, account: AccountId, text: &str, key: Op
 pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
     let account = caller.require(Scope::EventsRead)?;
     let request = query.page(EventId::parse);
+    let keys = find_keys(&mut query);
     let filter = EventFilter {
         event_type: event_type(&mut query),
         since: time(&mut query, "since"),
@@ -141,9 +143,18 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
     // The rows of the page, and the answer that is made of them.
     let bytes = (2 * PAGE_BYTES).max(state.event_room());
     let counted = caller.counted_account();
-    let (page, memory) =
-        state.read_much(counted, bytes, move |snapshot| snapshot.events(account, filter, request)).await?;
-    let views: Vec<_> = page.items.iter().map(|(id, row)| EventView::new(*id, row, None)).collect();
+    let found = state.read_much(counted, bytes, move |snapshot| {
+        let page = if keys.is_empty() {
+            snapshot.events(account, filter, request)?
+        } else {
+            snapshot.events_with(account, &keys, filter, request)?
+        };
+        let tags = page.items.iter().map(|(id, _)| snapshot.tags(account, *id)).collect::<Result<Vec<_>, _>>()?;
+        Ok((page, tags))
+    });
+    let ((page, tags), memory) = found.await?;
+    let views: Vec<_> =
+        page.items.iter().zip(tags).map(|((id, row), tags)| EventView::new(*id, row, tags, None)).collect();
     let pagination = Pagination::of(&page, request);
     Ok(memory.until_sent(respond::list(&views, &pagination)))
 }
@@ -167,11 +178,16 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
                 let context = ViewContext { is_active: subscription.state.is_active(), clocks };
                 deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, context)));
             }
-            Ok(Some((row, deliveries)))
+            Ok(Some((row, snapshot.tags(account, id)?, deliveries)))
         })
         .await?;
-    let (row, deliveries) = found.ok_or_else(missing)?;
-    Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &EventView::new(id, &row, Some(deliveries)))))
+    let (row, tags, deliveries) = found.ok_or_else(missing)?;
+    Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &EventView::new(id, &row, tags, Some(deliveries)))))
+}
+
+/// The ids and tags that the query looks for.
+pub fn find_keys(query: &mut Query) -> Vec<FindKey> {
+    FindKind::ALL.into_iter().filter_map(|kind| query.read(kind.name(), |text| FindKey::wanted(kind, text))).collect()
 }
 
 /// The query's event type filter.

@@ -368,6 +368,9 @@ pub struct EventView<'a> {
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     #[schemars(extend("examples" = [event_types::example(EventType::ClockIn)]))]
     data: Option<&'a RawValue>,
+    /// What its publisher marked it with.
+    #[schemars(with = "Vec<String>", extend("examples" = [["north", "night"]]))]
+    tags: Vec<Box<str>>,
     /// When it was stored.
     created_at: Timestamp,
     /// Its deliveries; only where one event is read.
@@ -391,13 +394,14 @@ struct Envelope<'a> {
 
 impl<'a> EventView<'a> {
     /// From the stored body; a damaged one shows no data.
-    pub fn new(id: EventId, row: &'a EventRow, deliveries: Option<Vec<DeliveryView>>) -> Self {
+    pub fn new(id: EventId, row: &'a EventRow, tags: Vec<Box<str>>, deliveries: Option<Vec<DeliveryView>>) -> Self {
         let envelope: Option<Envelope<'a>> = serde_json::from_slice(row.body()).ok();
         Self {
             id,
             event: row.event_type.name(),
             timestamp: envelope.as_ref().map_or("", |envelope| envelope.timestamp),
             data: envelope.map(|envelope| envelope.data),
+            tags,
             created_at: id.time(),
             deliveries,
         }

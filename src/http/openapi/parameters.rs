@@ -3,6 +3,8 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
+use crate::domain::event::field::ID_CHARS;
+use crate::domain::event::find::{FindKind, TAG_CHARS};
 use crate::domain::{DeliveryId, EventId, JobId};
 use crate::http::api::deliveries::{STATUSES, status_filters};
 use crate::http::api::event_body::KEY_CHARS;
@@ -67,6 +69,30 @@ pub fn event_filters() -> [Parameter; 3] {
     ]
 }
 
+/// Filters of events, and of deliveries by their events, by ids and tags.
+pub fn find_filters() -> [Parameter; 6] {
+    let by = |kind: FindKind, description, most, example: &str| {
+        query(
+            kind.name(),
+            description,
+            json!({"type": "string", "minLength": 1, "maxLength": most, "examples": [example]}),
+        )
+    };
+    [
+        by(
+            FindKind::Worker,
+            "Filter by the `worker_id` at the top of `data`. Ids are compared as text: `52` also finds `52.0` and `\"52\"`.",
+            ID_CHARS,
+            "52",
+        ),
+        by(FindKind::Entry, "Filter by the `entry_id` in `data`.", ID_CHARS, "9001"),
+        by(FindKind::Shift, "Filter by the `shift_id` in `data`.", ID_CHARS, "77"),
+        by(FindKind::Document, "Filter by the `document_id` in `data`.", ID_CHARS, "DBS-1"),
+        by(FindKind::Location, "Filter by the `location_id` in `data`.", ID_CHARS, "3"),
+        by(FindKind::Tag, "Filter by a tag of the event.", TAG_CHARS, "night"),
+    ]
+}
+
 /// Filters of deliveries.
 pub fn delivery_filters() -> Vec<Parameter> {
     let own = [
@@ -81,7 +107,7 @@ pub fn delivery_filters() -> Vec<Parameter> {
             json!({"type": "integer", "minimum": STATUSES.start(), "maximum": STATUSES.end(), "examples": [500]}),
         ),
     ];
-    own.into_iter().chain(event_filters()).collect()
+    own.into_iter().chain(event_filters()).chain(find_filters()).collect()
 }
 
 /// The filter of deliveries by subscription.

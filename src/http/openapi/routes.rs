@@ -151,6 +151,7 @@ fn event_routes() -> Vec<Resource> {
                     .needs(EventsRead)
                     .takes(take::page_by_cursor::<EventId>())
                     .takes(take::event_filters())
+                    .takes(take::find_filters())
                     .answers(200, "A page of events, newest first.", list::<EventView>),
                 operation(Method::POST, events::publish, "publishEvent", "Publish an event")
                     .details("202 means that the event is on disk together with all its deliveries.")

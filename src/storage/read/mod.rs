@@ -2,6 +2,7 @@
 //! never wait for the writer.
 
 pub mod filter;
+mod find;
 pub mod page;
 pub mod reader;
 pub mod registry;

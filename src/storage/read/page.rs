@@ -40,8 +40,9 @@ pub struct Page<C, T> {
 }
 
 /// When a read that looks at many rows ends before it is done.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ReadLimit {
+    rows: usize,
     until: Option<Instant>,
     is_given_up: Arc<AtomicBool>,
 }
@@ -55,12 +56,25 @@ impl Drop for GiveUp {
     }
 }
 
+impl Default for ReadLimit {
+    /// No limit but the number of rows.
+    fn default() -> Self {
+        Self { rows: LOOKED_AT_MAX, until: None, is_given_up: Arc::default() }
+    }
+}
+
 impl ReadLimit {
+    /// The same for fewer rows.
+    pub(in crate::storage) fn of_rows(&self, rows: usize) -> Self {
+        Self { rows, ..self.clone() }
+    }
+
     /// A limit that ends after that time, or when what is returned with it is dropped.
     #[must_use]
     pub fn after(time: Duration) -> (Self, GiveUp) {
         let is_given_up = Arc::new(AtomicBool::new(false));
-        (Self { until: Some(Instant::now() + time), is_given_up: Arc::clone(&is_given_up) }, GiveUp(is_given_up))
+        let until = Some(Instant::now() + time);
+        (Self { rows: LOOKED_AT_MAX, until, is_given_up: Arc::clone(&is_given_up) }, GiveUp(is_given_up))
     }
 
     fn is_over(&self) -> bool {
@@ -90,7 +104,7 @@ struct Looks<'a> {
 impl Looks<'_> {
     /// Whether one more row may be looked at. The first always may, so that each page leads further.
     fn has_one_more(&mut self) -> bool {
-        let looked_at = LOOKED_AT_MAX - self.rows;
+        let looked_at = self.limit.rows - self.rows;
         let asks_the_clock = looked_at > 0 && looked_at.is_multiple_of(ROWS_A_LOOK_AT_THE_CLOCK);
         if self.rows == 0 || (asks_the_clock && self.limit.is_over()) {
             return false;
@@ -109,7 +123,7 @@ pub(in crate::storage) fn collect<C: Copy + Ord, F: Found, I: Iterator<Item = Re
     walk: impl Fn(Option<C>) -> Result<I, StorageError>,
 ) -> Result<Page<C, F::Item>, StorageError> {
     let PageRequest { limit: items_max, mut offset, after } = request;
-    let mut looks = Looks { rows: LOOKED_AT_MAX, limit };
+    let mut looks = Looks { rows: limit.rows, limit };
     let mut page = Page { items: Vec::new(), total: 0, is_exact: true, next: None };
     let mut bytes_left = PAGE_BYTES;
     let mut last = after;

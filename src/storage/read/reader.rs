@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Readings;
 use crate::domain::delivery::Delivery;
+use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 pub use crate::storage::engine::PendingEvent;
@@ -14,6 +15,7 @@ use crate::storage::engine::{Pending, Selected, View as _};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::dump::{DumpError, Manifest};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
+use crate::storage::read::find::{self, Wanted};
 pub use crate::storage::read::page::{PAGE_BYTES, Page, PageRequest, ReadLimit};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::{SharedSnapshot, Snapshot};
@@ -137,6 +139,34 @@ impl ReadView {
     ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
         let known = if self.is_everything(filter) { self.count()? } else { None };
         self.snapshot.view.deliveries(filter, request, known, &self.limit)
+    }
+
+    /// The tags of an event.
+    pub fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>, StorageError> {
+        self.snapshot.view.tags(account, id)
+    }
+
+    /// Events of an account that have all these ids and tags, newest first.
+    pub fn events_with(
+        &self,
+        account: AccountId,
+        keys: &[FindKey],
+        filter: EventFilter,
+        request: PageRequest<EventId>,
+    ) -> Result<Page<EventId, EventRow>, StorageError> {
+        find::events(&self.snapshot.view, &Wanted { account, keys }, filter, request, &self.limit)
+    }
+
+    /// Deliveries of the filter's subscriptions, of events of an account that have all these ids and tags, newest event
+    /// first.
+    pub fn deliveries_with(
+        &self,
+        account: AccountId,
+        keys: &[FindKey],
+        filter: &DeliveryFilter,
+        request: PageRequest<DeliveryId>,
+    ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
+        find::deliveries(&self.snapshot.view, &Wanted { account, keys }, filter, request, &self.limit)
     }
 
     /// Does the filter match all deliveries of the store?

@@ -64,6 +64,11 @@ impl Registry {
         self.accounts.iter().find(|(_, known)| known.as_ref() == name).map(|(id, _)| *id)
     }
 
+    /// All accounts, by number.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        self.accounts.keys().copied()
+    }
+
     /// The name of an account.
     #[must_use]
     pub fn account_name(&self, id: AccountId) -> &str {

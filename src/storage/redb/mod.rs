@@ -5,6 +5,7 @@ pub(in crate::storage) mod bulk_insert;
 pub mod copy;
 pub(in crate::storage) mod engine;
 pub(in crate::storage) mod file;
+mod find_index;
 mod found;
 pub(in crate::storage) mod jobs;
 pub(in crate::storage) mod outbox;

@@ -29,6 +29,9 @@ pub const PURGES: TableDefinition<u32, ()> = TableDefinition::new("purges");
 /// (account, job) → a job with its progress. Files and backups of format 2 may lack it.
 pub const JOBS: TableDefinition<JobKey, &[u8]> = TableDefinition::new("jobs");
 
+/// (account, event) → its tags, if it has any. Files and backups of format 2 may lack it.
+pub const TAGS: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("tags");
+
 /// Key in [`META`]: the version of this layout.
 pub const FORMAT: &str = "format";
 /// Key in [`META`]: a random number that identifies this store.
@@ -87,5 +90,8 @@ pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     visitor.table(OUTBOX)?;
     visitor.table(DELIVERIES)?;
     visitor.table(PURGES)?;
-    if visitor.has(JOBS.name())? { visitor.table(JOBS) } else { Ok(()) }
+    if visitor.has(JOBS.name())? {
+        visitor.table(JOBS)?;
+    }
+    if visitor.has(TAGS.name())? { visitor.table(TAGS) } else { Ok(()) }
 }

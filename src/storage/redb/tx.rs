@@ -10,12 +10,12 @@ use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
-use crate::storage::engine::{Numbered, OldEvents, Purged, Selected, Stored, Tx};
+use crate::storage::engine::{Indexed, Numbered, OldEvents, Purged, Selected, Stored, Tx};
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::outbox::OutboxWriter;
 use crate::storage::redb::tables::JobKey;
-use crate::storage::redb::{jobs, tables, time};
+use crate::storage::redb::{find_index, jobs, tables, time};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{delivery_record, job_record, key_record, subscription_record};
@@ -35,6 +35,7 @@ pub struct RedbTx<'txn> {
     deliveries: BulkInsert<'txn, (u32, u128)>,
     purges: Table<'txn, u32, ()>,
     jobs: RowTable<'txn, JobKey>,
+    transaction: &'txn WriteTransaction,
     seal: &'txn Seal,
 }
 
@@ -52,6 +53,7 @@ impl<'txn> RedbTx<'txn> {
             deliveries: BulkInsert::new(transaction.open_table(tables::DELIVERIES)?),
             purges: transaction.open_table(tables::PURGES)?,
             jobs: transaction.open_table(tables::JOBS)?,
+            transaction,
             seal,
         })
     }
@@ -164,7 +166,9 @@ impl Tx for RedbTx<'_> {
         for key in &head.idempotency {
             self.idempotency.remove((account.0, key.0))?;
         }
-        self.events.table()?.remove((account.0, id.0))?;
+        if let Some(row) = self.events.table()?.remove((account.0, id.0))? {
+            find_index::remove(self.transaction, account, id, row.value())?;
+        }
         Ok(())
     }
 
@@ -219,6 +223,14 @@ impl Tx for RedbTx<'_> {
     fn put_delivery(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()> {
         self.deliveries.put(place(id), delivery_record::encode(delivery)?);
         Ok(())
+    }
+
+    fn put_tags(&mut self, account: AccountId, id: EventId, tags: &[Box<str>]) -> Result<()> {
+        find_index::put_tags(self.transaction, account, id, tags)
+    }
+
+    fn index_events(&mut self, account: AccountId, limit: usize) -> Result<Indexed> {
+        find_index::index_some(self.transaction, self.events.table()?, account, limit)
     }
 
     fn put_job(&mut self, job: &Job) -> Result<()> {

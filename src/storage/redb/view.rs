@@ -8,6 +8,7 @@ use redb::{ReadTransaction, ReadableTableMetadata as _};
 
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::engine::{PendingEvent, Selected, View};
@@ -19,7 +20,7 @@ use crate::storage::redb::found::{
     FoundDelivery, ListedDelivery, ListedEvent, NewestFirst, PENDING, RowIter, range_of,
 };
 use crate::storage::redb::outbox::Outbox;
-use crate::storage::redb::{jobs, pending, tables, time};
+use crate::storage::redb::{find_index, jobs, pending, tables, time};
 use crate::storage::rows::delivery_record;
 use crate::storage::rows::record::{EventRow, History};
 use crate::storage::rules::service_time::Seen;
@@ -191,6 +192,19 @@ impl View for RedbView {
             }
         }
         Ok(rows)
+    }
+
+    fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>, StorageError> {
+        find_index::tags_of(&self.rows, account, id)
+    }
+
+    fn candidates(
+        &self,
+        account: AccountId,
+        key: &FindKey,
+        before: Option<EventId>,
+    ) -> Result<Box<dyn Iterator<Item = Result<EventId, StorageError>> + '_>, StorageError> {
+        find_index::candidates(&self.rows, account, key, before)
     }
 
     fn jobs(&self, account: AccountId) -> Result<Vec<Job>, StorageError> {

@@ -112,6 +112,12 @@ impl EventRow {
     }
 }
 
+/// The body in the stored form of an event.
+pub fn body_of(bytes: &[u8]) -> Result<&[u8], StorageError> {
+    let (_, body): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
+    Ok(body)
+}
+
 /// An event's row without the body.
 #[derive(Debug)]
 pub struct EventHead {

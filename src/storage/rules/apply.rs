@@ -155,6 +155,9 @@ impl<T: Tx> Batch<T> {
         let keys = event.idempotency.iter().map(|known| known.key).collect();
         let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
         self.tx.put_event(account, id, &row)?;
+        if !event.tags.is_empty() {
+            self.tx.put_tags(account, id, &event.tags)?;
+        }
         for known in &event.idempotency {
             let answer = IdempotencyRow { event: id.0, fingerprint: known.fingerprint, deliveries };
             self.tx.put_idempotency(account, known.key, &answer)?;

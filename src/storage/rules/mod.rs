@@ -1,6 +1,7 @@
 //! What each command does to the store, inside the open write transaction. Runs on the writer thread; never commits.
 
 pub(super) mod apply;
+pub(super) mod find;
 pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod manage;

@@ -176,7 +176,8 @@ mod tests {
     }
 
     fn publish(store: &Store, event_type: EventType) -> EventId {
-        let event = NewEvent { event_type, data: "{}".into(), occurred_at: None, idempotency: Vec::new() };
+        let event =
+            NewEvent { event_type, data: "{}".into(), occurred_at: None, tags: Vec::new(), idempotency: Vec::new() };
         ask(store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id
     }
 

@@ -16,6 +16,7 @@ use crate::storage::error::{Rejection, StorageError, WriterError};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
 use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::find::FindIndexing;
 use crate::storage::rules::jobs::{Jobs, StepSize};
 use crate::storage::rules::retain::Housekeeping;
 use crate::storage::write::batching::{Batching, Done, Next, Reason, Waiting};
@@ -46,13 +47,24 @@ pub struct Listeners {
     pub failed: Box<dyn Fn(&WriterError) + Send>,
 }
 
+/// What the writer does by itself.
+#[derive(Default)]
+pub(in crate::storage) struct OwnWork {
+    /// None: nothing is removed by itself.
+    pub housekeeping: Option<Housekeeping>,
+    /// The jobs that are at work.
+    pub jobs: Jobs,
+    /// None: the find index is left to the server.
+    pub find: Option<FindIndexing>,
+}
+
 /// Creates the writer and its first handle.
 pub(in crate::storage) fn new(
     engine: Arc<StoreEngine>,
     state: State,
     shared: Arc<SharedSnapshot>,
     space: SpaceRule,
-    (housekeeping, jobs, listeners): (Option<Housekeeping>, Jobs, Listeners),
+    (work, listeners): (OwnWork, Listeners),
 ) -> (WriterHandle, Writer) {
     let (handle, inbox) = queues();
     let writer = Writer {
@@ -64,8 +76,7 @@ pub(in crate::storage) fn new(
         inbox,
         batching: Batching::default(),
         load: handle.load(),
-        housekeeping,
-        jobs,
+        work,
         last_caller: None,
     };
     (handle, writer)
@@ -81,9 +92,7 @@ pub struct Writer {
     inbox: Inbox,
     batching: Batching,
     load: Arc<Load>,
-    /// None: nothing is removed by itself.
-    housekeeping: Option<Housekeeping>,
-    jobs: Jobs,
+    work: OwnWork,
     /// When the last commit that a caller waited for was made.
     last_caller: Option<Instant>,
 }
@@ -133,12 +142,14 @@ impl Writer {
 
     fn housekeeping_due_in(&self) -> Duration {
         let now = self.state.clock.monotonic();
-        self.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now))
+        self.work.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now))
     }
 
-    /// When a job makes its next step in a commit of its own. While callers keep coming, it has a part of theirs.
+    /// When a job, or the find index, makes its next step in a commit of its own. While callers keep coming, it has a part
+    /// of theirs.
     fn job_at(&self, now: Instant) -> Option<Instant> {
-        if !self.jobs.is_active() {
+        let is_indexing = self.work.find.as_ref().is_some_and(FindIndexing::is_due);
+        if !self.work.jobs.is_active() && !is_indexing {
             return None;
         }
         let last_caller = self.last_caller.map_or(now, |at| at + JOB_AFTER_CALLER);
@@ -167,12 +178,15 @@ impl Writer {
             }
             // In the same transaction, so that it makes progress under load and needs no sync of its own.
             let rows = if reason == Reason::Idle { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_SHARED };
-            if let Some(housekeeping) = &mut self.housekeeping {
+            if let Some(housekeeping) = &mut self.work.housekeeping {
                 housekeeping.step(&mut batch, &mut self.state, rows)?;
             }
             if self.space.is_enough() {
                 let size = if reason.has_caller() { StepSize::SHARED } else { StepSize::ALONE };
-                self.jobs.step(&mut batch, &mut self.state, size)?;
+                self.work.jobs.step(&mut batch, &mut self.state, size)?;
+                if let Some(find) = &mut self.work.find {
+                    find.step(&mut batch.tx, reason.has_caller())?;
+                }
             }
             batch.finish(&mut self.state)?
         };
@@ -215,6 +229,9 @@ impl Writer {
         Ok(match command {
             Command::Publish { account, events, reply } => {
                 let result = if self.space.is_enough() {
+                    if let Some(find) = &mut self.work.find {
+                        find.published(account, events.len(), events.iter().map(|event| event.data.len()).sum());
+                    }
                     batch.publish(state, account, &events)?
                 } else {
                     Err(Rejection::OutOfSpace)
@@ -233,23 +250,25 @@ impl Writer {
             }
             Command::DeleteSubscription { account, id, reply } => {
                 let result = batch.delete_subscription(state, account, id)?;
-                if let Some(housekeeping) = &mut self.housekeeping {
+                if let Some(housekeeping) = &mut self.work.housekeeping {
                     housekeeping.subscription_deleted();
                 }
                 defer_reply(reply, result)
             }
             Command::ConfirmClock { reply } => {
                 let counted = state.time.confirm(state.clock.read());
-                if let Some(housekeeping) = &mut self.housekeeping {
+                if let Some(housekeeping) = &mut self.work.housekeeping {
                     housekeeping.sweep_now();
                 }
                 defer_reply(reply, Ok(counted))
             }
             Command::Redeliver { account, id, reply } => defer_reply(reply, batch.redeliver(state, account, id)?),
             Command::CreateJob { account, task, of, reply } => {
-                defer_reply(reply, self.jobs.create(batch, state, (account, task), of)?)
+                defer_reply(reply, self.work.jobs.create(batch, state, (account, task), of)?)
             }
-            Command::StopJob { account, id, reply } => defer_reply(reply, self.jobs.stop(batch, state, account, id)?),
+            Command::StopJob { account, id, reply } => {
+                defer_reply(reply, self.work.jobs.stop(batch, state, account, id)?)
+            }
             Command::Flush { reply } => defer_reply(reply, Ok(())),
             Command::CreateKey { new, reply } => defer_reply(reply, batch.create_key(state, *new)?),
             Command::RotateKey { account, id, prefix, hash, overlap, reply } => {

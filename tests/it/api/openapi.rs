@@ -151,7 +151,8 @@ fn every_parameter_of_a_query_is_read() {
     for (path, method, operation) in operations() {
         let names = operation["parameters"].as_array().unwrap().iter().filter(|found| found["in"] == "query");
         for name in names.map(|found| found["name"].as_str().unwrap()) {
-            let asked = format!("{}?{name}=%F0%9F%90%9F", path.replace("{id}", &id));
+            // Longer than any id, and no tag either.
+            let asked = format!("{}?{name}={}", path.replace("{id}", &id), "x".repeat(256));
             let json = [("Content-Type", "application/json")];
             let body = ["POST", "PUT"].contains(&method.as_str()).then_some(&b"{}"[..]);
             let answer = client.send(&method, &asked, &json, body);

@@ -38,7 +38,7 @@ const PATHS: [&str; 18] = [
     "/jobs/job_00000000000000000000000000000001",
     "/event-types",
 ];
-const QUERIES: [&str; 12] = [
+const QUERIES: [&str; 14] = [
     "limit=1",
     "limit=0",
     "limit=99999999999999999999",
@@ -51,6 +51,8 @@ const QUERIES: [&str; 12] = [
     "event=%00%ff",
     "subscription=1",
     "response_code=200",
+    "worker_id=52",
+    "tag=%00%ff",
 ];
 const CONTENT_TYPES: [&str; 5] =
     ["application/json", "application/json; charset=utf-8", "application/x+json", "text/plain", "application/json;;"];

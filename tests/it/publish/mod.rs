@@ -4,6 +4,7 @@ pub(super) mod backpressure;
 pub(super) mod data;
 mod events;
 pub(super) mod events_kept;
+pub(super) mod find;
 pub(super) mod idempotency;
 pub(super) mod limits;
 mod long_lists;

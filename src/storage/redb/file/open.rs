@@ -36,13 +36,14 @@ use crate::storage::rows::key_record;
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record::SubscriptionRow;
 use crate::storage::rules::apply::State;
+use crate::storage::rules::find::FindIndexing;
 use crate::storage::rules::jobs::Jobs;
 use crate::storage::rules::retain::Housekeeping;
 use crate::storage::rules::service_time::ServiceTime;
 use crate::storage::rules::settings::Rules;
 use crate::storage::write::queue::WriterHandle;
 use crate::storage::write::space::SpaceRule;
-use crate::storage::write::writer::{self, Listeners, Writer};
+use crate::storage::write::writer::{self, Listeners, OwnWork, Writer};
 
 /// The store's location and rules.
 #[derive(Clone, Debug)]
@@ -180,47 +181,42 @@ impl Opened {
 
     /// Starts the writer.
     pub fn start(self, listeners: Listeners) -> Result<Store, OpenError> {
-        let jobs = self.unfinished_jobs()?;
-        self.start_with(Some(Housekeeping::default()), jobs, listeners)
+        self.start_with(true, listeners)
     }
 
     /// Starts the writer for a command: by itself it removes nothing and goes on with no job, so that looking at a store
     /// leaves it as it is.
     pub fn start_for_a_command(self, listeners: Listeners) -> Result<Store, OpenError> {
-        self.start_with(None, Jobs::default(), listeners)
+        self.start_with(false, listeners)
     }
 
-    fn unfinished_jobs(&self) -> Result<Jobs, OpenError> {
-        let failed = |source| OpenError::failed(&self.space.folder.join(DATABASE_FILE), source);
-        Ok(Jobs::resume(self.snapshot.get().view.unfinished_jobs().map_err(failed)?))
-    }
-
-    fn start_with(
-        self,
-        housekeeping: Option<Housekeeping>,
-        jobs: Jobs,
-        listeners: Listeners,
-    ) -> Result<Store, OpenError> {
+    fn start_with(self, is_server: bool, listeners: Listeners) -> Result<Store, OpenError> {
         let reader = self.reader();
         let folder = self.space.folder.clone();
-        let (handle, writer) = self.writer_with(housekeeping, jobs, listeners);
+        let (handle, writer) = self.writer_with(is_server, listeners)?;
         let thread = writer.start().map_err(|source| file_error(&folder, source))?;
         Ok(Store { writer: handle, reader, thread })
     }
 
     /// The writer without a thread, for callers that decide when to commit.
     pub fn writer(self, listeners: Listeners) -> Result<(WriterHandle, Writer), OpenError> {
-        let jobs = self.unfinished_jobs()?;
-        Ok(self.writer_with(Some(Housekeeping::default()), jobs, listeners))
+        self.writer_with(true, listeners)
     }
 
-    fn writer_with(
-        self,
-        housekeeping: Option<Housekeeping>,
-        jobs: Jobs,
-        listeners: Listeners,
-    ) -> (WriterHandle, Writer) {
-        writer::new(self.engine, self.state, self.snapshot, self.space, (housekeeping, jobs, listeners))
+    /// A server removes what is over, goes on with jobs, and indexes events; a command does what it is asked to.
+    fn writer_with(self, is_server: bool, listeners: Listeners) -> Result<(WriterHandle, Writer), OpenError> {
+        let work = if is_server {
+            let unfinished = self.snapshot.get().view.unfinished_jobs();
+            let failed = |source| OpenError::failed(&self.space.folder.join(DATABASE_FILE), source);
+            OwnWork {
+                housekeeping: Some(Housekeeping::default()),
+                jobs: Jobs::resume(unfinished.map_err(failed)?),
+                find: Some(FindIndexing::of_accounts(self.state.registry.accounts())),
+            }
+        } else {
+            OwnWork::default()
+        };
+        Ok(writer::new(self.engine, self.state, self.snapshot, self.space, (work, listeners)))
     }
 }
 

@@ -56,8 +56,13 @@ impl Bench {
         };
         let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
         let subscription = self.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).id;
-        let event =
-            NewEvent { event_type: EventType::ClockIn, data: "{}".into(), occurred_at: None, idempotency: Vec::new() };
+        let event = NewEvent {
+            event_type: EventType::ClockIn,
+            data: "{}".into(),
+            occurred_at: None,
+            tags: Vec::new(),
+            idempotency: Vec::new(),
+        };
         let published = self.ask(|reply| Command::Publish { account, events: vec![event; count], reply });
         for event in published {
             let attempt = Attempt {
@@ -78,12 +83,13 @@ impl Bench {
     }
 
     /// One commit with this alone in it.
-    fn commit<R>(&mut self, work: impl FnOnce(&mut Jobs, &mut Batch<TxOf<'_>>, &mut State) -> R) -> R {
-        let Writer { engine, state, jobs, .. } = &mut self.writer;
+    fn commit<R>(&mut self, step: impl FnOnce(&mut Jobs, &mut Batch<TxOf<'_>>, &mut State) -> R) -> R {
+        let Writer { engine, state, work, .. } = &mut self.writer;
+        let jobs = &mut work.jobs;
         let transaction = engine.begin().unwrap();
         state.time.observe(state.clock.read());
         let mut batch = Batch::new(transaction.rows().unwrap(), state.pending);
-        let result = work(jobs, &mut batch, state);
+        let result = step(jobs, &mut batch, state);
         batch.finish(state).unwrap();
         transaction.commit().unwrap();
         result
@@ -135,7 +141,7 @@ fn a_job_goes_on_where_it_was_when_the_server_starts_again() {
     assert!(job.started_at.is_some() && job.started_at <= job.finished_at);
     assert_eq!(bench.retrying(), 50, "each of them once");
     drop(bench);
-    assert!(!Bench::open(folder.path()).writer.jobs.is_active(), "it has ended");
+    assert!(!Bench::open(folder.path()).writer.work.jobs.is_active(), "it has ended");
 }
 
 #[test]
@@ -183,13 +189,13 @@ fn accounts_take_turns_and_each_has_a_bounded_number_of_jobs() {
     assert_eq!(bench.jobs(OTHER)[0].state, JobState::Finished, "it waits for another account");
     let states: Vec<_> = bench.jobs(OWN).iter().map(|job| job.state).collect();
     assert_eq!((states.len(), states[15]), (16, JobState::Running), "newest first");
-    while bench.writer.jobs.is_active() {
+    while bench.writer.work.jobs.is_active() {
         bench.step(10);
     }
     let first = bench.jobs(OWN).pop().unwrap().id;
     for _ in 0..90 {
         bench.create(OWN, None).unwrap();
-        while bench.writer.jobs.is_active() {
+        while bench.writer.work.jobs.is_active() {
             bench.step(100);
         }
     }

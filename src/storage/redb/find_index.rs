@@ -1,0 +1,232 @@
+//! The find index: by a digest of account, kind and text the events that have it, and the tags of events. Entries are
+//! made behind the events, in the order of their storing, and up to which event is noted for each account; what lies
+//! behind that has to be looked through. A backup leaves the index out, as it can be made again. Belongs to the thread of
+//! its transaction.
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableHandle as _, WriteTransaction};
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::event::find::{self, FindKey};
+use crate::domain::{AccountId, EventId};
+use crate::storage::engine::Indexed;
+use crate::storage::error::StorageError;
+use crate::storage::redb::tables::{self, TAGS};
+use crate::storage::rows::{codec, record};
+
+/// (digest, event). The digest alone is no proof: another text may have the same.
+const FIND: TableDefinition<(u64, u128), ()> = TableDefinition::new("find");
+/// Account → the last event in the index.
+const FIND_POSITIONS: TableDefinition<u32, u128> = TableDefinition::new("find_positions");
+
+const TAGS_VERSION: u8 = 1;
+
+type Bytes = &'static [u8];
+type Result<T> = std::result::Result<T, StorageError>;
+
+/// Under which digest an account's events with that id or tag are found.
+fn digest(account: AccountId, key: &FindKey) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(account.0.to_le_bytes());
+    hash.update([key.kind.number()]);
+    hash.update(key.text.as_bytes());
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// Stores the tags of an event.
+pub fn put_tags(transaction: &WriteTransaction, account: AccountId, event: EventId, tags: &[Box<str>]) -> Result<()> {
+    let row = codec::encode(TAGS_VERSION, &tags)?;
+    transaction.open_table(TAGS)?.insert((account.0, event.0), row.as_slice())?;
+    Ok(())
+}
+
+/// The tags of an event.
+pub fn decode_tags(row: &[u8]) -> Result<Vec<Box<str>>> {
+    codec::decode(TAGS_VERSION, row)
+}
+
+fn tags_in(tags: &impl ReadableTable<(u32, u128), Bytes>, account: AccountId, event: EventId) -> Result<Vec<Box<str>>> {
+    tags.get((account.0, event.0))?.map_or_else(|| Ok(Vec::new()), |row| decode_tags(row.value()))
+}
+
+/// The tags of an event, as a snapshot shows them. A store that never had any lacks the table.
+pub fn tags_of(rows: &ReadTransaction, account: AccountId, event: EventId) -> Result<Vec<Box<str>>> {
+    match table(rows, TAGS)? {
+        Some(tags) => tags_in(&tags, account, event),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    rows: &ReadTransaction,
+    table: TableDefinition<'static, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>> {
+    Ok(if tables::has(rows, table.name())? { Some(rows.open_table(table)?) } else { None })
+}
+
+/// Indexes up to so many events of an account, oldest first.
+pub fn index_some(
+    transaction: &WriteTransaction,
+    events: &impl ReadableTable<(u32, u128), Bytes>,
+    account: AccountId,
+    limit: usize,
+) -> Result<Indexed> {
+    let tags = transaction.open_table(TAGS)?;
+    let mut positions = transaction.open_table(FIND_POSITIONS)?;
+    let from = positions.get(account.0)?.map_or(0, |position| position.value().saturating_add(1));
+    let mut indexed = Indexed { count: 0, has_more: false };
+    let (mut entries, mut last) = (Vec::new(), None);
+    for row in events.range((account.0, from)..=(account.0, u128::MAX))? {
+        if indexed.count == limit {
+            indexed.has_more = true;
+            break;
+        }
+        let (key, row) = row?;
+        let event = EventId(key.value().1);
+        let keys = keys_of(account, event, row.value(), &tags);
+        entries.extend(keys.iter().map(|key| (digest(account, key), event.0)));
+        last = Some(event);
+        indexed.count += 1;
+    }
+    // In the order of their pages.
+    entries.sort_unstable();
+    let mut index = transaction.open_table(FIND)?;
+    for entry in entries {
+        index.insert(entry, ())?;
+    }
+    if let Some(last) = last {
+        positions.insert(account.0, last.0)?;
+    }
+    Ok(indexed)
+}
+
+/// A damaged event is found by nothing.
+fn keys_of(
+    account: AccountId,
+    event: EventId,
+    row: &[u8],
+    tags: &impl ReadableTable<(u32, u128), Bytes>,
+) -> Vec<FindKey> {
+    let keys = record::body_of(row).and_then(|body| Ok(find::keys(body, &tags_in(tags, account, event)?)));
+    keys.unwrap_or_else(|error| {
+        log::error!("event {event} cannot be read, and is left out of the index: {error}");
+        Vec::new()
+    })
+}
+
+/// Removes what is here of an event with that row.
+pub fn remove(transaction: &WriteTransaction, account: AccountId, event: EventId, row: &[u8]) -> Result<()> {
+    let mut tags = transaction.open_table(TAGS)?;
+    let mut index = transaction.open_table(FIND)?;
+    for key in keys_of(account, event, row, &tags) {
+        index.remove((digest(account, &key), event.0))?;
+    }
+    tags.remove((account.0, event.0))?;
+    Ok(())
+}
+
+/// The events of an account that may have that id or tag, newest first and before `before`: all that are not in the index
+/// yet, and then those of the index.
+pub fn candidates<'a>(
+    rows: &'a ReadTransaction,
+    account: AccountId,
+    key: &FindKey,
+    before: Option<EventId>,
+) -> Result<Box<dyn Iterator<Item = Result<EventId>> + 'a>> {
+    let position = match table(rows, FIND_POSITIONS)? {
+        Some(positions) => positions.get(account.0)?.map(|position| position.value()),
+        None => None,
+    };
+    let first = position.map_or(0, |position| position.saturating_add(1));
+    let end = before.map_or(u128::MAX, |before| before.0.saturating_sub(1));
+    let events = rows.open_table(tables::EVENTS)?;
+    let tail = if first <= end { Some(events.range((account.0, first)..=(account.0, end))?.rev()) } else { None };
+    let tail = tail.into_iter().flatten().map(|row| Ok(EventId(row?.0.value().1)));
+    let digest = digest(account, key);
+    let indexed = match (table(rows, FIND)?, position) {
+        (Some(index), Some(position)) => Some(index.range((digest, 0)..=(digest, end.min(position)))?.rev()),
+        _ => None,
+    };
+    let indexed = indexed.into_iter().flatten().map(|row| Ok(EventId(row?.0.value().1)));
+    Ok(Box::new(tail.chain(indexed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, backends::InMemoryBackend};
+
+    use super::*;
+    use crate::domain::event::event_type::EventType;
+    use crate::domain::event::find::FindKind;
+    use crate::storage::rows::record::EventRow;
+
+    const OWN: AccountId = AccountId(1);
+
+    fn row(worker: u8) -> Vec<u8> {
+        let body = format!(r#"{{"data":{{"worker_id":{worker}}}}}"#).into_bytes();
+        EventRow::new(EventType::ClockIn, Vec::new(), Vec::new(), body).encode().unwrap()
+    }
+
+    fn found(db: &Database, key: &FindKey) -> Vec<u128> {
+        let rows = db.begin_read().unwrap();
+        let tags = table(&rows, TAGS).unwrap();
+        let events = rows.open_table(tables::EVENTS).unwrap();
+        let is_it = |event: &EventId| {
+            let row = events.get((OWN.0, event.0)).unwrap().unwrap();
+            let tags = tags.as_ref().map_or_else(Vec::new, |tags| tags_in(tags, OWN, *event).unwrap());
+            find::keys(record::body_of(row.value()).unwrap(), &tags).contains(key)
+        };
+        let all: Vec<_> = candidates(&rows, OWN, key, None).unwrap().map(Result::unwrap).collect();
+        assert!(all.is_sorted_by(|one, next| one > next), "{all:?}");
+        all.into_iter().filter(is_it).map(|event| event.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_stored_is_found_however_far_the_index_is_and_what_is_removed_leaves_nothing(
+            steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<bool>(), 1..4_usize), 1..60),
+        ) {
+            let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+            let mut stored: Vec<(u128, u8, bool)> = Vec::new();
+            for (number, (what, worker, is_tagged, limit)) in (1_u128..).zip(steps) {
+                let transaction = db.begin_write().unwrap();
+                {
+                    let mut events = transaction.open_table(tables::EVENTS).unwrap();
+                    match what {
+                        0 | 1 => {
+                            events.insert((OWN.0, number), row(worker).as_slice()).unwrap();
+                            if is_tagged {
+                                put_tags(&transaction, OWN, EventId(number), &["night".into()]).unwrap();
+                            }
+                            stored.push((number, worker, is_tagged));
+                        }
+                        2 => drop(index_some(&transaction, &events, OWN, limit).unwrap()),
+                        _ if stored.is_empty() => {}
+                        _ => {
+                            let (event, ..) = stored.remove(usize::from(worker) % stored.len());
+                            let row = events.remove((OWN.0, event)).unwrap().unwrap();
+                            remove(&transaction, OWN, EventId(event), row.value()).unwrap();
+                        }
+                    }
+                }
+                transaction.commit().unwrap();
+                for worker in 0..3 {
+                    let key = FindKey::wanted(FindKind::Worker, &worker.to_string()).unwrap();
+                    let wanted: Vec<_> = stored.iter().rev().filter(|one| one.1 == worker).map(|one| one.0).collect();
+                    prop_assert_eq!(found(&db, &key), wanted);
+                }
+                let wanted: Vec<_> = stored.iter().rev().filter(|one| one.2).map(|one| one.0).collect();
+                prop_assert_eq!(found(&db, &FindKey::wanted(FindKind::Tag, "night").unwrap()), wanted);
+            }
+            let transaction = db.begin_write().unwrap();
+            for (event, ..) in stored {
+                let mut events = transaction.open_table(tables::EVENTS).unwrap();
+                let row = events.remove((OWN.0, event)).unwrap().unwrap();
+                remove(&transaction, OWN, EventId(event), row.value()).unwrap();
+            }
+            prop_assert!(transaction.open_table(FIND).unwrap().is_empty().unwrap());
+            prop_assert!(transaction.open_table(TAGS).unwrap().is_empty().unwrap());
+        }
+    }
+}
