@@ -13,6 +13,7 @@ use crate::domain::delivery::health::HealthRule;
 use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::endpoint::address::AddressRule;
+use crate::domain::options::OptionLimits;
 use crate::http::{HttpSettings, HttpState, ServerSettings};
 use crate::storage::{RetentionRule, Rules, StoreSettings};
 use actix_web::web;
@@ -94,6 +95,10 @@ pub fn start_control(
 pub fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
     HttpSettings {
         policy: EndpointPolicy { allow_http: config.delivery.allow_http, addresses: rule },
+        options: OptionLimits {
+            timeout: config.delivery.timeout,
+            max_in_flight: config.delivery.max_in_flight_per_endpoint.min(config.delivery.threads),
+        },
         request_timeout: config.server.request_timeout,
         event_bytes: config.limits.event_bytes,
         management_per_minute: config.rate_limit.management_per_minute,

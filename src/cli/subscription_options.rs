@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+const WINDOW: &str =
+    r#"When attempts may start: {"days": ["mon"], "from": "06:00", "to": "20:00", "time_zone": "Europe/London"}"#;
+
 /// The options of a subscription. Each value but a secret's file is text, JSON, `@FILE` or `none`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of the subscription (@FILE reads the value from a file; none takes it back)")]
@@ -23,6 +26,21 @@ pub struct SubscriptionOptions {
     /// Signatures to send: tempclock, standard, ed25519
     #[arg(long, value_name = "KINDS")]
     pub signatures: Option<String>,
+    /// How often attempts may start: 10/s, 600/m
+    #[arg(long, value_name = "RATE")]
+    pub rate_limit: Option<String>,
+    /// Maximum number of attempts at the same time
+    #[arg(long, value_name = "N")]
+    pub max_in_flight: Option<String>,
+    /// Time limit of one attempt, such as 10s
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// Waits before each retry: 10s,5m,1h
+    #[arg(long, value_name = "DURATIONS")]
+    pub retry_schedule: Option<String>,
+    /// When attempts may start.
+    #[arg(long, value_name = "JSON", help = WINDOW)]
+    pub delivery_window: Option<String>,
 }
 
 /// The secret of a new subscription.

@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::schedule::{Limits, PageWanted, Schedule};
-use crate::clock::Clock;
+use crate::clock::{Clock, Readings};
 use crate::delivery::schedule::job::{AttemptResult, FinishedJob, Job};
 use crate::delivery::schedule::lane::Responsiveness;
+use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::health::EndpointHealth;
-use crate::domain::{EventId, Timestamp};
+use crate::domain::{DeliveryId, EventId, Timestamp};
 use crate::storage::command::Committed;
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::{PendingEvent, Reader};
@@ -115,7 +116,15 @@ impl Dispatcher {
                 EndpointHealth { failing_since: None, .. } if !history.recent.is_empty() => Responsiveness::Quick,
                 _ => Responsiveness::Unknown,
             };
-            self.lock().schedule.put_lane(subscription.id, subscription.state.is_active(), responsiveness, true);
+            if let Some(zone) = subscription.options.delivery_window.as_ref().and_then(|window| window.lost_zone()) {
+                let id = subscription.id;
+                log::error!(
+                    "subscription {id} has a delivery_window in the time zone {zone}, which is not known any more: its deliveries wait until it is given another one"
+                );
+            }
+            let mut state = self.lock();
+            state.schedule.put_lane(subscription.id, subscription.state.is_active(), responsiveness, true);
+            state.schedule.set_options(subscription.id, &subscription.options, self.clock.monotonic(), true);
         }
         Ok(())
     }
@@ -127,6 +136,7 @@ impl Dispatcher {
             match registry.subscription(id) {
                 Some(subscription) => {
                     state.schedule.put_lane(id, subscription.state.is_active(), Responsiveness::Unknown, false);
+                    state.schedule.set_options(id, &subscription.options, self.clock.monotonic(), false);
                 }
                 None => state.schedule.remove_lane(id),
             }
@@ -185,7 +195,7 @@ impl Dispatcher {
     }
 
     fn take_job(&self, state: &mut DispatcherState) -> Option<Job> {
-        let now = self.clock.monotonic();
+        let now = self.look_at_clocks(state);
         let job = state.schedule.take(now);
         if job.is_some() {
             // Each thread that takes a job wakes the next: a burst wakes as many threads as it has work for.
@@ -196,6 +206,24 @@ impl Dispatcher {
             self.pages.notify_one();
         }
         job
+    }
+
+    /// The monotonic time. The wall clock is looked at only where it makes a difference.
+    fn look_at_clocks(&self, state: &mut DispatcherState) -> Timestamp {
+        if !state.schedule.has_windows() {
+            return self.clock.monotonic();
+        }
+        let Readings { wall, monotonic } = self.clock.read();
+        state.schedule.set_clocks(monotonic, wall);
+        monotonic
+    }
+
+    /// What a pending delivery waits for that is due.
+    #[must_use]
+    pub fn waiting(&self, delivery: DeliveryId) -> Waiting {
+        let mut state = self.lock();
+        let now = self.look_at_clocks(&mut state);
+        state.schedule.waiting(delivery, now)
     }
 
     /// Number of deliveries in memory and bytes of their bodies.

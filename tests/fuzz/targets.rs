@@ -10,7 +10,7 @@ use tempclock_webhooks::domain::delivery::retry::parse_retry_after;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy, MAX_URL_LENGTH};
 use tempclock_webhooks::domain::event::data::MAX_DEPTH;
-use tempclock_webhooks::domain::options::Options;
+use tempclock_webhooks::domain::options::{OptionLimits, Options};
 use tempclock_webhooks::domain::{KeyId, SubscriptionId};
 use tempclock_webhooks::http::api::subscription_body::{Purpose, Read};
 use tempclock_webhooks::http::api::{event_body, subscription_body};
@@ -69,8 +69,9 @@ pub fn subscription(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let policy = EndpointPolicy { allow_http: true, addresses: AddressRule::default() };
     let defaults = Options::defaults();
+    let limits = OptionLimits { timeout: Duration::from_secs(30), max_in_flight: 16 };
     for purpose in [Purpose::Create, Purpose::Change(&defaults)] {
-        match subscription_body::read(text, &policy, purpose) {
+        match subscription_body::read(text, &policy, limits, purpose) {
             Err(error) => check_refusal(&error),
             Ok(Read { change, options, .. }) => {
                 let is_whole = change.endpoint.is_some() && change.events.is_some();

@@ -19,13 +19,29 @@ enum Written {
 
 /// The given options as fields of a request.
 pub fn fields(given: &SubscriptionOptions) -> Result<Map<String, Value>, (Exit, String)> {
-    let SubscriptionOptions { headers, auth, format, names, signatures } = given;
+    let SubscriptionOptions {
+        headers,
+        auth,
+        format,
+        names,
+        signatures,
+        rate_limit,
+        max_in_flight,
+        timeout,
+        retry_schedule,
+        delivery_window,
+    } = given;
     let all: [(Written, &Option<String>); OPTIONS.len()] = [
         (Written::Json, headers),
         (Written::Json, auth),
         (Written::Text, format),
         (Written::Json, names),
         (Written::List, signatures),
+        (Written::Text, rate_limit),
+        (Written::Json, max_in_flight),
+        (Written::Text, timeout),
+        (Written::List, retry_schedule),
+        (Written::Json, delivery_window),
     ];
     let mut fields = Map::new();
     for (name, (written, value)) in OPTIONS.into_iter().zip(all) {

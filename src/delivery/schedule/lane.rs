@@ -2,13 +2,17 @@
 //! disk. Pure; part of the schedule, without a lock of its own.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::schedule::backoff::{Backoff, Hold, Turn};
 use crate::delivery::schedule::job::{AttemptResult, Work};
 use crate::delivery::schedule::priority::PriorityClass;
+use crate::delivery::schedule::waiting::Waiting;
 use crate::delivery::schedule::window::Window;
 use crate::domain::delivery::outcome::EndpointSignal;
+use crate::domain::options::Options;
+use crate::domain::options::rate::Pacer;
 use crate::domain::{EventId, Timestamp};
 use crate::tuning::schedule::{SLOW_RESPONSE, SUSPECT_WAIT_MAX, SUSPECT_WAIT_MIN};
 
@@ -29,6 +33,10 @@ pub enum Responsiveness {
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about one lane")]
 pub(in crate::delivery) struct Lane {
     pub(in crate::delivery) is_active: bool,
+    /// The subscription's options: its cap, rate and window.
+    options: Arc<Options>,
+    /// The starts of its attempts, for its rate.
+    pacer: Pacer,
     pub(in crate::delivery) responsiveness: Responsiveness,
     pub(in crate::delivery) window: Window,
     /// How much the endpoint takes, if it has pushed back.
@@ -78,6 +86,8 @@ impl Lane {
     pub(in crate::delivery) fn new(is_active: bool, responsiveness: Responsiveness, has_backlog: bool) -> Self {
         Self {
             is_active,
+            options: Options::defaults(),
+            pacer: Pacer::default(),
             responsiveness,
             window: Window::first(),
             backoff: Backoff::default(),
@@ -116,11 +126,71 @@ impl Lane {
         }
     }
 
+    /// Sets the subscription's options. An attempt may have started before the program did, so the first one of a program
+    /// waits for its rate.
+    pub(in crate::delivery) fn set_options(&mut self, options: &Arc<Options>, now: Timestamp, is_start: bool) {
+        if let Some(rate) = &options.rate_limit {
+            if is_start {
+                self.pacer = Pacer::after_start(rate, now);
+            } else if self.options.rate_limit.as_ref() != Some(rate) {
+                self.pacer.change(rate, now);
+            }
+        }
+        self.options = Arc::clone(options);
+    }
+
+    /// Whether it has a window of its own.
+    pub(in crate::delivery) fn has_window(&self) -> bool {
+        self.options.delivery_window.is_some()
+    }
+
+    /// The most attempts in flight, where the server allows so many.
+    pub(in crate::delivery) fn cap(&self, of_server: usize) -> usize {
+        self.options.max_in_flight.map_or(of_server, |own| own.min(of_server))
+    }
+
+    /// Until when its options keep an attempt from starting, if they do. `wall` is what the wall clock shows now.
+    pub(in crate::delivery) fn kept_until(&self, now: Timestamp, wall: Timestamp) -> Option<(Waiting, Timestamp)> {
+        let closed_for = self.options.delivery_window.as_ref().and_then(|window| window.closed_for(wall));
+        if let Some(closed_for) = closed_for {
+            return Some((Waiting::Window, now.plus(closed_for)));
+        }
+        self.options.rate_limit.as_ref()?;
+        self.pacer.next(now).map(|next| (Waiting::RateLimit, next))
+    }
+
+    /// What a pending delivery waits for that is due.
+    pub(in crate::delivery) fn waiting(&self, event: EventId, cap: usize, now: Timestamp, wall: Timestamp) -> Waiting {
+        let is_claimed = self.claims.contains(&event);
+        if !self.is_active {
+            return Waiting::Off;
+        }
+        if is_claimed && !self.ready.iter().any(|(ready, _)| *ready == event) {
+            return Waiting::InFlight;
+        }
+        let kept = self.kept_until(now, wall);
+        if let Some((Waiting::Window, _)) = kept {
+            return Waiting::Window;
+        }
+        let is_held_back = self.backoff.hold(now, self.in_flight).is_some();
+        let rests = self.backoff_until.is_some_and(|until| until > now);
+        match kept {
+            _ if is_held_back => Waiting::Backoff,
+            Some((why, _)) => why,
+            None if rests => Waiting::Backoff,
+            None if self.in_flight >= self.window.attempts().min(self.cap(cap)) => Waiting::InFlight,
+            None => Waiting::Thread,
+        }
+    }
+
     /// An attempt begins.
     pub(in crate::delivery) fn begin(&mut self, event: EventId, now: Timestamp) -> Turn {
         // First attempts too: a retry row must not be taken before the commit that wrote it is reported.
         self.claims.insert(event);
         self.in_flight += 1;
+        if let Some(rate) = &self.options.rate_limit {
+            self.pacer.started(rate, now);
+        }
         let more_waits = !self.ready.is_empty() || self.has_backlog_on_disk();
         let turn = self.backoff.sent(now, self.in_flight, more_waits);
         self.hold(now);
@@ -203,7 +273,7 @@ impl Lane {
         if !self.is_active || self.ready.is_empty() || is_held || is_awaited {
             return None;
         }
-        let has_room = self.in_flight < self.window.attempts().min(cap);
+        let has_room = self.in_flight < self.window.attempts().min(self.cap(cap));
         match self.responsiveness {
             Responsiveness::Suspect if self.in_flight > 0 => None,
             Responsiveness::Suspect => {

@@ -17,19 +17,23 @@ pub(super) mod backpressure;
 pub mod job;
 pub mod lane;
 pub(super) mod limits;
+mod pages;
 pub(super) mod priority;
+pub mod waiting;
 pub(super) mod window;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::delivery::schedule::backpressure::Backpressure;
 use crate::delivery::schedule::job::{AttemptResult, FinishedJob, Job, Work};
 use crate::delivery::schedule::lane::{Lane, Responsiveness};
 use crate::delivery::schedule::priority::PriorityQueues;
+use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::outcome::EndpointSignal;
+use crate::domain::options::Options;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::command::NewDelivery;
-use crate::storage::read::reader::PendingEvent;
 
 /// Maximum number of deliveries in a lane's queue and in a page from the disk.
 pub const PAGE_ROWS: usize = 256;
@@ -92,6 +96,10 @@ pub struct Schedule {
     backoffs: BTreeSet<(Timestamp, SubscriptionId)>,
     /// Has a rest begun that nobody waits for yet?
     has_new_rest: bool,
+    /// How many lanes have a delivery window.
+    windows: usize,
+    /// What both clocks showed when the wall clock was looked at last, for windows.
+    clocks: (Timestamp, Timestamp),
     pages: VecDeque<PageKind>,
     in_memory: usize,
     bodies_bytes: usize,
@@ -109,6 +117,8 @@ impl Schedule {
             timers: BTreeSet::new(),
             backoffs: BTreeSet::new(),
             has_new_rest: false,
+            windows: 0,
+            clocks: (Timestamp::default(), Timestamp::default()),
             pages: VecDeque::new(),
             in_memory: 0,
             bodies_bytes: 0,
@@ -126,9 +136,48 @@ impl Schedule {
         self.requeue(id);
     }
 
+    /// Sets the options of a lane. `is_start`: when the program starts.
+    pub fn set_options(&mut self, id: SubscriptionId, options: &Arc<Options>, now: Timestamp, is_start: bool) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        self.windows -= usize::from(lane.has_window());
+        lane.set_options(options, now, is_start);
+        self.windows += usize::from(lane.has_window());
+        // What its earlier options have kept back is looked at again.
+        if lane.backoff_until.is_some() {
+            lane.end_rest(now);
+            self.await_rest(id);
+        }
+        self.requeue(id);
+    }
+
+    /// Whether it has to be told what the wall clock shows.
+    #[must_use]
+    pub fn has_windows(&self) -> bool {
+        self.windows > 0
+    }
+
+    /// What both clocks show now.
+    pub fn set_clocks(&mut self, now: Timestamp, wall: Timestamp) {
+        self.clocks = (now, wall);
+    }
+
+    fn wall_at(&self, now: Timestamp) -> Timestamp {
+        let (then, wall) = self.clocks;
+        wall.plus(now.since(then))
+    }
+
+    /// What a pending delivery waits for that is due.
+    #[must_use]
+    pub fn waiting(&self, delivery: DeliveryId, now: Timestamp) -> Waiting {
+        let wall = self.wall_at(now);
+        let lane = self.lanes.get(&delivery.subscription);
+        lane.map_or(Waiting::Off, |lane| lane.waiting(delivery.event, self.per_endpoint, now, wall))
+    }
+
     /// Removes the lane of a deleted subscription; attempts in flight finish.
     pub fn remove_lane(&mut self, id: SubscriptionId) {
         let Some(lane) = self.lanes.remove(&id) else { return };
+        self.windows -= usize::from(lane.has_window());
         self.in_memory = self.in_memory.saturating_sub(lane.ready.len());
         for (_, work) in &lane.ready {
             self.bodies_bytes = self.bodies_bytes.saturating_sub(work.body_bytes());
@@ -202,6 +251,7 @@ impl Schedule {
 
     /// Takes the next job, if a thread may run one now.
     pub fn take(&mut self, now: Timestamp) -> Option<Job> {
+        let wall = self.wall_at(now);
         for class in self.queues.in_order() {
             while self.queues.may_take(class) {
                 let Some(id) = self.queues.pop(class) else { break };
@@ -209,6 +259,11 @@ impl Schedule {
                 lane.position = None;
                 if lane.priority_class(self.per_endpoint) != Some(class) {
                     self.requeue(id);
+                    continue;
+                }
+                if let Some((_, until)) = lane.kept_until(now, wall) {
+                    lane.backoff_until = lane.backoff_until.max(Some(until));
+                    self.await_rest(id);
                     continue;
                 }
                 if lane.has_backlog_on_disk() {
@@ -332,78 +387,6 @@ impl Schedule {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         self.timers.first().into_iter().chain(self.backoffs.first()).map(|(due, _)| *due).min()
-    }
-
-    /// Adds a page of unattempted deliveries.
-    pub fn add_unattempted_page(&mut self, id: SubscriptionId, limit: usize, events: Vec<PendingEvent>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.is_reading_unattempted = false;
-        lane.cursor = events.last().map(|(event, _)| *event).or(lane.cursor);
-        lane.has_unattempted_on_disk = events.len() >= limit || lane.unattempted_added_during_read;
-        self.in_memory += events.len();
-        for (event, row) in events {
-            let work = Work::First(row);
-            self.bodies_bytes += work.body_bytes();
-            lane.ready.push_back((event, work));
-        }
-        self.requeue(id);
-    }
-
-    /// Adds a page of retries that was read with that limit and due time.
-    pub fn add_retry_page(
-        &mut self,
-        id: SubscriptionId,
-        limit: usize,
-        rows: &[(Timestamp, EventId)],
-        until: Timestamp,
-    ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.is_reading_retries = false;
-        lane.has_due_on_disk = false;
-        let ended = std::mem::take(&mut lane.ended_during_read);
-        let mut next = None;
-        let mut taken = 0;
-        for (due, event) in rows {
-            if lane.claims.contains(event) || ended.contains(event) {
-                continue;
-            }
-            if *due > until || taken == PAGE_ROWS {
-                lane.has_due_on_disk = *due <= until;
-                next = Some(*due);
-                break;
-            }
-            lane.claims.insert(*event);
-            lane.ready.push_back((*event, Work::Retry));
-            taken += 1;
-        }
-        self.in_memory += taken;
-        if next.is_none() && rows.len() >= limit {
-            lane.has_due_on_disk = true;
-            next = Some(until);
-        }
-        // The page ends with the first row after that time, even if that row is claimed.
-        let last = rows.last().map(|(due, _)| *due).filter(|due| *due > until);
-        let next = next.or(last);
-        self.requeue(id);
-        if let Some(due) = next {
-            self.retry_due_at(id, due);
-        }
-    }
-
-    /// Notes that a page could not be read; it will be requested again.
-    pub fn page_failed(&mut self, page: PageWanted, now: Timestamp) {
-        let (PageWanted::Unattempted { subscription: id, .. } | PageWanted::Retries { subscription: id, .. }) = page;
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        match page {
-            PageWanted::Unattempted { .. } => lane.is_reading_unattempted = false,
-            PageWanted::Retries { .. } => {
-                lane.is_reading_retries = false;
-                // The next page is read after all of these ended, so it is not stale.
-                lane.ended_during_read.clear();
-                self.retry_due_at(id, now);
-            }
-        }
-        self.requeue(id);
     }
 
     /// Updates a lane's place in the priority queues, the timers and the list of pages to read.

@@ -101,7 +101,9 @@ impl Transport {
         row: &EventRow,
         number: u32,
     ) -> AttemptReport {
-        let first = self.attempt(subscription, account, event, row, number, true);
+        // An attempt that follows at once would exceed a rate.
+        let use_kept = subscription.options.rate_limit.is_none();
+        let first = self.attempt(subscription, account, event, row, number, use_kept);
         if !matches!(first.attempt.outcome, Outcome::KeptConnectionClosed(_)) {
             return first;
         }
@@ -141,7 +143,6 @@ impl Transport {
             if is_shaped { Signatures::NONE } else { subscription.keys.secret.sign(event, timestamp_s, row.body()) };
         let signed = Signed { timestamp_s, signatures };
         let mut sent = None;
-        let url = subscription.endpoint.as_str();
         let answer = if !row.is_intact() {
             ReceivedResponse::of(Outcome::BodyDamaged)
         } else if !subscription.endpoint.is_https() && !self.settings.allow_http {
@@ -153,7 +154,7 @@ impl Transport {
             let of = RequestOf { delivery, event_type, number, version: VERSION, account, now: started_at, envelope };
             match subscription.request(&of) {
                 Some(shaped) => {
-                    let answer = self.exchange(url, shaped.headers(), shaped.body(), use_kept);
+                    let answer = self.exchange(subscription, shaped.headers(), shaped.body(), use_kept);
                     sent = Some(Box::new(shaped.into_kept()));
                     answer
                 }
@@ -161,7 +162,7 @@ impl Transport {
             }
         } else {
             let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
-            self.exchange(url, headers.iter(), row.body(), use_kept)
+            self.exchange(subscription, headers.iter(), row.body(), use_kept)
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
@@ -204,17 +205,19 @@ impl Transport {
 
     fn exchange<'a>(
         &self,
-        url: &str,
+        subscription: &Subscription,
         headers: impl Iterator<Item = (&'a str, &'a str)>,
         body: &[u8],
         use_kept: bool,
     ) -> ReceivedResponse {
-        let uri: Uri = match url.parse() {
+        let uri: Uri = match subscription.endpoint.as_str().parse() {
             Ok(uri) => uri,
             Err(error) => return ReceivedResponse::of(Outcome::Internal(format!("the URL cannot be used: {error}"))),
         };
         let request = Request::new(&uri, headers, body);
-        let mut limit = Limit::within(self.settings.timeout);
+        let own = subscription.options.timeout.as_ref().map(|own| own.length);
+        let timeout = own.map_or(self.settings.timeout, |own| own.min(self.settings.timeout));
+        let mut limit = Limit::within(timeout);
         let started = Instant::now();
         let mut try_once =
             |use_kept| exchange(self.connections.connect(&uri, use_kept, &mut limit)?, &request, &mut limit);
@@ -232,9 +235,7 @@ impl Transport {
                 ReceivedResponse::of(Outcome::ConnectionLost(text))
             }
             // With that much of its time spent waiting for others, it says nothing about the endpoint.
-            Outcome::TimedOut(_) if phase::waited() >= self.settings.timeout / 4 => {
-                ReceivedResponse::of(Outcome::LookupsBusy)
-            }
+            Outcome::TimedOut(_) if phase::waited() >= timeout / 4 => ReceivedResponse::of(Outcome::LookupsBusy),
             outcome => ReceivedResponse::of(outcome),
         })
     }

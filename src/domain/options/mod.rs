@@ -6,10 +6,14 @@ pub mod auth;
 pub mod format;
 pub mod headers;
 pub mod names;
+pub mod rate;
 pub mod signatures;
+pub mod span;
+pub mod window;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -17,8 +21,12 @@ use self::auth::Auth;
 use self::format::Format;
 use self::headers::OwnHeader;
 use self::names::Names;
+use self::rate::Rate;
 use self::signatures::SignatureKinds;
+use self::span::{Span, in_words};
+use self::window::Window;
 use crate::domain::FieldError;
+use crate::domain::delivery::retry::RetryRule;
 
 /// The options of a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,10 +41,49 @@ pub struct Options {
     pub names: Names,
     /// Which signatures are sent.
     pub signatures: SignatureKinds,
+    /// How often attempts may start.
+    pub rate_limit: Option<Rate>,
+    /// The most attempts in flight.
+    pub max_in_flight: Option<usize>,
+    /// The time of one attempt.
+    pub timeout: Option<Span>,
+    /// The waits before each retry.
+    pub retry_schedule: Option<Vec<Span>>,
+    /// When attempts may start.
+    pub delivery_window: Option<Window>,
 }
 
+/// What the server's settings allow.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionLimits {
+    /// The longest time of one attempt.
+    pub timeout: Duration,
+    /// The most attempts in flight of one endpoint.
+    pub max_in_flight: usize,
+}
+
+/// The shortest time that the server's settings may have too.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest wait before a retry, and the most of them, as the server's settings may have them.
+const LONGEST_WAIT: Duration = Duration::from_hours(366 * 24);
+const RETRIES_MAX: usize = 50;
+/// More than any server may have.
+const IN_FLIGHT_MAX: usize = 256;
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(1);
+
 /// The names of all options, in the order in which they are shown.
-pub const OPTIONS: [&str; 5] = ["headers", "auth", "format", "names", "signatures"];
+pub const OPTIONS: [&str; 10] = [
+    "headers",
+    "auth",
+    "format",
+    "names",
+    "signatures",
+    "rate_limit",
+    "max_in_flight",
+    "timeout",
+    "retry_schedule",
+    "delivery_window",
+];
 /// Those that hold secrets, and so are sealed in the store.
 pub const SEALED: [&str; 2] = ["headers", "auth"];
 
@@ -81,6 +128,11 @@ impl Options {
             "names" => self.names = Names::read(value)?,
             "signatures" if is_default => self.signatures = default().signatures,
             "signatures" => self.signatures = SignatureKinds::read(value)?,
+            "rate_limit" => self.rate_limit = unless_null(value, Rate::read)?,
+            "max_in_flight" => self.max_in_flight = unless_null(value, read_in_flight)?,
+            "timeout" => self.timeout = unless_null(value, read_timeout)?,
+            "retry_schedule" => self.retry_schedule = unless_null(value, read_schedule)?,
+            "delivery_window" => self.delivery_window = unless_null(value, Window::read)?,
             _ => return Err(vec![FieldError::unknown(name, &OPTIONS)]),
         }
         Ok(())
@@ -96,6 +148,11 @@ impl Options {
             self.format.name().into(),
             self.names.to_json().into(),
             self.signatures.names().into(),
+            self.rate_limit.as_ref().map(Rate::as_str).into(),
+            self.max_in_flight.into(),
+            self.timeout.as_ref().map(Span::as_str).into(),
+            self.retry_schedule.as_ref().map(|waits| waits.iter().map(Span::as_str).collect::<Vec<_>>()).into(),
+            self.delivery_window.as_ref().map(Window::to_json).into(),
         ];
         OPTIONS.into_iter().map(str::to_owned).zip(values).collect()
     }
@@ -105,9 +162,39 @@ impl Options {
     pub fn from_json(fields: &Map<String, Value>) -> Option<Self> {
         let mut options = Self::default();
         for (name, value) in fields {
-            options.set(name, value, &Self::default()).ok()?;
+            if name == "delivery_window" {
+                options.delivery_window = if value.is_null() { None } else { Some(Window::from_stored(value)?) };
+            } else {
+                options.set(name, value, &Self::default()).ok()?;
+            }
         }
         Some(options)
+    }
+
+    /// The rule for retries of a subscription with its own schedule.
+    #[must_use]
+    pub fn retry_rule(&self, server: &RetryRule) -> Option<RetryRule> {
+        let waits = self.retry_schedule.as_ref()?.iter().map(|wait| wait.length).collect();
+        Some(RetryRule { waits, ..server.clone() })
+    }
+
+    /// What exceeds the server's settings and did not before.
+    #[must_use]
+    pub fn excesses(&self, before: &Self, limits: OptionLimits) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let new_timeout = self.timeout.as_ref().filter(|timeout| before.timeout.as_ref() != Some(timeout));
+        if new_timeout.is_some_and(|timeout| timeout.length > limits.timeout) {
+            let message =
+                format!("may be at most the server's delivery.timeout, which is {}", in_words(limits.timeout));
+            errors.push(FieldError::new("timeout", message));
+        }
+        let new_cap = self.max_in_flight.filter(|cap| before.max_in_flight != Some(*cap));
+        if new_cap.is_some_and(|cap| cap > limits.max_in_flight) {
+            let limit = limits.max_in_flight;
+            let message = format!("may be at most the server's delivery.max_in_flight_per_endpoint, which is {limit}");
+            errors.push(FieldError::new("max_in_flight", message));
+        }
+        errors
     }
 
     /// What does not go together.
@@ -131,6 +218,42 @@ impl Options {
         }
         errors
     }
+}
+
+fn unless_null<T>(
+    value: &Value,
+    read: impl FnOnce(&Value) -> Result<T, Vec<FieldError>>,
+) -> Result<Option<T>, Vec<FieldError>> {
+    if value.is_null() { Ok(None) } else { read(value).map(Some) }
+}
+
+fn read_in_flight(value: &Value) -> Result<usize, Vec<FieldError>> {
+    let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+    let message = format!("must be a number from 1 to {IN_FLIGHT_MAX}, and at most the server's");
+    count
+        .filter(|count| (1..=IN_FLIGHT_MAX).contains(count))
+        .ok_or_else(|| vec![FieldError::new("max_in_flight", message)])
+}
+
+fn read_timeout(value: &Value) -> Result<Span, Vec<FieldError>> {
+    let read = Span::read(value, &(SHORTEST..=LONGEST_TIMEOUT));
+    read.map_err(|message| vec![FieldError::new("timeout", message)])
+}
+
+fn read_schedule(value: &Value) -> Result<Vec<Span>, Vec<FieldError>> {
+    let Some(given) = value.as_array().filter(|given| given.len() <= RETRIES_MAX) else {
+        let message =
+            format!("must be a list of up to {RETRIES_MAX} waits such as [\"10s\", \"5m\"], or null for the server's");
+        return Err(vec![FieldError::new("retry_schedule", message)]);
+    };
+    let (mut waits, mut errors) = (Vec::with_capacity(given.len()), Vec::new());
+    for (index, wait) in given.iter().enumerate() {
+        match Span::read(wait, &(SHORTEST..=LONGEST_WAIT)) {
+            Ok(wait) => waits.push(wait),
+            Err(message) => errors.push(FieldError::new(format!("retry_schedule[{index}]"), message)),
+        }
+    }
+    if errors.is_empty() { Ok(waits) } else { Err(errors) }
 }
 
 /// A change of options: the values of the fields that were given. It may hold secrets, so its `Debug` shows names alone.
@@ -187,6 +310,11 @@ mod tests {
             "format": "form",
             "names": {"event": "X-Event"},
             "signatures": ["ed25519"],
+            "rate_limit": "10/s",
+            "max_in_flight": 2,
+            "timeout": "5s",
+            "retry_schedule": ["1s", "90s"],
+            "delivery_window": {"days": ["mon"], "from": "06:00", "to": "20:00", "time_zone": "Europe/London"},
         });
         assert_eq!(given.as_object().unwrap().len(), OPTIONS.len());
         change(&given).apply(&Options::default()).unwrap()

@@ -1,6 +1,7 @@
 //! Deliveries: list, read with attempts, redeliver. Runs on the HTTP workers.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 
@@ -82,6 +83,7 @@ async fn list_of(
     };
     query.finish()?;
     let clocks = state.clock.read_for_display();
+    let dispatcher = Arc::clone(&state.dispatcher);
     let found = state.read_much(counted, PAGE_BYTES, move |snapshot| {
         let registry = snapshot.registry();
         let Some(subscriptions) = which(registry) else { return Ok(None) };
@@ -100,7 +102,7 @@ async fn list_of(
             .iter()
             .map(|(id, delivery)| {
                 let is_active = registry.subscription(id.subscription).is_some_and(|found| found.state.is_active());
-                DeliveryView::short(*id, delivery, ViewContext { is_active, clocks })
+                DeliveryView::short(*id, delivery, ViewContext { is_active, clocks, dispatcher: &dispatcher })
             })
             .collect();
         Ok(Some((page, views)))
@@ -139,10 +141,11 @@ async fn view(
     id: DeliveryId,
 ) -> Result<(DeliveryView, Share), ApiError> {
     let clocks = state.clock.read_for_display();
+    let dispatcher = Arc::clone(&state.dispatcher);
     let found = state.read_much(counted, state.event_room(), move |snapshot| {
         let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { return Ok(None) };
         let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };
-        let context = ViewContext { is_active: subscription.state.is_active(), clocks };
+        let context = ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
         let row = snapshot.event(account, id.event)?;
         Ok(Some(DeliveryView::full(id, &delivery, context, row.as_ref())))
     });

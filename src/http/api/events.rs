@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -164,6 +166,7 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
     let missing = || ApiError::not_found("event");
     let id = EventId::parse(&path).ok_or_else(missing)?;
     let clocks = state.clock.read_for_display();
+    let dispatcher = Arc::clone(&state.dispatcher);
     let most = state.reader.registry().subscriptions_of(account).len();
     let bytes = state.event_room().saturating_add(most.saturating_mul(DELIVERY_BYTES));
     let sees = caller.sight();
@@ -175,7 +178,8 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
                 let Some(subscription) = snapshot.registry().subscription_of(account, *subscription) else { continue };
                 let delivery_id = DeliveryId { event: id, subscription: subscription.id };
                 let delivery = snapshot.delivery(delivery_id)?;
-                let context = ViewContext { is_active: subscription.state.is_active(), clocks };
+                let context =
+                    ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
                 deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, context)));
             }
             Ok(Some((row, snapshot.tags(account, id)?, deliveries)))

@@ -2,6 +2,7 @@
 //! position means something to one command at a time.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -32,6 +33,7 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
     query.finish()?;
     let Page { deliveries, missed, position, has_more } = state.recent_attempts.page(position);
     let clocks = state.clock.read_for_display();
+    let dispatcher = Arc::clone(&state.dispatcher);
     let data = state.read(caller.counted_account(), move |snapshot| {
         let (mut seen, mut views) = (HashSet::new(), Vec::new());
         for id in deliveries {
@@ -40,7 +42,7 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
                 continue;
             }
             let delivery = snapshot.delivery(id)?;
-            let context = ViewContext { is_active: subscription.state.is_active(), clocks };
+            let context = ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
             views.extend(delivery.map(|delivery| DeliveryView::short(id, &delivery, context)));
         }
         Ok(views)

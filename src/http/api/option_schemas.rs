@@ -41,7 +41,15 @@ impl JsonSchema for OptionsView {
 
 /// The schema of each option.
 pub fn all() -> Vec<(&'static str, Value)> {
-    let name = |what: &str| json!({"description": what, "type": "string"});
+    [of_requests(), of_pace()].concat()
+}
+
+fn name(what: &str) -> Value {
+    json!({"description": what, "type": "string"})
+}
+
+/// Of those that shape requests.
+fn of_requests() -> Vec<(&'static str, Value)> {
     vec![
         (
             "headers",
@@ -105,6 +113,61 @@ pub fn all() -> Vec<(&'static str, Value)> {
                 "type": ["array", "null"],
                 "minItems": 1,
                 "items": {"type": "string", "enum": KINDS},
+            }),
+        ),
+    ]
+}
+
+/// Of those that say when attempts are made.
+fn of_pace() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "rate_limit",
+            json!({
+                "description": "How often attempts may start, retries included: `10/s` or `600/m`.",
+                "type": ["string", "null"],
+                "pattern": "^[0-9]+ */ *[sm]$",
+            }),
+        ),
+        (
+            "max_in_flight",
+            json!({
+                "description": "The most attempts at the same time, up to the server's.",
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": 256,
+            }),
+        ),
+        (
+            "timeout",
+            json!({"description": "The time of one attempt, up to the server's, such as `10s`.", "type": ["string", "null"]}),
+        ),
+        (
+            "retry_schedule",
+            json!({
+                "description": "The waits before each retry, in place of the server's; an empty list makes one attempt.",
+                "type": ["array", "null"],
+                "maxItems": 50,
+                "items": {"type": "string"},
+            }),
+        ),
+        (
+            "delivery_window",
+            json!({
+                "description": "When attempts may start, by the local wall clock of a place; outside of it deliveries wait. `from` after `to` spans midnight.",
+                "type": ["object", "null"],
+                "required": ["days", "from", "to", "time_zone"],
+                "properties": {
+                    "days": {
+                        "description": "The days on which it opens.",
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string", "enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]},
+                    },
+                    "from": name("The time of the day at which it opens, such as `06:00`."),
+                    "to": name("The time of the day at which it closes, such as `20:00`."),
+                    "time_zone": name("A name of the IANA database, such as `Europe/London`."),
+                },
             }),
         ),
     ]

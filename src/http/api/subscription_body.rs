@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::event_type::{EventType, EventTypes};
-use crate::domain::options::{OPTIONS, Options};
+use crate::domain::options::{OPTIONS, OptionLimits, Options};
 use crate::domain::secret_text::SecretText;
 use crate::domain::signing::SigningSecret;
 use crate::domain::subscription::SubscriptionChange;
@@ -47,7 +47,7 @@ pub enum Purpose<'a> {
 }
 
 /// Parses a request for a subscription.
-pub fn read(text: &str, policy: &EndpointPolicy, purpose: Purpose<'_>) -> Result<Read, ApiError> {
+pub fn read(text: &str, policy: &EndpointPolicy, limits: OptionLimits, purpose: Purpose<'_>) -> Result<Read, ApiError> {
     let defaults = Options::defaults();
     let (required, before): (&[&str], &Options) = match purpose {
         Purpose::Create => (&["url", "events"], &defaults),
@@ -81,13 +81,14 @@ pub fn read(text: &str, policy: &EndpointPolicy, purpose: Purpose<'_>) -> Result
         };
         errors.extend(result.err().into_iter().flatten());
     }
-    match change.options.apply(before) {
+    let options = change.options.apply(before);
+    match &options {
+        Ok(options) => errors.extend(options.excesses(before, limits)),
+        Err(wrong) => errors.extend(wrong.clone()),
+    }
+    match options {
         Ok(options) if errors.is_empty() => Ok(Read { change, secret, options }),
-        Ok(_) => Err(ApiError::invalid(errors)),
-        Err(wrong) => {
-            errors.extend(wrong);
-            Err(ApiError::invalid(errors))
-        }
+        _ => Err(ApiError::invalid(errors)),
     }
 }
 

@@ -43,8 +43,7 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     if !caller.sees_all() {
         return Err(ApiError::limited_to_subscriptions());
     }
-    let Read { change, secret, options } =
-        subscription_body::read(&body.text, &state.settings.policy, Purpose::Create)?;
+    let Read { change, secret, options } = read_body(state.get_ref(), &body, Purpose::Create)?;
     let (Some(endpoint), Some(events)) = (change.endpoint, change.events) else {
         return Err(ApiError::internal(&"a parsed subscription lacks a required field"));
     };
@@ -65,6 +64,10 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     let made = state.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).await?;
     log::info!("subscription {} created for {}", made.id, made.endpoint.origin());
     Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), message))
+}
+
+fn read_body(state: &HttpState, body: &JsonText, purpose: Purpose<'_>) -> Result<Read, ApiError> {
+    subscription_body::read(&body.text, &state.settings.policy, state.settings.options, purpose)
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, ApiError> {
@@ -107,10 +110,11 @@ pub async fn read_one(
     id: SubscriptionId,
 ) -> HandlerResult {
     let clocks = state.clock.read_for_display();
+    let dispatcher = Arc::clone(&state.dispatcher);
     let found = state
         .read(counted, move |snapshot| {
             let Some(subscription) = snapshot.registry().subscription_of(account, id).cloned() else { return Ok(None) };
-            let context = ViewContext { is_active: subscription.state.is_active(), clocks };
+            let context = ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
             let history = snapshot.history(id)?;
             let mut recent = Vec::new();
             for (event, number) in history.recent.iter().rev() {
@@ -135,8 +139,7 @@ pub async fn update(state: AppState, caller: Caller, path: web::Path<String>, bo
 /// Changes one subscription.
 pub async fn update_one(state: &AppState, account: AccountId, id: SubscriptionId, body: &JsonText) -> HandlerResult {
     let before = find(state, account, id)?;
-    let Read { mut change, .. } =
-        subscription_body::read(&body.text, &state.settings.policy, Purpose::Change(&before.options))?;
+    let Read { mut change, .. } = read_body(state, body, Purpose::Change(&before.options))?;
     if !change.options.is_empty() {
         change.seed = Some(random()?);
     }

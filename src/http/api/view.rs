@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::clock::Readings;
+use crate::delivery::Dispatcher;
+use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::attempt::{Attempt, RequestHeaders};
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event;
@@ -119,14 +121,27 @@ impl<'a> SubscriptionView<'a> {
 
 /// What a delivery waits for: whether its subscription is on, and what the clocks say.
 #[derive(Clone, Copy)]
-pub struct ViewContext {
+pub struct ViewContext<'a> {
     /// Deliveries go out.
     pub is_active: bool,
     /// Retries are planned on the steady clock and shown on the machine's.
     pub clocks: Readings,
+    /// Knows what a delivery waits for that is due.
+    pub dispatcher: &'a Dispatcher,
 }
 
-impl ViewContext {
+impl ViewContext<'_> {
+    /// What it waits for, if it is pending.
+    fn waiting(self, id: DeliveryId, delivery: &Delivery) -> Option<Waiting> {
+        let DeliveryState::Pending { due } = delivery.state else { return None };
+        if !self.is_active {
+            return Some(Waiting::Off);
+        }
+        let waiting = self.dispatcher.waiting(id);
+        let is_due = delivery.attempt_count == 0 || due <= self.clocks.monotonic || waiting == Waiting::InFlight;
+        Some(if is_due { waiting } else { Waiting::Retry })
+    }
+
     fn next_attempt_at(self, delivery: &Delivery) -> Option<Timestamp> {
         match delivery.state {
             // What was never attempted is due since its event was made.
@@ -217,7 +232,7 @@ const METHOD: &str = "POST";
 
 impl AttemptView {
     /// The short form, for recent deliveries.
-    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext) -> Self {
+    pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext<'_>) -> Self {
         let is_last = attempt.number == delivery.attempt_count;
         let next_attempt_at = context.next_attempt_at(delivery).filter(|_| is_last);
         Self {
@@ -238,7 +253,7 @@ impl AttemptView {
     }
 
     /// With request and response.
-    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext) -> Self {
+    fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext<'_>) -> Self {
         let (headers, body_sha256) = match &attempt.request {
             Some(sent) => (joined(&sent.headers), Some(hex::encode(sent.body_sha256))),
             None => (plain_headers(id, delivery, attempt), None),
@@ -289,6 +304,10 @@ pub struct DeliveryView {
     /// It is pending, and held until its subscription is enabled.
     #[schemars(example = false)]
     held: bool,
+    /// Why it is not sent now, in one word; only if it is pending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("enum" = Waiting::WORDS))]
+    waiting_for: Option<&'static str>,
     /// How many attempts there were.
     #[schemars(example = 1)]
     attempt_count: u32,
@@ -324,7 +343,7 @@ impl DeliveryView {
     }
 
     /// In short, as lists show it.
-    pub fn short(id: DeliveryId, delivery: &Delivery, context: ViewContext) -> Self {
+    pub fn short(id: DeliveryId, delivery: &Delivery, context: ViewContext<'_>) -> Self {
         let last = delivery.attempts.last();
         Self {
             id,
@@ -333,6 +352,7 @@ impl DeliveryView {
             subscription_id: id.subscription,
             status: delivery.state.name(),
             held: !context.is_active && delivery.state.is_pending(),
+            waiting_for: context.waiting(id, delivery).map(Waiting::word),
             attempt_count: delivery.attempt_count,
             response_code: last.and_then(|attempt| attempt.outcome.response_code()),
             error: last.and_then(Attempt::explanation),
@@ -344,7 +364,7 @@ impl DeliveryView {
     }
 
     /// With its attempts, oldest first, and the body, unless retention has removed it.
-    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext, row: Option<&EventRow>) -> Self {
+    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext<'_>, row: Option<&EventRow>) -> Self {
         let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, context));
         let history = DeliveryHistoryView {
             attempts: attempts.collect(),

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::clock::Clock;
 use crate::delivery::{Dispatcher, Transport};
 use crate::domain::endpoint::EndpointPolicy;
+use crate::domain::options::OptionLimits;
 use crate::domain::{AccountId, KeyId};
 use crate::http::request::error::ApiError;
 use crate::http::request::free_space::FreeSpace;
@@ -29,6 +30,8 @@ use crate::storage::write::queue::WriterHandle;
 pub struct HttpSettings {
     /// The policy for endpoint URLs.
     pub policy: EndpointPolicy,
+    /// What options of a subscription may ask for.
+    pub options: OptionLimits,
     /// Time limit for a whole request to arrive.
     pub request_timeout: Duration,
     /// Maximum size of an event, in bytes.

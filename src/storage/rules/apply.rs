@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::domain::delivery::attempt::Attempt;
+use crate::domain::delivery::health::HealthRule;
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
 use crate::domain::event::event_type::EventType;
@@ -217,10 +218,15 @@ impl<T: Tx> Batch<T> {
         // What is on this machine tells nothing of the way out of it.
         let is_out = !endpoint.is_loopback()
             && state.time.attempted(&attempt.outcome, endpoint.host(), state.rules.retention.events);
+        let own_rule = subscription.options.retry_rule(&state.rules.retry);
+        let health_rule = match &own_rule {
+            Some(own) => HealthRule::new(state.rules.health.disable_after, own.longest_wait()),
+            None => state.rules.health,
+        };
         let (health, disabled) = if is_out || delivery.is_short_name_server_failure(&attempt) {
             (history.health.after_outage(), None)
         } else {
-            history.health.after(&attempt.outcome, now, state.time.health_limits(state.rules.health))
+            history.health.after(&attempt.outcome, now, state.time.health_limits(health_rule))
         };
         history.health = health;
         if let Some(before) = &before {
@@ -241,10 +247,10 @@ impl<T: Tx> Batch<T> {
         };
         let before = before.map(|before| {
             let figures = AttemptFigures::of(&before, before.explanation());
-            delivery.record(*before, &state.rules.retry, &found);
+            delivery.record(*before, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
             figures
         });
-        delivery.record(attempt, &state.rules.retry, &found);
+        delivery.record(attempt, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
         if let Some(last) = delivery.attempts.last().filter(|last| matches!(last.outcome, Outcome::PushedBack(_))) {
             // Only here it is known that it does not count, and the words say so.
             figures.explanation = last.explanation();

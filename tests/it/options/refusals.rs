@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 use crate::harness::Server;
 
+fn window(day: &str, from: &str, to: &str, zone: &str) -> Value {
+    json!({"delivery_window": {"days": [day], "from": from, "to": to, "time_zone": zone}})
+}
+
 /// What is refused, the field that is named, and a part of the sentence.
 fn refused() -> Vec<(Value, &'static str, &'static str)> {
     let many: Value = (0..21).map(|n| (format!("X-{n}"), json!("a"))).collect::<serde_json::Map<_, _>>().into();
@@ -33,6 +37,21 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"names": {"envelope": {"data": ""}}}), "names.envelope.data", "1 to 64"),
         (json!({"signatures": []}), "signatures", "at least one"),
         (json!({"signatures": ["tempclock", "rsa"]}), "signatures[1]", "ed25519"),
+        (json!({"rate_limit": "10/h"}), "rate_limit", "10/s"),
+        (json!({"rate_limit": "1001/s"}), "rate_limit", "up to 1000/s"),
+        (json!({"rate_limit": "0/m"}), "rate_limit", "10/s"),
+        (json!({"max_in_flight": 0}), "max_in_flight", "1 to 256"),
+        (json!({"max_in_flight": 200}), "max_in_flight", "delivery.max_in_flight_per_endpoint"),
+        (json!({"timeout": 5}), "timeout", "such as"),
+        (json!({"timeout": "59m"}), "timeout", "delivery.timeout"),
+        (json!({"retry_schedule": "10s"}), "retry_schedule", "a list"),
+        (json!({"retry_schedule": ["10s", "1M"]}), "retry_schedule[1]", "from 1ms to 366d"),
+        (json!({"retry_schedule": vec!["1s"; 51]}), "retry_schedule", "up to 50"),
+        (json!({"delivery_window": "always"}), "delivery_window", "must be an object"),
+        (window("mon", "06:00", "06:00", "Europe/London"), "delivery_window.to", "zero length"),
+        (window("mon", "06:00", "20:00", "Europe/Lodnon"), "delivery_window.time_zone", "Europe/London"),
+        (window("mon", "6", "20:00", "Europe/London"), "delivery_window.from", "23:59"),
+        (window("monday", "06:00", "20:00", "Europe/London"), "delivery_window.days", "mon"),
         (json!({"signature": ["tempclock"]}), "signature", "signatures"),
         (
             json!({"headers": {"Authorization": "x"}, "auth": {"type": "bearer", "token": "a"}}),

@@ -1,0 +1,39 @@
+//! Why a pending delivery is not sent now, in one word. Plain values.
+
+/// What a delivery that is due waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It is being attempted, or as many attempts are in flight as may be.
+    InFlight,
+    /// Its retry is not due yet.
+    Retry,
+    /// The endpoint asked for less, or does not respond.
+    Backoff,
+    /// The subscription's `rate_limit`.
+    RateLimit,
+    /// The subscription's `delivery_window`.
+    Window,
+    /// Its subscription is disabled.
+    Off,
+    /// A free thread, or its turn.
+    Thread,
+}
+
+impl Waiting {
+    /// Every word.
+    pub const WORDS: [&str; 7] = ["in_flight", "retry", "backoff", "rate_limit", "window", "off", "thread"];
+
+    /// The word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::InFlight => "in_flight",
+            Self::Retry => "retry",
+            Self::Backoff => "backoff",
+            Self::RateLimit => "rate_limit",
+            Self::Window => "window",
+            Self::Off => "off",
+            Self::Thread => "thread",
+        }
+    }
+}
