@@ -5,6 +5,7 @@ pub(super) mod data;
 mod events;
 pub(super) mod events_kept;
 pub(super) mod find;
+mod formatters;
 pub(super) mod idempotency;
 pub(super) mod limits;
 mod long_lists;
