@@ -26,7 +26,7 @@ pub enum SubscriptionsCommand {
         /// Description
         #[arg(long, value_name = "TEXT")]
         description: Option<String>,
-        /// Hold its deliveries until it is resumed
+        /// Disable a subscription: its deliveries are held until it is resumed
         #[arg(long)]
         paused: bool,
         /// Its secret.
@@ -56,7 +56,7 @@ pub enum SubscriptionsCommand {
         #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
-    /// Change a subscription; options that are left out keep their values
+    /// Change a subscription; omitted options keep their values, removed event types cancel what waits of them
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions update 1 --events '*' --description CRM")]
     Update {
         /// Account and output.
@@ -78,7 +78,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         options: Box<SubscriptionOptions>,
     },
-    /// Send a test ping now and show the result
+    /// Send a test ping now and show the result; after a success pending deliveries are due now
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1")]
     Test {
         /// Account and output.
@@ -91,7 +91,7 @@ pub enum SubscriptionsCommand {
         #[arg(long)]
         verify: bool,
     },
-    /// Hold its deliveries until it is resumed
+    /// Disable a subscription: its deliveries are held until it is resumed
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions pause 1")]
     Pause {
         /// Account and output.
@@ -101,7 +101,7 @@ pub enum SubscriptionsCommand {
         #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
-    /// Resume deliveries, held ones first; also after the subscription was disabled
+    /// Enable a subscription: its pending deliveries are due now; also after the server disabled it
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions resume 1")]
     Resume {
         /// Account and output.

@@ -11,8 +11,10 @@ use crate::delivery::schedule::job::{AttemptResult, Job, Work};
 use crate::delivery::send::transport::{AttemptReport, Transport};
 use crate::domain::DeliveryId;
 use crate::domain::delivery::outcome::Outcome;
+use crate::domain::event::event_type::EventType;
 use crate::domain::subscription::Subscription;
 use crate::storage::command::Completion;
+use crate::storage::error::StorageError;
 use crate::storage::read::reader::{ReadView, Reader};
 use crate::storage::rows::record::EventRow;
 use crate::storage::write::queue::WriterHandle;
@@ -104,21 +106,42 @@ pub fn prepare(
     subscription: &Subscription,
     job: Job,
 ) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
-    let number = match job.work {
-        Work::First(Some(row)) => return Ok(Some((row, 1))),
-        Work::First(None) => 1,
+    let (number, row) = match job.work {
+        Work::First(row) => (1, row),
         Work::Retry => match snapshot.delivery(job.delivery) {
-            Ok(Some(delivery)) if delivery.state.is_pending() => delivery.next_number(),
+            Ok(Some(delivery)) if delivery.state.is_pending() => (delivery.next_number(), None),
             Ok(_) => return Ok(None),
             Err(error) => return Err(Unreadable { number: 1, cause: error.to_string() }),
         },
     };
     let unreadable = |cause: String| Unreadable { number, cause };
-    match snapshot.event(subscription.account, job.delivery.event) {
-        Ok(Some(row)) => Ok(Some((Arc::new(row), number))),
-        Ok(None) => Err(unreadable("it is not in the store".to_owned())),
+    let row = match row {
+        Some(row) => row,
+        None => match snapshot.event(subscription.account, job.delivery.event) {
+            Ok(Some(row)) => Arc::new(row),
+            Ok(None) => return Err(unreadable("it is not in the store".to_owned())),
+            Err(error) => return Err(unreadable(error.to_string())),
+        },
+    };
+    match is_withdrawn(snapshot, subscription, job.delivery, row.event_type) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some((row, number))),
         Err(error) => Err(unreadable(error.to_string())),
     }
+}
+
+/// Whether its event type was removed from the subscription, and it is cancelled or will be. A redelivery goes out.
+fn is_withdrawn(
+    snapshot: &ReadView,
+    subscription: &Subscription,
+    id: DeliveryId,
+    event_type: EventType,
+) -> Result<bool, StorageError> {
+    if subscription.events.contains(event_type) || event_type == EventType::Ping {
+        return Ok(false);
+    }
+    let is_pending = snapshot.delivery(id)?.is_some_and(|delivery| delivery.state.is_pending());
+    Ok(!is_pending || snapshot.history(subscription.id)?.withdraws(event_type, id.event))
 }
 
 /// Why an attempt cannot be made, with its number.

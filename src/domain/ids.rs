@@ -210,6 +210,12 @@ impl EventIds {
         Self { last: last.map_or(0, |id| id.0) }
     }
 
+    /// The greatest id that was given out or stored; none if there is none.
+    #[must_use]
+    pub fn last(&self) -> Option<EventId> {
+        (self.last > 0).then_some(EventId(self.last))
+    }
+
     /// A new id for an event created at `now`. `random` is any 80 bits; the highest is dropped, which leaves room to
     /// count up when several ids fall into one millisecond or the clock steps back.
     pub fn next(&mut self, now: Timestamp, random: u128) -> EventId {

@@ -148,6 +148,8 @@ pub trait Tx {
 
     /// Stores an event.
     fn put_event(&mut self, account: AccountId, id: EventId, event: &EventRow) -> Result<()>;
+    /// The type of an event; none if it cannot be read.
+    fn event_type(&mut self, account: AccountId, id: EventId) -> Result<Option<EventType>>;
     /// Whether the event is stored.
     fn has_event(&mut self, account: AccountId, id: EventId) -> Result<bool>;
     /// Up to so many events from that one on which are older than `before`, account by account.
@@ -171,6 +173,15 @@ pub trait Tx {
     fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool>;
     /// Takes the retries of a delivery out of the outbox, whenever they are due, at the price of a search. Gives how many.
     fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<u64>;
+    /// Up to so many deliveries of a subscription that were never attempted, of events after that one, oldest first.
+    fn unattempted_after(&mut self, id: SubscriptionId, after: EventId, limit: usize) -> Result<Vec<EventId>>;
+    /// Up to so many retries of a subscription after that one, earliest due first.
+    fn retries_after(
+        &mut self,
+        id: SubscriptionId,
+        after: (Timestamp, EventId),
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EventId)>>;
     /// Stores a subscription's history.
     fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()>;
 

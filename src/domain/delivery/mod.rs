@@ -6,6 +6,7 @@ pub mod explanation;
 pub mod health;
 pub mod outcome;
 mod remark;
+pub mod repair;
 pub mod request;
 pub mod retry;
 pub mod tls_fault;
@@ -184,6 +185,18 @@ impl Delivery {
     pub fn redeliver(&mut self, monotonic: Timestamp) {
         self.uncounted_attempts = self.attempt_count;
         self.state = DeliveryState::Pending { due: monotonic };
+    }
+
+    /// Makes the next attempt due at this time, if that is earlier. The schedule goes on from where it is.
+    pub fn hasten(&mut self, monotonic: Timestamp) {
+        if let DeliveryState::Pending { due } = &mut self.state {
+            *due = monotonic.min(*due);
+        }
+    }
+
+    /// Settles it without another attempt.
+    pub fn cancel(&mut self, now: Timestamp) {
+        self.state = DeliveryState::Cancelled { at: now };
     }
 
     /// A redelivered ping is a test, and a test is never retried.

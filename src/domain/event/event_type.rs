@@ -156,6 +156,12 @@ impl EventTypes {
         self.0 & (EVERY_BASE_TYPE | 1 << event_type.number()) != 0
     }
 
+    /// The types that are in this set and not in the other.
+    #[must_use]
+    pub fn without(self, other: Self) -> Vec<EventType> {
+        EventType::ALL.into_iter().filter(|of| self.contains(*of) && !other.contains(*of)).collect()
+    }
+
     /// The names, as a subscription shows them.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {

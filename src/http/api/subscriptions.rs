@@ -8,6 +8,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::domain::access::Scope;
+use crate::domain::event::event_type::EventType;
 use crate::domain::options::Options;
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
@@ -146,7 +147,25 @@ pub async fn update_one(state: &AppState, account: AccountId, id: SubscriptionId
     let changed = state.ask(|reply| Command::ChangeSubscription { account, id, change, reply }).await?;
     log::info!("subscription {id} changed");
     let view = SubscriptionView::new(&changed);
-    Ok(respond::single_with_message(HttpResponse::Ok(), &view, UPDATED))
+    Ok(respond::single_with_message(HttpResponse::Ok(), &view, &what_changed(&before, &changed)))
+}
+
+/// What a change means for deliveries that are pending.
+fn what_changed(before: &Subscription, after: &Subscription) -> String {
+    let said = match (before.state.is_active(), after.state.is_active()) {
+        (false, true) => "Subscription enabled. Its pending deliveries are due now.",
+        (true, false) => "Subscription disabled. Its pending deliveries are held.",
+        (true, true) if before.endpoint != after.endpoint => {
+            "Subscription updated. Its pending deliveries go to the new URL, and are due now."
+        }
+        _ => UPDATED,
+    };
+    let removed = before.events.without(after.events);
+    let removed: Vec<_> = removed.into_iter().filter(|of| *of != EventType::Ping).map(EventType::name).collect();
+    if removed.is_empty() {
+        return said.to_owned();
+    }
+    format!("{said} Pending deliveries of {} are cancelled.", removed.join(", "))
 }
 
 /// What is left of a subscription that was deleted.

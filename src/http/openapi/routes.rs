@@ -107,14 +107,14 @@ fn subscription_routes() -> Vec<Resource> {
                 .answers(200, "The subscription, with its last 10 attempts.", single::<SubscriptionView>)
                 .always_with(&["recent_deliveries"]),
             operation(Method::PUT, subscriptions::update, "updateSubscription", "Change a subscription")
-                .details("What is left out stays as it is. Switching it on again clears `disabled_reason` and sends what is held.")
+                .details("Omitted fields keep their values. Enabling it clears `disabled_reason`. Enabling it or a new URL makes its pending deliveries due now. A removed event type cancels its pending deliveries of that type.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
                 .body("SubscriptionChange")
                 .answers(200, "The subscription as it is now.", single::<SubscriptionView>)
                 .with_message(subscriptions::UPDATED),
             operation(Method::DELETE, subscriptions::delete, "deleteSubscription", "Delete a subscription")
-                .details("Its delivery history goes with it. What is pending is cancelled, what is in flight ends.")
+                .details("Its delivery history is deleted too. Pending deliveries are dropped; attempts in flight end.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
                 .answers(200, "It is deleted.", single::<Deleted>)
@@ -122,7 +122,7 @@ fn subscription_routes() -> Vec<Resource> {
         ]),
         at(HEADING, "/webhooks/{id}/test", [
             operation(Method::POST, test_ping::test, "testSubscription", "Send a test ping")
-                .details("One signed `ping`, sent now and never again; the answer waits for it. A ping that fails is a 200 too.")
+                .details("One signed `ping`, sent now and never retried; the response waits for it. A ping that fails is a 200 too. After a 2xx of the endpoint its pending deliveries are due now.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
                 .optional_body("SubscriptionTest")

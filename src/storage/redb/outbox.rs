@@ -173,6 +173,32 @@ impl<'txn> OutboxWriter<'txn> {
         Ok(taken)
     }
 
+    /// Up to so many deliveries of a subscription that were never attempted, of events after that one, oldest first.
+    pub fn unattempted_after(
+        &mut self,
+        id: SubscriptionId,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<EventId>, StorageError> {
+        let after = (id.0, UNATTEMPTED_DUE_MS, after.0);
+        let last = (id.0, UNATTEMPTED_DUE_MS, u128::MAX);
+        let rows = self.0.table()?.range::<OutboxKey>((Bound::Excluded(after), Bound::Included(last)))?;
+        rows.take(limit).map(|row| Ok(EventId(row?.0.value().2))).collect()
+    }
+
+    /// Up to so many retries of a subscription after that one, earliest due first.
+    pub fn retries_after(
+        &mut self,
+        id: SubscriptionId,
+        (due, event): (Timestamp, EventId),
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
+        let after = (id.0, due.as_ms(), event.0);
+        let rows = self.0.table()?.range((Bound::Excluded(after), Bound::Included(*retries_range(id).end())))?;
+        let retry = |(_, due_ms, event): OutboxKey| (Timestamp::from_ms(due_ms), EventId(event));
+        rows.take(limit).map(|row| Ok(retry(row?.0.value()))).collect()
+    }
+
     /// Stores a subscription's endpoint health and last attempts.
     pub fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<(), StorageError> {
         self.0.table()?.insert(history_key(id), history.encode()?.as_slice())?;

@@ -131,6 +131,11 @@ impl Tx for RedbTx<'_> {
         Ok(())
     }
 
+    fn event_type(&mut self, account: AccountId, id: EventId) -> Result<Option<EventType>> {
+        let row = self.events.table()?.get((account.0, id.0))?;
+        Ok(row.and_then(|row| EventRow::decode_type(row.value()).ok()))
+    }
+
     fn has_event(&mut self, account: AccountId, id: EventId) -> Result<bool> {
         Ok(self.events.table()?.get((account.0, id.0))?.is_some())
     }
@@ -196,8 +201,7 @@ impl Tx for RedbTx<'_> {
         if let Some(event_type) = EventType::from_number(number) {
             return Ok(Some(event_type));
         }
-        let row = self.events.table()?.get((account.0, id.event.0))?;
-        Ok(Some(row.and_then(|row| EventRow::decode_type(row.value()).ok()).unwrap_or(EventType::Ping)))
+        Ok(Some(self.event_type(account, id.event)?.unwrap_or(EventType::Ping)))
     }
 
     fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool> {
@@ -210,6 +214,19 @@ impl Tx for RedbTx<'_> {
 
     fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<u64> {
         self.outbox.take_retry_at_any_time(id)
+    }
+
+    fn unattempted_after(&mut self, id: SubscriptionId, after: EventId, limit: usize) -> Result<Vec<EventId>> {
+        self.outbox.unattempted_after(id, after, limit)
+    }
+
+    fn retries_after(
+        &mut self,
+        id: SubscriptionId,
+        after: (Timestamp, EventId),
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EventId)>> {
+        self.outbox.retries_after(id, after, limit)
     }
 
     fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()> {

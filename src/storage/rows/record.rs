@@ -9,12 +9,14 @@ use crate::storage::rows::codec;
 
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::health::EndpointHealth;
+use crate::domain::delivery::repair::Repair;
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{EventId, SubscriptionId, Timestamp};
 
 const VERSION: u8 = 1;
-const HISTORY_VERSION: u8 = 2;
+const HISTORY_VERSION: u8 = 3;
+const HISTORY_WITHOUT_MARKS: u8 = 2;
 
 pub(in crate::storage) fn damaged(what: &str) -> StorageError {
     StorageError::Codec(format!("a stored {what} is not valid"))
@@ -170,6 +172,11 @@ pub struct History {
     pub last_success: Option<Timestamp>,
     /// The last attempts.
     pub recent: Vec<(EventId, u32)>,
+    /// The last repair of the endpoint.
+    pub repair: Option<Repair>,
+    /// Types that were removed from the subscription: what is pending of events up to that one is cancelled. It is emptied
+    /// when there is none left.
+    pub withdrawn: Vec<(EventType, EventId)>,
 }
 
 /// Number of attempts in `recent_deliveries`.
@@ -185,6 +192,16 @@ struct HistoryV1 {
 /// Since when it has failed, when the last of the failures was, and how many there were.
 type FailingV2 = (u64, u64, u32);
 
+/// On the monotonic and the wall clock, and whether it is open.
+type RepairV3 = (u64, u64, bool);
+
+#[derive(Serialize, Deserialize)]
+struct HistoryV3 {
+    before: HistoryV2,
+    repair: Option<RepairV3>,
+    withdrawn: Vec<(u8, u128)>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct HistoryV2 {
     failing: Option<FailingV2>,
@@ -194,6 +211,26 @@ struct HistoryV2 {
 }
 
 impl History {
+    /// Whether its backlog has to be gone through.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        !self.withdrawn.is_empty() || self.repair.is_some_and(|repair| repair.is_open)
+    }
+
+    /// Notes that its backlog was gone through.
+    pub fn clear_marks(&mut self) {
+        self.withdrawn.clear();
+        if let Some(repair) = &mut self.repair {
+            repair.is_open = false;
+        }
+    }
+
+    /// Whether a pending delivery of that event is to be cancelled.
+    #[must_use]
+    pub fn withdraws(&self, event_type: EventType, event: EventId) -> bool {
+        self.withdrawn.iter().any(|(withdrawn, last)| *withdrawn == event_type && event <= *last)
+    }
+
     /// Adds an attempt.
     pub fn push(&mut self, event: EventId, attempt: &Attempt) {
         if self.recent.len() >= RECENT_ATTEMPTS {
@@ -211,18 +248,27 @@ impl History {
         let failing = failing_since.zip(last_failure).map(|(since, last)| (since.as_ms(), last.as_ms(), failures));
         let recent = self.recent.iter().map(|(event, number)| (event.0, *number)).collect();
         let last_success_ms = self.last_success.map(Timestamp::as_ms);
-        codec::encode(HISTORY_VERSION, &HistoryV2 { failing, is_suspect, recent, last_success_ms })
+        let before = HistoryV2 { failing, is_suspect, recent, last_success_ms };
+        let repair = self.repair.map(|repair| (repair.monotonic.as_ms(), repair.wall.as_ms(), repair.is_open));
+        let withdrawn = self.withdrawn.iter().map(|(event_type, last)| (event_type.number(), last.0)).collect();
+        codec::encode(HISTORY_VERSION, &HistoryV3 { before, repair, withdrawn })
     }
 
     /// Reads the stored form. An earlier one does not say when the last failure was, so only the first is known.
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let HistoryV2 { failing, is_suspect, recent, last_success_ms } = if bytes.first() == Some(&VERSION) {
-            let HistoryV1 { failing_since_ms, is_suspect, recent } = codec::decode(VERSION, bytes)?;
-            let failing = failing_since_ms.map(|since| (since, since, 1));
-            HistoryV2 { failing, is_suspect, recent, last_success_ms: None }
-        } else {
-            codec::decode(HISTORY_VERSION, bytes)?
+        let unmarked = |before| HistoryV3 { before, repair: None, withdrawn: Vec::new() };
+        let HistoryV3 { before, repair, withdrawn } = match bytes.first() {
+            Some(&VERSION) => {
+                let HistoryV1 { failing_since_ms, is_suspect, recent } = codec::decode(VERSION, bytes)?;
+                let failing = failing_since_ms.map(|since| (since, since, 1));
+                unmarked(HistoryV2 { failing, is_suspect, recent, last_success_ms: None })
+            }
+            Some(&HISTORY_WITHOUT_MARKS) => unmarked(codec::decode(HISTORY_WITHOUT_MARKS, bytes)?),
+            _ => codec::decode(HISTORY_VERSION, bytes)?,
         };
+        let HistoryV2 { failing, is_suspect, recent, last_success_ms } = before;
+        let event_type = |number| EventType::from_number(number).ok_or_else(|| damaged("history"));
+        let withdrawn = withdrawn.into_iter().map(|(number, last)| Ok((event_type(number)?, EventId(last))));
         Ok(Self {
             health: EndpointHealth {
                 failing_since: failing.map(|(since, ..)| Timestamp::from_ms(since)),
@@ -232,6 +278,12 @@ impl History {
             },
             last_success: last_success_ms.map(Timestamp::from_ms),
             recent: recent.into_iter().map(|(event, number)| (EventId(event), number)).collect(),
+            repair: repair.map(|(monotonic_ms, wall_ms, is_open)| Repair {
+                monotonic: Timestamp::from_ms(monotonic_ms),
+                wall: Timestamp::from_ms(wall_ms),
+                is_open,
+            }),
+            withdrawn: withdrawn.collect::<Result<_, StorageError>>()?,
         })
     }
 }
@@ -251,6 +303,22 @@ mod tests {
 
         let known = History { last_success: Some(Timestamp::from_ms(9)), ..read };
         let again = History::decode(&known.encode().unwrap()).unwrap();
+        assert!(!again.is_marked());
         assert_eq!((again.last_success, again.recent, again.health), (known.last_success, known.recent, known.health));
+
+        let at = Timestamp::from_ms(9);
+        let repair = Some(Repair { monotonic: at, wall: at, is_open: true });
+        let withdrawn = vec![(EventType::ClockOut, EventId(7))];
+        let marked = History { repair, withdrawn: withdrawn.clone(), ..History::default() };
+        let again = History::decode(&marked.encode().unwrap()).unwrap();
+        assert_eq!((again.repair, again.withdrawn), (repair, withdrawn));
+    }
+
+    #[test]
+    fn a_history_without_marks_is_read() {
+        let old =
+            HistoryV2 { failing: Some((5, 6, 2)), is_suspect: false, recent: vec![(7, 2)], last_success_ms: None };
+        let read = History::decode(&codec::encode(HISTORY_WITHOUT_MARKS, &old).unwrap()).unwrap();
+        assert_eq!((read.health.failures, read.is_marked()), (2, false));
     }
 }

@@ -20,6 +20,7 @@ use crate::storage::error::{Rejection, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
 use crate::storage::rows::record::{EventRow, History, IdempotencyRow};
+use crate::storage::rules::backlog_positions::Backlogs;
 use crate::storage::rules::service_time::{Note, ServiceTime};
 use crate::storage::rules::settings::Rules;
 
@@ -34,6 +35,7 @@ pub struct State {
     pub time: ServiceTime,
     pub registry: Arc<Registry>,
     pub histories: HashMap<SubscriptionId, History>,
+    pub backlogs: Backlogs,
     pub pending: Pending,
     pub ids: EventIds,
     pub random: Randomness,
@@ -70,12 +72,12 @@ impl<T: Tx> Batch<T> {
         Ok(self.changes)
     }
 
-    fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
+    pub(in crate::storage) fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
         self.pending.retrying += u64::from(self.tx.put_retry(id, due)?);
         Ok(())
     }
 
-    fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
+    pub(in crate::storage) fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
         let taken = Pending { retrying: self.tx.take_retry(id, due)?.into(), unattempted: 0 };
         self.pending.subtract(taken);
         Ok(())
@@ -250,7 +252,13 @@ impl<T: Tx> Batch<T> {
             delivery.record(*before, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
             figures
         });
+        // An attempt that began before a repair says nothing of what is there now.
+        let is_before_repair =
+            retry_after.is_none() && history.repair.is_some_and(|repair| repair.came_during(&attempt, found.monotonic));
         delivery.record(attempt, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
+        if is_before_repair {
+            delivery.hasten(found.monotonic);
+        }
         if let Some(last) = delivery.attempts.last().filter(|last| matches!(last.outcome, Outcome::PushedBack(_))) {
             // Only here it is known that it does not count, and the words say so.
             figures.explanation = last.explanation();
@@ -296,6 +304,9 @@ impl<T: Tx> Batch<T> {
             history.health = crate::domain::delivery::health::EndpointHealth::default();
         }
         self.changed_histories.insert(id.subscription);
+        if attempt.outcome.is_delivered() {
+            self.hasten(state, id.subscription);
+        }
         let delivery = Delivery::tested(row.event_type, attempt, now);
         self.tx.put_event(subscription.account, id.event, row)?;
         self.tx.put_delivery(id, &delivery)?;

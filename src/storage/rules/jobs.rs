@@ -22,9 +22,9 @@ const ACTIVE_JOBS: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct StepSize {
     /// After this time no more rows are looked at.
-    time: Duration,
+    pub(super) time: Duration,
     /// How many rows are looked at between two looks at the time.
-    rows: usize,
+    pub(super) rows: usize,
 }
 
 impl StepSize {

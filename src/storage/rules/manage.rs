@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::event::event_type::EventType;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{
     DisabledReason, NewSubscription, Subscription, SubscriptionChange, SubscriptionState,
@@ -69,7 +70,12 @@ impl<T: Tx> Batch<T> {
         if is_reset && let Some(history) = state.histories.get_mut(&id) {
             history.health = crate::domain::delivery::health::EndpointHealth::default();
             history.last_success = None;
-            self.changed_histories.insert(id);
+            self.hasten(state, id);
+        }
+        let mut removed = before.events.without(after.events);
+        removed.retain(|event_type| *event_type != EventType::Ping);
+        if !removed.is_empty() {
+            self.withdraw(state, id, &removed);
         }
         self.put_subscription(state, after.clone())?;
         Ok(Ok(after))

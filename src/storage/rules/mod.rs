@@ -1,6 +1,8 @@
 //! What each command does to the store, inside the open write transaction. Runs on the writer thread; never commits.
 
 pub(super) mod apply;
+pub(super) mod backlog;
+pub(super) mod backlog_positions;
 pub(super) mod find;
 pub(super) mod jobs;
 pub(super) mod keys;

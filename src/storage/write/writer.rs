@@ -149,7 +149,7 @@ impl Writer {
     /// of theirs.
     fn job_at(&self, now: Instant) -> Option<Instant> {
         let is_indexing = self.work.find.as_ref().is_some_and(FindIndexing::is_due);
-        if !self.work.jobs.is_active() && !is_indexing {
+        if !self.work.jobs.is_active() && !is_indexing && !self.state.backlogs.is_active() {
             return None;
         }
         let last_caller = self.last_caller.map_or(now, |at| at + JOB_AFTER_CALLER);
@@ -181,8 +181,9 @@ impl Writer {
             if let Some(housekeeping) = &mut self.work.housekeeping {
                 housekeeping.step(&mut batch, &mut self.state, rows)?;
             }
+            let size = if reason.has_caller() { StepSize::SHARED } else { StepSize::ALONE };
+            batch.step_backlogs(&mut self.state, size)?;
             if self.space.is_enough() {
-                let size = if reason.has_caller() { StepSize::SHARED } else { StepSize::ALONE };
                 self.work.jobs.step(&mut batch, &mut self.state, size)?;
                 if let Some(find) = &mut self.work.find {
                     find.step(&mut batch.tx, reason.has_caller())?;
@@ -294,6 +295,8 @@ fn defer_reply<T: 'static>(reply: ReplySender<T>, result: Result<T, Rejection>) 
     Box::new(move || drop(reply.send(result)))
 }
 
+#[cfg(test)]
+mod backlog_tests;
 #[cfg(test)]
 mod job_tests;
 

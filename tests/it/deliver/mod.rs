@@ -1,5 +1,6 @@
 //! Delivering: subscriptions, attempts, retries, isolation of endpoints, signatures.
 
+mod backlog;
 pub(super) mod deliveries;
 pub(super) mod descriptors;
 pub(super) mod failure_words;

@@ -36,6 +36,7 @@ use crate::storage::rows::key_record;
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record::SubscriptionRow;
 use crate::storage::rules::apply::State;
+use crate::storage::rules::backlog_positions::Backlogs;
 use crate::storage::rules::find::FindIndexing;
 use crate::storage::rules::jobs::Jobs;
 use crate::storage::rules::retain::Housekeeping;
@@ -204,8 +205,9 @@ impl Opened {
     }
 
     /// A server removes what is over, goes on with jobs, and indexes events; a command does what it is asked to.
-    fn writer_with(self, is_server: bool, listeners: Listeners) -> Result<(WriterHandle, Writer), OpenError> {
+    fn writer_with(mut self, is_server: bool, listeners: Listeners) -> Result<(WriterHandle, Writer), OpenError> {
         let work = if is_server {
+            self.state.backlogs = Backlogs::resume(&self.state.histories);
             let unfinished = self.snapshot.get().view.unfinished_jobs();
             let failed = |source| OpenError::failed(&self.space.folder.join(DATABASE_FILE), source);
             OwnWork {
@@ -296,6 +298,7 @@ fn load(
             histories.insert(subscription.id, history);
         }
     }
+    let backlogs = Backlogs::default();
     let pending = outbox.count()?;
     let last_event = last_event(&transaction)?;
     let seen = time::read(&transaction.open_table(tables::META)?, last_event)?;
@@ -303,5 +306,5 @@ fn load(
     let ids = EventIds::after(last_event);
     let registry = Arc::new(registry);
     let snapshot = Arc::new(SharedSnapshot::new(Arc::clone(engine), Arc::clone(&registry), pending, time.calendar())?);
-    Ok((snapshot, State { rules, clock, time, registry, histories, pending, ids, random }))
+    Ok((snapshot, State { rules, clock, time, registry, histories, backlogs, pending, ids, random }))
 }

@@ -16,7 +16,7 @@ use crate::domain::options::Options;
 use crate::domain::signing::{Signatures, SigningSecret};
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::NewSubscription;
-use crate::domain::{AccountId, JobId, SubscriptionId};
+use crate::domain::{AccountId, EventId, JobId, SubscriptionId, Timestamp};
 use crate::storage::command::Completion;
 use crate::storage::engine::{Engine, Transaction, View as _};
 use crate::storage::test_store::{OWN, opened};
@@ -24,19 +24,19 @@ use crate::storage::test_store::{OWN, opened};
 const OTHER: AccountId = AccountId(2);
 
 /// A store whose writer does what it is told to.
-struct Bench {
-    handle: WriterHandle,
-    writer: Writer,
+pub(super) struct Bench {
+    pub handle: WriterHandle,
+    pub writer: Writer,
 }
 
 impl Bench {
-    fn open(folder: &Path) -> Self {
+    pub fn open(folder: &Path) -> Self {
         let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
         let (handle, writer) = opened(folder, Duration::from_hours(24)).writer(listeners).unwrap();
         Self { handle, writer }
     }
 
-    fn ask<T>(&mut self, command: impl FnOnce(ReplySender<T>) -> Command) -> T {
+    pub fn ask<T>(&mut self, command: impl FnOnce(ReplySender<T>) -> Command) -> T {
         let (reply, answer) = oneshot::channel();
         self.handle.try_send(command(reply)).unwrap();
         self.writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
@@ -45,6 +45,11 @@ impl Bench {
 
     /// A subscription with so many exhausted deliveries.
     fn exhausted(&mut self, account: AccountId, count: usize) -> SubscriptionId {
+        self.waiting(account, count)
+    }
+
+    /// A subscription with so many deliveries whose first attempt failed. The rule says whether there is a next one.
+    pub fn waiting(&mut self, account: AccountId, count: usize) -> SubscriptionId {
         let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
         let events = EventTypes::parse(["clock_in"]).unwrap();
         let new = NewSubscription {
@@ -56,6 +61,16 @@ impl Bench {
         };
         let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
         let subscription = self.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).id;
+        let earlier = Clock::start().wall().minus(Duration::from_secs(1));
+        for event in self.publish(account, count) {
+            self.fail(DeliveryId { event, subscription }, 1, earlier);
+        }
+        self.writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
+        subscription
+    }
+
+    /// Publishes so many events.
+    pub fn publish(&mut self, account: AccountId, count: usize) -> Vec<EventId> {
         let event = NewEvent {
             event_type: EventType::ClockIn,
             data: "{}".into(),
@@ -64,26 +79,36 @@ impl Bench {
             idempotency: Vec::new(),
         };
         let published = self.ask(|reply| Command::Publish { account, events: vec![event; count], reply });
-        for event in published {
-            let attempt = Attempt {
-                number: 1,
-                started_at: Clock::start().wall(),
-                duration_ms: 1,
-                url: "".into(),
-                version: VERSION.into(),
-                signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
-                outcome: Outcome::HttpError(500),
-                response: None,
-                request: None,
-            };
-            self.handle.complete(Completion::new(DeliveryId { event: event.id, subscription }, attempt, None));
+        published.into_iter().map(|published| published.id).collect()
+    }
+
+    /// Fails one more attempt of every delivery of a subscription that waits for a retry.
+    pub fn fail_all(&mut self, subscription: SubscriptionId, number: u32) {
+        let all = self.writer.engine.view().unwrap().retries(subscription, Timestamp::from_ms(u64::MAX), 1000).unwrap();
+        let now = self.writer.state.clock.wall();
+        for (_, event) in all {
+            self.fail(DeliveryId { event, subscription }, number, now);
         }
         self.writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
-        subscription
+    }
+
+    fn fail(&self, delivery: DeliveryId, number: u32, started_at: Timestamp) {
+        let attempt = Attempt {
+            number,
+            started_at,
+            duration_ms: 1,
+            url: "".into(),
+            version: VERSION.into(),
+            signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
+            outcome: Outcome::HttpError(500),
+            response: None,
+            request: None,
+        };
+        self.handle.complete(Completion::new(delivery, attempt, None));
     }
 
     /// One commit with this alone in it.
-    fn commit<R>(&mut self, step: impl FnOnce(&mut Jobs, &mut Batch<TxOf<'_>>, &mut State) -> R) -> R {
+    pub fn commit<R>(&mut self, step: impl FnOnce(&mut Jobs, &mut Batch<TxOf<'_>>, &mut State) -> R) -> R {
         let Writer { engine, state, work, .. } = &mut self.writer;
         let jobs = &mut work.jobs;
         let transaction = engine.begin().unwrap();
@@ -116,7 +141,7 @@ impl Bench {
     }
 }
 
-type TxOf<'a> = <<StoreEngine as Engine>::Transaction as Transaction>::Tx<'a>;
+pub(super) type TxOf<'a> = <<StoreEngine as Engine>::Transaction as Transaction>::Tx<'a>;
 
 #[test]
 fn a_job_goes_on_where_it_was_when_the_server_starts_again() {

@@ -1,0 +1,130 @@
+//! What becomes of a subscription's backlog after a change: what waits for a retry is due now after a repair, and what
+//! waits of an event type that was removed is cancelled. A backlog may be large, so the change only leaves a mark in the
+//! subscription's history, and steps of bounded size go through the rows, beside what callers do. A restart begins the
+//! steps of a mark again, which changes nothing that was done. Runs on the writer thread.
+
+use std::time::Instant;
+
+use crate::domain::delivery::Delivery;
+use crate::domain::delivery::repair::Repair;
+use crate::domain::event::event_type::EventType;
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::engine::{Pending, Tx};
+use crate::storage::error::StorageError;
+use crate::storage::rows::record::History;
+use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::backlog_positions::Position;
+use crate::storage::rules::jobs::StepSize;
+
+impl<T: Tx> Batch<T> {
+    /// The endpoint was repaired, as far as anybody knows: what waits for a retry is due now.
+    pub(in crate::storage) fn hasten(&mut self, state: &mut State, id: SubscriptionId) {
+        let history = state.histories.entry(id).or_default();
+        let (monotonic, wall) = (state.clock.monotonic(), state.clock.wall());
+        history.repair = Some(Repair { monotonic, wall, is_open: true });
+        state.backlogs.begin(id, history);
+        self.changed_histories.insert(id);
+    }
+
+    /// Cancels what waits of these types.
+    pub(in crate::storage) fn withdraw(&mut self, state: &mut State, id: SubscriptionId, types: &[EventType]) {
+        let Some(last) = state.ids.last() else { return };
+        let history = state.histories.entry(id).or_default();
+        history.withdrawn.retain(|(event_type, _)| !types.contains(event_type));
+        history.withdrawn.extend(types.iter().map(|event_type| (*event_type, last)));
+        state.backlogs.begin(id, history);
+        self.changed_histories.insert(id);
+    }
+
+    /// Goes on with the backlog whose turn it is.
+    pub(in crate::storage) fn step_backlogs(&mut self, state: &mut State, size: StepSize) -> Result<(), StorageError> {
+        let Some((id, position)) = state.backlogs.next() else { return Ok(()) };
+        let (Some(account), Some(history)) =
+            (state.registry.subscription(id).map(|found| found.account), state.histories.get(&id).cloned())
+        else {
+            // Deleted, and its rows are removed by other steps.
+            return Ok(());
+        };
+        let begun = Instant::now();
+        let mut next = Some(position);
+        while let Some(position) = next {
+            next = match position {
+                Position::Unattempted(after) => {
+                    self.step_unattempted(state, (account, id), &history, after, size.rows)?
+                }
+                Position::Retries(due, after) => self.step_retries(state, id, &history, (due, after), size.rows)?,
+            };
+            if begun.elapsed() >= size.time {
+                break;
+            }
+        }
+        if let Some(next) = next {
+            state.backlogs.put_back(id, next);
+            return Ok(());
+        }
+        if let Some(history) = state.histories.get_mut(&id) {
+            history.clear_marks();
+            self.changed_histories.insert(id);
+        }
+        Ok(())
+    }
+
+    fn step_unattempted(
+        &mut self,
+        state: &State,
+        (account, id): (AccountId, SubscriptionId),
+        history: &History,
+        after: EventId,
+        rows: usize,
+    ) -> Result<Option<Position>, StorageError> {
+        let events = self.tx.unattempted_after(id, after, rows)?;
+        let last = events.last().copied().filter(|_| events.len() == rows);
+        for event in events {
+            let delivery = DeliveryId { event, subscription: id };
+            // One whose event cannot be read is told by its attempt.
+            if let Some(event_type) = self.tx.event_type(account, event)?
+                && history.withdraws(event_type, event)
+            {
+                let taken = self.tx.take_unattempted(account, delivery)?;
+                self.pending.subtract(Pending { unattempted: taken.is_some().into(), retrying: 0 });
+                self.put_cancelled(state, delivery, Delivery::unattempted(event_type, event.time()))?;
+            }
+        }
+        Ok(Some(last.map_or(Position::FIRST_RETRY, Position::Unattempted)))
+    }
+
+    fn step_retries(
+        &mut self,
+        state: &State,
+        id: SubscriptionId,
+        history: &History,
+        after: (Timestamp, EventId),
+        rows: usize,
+    ) -> Result<Option<Position>, StorageError> {
+        let retries = self.tx.retries_after(id, after, rows)?;
+        let last = retries.last().copied().filter(|_| retries.len() == rows);
+        let mut hastened = None;
+        for (due, event) in retries {
+            let delivery_id = DeliveryId { event, subscription: id };
+            // A damaged one is left alone: its attempt tells of it.
+            let Some(Ok(mut delivery)) = self.tx.delivery(delivery_id)? else { continue };
+            if history.withdraws(delivery.event_type, event) {
+                self.take_retry(delivery_id, due)?;
+                self.put_cancelled(state, delivery_id, delivery)?;
+            } else if let Some(repair) = history.repair.filter(|repair| repair.hastens(due, &delivery)) {
+                self.take_retry(delivery_id, due)?;
+                delivery.hasten(repair.monotonic);
+                self.put_retry(delivery_id, repair.monotonic)?;
+                self.tx.put_delivery(delivery_id, &delivery)?;
+                hastened = Some((id, repair.monotonic));
+            }
+        }
+        self.changes.redelivered.extend(hastened);
+        Ok(last.map(|(due, event)| Position::Retries(due, event)))
+    }
+
+    fn put_cancelled(&mut self, state: &State, id: DeliveryId, mut delivery: Delivery) -> Result<(), StorageError> {
+        delivery.cancel(state.time.now());
+        self.tx.put_delivery(id, &delivery)
+    }
+}
