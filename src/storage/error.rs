@@ -307,11 +307,13 @@ pub enum OpenError {
     },
     /// Nothing can be written there.
     #[error(
-        "the store in {folder} cannot be opened, because its file system is read-only, and whoever opens a store writes there. Mount it read-write, or copy the folder to another disk; if it became read-only by itself, its disk failed: see dmesg. To check the database as it is: tempclock-webhooks verify FILE"
+        "the store in {folder} cannot be opened, because its file system is read-only, and opening a store writes there: {cause}. Mount it read-write, or copy the folder to another disk; if it became read-only by itself, its disk failed: see dmesg. To check the database as it is: tempclock-webhooks verify FILE"
     )]
     ReadOnly {
         /// The data folder.
         folder: PathBuf,
+        /// What the operating system said.
+        cause: String,
     },
     /// The store failed while opening.
     #[error("{path} cannot be opened: {cause}", cause = cause_text(.path, .source))]
@@ -330,8 +332,8 @@ impl OpenError {
         if source.is_full() {
             return Self::Full { path: path.to_owned(), source };
         }
-        if source.of_system().is_some_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem) {
-            return Self::ReadOnly { folder: path.parent().unwrap_or(path).to_owned() };
+        if let Some(cause) = source.of_system().filter(|error| error.kind() == ErrorKind::ReadOnlyFilesystem) {
+            return Self::ReadOnly { folder: path.parent().unwrap_or(path).to_owned(), cause: cause.to_string() };
         }
         match &source {
             StorageError::Codec(cause) => damaged(cause),
