@@ -67,6 +67,11 @@ pub enum Loss {
         "{0} was removed or moved away while the server had it open, so nothing was acknowledged from then on. Put it back, or restore a backup with: tempclock-webhooks restore FILE"
     )]
     Removed(PathBuf),
+    /// The database was written to by somebody else.
+    #[error(
+        "{0} was overwritten or cut off while the server had it open. Nothing was acknowledged from then on, and what was stored before may be damaged. Stop the server before anything is copied over its files; then check the file with: tempclock-webhooks verify FILE, or restore a backup"
+    )]
+    Overwritten(PathBuf),
     /// Another process has put itself in the place of this one.
     #[error(
         "the data folder was taken by {by}, as {holder} says, so nothing was acknowledged from then on. Two servers on one folder destroy the database: stop that one, or give each a folder of its own"

@@ -40,10 +40,10 @@ impl Engine for RedbEngine {
     type View = RedbView;
 
     fn begin(&self) -> Result<RedbTransaction, StorageError> {
-        let mut transaction = self.db.begin_write()?;
+        let mut transaction = self.db.begin()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
-        Ok(RedbTransaction { transaction, seal: Arc::clone(&self.seal) })
+        Ok(RedbTransaction { transaction, db: Arc::clone(&self.db), seal: Arc::clone(&self.seal) })
     }
 
     fn view(&self) -> Result<RedbView, StorageError> {
@@ -63,6 +63,7 @@ impl Engine for RedbEngine {
 /// A write transaction, synced and in two phases.
 pub struct RedbTransaction {
     transaction: WriteTransaction,
+    db: Arc<OwnedDatabase>,
     seal: Arc<Seal>,
 }
 
@@ -74,6 +75,6 @@ impl Transaction for RedbTransaction {
     }
 
     fn commit(self) -> Result<(), StorageError> {
-        Ok(self.transaction.commit()?)
+        self.db.commit(self.transaction)
     }
 }

@@ -200,6 +200,27 @@ fn nothing_is_acknowledged_into_a_database_that_was_replaced() {
 }
 
 #[test]
+fn nothing_is_acknowledged_into_a_database_that_was_overwritten_in_place_or_cut_off() {
+    // As cp does it with an earlier copy.
+    let overwritten = |server: &Server| {
+        let path = server.data_dir().join(DATABASE);
+        let earlier = fs::read(&path).unwrap();
+        let client = server.client();
+        assert_eq!(Ledger::default().publish(&client, &[51]), Some(202));
+        // Nothing is left to commit.
+        client.wait_for_total("/deliveries?status=delivered", 51);
+        File::options().write(true).open(&path).unwrap().write_all_at(&earlier, 0).unwrap();
+    };
+    ends(overwritten, &["tempclock.redb was overwritten or cut off"]);
+    for length in [0, 100, 4096] {
+        let cut = |server: &Server| {
+            File::options().write(true).open(server.data_dir().join(DATABASE)).unwrap().set_len(length).unwrap();
+        };
+        ends(cut, &["tempclock.redb was overwritten or cut off"]);
+    }
+}
+
+#[test]
 fn nothing_is_acknowledged_into_a_database_that_was_moved_away_or_removed() {
     let moved = |server: &Server| fs::rename(server.data_dir().join(DATABASE), server.folder().join("moved")).unwrap();
     for mut server in ends(moved, &["tempclock.redb was removed or moved away"]) {

@@ -7,6 +7,7 @@ pub(in crate::storage) mod folder;
 pub(in crate::storage) mod formats;
 pub(in crate::storage) mod holder;
 pub(in crate::storage) mod identity;
+mod last_commit;
 pub(in crate::storage) mod migrate;
 pub(in crate::storage) mod newest_commit;
 pub(in crate::storage) mod open;

@@ -21,7 +21,7 @@ const FORMAT: u8 = 3;
 const FORMATS_AT: [usize; 2] = [64, 192];
 const FLAGS_AT: usize = 9;
 const NUMBERS_AT: [usize; 2] = [64 + 104, 192 + 104];
-const HEADER_BYTES: usize = 320;
+pub(super) const HEADER_BYTES: usize = 320;
 
 const SECOND_IS_CURRENT: u8 = 1;
 const IS_UNCLEAN: u8 = 2;

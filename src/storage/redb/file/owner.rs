@@ -2,7 +2,7 @@
 //! can be reached by several paths (an overlay, a FUSE mount, a network share), so it also stands in the file `holder`,
 //! which is always written in place, as that is seen by every path. Made on the thread that opens a store, before the
 //! database is opened; a thread of its own raises the beat in it and looks each second whether folder and file are still
-//! this process's; the writer looks before it answers. It never looks into the database.
+//! this process's; the writer looks before it answers. Of the database it reads the header alone.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read as _};
@@ -13,16 +13,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use redb::Database;
+use redb::{Database, WriteTransaction};
 use rustix::fs::OFlags;
 
 use crate::domain::Timestamp;
-use crate::storage::error::{Loss, OpenError, is_full};
+use crate::storage::error::{Loss, OpenError, StorageError, is_full};
 use crate::storage::random::Randomness;
 use crate::storage::redb::file::folder::{
     DATABASE_FILE, FileId, HOLDER_FILE, chown_to_folder_owner, create_private_file, file_error, in_use,
 };
 use crate::storage::redb::file::holder::{self, BEAT, Holder, Life};
+use crate::storage::redb::file::last_commit::LastCommit;
 
 /// Whom a loss is told.
 type LossListener = Box<dyn Fn(&Loss) + Send>;
@@ -36,7 +37,7 @@ pub(in crate::storage) struct Owner {
 struct Claim {
     database: PathBuf,
     /// The database that this process has open, once it has.
-    opened: OnceLock<FileId>,
+    opened: OnceLock<Opened>,
     path: PathBuf,
     /// Where the claim stands, locked. None where there was no room for it.
     file: Option<File>,
@@ -46,6 +47,12 @@ struct Claim {
     /// How the file begins as long as the claim stands.
     head: String,
     listener: Mutex<Option<LossListener>>,
+}
+
+/// A database that is open.
+struct Opened {
+    id: FileId,
+    last_commit: Option<LastCommit>,
 }
 
 impl Owner {
@@ -73,9 +80,10 @@ impl Owner {
     }
 
     /// The database is open, and this is its file. From here on it has to be the one in the folder.
-    fn guard(&self, opened: FileId) {
+    fn guard(&self, id: FileId) {
+        let last_commit = LastCommit::of(&self.claim.database, id);
         // A claim is for one database, so this is the first time.
-        let _ = self.claim.opened.set(opened);
+        let _ = self.claim.opened.set(Opened { id, last_commit });
     }
 
     /// Are folder and file still this process's? Takes a few microseconds.
@@ -150,7 +158,10 @@ impl Claim {
         let path = self.database.clone();
         match fs::metadata(&path) {
             // A path of an overlay goes on to lead to a file that the folder below it does not have any more.
-            Ok(found) if FileId::of(&found) == *opened => Ok(()),
+            Ok(found) if FileId::of(&found) == opened.id => match &opened.last_commit {
+                Some(last_commit) => last_commit.check(&path),
+                None => Ok(()),
+            },
             Ok(found) if found.nlink() > 0 => Err(Loss::Replaced(path)),
             Ok(_) => Err(Loss::Removed(path)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Loss::Removed(path)),
@@ -264,6 +275,28 @@ impl OwnedDatabase {
     /// Are folder and file still this process's?
     pub fn check_owner(&self) -> Result<(), Loss> {
         self.owner.as_ref().map_or(Ok(()), Owner::check)
+    }
+
+    /// Begins a transaction, unless somebody else has written to the file.
+    pub fn begin(&self) -> Result<WriteTransaction, StorageError> {
+        if let Some((last_commit, path)) = self.last_commit() {
+            last_commit.begin(path)?;
+        }
+        Ok(self.db.begin_write()?)
+    }
+
+    /// Commits a transaction, unless somebody else has written to the file.
+    pub fn commit(&self, transaction: WriteTransaction) -> Result<(), StorageError> {
+        let commit = || Ok(transaction.commit()?);
+        match self.last_commit() {
+            Some((last_commit, path)) => last_commit.around(path, commit),
+            None => commit(),
+        }
+    }
+
+    fn last_commit(&self) -> Option<(&LastCommit, &Path)> {
+        let claim = &self.owner.as_ref()?.claim;
+        Some((claim.opened.get()?.last_commit.as_ref()?, &claim.database))
     }
 
     /// `listener` is told once, from a thread of its own, when that is no longer so.
