@@ -42,6 +42,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
             health: HealthRule::new(delivery.disable_after, retry.longest_wait()),
             retry,
             retention: RetentionRule { events: config.retention.events, attempts: config.retention.attempts },
+            audit_kept: config.retention.audit,
             subscriptions_per_account: config.limits.subscriptions_per_account,
         },
     }

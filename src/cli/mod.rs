@@ -1,5 +1,6 @@
 //! The definition of the command line, one file per group of commands. Types only; the implementation is in `command`.
 
+mod audit;
 mod clock;
 mod config;
 mod deliveries;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use self::audit::AuditCommand;
 pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
 pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
@@ -126,6 +128,9 @@ pub enum Command {
     /// Show and stop work on many deliveries
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks jobs list")]
     Jobs(JobsCommand),
+    /// List who changed what
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks audit list")]
+    Audit(AuditCommand),
     /// Check and show the configuration
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks config check")]
     Config(ConfigCommand),

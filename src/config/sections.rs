@@ -19,6 +19,7 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 const YEAR: Duration = Duration::from_hours(366 * 24);
 const HOUR: Duration = Duration::from_hours(1);
 const WAITS: RangeInclusive<Duration> = WAIT_MIN..=YEAR;
+const AUDIT_KEPT: RangeInclusive<Duration> = Duration::from_hours(24)..=Duration::from_hours(3660 * 24);
 const TIMEOUTS: RangeInclusive<Duration> = WAIT_MIN..=HOUR;
 const KEEP_ALIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
 const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
@@ -132,6 +133,8 @@ pub struct RetentionSection {
     pub events: Duration,
     /// How long attempts are kept, up to 366 days.
     pub attempts: Duration,
+    /// How long records of the audit are kept, 24 hours to 3,660 days.
+    pub audit: Duration,
 }
 
 impl RetentionSection {
@@ -139,6 +142,7 @@ impl RetentionSection {
         Some(Self {
             events: reader.take("retention.events", |raw| value::duration(raw, &WAITS))?,
             attempts: reader.take("retention.attempts", |raw| value::duration(raw, &WAITS))?,
+            audit: reader.take("retention.audit", |raw| value::duration(raw, &AUDIT_KEPT))?,
         })
     }
 }

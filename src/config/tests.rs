@@ -59,7 +59,11 @@ fn the_defaults_are_the_published_ones() {
             free_space_reserve_bytes: 64 << 20,
             cache_bytes: 32 << 20,
         },
-        retention: RetentionSection { events: seconds(30 * DAY), attempts: seconds(30 * DAY) },
+        retention: RetentionSection {
+            events: seconds(30 * DAY),
+            attempts: seconds(30 * DAY),
+            audit: seconds(366 * DAY),
+        },
         delivery: DeliverySection {
             threads: 64,
             max_in_flight_per_endpoint: 16,

@@ -10,6 +10,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 
 pub use crate::control::socket::ControlSocket;
 use crate::control::socket::UnixConnector;
+use crate::http::request::extract::USER_HEADER;
 
 /// Read timeout. Longer than an attempt, because a test ping is awaited.
 const READ_TIMEOUT: Duration = Duration::from_mins(10);
@@ -69,7 +70,7 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&str>,
     ) -> std::io::Result<ControlResponse> {
-        let request = Request::builder().method(method).uri(uri(path, query));
+        let request = Request::builder().method(method).uri(uri(path, query)).header(USER_HEADER, user());
         let sent = match body {
             None => self.agent.run(request.body(()).map_err(std::io::Error::other)?),
             Some(body) => {
@@ -107,6 +108,13 @@ impl<R: Read> Read for BackupStream<R> {
             ))
         })
     }
+}
+
+/// Whose name the audit shows: who called sudo, else the user of this process.
+fn user() -> String {
+    let is_name = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok()).find(is_name);
+    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 fn uri(path: &str, query: &[(&str, &str)]) -> String {

@@ -10,7 +10,7 @@ use crate::http::HttpState;
 use crate::http::api::key_body;
 use crate::http::api::keys::{self, KeyView};
 use crate::http::request::error::ApiError;
-use crate::http::request::extract::{JsonText, Query};
+use crate::http::request::extract::{JsonText, OperatorOrigin, Query};
 use crate::http::request::respond::{self, Pagination};
 use crate::storage::read::registry::Registry;
 
@@ -35,7 +35,7 @@ pub async fn list(state: AppState, query: Query) -> HandlerResult {
 }
 
 /// As `POST /keys`, with the account's name beside the other fields.
-pub async fn create(state: AppState, body: JsonText) -> HandlerResult {
+pub async fn create(state: AppState, OperatorOrigin(origin): OperatorOrigin, body: JsonText) -> HandlerResult {
     let mut fields = key_body::object(&body.text)?;
     let account = fields.remove("account");
     let account = key_body::name("account", account.as_ref());
@@ -44,7 +44,7 @@ pub async fn create(state: AppState, body: JsonText) -> HandlerResult {
     let knows = |id| existing.is_some_and(|account| registry.subscription_of(account, id).is_some());
     match (account, key_body::read(&fields, state.clock.wall(), knows)) {
         (Ok(account), Ok(wish)) => {
-            let view = keys::create_one(&state, account, wish).await?;
+            let view = keys::create_one(&state, origin, account, wish).await?;
             Ok(respond::single(HttpResponse::Created(), &view))
         }
         (account, wish) => {
@@ -56,18 +56,18 @@ pub async fn create(state: AppState, body: JsonText) -> HandlerResult {
 }
 
 /// As `POST /keys/{id}/rotate`, with the key's number, visible prefix or name beside the other fields.
-pub async fn rotate(state: AppState, body: JsonText) -> HandlerResult {
+pub async fn rotate(state: AppState, OperatorOrigin(origin): OperatorOrigin, body: JsonText) -> HandlerResult {
     let mut fields = key_body::object(&body.text)?;
     let (account, id) = find(&state, &mut fields)?;
-    let view = keys::rotate_one(&state, account, id, Some(&Value::Object(fields).to_string())).await?;
+    let view = keys::rotate_one(&state, origin, (account, id), Some(&Value::Object(fields).to_string())).await?;
     Ok(respond::single(HttpResponse::Ok(), &view))
 }
 
 /// Revokes the key with that number, visible prefix or name.
-pub async fn revoke(state: AppState, body: JsonText) -> HandlerResult {
+pub async fn revoke(state: AppState, OperatorOrigin(origin): OperatorOrigin, body: JsonText) -> HandlerResult {
     let mut fields = key_body::object(&body.text)?;
     let (_, id) = find(&state, &mut fields)?;
-    Ok(respond::single(HttpResponse::Ok(), &keys::revoke_one(&state, id).await?))
+    Ok(respond::single(HttpResponse::Ok(), &keys::revoke_one(&state, origin, id).await?))
 }
 
 /// Takes the field `key` out of the others: a number, a visible prefix or a name.

@@ -66,6 +66,10 @@ pub struct AttemptId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u128);
 
+/// A record of the audit; `aud_` and 32 hexadecimal digits, which sort by the time of the change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuditId(pub u128);
+
 const RANDOM_BITS: u32 = 80;
 const RANDOM_MASK: u128 = (1 << RANDOM_BITS) - 1;
 
@@ -144,6 +148,29 @@ impl fmt::Display for JobId {
     }
 }
 
+impl AuditId {
+    /// The id shown in examples.
+    pub const EXAMPLE: Self = Self(EventId::EXAMPLE.0);
+
+    /// Reads `aud_…`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text.strip_prefix("aud_")?, 32).map(Self)
+    }
+
+    /// When it was recorded.
+    #[must_use]
+    pub fn time(self) -> Timestamp {
+        EventId(self.0).time()
+    }
+}
+
+impl fmt::Display for AuditId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_id::<36>(f, "aud_", &self.0.to_be_bytes())
+    }
+}
+
 impl AttemptId {
     /// The id shown in examples.
     pub const EXAMPLE: Self = Self { delivery: DeliveryId::EXAMPLE, number: 1 };
@@ -195,6 +222,7 @@ text_id!(
     DeliveryId, "^dlv_[0-9a-f]{40}$";
     AttemptId, "^att_[0-9a-f]{40}_[1-9][0-9]*$";
     JobId, "^job_[0-9a-f]{32}$";
+    AuditId, "^aud_[0-9a-f]{32}$";
 );
 
 /// Generates event ids that always increase, whatever the clock does.

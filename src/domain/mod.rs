@@ -2,6 +2,7 @@
 //! so every function here is deterministic and may run on any thread.
 
 pub mod access;
+pub mod audit;
 pub mod calendar;
 pub mod delivery;
 pub mod endpoint;
@@ -22,5 +23,5 @@ pub mod time_text;
 pub mod timestamp;
 
 pub use field_error::{FieldError, FieldErrors};
-pub use ids::{AccountId, AttemptId, DeliveryId, EventId, JobId, KeyId, SubscriptionId};
+pub use ids::{AccountId, AttemptId, AuditId, DeliveryId, EventId, JobId, KeyId, SubscriptionId};
 pub use timestamp::Timestamp;

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::error::Rejection;
 use crate::domain::access::{KeyHash, Scopes};
+use crate::domain::audit::Origin;
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event::NewEvent;
@@ -105,6 +106,13 @@ pub enum Command {
         /// The job as it is now.
         reply: ReplySender<Job>,
     },
+    /// Execute a command that somebody asked for, and record what it changes.
+    Audited {
+        /// Who asked.
+        origin: Box<Origin>,
+        /// For what.
+        command: Box<Command>,
+    },
     /// Reply when everything queued before is committed.
     Flush {
         /// Replied to then.
@@ -150,7 +158,11 @@ impl Command {
     /// Has it to see every outcome that came before it? A new event concerns none of them.
     #[must_use]
     pub fn is_ordered(&self) -> bool {
-        !matches!(self, Self::Publish { .. } | Self::CreateJob { .. } | Self::StopJob { .. })
+        match self {
+            Self::Publish { .. } | Self::CreateJob { .. } | Self::StopJob { .. } => false,
+            Self::Audited { command, .. } => command.is_ordered(),
+            _ => true,
+        }
     }
 
     /// How many bytes of bodies it has.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::domain::access::ApiKey;
+use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
@@ -12,7 +13,7 @@ use crate::domain::event::find::FindKey;
 use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
-use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, AuditId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit};
@@ -195,6 +196,10 @@ pub trait Tx {
     /// Adds up to so many events of an account to the find index, oldest first of those that are not there.
     fn index_events(&mut self, account: AccountId, limit: usize) -> Result<Indexed>;
 
+    /// Stores a record of the audit.
+    fn put_audit(&mut self, record: &AuditRecord) -> Result<()>;
+    /// Removes up to so many of an account's records of the audit from before that time, oldest first.
+    fn trim_audit(&mut self, account: AccountId, before: Timestamp, limit: usize) -> Result<()>;
     /// Stores a job.
     fn put_job(&mut self, job: &Job) -> Result<()>;
     /// Removes a job.
@@ -265,6 +270,14 @@ pub trait View: Send + Sync {
         key: &FindKey,
         before: Option<EventId>,
     ) -> Result<Box<dyn Iterator<Item = Result<EventId>> + '_>>;
+    /// Records of an account's audit from that time span, newest first.
+    fn audit(
+        &self,
+        account: AccountId,
+        span: (Option<Timestamp>, Option<Timestamp>),
+        request: PageRequest<AuditId>,
+        limit: &ReadLimit,
+    ) -> Result<Page<AuditId, Stored<AuditRecord>>>;
     /// The jobs of an account, newest first.
     fn jobs(&self, account: AccountId) -> Result<Vec<Job>>;
     /// The jobs of all accounts that have not ended, oldest first in each.

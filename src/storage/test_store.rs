@@ -41,6 +41,7 @@ pub fn opened(folder: &Path, keep: Duration) -> Opened {
         retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
         health: HealthRule::new(Duration::MAX, Duration::ZERO),
         retention: RetentionRule { events: keep, attempts: keep },
+        audit_kept: Duration::MAX,
         subscriptions_per_account: 10,
     };
     let settings = StoreSettings {

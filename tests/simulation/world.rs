@@ -66,6 +66,7 @@ impl World {
             retry: RetryRule { waits, retry_after_max: Duration::from_hours(2) },
             health: HealthRule::new(Duration::from_hours(dice.pick(&[1, 120])), Duration::from_hours(3)),
             retention: RetentionRule { events: keep(&mut dice), attempts: keep(&mut dice) },
+            audit_kept: Duration::MAX,
             subscriptions_per_account: 8,
         };
         let settings = StoreSettings {

@@ -54,10 +54,10 @@ async fn read_body(request: &actix_web::HttpRequest, payload: web::Payload) -> R
 
 pub async fn put(state: AppState, caller: Caller, query: Query, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    subscriptions::update_one(&state, account, caller.seen(required_id(&query)?)?, &body).await
+    subscriptions::update_one(&state, &caller, account, caller.seen(required_id(&query)?)?, &body).await
 }
 
 pub async fn delete(state: AppState, caller: Caller, query: Query) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    subscriptions::delete_one(&state, account, caller.seen(required_id(&query)?)?).await
+    subscriptions::delete_one(&state, &caller, account, caller.seen(required_id(&query)?)?).await
 }

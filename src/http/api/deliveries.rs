@@ -127,7 +127,7 @@ pub async fn retry(state: AppState, caller: Caller, path: web::Path<String>) -> 
     caller.seen(id.subscription).map_err(|_| missing())?;
     let registry = state.reader.registry();
     registry.subscription_of(account, id.subscription).ok_or_else(missing)?;
-    state.ask(|reply| Command::Redeliver { account, id, reply }).await?;
+    state.change(caller.origin(), |reply| Command::Redeliver { account, id, reply }).await?;
     log::info!("redelivery of {id} asked for");
     let (view, memory) = view(&state, caller.counted_account(), account, id).await?;
     let message = if view.is_ping() { PING_DUE_AGAIN } else { DUE_AGAIN };

@@ -120,7 +120,7 @@ pub async fn stop(state: AppState, caller: Caller, path: web::Path<String>) -> H
         let is_it = |job: &Job| job.id == id && caller.sees(job.task.subscription());
         jobs.into_iter().find(is_it).ok_or_else(missing)?;
     }
-    let stopped = state.try_ask(|reply| Command::StopJob { account, id, reply }).await;
+    let stopped = state.try_change(caller.origin(), |reply| Command::StopJob { account, id, reply }).await;
     let job = stopped.map_err(|refusal| if refusal == Rejection::NotFound { missing() } else { refusal.into() })?;
     let message = if job.state == JobState::Stopped { STOPPED } else { HAD_ENDED };
     Ok(respond::single_with_message(HttpResponse::Ok(), &JobView::from(job), message))
@@ -156,7 +156,7 @@ pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerRe
     let SizeView { count, is_exact } = count(&state, counted, account, &selection, Duration::ZERO).await?;
     let of = is_exact.then_some(count);
     let task = JobTask::Retry(selection);
-    let created = state.try_ask(|reply| Command::CreateJob { account, task, of, reply }).await;
+    let created = state.try_change(caller.origin(), |reply| Command::CreateJob { account, task, of, reply }).await;
     let job =
         created.map_err(|refusal| if refusal == Rejection::NotFound { no_subscription() } else { refusal.into() })?;
     log::info!("job {} ({}) created", job.id, job.task.kind());

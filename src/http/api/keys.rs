@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::{ApiKey, KeyText, Scope};
+use crate::domain::audit::Origin;
 use crate::domain::{AccountId, KeyId, Timestamp};
 use crate::http::api::key_body::{self, KeyWish};
 use crate::http::request::error::ApiError;
@@ -120,17 +121,17 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     if let Some(excess) = caller.key().and_then(|own| own.rights().excess_of(&wish.rights())) {
         return Err(ApiError::beyond_rights(excess));
     }
-    let view = create_one(&state, registry.account_name(account).to_owned(), wish).await?;
+    let view = create_one(&state, caller.origin(), registry.account_name(account).to_owned(), wish).await?;
     Ok(respond::single_with_message(HttpResponse::Created(), &view, CREATED))
 }
 
 /// Creates a key, and its account if there is none of that name.
-pub async fn create_one(state: &AppState, account: String, wish: KeyWish) -> Result<KeyView, ApiError> {
+pub async fn create_one(state: &AppState, origin: Origin, account: String, wish: KeyWish) -> Result<KeyView, ApiError> {
     let text = new_text()?;
     let KeyWish { name, scopes, expires_at, networks, subscriptions } = wish;
     let (prefix, hash) = (text.prefix(), text.hash());
     let new = Box::new(NewKey { account, name, prefix, hash, scopes, expires_at, networks, subscriptions });
-    let (id, _) = state.ask(|reply| Command::CreateKey { new, reply }).await?;
+    let (id, _) = state.change(origin, |reply| Command::CreateKey { new, reply }).await?;
     log::info!("key {id} created");
     Ok(KeyView { key: Some(text.expose().to_owned()), ..view(state, id)? })
 }
@@ -144,21 +145,22 @@ pub async fn rotate(state: AppState, caller: Caller, path: web::Path<String>, bo
     if let Some(excess) = caller.key().and_then(|own| own.rights().excess_of(&key.rights())) {
         return Err(ApiError::beyond_rights(excess));
     }
-    let view = rotate_one(&state, account, id, body.text()).await?;
+    let view = rotate_one(&state, caller.origin(), (account, id), body.text()).await?;
     Ok(respond::single_with_message(HttpResponse::Ok(), &view, ROTATED))
 }
 
 /// Gives a key a successor.
 pub async fn rotate_one(
     state: &AppState,
-    account: AccountId,
-    id: KeyId,
+    origin: Origin,
+    (account, id): (AccountId, KeyId),
     body: Option<&str>,
 ) -> Result<KeyView, ApiError> {
     let overlap = key_body::overlap(&key_body::object(body.unwrap_or("{}"))?).map_err(ApiError::invalid)?;
     let text = new_text()?;
     let (prefix, hash) = (text.prefix(), text.hash());
-    let successor = state.ask(|reply| Command::RotateKey { account, id, prefix, hash, overlap, reply }).await?;
+    let successor =
+        state.change(origin, |reply| Command::RotateKey { account, id, prefix, hash, overlap, reply }).await?;
     log::info!("key {id} rotated: key {successor} follows it");
     let previous_valid_until = view(state, id)?.expires_at;
     let key = Some(text.expose().to_owned());
@@ -169,13 +171,13 @@ pub async fn rotate_one(
 pub async fn revoke(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
     let account = caller.require(Scope::KeysAdmin)?;
     let id = find(&state, account, parse_id(&path)?)?;
-    let view = revoke_one(&state, id).await?;
+    let view = revoke_one(&state, caller.origin(), id).await?;
     Ok(respond::single_with_message(HttpResponse::Ok(), &view, REVOKED))
 }
 
 /// Revokes a key.
-pub async fn revoke_one(state: &AppState, id: KeyId) -> Result<KeyView, ApiError> {
-    state.ask(|reply| Command::RevokeKey { id, reply }).await?;
+pub async fn revoke_one(state: &AppState, origin: Origin, id: KeyId) -> Result<KeyView, ApiError> {
+    state.change(origin, |reply| Command::RevokeKey { id, reply }).await?;
     log::info!("key {id} revoked");
     view(state, id)
 }

@@ -1,6 +1,7 @@
 //! The API's resources, one file each, with the bodies they read and the JSON they return. Runs on the HTTP workers;
 //! handlers hold no rules.
 
+pub(super) mod audit;
 pub(super) mod compat;
 pub(super) mod deliveries;
 pub mod event_body;

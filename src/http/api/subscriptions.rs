@@ -62,7 +62,7 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     let secret = secret.map_or_else(|| random().map(|bytes| SigningSecret::from_random(&bytes)), Ok)?;
     let seed = random()?;
     let keys = SigningKeys::of(secret).with_pair_for(&new.options, Some(&seed));
-    let made = state.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).await?;
+    let made = state.change(caller.origin(), |reply| Command::CreateSubscription { account, new, keys, reply }).await?;
     log::info!("subscription {} created for {}", made.id, made.endpoint.origin());
     Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), message))
 }
@@ -134,17 +134,24 @@ pub async fn read_one(
 
 pub async fn update(state: AppState, caller: Caller, path: web::Path<String>, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    update_one(&state, account, caller.seen(parse_id(&path)?)?, &body).await
+    update_one(&state, &caller, account, caller.seen(parse_id(&path)?)?, &body).await
 }
 
 /// Changes one subscription.
-pub async fn update_one(state: &AppState, account: AccountId, id: SubscriptionId, body: &JsonText) -> HandlerResult {
+pub async fn update_one(
+    state: &AppState,
+    caller: &Caller,
+    account: AccountId,
+    id: SubscriptionId,
+    body: &JsonText,
+) -> HandlerResult {
     let before = find(state, account, id)?;
     let Read { mut change, .. } = read_body(state, body, Purpose::Change(&before.options))?;
     if !change.options.is_empty() {
         change.seed = Some(random()?);
     }
-    let changed = state.ask(|reply| Command::ChangeSubscription { account, id, change, reply }).await?;
+    let changed =
+        state.change(caller.origin(), |reply| Command::ChangeSubscription { account, id, change, reply }).await?;
     log::info!("subscription {id} changed");
     let view = SubscriptionView::new(&changed);
     Ok(respond::single_with_message(HttpResponse::Ok(), &view, &what_changed(&before, &changed)))
@@ -180,13 +187,13 @@ pub struct Deleted {
 
 pub async fn delete(state: AppState, caller: Caller, path: web::Path<String>) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    delete_one(&state, account, caller.seen(parse_id(&path)?)?).await
+    delete_one(&state, &caller, account, caller.seen(parse_id(&path)?)?).await
 }
 
 /// Deletes one subscription with its history.
-pub async fn delete_one(state: &AppState, account: AccountId, id: SubscriptionId) -> HandlerResult {
+pub async fn delete_one(state: &AppState, caller: &Caller, account: AccountId, id: SubscriptionId) -> HandlerResult {
     find(state, account, id)?;
-    state.ask(|reply| Command::DeleteSubscription { account, id, reply }).await?;
+    state.change(caller.origin(), |reply| Command::DeleteSubscription { account, id, reply }).await?;
     log::info!("subscription {id} deleted");
     Ok(respond::single_with_message(HttpResponse::Ok(), &Deleted { id, deleted: true }, DELETED))
 }

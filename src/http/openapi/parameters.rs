@@ -55,6 +55,12 @@ fn offset(maximum: usize) -> Parameter {
     )
 }
 
+/// A span of time.
+pub fn span() -> [Parameter; 2] {
+    let [_, since, until] = event_filters();
+    [since, until]
+}
+
 /// Filters of events.
 pub fn event_filters() -> [Parameter; 3] {
     let time = || json!({"type": "string", "format": "date-time", "examples": [TIME]});

@@ -7,9 +7,10 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
-use crate::domain::access::Scope::{EventsRead, EventsWrite, KeysAdmin, WebhooksRead, WebhooksWrite};
+use crate::domain::access::Scope::{AuditRead, EventsRead, EventsWrite, KeysAdmin, WebhooksRead, WebhooksWrite};
 use crate::domain::escape::{REPEATED_CHARS, shortened};
-use crate::domain::{DeliveryId, EventId};
+use crate::domain::{AuditId, DeliveryId, EventId};
+use crate::http::api::audit::AuditView;
 use crate::http::api::event_types::EventTypeView;
 use crate::http::api::events::{BatchView, PublishedView};
 use crate::http::api::health::{Health, Readiness};
@@ -18,7 +19,7 @@ use crate::http::api::keys::KeyView;
 use crate::http::api::subscriptions::Deleted;
 use crate::http::api::test_ping::TestResult;
 use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
-use crate::http::api::{compat, deliveries, event_types, events, health, jobs, keys, subscriptions, test_ping};
+use crate::http::api::{audit, compat, deliveries, event_types, events, health, jobs, keys, subscriptions, test_ping};
 use crate::http::openapi::Description;
 use crate::http::openapi::operation::{BASE, Operation, Resource, list, operation, plain, single};
 use crate::http::openapi::parameters as take;
@@ -73,6 +74,7 @@ pub fn table() -> Vec<Resource> {
         delivery_routes(),
         job_routes(),
         key_routes(),
+        vec![audit_route()],
         vec![compat_route()],
         open_routes(),
     ];
@@ -314,6 +316,15 @@ fn key_routes() -> Vec<Resource> {
             .with_message(keys::ROTATED)
             .may_conflict()]),
     ]
+}
+
+fn audit_route() -> Resource {
+    at("Audit", "/audit", [operation(Method::GET, audit::list, "listAudit", "List who changed what")
+        .details("Every change of subscriptions, keys, deliveries and jobs of the account, stored together with the change.")
+        .needs(AuditRead)
+        .takes(take::page_by_cursor::<AuditId>())
+        .takes(take::span())
+        .answers(200, "A page of changes, newest first.", list::<AuditView>)])
 }
 
 fn compat_route() -> Resource {

@@ -13,6 +13,7 @@ use futures_core::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
+use crate::domain::audit::{Actor, Origin};
 use crate::domain::{AccountId, FieldError, KeyId, SubscriptionId};
 use crate::http::request::body_text;
 use crate::http::request::error::ApiError;
@@ -30,6 +31,15 @@ pub struct Operator;
 /// The default account of commands.
 const DEFAULT_ACCOUNT: &str = "default";
 
+/// The name of the operator's user, which commands send along.
+pub const USER_HEADER: &str = "X-TempClock-User";
+/// Maximum length of that name in the audit, in characters.
+const USER_CHARS: usize = 64;
+
+/// The id of a request.
+#[derive(Clone)]
+pub struct RequestId(pub String);
+
 /// Marks a request with a valid key.
 struct Authenticated;
 
@@ -44,6 +54,29 @@ struct Grant {
     account: AccountId,
     /// None: the operator.
     key: Option<Arc<ApiKey>>,
+    origin: Origin,
+}
+
+/// Where a request of the operator comes from, for the audit. Only for routes of the control socket.
+pub struct OperatorOrigin(pub Origin);
+
+impl FromRequest for OperatorOrigin {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(Ok(Self(origin(request, None))))
+    }
+}
+
+fn origin(request: &HttpRequest, key: Option<&ApiKey>) -> Origin {
+    let user = || {
+        let named = request.headers().get(USER_HEADER).and_then(|name| name.to_str().ok());
+        Actor::Operator { user: named.unwrap_or("operator").chars().take(USER_CHARS).collect() }
+    };
+    let actor = key.map_or_else(user, |key| Actor::Key { id: key.id, prefix: key.prefix.clone() });
+    let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone()).unwrap_or_default();
+    Origin { actor, request_id, source: request.peer_addr().map(|peer| peer.ip().to_canonical()) }
 }
 
 /// A caller with a valid key, counted against the management limit; or the operator.
@@ -67,6 +100,12 @@ impl Caller {
     #[must_use]
     pub fn key(&self) -> Option<&ApiKey> {
         self.0.key.as_deref()
+    }
+
+    /// Who asks, for the audit.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.0.origin.clone()
     }
 
     /// Whether the caller sees every subscription of the account.
@@ -140,10 +179,12 @@ fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
 fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>) -> Result<Grant, ApiError> {
     let state = state(request)?;
     if request.app_data::<Operator>().is_some() {
-        return Ok(Grant { account: named_account(request, state)?, key: None });
+        let account = named_account(request, state)?;
+        return Ok(Grant { account, key: None, origin: origin(request, None) });
     }
     let key = authenticate(request, state, limit)?;
-    Ok(Grant { account: key.account, key: Some(key) })
+    let origin = origin(request, Some(&key));
+    Ok(Grant { account: key.account, key: Some(key), origin })
 }
 
 /// The account named in the operator's query.

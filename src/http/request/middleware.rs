@@ -12,7 +12,7 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use crate::domain::access::without_keys;
 use crate::domain::escape::shortened;
 use crate::http::request::error::ApiError;
-use crate::http::request::extract::is_unauthenticated;
+use crate::http::request::extract::{RequestId, is_unauthenticated};
 use crate::http::request::rate_limit::Allowance;
 use crate::http::transport::keep;
 use crate::storage::Randomness;
@@ -35,6 +35,7 @@ pub async fn finish_response<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let body = keep(&mut request);
     let response = if wants_websocket(&request) {
         request.error_response(ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"))

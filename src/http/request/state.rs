@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::delivery::{Dispatcher, Transport};
+use crate::domain::audit::Origin;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::options::OptionLimits;
 use crate::domain::{AccountId, KeyId};
@@ -140,7 +141,26 @@ impl HttpState {
         Ok(self.try_ask(command).await?)
     }
 
+    /// Sends a command that changes something, and is recorded in the audit.
+    pub async fn change<T>(
+        &self,
+        origin: Origin,
+        command: impl FnOnce(ReplySender<T>) -> Command,
+    ) -> Result<T, ApiError> {
+        Ok(self.try_change(origin, command).await?)
+    }
+
     /// The same, with the writer's own refusal.
+    pub async fn try_change<T>(
+        &self,
+        origin: Origin,
+        command: impl FnOnce(ReplySender<T>) -> Command,
+    ) -> Result<T, Rejection> {
+        let audited = |reply| Command::Audited { origin: Box::new(origin), command: Box::new(command(reply)) };
+        self.try_ask(audited).await
+    }
+
+    /// As [`HttpState::ask`], with the writer's own refusal.
     pub async fn try_ask<T>(&self, command: impl FnOnce(ReplySender<T>) -> Command) -> Result<T, Rejection> {
         let (reply, answer) = oneshot::channel();
         self.writer.try_send(command(reply))?;

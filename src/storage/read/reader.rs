@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Readings;
+use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
-use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
 pub use crate::storage::engine::PendingEvent;
 use crate::storage::engine::{Pending, Selected, View as _};
 use crate::storage::error::StorageError;
@@ -98,6 +99,24 @@ impl ReadView {
     /// How much of the time until then does not count for retention.
     pub fn left_out(&self) -> Result<Duration, StorageError> {
         Ok(self.snapshot.view.seen()?.gaps.unconfirmed())
+    }
+
+    /// Records of an account's audit from that time span, newest first. One that is damaged is left out.
+    pub fn audit(
+        &self,
+        account: AccountId,
+        span: (Option<Timestamp>, Option<Timestamp>),
+        request: PageRequest<AuditId>,
+    ) -> Result<Page<AuditId, AuditRecord>, StorageError> {
+        let Page { items, total, is_exact, next } = self.snapshot.view.audit(account, span, request, &self.limit)?;
+        let readable = items.into_iter().filter_map(|(id, record)| match record {
+            Ok(record) => Some((id, record)),
+            Err(error) => {
+                log::error!("{id} cannot be read, and is left out: {error}");
+                None
+            }
+        });
+        Ok(Page { items: readable.collect(), total, is_exact, next })
     }
 
     /// One event of an account.

@@ -31,6 +31,8 @@ pub const JOBS: TableDefinition<JobKey, &[u8]> = TableDefinition::new("jobs");
 
 /// (account, event) → its tags, if it has any. Files and backups of format 2 may lack it.
 pub const TAGS: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("tags");
+/// (account, record) → who changed what. Files and backups of format 2 may lack it.
+pub const AUDIT: TableDefinition<AuditKey, &[u8]> = TableDefinition::new("audit");
 
 /// Key in [`META`]: the version of this layout.
 pub const FORMAT: &str = "format";
@@ -58,6 +60,9 @@ pub type OutboxKey = (u32, u64, u128);
 
 /// (account, job).
 pub type JobKey = (u32, u128);
+
+/// (account, record of the audit).
+pub type AuditKey = (u32, u128);
 
 /// An operation on every table.
 pub trait Visit {
@@ -93,5 +98,8 @@ pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     if visitor.has(JOBS.name())? {
         visitor.table(JOBS)?;
     }
-    if visitor.has(TAGS.name())? { visitor.table(TAGS) } else { Ok(()) }
+    if visitor.has(TAGS.name())? {
+        visitor.table(TAGS)?;
+    }
+    if visitor.has(AUDIT.name())? { visitor.table(AUDIT) } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use crate::domain::access::ApiKey;
+use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
@@ -15,7 +16,7 @@ use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::outbox::OutboxWriter;
 use crate::storage::redb::tables::JobKey;
-use crate::storage::redb::{find_index, jobs, tables, time};
+use crate::storage::redb::{audit, find_index, jobs, tables, time};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{delivery_record, job_record, key_record, subscription_record};
@@ -248,6 +249,14 @@ impl Tx for RedbTx<'_> {
 
     fn index_events(&mut self, account: AccountId, limit: usize) -> Result<Indexed> {
         find_index::index_some(self.transaction, self.events.table()?, account, limit)
+    }
+
+    fn put_audit(&mut self, record: &AuditRecord) -> Result<()> {
+        audit::put(self.transaction, record)
+    }
+
+    fn trim_audit(&mut self, account: AccountId, before: Timestamp, limit: usize) -> Result<()> {
+        audit::trim(self.transaction, account, before, limit)
     }
 
     fn put_job(&mut self, job: &Job) -> Result<()> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableTableMetadata as _};
 
+use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
-use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::{PendingEvent, Selected, View};
+use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::engine::{PendingEvent, Selected, Stored, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
@@ -20,7 +21,7 @@ use crate::storage::redb::found::{
     FoundDelivery, ListedDelivery, ListedEvent, NewestFirst, PENDING, RowIter, range_of,
 };
 use crate::storage::redb::outbox::Outbox;
-use crate::storage::redb::{find_index, jobs, pending, tables, time};
+use crate::storage::redb::{audit, find_index, jobs, pending, tables, time};
 use crate::storage::rows::delivery_record;
 use crate::storage::rows::record::{EventRow, History};
 use crate::storage::rules::service_time::Seen;
@@ -205,6 +206,16 @@ impl View for RedbView {
         before: Option<EventId>,
     ) -> Result<Box<dyn Iterator<Item = Result<EventId, StorageError>> + '_>, StorageError> {
         find_index::candidates(&self.rows, account, key, before)
+    }
+
+    fn audit(
+        &self,
+        account: AccountId,
+        span: (Option<Timestamp>, Option<Timestamp>),
+        request: PageRequest<AuditId>,
+        limit: &ReadLimit,
+    ) -> Result<Page<AuditId, Stored<AuditRecord>>, StorageError> {
+        audit::list(&self.rows, account, span, request, limit)
     }
 
     fn jobs(&self, account: AccountId) -> Result<Vec<Job>, StorageError> {

@@ -1,6 +1,7 @@
 //! The stored form of everything as encoded rows. Pure but for random nonces; any thread. A stored
 //! struct never changes: another shape is another version.
 
+pub mod audit_record;
 pub(super) mod codec;
 pub mod delivery_record;
 pub mod job_record;

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::domain::audit::Change;
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::health::HealthRule;
 use crate::domain::delivery::outcome::Outcome;
@@ -49,12 +50,14 @@ pub struct Batch<T> {
     pub(in crate::storage) pending: Pending,
     pub(in crate::storage) changed_histories: BTreeSet<SubscriptionId>,
     pub(in crate::storage) changes: Committed,
+    /// What the command that is being executed changed.
+    pub(in crate::storage) noted: Vec<Change>,
 }
 
 impl<T: Tx> Batch<T> {
     /// Nothing has changed yet. `pending` is the count before.
     pub fn new(tx: T, pending: Pending) -> Self {
-        Self { tx, pending, changed_histories: BTreeSet::new(), changes: Committed::default() }
+        Self { tx, pending, changed_histories: BTreeSet::new(), changes: Committed::default(), noted: Vec::new() }
     }
 
     /// Writes what is written once per transaction, and returns what the commit will change.
@@ -340,6 +343,7 @@ impl<T: Tx> Batch<T> {
         self.put_retry(id, now)?;
         self.tx.put_delivery(id, &delivery)?;
         self.changes.redelivered.push((id.subscription, now));
+        self.note(Change::of(account, "delivery.retried", id.to_string()));
         Ok(Ok(()))
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
+use crate::domain::audit::Change;
 use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
 use crate::domain::{AccountId, JobId, SubscriptionId};
 use crate::storage::engine::{Selected, Tx};
@@ -106,6 +107,7 @@ impl Jobs {
             position: None,
         };
         batch.tx.put_job(&job)?;
+        batch.note(Change::of_job("job.created", &job));
         self.add(job.clone());
         Ok(Ok(job))
     }
@@ -124,6 +126,7 @@ impl Jobs {
         if job.is_active() {
             job.end(JobState::Stopped, state.clock.wall());
             batch.tx.put_job(&job)?;
+            batch.note(Change::of_job("job.stopped", &job));
             self.forget(account, id);
         }
         Ok(Ok(job))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::access::{ApiKey, KeyHash};
+use crate::domain::audit::Change;
 use crate::domain::{AccountId, KeyId, Timestamp};
 use crate::storage::command::NewKey;
 use crate::storage::engine::{Numbered, Tx};
@@ -50,6 +51,7 @@ impl<T: Tx> Batch<T> {
             last_used_at: None,
         };
         let id = key.id;
+        self.note(Change::of_key("key.created", None, &key));
         self.put_key(state, key)?;
         Ok(Ok((id, account)))
     }
@@ -77,10 +79,13 @@ impl<T: Tx> Batch<T> {
         self.use_number(Numbered::Key, number)?;
         let successor = KeyId(number);
         let own = ApiKey { id: successor, prefix, hash, created_at: now, last_used_at: None, ..(*key).clone() };
+        self.note(Change::of_key("key.created", None, &own));
         self.put_key(state, own)?;
         let end = now.plus(overlap);
         let expires_at = Some(key.expires_at.map_or(end, |earlier| earlier.min(end)));
-        self.put_key(state, ApiKey { expires_at, ..(*key).clone() })?;
+        let ending = ApiKey { expires_at, ..(*key).clone() };
+        self.note(Change::of_key("key.rotated", Some(&key), &ending));
+        self.put_key(state, ending)?;
         Ok(Ok(successor))
     }
 
@@ -102,7 +107,9 @@ impl<T: Tx> Batch<T> {
         let Some(key) = state.registry.key(id).cloned() else { return Ok(Err(Rejection::NotFound)) };
         if key.revoked_at.is_none() {
             let now: Timestamp = state.clock.wall();
-            self.put_key(state, ApiKey { revoked_at: Some(now), ..(*key).clone() })?;
+            let revoked = ApiKey { revoked_at: Some(now), ..(*key).clone() };
+            self.note(Change::of_key("key.revoked", Some(&key), &revoked));
+            self.put_key(state, revoked)?;
         }
         Ok(Ok(()))
     }

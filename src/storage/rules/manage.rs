@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::audit::Change;
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{
@@ -48,6 +49,7 @@ impl<T: Tx> Batch<T> {
             updated_at: now,
         };
         self.put_subscription(state, subscription.clone())?;
+        self.note(Change::of_subscription(None, Some(&subscription)));
         Ok(Ok(subscription))
     }
 
@@ -78,6 +80,7 @@ impl<T: Tx> Batch<T> {
             self.withdraw(state, id, &removed);
         }
         self.put_subscription(state, after.clone())?;
+        self.note(Change::of_subscription(Some(&before), Some(&after)));
         Ok(Ok(after))
     }
 
@@ -100,10 +103,11 @@ impl<T: Tx> Batch<T> {
         account: AccountId,
         id: SubscriptionId,
     ) -> CommandResult<()> {
-        if state.registry.subscription_of(account, id).is_none() {
+        let Some(before) = state.registry.subscription_of(account, id).cloned() else {
             return Ok(Err(Rejection::NotFound));
-        }
+        };
         self.tx.remove_subscription(id)?;
+        self.note(Change::of_subscription(Some(&before), None));
         Arc::make_mut(&mut state.registry).remove_subscription(id);
         state.histories.remove(&id);
         self.changed_histories.remove(&id);

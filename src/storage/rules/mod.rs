@@ -1,6 +1,7 @@
 //! What each command does to the store, inside the open write transaction. Runs on the writer thread; never commits.
 
 pub(super) mod apply;
+pub(super) mod audit;
 pub(super) mod backlog;
 pub(super) mod backlog_positions;
 pub(super) mod find;

@@ -156,6 +156,7 @@ mod tests {
             retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
             health: HealthRule::new(Duration::MAX, Duration::ZERO),
             retention: RetentionRule { events: keep, attempts: keep },
+            audit_kept: Duration::MAX,
             subscriptions_per_account: 10,
         };
         let settings = StoreSettings {

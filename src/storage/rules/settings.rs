@@ -14,6 +14,8 @@ pub struct Rules {
     pub health: HealthRule,
     /// How long finished events and attempts are kept.
     pub retention: RetentionRule,
+    /// How long records of the audit are kept.
+    pub audit_kept: Duration,
     /// How many subscriptions an account may have.
     pub subscriptions_per_account: u32,
 }

@@ -174,6 +174,7 @@ impl Writer {
             }
             for command in commands {
                 replies.push(self.apply(&mut batch, command)?);
+                batch.forget_changes();
                 self.load.step();
             }
             // In the same transaction, so that it makes progress under load and needs no sync of its own.
@@ -269,6 +270,11 @@ impl Writer {
             }
             Command::StopJob { account, id, reply } => {
                 defer_reply(reply, self.work.jobs.stop(batch, state, account, id)?)
+            }
+            Command::Audited { origin, command } => {
+                let reply = self.apply(batch, *command)?;
+                batch.record_changes(&mut self.state, &origin)?;
+                return Ok(reply);
             }
             Command::Flush { reply } => defer_reply(reply, Ok(())),
             Command::CreateKey { new, reply } => defer_reply(reply, batch.create_key(state, *new)?),

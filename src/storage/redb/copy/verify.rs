@@ -7,9 +7,9 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, KeyId, SubscriptionId};
 use crate::storage::error::StorageError;
-use crate::storage::redb::jobs;
 use crate::storage::redb::outbox::{Outbox, OutboxEntry};
 use crate::storage::redb::tables;
+use crate::storage::redb::{audit, jobs};
 use crate::storage::rows::delivery_record;
 use crate::storage::rows::key_record;
 use crate::storage::rows::record::{EventRow, IdempotencyRow};
@@ -67,6 +67,7 @@ fn small_tables(transaction: &ReadTransaction, report: &mut VerifyReport) -> Res
         let id = SubscriptionId(id.value());
         report.check(format_args!("subscription {id}"), SubscriptionRow::decode(row.value()));
     }
+    audit::all(transaction, |id, record| drop(report.check(id, record)))?;
     for (_, id, job) in jobs::all(transaction)? {
         report.check(id, job);
     }

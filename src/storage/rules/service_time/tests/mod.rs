@@ -57,6 +57,7 @@ impl Machine {
             health: HealthRule::new(5 * DAY, retry.longest_wait()),
             retry,
             retention: RetentionRule { events: 30 * DAY, attempts: 10 * DAY },
+            audit_kept: Duration::MAX,
             subscriptions_per_account: 10,
         };
         let settings = StoreSettings {
