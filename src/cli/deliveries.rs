@@ -50,6 +50,31 @@ pub enum DeliveriesCommand {
         #[arg(long, value_name = "NUMBER")]
         subscription: Option<u32>,
     },
+    /// Deliver stored events to a subscription, also from before it was made
+    #[command(after_help = REPLAY_HELP)]
+    Replay {
+        /// Account and output.
+        #[command(flatten)]
+        account: AccountArgs,
+        /// The subscription
+        #[arg(long, value_name = "NUMBER", value_parser = value_parsers::subscription)]
+        subscription: u32,
+        /// At or after this time, such as 2026-03-02 (UTC) or 2026-03-02T08:00:00Z, or this long ago, such as 2h
+        #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
+        since: value_parsers::Point,
+        /// Before this time, or longer ago than this
+        #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
+        until: Option<value_parsers::Point>,
+        /// Only of these event types, separated by commas
+        #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = value_parsers::Names::of_event_types())]
+        events: Option<Vec<String>>,
+        /// Which: missing (never had a delivery), failed (was given up), all
+        #[arg(long, value_name = "WHICH", default_value = "missing")]
+        only: String,
+        /// Only print the number of events
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Redeliver, with the whole retry schedule: one delivery by id, or all that match a filter
     #[command(after_help = RETRY_HELP)]
     Retry {
@@ -90,6 +115,14 @@ pub struct DeliveryFilter {
     #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
     pub until: Option<value_parsers::Point>,
 }
+
+const REPLAY_HELP: &str = "\
+Examples:
+  tempclock-webhooks deliveries replay --subscription 1 --since 30d --dry-run
+  tempclock-webhooks deliveries replay --subscription 1 --since 30d
+
+The deliveries are made a few at a time, behind those of new events, as a job, which the command
+waits for; if the command is interrupted, the job goes on, see: tempclock-webhooks jobs list";
 
 const RETRY_HELP: &str = "\
 Examples:

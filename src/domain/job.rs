@@ -1,6 +1,7 @@
 //! Jobs: work on many deliveries that one request asks for, and that goes on after its response. Pure; any thread.
 
-use crate::domain::event::event_type::EventType;
+use crate::domain::delivery::DeliveryState;
+use crate::domain::event::event_type::{EventType, EventTypes};
 use crate::domain::{AccountId, DeliveryId, JobId, SubscriptionId, Timestamp};
 
 /// A job and how far it has come.
@@ -24,7 +25,7 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// Why it failed.
     pub error: Option<String>,
-    /// The last delivery that was looked at; the next step begins behind it.
+    /// The last delivery that was looked at, or would be that of the last event; the next step begins behind it.
     pub position: Option<DeliveryId>,
 }
 
@@ -33,6 +34,70 @@ pub struct Job {
 pub enum JobTask {
     /// Redelivers what is selected.
     Retry(DeliverySelection),
+    /// Delivers stored events to a subscription.
+    Replay(Replay),
+}
+
+/// Which stored events a subscription gets, of the types that it wants. Pings are never among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// Only of these types.
+    pub events: Option<EventTypes>,
+    /// Which of them.
+    pub only: ReplayOnly,
+    /// Stored at or after this time.
+    pub since: Timestamp,
+    /// Stored before this time.
+    pub until: Timestamp,
+}
+
+/// Which events are replayed, by what became of their delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayOnly {
+    /// Those that never had one, also from before the subscription was made.
+    Missing,
+    /// Those whose delivery was given up.
+    Failed,
+    /// These, and those that were delivered.
+    All,
+}
+
+impl ReplayOnly {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Missing, Self::Failed, Self::All];
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Failed => "failed",
+            Self::All => "all",
+        }
+    }
+
+    /// Whether an event is replayed with that delivery, or without one.
+    #[must_use]
+    pub fn includes(self, delivery: Option<DeliveryState>) -> bool {
+        match delivery {
+            None => self != Self::Failed,
+            Some(DeliveryState::Exhausted { .. } | DeliveryState::Expired { .. }) => self != Self::Missing,
+            Some(DeliveryState::Delivered { .. }) => self == Self::All,
+            Some(DeliveryState::Pending { .. } | DeliveryState::Cancelled { .. }) => false,
+        }
+    }
+}
+
+impl Replay {
+    /// Whether it is about events of this type, for a subscription to these.
+    #[must_use]
+    pub fn is_about(&self, event_type: EventType, wanted: &EventTypes) -> bool {
+        event_type != EventType::Ping
+            && wanted.contains(event_type)
+            && self.events.is_none_or(|events| events.contains(event_type))
+    }
 }
 
 /// Deliveries that were attempted at least once: what was never attempted is due anyway. Test pings are never among them.
@@ -87,13 +152,14 @@ impl JobState {
 
 impl JobTask {
     /// The kinds in the API.
-    pub const KINDS: [&'static str; 1] = ["retry"];
+    pub const KINDS: [&'static str; 2] = ["retry", "replay"];
 
     /// Its kind in the API.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Retry(_) => "retry",
+            Self::Replay(_) => "replay",
         }
     }
 
@@ -102,6 +168,7 @@ impl JobTask {
     pub fn subscription(&self) -> Option<SubscriptionId> {
         match self {
             Self::Retry(selection) => selection.subscription,
+            Self::Replay(replay) => Some(replay.subscription),
         }
     }
 }

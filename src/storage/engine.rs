@@ -2,6 +2,7 @@
 //! events, the outbox, deliveries, histories and metadata, and an engine knows where those lie. Traits and the types
 //! that they need; the writer has the one transaction, any thread may have views.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::domain::access::ApiKey;
@@ -85,6 +86,9 @@ pub struct Selected {
     /// Whether there is nothing behind it.
     pub is_end: bool,
 }
+
+/// An event, or how its row is damaged.
+pub type EventFound = (EventId, Stored<EventRow>);
 
 /// A step of the find index.
 #[derive(Clone, Copy, Debug)]
@@ -200,6 +204,11 @@ pub trait Tx {
     fn put_audit(&mut self, record: &AuditRecord) -> Result<()>;
     /// Removes up to so many of an account's records of the audit from before that time, oldest first.
     fn trim_audit(&mut self, account: AccountId, before: Timestamp, limit: usize) -> Result<()>;
+
+    /// Up to so many events of an account with these ids, oldest first, and none after about a mebibyte of them.
+    fn event_rows(&mut self, account: AccountId, ids: RangeInclusive<EventId>, limit: usize)
+    -> Result<Vec<EventFound>>;
+
     /// Stores a job.
     fn put_job(&mut self, job: &Job) -> Result<()>;
     /// Removes a job.

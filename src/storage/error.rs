@@ -401,6 +401,9 @@ pub enum Rejection {
     /// The key was revoked or has expired.
     #[error("the key has ended")]
     KeyEnded,
+    /// A replay for that subscription has not ended.
+    #[error("another replay for this subscription has not ended")]
+    ReplayUnderWay,
     /// Every number that such a thing could have was given to one before.
     #[error("no number is left")]
     OutOfNumbers,

@@ -1,6 +1,6 @@
 //! `deliveries list|show|retry`. Following them is in `tail`.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{DeliveriesCommand, DeliveryFilter};
 use crate::command::client::control_api::{ControlApi, with_api};
@@ -38,6 +38,16 @@ pub fn run(command: DeliveriesCommand) -> Outcome {
             if account.json { put_answer(&answer) } else { put_one(&answer["data"]) }
         }),
         DeliveriesCommand::Tail { account, subscription } => tail::run(&account, subscription),
+        DeliveriesCommand::Replay { account, subscription, since, until, events, only, dry_run } => {
+            let body = json!({
+                "since": time_parameter(since),
+                "until": until.map(time_parameter),
+                "events": events,
+                "only": only,
+                "dry_run": dry_run,
+            });
+            with_api(&account, |api| replay(api, subscription, &body, account.json))
+        }
         DeliveriesCommand::Retry { account, id: Some(id), dry_run, .. } => with_api(&account, |api| {
             let path = format!("/deliveries/{}", path_part(&id));
             let answer =
@@ -89,6 +99,21 @@ fn question(filter: DeliveryFilter) -> (String, Vec<(&'static str, String)>) {
 
 fn borrowed<'a>(filter: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     filter.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// Creates a job that replays events, and waits for it.
+fn replay(api: &ControlApi, subscription: u32, body: &Value, json: bool) -> Outcome {
+    let answer = api.change("POST", &format!("/webhooks/{subscription}/replay"), Some(body))?;
+    let is_dry_run = body["dry_run"] == true;
+    let answer = if is_dry_run { answer } else { jobs::wait_for(api, &answer)? };
+    let found = &answer["data"];
+    let least = if is_dry_run && found["is_exact"] != true { "at least " } else { "" };
+    let events = |field: &str| counted(found[field].as_u64().unwrap_or_default(), "event", "events");
+    match (json, is_dry_run) {
+        (true, _) => put_answer(&answer),
+        (_, true) => put(&format!("{least}{} would be replayed.\n", events("count"))),
+        _ => put(&format!("{} replayed.\n", events("done"))),
+    }
 }
 
 /// Creates a job that redelivers all that match, and waits for it.

@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::domain::delivery::DeliveryState;
-use crate::domain::event::event_type::EventType;
-use crate::domain::job::DeliverySelection;
+use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::job::{DeliverySelection, ReplayOnly};
 use crate::domain::{FieldError, FieldErrors, SubscriptionId, Timestamp, time_text};
 use crate::http::api::fields::ObjectFields;
 use crate::http::request::error::ApiError;
 
 /// The status unless another one is given: what is not sent again by itself.
 const EXHAUSTED: &str = "exhausted";
+const REPLAY_FIELDS: [&str; 5] = ["since", "until", "events", "only", "dry_run"];
 const RETRY_FIELDS: [&str; 6] = ["subscription", "status", "event", "since", "until", "dry_run"];
 
 /// A redelivery of many that is asked for.
@@ -49,6 +50,71 @@ pub fn retry(text: &str) -> Result<RetryBody, ApiError> {
     if errors.is_empty() { Ok(RetryBody { selection, is_dry_run }) } else { Err(ApiError::invalid(errors)) }
 }
 
+/// A replay that is asked for.
+#[derive(Debug)]
+pub struct ReplayBody {
+    /// Of events stored at or after this time.
+    pub since: Timestamp,
+    /// Of events stored before this time.
+    pub until: Option<Timestamp>,
+    /// Of these types.
+    pub events: Option<EventTypes>,
+    /// Which of them.
+    pub only: ReplayOnly,
+    /// Whether they are only counted.
+    pub is_dry_run: bool,
+}
+
+/// Parses a replay.
+pub fn replay(text: &str) -> Result<ReplayBody, ApiError> {
+    let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
+    let mut errors = FieldErrors::default();
+    let (mut since, mut until, mut events, mut only, mut is_dry_run) = (None, None, None, ReplayOnly::Missing, false);
+    let mut has_since = false;
+    for (name, value) in fields.once_each(&mut errors).iter().filter(|(_, value)| !value.is_null()) {
+        let result = match name.as_str() {
+            "since" => {
+                has_since = true;
+                time(value).map(|time| since = Some(time))
+            }
+            "until" => time(value).map(|time| until = Some(time)),
+            "events" => event_types(value).map(|types| events = Some(types)),
+            "only" => replay_only(value).map(|wanted| only = wanted),
+            "dry_run" => boolean(value).map(|wanted| is_dry_run = wanted),
+            _ => {
+                errors.add(|| FieldError::unknown(name, &REPLAY_FIELDS));
+                continue;
+            }
+        };
+        if let Err(message) = result {
+            errors.add(|| FieldError::new(name, message));
+        }
+    }
+    if !has_since {
+        errors.add(|| FieldError::new("since", "is missing; say from which time on events are replayed"));
+    }
+    if since.zip(until).is_some_and(|(since, until)| until <= since) {
+        errors.add(|| FieldError::new("until", "must be later than since"));
+    }
+    match since {
+        Some(since) if errors.is_empty() => Ok(ReplayBody { since, until, events, only, is_dry_run }),
+        _ => Err(ApiError::invalid(errors)),
+    }
+}
+
+fn event_types(value: &Value) -> Result<EventTypes, String> {
+    let names = value.as_array().filter(|names| !names.is_empty());
+    let names: Option<Vec<&str>> = names.and_then(|names| names.iter().map(Value::as_str).collect());
+    let names = names.ok_or("must be an array of event types such as [\"clock_in\"]")?;
+    EventTypes::parse(names)
+        .map_err(|errors| errors.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; "))
+}
+
+fn replay_only(value: &Value) -> Result<ReplayOnly, String> {
+    let known = value.as_str().and_then(|text| ReplayOnly::ALL.into_iter().find(|only| only.name() == text));
+    known.ok_or_else(|| format!("must be one of {}", ReplayOnly::ALL.map(ReplayOnly::name).join(", ")))
+}
+
 fn subscription(value: &Value) -> Result<SubscriptionId, String> {
     let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
     number.map(SubscriptionId).ok_or_else(|| "must be a subscription's number".to_owned())
@@ -71,6 +137,42 @@ fn time(value: &Value) -> Result<Timestamp, String> {
 
 fn boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "must be true or false".to_owned())
+}
+
+/// JSON Schema of the body of a replay.
+#[must_use]
+pub fn replay_schema() -> Value {
+    let names: Vec<_> = EventType::ALL.into_iter().map(EventType::name).chain(["*"]).collect();
+    json!({
+        "type": "object",
+        "required": ["since"],
+        "properties": {
+            "since": {
+                "description": "Only events that were stored at this time or later, also from before the subscription was made.",
+                "type": "string",
+                "format": "date-time",
+            },
+            "until": {
+                "description": "Only events that were stored before this time.",
+                "type": ["string", "null"],
+                "format": "date-time",
+            },
+            "events": {
+                "description": "Only these of the event types that the subscription wants.",
+                "type": ["array", "null"],
+                "minItems": 1,
+                "items": {"type": "string", "enum": names},
+            },
+            "only": {
+                "description": "`missing`, unless you say another one: events that it never got a delivery for; `failed`: those \
+                                whose delivery was given up; `all`: these and those that were delivered.",
+                "type": ["string", "null"],
+                "enum": ReplayOnly::ALL.map(|only| only.name().into()).into_iter().chain([Value::Null]).collect::<Vec<_>>(),
+            },
+            "dry_run": {"description": "Whether they are only counted.", "type": ["boolean", "null"]},
+        },
+        "additionalProperties": false,
+    })
 }
 
 /// JSON Schema of the body of a redelivery.
@@ -113,11 +215,12 @@ mod tests {
 
     #[test]
     fn the_schema_has_the_fields_that_are_read_and_no_other() {
-        let schema = retry_schema();
-        let mut described: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        let mut read = RETRY_FIELDS.to_vec();
-        described.sort_unstable();
-        read.sort_unstable();
-        assert_eq!(described, read);
+        for (schema, read) in [(retry_schema(), &RETRY_FIELDS[..]), (replay_schema(), &REPLAY_FIELDS[..])] {
+            let mut described: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+            let mut read = read.to_vec();
+            described.sort_unstable();
+            read.sort_unstable();
+            assert_eq!(described, read);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Jobs: list, read, stop; and what makes one, the redelivery of many. Runs on the HTTP workers; the writer does the work.
+//! Jobs: list, read, stop; and what makes one, the redelivery of many and the replay. Runs on the HTTP workers; the writer does the work.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::Scope;
-use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
+use crate::domain::job::{Job, JobState, JobTask, Replay};
 use crate::domain::{AccountId, DeliveryId, JobId, Timestamp};
-use crate::http::api::job_body::{self, RetryBody};
+use crate::http::api::job_body::{self, ReplayBody, RetryBody};
+use crate::http::api::subscriptions::parse_id;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText, Query};
 use crate::http::request::respond::{self, Pagination};
 use crate::http::request::state::HttpState;
 use crate::storage::command::Command;
-use crate::storage::error::Rejection;
+use crate::storage::error::{Rejection, StorageError};
+use crate::storage::read::reader::ReadView;
 
 type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
@@ -145,38 +147,71 @@ pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerRe
             return Err(ApiError::invalid_field("subscription", message));
         }
     }
-    // What comes later is not asked for. A millisecond more, as the events of the present one are.
-    let end = state.reader.now(state.clock.read()).plus(Duration::from_millis(1));
-    selection.until = Some(selection.until.map_or(end, |until| until.min(end)));
+    selection.until = Some(until_now(&state, selection.until));
     let counted = caller.counted_account();
+    let which = selection.clone();
+    let step = move |snapshot: &ReadView, after| snapshot.count_selected(account, &which, after, COUNTED_ROWS);
     if is_dry_run {
-        let size = count(&state, counted, account, &selection, COUNTING).await?;
+        let size = count(&state, counted, COUNTING, step).await?;
         return Ok(respond::single(HttpResponse::Ok(), &size));
     }
-    let SizeView { count, is_exact } = count(&state, counted, account, &selection, Duration::ZERO).await?;
-    let of = is_exact.then_some(count);
-    let task = JobTask::Retry(selection);
+    let size = count(&state, counted, Duration::ZERO, step).await?;
+    create(&state, &caller, account, JobTask::Retry(selection), &size).await
+}
+
+/// Delivers stored events to a subscription.
+pub async fn replay(state: AppState, caller: Caller, path: web::Path<String>, body: JsonText) -> HandlerResult {
+    let account = caller.require(Scope::WebhooksWrite)?;
+    let id = caller.seen(parse_id(&path)?)?;
+    state.reader.registry().subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
+    let ReplayBody { since, until, events, only, is_dry_run } = job_body::replay(&body.text)?;
+    let replay = Replay { subscription: id, events, only, since, until: until_now(&state, until) };
+    let counted = caller.counted_account();
+    let which = replay.clone();
+    let step = move |snapshot: &ReadView, after| snapshot.count_replay(account, &which, after, COUNTED_ROWS);
+    if is_dry_run {
+        let size = count(&state, counted, COUNTING, step).await?;
+        return Ok(respond::single(HttpResponse::Ok(), &size));
+    }
+    let size = count(&state, counted, Duration::ZERO, step).await?;
+    create(&state, &caller, account, JobTask::Replay(replay), &size).await
+}
+
+/// What comes later is not asked for. A millisecond more than now, as the events of the present one are.
+fn until_now(state: &AppState, until: Option<Timestamp>) -> Timestamp {
+    let end = state.reader.now(state.clock.read()).plus(Duration::from_millis(1));
+    until.map_or(end, |until| until.min(end))
+}
+
+async fn create(
+    state: &AppState,
+    caller: &Caller,
+    account: AccountId,
+    task: JobTask,
+    size: &SizeView,
+) -> HandlerResult {
+    let of = size.is_exact.then_some(size.count);
     let created = state.try_change(caller.origin(), |reply| Command::CreateJob { account, task, of, reply }).await;
-    let job =
-        created.map_err(|refusal| if refusal == Rejection::NotFound { no_subscription() } else { refusal.into() })?;
+    let job = created.map_err(|refusal| match refusal {
+        Rejection::NotFound => ApiError::not_found("subscription"),
+        refusal => refusal.into(),
+    })?;
     log::info!("job {} ({}) created", job.id, job.task.kind());
     Ok(respond::single_with_message(HttpResponse::Accepted(), &CreatedView { job: job.into() }, CREATED))
 }
 
 /// Counts for about that long, step by step and each of them as of another commit, so that no commit is held on to.
-async fn count(
+async fn count<C: Copy + Send + 'static>(
     state: &AppState,
     counted: Option<AccountId>,
-    account: AccountId,
-    which: &DeliverySelection,
     limit: Duration,
+    step: impl Fn(&ReadView, Option<C>) -> Result<(u64, Option<C>), StorageError> + Clone + Send + 'static,
 ) -> Result<SizeView, ApiError> {
     let begun = Instant::now();
     let (mut count, mut after) = (0_u64, None);
     loop {
-        let which = which.clone();
-        let step = state.read(counted, move |snapshot| snapshot.count_selected(account, &which, after, COUNTED_ROWS));
-        let (found, next) = step.await?;
+        let step = step.clone();
+        let (found, next) = state.read(counted, move |snapshot| step(snapshot, after)).await?;
         count = count.saturating_add(found);
         if next.is_none() || begun.elapsed() >= limit {
             return Ok(SizeView { count, is_exact: next.is_none() });

@@ -9,7 +9,7 @@ use crate::http::request::error::ApiError;
 use crate::storage::error::Rejection;
 
 /// A sample of every kind of error.
-fn samples() -> [ApiError; 27] {
+fn samples() -> [ApiError; 28] {
     [
         ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
@@ -24,6 +24,7 @@ fn samples() -> [ApiError; 27] {
         ApiError::from(Rejection::IdempotencyConflicts(vec![(0, KeySource::Header)])),
         ApiError::from(Rejection::TooManySubscriptions(100)),
         ApiError::from(Rejection::TooManyJobs(16)),
+        ApiError::from(Rejection::ReplayUnderWay),
         ApiError::from(Rejection::TooManyKeys(1000)),
         ApiError::from(Rejection::KeyEnded),
         ApiError::from(Rejection::OutOfNumbers),

@@ -189,6 +189,7 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
             json!({"name": "crm", "scopes": ["webhooks:read"], "expires": "90d", "networks": ["10.0.0.0/8"]}),
         ),
         ("KeyRotation", key_body::rotation_schema(), json!({"overlap": "24h"})),
+        ("NewReplay", job_body::replay_schema(), json!({"since": "2026-03-02T08:00:00Z", "events": ["clock_in"]})),
         ("SubscriptionTest", test_ping::schema(), json!({"verify": true})),
         (
             "NewEvents",

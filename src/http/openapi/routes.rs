@@ -131,6 +131,17 @@ fn subscription_routes() -> Vec<Resource> {
                 .answers(200, "How it went.", single::<TestResult>)
                 .with_message(test_ping::ACCEPTED),
         ]),
+        at(HEADING, "/webhooks/{id}/replay", [
+            operation(Method::POST, jobs::replay, "replayEvents", "Deliver stored events to a subscription")
+                .details("A job makes deliveries of stored events, a few at a time behind new ones; one for a subscription at a time. Pings are never among them.")
+                .needs(WebhooksWrite)
+                .takes(take::subscription())
+                .body("NewReplay")
+                .answers(202, "The job is stored.", single::<CreatedView>)
+                .with_message(jobs::CREATED)
+                .answers(200, "With `dry_run`: how many deliveries that would be.", single::<SizeView>)
+                .may_conflict(),
+        ]),
         at(HEADING, "/webhooks/{id}/deliveries", [
             operation(Method::GET, deliveries::list_of_subscription, "listDeliveriesOfSubscription", "List the deliveries of a subscription")
                 .needs(WebhooksRead)

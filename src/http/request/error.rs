@@ -364,6 +364,10 @@ impl From<Rejection> for ApiError {
             Rejection::KeyEnded => {
                 Self::new(409, "key_ended", "the key was revoked or has expired; create another one instead")
             }
+            Rejection::ReplayUnderWay => {
+                let message = "a replay for this subscription waits or runs; wait for its end, or stop its job";
+                Self::new(409, "replay_under_way", message)
+            }
             Rejection::OutOfNumbers => {
                 let message = format!("{} of these were made here, and no number is left for another one", u32::MAX);
                 Self::new(409, "out_of_numbers", message)

@@ -9,7 +9,7 @@ use crate::clock::Readings;
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
-use crate::domain::job::{DeliverySelection, Job};
+use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
 pub use crate::storage::engine::PendingEvent;
 use crate::storage::engine::{Pending, Selected, View as _};
@@ -232,6 +232,30 @@ impl ReadView {
         let wanted: Vec<_> = all.filter(|id| which.subscription.is_none_or(|wanted| wanted == *id)).collect();
         let Selected { deliveries, last, is_end } = self.snapshot.view.select(&wanted, which, after, limit)?;
         Ok((deliveries.len() as u64, last.filter(|_| !is_end)))
+    }
+
+    /// Counts what a replay would make due among up to so many events before that one. Gives where to go on, unless that was
+    /// all.
+    pub fn count_replay(
+        &self,
+        account: AccountId,
+        replay: &Replay,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<(u64, Option<EventId>), StorageError> {
+        let Some(subscription) = self.registry().subscription_of(account, replay.subscription) else {
+            return Ok((0, None));
+        };
+        let filter = EventFilter { event_type: None, since: Some(replay.since), until: Some(replay.until) };
+        let Page { items, next, .. } = self.events(account, filter, PageRequest { limit, offset: 0, after })?;
+        let mut count = 0;
+        for (event, row) in items {
+            if replay.is_about(row.event_type, &subscription.events) {
+                let delivery = self.delivery(DeliveryId { event, subscription: replay.subscription })?;
+                count += u64::from(replay.only.includes(delivery.map(|delivery| delivery.state)));
+            }
+        }
+        Ok((count, next))
     }
 
     /// Number of pending deliveries, and the age of the oldest and of the oldest held one.

@@ -1,5 +1,7 @@
 //! The open tables of one write transaction. Runs on the writer thread, and never commits.
 
+use std::ops::RangeInclusive;
+
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use crate::domain::access::ApiKey;
@@ -11,7 +13,7 @@ use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
-use crate::storage::engine::{Indexed, Numbered, OldEvents, Purged, Selected, Stored, Tx};
+use crate::storage::engine::{EventFound, Indexed, Numbered, OldEvents, Purged, Selected, Stored, Tx};
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::outbox::OutboxWriter;
@@ -23,6 +25,9 @@ use crate::storage::rows::{delivery_record, job_record, key_record, subscription
 
 type Result<T> = std::result::Result<T, StorageError>;
 type RowTable<'txn, K> = Table<'txn, K, &'static [u8]>;
+
+/// After about so many bytes a step over events ends.
+const EVENT_ROWS_BYTES: usize = 1024 * 1024;
 
 /// The tables, and what secrets are sealed with.
 pub struct RedbTx<'txn> {
@@ -257,6 +262,28 @@ impl Tx for RedbTx<'_> {
 
     fn trim_audit(&mut self, account: AccountId, before: Timestamp, limit: usize) -> Result<()> {
         audit::trim(self.transaction, account, before, limit)
+    }
+
+    fn event_rows(
+        &mut self,
+        account: AccountId,
+        ids: RangeInclusive<EventId>,
+        limit: usize,
+    ) -> Result<Vec<EventFound>> {
+        let (first, last) = (ids.start().0, ids.end().0);
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        if first > last {
+            return Ok(rows);
+        }
+        for row in self.events.table()?.range((account.0, first)..=(account.0, last))?.take(limit) {
+            let (key, row) = row?;
+            rows.push((EventId(key.value().1), EventRow::decode(row.value())));
+            bytes += row.value().len();
+            if bytes >= EVENT_ROWS_BYTES {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     fn put_job(&mut self, job: &Job) -> Result<()> {

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::delivery::DeliveryState;
-use crate::domain::event::event_type::EventType;
-use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
+use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::job::{DeliverySelection, Job, JobState, JobTask, Replay, ReplayOnly};
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::rows::codec;
@@ -28,6 +28,16 @@ struct JobRow {
 #[derive(Serialize, Deserialize)]
 enum TaskRow {
     Retry(SelectionRow),
+    Replay(ReplayRow),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplayRow {
+    subscription: u32,
+    events: Option<Vec<String>>,
+    only: String,
+    since_ms: u64,
+    until_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,6 +58,13 @@ pub fn encode(job: &Job) -> Result<Vec<u8>, StorageError> {
             event: selection.event_type.map(|event_type| event_type.name().to_owned()),
             since_ms: selection.since.map(Timestamp::as_ms),
             until_ms: selection.until.map(Timestamp::as_ms),
+        }),
+        JobTask::Replay(replay) => TaskRow::Replay(ReplayRow {
+            subscription: replay.subscription.0,
+            events: replay.events.map(|events| events.names().into_iter().map(str::to_owned).collect()),
+            only: replay.only.name().to_owned(),
+            since_ms: replay.since.as_ms(),
+            until_ms: replay.until.as_ms(),
         }),
     };
     let row = JobRow {
@@ -74,6 +91,13 @@ pub fn decode(account: AccountId, id: JobId, bytes: &[u8]) -> Result<Job, Storag
             since: selection.since_ms.map(Timestamp::from_ms),
             until: selection.until_ms.map(Timestamp::from_ms),
         }),
+        TaskRow::Replay(replay) => JobTask::Replay(Replay {
+            subscription: SubscriptionId(replay.subscription),
+            events: replay.events.as_deref().map(event_types).transpose()?,
+            only: ReplayOnly::ALL.into_iter().find(|only| only.name() == replay.only).ok_or_else(|| damaged("job"))?,
+            since: Timestamp::from_ms(replay.since_ms),
+            until: Timestamp::from_ms(replay.until_ms),
+        }),
     };
     let state = JobState::ALL.into_iter().find(|state| state.name() == row.state).ok_or_else(|| damaged("job"))?;
     Ok(Job {
@@ -93,6 +117,10 @@ pub fn decode(account: AccountId, id: JobId, bytes: &[u8]) -> Result<Job, Storag
     })
 }
 
+fn event_types(names: &[String]) -> Result<EventTypes, StorageError> {
+    EventTypes::parse(names.iter().map(String::as_str)).map_err(|_| damaged("job"))
+}
+
 fn known(names: &[&'static str], name: &str) -> Result<&'static str, StorageError> {
     names.iter().copied().find(|known| *known == name).ok_or_else(|| damaged("job"))
 }
@@ -107,14 +135,21 @@ mod tests {
         let position = DeliveryId { event: EventId(7), subscription: SubscriptionId(5) };
         for (place, state) in JobState::ALL.into_iter().enumerate() {
             let has = place % 2 == 0;
-            let task = JobTask::Retry(DeliverySelection {
+            let replay = JobTask::Replay(Replay {
+                subscription: SubscriptionId(5),
+                events: has.then(|| EventTypes::parse(["clock_in", "clock_out"]).unwrap()),
+                only: ReplayOnly::ALL[place % 3],
+                since: Timestamp::from_ms(1),
+                until: Timestamp::from_ms(2),
+            });
+            let retry = JobTask::Retry(DeliverySelection {
                 subscription: has.then_some(SubscriptionId(5)),
                 status: "exhausted",
                 event_type: has.then_some(EventType::ClockOut),
                 since: has.then_some(Timestamp::from_ms(1)),
                 until: Some(Timestamp::from_ms(2)),
             });
-            let job = Job {
+            let job = |task| Job {
                 id,
                 account,
                 task,
@@ -126,7 +161,9 @@ mod tests {
                 error: has.then(|| "gone".to_owned()),
                 position: has.then_some(position),
             };
-            assert_eq!(decode(account, id, &encode(&job).unwrap()).unwrap(), job);
+            for job in [job(retry), job(replay)] {
+                assert_eq!(decode(account, id, &encode(&job).unwrap()).unwrap(), job);
+            }
         }
     }
 }

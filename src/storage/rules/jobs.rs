@@ -1,6 +1,6 @@
 //! Jobs: work on many rows in steps of bounded size, inside the open write transaction, so that what a step did and how
 //! far it came are committed together and a restart goes on from there. Runs on the writer thread. The accounts take
-//! turns, and each of them has one job at work; a step is short where callers wait for the commit.
+//! turns, each with its first job that is not blocked; a step is short where callers wait for the commit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -18,6 +18,11 @@ use crate::storage::rules::apply::{Batch, CommandResult, State};
 const KEPT_JOBS: usize = 100;
 /// How many jobs of an account may wait or run.
 const ACTIVE_JOBS: usize = 16;
+
+/// How many accounts are asked for a job that can make a step.
+const TURNS: usize = 16;
+/// How long jobs that all wait for their endpoints wait for a commit of others.
+const BLOCKED: Duration = Duration::from_millis(250);
 
 /// How much one step does at most.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +55,8 @@ pub struct Jobs {
     active: BTreeMap<AccountId, VecDeque<Job>>,
     /// Whose job made the last step.
     last_turn: Option<AccountId>,
+    /// No job could make a step lately; until then none gets a commit of its own.
+    blocked_until: Option<Instant>,
 }
 
 impl Jobs {
@@ -86,6 +93,12 @@ impl Jobs {
         let known = batch.tx.jobs(account)?;
         if known.iter().filter(|job| job.is_active()).count() >= ACTIVE_JOBS {
             return Ok(Err(Rejection::TooManyJobs(ACTIVE_JOBS)));
+        }
+        let is_under_way = |job: &&Job| {
+            job.is_active() && matches!(job.task, JobTask::Replay(_)) && job.task.subscription() == task.subscription()
+        };
+        if matches!(task, JobTask::Replay(_)) && known.iter().any(|job| is_under_way(&job)) {
+            return Ok(Err(Rejection::ReplayUnderWay));
         }
         let oldest = state.time.kept_from(state.rules.retention.events);
         for (place, job) in known.iter().enumerate() {
@@ -141,30 +154,56 @@ impl Jobs {
         }
     }
 
-    /// Makes one step of the job whose turn it is.
+    /// When the next step is made in a commit of its own, while there is a job.
+    pub fn own_commit_at(&self, now: Instant) -> Instant {
+        self.blocked_until.unwrap_or(now)
+    }
+
+    /// Makes one step of the first job that can, of the account whose turn it is.
     pub fn step(&mut self, batch: &mut Batch<impl Tx>, state: &mut State, size: StepSize) -> Result<(), StorageError> {
         let after = self.last_turn.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.active.range((after, Bound::Unbounded)).next().or_else(|| self.active.iter().next());
-        let Some(account) = next.map(|(account, _)| *account) else { return Ok(()) };
-        self.last_turn = Some(account);
-        let Some(job) = self.active.get_mut(&account).and_then(VecDeque::front_mut) else { return Ok(()) };
-        if job.state == JobState::Waiting {
-            job.state = JobState::Running;
-            job.started_at = Some(state.clock.wall());
+        let behind = self.active.range((after, Bound::Unbounded));
+        let turns: Vec<AccountId> = behind.chain(&self.active).map(|(account, _)| *account).take(TURNS).collect();
+        self.blocked_until = None;
+        for account in turns {
+            for place in 0..self.active.get(&account).map_or(0, VecDeque::len) {
+                let Some(job) = self.active.get_mut(&account).and_then(|jobs| jobs.get_mut(place)) else { break };
+                if step_of(batch, state, job, size)? {
+                    self.last_turn = Some(account);
+                    let (id, is_active) = (job.id, job.is_active());
+                    if !is_active {
+                        self.forget(account, id);
+                    }
+                    return Ok(());
+                }
+            }
         }
-        match job.task.clone() {
-            JobTask::Retry(selection) => batch.retry_step(state, job, &selection, size)?,
-        }
-        batch.tx.put_job(job)?;
-        if !job.is_active() {
-            let Job { id, done, .. } = *job;
-            let (kind, name) = (job.task.kind(), state.registry.account_name(account));
-            let why = job.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-            log::info!("job {id} ({kind}) of account {name} {}{why}; {done} deliveries made due", job.state.name());
-            self.forget(account, id);
-        }
+        self.blocked_until = self.is_active().then(|| Instant::now() + BLOCKED);
         Ok(())
     }
+}
+
+/// Makes one step of a job. Returns whether it could.
+fn step_of(batch: &mut Batch<impl Tx>, state: &mut State, job: &mut Job, size: StepSize) -> Result<bool, StorageError> {
+    let is_first = job.state == JobState::Waiting;
+    if is_first {
+        job.state = JobState::Running;
+        job.started_at = Some(state.clock.wall());
+    }
+    let has_moved = match job.task.clone() {
+        JobTask::Retry(selection) => batch.retry_step(state, job, &selection, size)?,
+        JobTask::Replay(replay) => batch.replay_step(state, job, &replay, size)?,
+    };
+    if has_moved || is_first {
+        batch.tx.put_job(job)?;
+    }
+    if !job.is_active() {
+        let Job { id, done, .. } = *job;
+        let (kind, name) = (job.task.kind(), state.registry.account_name(job.account));
+        let why = job.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        log::info!("job {id} ({kind}) of account {name} {}{why}; {done} deliveries made due", job.state.name());
+    }
+    Ok(has_moved)
 }
 
 impl<T: Tx> Batch<T> {
@@ -174,11 +213,11 @@ impl<T: Tx> Batch<T> {
         job: &mut Job,
         selection: &DeliverySelection,
         size: StepSize,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let Some(subscriptions) = concerned(state, job.account, selection) else {
             job.error = selection.subscription.map(|id| format!("subscription {id} was deleted"));
             job.end(JobState::Failed, state.clock.wall());
-            return Ok(());
+            return Ok(true);
         };
         let begun = Instant::now();
         loop {
@@ -191,10 +230,10 @@ impl<T: Tx> Batch<T> {
             job.position = last;
             if is_end {
                 job.end(JobState::Finished, state.clock.wall());
-                return Ok(());
+                return Ok(true);
             }
             if begun.elapsed() >= size.time {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

@@ -8,6 +8,7 @@ pub(super) mod find;
 pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod manage;
+mod replay;
 pub(super) mod retain;
 pub(super) mod service_time;
 pub mod settings;

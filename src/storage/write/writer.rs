@@ -152,8 +152,11 @@ impl Writer {
         if !self.work.jobs.is_active() && !is_indexing && !self.state.backlogs.is_active() {
             return None;
         }
+        if !self.space.is_enough() {
+            return Some(now + JOB_WITHOUT_SPACE);
+        }
         let last_caller = self.last_caller.map_or(now, |at| at + JOB_AFTER_CALLER);
-        Some(if self.space.is_enough() { last_caller } else { now + JOB_WITHOUT_SPACE })
+        Some(if is_indexing { last_caller } else { last_caller.max(self.work.jobs.own_commit_at(now)) })
     }
 
     fn commit(&mut self, work: Work, reason: Reason) -> Result<(), WriterError> {

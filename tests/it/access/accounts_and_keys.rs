@@ -207,6 +207,12 @@ fn guarded_routes(
         ("GET", "/deliveries".to_owned(), None, "webhooks:read"),
         ("GET", format!("/deliveries/{delivery}"), None, "webhooks:read"),
         ("POST", format!("/deliveries/{delivery}/retry"), None, "webhooks:write"),
+        (
+            "POST",
+            format!("/webhooks/{webhook}/replay"),
+            Some(json!({"since": "2020-01-01T00:00:00Z", "dry_run": true})),
+            "webhooks:write",
+        ),
         ("POST", "/deliveries/retry".to_owned(), Some(json!({})), "webhooks:write"),
         ("GET", "/jobs".to_owned(), None, "webhooks:read"),
         ("DELETE", format!("/webhooks/{webhook}"), None, "webhooks:write"),

@@ -44,6 +44,7 @@ fn a_wrong_method_is_told_the_right_ones() {
         ("POST", "/deliveries", vec!["GET"]),
         ("GET", "/deliveries/dlv_x/retry", vec!["POST"]),
         ("GET", "/deliveries/retry", vec!["POST"]),
+        ("GET", "/webhooks/1/replay", vec!["POST"]),
         ("POST", "/jobs", vec!["GET"]),
         ("PUT", "/jobs/job_x", vec!["DELETE", "GET"]),
         ("POST", "/event-types", vec!["GET"]),

@@ -7,6 +7,7 @@ pub(super) mod failure_words;
 pub(super) mod isolation;
 pub(super) mod jobs;
 pub(super) mod pushback;
+pub(super) mod replay;
 pub(super) mod retries;
 pub(super) mod signing;
 pub(super) mod subscriptions;
