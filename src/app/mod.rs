@@ -123,6 +123,10 @@ impl App {
         let http = WebServer::start("http", listener, config.server.workers, build).map_err(threads)?;
         // Last, so that a failed start makes no attempt.
         let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
+        log::info!("the data is in {}", config.storage.data_dir.display());
+        if reader.registry().keys().next().is_none() {
+            log::info!("there is no API key yet; create one with: tempclock-webhooks keys create");
+        }
         let drain = delivery.drain;
         Ok(Self {
             is_tls,
@@ -174,7 +178,7 @@ impl App {
         let cut_off = self.pipeline.stop(deadline);
         if cut_off > 0 {
             log::warn!(
-                "{cut_off} attempts in flight were cut off by the drain time; they are made again at the next start"
+                "{cut_off} attempts in flight did not finish within the drain time and are retried after the next start"
             );
         }
         // Commands were served until here, since only this process can read the file.

@@ -13,18 +13,19 @@ use crate::cli::value_parsers::{self, Names};
 /// `listen`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("source").required(true).args(["api_key", "api_key_file", "secret", "secret_file"]),
+    group = ArgGroup::new("source").required(true).multiple(true).args(["api_key", "api_key_file", "secret", "secret_file"]),
     after_help = "\
 Examples:
   tempclock-webhooks listen --api-key-file key.txt
   tempclock-webhooks listen --api-key-file key.txt --events clock_in \\
-    --forward-to http://127.0.0.1:3000/hook
+    --secret-file secret.txt --forward-to http://127.0.0.1:3000/hook
   tempclock-webhooks listen --secret-file secret.txt --listen 127.0.0.1:9090 \\
     --status 500 --delay 3s
 
-With an API key (scope webhooks:write) it makes a subscription for as long as it runs and removes
-it at the end. The server must be allowed to send to this machine: delivery.allow_http,
-delivery.allow_networks."
+With an API key (scope webhooks:write) it creates a subscription for as long as it runs and deletes
+it at the end. With a secret as well, that subscription signs with it, so that a program behind
+--forward-to can verify with a secret that it has already. The server must be allowed to send to
+this machine: delivery.allow_http, delivery.allow_networks."
 )]
 pub struct ListenArgs {
     /// Configuration.
@@ -33,7 +34,7 @@ pub struct ListenArgs {
     /// Where to subscribe.
     #[command(flatten)]
     pub api: ApiArgs,
-    /// Without an API key: what deliveries are signed with.
+    /// What deliveries are signed with; with an API key the secret of the subscription [default: a new one].
     #[command(flatten)]
     pub secret: SecretArgs,
     /// Event types to subscribe to

@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 /// A shell that completions can be made for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Shell {
-    /// bash
+    /// Goes into a folder of bash completions
     Bash,
-    /// zsh
+    /// Goes into a folder of the function path
     Zsh,
-    /// fish
+    /// Goes into a folder of fish completions
     Fish,
 }
 

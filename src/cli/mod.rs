@@ -103,12 +103,18 @@ pub enum Command {
     },
     /// Create the database and a first key with every scope
     #[command(
-        after_help = "Example:\n  tempclock-webhooks init --config config.toml\n\nRun again, it changes nothing, shows no key, and ends with 1."
+        after_help = "Example:\n  tempclock-webhooks init --config config.toml\n\nRun again, it changes nothing, shows no key, and ends with 1, or with 0 after --if-missing."
     )]
     Init {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
+        /// The folder of the database
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<String>,
+        /// Succeed if the database is set up already
+        #[arg(long)]
+        if_missing: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -137,7 +143,7 @@ pub enum Command {
     /// Create and rotate the key that encrypts signing secrets on disk
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks secrets make-key secrets.key")]
     Secrets(SecretsCommand),
-    /// Write a consistent backup, whether the server runs or not
+    /// Write a consistent backup, whether the server runs or not; an earlier backup of that name is replaced
     #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]
     Backup {
         /// Configuration.

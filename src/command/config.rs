@@ -27,7 +27,9 @@ fn environment() -> Vec<(String, String)> {
 
 /// The configuration file: given, or the default one.
 pub fn file(args: &ConfigArgs) -> Option<PathBuf> {
-    let named = || environment().into_iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, path)| path.into());
+    // An empty variable is one that is not set.
+    let is_named = |(name, path): &(String, String)| name == CONFIG_VARIABLE && !path.is_empty();
+    let named = || environment().into_iter().find(is_named).map(|(_, path)| path.into());
     let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
     args.config.clone().or_else(named).or_else(usual)
 }

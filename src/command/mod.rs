@@ -23,7 +23,7 @@ pub fn run(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Serve { config, listen, data_dir } => server::serve::run(&config, listen, data_dir),
         Command::Demo { listen } => receive::demo::run(listen.as_deref()),
-        Command::Init { config, json } => server::init::run(&config, json),
+        Command::Init { config, data_dir, if_missing, json } => server::init::run(&config, data_dir, if_missing, json),
         Command::Keys(command) => manage::keys::run(command),
         Command::Subscriptions(command) => manage::subscriptions::run(command),
         Command::Events(command) => manage::events::run(command),

@@ -99,6 +99,9 @@ impl Extend<FieldError> for FieldErrors {
 /// At least twice the length of any known name.
 const COMPARED_BYTES: usize = 64;
 
+/// More differences than this are another word: `worker_deleted` is not meant to be `worker_updated`.
+const TYPOS: usize = 3;
+
 /// The known name most similar to `word`, if any is similar enough.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -109,7 +112,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|name| (strsim::jaro_winkler(&word.to_lowercase(), name), *name))
-        .filter(|(likeness, _)| *likeness > 0.75)
+        .filter(|(likeness, name)| *likeness > 0.75 && strsim::damerau_levenshtein(&word.to_lowercase(), name) <= TYPOS)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }

@@ -15,7 +15,7 @@ pub enum StorageError {
     #[error("a row cannot be read or written: {0}")]
     Codec(String),
     /// The operating system provided no random numbers.
-    #[error("the operating system gives no random numbers: {0}")]
+    #[error("the operating system returned no random numbers: {0}")]
     Randomness(String),
     /// A file beside the database could not be read or written.
     #[error("{path}: {source}")]
@@ -141,7 +141,7 @@ pub enum KeyFileError {
 pub enum OpenError {
     /// Another process has it.
     #[error(
-        "{path} is in use{holder}. If the server runs, stop it first; if it is stopping, wait; for a command that can ask it, use the configuration that it was started with (server.control_socket)",
+        "{path} is in use{holder}. If that is a running server, stop it first, or run this command with the server's own configuration, so that it finds server.control_socket; if it is stopping, wait",
          holder = holder_text(.holder.as_deref()))]
     InUse {
         /// The database file.
@@ -224,7 +224,7 @@ pub enum OpenError {
     },
     /// There was a database and it is missing.
     #[error(
-        "{path} is missing, though {marker} says that there was a database here; nothing was created. Restore a backup, or remove {marker} to begin anew"
+        "{path} is missing, though {marker} says that there was a database here; nothing was created. Restore a backup, or remove {marker} to begin with an empty database"
     )]
     Missing {
         /// The database file.

@@ -104,7 +104,10 @@ pub fn fields(fields: &[(&str, String)], width: usize) -> String {
     let begin = longest + GAP;
     let given = fields.iter().filter(|(_, value)| !value.is_empty());
     let line = |(name, value): &(&str, String)| {
-        let value = wrapped(value, width.saturating_sub(begin).max(VALUE_CHARS));
+        // JSON is for programs too.
+        let is_json = value.starts_with(['{', '[']);
+        let width = if is_json { usize::MAX } else { width.saturating_sub(begin).max(VALUE_CHARS) };
+        let value = wrapped(value, width);
         format!("{name:longest$}  {}\n", value.join(&format!("\n{:begin$}", "")))
     };
     given.map(line).collect()
@@ -119,7 +122,8 @@ fn fitting(text: impl Iterator<Item = char>, columns: usize) -> usize {
     ends.take_while(|end| *end <= columns).count().max(1)
 }
 
-/// Wraps text at that width, between words if possible.
+/// Wraps text at that width, between words. A longer word, such as a secret or a payload, stays whole, so that it can be
+/// copied.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest: Vec<char> = text.chars().collect();
@@ -129,9 +133,14 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
             break;
         }
         let space = rest.iter().take(room + 1).rposition(|character| *character == ' ').filter(|place| *place > 0);
-        let after = rest.split_off(space.unwrap_or(room));
+        let Some(space) =
+            space.or_else(|| rest.iter().position(|character| *character == ' ').filter(|place| *place > 0))
+        else {
+            break;
+        };
+        let after = rest.split_off(space);
         lines.push(rest.into_iter().collect());
-        rest = after.into_iter().skip(usize::from(space.is_some())).collect();
+        rest = after.into_iter().skip(1).collect();
     }
     lines.push(rest.into_iter().collect());
     lines
@@ -177,14 +186,15 @@ mod tests {
         let text = table(&["NAME", "MEANING"], &rows, 24, PLAIN);
         assert_eq!(text, "NAME\n  MEANING\nclock_in\n  one two three four\n  five six\n");
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("onetwothree", 7), ["onetwot", "hree"]);
+        assert_eq!(wrapped("onetwothree", 7), ["onetwothree"]);
+        assert_eq!(wrapped("one twothreefour five", 7), ["one", "twothreefour", "five"]);
     }
 
     #[test]
     fn characters_that_take_two_columns_are_counted_as_two() {
         let rows = [["時計", "x"], ["clock", "y"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&["NAME", "ID"], &rows, 80, PLAIN), "NAME   ID\n時計   x\nclock  y\n");
-        assert_eq!(wrapped("時計時計時", 4), ["時計", "時計", "時"]);
+        assert_eq!(wrapped("時計 時計 時", 4), ["時計", "時計", "時"]);
         assert_eq!(wrapped("時", 1), ["時"]);
         assert_eq!(cut("時計時計", 6), "時計…");
     }

@@ -169,7 +169,12 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
     });
     bar.finish_and_clear();
     let Restored { head, kept, kept_has_clear_secrets, has_clear_secrets } = restored.map_err(failed)?;
-    put(&format!("{} holds what was stored at {}.\n", folder.display(), head.created_at))?;
+    put(&format!(
+        "{} holds what was stored at {}. Publish again what was published since: an event that is in the backup is known \
+         by its id.\n",
+        folder.display(),
+        head.created_at
+    ))?;
     let is_sealed = config.storage.encryption_key_file.is_some();
     if is_sealed && has_clear_secrets {
         say(&format!(

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::app;
 use crate::cli::{ConfigArgs, SecretsCommand};
-use crate::command::console::output::put;
+use crate::command::console::output::{counted, put};
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::control::client;
@@ -22,8 +22,9 @@ pub fn run(command: &SecretsCommand) -> Outcome {
             let to = Seal::from_file(Some(new_key_file))
                 .map_err(|error| wrong_key(format_args!("--new-key-file: {error}")))?;
             let count = change_key(config, &to)?;
+            let secrets = counted(count, "signing secret is", "signing secrets are");
             put(&format!(
-                "{count} signing secrets are now encrypted with the key in {}.\n\
+                "{secrets} now encrypted with the key in {}.\n\
                  Set storage.encryption_key_file to it, or move it there, before the next start.\n",
                 new_key_file.display()
             ))
@@ -34,8 +35,9 @@ pub fn run(command: &SecretsCommand) -> Outcome {
                 return Err((Exit::Usage, message.to_owned()));
             }
             let count = change_key(config, &Seal::NONE)?;
+            let secrets = counted(count, "signing secret is", "signing secrets are");
             put(&format!(
-                "{count} signing secrets are now stored as they are.\n\
+                "{secrets} now stored unencrypted.\n\
                  Remove storage.encryption_key_file before the next start, which would encrypt them again.\n"
             ))
         }
@@ -61,7 +63,10 @@ fn make_key(file: &Path) -> Outcome {
         )),
         _ => failed(format!("{shown} cannot be written: {error}")),
     })?;
-    put(&format!("{shown} holds a new key. Keep a copy apart from the backups: without it they are of no use.\n"))
+    put(&format!(
+        "{shown} holds a new key. Set storage.encryption_key_file to it and restart the server, which then encrypts the \
+         signing secrets. Keep a copy apart from the backups: without it they are of no use.\n"
+    ))
 }
 
 fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {

@@ -17,6 +17,8 @@ pub struct DoctorContext {
     pub config: Config,
     /// The server's URL; `None` if it listens on a random port.
     pub url: Option<String>,
+    /// Whether that is the server of this configuration, and not of a URL that was given.
+    pub is_own: bool,
     pub key: Option<Zeroizing<String>>,
     /// A client of the running server's control socket, if it is that server.
     pub control: Option<Client>,

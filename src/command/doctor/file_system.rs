@@ -35,7 +35,7 @@ const KINDS: [Kind; 14] = [
     kind(
         0x794c_7630,
         "an overlay",
-        "in a container it is gone with the container, and whoever reaches the folder below it does not see locks",
+        "in a container it is gone with the container, and a server that opens the folder below it does not see locks",
         "Put storage.data_dir on a volume of the container, or on a local disk",
         false,
     ),

@@ -110,9 +110,13 @@ pub fn files(context: &DoctorContext) -> Vec<Finding> {
     let problems = app::check_files(&context.config).into_iter();
     let fix = "Correct the path or the file, or its rights";
     let aging = app::certificate_warning(&context.config, context.now);
+    let unencrypted = context.config.storage.encryption_key_file.is_none().then(|| {
+        Finding::ok("secrets", "signing secrets are stored unencrypted; storage.encryption_key_file would encrypt them")
+    });
     let renew = "Put a new one in its place, then: systemctl reload tempclock-webhooks";
     open.chain(problems.map(|problem| Finding::problem("files", problem, fix)))
         .chain(aging.map(|warning| Finding::warning("files", warning, renew)))
+        .chain(unencrypted)
         .collect()
 }
 

@@ -57,6 +57,7 @@ pub fn run(args: &DoctorArgs) -> Outcome {
             let is_known = args.api.api_url.is_some() || loaded.config.server.listen.port() != 0;
             let subject = Arc::new(DoctorContext {
                 url: is_known.then(|| http_api::url(&args.api, &loaded.config)),
+                is_own: args.api.api_url.is_none(),
                 key: http_api::key(&args.api)?,
                 control: client::connect(&app::control_socket(&loaded.config)).filter(|_| args.api.api_url.is_none()),
                 agent: agent(&loaded.config)?,

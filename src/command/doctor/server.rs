@@ -1,5 +1,6 @@
 //! Checks liveness and readiness over HTTP, as a load balancer would.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,6 +8,7 @@ use ureq::Agent;
 use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::finding::Finding;
+use crate::app;
 use crate::command::doctor::context::{DoctorContext, NETWORK_LIMIT};
 use crate::control::client::Client;
 
@@ -52,6 +54,14 @@ pub fn check(context: &DoctorContext) -> (bool, Vec<Finding>) {
         findings.push(Finding::warning(SERVER, message, "Restart it: systemctl restart tempclock-webhooks"));
     }
     match get(&agent, &format!("{url}/readyz")) {
+        Ok((200, _)) if has_another_folder(context) => {
+            let folder = context.config.storage.data_dir.display();
+            let message =
+                format!("{url} answers, but no server has {folder} open: it is a server with another data folder");
+            let fix =
+                "Run doctor with that server's configuration, or give another port to one of the two (server.listen)";
+            findings.push(Finding::warning(SERVER, message, fix));
+        }
         Ok((200, _)) => findings.push(Finding::ok(SERVER, format!("{url} answers and is ready"))),
         Ok((_, readiness)) => findings.extend(not_ready(&readiness)),
         Err(error) => {
@@ -60,6 +70,13 @@ pub fn check(context: &DoctorContext) -> (bool, Vec<Finding>) {
         }
     }
     (true, findings)
+}
+
+/// A server has its control socket in its data folder, or where its configuration says.
+fn has_another_folder(context: &DoctorContext) -> bool {
+    let connected = app::control_socket(&context.config).connect();
+    let is_absent = |error: std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+    context.is_own && connected.is_err_and(is_absent)
 }
 
 /// The control socket is served until the end of a stop.

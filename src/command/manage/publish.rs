@@ -33,7 +33,7 @@ type Documents = Box<dyn Iterator<Item = Result<Box<RawValue>, Failure>>>;
 pub fn run(args: &PublishArgs) -> Outcome {
     let (source, length) = open(args)?;
     let (mut documents, is_array) = read(source)?;
-    let first = documents.next().ok_or_else(|| (Exit::Usage, "there is no event in what was given".to_owned()))??;
+    let first = documents.next().ok_or_else(|| (Exit::Usage, "the input has no event".to_owned()))??;
     let second = documents.next().transpose()?;
     if second.is_none() && !is_array {
         return with_api(&args.account, |api| publish_one(api, args, &first));
@@ -107,8 +107,10 @@ fn publish_one(api: &ControlApi, args: &PublishArgs, document: &RawValue) -> Out
     if published["duplicate"] == true {
         say("It was published before; nothing was added.");
     } else {
-        let count = published["deliveries"].as_u64().unwrap_or(0);
-        say(&format!("Published for {}.", counted(count, "subscription", "subscriptions")));
+        match published["deliveries"].as_u64().unwrap_or(0) {
+            0 => say(&format!("Published, but no subscription has the event type {}.", text(published, "event"))),
+            count => say(&format!("Published for {}.", counted(count, "subscription", "subscriptions"))),
+        }
     }
     Ok(())
 }

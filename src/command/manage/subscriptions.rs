@@ -97,6 +97,10 @@ fn put_changed(answer: &ApiReply, json: bool) -> Outcome {
     }
     put_one(&answer["data"])?;
     note_message(answer);
+    if answer["data"]["secret"].is_string() {
+        say("The next line is the signing secret. Save it in a file that nobody else can read (mode 0600):");
+        put(&format!("{}\n", text(&answer["data"], "secret")))?;
+    }
     Ok(())
 }
 
@@ -162,7 +166,6 @@ fn put_one(found: &Value) -> Outcome {
         ("url", text(found, "url")),
         ("events", text(found, "events")),
         ("description", text(found, "description")),
-        ("secret", text(found, "secret")),
         ("public key", text(found, "public_key")),
         ("disabled reason", text(found, "disabled_reason")),
         ("disabled at", time(found, "disabled_at")),

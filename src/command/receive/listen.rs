@@ -15,6 +15,7 @@ use crate::cli::ListenArgs;
 use crate::clock::Clock;
 use crate::command::client::http_api::{self, HttpApi, HttpApiError};
 use crate::command::console::input;
+use crate::command::console::output::say;
 use crate::command::console::terminal::{self, Paint, Tone};
 use crate::command::receive::diagnosis::Cause;
 use crate::command::receive::receiver::{self, Received, ReceiverResponse};
@@ -53,10 +54,8 @@ pub fn run(args: ListenArgs) -> Outcome {
         return Err((Exit::Usage, message));
     }
     let url = args.url.unwrap_or_else(|| format!("http://{address}/"));
-    let registration = match (&api, given.is_some()) {
-        (Some(api), false) => Some(Registration::make(api, &url, &args.events)?),
-        _ => None,
-    };
+    let registration =
+        api.as_ref().map(|api| Registration::make(api, &url, &args.events, given.as_ref())).transpose()?;
     let secret = secret.get_or_init(|| match &registration {
         Some(registration) => registration.secret.clone(),
         None => given.unwrap_or_default(),
@@ -136,20 +135,32 @@ struct Registration<'a> {
 }
 
 impl<'a> Registration<'a> {
-    fn make(api: &'a HttpApi, url: &str, events: &[String]) -> Result<Self, (Exit, String)> {
-        let wish = json!({"url": url, "events": events, "description": "tempclock-webhooks listen, temporary"});
+    fn make(
+        api: &'a HttpApi,
+        url: &str,
+        events: &[String],
+        given: Option<&Zeroizing<String>>,
+    ) -> Result<Self, (Exit, String)> {
+        let mut wish = json!({"url": url, "events": events, "description": "tempclock-webhooks listen, temporary"});
+        if let Some(secret) = given {
+            wish["secret"] = secret.as_str().into();
+        }
         let created = api.call("POST", "/webhooks", Some(&wish)).map_err(|error| {
             let advice = advice(&error).map(|advice| format!("\n{advice}")).unwrap_or_default();
             (Exit::Failed, format!("no subscription was made: {}{advice}", escape_controls(&error.to_string())))
         })?;
-        let secret = created["data"]["secret"].as_str().map(|secret| Zeroizing::new(secret.to_owned()));
+        let made = created["data"]["secret"].as_str().map(|secret| Zeroizing::new(secret.to_owned()));
+        let secret = given.cloned().or(made);
         let secret = secret.ok_or_else(|| (Exit::Failed, "the server gave no signing secret".to_owned()))?;
         Ok(Self { api, id: created["data"]["id"].clone(), secret })
     }
 
     fn remove(self) -> Outcome {
         match self.api.call("DELETE", &format!("/webhooks/{}", self.id), None) {
-            Ok(_) | Err(HttpApiError::ErrorStatus { status: 404, .. }) => Ok(()),
+            Ok(_) | Err(HttpApiError::ErrorStatus { status: 404, .. }) => {
+                say(&format!("Subscription {} deleted.", self.id));
+                Ok(())
+            }
             Err(error) => Err((
                 Exit::Failed,
                 format!(

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use url::{Host, ParseError, Url};
 
 use crate::domain::endpoint::address::{AddressRule, BlockedAddress};
-use crate::domain::escape::{REPEATED_CHARS, shortened};
+use crate::domain::escape::{REPEATED_CHARS, is_control, shortened};
 
 /// The most bytes a URL may have, as given and in canonical form.
 pub const MAX_URL_LENGTH: usize = 2048;
@@ -246,9 +246,15 @@ fn check_length(text: &str) -> Result<(), EndpointError> {
     Ok(())
 }
 
-/// The parser silently drops or folds these, so that the registered URL would differ from the given one.
+/// The parser silently drops or folds some of these, so that the registered URL would differ from the given one. Others
+/// cannot be seen and come along when a URL is copied: in a host they mean nothing, but behind it they lead to another path.
 fn check_characters(text: &str) -> Result<(), EndpointError> {
-    let forbidden = text.char_indices().find(|(_, character)| character.is_control() || *character == '\\');
+    let host = text.find("://").map_or(0, |colon| colon + 3);
+    let path = text.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(text.len(), |slash| host + slash);
+    let is_forbidden = |(position, character): &(usize, char)| {
+        character.is_control() || *character == '\\' || (*position > path && is_control(*character))
+    };
+    let forbidden = text.char_indices().find(is_forbidden);
     if let Some((position, character)) = forbidden {
         return Err(EndpointError::ForbiddenCharacter { character, position });
     }

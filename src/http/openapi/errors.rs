@@ -11,7 +11,7 @@ use crate::storage::error::Rejection;
 /// A sample of every kind of error.
 fn samples() -> [ApiError; 28] {
     [
-        ApiError::invalid_field("limit", "must be a number from 1 on (100 at most are given)"),
+        ApiError::invalid_field("limit", "must be an integer from 1 on (above 100 it counts as 100)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
         ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"),
         ApiError::unauthorized(),

@@ -256,7 +256,7 @@ impl ApiError {
 
     /// An internal error; the cause goes to the log only.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
-        let message = "something went wrong here; the log has the cause under this request id";
+        let message = "internal error; the server's log has the cause under this request_id";
         Self { cause: Some(cause.to_string().into()), ..Self::new(500, "internal", message) }
     }
 
@@ -384,7 +384,7 @@ impl From<Rejection> for ApiError {
                 "the server's disk is nearly full: nothing was stored, send it again later; the operator has to make room",
                 60,
             ),
-            Rejection::Busy => Self::unavailable("busy", "too much at once: nothing was stored, send it again", 1),
+            Rejection::Busy => Self::unavailable("busy", "the server is busy: nothing was stored; retry", 1),
             Rejection::StoreFailed => Self::unavailable(
                 "store_failed",
                 "the server's store failed and restarts; whether this took effect is unknown, so send it again with \

@@ -410,7 +410,7 @@ impl Query {
     }
 
     fn limit(&mut self) -> usize {
-        let limit = self.parse("limit", "a number from 1 on (100 at most are given)", |text| {
+        let limit = self.parse("limit", "an integer from 1 on (above 100 it counts as 100)", |text| {
             text.parse().ok().filter(|limit: &usize| *limit > 0)
         });
         limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)

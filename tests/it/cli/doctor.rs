@@ -285,6 +285,22 @@ fn another_program_at_the_address_and_a_host_that_is_not_there_are_found() {
 }
 
 #[test]
+fn a_server_with_another_data_folder_is_not_taken_for_this_one() {
+    let other = Server::start(&[]);
+    let server = Server::stopped(&[("server.listen", &format!("\"{}\"", other.address()))]);
+    assert_eq!(server.cli(&["init"]).code, Some(0));
+    let seen = findings(&server.cli(&["doctor", "--json"]));
+    let found = worst(&seen, "server");
+    assert_eq!(found["level"], "warning", "{seen:#?}");
+    let message = found["message"].as_str().unwrap();
+    assert!(
+        message.contains(server.data_dir().to_str().unwrap()) && message.contains("another data folder"),
+        "{found}"
+    );
+    assert!(seen.iter().any(|finding| finding["check"] == "secrets"), "{seen:#?}");
+}
+
+#[test]
 fn tls_is_tried_for_real_and_a_host_that_says_nothing_does_not_hold_it_up() {
     let names = vec!["localhost".to_owned()];
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).unwrap();

@@ -6,6 +6,7 @@ pub(super) mod deliveries;
 pub(super) mod demo;
 pub(super) mod doctor;
 pub(super) mod events;
+mod first_steps;
 pub(super) mod listen;
 pub(super) mod output;
 pub(super) mod pages;

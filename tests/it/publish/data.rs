@@ -214,7 +214,7 @@ fn each_event_of_a_refused_batch_is_named_with_what_is_wrong_with_it() {
         ("events[0].data.worker_id", "it has a fraction"),
         ("events[1].data.clock_in", "no seconds"),
         ("events[2].event", "known are: clock_in, "),
-        ("events[3].event", "known are: clock_in, "),
+        ("events[3].event", "unknown event type \"worker_deleted\"; known are: clock_in, "),
         ("events[4]", "must be an object; it is a string"),
         ("events[5].id", "it is an array"),
     ] {

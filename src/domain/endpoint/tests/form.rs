@@ -122,6 +122,17 @@ fn characters_that_parsers_drop_or_fold_are_refused_wherever_they_stand() {
 }
 
 #[test]
+fn characters_that_cannot_be_seen_are_refused_behind_the_host() {
+    for character in ['\u{ad}', '\u{200b}', '\u{202e}', '\u{2060}', '\u{feff}'] {
+        for (before, after) in [("https://a.example/", ""), ("https://a.example/b", "c"), ("https://a.example?b=", "")]
+        {
+            let expected = EndpointError::ForbiddenCharacter { character, position: before.len() };
+            assert_eq!(refusal(&format!("{before}{character}{after}")), expected);
+        }
+    }
+}
+
+#[test]
 fn space_around_the_url_is_refused() {
     for space in [' ', '\u{a0}', '\u{2003}', '\u{3000}'] {
         assert_eq!(refusal(&format!("{space}https://a.example/")), EndpointError::SurroundingSpace);

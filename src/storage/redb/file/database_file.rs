@@ -59,7 +59,7 @@ pub(in crate::storage) fn open_checked(path: &Path, cache_bytes: usize) -> Resul
             log::info!("checking every page of {}, {size_bytes} bytes", path.display());
         }
         if !check_pages(&mut open_file.db, path)? {
-            log::warn!("what {} says of its own free pages was not right; it was made anew", path.display());
+            log::warn!("what {} says of its own free pages was not right; it was built again", path.display());
         }
     }
     if !is_large {

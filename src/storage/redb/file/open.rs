@@ -260,7 +260,7 @@ fn apply_encryption(open_file: OpenFile, path: &Path, seal: &Seal, cache_bytes: 
             Ok(open_file)
         }
         EncryptionStep::Rewrite => {
-            log::info!("encrypting the signing secrets in {}; the whole file is written anew", path.display());
+            log::info!("encrypting the signing secrets in {}; the whole file is rewritten", path.display());
             let count = reseal::rewrite(db, path, &Seal::NONE, seal)
                 .map_err(|error| OpenError::NotSealed { path: path.to_owned(), reason: error.to_string() })?;
             drop(open_file);
