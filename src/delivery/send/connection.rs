@@ -333,6 +333,8 @@ impl Connection {
         if !is_clean {
             return;
         }
+        // Of many servers each may have one that is kept.
+        self.open.input = Input::default();
         let Place { kept, budget, server, peer, generation, .. } = self.place;
         kept.put(&server, peer, generation, self.open);
         // Whoever waits may have looked before it was there.
