@@ -178,16 +178,25 @@ impl Schedule {
     pub fn remove_lane(&mut self, id: SubscriptionId) {
         let Some(lane) = self.lanes.remove(&id) else { return };
         self.windows -= usize::from(lane.has_window());
-        self.in_memory = self.in_memory.saturating_sub(lane.ready.len());
-        for (_, work) in &lane.ready {
-            self.bodies_bytes = self.bodies_bytes.saturating_sub(work.body_bytes());
-        }
+        self.leave(lane.ready.len(), lane.ready.iter().map(|(_, work)| work.body_bytes()).sum());
         if let Some(due) = lane.retry_due {
             self.timers.remove(&(due, id));
         }
         if let Some((class, position)) = lane.position {
             self.queues.remove(class, position);
         }
+    }
+
+    /// So many deliveries with so many bytes of bodies are no longer in memory.
+    fn leave(&mut self, deliveries: usize, bytes: usize) {
+        debug_assert!(
+            self.in_memory >= deliveries && self.bodies_bytes >= bytes,
+            "{deliveries} of {} deliveries and {bytes} of {} bytes leave",
+            self.in_memory,
+            self.bodies_bytes
+        );
+        self.in_memory = self.in_memory.saturating_sub(deliveries);
+        self.bodies_bytes = self.bodies_bytes.saturating_sub(bytes);
     }
 
     /// Notes a commit with that many events: each yielding lane may take at least one job.
@@ -280,8 +289,7 @@ impl Schedule {
                 let Some((event, work)) = lane.ready.pop_front() else { continue };
                 let turn = lane.begin(event, now);
                 self.queues.acquire(class);
-                self.in_memory = self.in_memory.saturating_sub(1);
-                self.bodies_bytes = self.bodies_bytes.saturating_sub(work.body_bytes());
+                self.leave(1, work.body_bytes());
                 self.await_rest(id);
                 self.requeue(id);
                 return Some(Job { delivery: DeliveryId { event, subscription: id }, work, class, turn });
@@ -299,6 +307,7 @@ impl Schedule {
         }
         let DeliveryId { event, subscription } = job.delivery;
         let Some(lane) = self.lanes.get_mut(&subscription) else { return };
+        debug_assert!(lane.in_flight > 0, "{subscription}: a job ended that was not in flight");
         lane.in_flight = lane.in_flight.saturating_sub(1);
         match ended {
             Some(ended) => lane.record_outcome(job.turn, ended, self.per_endpoint, now),

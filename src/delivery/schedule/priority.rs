@@ -80,6 +80,7 @@ impl PriorityQueues {
     /// Notes that a thread has finished such a job.
     pub(in crate::delivery) fn release(&mut self, class: PriorityClass) {
         if let Some(held) = self.held.get_mut(class as usize) {
+            debug_assert!(*held > 0, "a job of a class ended that had none");
             *held = held.saturating_sub(1);
         }
     }
