@@ -28,7 +28,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::server::ControlServer;
 use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
-use crate::disk::free_bytes;
 use crate::http::metrics::MetricsPage;
 use crate::http::request::recent_attempts::RecentAttempts;
 use crate::http::{self, HttpState, Vitals};
@@ -38,7 +37,7 @@ use crate::storage::error::{StorageError, WriterError};
 use crate::storage::read::reader::Reader;
 use crate::storage::write::queue::WriterHandle;
 use crate::storage::write::writer::Listeners;
-use crate::storage::{DATABASE_FILE, Opened, Store};
+use crate::storage::{Opened, Store};
 
 /// The running server.
 pub struct App {
@@ -108,13 +107,7 @@ impl App {
         let control = start_control(control_socket(config).path, &state, ANOTHER_SOCKET)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
-        let page = MetricsPage {
-            metrics,
-            reader: reader.clone(),
-            dispatcher: Arc::clone(&dispatcher),
-            clock,
-            database: config.storage.data_dir.join(DATABASE_FILE),
-        };
+        let page = MetricsPage { metrics, reader: reader.clone(), dispatcher: Arc::clone(&dispatcher), clock };
         let build = |listener, ready| http::metrics::server(listener, page, ready);
         let start_page = |listener| WebServer::start("metrics", listener, http::metrics::SETTINGS.workers, build);
         let metrics_page = metrics_listener.map(start_page).transpose().map_err(threads)?;
@@ -247,7 +240,7 @@ fn count(metrics: &Metrics, committed: &Committed) {
 
 /// Outcomes must be recorded, or the next start repeats the attempts.
 fn check_free_space(folder: &Path, reader: &Reader) -> Result<(), StartError> {
-    let free_bytes = free_bytes(folder).unwrap_or(u64::MAX);
+    let free_bytes = reader.vitals().free_bytes.unwrap_or(u64::MAX);
     if free_bytes >= OUTCOMES_BYTES {
         return Ok(());
     }

@@ -107,7 +107,6 @@ pub fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
         wrong_keys_per_minute: config.rate_limit.wrong_keys_per_minute,
         read_threads: config.server.workers * BLOCKING_THREADS,
         read_threads_of_one: READS_OF_ONE,
-        data_dir: config.storage.data_dir.clone(),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
     }
 }

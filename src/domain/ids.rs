@@ -225,7 +225,8 @@ text_id!(
     AuditId, "^aud_[0-9a-f]{32}$";
 );
 
-/// Generates event ids that always increase, whatever the clock does.
+/// Generates event ids that always increase, whatever the clock does. Cursors and lanes rely on it that they increase in
+/// the order of commits, because one writer generates them; an engine that several share has to keep that true.
 #[derive(Debug)]
 pub struct EventIds {
     last: u128,

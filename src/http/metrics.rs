@@ -1,7 +1,6 @@
 //! The metrics page, on its own listener so that it can be separated from the API. Runs on one HTTP worker.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use super::transport::keep_unread;
 use super::{Ready, ServerSettings, transport};
 use crate::clock::Clock;
 use crate::delivery::Dispatcher;
-use crate::disk::free_bytes;
 use crate::domain::Timestamp;
 use crate::metrics::{Gauges, Metrics, TextForm};
 use crate::storage::error::StorageError;
@@ -25,14 +23,12 @@ use crate::storage::read::reader::Reader;
 pub struct MetricsPage {
     /// The counters.
     pub metrics: Arc<Metrics>,
-    /// For outbox and subscription gauges.
+    /// For gauges of outbox, subscriptions and store.
     pub reader: Reader,
     /// For attempts in flight.
     pub dispatcher: Arc<Dispatcher>,
     /// For the age of pending deliveries.
     pub clock: Clock,
-    /// The database file.
-    pub database: PathBuf,
 }
 
 /// Short, so that a client that takes all connections and sends nothing blocks others only briefly.
@@ -102,8 +98,7 @@ impl MetricsPage {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let active = registry.subscriptions().filter(|subscription| subscription.state.is_active()).count();
         let age = |oldest: Option<Timestamp>| oldest.map_or(Duration::ZERO, |oldest| self.clock.wall().since(oldest));
-        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
-        let folder = self.database.parent();
+        let vitals = self.reader.vitals();
         Ok(Gauges {
             pending: backlog.pending.unattempted + backlog.pending.retrying,
             retrying: backlog.pending.retrying,
@@ -113,8 +108,8 @@ impl MetricsPage {
             threads: count(self.dispatcher.alive_threads()),
             active: count(active),
             disabled: count(registry.subscriptions().count() - active),
-            database_bytes: size(&self.database),
-            free_bytes: folder.and_then(free_bytes).unwrap_or_default(),
+            database_bytes: vitals.size_bytes,
+            free_bytes: vitals.free_bytes.unwrap_or_default(),
         })
     }
 }

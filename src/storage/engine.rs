@@ -39,8 +39,19 @@ pub trait Engine: Send + Sync + 'static {
     fn view(&self) -> Result<Self::View>;
     /// Is this process still the only one that may write? A commit is not acknowledged otherwise.
     fn check_owner(&self) -> Result<()>;
+    /// How much the store takes, and how much more it can take. May wait for the file system.
+    fn vitals(&self) -> StoreVitals;
     /// Leaves everything as it is after an error: nothing more is written, not even in closing.
     fn abandon(&self);
+}
+
+/// How large a store is, and the room that it has.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreVitals {
+    /// Bytes that it takes.
+    pub size_bytes: u64,
+    /// Bytes that are free for it; `None` if unknown.
+    pub free_bytes: Option<u64>,
 }
 
 /// An open write transaction, of which nothing is left if it is dropped.

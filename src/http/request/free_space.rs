@@ -1,21 +1,20 @@
-//! Free disk space for unauthenticated requests: read at most once a second, and never on an HTTP worker, because a
-//! file system can hang. Shared by the HTTP workers.
+//! The store's free space for unauthenticated requests: read at most once a second, and never on an HTTP worker, because
+//! a file system can hang. Shared by the HTTP workers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web;
 use tokio::sync::Mutex;
 
-use crate::disk::free_bytes;
+use crate::storage::read::reader::Reader;
 
 /// How long a reading is cached.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// Free space of a file system, read by one thread at a time.
+/// Free space of a store, read by one thread at a time.
 pub struct FreeSpace {
-    folder: PathBuf,
+    reader: Reader,
     last: Arc<Mutex<Option<Reading>>>,
 }
 
@@ -27,9 +26,9 @@ struct Reading {
 }
 
 impl FreeSpace {
-    /// That of the file system of this folder, which was not read yet.
-    pub fn of(folder: PathBuf) -> Self {
-        Self { folder, last: Arc::default() }
+    /// That of this store, which was not read yet.
+    pub fn of(reader: Reader) -> Self {
+        Self { reader, last: Arc::default() }
     }
 
     /// How many bytes are free, if that is known.
@@ -40,10 +39,10 @@ impl FreeSpace {
         {
             return reading.bytes;
         }
-        let folder = self.folder.clone();
+        let reader = self.reader.clone();
         // The thread keeps the lock: a caller who leaves must not let the next one start a second thread.
         let read = web::block(move || {
-            let bytes = free_bytes(&folder);
+            let bytes = reader.vitals().free_bytes;
             *last = Some(Reading { at: Instant::now(), bytes });
             bytes
         });

@@ -1,7 +1,6 @@
 //! State shared by all handlers.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -47,8 +46,6 @@ pub struct HttpSettings {
     pub read_threads: usize,
     /// How many of them one account may use at a time.
     pub read_threads_of_one: usize,
-    /// The folder whose file system is checked for free space.
-    pub data_dir: PathBuf,
     /// The required free space.
     pub free_space_reserve_bytes: u64,
 }
@@ -122,7 +119,7 @@ impl HttpState {
             guesses: RateLimit::new(settings.wrong_keys_per_minute),
             pings: Arc::default(),
             body_room: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
-            free_space: FreeSpace::of(settings.data_dir.clone()),
+            free_space: FreeSpace::of(reader.clone()),
             read_threads: Shares::new(settings.read_threads, settings.read_threads_of_one, WAIT),
             answer_bytes: Shares::new(ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, WAIT),
             settings,

@@ -12,7 +12,7 @@ use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
 pub use crate::storage::engine::PendingEvent;
-use crate::storage::engine::{Pending, Selected, View as _};
+use crate::storage::engine::{Pending, Selected, StoreVitals, View as _};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::dump::{DumpError, Manifest};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
@@ -70,6 +70,12 @@ impl Reader {
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.snapshot.get().registry)
+    }
+
+    /// How large the store is, and the room that it has. May wait for the file system.
+    #[must_use]
+    pub fn vitals(&self) -> StoreVitals {
+        self.snapshot.vitals()
     }
 
     /// The time that is dated with now, as the writer would see it at these readings.

@@ -9,7 +9,8 @@ use crate::domain::access::{ApiKey, KeyHash};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 
-/// All accounts, keys and subscriptions as of one commit.
+/// All accounts, keys and subscriptions as of one commit. It is taken for what is stored, without a look at the disk,
+/// because one process alone writes; an engine that several share has to keep it true.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     accounts: BTreeMap<AccountId, Arc<str>>,

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::calendar::Calendar;
 use crate::storage::StoreEngine;
-use crate::storage::engine::{Engine, Pending};
+use crate::storage::engine::{Engine, Pending, StoreVitals};
 use crate::storage::error::StorageError;
 use crate::storage::read::registry::Registry;
 
@@ -41,6 +41,12 @@ impl SharedSnapshot {
     ) -> Result<Self, StorageError> {
         let snapshot = Snapshot { view: engine.view()?, registry, pending, calendar };
         Ok(Self { present: RwLock::new(Arc::new(snapshot)), engine })
+    }
+
+    /// How large the store is, and the room that it has. May wait for the file system.
+    #[must_use]
+    pub fn vitals(&self) -> StoreVitals {
+        self.engine.vitals()
     }
 
     /// The current snapshot.

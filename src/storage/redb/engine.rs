@@ -1,11 +1,13 @@
 //! The engine on redb: one database file, and the claim of this process on it. Any thread; the writer alone begins
 //! transactions.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use redb::{Durability, ReadableDatabase as _, WriteTransaction};
 
-use crate::storage::engine::{Engine, Transaction};
+use crate::disk::free_bytes;
+use crate::storage::engine::{Engine, StoreVitals, Transaction};
 use crate::storage::error::StorageError;
 use crate::storage::redb::file::owner::OwnedDatabase;
 use crate::storage::redb::tx::RedbTx;
@@ -15,13 +17,14 @@ use crate::storage::rows::sealing::Seal;
 /// The database, and what its secrets are sealed with.
 pub struct RedbEngine {
     db: Arc<OwnedDatabase>,
+    path: PathBuf,
     seal: Arc<Seal>,
 }
 
 impl RedbEngine {
-    /// The engine of an open database.
-    pub(in crate::storage) fn new(db: OwnedDatabase, seal: Seal) -> Self {
-        Self { db: Arc::new(db), seal: Arc::new(seal) }
+    /// The engine of an open database, whose file is there.
+    pub(in crate::storage) fn new(db: OwnedDatabase, path: PathBuf, seal: Seal) -> Self {
+        Self { db: Arc::new(db), path, seal: Arc::new(seal) }
     }
 
     /// The database.
@@ -52,6 +55,11 @@ impl Engine for RedbEngine {
 
     fn check_owner(&self) -> Result<(), StorageError> {
         Ok(self.db.check_owner()?)
+    }
+
+    fn vitals(&self) -> StoreVitals {
+        let size_bytes = std::fs::metadata(&self.path).map_or(0, |found| found.len());
+        StoreVitals { size_bytes, free_bytes: self.path.parent().and_then(free_bytes) }
     }
 
     fn abandon(&self) {

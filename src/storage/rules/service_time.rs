@@ -17,7 +17,8 @@ use crate::domain::timestamp::span_in_words;
 const NOTED_EVERY: Duration = Duration::from_mins(1);
 /// Leaps and stretches from this length on are told as a warning.
 const WARNED_FROM: Duration = Duration::from_hours(24);
-/// The time of a store.
+/// The time of a store. It is the clock of one process, continued after a restart; an engine that several share has to
+/// give them one.
 #[derive(Debug)]
 pub struct ServiceTime {
     calendar: Calendar,

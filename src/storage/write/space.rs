@@ -2,10 +2,7 @@
 //! thread. It queries the file system a few times a second at most, unless much is written, because the call can be
 //! slow.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use crate::disk::free_bytes;
 
 /// How often free space is checked: the call takes half a millisecond on ext4.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
@@ -16,19 +13,11 @@ const UNCHECKED_DIVISOR: u64 = 8;
 const GROWTH_OF_A_BODY: u64 = 4;
 const GROWTH_OF_A_COMMIT_BYTES: u64 = 64 * 1024;
 
-/// How much of the disk to keep free.
-#[derive(Clone, Debug)]
-pub struct SpaceRule {
-    /// A folder on the file system that the database is on.
-    pub folder: PathBuf,
-    /// Below this, publishing is refused while deliveries go on: in a copy-on-write store even a delete needs space.
-    /// 0: no check.
-    pub reserve_bytes: u64,
-}
-
 /// The last known state of the disk.
 pub(in crate::storage) struct SpaceGuard {
-    rule: SpaceRule,
+    /// Below this, publishing is refused while deliveries go on: in a copy-on-write store even a delete needs space.
+    /// 0: no check.
+    reserve_bytes: u64,
     is_enough: bool,
     checked: Option<Instant>,
     /// By how much the file may have grown since then.
@@ -37,8 +26,8 @@ pub(in crate::storage) struct SpaceGuard {
 
 impl SpaceGuard {
     /// Assumes free space until the first check.
-    pub fn new(rule: SpaceRule) -> Self {
-        Self { rule, is_enough: true, checked: None, unchecked_bytes: 0 }
+    pub fn new(reserve_bytes: u64) -> Self {
+        Self { reserve_bytes, is_enough: true, checked: None, unchecked_bytes: 0 }
     }
 
     /// Whether there was enough space at the last check.
@@ -46,12 +35,11 @@ impl SpaceGuard {
         self.is_enough
     }
 
-    /// Checks the disk if a check is due, before a commit with that many bytes of bodies.
-    pub fn check(&mut self, body_bytes: usize) {
-        let reserve_bytes = self.rule.reserve_bytes;
-        if reserve_bytes > 0 && self.is_due(body_bytes) {
+    /// Asks how much is free if a check is due, before a commit with that many bytes of bodies.
+    pub fn check(&mut self, body_bytes: usize, free_bytes: impl FnOnce() -> Option<u64>) {
+        if self.reserve_bytes > 0 && self.is_due(body_bytes) {
             // If free space is unknown, assume enough; a full disk shows up as an error.
-            self.judge(free_bytes(&self.rule.folder).unwrap_or(u64::MAX));
+            self.judge(free_bytes().unwrap_or(u64::MAX));
         }
     }
 
@@ -60,7 +48,7 @@ impl SpaceGuard {
         let growth_bytes = body_bytes.saturating_mul(GROWTH_OF_A_BODY).saturating_add(GROWTH_OF_A_COMMIT_BYTES);
         self.unchecked_bytes = self.unchecked_bytes.saturating_add(growth_bytes);
         let is_recent = self.checked.is_some_and(|at| at.elapsed() < CHECK_EVERY);
-        if is_recent && self.unchecked_bytes < self.rule.reserve_bytes / UNCHECKED_DIVISOR {
+        if is_recent && self.unchecked_bytes < self.reserve_bytes / UNCHECKED_DIVISOR {
             return false;
         }
         self.checked = Some(Instant::now());
@@ -69,7 +57,7 @@ impl SpaceGuard {
     }
 
     fn judge(&mut self, free_bytes: u64) {
-        let is_enough = free_bytes >= self.rule.reserve_bytes;
+        let is_enough = free_bytes >= self.reserve_bytes;
         if is_enough != self.is_enough {
             if is_enough {
                 log::info!("enough free space again: publishing is accepted");

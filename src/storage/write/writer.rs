@@ -21,7 +21,7 @@ use crate::storage::rules::jobs::{Jobs, StepSize};
 use crate::storage::rules::retain::Housekeeping;
 use crate::storage::write::batching::{Batching, Done, Next, Reason, Waiting};
 use crate::storage::write::queue::{Inbox, Load, Work, WriterHandle, queues};
-use crate::storage::write::space::{SpaceGuard, SpaceRule};
+use crate::storage::write::space::SpaceGuard;
 
 /// Rows that housekeeping visits in a transaction of its own, and in one that callers wait for.
 const HOUSEKEEPING_ROWS: usize = 2000;
@@ -63,7 +63,7 @@ pub(in crate::storage) fn new(
     engine: Arc<StoreEngine>,
     state: State,
     shared: Arc<SharedSnapshot>,
-    space: SpaceRule,
+    reserve_bytes: u64,
     (work, listeners): (OwnWork, Listeners),
 ) -> (WriterHandle, Writer) {
     let (handle, inbox) = queues();
@@ -71,7 +71,7 @@ pub(in crate::storage) fn new(
         engine,
         state,
         shared,
-        space: SpaceGuard::new(space),
+        space: SpaceGuard::new(reserve_bytes),
         listeners,
         inbox,
         batching: Batching::default(),
@@ -163,7 +163,7 @@ impl Writer {
         self.engine.check_owner()?;
         let Work { reports, failed, commands } = work;
         self.load.at_work(true);
-        self.space.check(commands.iter().map(Command::body_bytes).sum());
+        self.space.check(commands.iter().map(Command::body_bytes).sum(), || self.engine.vitals().free_bytes);
         let transaction = self.engine.begin()?;
         self.load.release(commands.iter().map(Command::memory_bytes).sum());
         let mut replies: Vec<DeferredReply> = Vec::with_capacity(commands.len());

@@ -43,7 +43,6 @@ use crate::storage::rules::retain::Housekeeping;
 use crate::storage::rules::service_time::ServiceTime;
 use crate::storage::rules::settings::Rules;
 use crate::storage::write::queue::WriterHandle;
-use crate::storage::write::space::SpaceRule;
 use crate::storage::write::writer::{self, Listeners, OwnWork, Writer};
 
 /// The store's location and rules.
@@ -66,7 +65,8 @@ pub struct Opened {
     engine: Arc<RedbEngine>,
     state: State,
     snapshot: Arc<SharedSnapshot>,
-    space: SpaceRule,
+    folder: PathBuf,
+    reserve_bytes: u64,
 }
 
 /// The running store.
@@ -136,12 +136,12 @@ impl Opened {
             .map_err(|reason| OpenError::NotYet { path: path.clone(), reason })?;
         migrate::upgrade(&db, &path, format)?;
         let OpenFile { db, file } = apply_encryption(OpenFile { db, file }, &path, &seal, settings.cache_bytes)?;
-        let engine = Arc::new(RedbEngine::new(OwnedDatabase::in_folder(db, file, owner), seal));
+        let engine = Arc::new(RedbEngine::new(OwnedDatabase::in_folder(db, file, owner), path.clone(), seal));
         let loaded = catch_panic::catch_redb_panic(|| load(&engine, settings.rules.clone(), clock, random));
         let (snapshot, state) = loaded.ok_or_else(|| OpenError::unreadable(&path))?.map_err(failed)?;
         engine.db().check_owner()?;
-        let space = SpaceRule { folder: folder.clone(), reserve_bytes: settings.free_space_reserve_bytes };
-        Ok(Self { engine, state, snapshot, space })
+        let (folder, reserve_bytes) = (folder.clone(), settings.free_space_reserve_bytes);
+        Ok(Self { engine, state, snapshot, folder, reserve_bytes })
     }
 
     /// A store on an open database with any backend, initialised if it is empty. For tests with a storage backend of
@@ -156,10 +156,10 @@ impl Opened {
         }
         let Identity { format, .. } = check_format(&db, &path)?;
         formats::run_steps(&db, format).map_err(failed)?;
-        let engine = Arc::new(RedbEngine::new(OwnedDatabase::elsewhere(db), Seal::NONE));
+        let engine = Arc::new(RedbEngine::new(OwnedDatabase::elsewhere(db), path.clone(), Seal::NONE));
         let (snapshot, state) = load(&engine, settings.rules.clone(), clock, random).map_err(failed)?;
-        let space = SpaceRule { folder: settings.data_dir.clone(), reserve_bytes: settings.free_space_reserve_bytes };
-        Ok(Self { engine, state, snapshot, space })
+        let (folder, reserve_bytes) = (settings.data_dir.clone(), settings.free_space_reserve_bytes);
+        Ok(Self { engine, state, snapshot, folder, reserve_bytes })
     }
 
     /// The clock that the store goes by; its steady reading goes on from where it stood.
@@ -193,7 +193,7 @@ impl Opened {
 
     fn start_with(self, is_server: bool, listeners: Listeners) -> Result<Store, OpenError> {
         let reader = self.reader();
-        let folder = self.space.folder.clone();
+        let folder = self.folder.clone();
         let (handle, writer) = self.writer_with(is_server, listeners)?;
         let thread = writer.start().map_err(|source| file_error(&folder, source))?;
         Ok(Store { writer: handle, reader, thread })
@@ -209,7 +209,7 @@ impl Opened {
         let work = if is_server {
             self.state.backlogs = Backlogs::resume(&self.state.histories);
             let unfinished = self.snapshot.get().view.unfinished_jobs();
-            let failed = |source| OpenError::failed(&self.space.folder.join(DATABASE_FILE), source);
+            let failed = |source| OpenError::failed(&self.folder.join(DATABASE_FILE), source);
             OwnWork {
                 housekeeping: Some(Housekeeping::default()),
                 jobs: Jobs::resume(unfinished.map_err(failed)?),
@@ -218,7 +218,7 @@ impl Opened {
         } else {
             OwnWork::default()
         };
-        Ok(writer::new(self.engine, self.state, self.snapshot, self.space, (work, listeners)))
+        Ok(writer::new(self.engine, self.state, self.snapshot, self.reserve_bytes, (work, listeners)))
     }
 }
 
