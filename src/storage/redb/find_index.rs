@@ -57,6 +57,18 @@ pub fn tags_of(rows: &ReadTransaction, account: AccountId, event: EventId) -> Re
     }
 }
 
+/// The events with tags that cannot be read.
+pub fn damaged_tags(rows: &ReadTransaction) -> Result<Vec<(EventId, StorageError)>> {
+    let mut damaged = Vec::new();
+    if let Some(tags) = table(rows, TAGS)? {
+        for row in tags.iter()? {
+            let (key, row) = row?;
+            damaged.extend(decode_tags(row.value()).err().map(|error| (EventId(key.value().1), error)));
+        }
+    }
+    Ok(damaged)
+}
+
 fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
     rows: &ReadTransaction,
     table: TableDefinition<'static, K, V>,

@@ -9,7 +9,7 @@ use crate::domain::{DeliveryId, EventId, KeyId, SubscriptionId};
 use crate::storage::error::StorageError;
 use crate::storage::redb::outbox::{Outbox, OutboxEntry};
 use crate::storage::redb::tables;
-use crate::storage::redb::{audit, jobs};
+use crate::storage::redb::{audit, find_index, jobs};
 use crate::storage::rows::delivery_record;
 use crate::storage::rows::key_record;
 use crate::storage::rows::record::{EventRow, IdempotencyRow};
@@ -82,6 +82,9 @@ fn events(transaction: &ReadTransaction, report: &mut VerifyReport) -> Result<()
         if row.is_some_and(|row| !row.is_intact()) {
             report.fault(format!("event {id}: the body does not match its digest"));
         }
+    }
+    for (id, error) in find_index::damaged_tags(transaction)? {
+        report.fault(format!("tags of event {id}: {error}"));
     }
     for row in transaction.open_table(tables::IDEMPOTENCY)?.iter()? {
         let (key, row) = row?;
