@@ -182,7 +182,14 @@ fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])
     for operation in 0..operations {
         let data = format!(r#"{{"entry_id":{operation},"note":"{}"}}"#, "x".repeat(operation % 700)).into();
         let event_type = EventType::ClockIn;
-        let event = NewEvent { event_type, data, occurred_at: None, tags: Vec::new(), idempotency: Vec::new() };
+        let event = NewEvent {
+            event_type,
+            data,
+            occurred_at: None,
+            tags: Vec::new(),
+            unfit: Vec::new(),
+            idempotency: Vec::new(),
+        };
         let id = ask(&store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id;
         watch.lock().unwrap().acknowledged.push(id);
         let delivery = DeliveryId { event: id, subscription: SubscriptionId(1) };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+const FILTER: &str = r#"Which events it gets, by their data: {"location_id": [3, 4]}"#;
 const WINDOW: &str =
     r#"When attempts may start: {"days": ["mon"], "from": "06:00", "to": "20:00", "time_zone": "Europe/London"}"#;
 
@@ -26,6 +27,9 @@ pub struct SubscriptionOptions {
     /// Signatures to send: tempclock, standard, ed25519
     #[arg(long, value_name = "KINDS")]
     pub signatures: Option<String>,
+    /// Which events it gets.
+    #[arg(long, value_name = "JSON", help = FILTER)]
+    pub filter: Option<String>,
     /// How often attempts may start: 10/s, 600/m
     #[arg(long, value_name = "RATE")]
     pub rate_limit: Option<String>,

@@ -1,5 +1,7 @@
 //! Arguments of `subscriptions`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::args::AccountArgs;
@@ -77,6 +79,38 @@ pub enum SubscriptionsCommand {
         /// Its options.
         #[command(flatten)]
         options: Box<SubscriptionOptions>,
+    },
+    /// Give it another signing secret, beside which the present one stays valid for a while
+    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions rotate-secret 1 --overlap 48h")]
+    RotateSecret {
+        /// Account and output.
+        #[command(flatten)]
+        account: AccountArgs,
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
+        id: u32,
+        /// How long the present secret stays valid, up to 7d; 0s ends it at once
+        #[arg(long, value_name = "DURATION", default_value = "24h")]
+        overlap: String,
+        /// Your own secret.
+        #[command(flatten)]
+        secret: GivenSecret,
+    },
+    /// Tell whether it would get an event, and why
+    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions match 1 --event clock_in --file data.json")]
+    Match {
+        /// Account and output.
+        #[command(flatten)]
+        account: AccountArgs,
+        /// Subscription number
+        #[arg(value_parser = value_parsers::subscription)]
+        id: u32,
+        /// Event type
+        #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
+        event: String,
+        /// The data of the event, as JSON [default: stdin]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// Send a test ping now and show the result; after a success pending deliveries are due now
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions test 1")]

@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 use crate::domain::Timestamp;
 use crate::domain::signing::SigningSecret;
 
+/// The most secrets that are valid at the same time.
+const VALID_MAX: usize = 10;
+
 /// What a subscription signs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKeys {
@@ -37,6 +40,32 @@ impl SigningKeys {
     #[must_use]
     pub fn of(secret: SigningSecret) -> Self {
         Self { secret, previous: Vec::new(), ed25519: None }
+    }
+
+    /// With another secret, beside which the present one is valid until then; without any earlier one if that is not in
+    /// the future.
+    #[must_use]
+    pub fn rotated(self, secret: SigningSecret, valid_until: Timestamp, now: Timestamp) -> Self {
+        let Self { secret: before, previous, ed25519 } = self.without_ended(now);
+        if valid_until <= now {
+            return Self { secret, previous: Vec::new(), ed25519 };
+        }
+        let before = PreviousSecret { secret: before, valid_until };
+        let previous = std::iter::once(before).chain(previous).take(VALID_MAX - 1).collect();
+        Self { secret, previous, ed25519 }
+    }
+
+    /// Without the earlier secrets that are no longer valid.
+    #[must_use]
+    pub fn without_ended(mut self, now: Timestamp) -> Self {
+        self.previous.retain(|previous| now < previous.valid_until);
+        self
+    }
+
+    /// Whether an earlier secret is kept that is no longer valid.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.previous.iter().any(|previous| previous.valid_until <= now)
     }
 
     /// The valid secrets, newest first.
@@ -126,5 +155,20 @@ mod tests {
         assert_eq!(valid(10), [secret(3), secret(2)]);
         assert_eq!(valid(20), [secret(3)]);
         assert_eq!(*keys.oldest_valid(Timestamp::from_ms(9)), secret(1));
+        assert!(keys.has_ended(Timestamp::from_ms(10)) && !keys.has_ended(Timestamp::from_ms(9)));
+        assert_eq!(keys.without_ended(Timestamp::from_ms(10)).previous, [previous(2, 20)]);
+    }
+
+    #[test]
+    fn a_rotation_keeps_the_newest_ten_or_none_at_all() {
+        let secret = |byte| SigningSecret::from_random(&[byte; 32]);
+        let (now, later) = (Timestamp::from_ms(5), Timestamp::from_ms(50));
+        let mut keys = SigningKeys::of(secret(0));
+        for byte in 1..=12 {
+            keys = keys.rotated(secret(byte), later, now);
+        }
+        assert_eq!(keys.valid(now).cloned().collect::<Vec<_>>(), (3..=12).rev().map(secret).collect::<Vec<_>>());
+        let alone = keys.rotated(secret(13), now, now);
+        assert_eq!(alone, SigningKeys::of(secret(13)));
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::job::{Job, JobTask};
+use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
@@ -65,6 +66,19 @@ pub enum Command {
         id: SubscriptionId,
         /// What.
         change: SubscriptionChange,
+        /// The subscription as it is now.
+        reply: ReplySender<Subscription>,
+    },
+    /// Give a subscription another signing secret.
+    RotateSecret {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        id: SubscriptionId,
+        /// The new secret.
+        secret: SigningSecret,
+        /// Until when the present one is valid beside it, by the wall clock.
+        previous_valid_until: Timestamp,
         /// The subscription as it is now.
         reply: ReplySender<Subscription>,
     },

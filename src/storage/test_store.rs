@@ -78,6 +78,7 @@ pub fn publish(store: &Store) -> EventId {
         data: "{}".into(),
         occurred_at: None,
         tags: Vec::new(),
+        unfit: Vec::new(),
         idempotency: Vec::new(),
     };
     ask(store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id

@@ -63,6 +63,7 @@ impl World {
             event_type: one.event_type,
             data: format!(r#"{{"note":"{}"}}"#, "x".repeat(length)).into(),
             occurred_at: None,
+            unfit: Vec::new(),
             idempotency: one
                 .key
                 .map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: one.fingerprint })

@@ -211,6 +211,7 @@ fn put_one(delivery: &Value) -> Outcome {
     put_fields(&[
         ("id", text(delivery, "id")),
         ("status", status(delivery)),
+        ("waiting for", text(delivery, "waiting_for")),
         ("event", format!("{} {}", text(delivery, "event"), text(delivery, "event_id"))),
         ("subscription", text(delivery, "subscription_id")),
         ("made", time(delivery, "created_at")),

@@ -13,6 +13,7 @@ use crate::command::console::output::{
 use crate::command::manage::deliveries::parts_of;
 use crate::command::manage::subscription_options;
 use crate::command::{Exit, Outcome};
+use crate::domain::escape::escape_controls;
 
 pub fn run(command: SubscriptionsCommand) -> Outcome {
     match command {
@@ -61,6 +62,19 @@ pub fn run(command: SubscriptionsCommand) -> Outcome {
             }
             with_api(&account, |api| update(api, id, &body, account.json))
         }
+        SubscriptionsCommand::RotateSecret { account, id, overlap, secret } => {
+            let mut body = json!({"overlap": overlap});
+            if let Some(secret) = input::text(None, secret.secret_file.as_deref())? {
+                body["secret"] = secret.as_str().into();
+            }
+            with_api(&account, |api| rotate_secret(api, id, &body, account.json))
+        }
+        SubscriptionsCommand::Match { account, id, event, file } => {
+            let data = input::body(file.as_deref())?;
+            let data: Value = serde_json::from_slice(&data)
+                .map_err(|error| (Exit::Usage, format!("the data of the event is not JSON: {error}")))?;
+            with_api(&account, |api| match_event(api, id, &json!({"event": event, "data": data}), account.json))
+        }
         SubscriptionsCommand::Pause { account, id } => {
             with_api(&account, |api| update(api, id, &json!({"active": false}), account.json))
         }
@@ -89,6 +103,35 @@ fn path(id: u32) -> String {
 
 fn update(api: &ControlApi, id: u32, body: &Value, json: bool) -> Outcome {
     put_changed(&api.change("PUT", &path(id), Some(body))?, json)
+}
+
+fn rotate_secret(api: &ControlApi, id: u32, body: &Value, json: bool) -> Outcome {
+    let answer = api.change("POST", &format!("{}/secret", path(id)), Some(body))?;
+    if json {
+        return put_answer(&answer);
+    }
+    let rotated = &answer["data"];
+    let until = ("earlier secret until", time(rotated, "previous_valid_until"));
+    put_fields(&[("id", text(rotated, "id")), ("secret", text(rotated, "secret")), until])?;
+    note_message(&answer);
+    Ok(())
+}
+
+/// An event that does not match fails the command, so that scripts notice.
+fn match_event(api: &ControlApi, id: u32, event: &Value, json: bool) -> Outcome {
+    let answer = api.change("POST", &format!("{}/match", path(id)), Some(event))?;
+    let result = &answer["data"];
+    let matches = result["matches"] == true;
+    if json {
+        put_answer(&answer)?;
+    } else {
+        let because = result["because"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let verdict = if matches { "matches" } else { "does not match" }.to_owned();
+        let sentences = because.map(|sentence| format!("  {}", escape_controls(sentence)));
+        let lines: Vec<_> = std::iter::once(verdict).chain(sentences).collect();
+        put(&format!("{}\n", lines.join("\n")))?;
+    }
+    if matches { Ok(()) } else { Err((Exit::Failed, String::new())) }
 }
 
 fn put_changed(answer: &ApiReply, json: bool) -> Outcome {
@@ -167,6 +210,7 @@ fn put_one(found: &Value) -> Outcome {
         ("events", text(found, "events")),
         ("description", text(found, "description")),
         ("public key", text(found, "public_key")),
+        ("filtered", Some(text(found, "filtered")).filter(|count| count != "0").unwrap_or_default()),
         ("disabled reason", text(found, "disabled_reason")),
         ("disabled at", time(found, "disabled_at")),
         ("failing since", time(found, "failing_since")),
@@ -176,7 +220,7 @@ fn put_one(found: &Value) -> Outcome {
         ("created", time(found, "created_at")),
         ("updated", time(found, "updated_at")),
     ];
-    let before = fields.iter().position(|(name, _)| *name == "disabled reason").unwrap_or(fields.len());
+    let before = fields.iter().position(|(name, _)| *name == "filtered").unwrap_or(fields.len());
     fields.splice(before..before, options.iter().map(|(name, value)| (name.as_str(), value.clone())));
     put_fields(&fields)?;
     let Some(recent) = found["recent_deliveries"].as_array().filter(|recent| !recent.is_empty()) else {

@@ -8,7 +8,7 @@ mod number;
 
 use std::io::Write as _;
 
-use super::{EventId, Timestamp};
+use super::{EventId, SubscriptionId, Timestamp};
 use crate::domain::event::event_type::EventType;
 
 /// A validated event that is not stored yet.
@@ -22,6 +22,8 @@ pub struct NewEvent {
     pub occurred_at: Option<Timestamp>,
     /// What the publisher marked it with, for finding it.
     pub tags: Vec<Box<str>>,
+    /// Subscriptions whose filter it does not fit, by number.
+    pub unfit: Vec<SubscriptionId>,
     /// The keys that identify duplicates: none, one, or both header and `id`.
     pub idempotency: Vec<IdempotencyEntry>,
 }

@@ -3,6 +3,7 @@
 //! defaults, and costs nothing more.
 
 pub mod auth;
+pub mod filter;
 pub mod format;
 pub mod headers;
 pub mod names;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use self::auth::Auth;
+use self::filter::Filter;
 use self::format::Format;
 use self::headers::OwnHeader;
 use self::names::Names;
@@ -41,6 +43,8 @@ pub struct Options {
     pub names: Names,
     /// Which signatures are sent.
     pub signatures: SignatureKinds,
+    /// Which events it gets.
+    pub filter: Option<Filter>,
     /// How often attempts may start.
     pub rate_limit: Option<Rate>,
     /// The most attempts in flight.
@@ -72,12 +76,13 @@ const IN_FLIGHT_MAX: usize = 256;
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// The names of all options, in the order in which they are shown.
-pub const OPTIONS: [&str; 10] = [
+pub const OPTIONS: [&str; 11] = [
     "headers",
     "auth",
     "format",
     "names",
     "signatures",
+    "filter",
     "rate_limit",
     "max_in_flight",
     "timeout",
@@ -128,6 +133,7 @@ impl Options {
             "names" => self.names = Names::read(value)?,
             "signatures" if is_default => self.signatures = default().signatures,
             "signatures" => self.signatures = SignatureKinds::read(value)?,
+            "filter" => self.filter = unless_null(value, Filter::read)?.flatten(),
             "rate_limit" => self.rate_limit = unless_null(value, Rate::read)?,
             "max_in_flight" => self.max_in_flight = unless_null(value, read_in_flight)?,
             "timeout" => self.timeout = unless_null(value, read_timeout)?,
@@ -148,6 +154,7 @@ impl Options {
             self.format.name().into(),
             self.names.to_json().into(),
             self.signatures.names().into(),
+            self.filter.as_ref().map(Filter::to_json).into(),
             self.rate_limit.as_ref().map(Rate::as_str).into(),
             self.max_in_flight.into(),
             self.timeout.as_ref().map(Span::as_str).into(),
@@ -310,6 +317,7 @@ mod tests {
             "format": "form",
             "names": {"event": "X-Event"},
             "signatures": ["ed25519"],
+            "filter": {"location_id": [3, 4], "site.name": {"prefix": "N"}},
             "rate_limit": "10/s",
             "max_in_flight": 2,
             "timeout": "5s",

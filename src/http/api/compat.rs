@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::domain::SubscriptionId;
 use crate::domain::access::Scope;
+use crate::http::api::test_ping::Secrets;
 use crate::http::api::{subscriptions, test_ping};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText, Query};
@@ -41,7 +42,7 @@ pub async fn post(
         }
         Some("test") => {
             let account = caller.require(Scope::WebhooksWrite)?;
-            test_ping::test_one(&state, account, caller.seen(required_id(&query)?)?, false).await
+            test_ping::test_one(&state, account, caller.seen(required_id(&query)?)?, false, Secrets::Valid).await
         }
         Some(_) => Err(ApiError::invalid_field("action", "must be \"test\", or left out to make a subscription")),
     }

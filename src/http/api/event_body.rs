@@ -271,7 +271,7 @@ impl EventFields<'_> {
         let by_request =
             request_key.map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: fingerprint() });
         let idempotency = by_id.into_iter().chain(by_request).collect();
-        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, tags, idempotency })
+        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, tags, unfit: Vec::new(), idempotency })
     }
 }
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::Scope;
+use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::{FindKey, FindKind};
 use crate::domain::{AccountId, DeliveryId, EventId, FieldError, Timestamp, time_text};
@@ -57,7 +58,8 @@ pub async fn publish(
     body: JsonText,
 ) -> HandlerResult {
     let key = idempotency_header(&request)?;
-    let events = vec![event_body::one(&body.text, key.as_deref())?];
+    let mut events = vec![event_body::one(&body.text, key.as_deref())?];
+    judge(&state, account, events.iter_mut());
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await;
     let published = published.map_err(ApiError::of_one_event)?;
     match published.first() {
@@ -91,10 +93,19 @@ pub async fn publish_batch(
     if is_partial == Some(true) {
         return publish_valid(&state, account, &body.text, key.as_deref()).await;
     }
-    let events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref())?;
+    let mut events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref())?;
+    judge(&state, account, events.iter_mut());
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await?;
     let data = published.into_iter().map(|published| Some(published.into())).collect();
     Ok(respond::json(&mut HttpResponse::Accepted(), &BatchView { data, errors: None }))
+}
+
+/// Notes with each event which filters it does not fit.
+fn judge<'a>(state: &HttpState, account: AccountId, events: impl Iterator<Item = &'a mut NewEvent>) {
+    let registry = state.reader.registry();
+    for event in events {
+        event.unfit = registry.unfit(account, event.event_type, &event.data);
+    }
 }
 
 /// Stores the valid events of a batch.
@@ -111,6 +122,7 @@ async fn publish_valid(state: &AppState, account: AccountId, text: &str, key: Op
         if events.is_empty() {
             return Err(ApiError::invalid(errors));
         }
+        judge(state, account, events.iter_mut().map(|(_, event)| event));
         let (places, events): (Vec<usize>, Vec<_>) = events.into_iter().unzip();
         match state.try_ask(|reply| Command::Publish { account, events, reply }).await {
             Ok(published) => {

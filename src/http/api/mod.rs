@@ -16,6 +16,7 @@ pub mod key_body;
 pub mod keys;
 pub(super) mod option_schemas;
 pub mod subscription_body;
+pub(super) mod subscription_tools;
 pub(super) mod subscriptions;
 pub(super) mod test_ping;
 pub(super) mod view;

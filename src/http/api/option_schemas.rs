@@ -118,9 +118,18 @@ fn of_requests() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Of those that say when attempts are made.
+/// Of those that say what is sent when.
 fn of_pace() -> Vec<(&'static str, Value)> {
     vec![
+        (
+            "filter",
+            json!({
+                "description": "Which events it gets, by their `data`; every line has to fit. A key is the path of a field, with dots between objects; a value is what it equals, a list of such, or an object with `not`, `prefix` or `exists`.",
+                "type": ["object", "null"],
+                "maxProperties": 10,
+                "additionalProperties": true,
+            }),
+        ),
         (
             "rate_limit",
             json!({

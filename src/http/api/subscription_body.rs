@@ -15,7 +15,7 @@ use crate::http::request::error::ApiError;
 
 const OWN_FIELDS: [&str; 5] = ["url", "events", "active", "description", "secret"];
 /// Read-only fields; ignored in requests, so that a whole subscription can be sent back.
-const SHOWN: [&str; 8] = [
+const SHOWN: [&str; 9] = [
     "id",
     "created_at",
     "updated_at",
@@ -24,6 +24,7 @@ const SHOWN: [&str; 8] = [
     "failing_since",
     "recent_deliveries",
     "public_key",
+    "filtered",
 ];
 const DESCRIPTION_CHARS: usize = 500;
 

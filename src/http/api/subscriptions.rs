@@ -71,7 +71,8 @@ fn read_body(state: &HttpState, body: &JsonText, purpose: Purpose<'_>) -> Result
     subscription_body::read(&body.text, &state.settings.policy, state.settings.options, purpose)
 }
 
-fn random() -> Result<Zeroizing<[u8; 32]>, ApiError> {
+/// Random bytes for a secret.
+pub fn random() -> Result<Zeroizing<[u8; 32]>, ApiError> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut()).map_err(|error| ApiError::internal(&error))?;
     Ok(bytes)
@@ -198,7 +199,8 @@ pub async fn delete_one(state: &AppState, caller: &Caller, account: AccountId, i
     Ok(respond::single_with_message(HttpResponse::Ok(), &Deleted { id, deleted: true }, DELETED))
 }
 
-fn find(state: &AppState, account: AccountId, id: SubscriptionId) -> Result<Arc<Subscription>, ApiError> {
+/// A subscription of an account.
+pub fn find(state: &HttpState, account: AccountId, id: SubscriptionId) -> Result<Arc<Subscription>, ApiError> {
     let registry = state.reader.registry();
     registry.subscription_of(account, id).cloned().ok_or_else(|| ApiError::not_found("subscription"))
 }

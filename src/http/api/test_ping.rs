@@ -1,6 +1,8 @@
 //! `POST /webhooks/{id}/test`: a ping, and on request one with a wrong signature, which has to be refused. Runs on the
 //! HTTP workers; the attempts have a thread of their own.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -18,7 +20,7 @@ use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, FieldError, FieldErrors, SubscriptionId, Timestamp, event};
 use crate::http::api::subscriptions::parse_id;
 use crate::http::request::error::ApiError;
-use crate::http::request::extract::{Caller, OptionalJson};
+use crate::http::request::extract::{Caller, OptionalJson, Query};
 use crate::http::request::respond;
 use crate::http::request::state::HttpState;
 use crate::storage::command::Command;
@@ -79,11 +81,19 @@ pub fn schema() -> Value {
     })
 }
 
-pub async fn test(state: AppState, caller: Caller, path: web::Path<String>, body: OptionalJson) -> HandlerResult {
+pub async fn test(
+    state: AppState,
+    caller: Caller,
+    path: web::Path<String>,
+    mut query: Query,
+    body: OptionalJson,
+) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
     let id = caller.seen(parse_id(&path)?)?;
+    let secret = query.parse("secret", "new", |text| (text == NEWEST).then_some(Secrets::Newest));
+    query.finish()?;
     let is_verifying = body.text().map_or(Ok(false), wants_verification)?;
-    test_one(&state, account, id, is_verifying).await
+    test_one(&state, account, id, is_verifying, secret.unwrap_or(Secrets::Valid)).await
 }
 
 fn wants_verification(text: &str) -> Result<bool, ApiError> {
@@ -103,10 +113,32 @@ fn wants_verification(text: &str) -> Result<bool, ApiError> {
     }
 }
 
+/// What signs a test ping.
+#[derive(Clone, Copy)]
+pub enum Secrets {
+    /// Every valid secret, as for a delivery.
+    Valid,
+    /// The newest alone.
+    Newest,
+}
+
+/// Asks for the newest secret alone.
+pub const NEWEST: &str = "new";
+
 /// Sends one ping now and waits for it; with `is_verifying` another one with a wrong signature.
-pub async fn test_one(state: &AppState, account: AccountId, id: SubscriptionId, is_verifying: bool) -> HandlerResult {
+pub async fn test_one(
+    state: &AppState,
+    account: AccountId,
+    id: SubscriptionId,
+    is_verifying: bool,
+    secrets: Secrets,
+) -> HandlerResult {
     let registry = state.reader.registry();
     let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
+    let subscription = &match secrets {
+        Secrets::Valid => Arc::clone(subscription),
+        Secrets::Newest => Arc::new(with_newest_secret(subscription)),
+    };
     let now = state.reader.now(state.clock.read());
     let mut ids = EventIds::after(None);
     let (first, second) = (ids.next(now, random()?), ids.next(now, random()?));
@@ -175,6 +207,12 @@ fn ping(event: EventId, id: SubscriptionId, shown_at: Timestamp) -> EventRow {
     let data = format!(r#"{{ "message": "Test of subscription {id}", "webhook_id": {id} }}"#);
     let body = event::body(event, EventType::Ping, shown_at, &data);
     EventRow::new(EventType::Ping, vec![id], Vec::new(), body)
+}
+
+/// The subscription without earlier secrets.
+fn with_newest_secret(subscription: &Subscription) -> Subscription {
+    let keys = SigningKeys { previous: Vec::new(), ..subscription.keys.clone() };
+    Subscription { keys, ..subscription.clone() }
 }
 
 /// The subscription with another secret and another key pair.

@@ -71,6 +71,10 @@ pub struct SubscriptionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     failing_since: Option<Timestamp>,
+    /// How many events of its types did not fit its filter; only where one subscription is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    filtered: Option<u64>,
     /// Its last 10 attempts, newest first; only where one subscription is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<AttemptView>")]
@@ -98,6 +102,7 @@ impl<'a> SubscriptionView<'a> {
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
             failing_since: None,
+            filtered: None,
             recent_deliveries: None,
         }
     }
@@ -115,7 +120,8 @@ impl<'a> SubscriptionView<'a> {
     /// With its endpoint's health and its last attempts, newest first.
     pub fn with_history(subscription: &'a Subscription, history: &History, recent: Vec<AttemptView>) -> Self {
         let recent_deliveries = Some(recent);
-        Self { recent_deliveries, ..Self::with_health(subscription, history.health.failing_since) }
+        let filtered = Some(history.filtered);
+        Self { filtered, recent_deliveries, ..Self::with_health(subscription, history.health.failing_since) }
     }
 }
 

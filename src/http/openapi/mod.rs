@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use self::example::SCHEMAS;
 use self::page::HtmlPage;
 use crate::domain::event::event_type::EventType;
+use crate::http::api::subscription_tools::{matching, rotation};
 use crate::http::api::{event_body, event_types, job_body, key_body, subscription_body, test_ping};
 use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
 use crate::http::request::error::ErrorBody;
@@ -190,6 +191,12 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
         ),
         ("KeyRotation", key_body::rotation_schema(), json!({"overlap": "24h"})),
         ("NewReplay", job_body::replay_schema(), json!({"since": "2026-03-02T08:00:00Z", "events": ["clock_in"]})),
+        ("SecretRotation", rotation::schema(), json!({"overlap": "24h"})),
+        (
+            "EventToMatch",
+            matching::schema(),
+            json!({"event": "clock_in", "data": event_types::example(EventType::ClockIn)}),
+        ),
         ("SubscriptionTest", test_ping::schema(), json!({"verify": true})),
         (
             "NewEvents",

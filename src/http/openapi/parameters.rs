@@ -8,6 +8,7 @@ use crate::domain::event::find::{FindKind, TAG_CHARS};
 use crate::domain::{DeliveryId, EventId, JobId};
 use crate::http::api::deliveries::{STATUSES, status_filters};
 use crate::http::api::event_body::KEY_CHARS;
+use crate::http::api::test_ping::NEWEST;
 use crate::http::openapi::example::SCHEMAS;
 use crate::http::openapi::operation::Parameter;
 use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
@@ -169,6 +170,12 @@ pub fn partial() -> [Parameter; 1] {
     let description = "With `true` the valid events are stored and the others named, in place of all or none. An \
                        `Idempotency-Key` then counts for each event by its place alone.";
     [query("partial", description, json!({"type": "boolean", "examples": [false]}))]
+}
+
+/// What signs a test ping.
+pub fn newest_secret() -> [Parameter; 1] {
+    let description = "With `new` the ping is signed with the newest secret alone, to try it during a rotation.";
+    [query("secret", description, json!({"type": "string", "enum": [NEWEST]}))]
 }
 
 /// The idempotency key.

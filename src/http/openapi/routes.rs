@@ -16,6 +16,9 @@ use crate::http::api::events::{BatchView, PublishedView};
 use crate::http::api::health::{Health, Readiness};
 use crate::http::api::jobs::{CreatedView, JobView, SizeView};
 use crate::http::api::keys::KeyView;
+use crate::http::api::subscription_tools::matching::MatchResult;
+use crate::http::api::subscription_tools::rotation::Rotated;
+use crate::http::api::subscription_tools::{matching, rotation};
 use crate::http::api::subscriptions::Deleted;
 use crate::http::api::test_ping::TestResult;
 use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
@@ -70,6 +73,7 @@ async fn no_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 pub fn table() -> Vec<Resource> {
     let groups = [
         subscription_routes(),
+        subscription_tool_routes(),
         event_routes(),
         delivery_routes(),
         job_routes(),
@@ -127,6 +131,7 @@ fn subscription_routes() -> Vec<Resource> {
                 .details("One signed `ping`, sent now and never retried; the response waits for it. A ping that fails is a 200 too. After a 2xx of the endpoint its pending deliveries are due now.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
+                .takes(take::newest_secret())
                 .optional_body("SubscriptionTest")
                 .answers(200, "How it went.", single::<TestResult>)
                 .with_message(test_ping::ACCEPTED),
@@ -150,6 +155,33 @@ fn subscription_routes() -> Vec<Resource> {
                 .takes(take::delivery_filters())
                 .answers(200, "A page of deliveries, newest event first.", list::<DeliveryView>),
         ]),
+    ]
+}
+
+fn subscription_tool_routes() -> Vec<Resource> {
+    const HEADING: &str = "Subscriptions";
+    vec![
+        at(
+            HEADING,
+            "/webhooks/{id}/secret",
+            [operation(Method::POST, rotation::rotate, "rotateSecret", "Rotate the signing secret")
+                .details("The present one stays valid for the overlap. The new one is in this answer and in no other.")
+                .needs(WebhooksWrite)
+                .takes(take::subscription())
+                .optional_body("SecretRotation")
+                .answers(200, "The new secret.", single::<Rotated<'static>>)
+                .with_message(rotation::ROTATED)],
+        ),
+        at(
+            HEADING,
+            "/webhooks/{id}/match",
+            [operation(Method::POST, matching::match_event, "matchEvent", "Try an event on a subscription")
+                .details("Whether the subscription would get such an event, and why. Nothing is stored or sent.")
+                .needs(WebhooksRead)
+                .takes(take::subscription())
+                .body("EventToMatch")
+                .answers(200, "Whether it matches.", single::<MatchResult>)],
+        ),
     ]
 }
 

@@ -258,7 +258,9 @@ impl ReadView {
         for (event, row) in items {
             if replay.is_about(row.event_type, &subscription.events) {
                 let delivery = self.delivery(DeliveryId { event, subscription: replay.subscription })?;
-                count += u64::from(replay.only.includes(delivery.map(|delivery| delivery.state)));
+                let filter = subscription.options.filter.as_ref().filter(|_| delivery.is_none());
+                let fits = filter.is_none_or(|filter| filter.fits_envelope(row.body()));
+                count += u64::from(fits && replay.only.includes(delivery.map(|delivery| delivery.state)));
             }
         }
         Ok((count, next))

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::domain::access::{ApiKey, KeyHash};
+use crate::domain::event::event_type::EventType;
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 
@@ -18,6 +21,8 @@ pub struct Registry {
     keys_by_hash: HashMap<KeyHash, Arc<ApiKey>>,
     subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
     by_account: HashMap<AccountId, Vec<Arc<Subscription>>>,
+    /// Those of each account that have a filter.
+    filtered: HashMap<AccountId, Vec<Arc<Subscription>>>,
 }
 
 impl Registry {
@@ -43,20 +48,44 @@ impl Registry {
     /// Adds a subscription; replaces the one with the same number.
     pub fn put_subscription(&mut self, subscription: Subscription) {
         let subscription = Arc::new(subscription);
-        let siblings = self.by_account.entry(subscription.account).or_default();
-        siblings.retain(|sibling| sibling.id != subscription.id);
-        let place = siblings.partition_point(|sibling| sibling.id < subscription.id);
-        siblings.insert(place, Arc::clone(&subscription));
+        insert(self.by_account.entry(subscription.account).or_default(), &subscription);
+        if subscription.options.filter.is_some() {
+            insert(self.filtered.entry(subscription.account).or_default(), &subscription);
+        } else {
+            self.forget_filter(&subscription);
+        }
         self.subscriptions.insert(subscription.id, subscription);
     }
 
     /// Removes a subscription.
     pub fn remove_subscription(&mut self, id: SubscriptionId) {
-        if let Some(gone) = self.subscriptions.remove(&id)
-            && let Some(siblings) = self.by_account.get_mut(&gone.account)
-        {
+        let Some(gone) = self.subscriptions.remove(&id) else { return };
+        self.forget_filter(&gone);
+        if let Some(siblings) = self.by_account.get_mut(&gone.account) {
             siblings.retain(|sibling| sibling.id != id);
         }
+    }
+
+    fn forget_filter(&mut self, subscription: &Subscription) {
+        if let Some(filtered) = self.filtered.get_mut(&subscription.account) {
+            filtered.retain(|sibling| sibling.id != subscription.id);
+        }
+    }
+
+    /// The subscriptions of an account that want events of this type and whose filter the data does not fit, by number.
+    /// The data is read as JSON only where there is a filter.
+    #[must_use]
+    pub fn unfit(&self, account: AccountId, event_type: EventType, data: &str) -> Vec<SubscriptionId> {
+        let all = self.filtered.get(&account).map_or(&[][..], Vec::as_slice);
+        let mut wanting = all.iter().filter(|subscription| subscription.events.contains(event_type)).peekable();
+        if wanting.peek().is_none() {
+            return Vec::new();
+        }
+        // It was checked before.
+        let data: Value = serde_json::from_str(data).unwrap_or_default();
+        let is_unfit =
+            |found: &&Arc<Subscription>| found.options.filter.as_ref().is_some_and(|filter| !filter.fits(&data));
+        wanting.filter(is_unfit).map(|found| found.id).collect()
     }
 
     /// The account of that name.
@@ -124,4 +153,11 @@ impl Registry {
     pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         self.subscriptions.values()
     }
+}
+
+/// Puts a subscription in its place by number, where there may be an earlier one.
+fn insert(siblings: &mut Vec<Arc<Subscription>>, subscription: &Arc<Subscription>) {
+    siblings.retain(|sibling| sibling.id != subscription.id);
+    let place = siblings.partition_point(|sibling| sibling.id < subscription.id);
+    siblings.insert(place, Arc::clone(subscription));
 }

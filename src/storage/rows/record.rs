@@ -177,6 +177,8 @@ pub struct History {
     /// Types that were removed from the subscription: what is pending of events up to that one is cancelled. It is emptied
     /// when there is none left.
     pub withdrawn: Vec<(EventType, EventId)>,
+    /// How many events of its types did not fit its filter.
+    pub filtered: u64,
 }
 
 /// Number of attempts in `recent_deliveries`.
@@ -200,6 +202,7 @@ struct HistoryV3 {
     before: HistoryV2,
     repair: Option<RepairV3>,
     withdrawn: Vec<(u8, u128)>,
+    filtered: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -251,13 +254,13 @@ impl History {
         let before = HistoryV2 { failing, is_suspect, recent, last_success_ms };
         let repair = self.repair.map(|repair| (repair.monotonic.as_ms(), repair.wall.as_ms(), repair.is_open));
         let withdrawn = self.withdrawn.iter().map(|(event_type, last)| (event_type.number(), last.0)).collect();
-        codec::encode(HISTORY_VERSION, &HistoryV3 { before, repair, withdrawn })
+        codec::encode(HISTORY_VERSION, &HistoryV3 { before, repair, withdrawn, filtered: self.filtered })
     }
 
     /// Reads the stored form. An earlier one does not say when the last failure was, so only the first is known.
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let unmarked = |before| HistoryV3 { before, repair: None, withdrawn: Vec::new() };
-        let HistoryV3 { before, repair, withdrawn } = match bytes.first() {
+        let unmarked = |before| HistoryV3 { before, repair: None, withdrawn: Vec::new(), filtered: 0 };
+        let HistoryV3 { before, repair, withdrawn, filtered } = match bytes.first() {
             Some(&VERSION) => {
                 let HistoryV1 { failing_since_ms, is_suspect, recent } = codec::decode(VERSION, bytes)?;
                 let failing = failing_since_ms.map(|since| (since, since, 1));
@@ -284,6 +287,7 @@ impl History {
                 is_open,
             }),
             withdrawn: withdrawn.collect::<Result<_, StorageError>>()?,
+            filtered,
         })
     }
 }
@@ -301,9 +305,10 @@ mod tests {
         let health = EndpointHealth { failing_since: since, last_failure: since, failures: 1, is_suspect: true };
         assert_eq!(read.health, health);
 
-        let known = History { last_success: Some(Timestamp::from_ms(9)), ..read };
+        let known = History { last_success: Some(Timestamp::from_ms(9)), filtered: 4, ..read };
         let again = History::decode(&known.encode().unwrap()).unwrap();
         assert!(!again.is_marked());
+        assert_eq!(again.filtered, 4);
         assert_eq!((again.last_success, again.recent, again.health), (known.last_success, known.recent, known.health));
 
         let at = Timestamp::from_ms(9);

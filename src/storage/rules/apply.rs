@@ -156,7 +156,7 @@ impl<T: Tx> Batch<T> {
         let event_type = event.event_type;
         let happened_at = event.occurred_at.unwrap_or_else(|| state.clock.wall().max(now));
         let body = event::body(id, event_type, happened_at, &event.data);
-        let receivers: Vec<_> = wanting(state, account, event_type).map(|subscription| subscription.id).collect();
+        let receivers: Vec<_> = wanting(state, account, event).map(|subscription| subscription.id).collect();
         let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let keys = event.idempotency.iter().map(|known| known.key).collect();
         let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
@@ -176,6 +176,12 @@ impl<T: Tx> Batch<T> {
                 event: id,
                 row: Arc::clone(&row),
             });
+        }
+        for unfit in &event.unfit {
+            if state.registry.subscription(*unfit).is_some() {
+                state.histories.entry(*unfit).or_default().filtered += 1;
+                self.changed_histories.insert(*unfit);
+            }
         }
         self.changes.events += 1;
         Ok(Published { id, event_type, deliveries, duplicate: false })
@@ -355,9 +361,14 @@ enum EarlierPublish {
 }
 
 /// Who gets an event.
-fn wanting(state: &State, account: AccountId, event_type: EventType) -> impl Iterator<Item = &Arc<Subscription>> {
+fn wanting<'a>(
+    state: &'a State,
+    account: AccountId,
+    event: &'a NewEvent,
+) -> impl Iterator<Item = &'a Arc<Subscription>> {
     let all = state.registry.subscriptions_of(account).iter();
-    all.filter(move |subscription| subscription.events.contains(event_type))
+    let fits = |subscription: &Subscription| event.unfit.binary_search(&subscription.id).is_err();
+    all.filter(move |subscription| subscription.events.contains(event.event_type) && fits(subscription))
 }
 
 /// A refusal of events that make more deliveries together than one commit may. One alone is always taken.
@@ -368,7 +379,7 @@ fn too_many_deliveries<'a>(
 ) -> Option<Rejection> {
     let (mut deliveries, mut most, mut count) = (0_usize, 0, 0);
     for (event, _) in events.filter(|(_, earlier)| earlier.is_none()) {
-        let of_this = wanting(state, account, event.event_type).count();
+        let of_this = wanting(state, account, event).count();
         deliveries = deliveries.saturating_add(of_this);
         most = most.max(of_this);
         count += 1;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::domain::audit::Change;
 use crate::domain::event::event_type::EventType;
+use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{
     DisabledReason, NewSubscription, Subscription, SubscriptionChange, SubscriptionState,
 };
-use crate::domain::{AccountId, SubscriptionId};
+use crate::domain::{AccountId, SubscriptionId, Timestamp};
 use crate::storage::engine::{Numbered, Tx};
 use crate::storage::error::{Rejection, StorageError};
 use crate::storage::rules::apply::{Batch, CommandResult, State};
@@ -82,6 +83,37 @@ impl<T: Tx> Batch<T> {
         self.put_subscription(state, after.clone())?;
         self.note(Change::of_subscription(Some(&before), Some(&after)));
         Ok(Ok(after))
+    }
+
+    /// Gives a subscription another secret, beside which the present one is valid until then.
+    pub fn rotate_secret(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        id: SubscriptionId,
+        secret: SigningSecret,
+        previous_valid_until: Timestamp,
+    ) -> CommandResult<Subscription> {
+        let Some(before) = state.registry.subscription_of(account, id).cloned() else {
+            return Ok(Err(Rejection::NotFound));
+        };
+        let now = state.clock.wall();
+        let keys = before.keys.clone().rotated(secret, previous_valid_until, now);
+        let after = Subscription { keys, updated_at: now, ..(*before).clone() };
+        self.put_subscription(state, after.clone())?;
+        self.note(Change::of(account, "subscription.secret_rotated", id.to_string()));
+        Ok(Ok(after))
+    }
+
+    /// Wipes secrets that a rotation has kept and that are no longer valid.
+    pub fn wipe_ended_secrets(&mut self, state: &mut State) -> Result<(), StorageError> {
+        let now = state.clock.wall();
+        let ended: Vec<_> = state.registry.subscriptions().filter(|found| found.keys.has_ended(now)).cloned().collect();
+        for before in ended {
+            let keys = before.keys.clone().without_ended(now);
+            self.put_subscription(state, Subscription { keys, ..(*before).clone() })?;
+        }
+        Ok(())
     }
 
     pub(in crate::storage) fn put_subscription(

@@ -17,6 +17,12 @@ const WINDOW: usize = 32;
 /// Before every retry.
 const FIRST_RETRY: (Timestamp, EventId) = (Timestamp::from_ms(1), EventId(0));
 
+/// Whether the event fits the filter of the subscription.
+fn fits(state: &State, id: DeliveryId, row: &EventRow) -> bool {
+    let filter = state.registry.subscription(id.subscription).and_then(|found| found.options.filter.as_ref());
+    filter.is_none_or(|filter| filter.fits_envelope(row.body()))
+}
+
 impl<T: Tx> Batch<T> {
     /// Replays some events. Returns whether it could do anything.
     pub fn replay_step(
@@ -95,7 +101,7 @@ impl<T: Tx> Batch<T> {
                 log::error!("delivery {id} cannot be read, and is not replayed: {error}");
                 Ok(false)
             }
-            None if replay.only.includes(None) => {
+            None if replay.only.includes(None) && fits(state, id, &row) => {
                 let now = state.clock.monotonic();
                 let state = DeliveryState::Pending { due: now };
                 let delivery = Delivery { state, ..Delivery::unattempted(row.event_type, id.event.time()) };

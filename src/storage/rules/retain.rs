@@ -67,6 +67,9 @@ impl Housekeeping {
         if self.sweep_from.is_none() && self.next_sweep > now {
             return Ok(());
         }
+        if self.sweep_from.is_none() {
+            batch.wipe_ended_secrets(state)?;
+        }
         let RetentionRule { events, attempts } = state.rules.retention;
         state.time.forget_gaps(events.max(attempts).max(state.rules.health.disable_after));
         let before = Cutoffs { events: state.time.kept_from(events), attempts: state.time.kept_from(attempts) };
@@ -177,8 +180,14 @@ mod tests {
     }
 
     fn publish(store: &Store, event_type: EventType) -> EventId {
-        let event =
-            NewEvent { event_type, data: "{}".into(), occurred_at: None, tags: Vec::new(), idempotency: Vec::new() };
+        let event = NewEvent {
+            event_type,
+            data: "{}".into(),
+            occurred_at: None,
+            tags: Vec::new(),
+            unfit: Vec::new(),
+            idempotency: Vec::new(),
+        };
         ask(store, |reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id
     }
 

@@ -253,6 +253,9 @@ impl Writer {
             Command::ChangeSubscription { account, id, change, reply } => {
                 defer_reply(reply, batch.change_subscription(state, account, id, change)?)
             }
+            Command::RotateSecret { account, id, secret, previous_valid_until, reply } => {
+                defer_reply(reply, batch.rotate_secret(state, account, id, secret, previous_valid_until)?)
+            }
             Command::DeleteSubscription { account, id, reply } => {
                 let result = batch.delete_subscription(state, account, id)?;
                 if let Some(housekeeping) = &mut self.work.housekeeping {

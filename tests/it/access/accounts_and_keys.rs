@@ -213,6 +213,8 @@ fn guarded_routes(
             Some(json!({"since": "2020-01-01T00:00:00Z", "dry_run": true})),
             "webhooks:write",
         ),
+        ("POST", format!("/webhooks/{webhook}/match"), Some(json!({"event": "clock_in", "data": {}})), "webhooks:read"),
+        ("POST", format!("/webhooks/{webhook}/secret"), Some(json!({})), "webhooks:write"),
         ("POST", "/deliveries/retry".to_owned(), Some(json!({})), "webhooks:write"),
         ("GET", "/jobs".to_owned(), None, "webhooks:read"),
         ("DELETE", format!("/webhooks/{webhook}"), None, "webhooks:write"),

@@ -45,6 +45,8 @@ fn a_wrong_method_is_told_the_right_ones() {
         ("GET", "/deliveries/dlv_x/retry", vec!["POST"]),
         ("GET", "/deliveries/retry", vec!["POST"]),
         ("GET", "/webhooks/1/replay", vec!["POST"]),
+        ("GET", "/webhooks/1/secret", vec!["POST"]),
+        ("PUT", "/webhooks/1/match", vec!["POST"]),
         ("POST", "/jobs", vec!["GET"]),
         ("PUT", "/jobs/job_x", vec!["DELETE", "GET"]),
         ("POST", "/event-types", vec!["GET"]),

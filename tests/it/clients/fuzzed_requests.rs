@@ -18,7 +18,7 @@ const GROWTH_KIB: u64 = 24 * 1024;
 /// What the documents say that can be answered, 503 for a full queue left out.
 const DOCUMENTED: [u16; 13] = [200, 201, 202, 400, 401, 403, 404, 405, 408, 409, 413, 415, 429];
 const METHODS: [&str; 11] = ["GET", "GET", "POST", "POST", "POST", "PUT", "PUT", "DELETE", "HEAD", "OPTIONS", "BREW"];
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 21] = [
     "/webhooks",
     "/webhooks/1",
     "/webhooks/2",
@@ -35,6 +35,8 @@ const PATHS: [&str; 19] = [
     "/deliveries/dlv_0000000000000000000000000000000000000001/retry",
     "/deliveries/retry",
     "/webhooks/1/replay",
+    "/webhooks/1/secret",
+    "/webhooks/1/match",
     "/jobs",
     "/jobs/job_00000000000000000000000000000001",
     "/event-types",

@@ -13,7 +13,7 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
     let many: Value = (0..21).map(|n| (format!("X-{n}"), json!("a"))).collect::<serde_json::Map<_, _>>().into();
     vec![
         (json!({"headers": []}), "headers", "must be an object"),
-        (json!({"headers": many}), "headers", "at most 20"),
+        (json!({"headers": many.clone()}), "headers", "at most 20"),
         (json!({"headers": {"Content-Length": "5"}}), "headers.Content-Length", "set by the server"),
         (json!({"headers": {"proxy-authorization": "x"}}), "headers.proxy-authorization", "set by the server"),
         (json!({"headers": {"webhook-id": "x"}}), "headers.webhook-id", "set by the server"),
@@ -37,6 +37,11 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"names": {"envelope": {"data": ""}}}), "names.envelope.data", "1 to 64"),
         (json!({"signatures": []}), "signatures", "at least one"),
         (json!({"signatures": ["tempclock", "rsa"]}), "signatures[1]", "ed25519"),
+        (json!({"filter": [1]}), "filter", "must be an object"),
+        (json!({"filter": many.clone()}), "filter", "at most 10 lines"),
+        (json!({"filter": {"location_id": {"regex": "^3"}}}), "filter.location_id", "regular expressions"),
+        (json!({"filter": {"location_id": []}}), "filter.location_id", "1 to 100"),
+        (json!({"filter": {"site..name": 1}}), "filter.site..name", "dots"),
         (json!({"rate_limit": "10/h"}), "rate_limit", "10/s"),
         (json!({"rate_limit": "1001/s"}), "rate_limit", "up to 1000/s"),
         (json!({"rate_limit": "0/m"}), "rate_limit", "10/s"),

@@ -76,6 +76,7 @@ impl Bench {
             data: "{}".into(),
             occurred_at: None,
             tags: Vec::new(),
+            unfit: Vec::new(),
             idempotency: Vec::new(),
         };
         let published = self.ask(|reply| Command::Publish { account, events: vec![event; count], reply });

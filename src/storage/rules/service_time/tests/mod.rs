@@ -150,8 +150,14 @@ impl Machine {
     }
 
     fn publish(&mut self, event_type: EventType) -> EventId {
-        let event =
-            NewEvent { event_type, data: "{}".into(), occurred_at: None, tags: Vec::new(), idempotency: Vec::new() };
+        let event = NewEvent {
+            event_type,
+            data: "{}".into(),
+            occurred_at: None,
+            tags: Vec::new(),
+            unfit: Vec::new(),
+            idempotency: Vec::new(),
+        };
         self.ask(|reply| Command::Publish { account: OWN, events: vec![event], reply })[0].id
     }
 
