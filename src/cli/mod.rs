@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod deliveries;
 mod events;
+mod evidence;
 mod jobs;
 mod keys;
 mod secrets;
@@ -28,6 +29,7 @@ pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
 pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
 pub use self::events::{EventsCommand, PublishArgs};
+pub use self::evidence::EvidenceArgs;
 pub use self::jobs::JobsCommand;
 pub use self::keys::KeysCommand;
 pub use self::secrets::SecretsCommand;
@@ -134,6 +136,9 @@ pub enum Command {
     /// Show and stop work on many deliveries
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks jobs list")]
     Jobs(JobsCommand),
+    /// Write what the events of a worker were, where they went and what became of them
+    #[command(after_help = "Example:\n  tempclock-webhooks evidence --worker 52 --since 30d --format csv")]
+    Evidence(EvidenceArgs),
     /// List who changed what
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks audit list")]
     Audit(AuditCommand),

@@ -4,9 +4,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::Request;
+use ureq::http::{Request, Response};
 use ureq::unversioned::resolver::DefaultResolver;
+use ureq::{Agent, Body};
 
 pub use crate::control::socket::ControlSocket;
 use crate::control::socket::UnixConnector;
@@ -78,33 +78,54 @@ impl Client {
                 self.agent.run(request.body(body).map_err(std::io::Error::other)?)
             }
         };
-        let mut response = sent.map_err(ureq::Error::into_io)?;
-        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let text = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
-        let text = text.map_err(ureq::Error::into_io)?;
-        let json = serde_json::from_str(&text).unwrap_or_default();
-        Ok(ControlResponse { status: response.status().as_u16(), retry_after_s: retry_after, text, json })
+        read(sent.map_err(ureq::Error::into_io)?)
+    }
+
+    /// Requests something of any length.
+    pub fn stream(&self, path: &str, query: &[(&str, &str)]) -> std::io::Result<Streamed<impl Read + use<>>> {
+        let response =
+            self.agent.get(uri(path, query)).header(USER_HEADER, user()).call().map_err(ureq::Error::into_io)?;
+        if response.status().is_success() {
+            return Ok(Streamed::Body(WholeStream(response.into_body().into_reader())));
+        }
+        Ok(Streamed::Refused(read(response)?))
     }
 
     /// Requests a backup and returns its stream.
     pub fn back_up(&self) -> std::io::Result<impl Read + use<>> {
-        let mut response = self.agent.get(uri("/control/backup", &[])).call().map_err(ureq::Error::into_io)?;
-        if response.status().is_success() {
-            return Ok(BackupStream(response.into_body().into_reader()));
+        match self.stream("/control/backup", &[])? {
+            Streamed::Body(body) => Ok(body),
+            Streamed::Refused(answer) => {
+                let said = answer.json["message"].as_str().unwrap_or("the server sent no backup");
+                Err(std::io::Error::other(said.to_owned()))
+            }
         }
-        let text = response.body_mut().read_to_string().map_err(ureq::Error::into_io)?;
-        let json: Value = serde_json::from_str(&text).unwrap_or_default();
-        Err(std::io::Error::other(json["message"].as_str().unwrap_or("the server sent no backup").to_owned()))
     }
 }
 
-struct BackupStream<R>(R);
+/// What came of a request for a stream.
+pub enum Streamed<R> {
+    /// The stream; it fails if it was cut off.
+    Body(R),
+    /// An error.
+    Refused(ControlResponse),
+}
 
-impl<R: Read> Read for BackupStream<R> {
+fn read(mut response: Response<Body>) -> std::io::Result<ControlResponse> {
+    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let text = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
+    let text = text.map_err(ureq::Error::into_io)?;
+    let json = serde_json::from_str(&text).unwrap_or_default();
+    Ok(ControlResponse { status: response.status().as_u16(), retry_after_s: retry_after, text, json })
+}
+
+struct WholeStream<R>(R);
+
+impl<R: Read> Read for WholeStream<R> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(into).map_err(|error| {
             std::io::Error::other(format!(
-                "the server ended the backup before it was whole; its log says why ({error})"
+                "the server ended its response before it was whole; its log says why ({error})"
             ))
         })
     }

@@ -1,6 +1,7 @@
 //! How a command reaches the store: through the running server, or by opening it itself if none runs. Either way it
 //! calls the API's handlers over a control socket.
 
+use std::io::Read;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use crate::command::client::reply::ApiReply;
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Failure, config};
 use crate::config::Config;
-use crate::control::client::{self, Client, ControlResponse, ControlSocket};
+use crate::control::client::{self, Client, ControlResponse, ControlSocket, Streamed};
 use crate::domain::escape::escape_controls;
 use crate::storage;
 
@@ -164,6 +165,16 @@ impl ControlApi {
             format!(" in account {}; give another one with --account NAME", escape_controls(&self.account))
         };
         (exit, message + &advice)
+    }
+
+    /// Reads something of any length as it comes.
+    pub fn stream(&self, path: &str, query: &[(&str, &str)]) -> Result<impl Read + use<>, Failure> {
+        let mut all = vec![("account", self.account.as_str())];
+        all.extend_from_slice(query);
+        match self.client.stream(&format!("/api/v1{path}"), &all).map_err(|error| no_response(&error))? {
+            Streamed::Body(body) => Ok(body),
+            Streamed::Refused(answer) => Err(failure_of(&answer)),
+        }
     }
 
     /// Retries a request while the server is busy, which means that nothing was stored.

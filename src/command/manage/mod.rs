@@ -4,6 +4,7 @@ pub(super) mod audit;
 pub(super) mod clock;
 pub(super) mod deliveries;
 pub(super) mod events;
+pub(super) mod evidence;
 pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod publish;

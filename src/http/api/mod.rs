@@ -7,6 +7,7 @@ pub(super) mod deliveries;
 pub mod event_body;
 pub(super) mod event_types;
 pub(super) mod events;
+pub(super) mod evidence;
 pub(super) mod fields;
 pub mod follow;
 pub(super) mod health;

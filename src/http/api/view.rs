@@ -260,16 +260,26 @@ impl AttemptView {
 
     /// With request and response.
     fn full(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext<'_>) -> Self {
-        let (headers, body_sha256) = match &attempt.request {
-            Some(sent) => (joined(&sent.headers), Some(hex::encode(sent.body_sha256))),
-            None => (plain_headers(id, delivery, attempt), None),
-        };
+        let headers = sent_headers(id, delivery, attempt);
+        let body_sha256 = attempt.request.as_ref().map(|sent| hex::encode(sent.body_sha256));
         let request = RequestView { method: METHOD, url: attempt.url.as_ref().to_owned(), headers, body_sha256 };
         let response = attempt.response.as_ref().map(|response| ResponseView {
             headers: joined(&response.headers),
             body: String::from_utf8_lossy(&response.body).into_owned(),
         });
         Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, context) }
+    }
+}
+
+/// The headers of an attempt's request; secret values are redacted.
+pub fn sent_headers(
+    id: DeliveryId,
+    delivery: &Delivery,
+    attempt: &Attempt,
+) -> serde_json::Map<String, serde_json::Value> {
+    match &attempt.request {
+        Some(sent) => joined(&sent.headers),
+        None => plain_headers(id, delivery, attempt),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The API's description in `OpenAPI` 3.1, and a page made from it. Both are made from
 //! the table of routes and from the structs that answers are serialized from. Runs on the HTTP workers.
 
+mod admin_routes;
 mod answers;
 mod errors;
 mod example;
@@ -308,6 +309,10 @@ fn responses(operation: &Operation, answers: Vec<Value>, schemas: &Map<String, V
 fn add_choice(response: &mut Value, answer: &ResponseSpec, schema: &Value) {
     let first = response["description"].as_str().unwrap_or_default();
     response["description"] = format!("{first} Or: {}", answer.description).into();
+    if response["content"].get(answer.media_type).is_none() {
+        response["content"][answer.media_type] = json!({"schema": schema});
+        return;
+    }
     let content = &mut response["content"][answer.media_type]["schema"];
     *content = json!({"anyOf": [content, schema]});
 }

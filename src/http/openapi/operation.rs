@@ -26,6 +26,11 @@ pub struct Resource {
     pub operations: Vec<Operation>,
 }
 
+/// A path below the base path.
+pub fn at<const N: usize>(heading: &'static str, path: &'static str, operations: [Operation; N]) -> Resource {
+    Resource { path, is_at_root: false, heading, operations: operations.into() }
+}
+
 /// One method of a path.
 pub struct Operation {
     /// Its method.

@@ -100,6 +100,13 @@ pub fn find_filters() -> [Parameter; 6] {
     ]
 }
 
+/// What evidence is of, and in which form.
+pub fn evidence() -> [Parameter; 2] {
+    let worker = query("worker_id", "The worker, as in `data`.", json!({"type": "string", "examples": ["52"]}));
+    let forms = json!({"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"});
+    [Parameter { is_required: true, ..worker }, query("format", "The form of the answer.", forms)]
+}
+
 /// Filters of deliveries.
 pub fn delivery_filters() -> Vec<Parameter> {
     let own = [

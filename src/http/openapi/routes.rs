@@ -7,24 +7,24 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
-use crate::domain::access::Scope::{AuditRead, EventsRead, EventsWrite, KeysAdmin, WebhooksRead, WebhooksWrite};
+use crate::domain::access::Scope::{EventsRead, EventsWrite, WebhooksRead, WebhooksWrite};
 use crate::domain::escape::{REPEATED_CHARS, shortened};
-use crate::domain::{AuditId, DeliveryId, EventId};
-use crate::http::api::audit::AuditView;
+use crate::domain::{DeliveryId, EventId};
 use crate::http::api::event_types::EventTypeView;
 use crate::http::api::events::{BatchView, PublishedView};
+use crate::http::api::evidence::EvidenceView;
 use crate::http::api::health::{Health, Readiness};
 use crate::http::api::jobs::{CreatedView, JobView, SizeView};
-use crate::http::api::keys::KeyView;
 use crate::http::api::subscription_tools::matching::MatchResult;
 use crate::http::api::subscription_tools::rotation::Rotated;
 use crate::http::api::subscription_tools::{matching, rotation};
 use crate::http::api::subscriptions::Deleted;
 use crate::http::api::test_ping::TestResult;
 use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
-use crate::http::api::{audit, compat, deliveries, event_types, events, health, jobs, keys, subscriptions, test_ping};
+use crate::http::api::{compat, deliveries, event_types, events, evidence, health, jobs, subscriptions, test_ping};
 use crate::http::openapi::Description;
-use crate::http::openapi::operation::{BASE, Operation, Resource, list, operation, plain, single};
+use crate::http::openapi::admin_routes::admin_routes;
+use crate::http::openapi::operation::{BASE, Operation, Resource, at, list, operation, plain, single};
 use crate::http::openapi::parameters as take;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract;
@@ -75,18 +75,14 @@ pub fn table() -> Vec<Resource> {
         subscription_routes(),
         subscription_tool_routes(),
         event_routes(),
+        vec![evidence_route()],
         delivery_routes(),
         job_routes(),
-        key_routes(),
-        vec![audit_route()],
+        admin_routes(),
         vec![compat_route()],
         open_routes(),
     ];
     groups.into_iter().flatten().collect()
-}
-
-fn at<const N: usize>(heading: &'static str, path: &'static str, operations: [Operation; N]) -> Resource {
-    Resource { path, is_at_root: false, heading, operations: operations.into() }
 }
 
 fn subscription_routes() -> Vec<Resource> {
@@ -242,6 +238,20 @@ fn event_routes() -> Vec<Resource> {
     ]
 }
 
+fn evidence_route() -> Resource {
+    at("Events", "/evidence", [operation(Method::GET, evidence::stream, "streamEvidence", "Evidence of what a worker's events were and where they went")
+        .details(
+            "Every event of the worker with the SHA-256 of its body, and every delivery with its attempts: URL, headers with the \
+             signature, times and response. Newest first, and without end: one line of JSON for each event, or with \
+             `format=csv` one row for each attempt. A response that is cut off ends without the final chunk.",
+        )
+        .needs(EventsRead)
+        .takes(take::evidence())
+        .takes(take::span())
+        .answers_in("application/x-ndjson", 200, "A line of JSON for each event.", plain::<EvidenceView>)
+        .answers_in("text/csv", 200, "A row for each attempt.", plain::<String>)])
+}
+
 fn delivery_routes() -> Vec<Resource> {
     const HEADING: &str = "Deliveries";
     vec![
@@ -324,50 +334,6 @@ fn job_routes() -> Vec<Resource> {
             ],
         ),
     ]
-}
-
-fn key_routes() -> Vec<Resource> {
-    const HEADING: &str = "API keys";
-    vec![
-        at(HEADING, "/keys", [
-            operation(Method::GET, keys::list, "listKeys", "List the API keys of the account")
-                .needs(KeysAdmin)
-                .takes(take::page())
-                .answers(200, "A page of keys, in the order in which they were created.", list::<KeyView>),
-            operation(Method::POST, keys::create, "createKey", "Create an API key")
-                .details("Its text is in this response and in no other. It cannot have more rights than your own key.")
-                .needs(KeysAdmin)
-                .body("NewKey")
-                .answers(201, "The key, with its text.", single::<KeyView>)
-                .always_with(&["key"])
-                .with_message(keys::CREATED)
-                .may_conflict(),
-        ]),
-        at(HEADING, "/keys/{id}", [operation(Method::DELETE, keys::revoke, "revokeKey", "Revoke an API key")
-            .details("It is refused from now on, and listed for as long as events are kept.")
-            .needs(KeysAdmin)
-            .takes(take::key())
-            .answers(200, "The key, with `revoked_at`.", single::<KeyView>)
-            .with_message(keys::REVOKED)]),
-        at(HEADING, "/keys/{id}/rotate", [operation(Method::POST, keys::rotate, "rotateKey", "Rotate an API key")
-            .details("Creates a key with the same rights and another text. The key itself is valid for the overlap, and no longer than before.")
-            .needs(KeysAdmin)
-            .takes(take::key())
-            .optional_body("KeyRotation")
-            .answers(200, "The new key, with its text.", single::<KeyView>)
-            .always_with(&["key", "previous_id", "previous_valid_until"])
-            .with_message(keys::ROTATED)
-            .may_conflict()]),
-    ]
-}
-
-fn audit_route() -> Resource {
-    at("Audit", "/audit", [operation(Method::GET, audit::list, "listAudit", "List who changed what")
-        .details("Every change of subscriptions, keys, deliveries and jobs of the account, stored together with the change.")
-        .needs(AuditRead)
-        .takes(take::page_by_cursor::<AuditId>())
-        .takes(take::span())
-        .answers(200, "A page of changes, newest first.", list::<AuditView>)])
 }
 
 fn compat_route() -> Resource {

@@ -389,6 +389,11 @@ impl Query {
         }
     }
 
+    /// Refuses a parameter.
+    pub fn refuse(&mut self, name: &str, message: &str) {
+        self.errors.push(FieldError::new(name, message));
+    }
+
     /// An error that names every invalid parameter.
     pub fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.errors)) }

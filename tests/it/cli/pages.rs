@@ -71,6 +71,7 @@ impl Stage {
         fs::write(folder.join("key.txt"), key).unwrap();
         fs::write(folder.join("secret.txt"), &secret).unwrap();
         fs::write(folder.join("body.json"), BODY).unwrap();
+        fs::write(folder.join("data.json"), clock_in(1).to_string()).unwrap();
         let morning = [2, 3].map(|entry| json!({"event": "clock_in", "data": clock_in(entry)}).to_string());
         fs::write(folder.join("morning.ndjson"), morning.join("\n")).unwrap();
         let new_key = folder.join("new.key");

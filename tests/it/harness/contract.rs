@@ -129,12 +129,14 @@ pub fn check(method: &str, path: &str, answer: &Answer) {
         return;
     }
     let content = at(&response).get("content").and_then(Value::as_object);
-    let Some((media_type, described)) = content.and_then(|content| content.iter().next()) else {
+    let given = answer.header("content-type").unwrap_or_default();
+    let given = given.split(';').next().unwrap_or_default();
+    let described = content.and_then(|content| content.get_key_value(given).or_else(|| content.iter().next()));
+    let Some((media_type, described)) = described else {
         assert!(answer.text.is_empty(), "no body is described: {}", seen());
         return;
     };
-    let given = answer.header("content-type").unwrap_or_default();
-    assert_eq!(given.split(';').next(), Some(media_type.as_str()), "{}", seen());
+    assert_eq!(given, media_type, "{}", seen());
     if media_type == "application/json" {
         let content = below(&below(&response, "content"), media_type);
         let found = faults(&below(&content, "schema"), &answer.json);
