@@ -5,11 +5,15 @@ use std::{
     io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Server;
+use super::{Server, eventually};
+
+/// How long strace has to let go of a server by itself, which takes milliseconds.
+const LETS_GO: Duration = Duration::from_secs(5);
 
 /// An strace that is attached to all threads of a server.
 pub struct Strace {
@@ -47,7 +51,15 @@ impl Strace {
         if self.child.try_wait().unwrap().is_none() {
             let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
         }
-        self.child.wait().unwrap();
+        // strace 6.1 can wait without end for threads of a process that is ending just then. Once it is killed, the kernel
+        // lets go of them.
+        let asked = Instant::now();
+        eventually("strace lets go of the server", || {
+            if asked.elapsed() > LETS_GO {
+                let _ = self.child.kill();
+            }
+            self.child.try_wait().unwrap()
+        });
         fs::read_to_string(&self.trace).unwrap()
     }
 }
