@@ -41,6 +41,7 @@ pub struct Metrics {
     attempts: Family<AttemptLabels, Counter>,
     delivered: Counter,
     exhausted: Counter,
+    expired: Counter,
     commit: Histogram,
     attempt: Histogram,
     latency: Histogram,
@@ -128,6 +129,9 @@ impl Metrics {
             "Deliveries that failed for good, after their last retry",
             exhausted.clone(),
         );
+        let expired = Counter::default();
+        let help = "Deliveries given up because they were held for longer than retention.held";
+        registry.register("deliveries_expired", help, expired.clone());
         let commit = Histogram::new(COMMIT_BUCKETS);
         registry.register_with_unit(
             "commit",
@@ -184,6 +188,7 @@ impl Metrics {
             attempts,
             delivered,
             exhausted,
+            expired,
             commit,
             attempt,
             latency,
@@ -220,6 +225,11 @@ impl Metrics {
     /// Records a delivery whose retry schedule is exhausted.
     pub fn exhausted(&self) {
         self.exhausted.inc();
+    }
+
+    /// Records deliveries that were held for too long.
+    pub fn expired(&self, count: u64) {
+        self.expired.inc_by(count);
     }
 
     /// Renders all metrics as text.

@@ -31,7 +31,7 @@ pub const ANOTHER_SOCKET: &str = "; set server.control_socket to a shorter path,
 /// The store's settings from the configuration.
 #[must_use]
 pub fn store_settings(config: &Config) -> StoreSettings {
-    let delivery = &config.delivery;
+    let (delivery, retention) = (&config.delivery, &config.retention);
     let retry = RetryRule { waits: delivery.retry_schedule.clone(), retry_after_max: delivery.retry_after_max };
     StoreSettings {
         data_dir: config.storage.data_dir.clone(),
@@ -41,8 +41,8 @@ pub fn store_settings(config: &Config) -> StoreSettings {
         rules: Rules {
             health: HealthRule::new(delivery.disable_after, retry.longest_wait()),
             retry,
-            retention: RetentionRule { events: config.retention.events, attempts: config.retention.attempts },
-            audit_kept: config.retention.audit,
+            retention: RetentionRule { events: retention.events, attempts: retention.attempts, held: retention.held },
+            audit_kept: retention.audit,
             subscriptions_per_account: config.limits.subscriptions_per_account,
         },
     }

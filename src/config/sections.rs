@@ -135,6 +135,8 @@ pub struct RetentionSection {
     pub attempts: Duration,
     /// How long records of the audit are kept, 24 hours to 3,660 days.
     pub audit: Duration,
+    /// How long a delivery is held for a disabled subscription, up to 366 days.
+    pub held: Duration,
 }
 
 impl RetentionSection {
@@ -143,6 +145,7 @@ impl RetentionSection {
             events: reader.take("retention.events", |raw| value::duration(raw, &WAITS))?,
             attempts: reader.take("retention.attempts", |raw| value::duration(raw, &WAITS))?,
             audit: reader.take("retention.audit", |raw| value::duration(raw, &AUDIT_KEPT))?,
+            held: reader.take("retention.held", |raw| value::duration(raw, &WAITS))?,
         })
     }
 }

@@ -141,6 +141,9 @@ impl Dispatcher {
                 None => state.schedule.remove_lane(id),
             }
         }
+        for delivery in committed.expired {
+            state.schedule.expired(delivery);
+        }
         for unattempted in committed.unattempted {
             state.schedule.add(unattempted);
         }

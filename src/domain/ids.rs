@@ -41,7 +41,7 @@ number_id!(
 );
 
 /// An event; `evt_` and 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub u128);
 
 /// One event for one subscription; `dlv_` and 40 hexadecimal digits.

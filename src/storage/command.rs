@@ -298,6 +298,8 @@ pub struct Committed {
     pub redelivered: Vec<(SubscriptionId, Timestamp)>,
     /// Subscriptions that were created, changed or deleted.
     pub changed: Vec<SubscriptionId>,
+    /// Deliveries that expired.
+    pub expired: Vec<DeliveryId>,
     /// Number of new events.
     pub events: u64,
     /// Its duration, disk included.

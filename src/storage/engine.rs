@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::access::ApiKey;
 use crate::domain::audit::AuditRecord;
-use crate::domain::delivery::Delivery;
+use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::FindKey;
@@ -15,6 +15,8 @@ use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
+pub use crate::storage::counts::Pending;
+use crate::storage::counts::{Counts, Kind};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit};
@@ -78,13 +80,45 @@ pub enum Numbered {
     Subscription,
 }
 
-/// Settled or not: a step through the events, oldest first.
-#[derive(Debug)]
-pub struct OldEvents {
-    /// The events that can be read.
-    pub events: Vec<(AccountId, EventId, EventHead)>,
-    /// Where the next step begins; none at the end.
-    pub next: Option<(AccountId, EventId)>,
+/// How far retention has come in an account. Everything up to there was passed once and is not looked at again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Front {
+    /// Events up to this one were removed or are kept.
+    pub events: EventId,
+    /// Attempts of events up to this one were removed or are kept.
+    pub attempts: EventId,
+    /// This event is gone, and some of its outcomes are still there.
+    pub removing: Option<EventId>,
+}
+
+impl Front {
+    /// Whether it lies behind every event that there can be at that time, so that events would never be passed.
+    #[must_use]
+    pub fn is_beyond(self, now: Timestamp) -> bool {
+        self.events.max(self.attempts).time() > now
+    }
+}
+
+/// What is due for removal, by when it was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DueKind {
+    /// The event with everything.
+    Event = 0,
+    /// The attempts of one delivery.
+    Attempts = 1,
+}
+
+/// Something that retention comes back to, because it was not settled, or not for long enough, when it came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// What is to be removed.
+    pub kind: DueKind,
+    /// When it was settled.
+    pub settled_at: Timestamp,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Which delivery; of an event, subscription 0.
+    pub delivery: DeliveryId,
 }
 
 /// A step through the attempted deliveries that a job may concern, in an order of the engine's own.
@@ -113,31 +147,14 @@ pub struct Indexed {
 /// What a step through the rows of deleted subscriptions has removed.
 #[derive(Debug, Default)]
 pub struct Purged {
-    /// Pending deliveries among it.
+    /// How many rows.
+    pub rows: usize,
+    /// Pending deliveries among them.
     pub pending: Pending,
+    /// The account of the subscription and the events of these.
+    pub events: Vec<(AccountId, EventId)>,
     /// Whether there is more to remove.
     pub has_more: bool,
-}
-
-/// Number of pending deliveries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// Never attempted.
-    pub unattempted: u64,
-    /// Waiting for a retry.
-    pub retrying: u64,
-}
-
-impl Pending {
-    /// Leaves out those that are no longer pending.
-    pub(in crate::storage) fn subtract(&mut self, other: Self) {
-        debug_assert!(
-            self.unattempted >= other.unattempted && self.retrying >= other.retrying,
-            "{other:?} of {self:?} are no longer pending"
-        );
-        self.unattempted = self.unattempted.saturating_sub(other.unattempted);
-        self.retrying = self.retrying.saturating_sub(other.retrying);
-    }
 }
 
 /// The rows of a write transaction, with what it has changed itself.
@@ -157,32 +174,74 @@ pub trait Tx {
     fn remove_key(&mut self, id: KeyId) -> Result<()>;
     /// Stores a subscription, its secret sealed if there is a key.
     fn put_subscription(&mut self, subscription: &Subscription) -> Result<()>;
-    /// Removes a subscription, and notes that its other rows are to be removed.
-    fn remove_subscription(&mut self, id: SubscriptionId) -> Result<()>;
+    /// Removes a subscription with its counts, and notes that its rows in the outbox are to be removed.
+    fn remove_subscription(&mut self, account: AccountId, id: SubscriptionId) -> Result<()>;
     /// Removes up to so many rows of subscriptions that were removed.
     fn purge_some(&mut self, limit: usize) -> Result<Purged>;
 
+    /// Counts so many more events of an account, or less.
+    fn count_events(&mut self, account: AccountId, more: i64);
+    /// Counts so many more deliveries of a kind, or less.
+    fn count(&mut self, account: AccountId, subscription: SubscriptionId, kind: Kind, more: i64);
+
     /// Stores an event.
     fn put_event(&mut self, account: AccountId, id: EventId, event: &EventRow) -> Result<()>;
-    /// The type of an event; none if it cannot be read.
-    fn event_type(&mut self, account: AccountId, id: EventId) -> Result<Option<EventType>>;
+    /// Stores an event again, with other receivers.
+    fn put_receivers(&mut self, account: AccountId, id: EventId, event: &EventRow) -> Result<()>;
     /// Whether the event is stored.
     fn has_event(&mut self, account: AccountId, id: EventId) -> Result<bool>;
-    /// Up to so many events from that one on which are older than `before`, account by account.
-    fn old_events(&mut self, from: Option<(AccountId, EventId)>, before: Timestamp, limit: usize) -> Result<OldEvents>;
-    /// Removes an event with its idempotency keys and deliveries, of which none is pending.
+    /// The first account behind that one that has events.
+    fn account_after(&mut self, id: AccountId) -> Result<Option<AccountId>>;
+    /// The type of an event.
+    fn event_type(&mut self, account: AccountId, id: EventId) -> Result<Stored<EventType>>;
+    /// An event without its body; none if there is none.
+    fn event_head(&mut self, account: AccountId, id: EventId) -> Result<Option<Stored<EventHead>>>;
+    /// Up to so many events of an account after that one which are older than `before`, oldest first.
+    fn events_after(
+        &mut self,
+        account: AccountId,
+        after: EventId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(EventId, Stored<EventHead>)>>;
+    /// The members of a set of receivers.
+    fn receivers(&self, number: u32) -> Stored<Arc<[SubscriptionId]>>;
+    /// Removes an event with its idempotency keys. Its outcomes stay.
     fn remove_event(&mut self, account: AccountId, id: EventId, head: &EventHead) -> Result<()>;
+    /// Removes up to so many outcomes of an event. Gives how many.
+    fn remove_outcomes(&mut self, account: AccountId, id: EventId, limit: usize) -> Result<usize>;
+
+    /// Stores how far retention has come in an account.
+    fn put_front(&mut self, account: AccountId, front: Front) -> Result<()>;
+    /// How many deliveries are pending of an event that retention has passed; none if it was removed or will be.
+    fn kept(&self, account: AccountId, event: EventId) -> Result<Option<u32>>;
+    /// Stores that, or that it is not kept for them any more.
+    fn put_kept(&mut self, account: AccountId, event: EventId, pending: Option<u32>) -> Result<()>;
+    /// Stores what retention has to come back to.
+    fn put_due(&mut self, due: Due) -> Result<()>;
+    /// Takes up to so many of those that were settled before that time, earliest first.
+    fn take_due(&mut self, kind: DueKind, before: Timestamp, limit: usize) -> Result<Vec<Due>>;
+
     /// The publish that an idempotency key was used for.
     fn idempotency(&self, account: AccountId, key: IdempotencyKey) -> Result<Option<Stored<IdempotencyRow>>>;
     /// Stores what an idempotency key was used for.
     fn put_idempotency(&mut self, account: AccountId, key: IdempotencyKey, used_for: &IdempotencyRow) -> Result<()>;
 
     /// Adds a delivery that was never attempted to the outbox.
-    fn put_unattempted(&mut self, id: DeliveryId, event_type: EventType) -> Result<()>;
+    fn put_unattempted(&mut self, id: DeliveryId) -> Result<()>;
     /// Whether the delivery is in the outbox and was never attempted.
     fn is_unattempted(&mut self, id: DeliveryId) -> Result<bool>;
-    /// Takes a delivery that was never attempted out of the outbox; gives its event's type.
-    fn take_unattempted(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<EventType>>;
+    /// Takes a delivery that was never attempted out of the outbox. Gives whether it was there.
+    fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool>;
+    /// Up to so many deliveries of a subscription that were never attempted, of events before that one, oldest first.
+    fn unattempted_before(&mut self, id: SubscriptionId, before: EventId, limit: usize) -> Result<Vec<EventId>>;
+    /// Up to so many retries of a subscription that were due before that time, earliest first.
+    fn retries_before(
+        &mut self,
+        id: SubscriptionId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EventId)>>;
     /// Adds a retry to the outbox, due at that time. Gives whether it was not there.
     fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool>;
     /// Takes a retry out of the outbox. Gives whether it was there.
@@ -201,10 +260,12 @@ pub trait Tx {
     /// Stores a subscription's history.
     fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()>;
 
-    /// A delivery that was attempted.
-    fn delivery(&mut self, id: DeliveryId) -> Result<Option<Stored<Delivery>>>;
-    /// Stores a delivery that was attempted.
-    fn put_delivery(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()>;
+    /// A delivery with an outcome.
+    fn delivery(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<Stored<Delivery>>>;
+    /// The state of a delivery with an outcome, which is read faster.
+    fn delivery_state(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<Stored<DeliveryState>>>;
+    /// Stores a delivery with an outcome.
+    fn put_delivery(&mut self, account: AccountId, id: DeliveryId, delivery: &Delivery) -> Result<()>;
 
     /// Stores the tags of an event.
     fn put_tags(&mut self, account: AccountId, id: EventId, tags: &[Box<str>]) -> Result<()>;
@@ -229,7 +290,7 @@ pub trait Tx {
     /// Looks at up to so many attempted deliveries of these subscriptions behind that one, for a job.
     fn select(
         &mut self,
-        subscriptions: &[SubscriptionId],
+        whose: (AccountId, &[SubscriptionId]),
         which: &DeliverySelection,
         after: Option<DeliveryId>,
         limit: usize,
@@ -248,8 +309,8 @@ pub trait View: Send + Sync {
     fn seen(&self) -> Result<Seen>;
     /// One event of an account.
     fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>>;
-    /// A delivery, attempted or not.
-    fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>>;
+    /// A delivery of an account, attempted or not.
+    fn delivery(&self, account: AccountId, id: DeliveryId) -> Result<Option<Delivery>>;
     /// A subscription's history, if it has one.
     fn history(&self, id: SubscriptionId) -> Result<Option<History>>;
     /// Events of an account, newest first.
@@ -268,8 +329,8 @@ pub trait View: Send + Sync {
         known: Option<usize>,
         limit: &ReadLimit,
     ) -> Result<Page<DeliveryId, Delivery>>;
-    /// How many deliveries were attempted, if that is known without reading them and all belong to a subscription.
-    fn attempted_count(&self) -> Result<Option<u64>>;
+    /// How many events and deliveries there are of an account, or of one of its subscriptions.
+    fn counts(&self, account: AccountId, subscription: Option<SubscriptionId>) -> Result<Counts>;
     /// Up to so many unattempted deliveries of a subscription after that event, oldest first, with their events as long as
     /// the bodies' total is at most `bodies_bytes`.
     fn unattempted_after(
@@ -305,7 +366,7 @@ pub trait View: Send + Sync {
     /// As [`Tx::select`].
     fn select(
         &self,
-        subscriptions: &[SubscriptionId],
+        whose: (AccountId, &[SubscriptionId]),
         which: &DeliverySelection,
         after: Option<DeliveryId>,
         limit: usize,

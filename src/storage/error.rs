@@ -14,6 +14,9 @@ pub enum StorageError {
     /// A row could not be encoded or decoded.
     #[error("a row cannot be read or written: {0}")]
     Codec(String),
+    /// A row does not match its digest.
+    #[error("{0} is damaged: it does not match its digest")]
+    Damaged(String),
     /// The operating system provided no random numbers.
     #[error("the operating system returned no random numbers: {0}")]
     Randomness(String),

@@ -2,6 +2,7 @@
 //! any thread may use. The only layer that names redb.
 
 pub mod command;
+pub mod counts;
 pub mod engine;
 pub mod error;
 pub mod maintenance;

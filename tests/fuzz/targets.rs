@@ -10,12 +10,14 @@ use tempclock_webhooks::domain::delivery::retry::parse_retry_after;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy, MAX_URL_LENGTH};
 use tempclock_webhooks::domain::event::data::MAX_DEPTH;
+use tempclock_webhooks::domain::event::event_type::EventType;
 use tempclock_webhooks::domain::options::{OptionLimits, Options};
-use tempclock_webhooks::domain::{KeyId, SubscriptionId};
+use tempclock_webhooks::domain::{EventId, KeyId, SubscriptionId};
 use tempclock_webhooks::http::api::subscription_body::{Purpose, Read};
 use tempclock_webhooks::http::api::{event_body, subscription_body};
 use tempclock_webhooks::http::request::error::ApiError;
 use tempclock_webhooks::storage::rows::delivery_record;
+use tempclock_webhooks::storage::rows::format_2;
 use tempclock_webhooks::storage::rows::record;
 use tempclock_webhooks::storage::rows::sealing::Seal;
 use tempclock_webhooks::storage::rows::subscription_record::{self, SubscriptionRow};
@@ -128,16 +130,20 @@ fn check_endpoint(endpoint: &Endpoint) {
 
 /// Rows as a damaged or strange file may hold them.
 pub fn record(data: &[u8]) {
-    if let Ok(row) = record::EventRow::decode(data) {
+    if let Ok(row) = record::EventRow::decode(data, |_| Ok(Vec::new().into())) {
         let _ = row.is_intact();
-        assert!(row.encode().is_ok());
+        assert!(row.encode(0).is_ok());
     }
-    let _ = record::EventRow::decode_type(data);
+    if let Ok(row) = format_2::event(EventId(1), data) {
+        let _ = row.is_intact();
+        assert!(row.encode(0).is_ok());
+    }
+    let _ = record::EventHead::decode(data);
     let _ = record::IdempotencyRow::decode(data);
-    let _ = delivery_record::decode_summary(data);
-    if let Ok(delivery) = delivery_record::decode(data) {
+    let _ = delivery_record::decode_state(data);
+    if let Ok(delivery) = delivery_record::decode(data, EventType::ClockIn) {
         let again = delivery_record::encode(&delivery).expect("a delivery that was read can be written");
-        assert!(delivery_record::decode(&again).is_ok());
+        assert!(delivery_record::decode(&again, EventType::ClockIn).is_ok());
     }
     if let Ok(history) = record::History::decode(data) {
         assert!(history.encode().is_ok());

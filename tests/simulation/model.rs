@@ -139,7 +139,7 @@ impl Model {
                 // What nobody asked for stays unknown, and the next look finds it.
                 if let Some(place) = left.iter().position(fits) {
                     let (_, one) = left.swap_remove(place);
-                    self.events.insert(id, (account, row.subscriptions.clone()));
+                    self.events.insert(id, (account, row.subscriptions.to_vec()));
                     if let Some(key) = one.key {
                         self.keys.insert((account, key), (id, one.fingerprint));
                     }
@@ -169,16 +169,24 @@ impl Model {
                 return Err(format!("subscription {id} is {stored:?}, and should be {wish:?}"));
             }
         }
-        let filter = DeliveryFilter { subscriptions: stored, ..DeliveryFilter::default() };
         let view = reader.view();
-        let listed = all_pages(|request| view.deliveries(&filter, request).unwrap());
-        let count = listed.len();
-        let now: BTreeMap<_, _> = listed.into_iter().collect();
-        if now.len() != count {
-            return Err("a delivery is there both as never attempted and as attempted".to_owned());
+        let mut now = BTreeMap::new();
+        for account in [AccountId(1), AccountId(2)] {
+            let of = registry.subscriptions_of(account).iter().map(|subscription| subscription.id).collect();
+            let filter = DeliveryFilter::of(account, of);
+            let listed = all_pages(|request| view.deliveries(&filter, request).unwrap());
+            let (count, of): (_, BTreeMap<_, _>) = (listed.len(), listed.into_iter().collect());
+            if of.len() != count {
+                return Err("a delivery is listed twice".to_owned());
+            }
+            let counted = view.deliveries(&filter, PageRequest { limit: 1, offset: 0, after: None }).unwrap().total;
+            if counted != count {
+                return Err(format!("{counted} deliveries are counted, and there are {count}"));
+            }
+            let pending = DeliveryFilter { status: Some("pending"), ..filter };
+            look_at_pending(reader, &pending, &of)?;
+            now.extend(of);
         }
-        let pending = DeliveryFilter { status: Some("pending"), ..filter };
-        look_at_pending(reader, &pending, &now)?;
         self.look_at_outbox(reader, &now)?;
         let waits = settings.rules.retry.waits.len();
         for (id, delivery) in &now {
@@ -220,7 +228,10 @@ impl Model {
             }
         }
         let pending = now.iter().filter_map(|(id, delivery)| match delivery.state {
-            DeliveryState::Pending { .. } if delivery.attempt_count == 0 => Some((*id, None)),
+            // What has expired unattempted and is sent again waits for a retry.
+            DeliveryState::Pending { due } if delivery.attempt_count == 0 && due == id.event.time() => {
+                Some((*id, None))
+            }
             DeliveryState::Pending { due } => Some((*id, Some(due))),
             _ => None,
         });
@@ -265,7 +276,7 @@ impl Model {
             let live = |id: &&SubscriptionId| self.wishes.contains_key(*id);
             match reader.view().event(*account, *id).unwrap() {
                 Some(row) if !row.is_intact() => return Err(format!("event {id} is damaged")),
-                Some(row) if row.subscriptions != *receivers => {
+                Some(row) if row.subscriptions[..] != receivers[..] => {
                     return Err(format!("event {id} is for {:?} and not {receivers:?}", row.subscriptions));
                 }
                 Some(_) => {

@@ -65,7 +65,7 @@ impl World {
         let rules = Rules {
             retry: RetryRule { waits, retry_after_max: Duration::from_hours(2) },
             health: HealthRule::new(Duration::from_hours(dice.pick(&[1, 120])), Duration::from_hours(3)),
-            retention: RetentionRule { events: keep(&mut dice), attempts: keep(&mut dice) },
+            retention: RetentionRule { events: keep(&mut dice), attempts: keep(&mut dice), held: keep(&mut dice) },
             audit_kept: Duration::MAX,
             subscriptions_per_account: 8,
         };

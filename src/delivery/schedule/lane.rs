@@ -71,6 +71,8 @@ pub(in crate::delivery) struct Lane {
     pub(in crate::delivery) is_reading_retries: bool,
     /// Claims that ended while a page of retries was being read: their rows in that page are stale.
     pub(in crate::delivery) ended_during_read: HashSet<EventId>,
+    /// What expired while a page of unattempted deliveries was being read.
+    pub(in crate::delivery) expired_during_read: HashSet<EventId>,
     /// The earliest due time of the unclaimed retries on the disk.
     pub(in crate::delivery) retry_due: Option<Timestamp>,
     /// Whether the last page of retries left due ones on the disk.
@@ -108,6 +110,7 @@ impl Lane {
             is_reading_unattempted: false,
             is_reading_retries: false,
             ended_during_read: HashSet::new(),
+            expired_during_read: HashSet::new(),
             retry_due: has_backlog.then(|| Timestamp::from_ms(0)),
             has_due_on_disk: false,
             is_yielding: false,

@@ -1,19 +1,39 @@
-//! Adds pages that were read from the disk to their lanes. Pure; part of the schedule.
+//! Adds pages that were read from the disk to their lanes, and takes out what has expired meanwhile. Pure; part of the schedule.
 
 use crate::delivery::schedule::job::Work;
 use crate::delivery::schedule::{PAGE_ROWS, PageWanted, Schedule};
-use crate::domain::{EventId, SubscriptionId, Timestamp};
+use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::read::reader::PendingEvent;
 
 impl Schedule {
+    /// Notes that a delivery was given up: it leaves the queue, and the page that is being read. An attempt in flight ends as
+    /// ever.
+    pub fn expired(&mut self, delivery: DeliveryId) {
+        let Some(lane) = self.lanes.get_mut(&delivery.subscription) else { return };
+        if lane.is_reading_retries {
+            lane.ended_during_read.insert(delivery.event);
+        }
+        if lane.is_reading_unattempted {
+            lane.expired_during_read.insert(delivery.event);
+        }
+        let Some(place) = lane.ready.iter().position(|(event, _)| *event == delivery.event) else { return };
+        let Some((event, work)) = lane.ready.remove(place) else { return };
+        if matches!(work, Work::Retry) {
+            lane.claims.remove(&event);
+        }
+        self.leave(1, work.body_bytes());
+        self.requeue(delivery.subscription);
+    }
+
     /// Adds a page of unattempted deliveries.
     pub fn add_unattempted_page(&mut self, id: SubscriptionId, limit: usize, events: Vec<PendingEvent>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.is_reading_unattempted = false;
         lane.cursor = events.last().map(|(event, _)| *event).or(lane.cursor);
         lane.has_unattempted_on_disk = events.len() >= limit || lane.unattempted_added_during_read;
-        self.in_memory += events.len();
-        for (event, row) in events {
+        let expired = std::mem::take(&mut lane.expired_during_read);
+        for (event, row) in events.into_iter().filter(|(event, _)| !expired.contains(event)) {
+            self.in_memory += 1;
             let work = Work::First(row);
             self.bodies_bytes += work.body_bytes();
             lane.ready.push_back((event, work));
@@ -67,7 +87,10 @@ impl Schedule {
         let (PageWanted::Unattempted { subscription: id, .. } | PageWanted::Retries { subscription: id, .. }) = page;
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         match page {
-            PageWanted::Unattempted { .. } => lane.is_reading_unattempted = false,
+            PageWanted::Unattempted { .. } => {
+                lane.is_reading_unattempted = false;
+                lane.expired_during_read.clear();
+            }
             PageWanted::Retries { .. } => {
                 lane.is_reading_retries = false;
                 // The next page is read after all of these ended, so it is not stale.

@@ -199,6 +199,11 @@ impl Delivery {
         self.state = DeliveryState::Cancelled { at: now };
     }
 
+    /// Gives it up, as it was held for too long.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.state = DeliveryState::Expired { at: now };
+    }
+
     /// A redelivered ping is a test, and a test is never retried.
     fn is_ping_again(&self) -> bool {
         let without_count = self.attempts.iter().filter(|attempt| !attempt.outcome.counts()).count();

@@ -70,13 +70,19 @@ impl EventType {
 
     /// Parses a name; the error is a sentence with the nearest name.
     pub fn parse(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|candidate| candidate.name() == name).ok_or_else(|| {
+        Self::from_name(name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
             // A near name may be another one than was meant, so all are told.
             let hint = nearest(name, &names).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
             let name = shortened(name, REPEATED_CHARS);
             format!("unknown event type \"{name}\"; {hint}known are: {}", names.join(", "))
         })
+    }
+
+    /// The type of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|candidate| candidate.name() == name)
     }
 
     /// The type with that number, as stored.

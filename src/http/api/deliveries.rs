@@ -72,6 +72,7 @@ async fn list_of(
     let is_held = status == Some(HELD);
     let keys = find_keys(&mut query);
     let mut filter = DeliveryFilter {
+        account,
         subscriptions: Vec::new(),
         status: if is_held { Some("pending") } else { status },
         event_type: event_type(&mut query),

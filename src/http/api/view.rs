@@ -148,10 +148,10 @@ impl ViewContext<'_> {
         Some(if is_due { waiting } else { Waiting::Retry })
     }
 
-    fn next_attempt_at(self, delivery: &Delivery) -> Option<Timestamp> {
+    fn next_attempt_at(self, id: DeliveryId, delivery: &Delivery) -> Option<Timestamp> {
         match delivery.state {
-            // What was never attempted is due since its event was made.
-            DeliveryState::Pending { due } if delivery.attempt_count == 0 => Some(due),
+            // What was never attempted is due since its event was made, unless it expired and is sent again.
+            DeliveryState::Pending { due } if delivery.attempt_count == 0 && due == id.event.time() => Some(due),
             DeliveryState::Pending { due } => Some(self.clocks.on_the_wall(due)),
             _ => None,
         }
@@ -240,7 +240,7 @@ impl AttemptView {
     /// The short form, for recent deliveries.
     pub fn short(id: DeliveryId, delivery: &Delivery, attempt: &Attempt, context: ViewContext<'_>) -> Self {
         let is_last = attempt.number == delivery.attempt_count;
-        let next_attempt_at = context.next_attempt_at(delivery).filter(|_| is_last);
+        let next_attempt_at = context.next_attempt_at(id, delivery).filter(|_| is_last);
         Self {
             id: AttemptId { delivery: id, number: attempt.number },
             delivery_id: id,
@@ -372,7 +372,7 @@ impl DeliveryView {
             attempt_count: delivery.attempt_count,
             response_code: last.and_then(|attempt| attempt.outcome.response_code()),
             error: last.and_then(Attempt::explanation),
-            next_attempt_at: context.next_attempt_at(delivery),
+            next_attempt_at: context.next_attempt_at(id, delivery),
             created_at: id.event.time(),
             completed_at: delivery.state.settled_at(),
             history: None,

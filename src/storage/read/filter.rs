@@ -1,12 +1,14 @@
 //! Which events and deliveries a list shows. No more than that.
 
 use crate::domain::event::event_type::EventType;
-use crate::domain::{SubscriptionId, Timestamp};
+use crate::domain::{AccountId, SubscriptionId, Timestamp};
 
 /// A filter of deliveries; `None` matches any.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct DeliveryFilter {
-    /// Of these subscriptions.
+    /// Of this account.
+    pub account: AccountId,
+    /// Of these of its subscriptions, by number.
     pub subscriptions: Vec<SubscriptionId>,
     /// In this state (one of `DeliveryState::NAMES`).
     pub status: Option<&'static str>,
@@ -32,12 +34,17 @@ pub struct EventFilter {
 }
 
 impl DeliveryFilter {
-    /// Does it let every delivery of its subscriptions through?
+    /// Every delivery of these subscriptions of an account.
     #[must_use]
-    pub fn is_everything(&self) -> bool {
-        let Self { subscriptions: _, status, event_type, since, until, response_code } = self;
-        let is_timed = since.is_some() || until.is_some();
-        !is_timed && status.is_none() && event_type.is_none() && response_code.is_none()
+    pub fn of(account: AccountId, subscriptions: Vec<SubscriptionId>) -> Self {
+        Self { account, subscriptions, status: None, event_type: None, since: None, until: None, response_code: None }
+    }
+
+    /// Does it ask for nothing but subscriptions and a status? How many those are is kept.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        let Self { account: _, subscriptions: _, status: _, event_type, since, until, response_code } = self;
+        since.is_none() && until.is_none() && event_type.is_none() && response_code.is_none()
     }
 }
 

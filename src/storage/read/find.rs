@@ -142,7 +142,7 @@ pub fn deliveries(
         Ok(behind.map(move |id| {
             let id = id?;
             // What the event is no candidate for has no subscription.
-            let delivery = if own.contains(&id.subscription) { view.delivery(id)? } else { None };
+            let delivery = if own.contains(&id.subscription) { view.delivery(wanted.account, id)? } else { None };
             Ok((id, FoundDelivery(delivery.filter(|delivery| is_wanted(delivery, filter)))))
         }))
     })

@@ -1,7 +1,6 @@
 //! Reads what is stored. Any thread may call, but each call can wait for the disk, so the HTTP layer does it beside
 //! its executor. All that is read of one [`ReadView`] is as of one commit.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,9 +129,10 @@ impl ReadView {
         self.snapshot.view.event(account, id)
     }
 
-    /// A delivery, if it exists; the caller checks its account.
+    /// A delivery of a subscription that there is; the caller checks its account.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
-        self.snapshot.view.delivery(id)
+        let Some(subscription) = self.registry().subscription(id.subscription) else { return Ok(None) };
+        self.snapshot.view.delivery(subscription.account, id)
     }
 
     /// The health and the last attempts of a subscription.
@@ -162,7 +162,7 @@ impl ReadView {
         filter: &DeliveryFilter,
         request: PageRequest<DeliveryId>,
     ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
-        let known = if self.is_everything(filter) { self.count()? } else { None };
+        let known = if filter.is_counted() { usize::try_from(self.count(filter)?).ok() } else { None };
         self.snapshot.view.deliveries(filter, request, known, &self.limit)
     }
 
@@ -194,17 +194,17 @@ impl ReadView {
         find::deliveries(&self.snapshot.view, &Wanted { account, keys }, filter, request, &self.limit)
     }
 
-    /// Does the filter match all deliveries of the store?
-    fn is_everything(&self, filter: &DeliveryFilter) -> bool {
-        let wanted: BTreeSet<SubscriptionId> = filter.subscriptions.iter().copied().collect();
-        filter.is_everything() && self.registry().subscriptions().all(|subscription| wanted.contains(&subscription.id))
-    }
-
-    /// Number of all deliveries, where it is known without reading them.
-    fn count(&self) -> Result<Option<usize>, StorageError> {
-        let attempted = self.snapshot.view.attempted_count()?;
-        let all = attempted.map(|attempted| attempted.saturating_add(self.snapshot.pending.unattempted));
-        Ok(all.and_then(|all| usize::try_from(all).ok()))
+    /// How many deliveries its subscriptions have with its status.
+    fn count(&self, filter: &DeliveryFilter) -> Result<u64, StorageError> {
+        let counted = |subscription| {
+            let counts = self.snapshot.view.counts(filter.account, subscription)?;
+            Ok(filter.status.map_or_else(|| counts.deliveries(), |status| counts.with_status(status)))
+        };
+        // Only those of the account are asked for, so as many are all.
+        if filter.subscriptions.len() == self.registry().subscriptions_of(filter.account).len() {
+            return counted(None);
+        }
+        filter.subscriptions.iter().map(|id| counted(Some(*id))).sum()
     }
 
     /// Up to `limit` unattempted deliveries of a subscription after that event, oldest first, with their events as long
@@ -236,7 +236,8 @@ impl ReadView {
     ) -> Result<(u64, Option<DeliveryId>), StorageError> {
         let all = self.registry().subscriptions_of(account).iter().map(|found| found.id);
         let wanted: Vec<_> = all.filter(|id| which.subscription.is_none_or(|wanted| wanted == *id)).collect();
-        let Selected { deliveries, last, is_end } = self.snapshot.view.select(&wanted, which, after, limit)?;
+        let Selected { deliveries, last, is_end } =
+            self.snapshot.view.select((account, &wanted), which, after, limit)?;
         Ok((deliveries.len() as u64, last.filter(|_| !is_end)))
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -97,6 +98,11 @@ impl Registry {
     /// All accounts, by number.
     pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
         self.accounts.keys().copied()
+    }
+
+    /// The subscriptions behind that one, by number.
+    pub fn subscriptions_after(&self, id: SubscriptionId) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.range((Bound::Excluded(id), Bound::Unbounded)).map(|(_, subscription)| subscription)
     }
 
     /// The name of an account.

@@ -10,8 +10,8 @@ use crate::storage::engine::Stored;
 use crate::storage::error::StorageError;
 use crate::storage::read::page::{Found, Page, PageRequest, ReadLimit, collect};
 use crate::storage::redb::found::range_of;
-use crate::storage::redb::tables;
-use crate::storage::rows::audit_record;
+use crate::storage::redb::tables::{self, AuditKey};
+use crate::storage::rows::{audit_record, digest};
 
 /// A record as a list finds it.
 struct FoundRecord {
@@ -32,8 +32,13 @@ impl Found for FoundRecord {
     }
 
     fn item(&self) -> Result<Stored<AuditRecord>, StorageError> {
-        Ok(audit_record::decode(self.account, self.id, self.row.value()))
+        Ok(record(self.account, self.id, self.row.value()))
     }
+}
+
+fn record(account: AccountId, id: AuditId, row: &[u8]) -> Stored<AuditRecord> {
+    let row = tables::open::<AuditKey>((account.0, id.0), row, digest::named("record of the audit", id))?;
+    audit_record::decode(account, id, row)
 }
 
 /// The records of an account, newest first.
@@ -73,7 +78,7 @@ pub fn all(rows: &ReadTransaction, mut visit: impl FnMut(AuditId, Stored<AuditRe
     for row in rows.open_table(tables::AUDIT)?.iter()? {
         let (key, row) = row?;
         let (account, id) = key.value();
-        visit(AuditId(id), audit_record::decode(AccountId(account), AuditId(id), row.value()));
+        visit(AuditId(id), record(AccountId(account), AuditId(id), row.value()));
     }
     Ok(())
 }
@@ -81,7 +86,8 @@ pub fn all(rows: &ReadTransaction, mut visit: impl FnMut(AuditId, Stored<AuditRe
 /// Stores a record.
 pub fn put(transaction: &WriteTransaction, record: &AuditRecord) -> Result<(), StorageError> {
     let key = (record.change.account.0, record.id.0);
-    transaction.open_table(tables::AUDIT)?.insert(key, audit_record::encode(record)?.as_slice())?;
+    let row = tables::seal::<AuditKey>(key, audit_record::encode(record)?);
+    transaction.open_table(tables::AUDIT)?.insert(key, row.as_slice())?;
     Ok(())
 }
 

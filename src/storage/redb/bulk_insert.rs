@@ -25,6 +25,12 @@ impl CompositeKey for (u32, u64, u128) {
     }
 }
 
+impl CompositeKey for (u32, u128, u32) {
+    fn first(&self) -> u32 {
+        self.0
+    }
+}
+
 /// Fewer rows than this are cheaper to insert one by one, since a run rebuilds the page.
 const RUN_ROWS_MIN: usize = 4;
 

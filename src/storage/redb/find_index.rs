@@ -11,7 +11,7 @@ use crate::domain::{AccountId, EventId};
 use crate::storage::engine::Indexed;
 use crate::storage::error::StorageError;
 use crate::storage::redb::tables::{self, TAGS};
-use crate::storage::rows::{codec, record};
+use crate::storage::rows::{self, codec, record};
 
 /// (digest, event). The digest alone is no proof: another text may have the same.
 const FIND: TableDefinition<(u64, u128), ()> = TableDefinition::new("find");
@@ -21,6 +21,7 @@ const FIND_POSITIONS: TableDefinition<u32, u128> = TableDefinition::new("find_po
 const TAGS_VERSION: u8 = 1;
 
 type Bytes = &'static [u8];
+type EventKey = (u32, u128);
 type Result<T> = std::result::Result<T, StorageError>;
 
 /// Under which digest an account's events with that id or tag are found.
@@ -35,18 +36,26 @@ fn digest(account: AccountId, key: &FindKey) -> u64 {
 
 /// Stores the tags of an event.
 pub fn put_tags(transaction: &WriteTransaction, account: AccountId, event: EventId, tags: &[Box<str>]) -> Result<()> {
-    let row = codec::encode(TAGS_VERSION, &tags)?;
-    transaction.open_table(TAGS)?.insert((account.0, event.0), row.as_slice())?;
+    let key = (account.0, event.0);
+    let row = tables::seal::<EventKey>(key, codec::encode(TAGS_VERSION, &tags)?);
+    transaction.open_table(TAGS)?.insert(key, row.as_slice())?;
     Ok(())
 }
 
 /// The tags of an event.
-pub fn decode_tags(row: &[u8]) -> Result<Vec<Box<str>>> {
-    codec::decode(TAGS_VERSION, row)
+pub fn decode_tags(key: EventKey, row: &[u8]) -> Result<Vec<Box<str>>> {
+    let name = rows::digest::named("tags of event", EventId(key.1));
+    codec::decode(TAGS_VERSION, tables::open::<EventKey>(key, row, name)?)
+}
+
+/// The body in an event's row.
+fn body(account: AccountId, event: EventId, row: &[u8]) -> Result<&[u8]> {
+    let name = rows::digest::named("event", event);
+    record::body_of(tables::open::<EventKey>((account.0, event.0), row, name)?)
 }
 
 fn tags_in(tags: &impl ReadableTable<(u32, u128), Bytes>, account: AccountId, event: EventId) -> Result<Vec<Box<str>>> {
-    tags.get((account.0, event.0))?.map_or_else(|| Ok(Vec::new()), |row| decode_tags(row.value()))
+    tags.get((account.0, event.0))?.map_or_else(|| Ok(Vec::new()), |row| decode_tags((account.0, event.0), row.value()))
 }
 
 /// The tags of an event, as a snapshot shows them. A store that never had any lacks the table.
@@ -63,7 +72,7 @@ pub fn damaged_tags(rows: &ReadTransaction) -> Result<Vec<(EventId, StorageError
     if let Some(tags) = table(rows, TAGS)? {
         for row in tags.iter()? {
             let (key, row) = row?;
-            damaged.extend(decode_tags(row.value()).err().map(|error| (EventId(key.value().1), error)));
+            damaged.extend(decode_tags(key.value(), row.value()).err().map(|error| (EventId(key.value().1), error)));
         }
     }
     Ok(damaged)
@@ -119,7 +128,7 @@ fn keys_of(
     row: &[u8],
     tags: &impl ReadableTable<(u32, u128), Bytes>,
 ) -> Vec<FindKey> {
-    let keys = record::body_of(row).and_then(|body| Ok(find::keys(body, &tags_in(tags, account, event)?)));
+    let keys = body(account, event, row).and_then(|body| Ok(find::keys(body, &tags_in(tags, account, event)?)));
     keys.unwrap_or_else(|error| {
         log::error!("event {event} cannot be read, and is left out of the index: {error}");
         Vec::new()
@@ -175,9 +184,10 @@ mod tests {
 
     const OWN: AccountId = AccountId(1);
 
-    fn row(worker: u8) -> Vec<u8> {
+    fn row(event: u128, worker: u8) -> Vec<u8> {
         let body = format!(r#"{{"data":{{"worker_id":{worker}}}}}"#).into_bytes();
-        EventRow::new(EventType::ClockIn, Vec::new(), Vec::new(), body).encode().unwrap()
+        let row = EventRow::new(EventType::ClockIn, Vec::new(), Vec::new(), body).encode(0).unwrap();
+        tables::seal::<EventKey>((OWN.0, event), row)
     }
 
     fn found(db: &Database, key: &FindKey) -> Vec<u128> {
@@ -187,7 +197,7 @@ mod tests {
         let is_it = |event: &EventId| {
             let row = events.get((OWN.0, event.0)).unwrap().unwrap();
             let tags = tags.as_ref().map_or_else(Vec::new, |tags| tags_in(tags, OWN, *event).unwrap());
-            find::keys(record::body_of(row.value()).unwrap(), &tags).contains(key)
+            find::keys(body(OWN, *event, row.value()).unwrap(), &tags).contains(key)
         };
         let all: Vec<_> = candidates(&rows, OWN, key, None).unwrap().map(Result::unwrap).collect();
         assert!(all.is_sorted_by(|one, next| one > next), "{all:?}");
@@ -207,7 +217,7 @@ mod tests {
                     let mut events = transaction.open_table(tables::EVENTS).unwrap();
                     match what {
                         0 | 1 => {
-                            events.insert((OWN.0, number), row(worker).as_slice()).unwrap();
+                            events.insert((OWN.0, number), row(number, worker).as_slice()).unwrap();
                             if is_tagged {
                                 put_tags(&transaction, OWN, EventId(number), &["night".into()]).unwrap();
                             }

@@ -1,19 +1,25 @@
-//! Deliveries as a list finds them, in a row of their own or in the outbox, and several sources of them merged into one.
-//! Tables of a snapshot; whoever holds that may call.
+//! What lists come to: events, and deliveries found by walking over events, newest first, joined with their outcomes. A
+//! receiver without an outcome was never attempted. Tables of a snapshot; whoever holds that may call.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::ops::Bound;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use redb::AccessGuard;
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::event_type::EventType;
-use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::read::page::Found;
-use crate::storage::rows::delivery_record;
-use crate::storage::rows::record::EventRow;
+use crate::storage::redb::receiver_sets::ReceiverSets;
+use crate::storage::redb::tables::{self, OutcomeKey};
+use crate::storage::rows::record::{EventHead, EventRow};
+use crate::storage::rows::{delivery_record, digest};
+
+type EventKey = (u32, u128);
+type Guard = AccessGuard<'static, &'static [u8]>;
 
 /// The ids of events of that time.
 pub(super) fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u128, u128) {
@@ -24,78 +30,78 @@ pub(super) fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u
 /// The status of what is in the outbox.
 pub(crate) const PENDING: &str = DeliveryState::NAMES[0];
 
-/// A delivery as it was found.
-pub(crate) enum FoundDelivery {
-    /// Its row.
-    Row(AccessGuard<'static, &'static [u8]>),
-    /// It was never attempted, and has the number of its event's type.
-    Unattempted(u8),
+/// An event without its body, and who it goes to.
+type HeadAndReceivers = (EventHead, Arc<[SubscriptionId]>);
+
+/// The events of an account in a snapshot.
+pub(crate) struct Events {
+    account: AccountId,
+    table: ReadOnlyTable<EventKey, &'static [u8]>,
+    sets: ReceiverSets,
 }
 
-impl FoundDelivery {
-    /// Does it fit? Decodes no more of the row than the filter needs, since most rows of a long list are only counted.
-    fn is_wanted(&self, filter: &DeliveryFilter) -> Result<bool, StorageError> {
-        if filter.status.is_none() && filter.event_type.is_none() && filter.response_code.is_none() {
-            return Ok(true);
-        }
-        let (event_type, state) = match self {
-            Self::Row(row) => delivery_record::decode_summary(row.value())?,
-            Self::Unattempted(number) => (event_type(*number)?, PENDING),
-        };
-        let is_wanted = filter.status.is_none_or(|status| state == status)
-            && filter.event_type.is_none_or(|wanted| event_type == wanted);
-        match (filter.response_code, self) {
-            (Some(code), Self::Row(row)) if is_wanted => {
-                let delivery = delivery_record::decode(row.value())?;
-                Ok(delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code()) == Some(code))
-            }
-            (code, _) => Ok(is_wanted && code.is_none()),
-        }
+impl Events {
+    /// Those of that account.
+    pub fn of(rows: &ReadTransaction, account: AccountId) -> Result<Self, StorageError> {
+        Ok(Self { account, table: rows.open_table(tables::EVENTS)?, sets: ReceiverSets::of(rows)? })
     }
 
-    /// How long its row is.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Row(row) => row.value().len(),
-            Self::Unattempted(_) => 1,
-        }
+    fn row(&self, id: EventId) -> Result<Option<Guard>, StorageError> {
+        Ok(self.table.get((self.account.0, id.0))?)
     }
 
-    /// The delivery itself.
-    fn delivery(&self, id: DeliveryId) -> Result<Delivery, StorageError> {
-        match self {
-            Self::Row(row) => delivery_record::decode(row.value()),
-            Self::Unattempted(number) => Ok(Delivery::unattempted(event_type(*number)?, id.event.time())),
-        }
-    }
-}
-
-/// A delivery that a list with a filter has come to.
-pub(crate) struct ListedDelivery<'a> {
-    pub id: DeliveryId,
-    pub found: FoundDelivery,
-    pub filter: &'a DeliveryFilter,
-}
-
-impl Found for ListedDelivery<'_> {
-    type Item = Delivery;
-
-    fn is_wanted(&self) -> Result<bool, StorageError> {
-        self.found.is_wanted(self.filter)
+    fn open<'a>(&self, id: EventId, row: &'a Guard) -> Result<&'a [u8], StorageError> {
+        tables::open::<EventKey>((self.account.0, id.0), row.value(), digest::named("event", id))
     }
 
-    fn bytes(&self) -> usize {
-        self.found.bytes()
+    /// One event.
+    pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StorageError> {
+        self.row(id)?.map(|row| self.decode(id, &row)).transpose()
     }
 
-    fn item(&self) -> Result<Delivery, StorageError> {
-        self.found.delivery(self.id)
+    fn decode(&self, id: EventId, row: &Guard) -> Result<EventRow, StorageError> {
+        EventRow::decode(self.open(id, row)?, |number| self.sets.members(number))
+    }
+
+    /// One event without its body, and its receivers.
+    pub fn head(&self, id: EventId) -> Result<Option<HeadAndReceivers>, StorageError> {
+        self.row(id)?.map(|row| self.decode_head(id, &row)).transpose()
+    }
+
+    fn decode_head(&self, id: EventId, row: &Guard) -> Result<HeadAndReceivers, StorageError> {
+        let head = EventHead::decode(self.open(id, row)?)?;
+        let receivers = self.sets.members(head.receivers)?;
+        Ok((head, receivers))
+    }
+
+    /// How long an event's row is.
+    pub fn bytes(&self, id: EventId) -> Result<usize, StorageError> {
+        Ok(self.row(id)?.map_or(0, |row| row.value().len()))
+    }
+
+    /// Rows from the newest to the oldest of these.
+    pub fn newest_first(
+        self: Rc<Self>,
+        first: u128,
+        last: Bound<u128>,
+    ) -> Result<impl Iterator<Item = Result<(EventId, Guard), StorageError>>, StorageError> {
+        let account = self.account.0;
+        let is_empty = matches!(last, Bound::Included(last) if last < first)
+            || matches!(last, Bound::Excluded(last) if last <= first);
+        let range = (Bound::Included((account, first)), last.map(|last| (account, last)));
+        let rows = if is_empty { None } else { Some(self.table.range::<EventKey>(range)?.rev()) };
+        Ok(rows.into_iter().flatten().map(|row| {
+            let (key, row) = row?;
+            Ok((EventId(key.value().1), row))
+        }))
     }
 }
 
 /// An event that a list has come to, and the type that is asked for.
 pub(crate) struct ListedEvent {
-    pub row: AccessGuard<'static, &'static [u8]>,
+    pub id: EventId,
+    pub row: Guard,
+    pub events: Rc<Events>,
     pub wanted: Option<EventType>,
 }
 
@@ -103,7 +109,8 @@ impl Found for ListedEvent {
     type Item = EventRow;
 
     fn is_wanted(&self) -> Result<bool, StorageError> {
-        self.wanted.map_or(Ok(true), |wanted| Ok(EventRow::decode_type(self.row.value())? == wanted))
+        let Some(wanted) = self.wanted else { return Ok(true) };
+        Ok(EventHead::decode(self.events.open(self.id, &self.row)?)?.event_type == wanted)
     }
 
     fn bytes(&self) -> usize {
@@ -111,58 +118,137 @@ impl Found for ListedEvent {
     }
 
     fn item(&self) -> Result<EventRow, StorageError> {
-        EventRow::decode(self.row.value())
+        self.events.decode(self.id, &self.row)
     }
 }
 
-fn event_type(number: u8) -> Result<EventType, StorageError> {
-    EventType::from_number(number).ok_or_else(|| StorageError::Codec("a stored event type is not valid".to_owned()))
+/// A delivery that a list has come to.
+pub(crate) struct ListedDelivery<'a> {
+    pub account: AccountId,
+    pub id: DeliveryId,
+    /// Its event's type; none: the event goes to nobody who was asked for, or is damaged.
+    pub event_type: Option<EventType>,
+    /// Its row; none: it was never attempted.
+    pub outcome: Option<Guard>,
+    pub filter: &'a DeliveryFilter,
 }
 
-/// Deliveries, newest event first.
-pub(crate) type RowIter<'a> = Box<dyn Iterator<Item = Result<((u32, u128), FoundDelivery), StorageError>> + 'a>;
-
-/// Merges iterators, each newest first.
-pub(crate) struct NewestFirst<'a> {
-    sources: Vec<RowIter<'a>>,
-    heads: BinaryHeap<(DeliveryId, Reverse<usize>)>,
-    waiting: Vec<Option<FoundDelivery>>,
+impl ListedDelivery<'_> {
+    fn open<'a>(&self, row: &'a Guard) -> Result<&'a [u8], StorageError> {
+        let key = (self.account.0, self.id.event.0, self.id.subscription.0);
+        tables::open::<OutcomeKey>(key, row.value(), digest::named("delivery", self.id))
+    }
 }
 
-impl<'a> NewestFirst<'a> {
-    /// Reads the first of each.
-    pub fn new(sources: Vec<RowIter<'a>>) -> Result<Self, StorageError> {
-        let waiting = sources.iter().map(|_| None).collect();
-        let mut merged = Self { heads: BinaryHeap::new(), waiting, sources };
-        for index in 0..merged.sources.len() {
-            merged.refill(index)?;
+impl Found for ListedDelivery<'_> {
+    type Item = Delivery;
+
+    /// Decodes no more of the row than the filter needs, since most rows of a long list are only counted.
+    fn is_wanted(&self) -> Result<bool, StorageError> {
+        let Some(event_type) = self.event_type else { return Ok(false) };
+        let DeliveryFilter { status, event_type: wanted, response_code, .. } = self.filter;
+        if wanted.is_some_and(|wanted| wanted != event_type) {
+            return Ok(false);
         }
-        Ok(merged)
-    }
-
-    fn refill(&mut self, index: usize) -> Result<(), StorageError> {
-        if let Some(((subscription, event), found)) =
-            self.sources.get_mut(index).and_then(Iterator::next).transpose()?
+        let Some(row) = &self.outcome else {
+            return Ok(response_code.is_none() && status.is_none_or(|status| status == PENDING));
+        };
+        if let Some(status) = status
+            && delivery_record::decode_state(self.open(row)?)?.name() != *status
         {
-            let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
-            self.heads.push((id, Reverse(index)));
-            if let Some(place) = self.waiting.get_mut(index) {
-                *place = Some(found);
+            return Ok(false);
+        }
+        match response_code {
+            None => Ok(true),
+            code => {
+                let delivery = delivery_record::decode(self.open(row)?, event_type)?;
+                Ok(delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code()) == *code)
             }
         }
-        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.outcome.as_ref().map_or(1, |row| row.value().len())
+    }
+
+    fn item(&self) -> Result<Delivery, StorageError> {
+        let event_type = self.event_type.ok_or_else(|| StorageError::Codec(format!("{} has no type", self.id)))?;
+        match &self.outcome {
+            Some(row) => delivery_record::decode(self.open(row)?, event_type),
+            None => Ok(Delivery::unattempted(event_type, self.id.event.time())),
+        }
     }
 }
 
-impl Iterator for NewestFirst<'_> {
-    type Item = Result<(DeliveryId, FoundDelivery), StorageError>;
+/// Walks over deliveries of an account, newest event first, those of one event by number from the greatest on. An event
+/// without any is one item too, which nothing wants: it was looked at.
+pub(crate) struct DeliveryWalk<'a> {
+    events: Rc<Events>,
+    outcomes: &'a ReadOnlyTable<OutcomeKey, &'static [u8]>,
+    rows: Box<dyn Iterator<Item = Result<(EventId, Guard), StorageError>> + 'a>,
+    filter: &'a DeliveryFilter,
+    after: Option<DeliveryId>,
+    /// The event that is walked over, and those of its receivers that are left, the next one last.
+    present: Option<(EventId, EventType)>,
+    left: Vec<SubscriptionId>,
+}
+
+impl<'a> DeliveryWalk<'a> {
+    /// The deliveries behind that one, of the filter's subscriptions and time.
+    pub fn new(
+        events: Rc<Events>,
+        outcomes: &'a ReadOnlyTable<OutcomeKey, &'static [u8]>,
+        filter: &'a DeliveryFilter,
+        after: Option<DeliveryId>,
+    ) -> Result<Self, StorageError> {
+        let (first, last) = range_of(filter.since, filter.until);
+        let last = after.map_or(last, |after| last.min(after.event.0));
+        let rows = Box::new(Rc::clone(&events).newest_first(first, Bound::Included(last))?);
+        Ok(Self { events, outcomes, rows, filter, after, present: None, left: Vec::new() })
+    }
+
+    fn listed(&self, id: DeliveryId, event_type: Option<EventType>) -> Result<ListedDelivery<'a>, StorageError> {
+        let account = self.events.account;
+        let outcome = match event_type {
+            Some(_) => self.outcomes.get((account.0, id.event.0, id.subscription.0))?,
+            None => None,
+        };
+        Ok(ListedDelivery { account, id, event_type, outcome, filter: self.filter })
+    }
+
+    /// Begins with an event. Gives whether there is a delivery of it.
+    fn begin(&mut self, event: EventId, row: &Guard) -> Result<bool, StorageError> {
+        let (head, receivers) = self.events.decode_head(event, row)?;
+        let is_wanted = self.filter.event_type.is_none_or(|wanted| wanted == head.event_type);
+        self.left.clear();
+        if is_wanted {
+            self.left.extend(receivers.iter().filter(|receiver| {
+                let id = DeliveryId { event, subscription: **receiver };
+                self.filter.subscriptions.binary_search(receiver).is_ok() && self.after.is_none_or(|after| id < after)
+            }));
+        }
+        self.present = Some((event, head.event_type));
+        Ok(!self.left.is_empty())
+    }
+}
+
+impl<'a> Iterator for DeliveryWalk<'a> {
+    type Item = Result<(DeliveryId, ListedDelivery<'a>), StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (id, Reverse(index)) = self.heads.pop()?;
-        let found = self.waiting.get_mut(index)?.take()?;
-        match self.refill(index) {
-            Ok(()) => Some(Ok((id, found))),
-            Err(error) => Some(Err(error)),
+        if self.left.is_empty() {
+            let begun = self.rows.next()?.and_then(|(event, row)| Ok((event, self.begin(event, &row)?)));
+            match begun {
+                Ok((_, true)) => {}
+                Ok((event, false)) => {
+                    let id = DeliveryId { event, subscription: SubscriptionId(0) };
+                    return Some(self.listed(id, None).map(|found| (id, found)));
+                }
+                Err(error) => return Some(Err(error)),
+            }
         }
+        let ((event, event_type), subscription) = (self.present?, self.left.pop()?);
+        let id = DeliveryId { event, subscription };
+        Some(self.listed(id, Some(event_type)).map(|found| (id, found)))
     }
 }

@@ -4,6 +4,7 @@
 pub(in crate::storage) mod audit;
 pub(in crate::storage) mod bulk_insert;
 pub mod copy;
+mod counts;
 pub(in crate::storage) mod engine;
 pub(in crate::storage) mod file;
 mod find_index;
@@ -11,6 +12,9 @@ mod found;
 pub(in crate::storage) mod jobs;
 pub(in crate::storage) mod outbox;
 mod pending;
+mod receiver_sets;
+pub(in crate::storage) mod retained;
+mod small_rows;
 pub(in crate::storage) mod tables;
 pub(in crate::storage) mod time;
 pub(in crate::storage) mod tx;

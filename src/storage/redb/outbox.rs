@@ -3,18 +3,18 @@
 //!
 //! A key is (subscription, due time in ms, event). A due time of 0 means that the delivery was never attempted, and an
 //! event of 0 that the row is the history. A subscription's rows are therefore: its history, its unattempted deliveries
-//! by event, and its retries by due time.
+//! by event, and its retries by due time. A pending delivery is its key; the value is the digest of that.
 
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
-use crate::domain::event::event_type::EventType;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::engine::Pending;
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::tables::{self, OutboxKey};
+use crate::storage::rows::digest;
 use crate::storage::rows::record::History;
 
 /// The due time of deliveries that were never attempted.
@@ -27,10 +27,10 @@ const NONE: u128 = 0;
 pub enum OutboxEntry {
     /// Endpoint health and last attempts.
     History(SubscriptionId, Result<History, StorageError>),
-    /// A delivery that was never attempted, with the number of its event type.
-    Unattempted(DeliveryId, u8),
+    /// A delivery that was never attempted, and whether its row is as it was stored.
+    Unattempted(DeliveryId, Result<(), StorageError>),
     /// A retry and its due time.
-    Retry(DeliveryId, Timestamp),
+    Retry(DeliveryId, Timestamp, Result<(), StorageError>),
 }
 
 type Bytes = &'static [u8];
@@ -51,20 +51,20 @@ impl OutboxAt {
 impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
     /// A subscription's endpoint health and last attempts.
     pub fn history(&self, id: SubscriptionId) -> Result<Option<History>, StorageError> {
-        self.0.get(history_key(id))?.map(|row| History::decode(row.value())).transpose()
+        self.0.get(history_key(id))?.map(|row| history(id, row.value())).transpose()
     }
 
-    /// The number of the event type, if the delivery was never attempted.
-    pub fn unattempted(&self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        unattempted(&self.0, id)
+    /// Whether the delivery is there and was never attempted.
+    pub fn is_unattempted(&self, id: DeliveryId) -> Result<bool, StorageError> {
+        Ok(self.0.get(unattempted_key(id))?.is_some())
     }
 
-    /// A subscription's unattempted deliveries, oldest event first, with the numbers of their types.
+    /// A subscription's unattempted deliveries, oldest event first.
     pub fn unattempted_of(
         &self,
         id: SubscriptionId,
         events: impl RangeBounds<EventId>,
-    ) -> Result<impl DoubleEndedIterator<Item = Result<(EventId, u8), StorageError>>, StorageError> {
+    ) -> Result<impl DoubleEndedIterator<Item = Result<EventId, StorageError>>, StorageError> {
         let key = |event: EventId| (id.0, UNATTEMPTED_DUE_MS, event.0.max(NONE + 1));
         let first = match events.start_bound() {
             Bound::Unbounded => Bound::Excluded(history_key(id)),
@@ -74,10 +74,7 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
             Bound::Unbounded => Bound::Included(key(EventId(u128::MAX))),
             bound => bound.map(|event| key(*event)),
         };
-        Ok(self.0.range::<OutboxKey>((first, last))?.map(|row| {
-            let (key, value) = row?;
-            Ok((EventId(key.value().2), type_number(value.value())))
-        }))
+        Ok(self.0.range::<OutboxKey>((first, last))?.map(|row| Ok(EventId(row?.0.value().2))))
     }
 
     /// A subscription's retries, earliest due first.
@@ -104,21 +101,26 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
         }))
     }
 
-    /// Number of pending deliveries. Reads the rows of all retries.
+    /// Number of pending deliveries. Reads every row; a damaged one is logged, and still counts: its key says all.
     pub fn count(&self) -> Result<Pending, StorageError> {
-        let (mut histories, mut retrying) = (0, 0);
-        let mut from = 0;
-        while let Some(row) = self.0.range((from, UNATTEMPTED_DUE_MS, NONE)..)?.next() {
-            let id = SubscriptionId(row?.0.value().0);
-            histories += u64::from(self.0.get(history_key(id))?.is_some());
-            for row in self.retries_of(id)? {
-                row?;
-                retrying += 1;
+        let mut pending = Pending::default();
+        for entry in self.entries()? {
+            let checked = match entry? {
+                OutboxEntry::History(_, history) => history.map(drop),
+                OutboxEntry::Unattempted(_, checked) => {
+                    pending.unattempted += 1;
+                    checked
+                }
+                OutboxEntry::Retry(_, _, checked) => {
+                    pending.retrying += 1;
+                    checked
+                }
+            };
+            if let Err(error) = checked {
+                log::error!("{error}");
             }
-            let Some(next) = id.0.checked_add(1) else { break };
-            from = next;
         }
-        Ok(Pending { unattempted: self.0.len()?.saturating_sub(histories + retrying), retrying })
+        Ok(pending)
     }
 }
 
@@ -137,24 +139,51 @@ impl<'txn> OutboxWriter<'txn> {
         Ok(())
     }
 
-    /// The number of the event type, if the delivery was never attempted.
-    pub fn unattempted(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        unattempted(self.0.table()?, id)
+    /// Whether the delivery is there and was never attempted.
+    pub fn is_unattempted(&mut self, id: DeliveryId) -> Result<bool, StorageError> {
+        Ok(self.0.table()?.get(unattempted_key(id))?.is_some())
+    }
+
+    /// A subscription's unattempted deliveries of events before that one, oldest first, and no more than so many.
+    pub fn unattempted_before(
+        &mut self,
+        id: SubscriptionId,
+        before: EventId,
+        limit: usize,
+    ) -> Result<Vec<EventId>, StorageError> {
+        let last = (id.0, UNATTEMPTED_DUE_MS, before.0);
+        let rows = self.0.table()?.range::<OutboxKey>((Bound::Excluded(history_key(id)), Bound::Excluded(last)))?;
+        rows.take(limit).map(|row| Ok(EventId(row?.0.value().2))).collect()
+    }
+
+    /// A subscription's retries that were due before that time, earliest first, and no more than so many.
+    pub fn retries_before(
+        &mut self,
+        id: SubscriptionId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
+        let end = (id.0, before.as_ms(), NONE);
+        let rows = self.0.table()?.range::<OutboxKey>((id.0, UNATTEMPTED_DUE_MS + 1, NONE)..end)?;
+        let retry = |(_, due_ms, event)| (Timestamp::from_ms(due_ms), EventId(event));
+        rows.take(limit).map(|row| Ok(retry(row?.0.value()))).collect()
     }
 
     /// Adds a delivery of a new event, due now.
-    pub fn put_unattempted(&mut self, id: DeliveryId, event_type: EventType) {
-        self.0.put(unattempted_key(id), vec![event_type.number()]);
+    pub fn put_unattempted(&mut self, id: DeliveryId) {
+        let key = unattempted_key(id);
+        self.0.put(key, tables::seal::<OutboxKey>(key, Vec::new()));
     }
 
-    /// Removes a delivery that was never attempted, and returns the number of its event type.
-    pub fn take_unattempted(&mut self, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-        Ok(self.0.table()?.remove(unattempted_key(id))?.map(|row| type_number(row.value())))
+    /// Removes a delivery that was never attempted. Returns whether it was there.
+    pub fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool, StorageError> {
+        Ok(self.0.table()?.remove(unattempted_key(id))?.is_some())
     }
 
     /// Adds a retry with that due time. Returns whether it was not there.
     pub fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool, StorageError> {
-        Ok(self.0.table()?.insert(retry_key(id, due), [].as_slice())?.is_none())
+        let key = retry_key(id, due);
+        Ok(self.0.table()?.insert(key, tables::seal::<OutboxKey>(key, Vec::new()).as_slice())?.is_none())
     }
 
     /// Removes the retry with that due time. Returns whether it was there.
@@ -201,38 +230,52 @@ impl<'txn> OutboxWriter<'txn> {
 
     /// Stores a subscription's endpoint health and last attempts.
     pub fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<(), StorageError> {
-        self.0.table()?.insert(history_key(id), history.encode()?.as_slice())?;
+        let key = history_key(id);
+        self.0.table()?.insert(key, tables::seal::<OutboxKey>(key, history.encode()?).as_slice())?;
         Ok(())
     }
 
     /// Removes up to `limit` rows of a subscription, of any kind. Returns how many, and the pending deliveries of them.
-    pub fn remove_some(&mut self, id: SubscriptionId, limit: usize) -> Result<(usize, Pending), StorageError> {
+    pub fn remove_some(
+        &mut self,
+        id: SubscriptionId,
+        limit: usize,
+    ) -> Result<(usize, Pending, Vec<EventId>), StorageError> {
         let all = (id.0, UNATTEMPTED_DUE_MS, NONE)..=(id.0, u64::MAX, u128::MAX);
-        let (mut removed, mut pending) = (0, Pending::default());
+        let (mut removed, mut pending, mut events) = (0, Pending::default(), Vec::new());
         for row in self.0.table()?.extract_from_if(all, |_, _| true)?.take(limit) {
             let (key, value) = row?;
             match entry(key.value(), value.value()) {
                 OutboxEntry::History(..) => {}
-                OutboxEntry::Unattempted(..) => pending.unattempted += 1,
-                OutboxEntry::Retry(..) => pending.retrying += 1,
+                OutboxEntry::Unattempted(id, _) => {
+                    pending.unattempted += 1;
+                    events.push(id.event);
+                }
+                OutboxEntry::Retry(id, ..) => {
+                    pending.retrying += 1;
+                    events.push(id.event);
+                }
             }
             removed += 1;
         }
-        Ok((removed, pending))
+        Ok((removed, pending, events))
     }
 }
 
-fn unattempted(rows: &impl ReadableTable<OutboxKey, Bytes>, id: DeliveryId) -> Result<Option<u8>, StorageError> {
-    Ok(rows.get(unattempted_key(id))?.map(|row| type_number(row.value())))
+fn history(id: SubscriptionId, row: &[u8]) -> Result<History, StorageError> {
+    let name = digest::named("history of subscription", id);
+    History::decode(tables::open::<OutboxKey>(history_key(id), row, name)?)
 }
 
-fn entry((subscription, due_ms, event): OutboxKey, value: &[u8]) -> OutboxEntry {
+fn entry(key: OutboxKey, value: &[u8]) -> OutboxEntry {
+    let (subscription, due_ms, event) = key;
     let subscription = SubscriptionId(subscription);
     let id = DeliveryId { event: EventId(event), subscription };
+    let checked = |what| tables::open::<OutboxKey>(key, value, digest::named(what, id)).map(drop);
     match (due_ms, event) {
-        (UNATTEMPTED_DUE_MS, NONE) => OutboxEntry::History(subscription, History::decode(value)),
-        (UNATTEMPTED_DUE_MS, _) => OutboxEntry::Unattempted(id, type_number(value)),
-        (due_ms, _) => OutboxEntry::Retry(id, Timestamp::from_ms(due_ms)),
+        (UNATTEMPTED_DUE_MS, NONE) => OutboxEntry::History(subscription, history(subscription, value)),
+        (UNATTEMPTED_DUE_MS, _) => OutboxEntry::Unattempted(id, checked("pending delivery")),
+        (due_ms, _) => OutboxEntry::Retry(id, Timestamp::from_ms(due_ms), checked("retry of delivery")),
     }
 }
 
@@ -250,12 +293,4 @@ fn retry_key(id: DeliveryId, due: Timestamp) -> OutboxKey {
 
 fn retries_range(id: SubscriptionId) -> RangeInclusive<OutboxKey> {
     (id.0, UNATTEMPTED_DUE_MS + 1, NONE)..=(id.0, u64::MAX, u128::MAX)
-}
-
-/// A damaged row yields a number that no type has.
-fn type_number(value: &[u8]) -> u8 {
-    match value {
-        [number] => *number,
-        _ => u8::MAX,
-    }
 }

@@ -1,11 +1,13 @@
 //! Every table with its key and value. Constants only.
 //!
-//! [`OUTBOX`] says whether a delivery is pending. A delivery has a row in [`DELIVERIES`] from its first attempt on;
-//! before that, everything about it follows from its event's row. Tables of earlier formats are in `migrate`.
+//! [`OUTBOX`] says whether a delivery is pending. A delivery has a row in [`OUTCOMES`] from its first attempt on; before
+//! that, everything about it follows from its event's row. Each row but those of [`META`] ends with a digest of its key and
+//! itself ([`seal`], [`open`]). Tables of earlier formats are in `file/formats`.
 
 use redb::{ReadTransaction, TableDefinition, TableHandle as _};
 
 use crate::storage::error::StorageError;
+use crate::storage::rows::digest;
 
 /// Metadata of the store: format version, identity, next free numbers.
 pub const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
@@ -17,14 +19,29 @@ pub const KEYS: TableDefinition<u32, &[u8]> = TableDefinition::new("keys");
 pub const SUBSCRIPTIONS: TableDefinition<u32, &[u8]> = TableDefinition::new("subscriptions");
 /// (account, event) → event with the body that is delivered.
 pub const EVENTS: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("events");
+/// Number → sorted subscriptions: who an event goes to. Equal lists are stored once.
+pub const RECEIVER_SETS: TableDefinition<u32, &[u8]> = TableDefinition::new("receiver_sets");
+/// Digest of a list → its number in [`RECEIVER_SETS`].
+pub const RECEIVER_SET_NUMBERS: TableDefinition<u128, &[u8]> = TableDefinition::new("receiver_set_numbers");
+/// Number in [`RECEIVER_SETS`] → how many events go to it.
+pub const RECEIVER_SET_USES: TableDefinition<u32, &[u8]> = TableDefinition::new("receiver_set_uses");
 /// (account, digest of an idempotency key) → the response to repeat.
 pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("idempotency");
 /// (subscription, due time in ms, event) → pending deliveries and each subscription's history; see `outbox`.
 pub const OUTBOX: TableDefinition<OutboxKey, &[u8]> = TableDefinition::new("outbox");
-/// (subscription, event) → delivery with its attempts.
-pub const DELIVERIES: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("deliveries");
-/// Deleted subscriptions whose rows are still being removed.
-pub const PURGES: TableDefinition<u32, ()> = TableDefinition::new("purges");
+/// (account, event, subscription) → delivery with its attempts. What one event did lies together.
+pub const OUTCOMES: TableDefinition<OutcomeKey, &[u8]> = TableDefinition::new("outcomes");
+/// (account, subscription) → how many deliveries it has in each state; with subscription 0 those of the whole account, and
+/// how many events.
+pub const COUNTS: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("counts");
+/// Account → how far retention has come; see `retained`.
+pub const FRONTS: TableDefinition<u32, &[u8]> = TableDefinition::new("fronts");
+/// (account, event) → how many deliveries are pending of an event that retention has passed over.
+pub const KEPT: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("kept");
+/// What retention comes back to, by the time when it was settled; see `retained`.
+pub const DUE: TableDefinition<DueKey, &[u8]> = TableDefinition::new("retention_due");
+/// Deleted subscription → its account. Its rows in the outbox are still being removed.
+pub const PURGES: TableDefinition<u32, &[u8]> = TableDefinition::new("purges");
 
 /// (account, job) → a job with its progress. Files and backups of format 2 may lack it.
 pub const JOBS: TableDefinition<JobKey, &[u8]> = TableDefinition::new("jobs");
@@ -52,11 +69,33 @@ pub const NEXT_KEY: &str = "next_key";
 /// Key in [`META`]: the next subscription number.
 pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
 
+/// Key in [`META`]: the format that an unfinished upgrade began with.
+pub const UPGRADED_FROM: &str = "upgraded_from";
+
 /// The version of this layout. A store with a newer one is refused, one with an older one upgraded (`migrate`).
-pub const FORMAT_VERSION: u128 = 2;
+pub const FORMAT_VERSION: u128 = 3;
 
 /// (subscription, due time in ms, event).
 pub type OutboxKey = (u32, u64, u128);
+/// (account, event, subscription).
+pub type OutcomeKey = (u32, u128, u32);
+/// (kind, time in ms when it was settled, account, event, subscription).
+pub type DueKey = (u8, u64, u32, u128, u32);
+
+/// A key of numbers.
+pub trait RowKey: redb::Key + Copy + for<'a> redb::Value<SelfType<'a> = Self> + 'static {}
+
+impl<K: redb::Key + Copy + for<'a> redb::Value<SelfType<'a> = K> + 'static> RowKey for K {}
+
+/// The row as it is stored at that key.
+pub fn seal<K: RowKey>(key: K, row: Vec<u8>) -> Vec<u8> {
+    digest::sealed(K::as_bytes(&key).as_ref(), row)
+}
+
+/// What is stored at that key as the row that it was; an error names it.
+pub fn open<K: RowKey>(key: K, bytes: &[u8], name: impl FnOnce() -> String) -> Result<&[u8], StorageError> {
+    digest::checked(K::as_bytes(&key).as_ref(), bytes, name)
+}
 
 /// (account, job).
 pub type JobKey = (u32, u128);
@@ -91,9 +130,16 @@ pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     visitor.table(KEYS)?;
     visitor.table(SUBSCRIPTIONS)?;
     visitor.table(EVENTS)?;
+    visitor.table(RECEIVER_SETS)?;
+    visitor.table(RECEIVER_SET_NUMBERS)?;
+    visitor.table(RECEIVER_SET_USES)?;
     visitor.table(IDEMPOTENCY)?;
     visitor.table(OUTBOX)?;
-    visitor.table(DELIVERIES)?;
+    visitor.table(OUTCOMES)?;
+    visitor.table(COUNTS)?;
+    visitor.table(FRONTS)?;
+    visitor.table(KEPT)?;
+    visitor.table(DUE)?;
     visitor.table(PURGES)?;
     if visitor.has(JOBS.name())? {
         visitor.table(JOBS)?;

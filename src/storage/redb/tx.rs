@@ -1,30 +1,38 @@
 //! The open tables of one write transaction. Runs on the writer thread, and never commits.
 
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
+use std::sync::Arc;
 
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use crate::domain::access::ApiKey;
 use crate::domain::audit::AuditRecord;
-use crate::domain::delivery::Delivery;
+use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
 use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
-use crate::storage::engine::{EventFound, Indexed, Numbered, OldEvents, Purged, Selected, Stored, Tx};
+use crate::storage::counts::Kind;
+use crate::storage::engine::{Due, DueKind, EventFound, Front, Indexed, Numbered, Purged, Selected, Stored, Tx};
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
+use crate::storage::redb::counts::CountsWriter;
 use crate::storage::redb::outbox::OutboxWriter;
-use crate::storage::redb::tables::JobKey;
+use crate::storage::redb::receiver_sets::SetWriter;
+use crate::storage::redb::retained::RetentionWriter;
+use crate::storage::redb::tables::{JobKey, OutcomeKey};
 use crate::storage::redb::{audit, find_index, jobs, tables, time};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
-use crate::storage::rows::{delivery_record, job_record, key_record, subscription_record};
+use crate::storage::rows::{codec, delivery_record, digest, job_record, key_record, subscription_record};
 
 type Result<T> = std::result::Result<T, StorageError>;
 type RowTable<'txn, K> = Table<'txn, K, &'static [u8]>;
+type EventKey = (u32, u128);
+
+const PURGE_VERSION: u8 = 1;
 
 /// After about so many bytes a step over events ends.
 const EVENT_ROWS_BYTES: usize = 1024 * 1024;
@@ -36,10 +44,13 @@ pub struct RedbTx<'txn> {
     keys: RowTable<'txn, u32>,
     subscriptions: RowTable<'txn, u32>,
     events: BulkInsert<'txn, (u32, u128)>,
+    sets: SetWriter<'txn>,
     idempotency: RowTable<'txn, (u32, u128)>,
     outbox: OutboxWriter<'txn>,
-    deliveries: BulkInsert<'txn, (u32, u128)>,
-    purges: Table<'txn, u32, ()>,
+    outcomes: BulkInsert<'txn, OutcomeKey>,
+    counts: CountsWriter<'txn>,
+    retained: RetentionWriter<'txn>,
+    purges: RowTable<'txn, u32>,
     jobs: RowTable<'txn, JobKey>,
     transaction: &'txn WriteTransaction,
     seal: &'txn Seal,
@@ -54,9 +65,12 @@ impl<'txn> RedbTx<'txn> {
             keys: transaction.open_table(tables::KEYS)?,
             subscriptions: transaction.open_table(tables::SUBSCRIPTIONS)?,
             events: BulkInsert::new(transaction.open_table(tables::EVENTS)?),
+            sets: SetWriter::open(transaction)?,
             idempotency: transaction.open_table(tables::IDEMPOTENCY)?,
             outbox: OutboxWriter::open(transaction)?,
-            deliveries: BulkInsert::new(transaction.open_table(tables::DELIVERIES)?),
+            outcomes: BulkInsert::new(transaction.open_table(tables::OUTCOMES)?),
+            counts: CountsWriter::open(transaction)?,
+            retained: RetentionWriter::open(transaction)?,
             purges: transaction.open_table(tables::PURGES)?,
             jobs: transaction.open_table(tables::JOBS)?,
             transaction,
@@ -73,8 +87,12 @@ fn counter(kind: Numbered) -> &'static str {
     }
 }
 
-fn place(id: DeliveryId) -> (u32, u128) {
-    (id.subscription.0, id.event.0)
+fn event_head(key: EventKey, row: &[u8]) -> Stored<EventHead> {
+    EventHead::decode(tables::open::<EventKey>(key, row, digest::named("event", EventId(key.1)))?)
+}
+
+fn outcome_key(account: AccountId, id: DeliveryId) -> OutcomeKey {
+    (account.0, id.event.0, id.subscription.0)
 }
 
 impl Tx for RedbTx<'_> {
@@ -92,12 +110,12 @@ impl Tx for RedbTx<'_> {
     }
 
     fn put_account(&mut self, id: AccountId, name: &str) -> Result<()> {
-        self.accounts.insert(id.0, name.as_bytes())?;
+        self.accounts.insert(id.0, tables::seal::<u32>(id.0, name.into()).as_slice())?;
         Ok(())
     }
 
     fn put_key(&mut self, key: &ApiKey) -> Result<()> {
-        self.keys.insert(key.id.0, key_record::encode(key)?.as_slice())?;
+        self.keys.insert(key.id.0, tables::seal::<u32>(key.id.0, key_record::encode(key)?).as_slice())?;
         Ok(())
     }
 
@@ -108,106 +126,177 @@ impl Tx for RedbTx<'_> {
 
     fn put_subscription(&mut self, subscription: &Subscription) -> Result<()> {
         let row = subscription_record::encode(subscription, self.seal)?;
-        self.subscriptions.insert(subscription.id.0, row.as_slice())?;
+        let id = subscription.id.0;
+        self.subscriptions.insert(id, tables::seal::<u32>(id, row).as_slice())?;
         Ok(())
     }
 
-    fn remove_subscription(&mut self, id: SubscriptionId) -> Result<()> {
+    fn remove_subscription(&mut self, account: AccountId, id: SubscriptionId) -> Result<()> {
         self.subscriptions.remove(id.0)?;
-        self.purges.insert(id.0, ())?;
+        self.counts.remove(account, id)?;
+        let row = codec::encode(PURGE_VERSION, &account.0)?;
+        self.purges.insert(id.0, tables::seal::<u32>(id.0, row).as_slice())?;
         Ok(())
     }
 
     fn purge_some(&mut self, limit: usize) -> Result<Purged> {
-        let Some(id) = self.purges.first()?.map(|(id, _)| id.value()) else { return Ok(Purged::default()) };
-        let (removed, pending) = self.outbox.remove_some(SubscriptionId(id), limit)?;
-        let mut left = limit - removed;
-        for row in self.deliveries.table()?.extract_from_if((id, 0)..=(id, u128::MAX), |_, _| true)?.take(left) {
-            row?;
-            left -= 1;
-        }
-        if left > 0 {
+        let first = self.purges.first()?.map(|(id, row)| (id.value(), purged_account(id.value(), row.value())));
+        let Some((id, account)) = first else { return Ok(Purged::default()) };
+        let (rows, pending, events) = self.outbox.remove_some(SubscriptionId(id), limit)?;
+        if rows < limit {
             self.purges.remove(id)?;
         }
-        Ok(Purged { pending, has_more: self.purges.first()?.is_some() })
+        // Without its account the events are kept for longer than they need be.
+        let of_account = |account| events.into_iter().map(move |event| (account, event)).collect();
+        let events = account.inspect_err(|error| log::error!("{error}")).map(of_account).unwrap_or_default();
+        Ok(Purged { rows, pending, events, has_more: self.purges.first()?.is_some() })
+    }
+
+    fn count_events(&mut self, account: AccountId, more: i64) {
+        self.counts.add_events(account, more);
+    }
+
+    fn count(&mut self, account: AccountId, subscription: SubscriptionId, kind: Kind, more: i64) {
+        self.counts.add(account, subscription, kind, more);
     }
 
     fn put_event(&mut self, account: AccountId, id: EventId, event: &EventRow) -> Result<()> {
-        self.events.put((account.0, id.0), event.encode()?);
+        let key = (account.0, id.0);
+        let row = event.encode(self.sets.take(&event.subscriptions)?)?;
+        self.events.put(key, tables::seal::<EventKey>(key, row));
         Ok(())
     }
 
-    fn event_type(&mut self, account: AccountId, id: EventId) -> Result<Option<EventType>> {
-        let row = self.events.table()?.get((account.0, id.0))?;
-        Ok(row.and_then(|row| EventRow::decode_type(row.value()).ok()))
+    fn put_receivers(&mut self, account: AccountId, id: EventId, event: &EventRow) -> Result<()> {
+        if let Some(Ok(before)) = self.event_head(account, id)? {
+            self.sets.release(before.receivers);
+        }
+        self.put_event(account, id, event)
     }
 
     fn has_event(&mut self, account: AccountId, id: EventId) -> Result<bool> {
         Ok(self.events.table()?.get((account.0, id.0))?.is_some())
     }
 
-    fn old_events(&mut self, from: Option<(AccountId, EventId)>, before: Timestamp, limit: usize) -> Result<OldEvents> {
-        let from = from.map_or((0, 0), |(account, event)| (account.0, event.0));
-        let mut found = OldEvents { events: Vec::new(), next: None };
-        for row in self.events.table()?.range(from..)? {
-            let (key, value) = row?;
-            let (account, event) = key.value();
-            let place = (AccountId(account), EventId(event));
-            if found.events.len() == limit {
-                found.next = Some(place);
-                break;
-            }
-            if place.1.time() >= before {
-                // All later events of this account are younger.
-                found.next = account.checked_add(1).map(|account| (AccountId(account), EventId(0)));
-                break;
-            }
-            match EventHead::decode(value.value()) {
-                Ok(head) => found.events.push((place.0, place.1, head)),
-                Err(error) => log::error!("an event cannot be read, and is left alone: {error}"),
-            }
+    fn account_after(&mut self, id: AccountId) -> Result<Option<AccountId>> {
+        let Some(next) = id.0.checked_add(1) else { return Ok(None) };
+        let first = self.events.table()?.range::<EventKey>((next, 0)..)?.next().transpose()?;
+        Ok(first.map(|(key, _)| AccountId(key.value().0)))
+    }
+
+    fn event_type(&mut self, account: AccountId, id: EventId) -> Result<Stored<EventType>> {
+        let missing = || Err(StorageError::Codec(format!("event {id} is not in the store")));
+        Ok(self.event_head(account, id)?.unwrap_or_else(missing).map(|head| head.event_type))
+    }
+
+    fn event_head(&mut self, account: AccountId, id: EventId) -> Result<Option<Stored<EventHead>>> {
+        let key = (account.0, id.0);
+        Ok(self.events.table()?.get(key)?.map(|row| event_head(key, row.value())))
+    }
+
+    fn events_after(
+        &mut self,
+        account: AccountId,
+        after: EventId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(EventId, Stored<EventHead>)>> {
+        let end = EventId::first_at(before);
+        if after >= end {
+            return Ok(Vec::new());
         }
-        Ok(found)
+        let range = (Bound::Excluded((account.0, after.0)), Bound::Excluded((account.0, end.0)));
+        let rows = self.events.table()?.range::<EventKey>(range)?.take(limit);
+        rows.map(|row| {
+            let (key, row) = row?;
+            Ok((EventId(key.value().1), event_head(key.value(), row.value())))
+        })
+        .collect()
+    }
+
+    fn receivers(&self, number: u32) -> Stored<Arc<[SubscriptionId]>> {
+        self.sets.members(number)
     }
 
     fn remove_event(&mut self, account: AccountId, id: EventId, head: &EventHead) -> Result<()> {
-        for subscription in &head.subscriptions {
-            self.deliveries.table()?.remove((subscription.0, id.0))?;
-        }
         for key in &head.idempotency {
             self.idempotency.remove((account.0, key.0))?;
         }
+        self.sets.release(head.receivers);
         if let Some(row) = self.events.table()?.remove((account.0, id.0))? {
             find_index::remove(self.transaction, account, id, row.value())?;
         }
         Ok(())
     }
 
+    fn remove_outcomes(&mut self, account: AccountId, id: EventId, limit: usize) -> Result<usize> {
+        let range = (account.0, id.0, 0)..=(account.0, id.0, u32::MAX);
+        let mut removed = 0;
+        for row in self.outcomes.table()?.extract_from_if(range, |_, _| true)?.take(limit) {
+            row?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn put_front(&mut self, account: AccountId, front: Front) -> Result<()> {
+        self.retained.put_front(account, front)
+    }
+
+    fn kept(&self, account: AccountId, event: EventId) -> Result<Option<u32>> {
+        self.retained.kept(account, event)
+    }
+
+    fn put_kept(&mut self, account: AccountId, event: EventId, pending: Option<u32>) -> Result<()> {
+        self.retained.put_kept(account, event, pending)
+    }
+
+    fn put_due(&mut self, due: Due) -> Result<()> {
+        self.retained.put_due(due)
+    }
+
+    fn take_due(&mut self, kind: DueKind, before: Timestamp, limit: usize) -> Result<Vec<Due>> {
+        self.retained.take_due(kind, before, limit)
+    }
+
     fn idempotency(&self, account: AccountId, key: IdempotencyKey) -> Result<Option<Stored<IdempotencyRow>>> {
-        Ok(self.idempotency.get((account.0, key.0))?.map(|row| IdempotencyRow::decode(row.value())))
+        let place = (account.0, key.0);
+        Ok(self.idempotency.get(place)?.map(|row| {
+            let name = || format!("idempotency key {:x}", key.0);
+            IdempotencyRow::decode(tables::open::<EventKey>(place, row.value(), name)?)
+        }))
     }
 
     fn put_idempotency(&mut self, account: AccountId, key: IdempotencyKey, used_for: &IdempotencyRow) -> Result<()> {
-        self.idempotency.insert((account.0, key.0), used_for.encode()?.as_slice())?;
+        let place = (account.0, key.0);
+        self.idempotency.insert(place, tables::seal::<EventKey>(place, used_for.encode()?).as_slice())?;
         Ok(())
     }
 
-    fn put_unattempted(&mut self, id: DeliveryId, event_type: EventType) -> Result<()> {
-        self.outbox.put_unattempted(id, event_type);
+    fn put_unattempted(&mut self, id: DeliveryId) -> Result<()> {
+        self.outbox.put_unattempted(id);
         Ok(())
     }
 
     fn is_unattempted(&mut self, id: DeliveryId) -> Result<bool> {
-        Ok(self.outbox.unattempted(id)?.is_some())
+        self.outbox.is_unattempted(id)
     }
 
-    /// The type is in the row in the outbox or, if that is damaged, in the event's.
-    fn take_unattempted(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<EventType>> {
-        let Some(number) = self.outbox.take_unattempted(id)? else { return Ok(None) };
-        if let Some(event_type) = EventType::from_number(number) {
-            return Ok(Some(event_type));
-        }
-        Ok(Some(self.event_type(account, id.event)?.unwrap_or(EventType::Ping)))
+    fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool> {
+        self.outbox.take_unattempted(id)
+    }
+
+    fn unattempted_before(&mut self, id: SubscriptionId, before: EventId, limit: usize) -> Result<Vec<EventId>> {
+        self.outbox.unattempted_before(id, before, limit)
+    }
+
+    fn retries_before(
+        &mut self,
+        id: SubscriptionId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, EventId)>> {
+        self.outbox.retries_before(id, before, limit)
     }
 
     fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool> {
@@ -239,12 +328,26 @@ impl Tx for RedbTx<'_> {
         self.outbox.put_history(id, history)
     }
 
-    fn delivery(&mut self, id: DeliveryId) -> Result<Option<Stored<Delivery>>> {
-        Ok(self.deliveries.table()?.get(place(id))?.map(|row| delivery_record::decode(row.value())))
+    fn delivery(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<Stored<Delivery>>> {
+        let key = outcome_key(account, id);
+        let Some(row) = self.outcomes.table()?.get(key)?.map(|row| row.value().to_vec()) else { return Ok(None) };
+        let event_type = self.event_type(account, id.event)?;
+        let read = |event_type| {
+            delivery_record::decode(tables::open::<OutcomeKey>(key, &row, digest::named("delivery", id))?, event_type)
+        };
+        Ok(Some(event_type.and_then(read)))
     }
 
-    fn put_delivery(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()> {
-        self.deliveries.put(place(id), delivery_record::encode(delivery)?);
+    fn delivery_state(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<Stored<DeliveryState>>> {
+        let key = outcome_key(account, id);
+        let name = digest::named("delivery", id);
+        let read = |row: &[u8]| delivery_record::decode_state(tables::open::<OutcomeKey>(key, row, name)?);
+        Ok(self.outcomes.table()?.get(key)?.map(|row| read(row.value())))
+    }
+
+    fn put_delivery(&mut self, account: AccountId, id: DeliveryId, delivery: &Delivery) -> Result<()> {
+        let key = outcome_key(account, id);
+        self.outcomes.put(key, tables::seal::<OutcomeKey>(key, delivery_record::encode(delivery)?));
         Ok(())
     }
 
@@ -277,7 +380,10 @@ impl Tx for RedbTx<'_> {
         }
         for row in self.events.table()?.range((account.0, first)..=(account.0, last))?.take(limit) {
             let (key, row) = row?;
-            rows.push((EventId(key.value().1), EventRow::decode(row.value())));
+            let id = EventId(key.value().1);
+            let opened = tables::open::<EventKey>(key.value(), row.value(), digest::named("event", id));
+            let read = |row: &[u8]| EventRow::decode(row, |number| self.sets.members(number));
+            rows.push((id, opened.and_then(read)));
             bytes += row.value().len();
             if bytes >= EVENT_ROWS_BYTES {
                 break;
@@ -287,7 +393,8 @@ impl Tx for RedbTx<'_> {
     }
 
     fn put_job(&mut self, job: &Job) -> Result<()> {
-        self.jobs.insert((job.account.0, job.id.0), job_record::encode(job)?.as_slice())?;
+        let key = (job.account.0, job.id.0);
+        self.jobs.insert(key, tables::seal::<JobKey>(key, job_record::encode(job)?).as_slice())?;
         Ok(())
     }
 
@@ -302,17 +409,32 @@ impl Tx for RedbTx<'_> {
 
     fn select(
         &mut self,
-        subscriptions: &[SubscriptionId],
+        whose: (AccountId, &[SubscriptionId]),
         which: &DeliverySelection,
         after: Option<DeliveryId>,
         limit: usize,
     ) -> Result<Selected> {
-        jobs::select(self.deliveries.table()?, subscriptions, which, after, limit)
+        let events = self.events.table()?;
+        let event_type = |event: EventId| -> Result<Stored<EventType>> {
+            let key = (whose.0.0, event.0);
+            let missing = || Err(StorageError::Codec(format!("event {event} is not in the store")));
+            let head = events.get(key)?.map_or_else(missing, |row| event_head(key, row.value()));
+            Ok(head.map(|head| head.event_type))
+        };
+        jobs::select(self.outcomes.table()?, event_type, whose, which, after, limit)
     }
 
     fn finish(mut self) -> Result<()> {
         self.events.table()?;
-        self.deliveries.table()?;
+        self.outcomes.table()?;
+        self.sets.finish()?;
+        self.counts.finish()?;
         self.outbox.finish()
     }
+}
+
+/// Reads the account of a deleted subscription.
+pub fn purged_account(id: u32, row: &[u8]) -> Result<AccountId> {
+    let row = tables::open::<u32>(id, row, digest::named("deleted subscription", id))?;
+    codec::decode(PURGE_VERSION, row).map(AccountId)
 }

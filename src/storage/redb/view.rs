@@ -2,28 +2,28 @@
 
 use std::io::Write;
 use std::ops::Bound;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableTableMetadata as _};
+use redb::ReadTransaction;
 
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
-use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::counts::Counts;
 use crate::storage::engine::{PendingEvent, Selected, Stored, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
 use crate::storage::redb::copy::dump::{self, DumpError, Manifest};
-use crate::storage::redb::found::{
-    FoundDelivery, ListedDelivery, ListedEvent, NewestFirst, PENDING, RowIter, range_of,
-};
+use crate::storage::redb::found::{DeliveryWalk, Events, ListedEvent, PENDING, range_of};
 use crate::storage::redb::outbox::Outbox;
-use crate::storage::redb::{audit, find_index, jobs, pending, tables, time};
-use crate::storage::rows::delivery_record;
+use crate::storage::redb::tables::OutcomeKey;
+use crate::storage::redb::{audit, counts, find_index, jobs, pending, tables, time};
 use crate::storage::rows::record::{EventRow, History};
+use crate::storage::rows::{delivery_record, digest};
 use crate::storage::rules::service_time::Seen;
 
 /// A read transaction.
@@ -54,19 +54,22 @@ impl View for RedbView {
     }
 
     fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
-        let events = self.rows.open_table(tables::EVENTS)?;
-        events.get((account.0, id.0))?.map(|row| EventRow::decode(row.value())).transpose()
+        Events::of(&self.rows, account)?.event(id)
     }
 
-    fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
-        let place = (id.subscription.0, id.event.0);
-        if let Some(row) = self.rows.open_table(tables::DELIVERIES)?.get(place)? {
-            return delivery_record::decode(row.value()).map(Some);
-        }
-        let unattempted = Outbox::of(&self.rows)?.unattempted(id)?;
-        Ok(unattempted
-            .and_then(EventType::from_number)
-            .map(|event_type| Delivery::unattempted(event_type, id.event.time())))
+    fn delivery(&self, account: AccountId, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
+        let key = (account.0, id.event.0, id.subscription.0);
+        let head = Events::of(&self.rows, account)?.head(id.event)?;
+        let Some((head, receivers)) = head.filter(|(_, all)| all.binary_search(&id.subscription).is_ok()) else {
+            return Ok(None);
+        };
+        drop(receivers);
+        let outcome = self.rows.open_table(tables::OUTCOMES)?.get(key)?;
+        let Some(row) = outcome else {
+            return Ok(Some(Delivery::unattempted(head.event_type, id.event.time())));
+        };
+        let row = tables::open::<OutcomeKey>(key, row.value(), digest::named("delivery", id))?;
+        delivery_record::decode(row, head.event_type).map(Some)
     }
 
     fn history(&self, id: SubscriptionId) -> Result<Option<History>, StorageError> {
@@ -80,23 +83,23 @@ impl View for RedbView {
         request: PageRequest<EventId>,
         limit: &ReadLimit,
     ) -> Result<Page<EventId, EventRow>, StorageError> {
-        let events = self.rows.open_table(tables::EVENTS)?;
+        let events = Rc::new(Events::of(&self.rows, account)?);
         let (first, last) = range_of(filter.since, filter.until);
         let walk = |after: Option<EventId>| {
-            let end = after.map_or(Bound::Included((account.0, last)), |after| Bound::Excluded((account.0, after.0)));
-            let rows = events.range((Bound::Included((account.0, first)), end))?.rev();
-            Ok(rows.map(|row| {
-                let (key, row) = row?;
-                Ok((EventId(key.value().1), ListedEvent { row, wanted: filter.event_type }))
+            let end = match after {
+                Some(after) if after.0 <= last => Bound::Excluded(after.0),
+                _ => Bound::Included(last),
+            };
+            let (events, wanted) = (Rc::clone(&events), filter.event_type);
+            let rows = Rc::clone(&events).newest_first(first, end)?;
+            Ok(rows.map(move |row| {
+                let (id, row) = row?;
+                Ok((id, ListedEvent { id, row, events: Rc::clone(&events), wanted }))
             }))
         };
-        if first > last || request.after.is_some_and(|after| after.0 <= first) {
-            return Ok(Page { items: Vec::new(), total: 0, is_exact: true, next: None });
-        }
-        let after = request.after.filter(|after| after.0 <= last);
         let known =
-            if filter.is_everything() { Some(events.range((account.0, 0)..=(account.0, last))?.count()) } else { None };
-        collect(PageRequest { after, ..request }, known, limit, walk)
+            if filter.is_everything() { usize::try_from(self.counts(account, None)?.events).ok() } else { None };
+        collect(request, known, limit, walk)
     }
 
     fn deliveries(
@@ -106,49 +109,19 @@ impl View for RedbView {
         known: Option<usize>,
         limit: &ReadLimit,
     ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
+        let outcomes = self.rows.open_table(tables::OUTCOMES)?;
         if filter.status == Some(PENDING)
-            && let Some(page) = pending::deliveries(&self.rows, filter, request, limit)?
+            && let Some(page) = pending::deliveries(&self.rows, &outcomes, filter, request, known, limit)?
         {
             return Ok(page);
         }
-        let outbox = Outbox::of(&self.rows)?;
-        let attempted = self.rows.open_table(tables::DELIVERIES)?;
-        let (first, last) = range_of(filter.since, filter.until);
-        let wants_unattempted = filter.response_code.is_none() && filter.status.is_none_or(|status| status == PENDING);
-        let walk = |after: Option<DeliveryId>| {
-            let last = after.map_or(last, |after| last.min(after.event.0));
-            let mut sources: Vec<RowIter<'_>> = Vec::new();
-            for id in filter.subscriptions.iter().filter(|_| first <= last) {
-                let rows = attempted.range((id.0, first)..=(id.0, last))?.rev().map(|row| {
-                    let (key, value) = row?;
-                    Ok((key.value(), FoundDelivery::Row(value)))
-                });
-                sources.push(Box::new(rows));
-                if wants_unattempted {
-                    let rows = outbox.unattempted_of(*id, EventId(first)..=EventId(last))?.rev().map(|row| {
-                        let (event, number) = row?;
-                        Ok(((id.0, event.0), FoundDelivery::Unattempted(number)))
-                    });
-                    sources.push(Box::new(rows));
-                }
-            }
-            Ok(NewestFirst::new(sources)?.filter_map(move |row| match row {
-                Ok((id, _)) if after.is_some_and(|after| id >= after) => None,
-                row => Some(row.map(|(id, found)| (id, ListedDelivery { id, found, filter }))),
-            }))
-        };
-        let counted = match known {
-            None if filter.is_everything() => Some(walk(None)?.count()),
-            known => known,
-        };
-        collect(request, counted, limit, walk)
+        let events = Rc::new(Events::of(&self.rows, filter.account)?);
+        let walk = |after| DeliveryWalk::new(Rc::clone(&events), &outcomes, filter, after);
+        collect(request, known, limit, walk)
     }
 
-    fn attempted_count(&self) -> Result<Option<u64>, StorageError> {
-        if !self.rows.open_table(tables::PURGES)?.is_empty()? {
-            return Ok(None);
-        }
-        Ok(Some(self.rows.open_table(tables::DELIVERIES)?.len()?))
+    fn counts(&self, account: AccountId, subscription: Option<SubscriptionId>) -> Result<Counts, StorageError> {
+        counts::read(&self.rows, account, subscription)
     }
 
     fn unattempted_after(
@@ -159,19 +132,17 @@ impl View for RedbView {
         bodies_bytes: usize,
     ) -> Result<Vec<PendingEvent>, StorageError> {
         let outbox = Outbox::of(&self.rows)?;
-        let events = self.rows.open_table(tables::EVENTS)?;
+        let events = Events::of(&self.rows, account)?;
         let first = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut left = bodies_bytes;
         let mut page = Vec::with_capacity(limit);
-        for row in outbox.unattempted_of(id, (first, Bound::Unbounded))?.take(limit) {
-            let (event, _) = row?;
+        for event in outbox.unattempted_of(id, (first, Bound::Unbounded))?.take(limit) {
+            let event = event?;
             let mut found = None;
-            if left > 0
-                && let Some(bytes) = events.get((account.0, event.0))?
-            {
-                left = left.saturating_sub(bytes.value().len());
+            if left > 0 {
+                left = left.saturating_sub(events.bytes(event)?);
                 // A damaged row is left to the delivery thread, where only this delivery fails.
-                found = EventRow::decode(bytes.value()).ok().map(Arc::new);
+                found = events.event(event).ok().flatten().map(Arc::new);
             }
             page.push((event, found));
         }
@@ -236,17 +207,22 @@ impl View for RedbView {
 
     fn select(
         &self,
-        subscriptions: &[SubscriptionId],
+        whose: (AccountId, &[SubscriptionId]),
         which: &DeliverySelection,
         after: Option<DeliveryId>,
         limit: usize,
     ) -> Result<Selected, StorageError> {
-        jobs::select(&self.rows.open_table(tables::DELIVERIES)?, subscriptions, which, after, limit)
+        let events = Events::of(&self.rows, whose.0)?;
+        let event_type = |event: EventId| {
+            let missing = || Err(StorageError::Codec(format!("event {event} is not in the store")));
+            Ok(events.head(event).transpose().unwrap_or_else(missing).map(|(head, _)| head.event_type))
+        };
+        jobs::select(&self.rows.open_table(tables::OUTCOMES)?, event_type, whose, which, after, limit)
     }
 
     fn oldest_pending(&self, id: SubscriptionId, retries_left: &mut usize) -> Result<Option<EventId>, StorageError> {
         let outbox = Outbox::of(&self.rows)?;
-        let mut oldest = outbox.unattempted_of(id, ..)?.next().transpose()?.map(|(event, _)| event);
+        let mut oldest = outbox.unattempted_of(id, ..)?.next().transpose()?;
         for row in outbox.retries_of(id)?.take(*retries_left) {
             let (_, event) = row?;
             oldest = oldest.into_iter().chain([event]).min();

@@ -26,6 +26,9 @@ const WITH_REPETITIONS_BY: &str = "0.1.0";
 const WITHOUT_REQUESTS: u8 = 2;
 const VERSION: u8 = 3;
 
+/// In the place of the type's number: the event's row tells it. Earlier formats had the number.
+const TYPE_OF_ITS_EVENT: u8 = u8::MAX;
+
 // Borrows when encoding, since every delivery is encoded on the writer thread.
 #[derive(Serialize, Deserialize)]
 struct DeliveryRow<A> {
@@ -123,7 +126,7 @@ pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
     });
     let attempts = attempts.zip(requests).map(|(attempt, request)| AttemptV3 { attempt, request });
     let row = DeliveryRow {
-        event_type: delivery.event_type.number(),
+        event_type: TYPE_OF_ITS_EVENT,
         state,
         time_ms: time.as_ms(),
         uncounted_attempts: delivery.uncounted_attempts,
@@ -139,48 +142,49 @@ fn version_of(bytes: &[u8]) -> u8 {
     known.unwrap_or(VERSION)
 }
 
-/// Decodes the type and the state's name alone, which is cheap.
-pub fn decode_summary(bytes: &[u8]) -> Result<(EventType, &'static str), StorageError> {
-    // The first two fields of the row in each version.
-    let ((number, state), _): ((u8, u8), &[u8]) = codec::decode_front(version_of(bytes), bytes)?;
-    let name = DeliveryState::NAMES.get(usize::from(state));
-    match (EventType::from_number(number), name) {
-        (Some(event_type), Some(name)) => Ok((event_type, name)),
-        _ => Err(damaged("delivery")),
-    }
+/// Decodes the state alone, which is cheap.
+pub fn decode_state(bytes: &[u8]) -> Result<DeliveryState, StorageError> {
+    // The first three fields of the row in every version.
+    let ((_, state, time_ms), _): ((u8, u8, u64), &[u8]) = codec::decode_front(version_of(bytes), bytes)?;
+    state_of(state, time_ms)
 }
 
-/// Reads the stored form of a delivery.
-pub fn decode(bytes: &[u8]) -> Result<Delivery, StorageError> {
+fn state_of(number: u8, time_ms: u64) -> Result<DeliveryState, StorageError> {
+    let at = Timestamp::from_ms(time_ms);
+    Ok(match number {
+        0 => DeliveryState::Pending { due: at },
+        1 => DeliveryState::Delivered { at },
+        2 => DeliveryState::Exhausted { at },
+        3 => DeliveryState::Expired { at },
+        4 => DeliveryState::Cancelled { at },
+        _ => return Err(damaged("delivery")),
+    })
+}
+
+/// Reads the stored form of a delivery of an event of that type.
+pub fn decode(bytes: &[u8], event_type: EventType) -> Result<Delivery, StorageError> {
     match version_of(bytes) {
         WITH_REPETITIONS => {
             let row: DeliveryRow<AttemptV1<'_>> = codec::decode(WITH_REPETITIONS, bytes)?;
-            delivery(row, |attempts| Ok(attempts.into_iter().map(attempt_v1).collect()))
+            delivery(event_type, row, |attempts| Ok(attempts.into_iter().map(attempt_v1).collect()))
         }
         WITHOUT_REQUESTS => {
             let row: DeliveryRow<AttemptV2<'_>> = codec::decode(WITHOUT_REQUESTS, bytes)?;
             let without = |attempt| AttemptV3 { attempt, request: None };
-            delivery(row, |attempts| attempts_v3(attempts.into_iter().map(without).collect()))
+            delivery(event_type, row, |attempts| attempts_v3(attempts.into_iter().map(without).collect()))
         }
-        _ => delivery(codec::decode(VERSION, bytes)?, attempts_v3),
+        _ => delivery(event_type, codec::decode(VERSION, bytes)?, attempts_v3),
     }
 }
 
 fn delivery<A>(
+    event_type: EventType,
     row: DeliveryRow<A>,
     attempts: impl FnOnce(Vec<A>) -> Result<Vec<Attempt>, StorageError>,
 ) -> Result<Delivery, StorageError> {
-    let time = Timestamp::from_ms(row.time_ms);
     Ok(Delivery {
-        event_type: EventType::from_number(row.event_type).ok_or_else(|| damaged("delivery"))?,
-        state: match row.state {
-            0 => DeliveryState::Pending { due: time },
-            1 => DeliveryState::Delivered { at: time },
-            2 => DeliveryState::Exhausted { at: time },
-            3 => DeliveryState::Expired { at: time },
-            4 => DeliveryState::Cancelled { at: time },
-            _ => return Err(damaged("delivery")),
-        },
+        event_type,
+        state: state_of(row.state, row.time_ms)?,
         uncounted_attempts: row.uncounted_attempts,
         attempt_count: row.attempt_count,
         attempts: attempts(row.attempts)?,
@@ -313,7 +317,7 @@ mod tests {
     #[test]
     fn an_attempt_keeps_the_version_that_made_it() {
         let attempts = vec![attempt(1, "0.9.1", None), attempt(2, "0.9.1", None), attempt(3, "1.0.0", None)];
-        let read = decode(&encode(&delivery_with(attempts)).unwrap()).unwrap();
+        let read = decode(&encode(&delivery_with(attempts)).unwrap(), EventType::ClockIn).unwrap();
         let versions: Vec<_> = read.attempts.iter().map(|attempt| attempt.version.as_ref()).collect();
         assert_eq!(versions, ["0.9.1", "0.9.1", "1.0.0"]);
     }
@@ -336,8 +340,8 @@ mod tests {
         let (event_type, attempts) = (wanted.event_type.number(), rows.collect());
         let row = DeliveryRow { event_type, state: 0, time_ms: 9, uncounted_attempts: 0, attempt_count: 3, attempts };
         let bytes = codec::encode(WITH_REPETITIONS, &row).unwrap();
-        assert_eq!(decode(&bytes).unwrap(), wanted);
-        assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, "pending"));
+        assert_eq!(decode(&bytes, EventType::ClockIn).unwrap(), wanted);
+        assert_eq!(decode_state(&bytes).unwrap(), wanted.state);
     }
 
     #[test]
@@ -352,8 +356,8 @@ mod tests {
         for state in [DeliveryState::Pending { due: at }].into_iter().chain(settled) {
             let delivery = Delivery { state, ..delivery_with(Vec::new()) };
             let bytes = encode(&delivery).unwrap();
-            assert_eq!(decode(&bytes).unwrap(), delivery);
-            assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, state.name()));
+            assert_eq!(decode(&bytes, EventType::ClockIn).unwrap(), delivery);
+            assert_eq!(decode_state(&bytes).unwrap(), state);
             assert_eq!(state.settled_at().is_none(), state.is_pending());
         }
     }
@@ -378,8 +382,8 @@ mod tests {
             });
             let delivery = delivery_with(attempts.collect());
             let bytes = encode(&delivery).unwrap();
-            prop_assert_eq!(decode_summary(&bytes).unwrap(), (EventType::ClockIn, "pending"));
-            prop_assert_eq!(decode(&bytes).unwrap(), delivery);
+            prop_assert_eq!(decode_state(&bytes).unwrap(), delivery.state);
+            prop_assert_eq!(decode(&bytes, EventType::ClockIn).unwrap(), delivery);
         }
     }
 }

@@ -4,6 +4,8 @@
 pub mod audit_record;
 pub(super) mod codec;
 pub mod delivery_record;
+pub(super) mod digest;
+pub mod format_2;
 pub mod job_record;
 pub mod key_record;
 pub mod record;

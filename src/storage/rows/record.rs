@@ -1,5 +1,8 @@
-//! The stored form of events, idempotency keys and histories, and the way between it and the domain's types. Pure; any thread. A stored struct
-//! never changes: another shape is another version.
+//! The stored form of events, idempotency keys and histories, and the way between it and the domain's types. Pure; any
+//! thread. A stored struct never changes: another shape is another version.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,6 +20,7 @@ use crate::domain::{EventId, SubscriptionId, Timestamp};
 const VERSION: u8 = 1;
 const HISTORY_VERSION: u8 = 3;
 const HISTORY_WITHOUT_MARKS: u8 = 2;
+const EVENT_VERSION: u8 = 2;
 
 pub(in crate::storage) fn damaged(what: &str) -> StorageError {
     StorageError::Codec(format!("a stored {what} is not valid"))
@@ -27,8 +31,8 @@ pub(in crate::storage) fn damaged(what: &str) -> StorageError {
 pub struct EventRow {
     /// Its type.
     pub event_type: EventType,
-    /// The subscriptions that matched when it was published.
-    pub subscriptions: Vec<SubscriptionId>,
+    /// The subscriptions that matched when it was published, by number.
+    pub subscriptions: Arc<[SubscriptionId]>,
     /// The keys that identify duplicates of it.
     pub idempotency: Vec<IdempotencyKey>,
     body: Box<[u8]>,
@@ -37,10 +41,11 @@ pub struct EventRow {
     is_read: bool,
 }
 
+/// The front of an event's row, before the body. The type is there by its name: the configuration may know others.
 #[derive(Serialize, Deserialize)]
-struct EventHeadV1 {
-    event_type: u8,
-    subscriptions: Vec<u32>,
+struct EventHeadV2<'a> {
+    event_type: Cow<'a, str>,
+    receivers: u32,
     idempotency: Vec<u128>,
     digest: [u8; 16],
 }
@@ -64,7 +69,18 @@ impl EventRow {
         body: Vec<u8>,
     ) -> Self {
         let digest = digest(&body);
-        Self { event_type, subscriptions, idempotency, body: body.into(), digest, is_read: false }
+        Self { event_type, subscriptions: subscriptions.into(), idempotency, body: body.into(), digest, is_read: false }
+    }
+
+    /// One that was stored with that digest.
+    pub(super) fn read(
+        event_type: EventType,
+        subscriptions: Arc<[SubscriptionId]>,
+        idempotency: Vec<IdempotencyKey>,
+        body: &[u8],
+        digest: [u8; 16],
+    ) -> Self {
+        Self { event_type, subscriptions, idempotency, body: body.into(), digest, is_read: true }
     }
 
     /// The body to deliver.
@@ -79,52 +95,50 @@ impl EventRow {
         !self.is_read || digest(&self.body) == self.digest
     }
 
-    /// The stored form: head, then the body as it is.
-    pub fn encode(&self) -> Result<Vec<u8>, StorageError> {
-        let head = EventHeadV1 {
-            event_type: self.event_type.number(),
-            subscriptions: self.subscriptions.iter().map(|id| id.0).collect(),
+    /// The stored form: head, then the body as it is. `receivers` is the number of its set of receivers.
+    pub fn encode(&self, receivers: u32) -> Result<Vec<u8>, StorageError> {
+        let head = EventHeadV2 {
+            event_type: Cow::Borrowed(self.event_type.name()),
+            receivers,
             idempotency: self.idempotency.iter().map(|key| key.0).collect(),
             digest: self.digest,
         };
-        let mut bytes = Vec::with_capacity(self.body.len() + 64 + head.subscriptions.len() * 2);
-        codec::encode_into(VERSION, &head, &mut bytes)?;
+        let mut bytes = Vec::with_capacity(self.body.len() + 96);
+        codec::encode_into(EVENT_VERSION, &head, &mut bytes)?;
         bytes.extend_from_slice(&self.body);
         Ok(bytes)
     }
 
-    /// Decodes the type alone, which is cheap.
-    pub fn decode_type(bytes: &[u8]) -> Result<EventType, StorageError> {
-        // The first field of the head.
-        let (number, _): (u8, &[u8]) = codec::decode_front(VERSION, bytes)?;
-        EventType::from_number(number).ok_or_else(|| damaged("event"))
+    /// Reads the stored form; `receivers` reads the set of receivers with that number.
+    pub fn decode(
+        bytes: &[u8],
+        receivers: impl FnOnce(u32) -> Result<Arc<[SubscriptionId]>, StorageError>,
+    ) -> Result<Self, StorageError> {
+        let (head, body): (EventHeadV2<'_>, &[u8]) = codec::decode_front(EVENT_VERSION, bytes)?;
+        let event_type = event_type(&head.event_type)?;
+        let keys = head.idempotency.into_iter().map(IdempotencyKey).collect();
+        Ok(Self::read(event_type, receivers(head.receivers)?, keys, body, head.digest))
     }
+}
 
-    /// Reads the stored form.
-    pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let (head, body): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
-        Ok(Self {
-            event_type: EventType::from_number(head.event_type).ok_or_else(|| damaged("event"))?,
-            subscriptions: head.subscriptions.into_iter().map(SubscriptionId).collect(),
-            idempotency: head.idempotency.into_iter().map(IdempotencyKey).collect(),
-            body: body.into(),
-            digest: head.digest,
-            is_read: true,
-        })
-    }
+/// The type of that name, as stored.
+fn event_type(name: &str) -> Result<EventType, StorageError> {
+    EventType::from_name(name).ok_or_else(|| StorageError::Codec(format!("the event type {name:?} is not known")))
 }
 
 /// The body in the stored form of an event.
 pub fn body_of(bytes: &[u8]) -> Result<&[u8], StorageError> {
-    let (_, body): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
+    let (_, body): (EventHeadV2<'_>, &[u8]) = codec::decode_front(EVENT_VERSION, bytes)?;
     Ok(body)
 }
 
 /// An event's row without the body.
 #[derive(Debug)]
 pub struct EventHead {
-    /// The subscriptions that matched.
-    pub subscriptions: Vec<SubscriptionId>,
+    /// Its type.
+    pub event_type: EventType,
+    /// The number of its set of receivers.
+    pub receivers: u32,
     /// The keys that identify duplicates of it.
     pub idempotency: Vec<IdempotencyKey>,
 }
@@ -132,9 +146,10 @@ pub struct EventHead {
 impl EventHead {
     /// Reads the front of an event's stored form.
     pub fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let (head, _): (EventHeadV1, &[u8]) = codec::decode_front(VERSION, bytes)?;
+        let (head, _): (EventHeadV2<'_>, &[u8]) = codec::decode_front(EVENT_VERSION, bytes)?;
         Ok(Self {
-            subscriptions: head.subscriptions.into_iter().map(SubscriptionId).collect(),
+            event_type: event_type(&head.event_type)?,
+            receivers: head.receivers,
             idempotency: head.idempotency.into_iter().map(IdempotencyKey).collect(),
         })
     }
@@ -201,7 +216,7 @@ type RepairV3 = (u64, u64, bool);
 struct HistoryV3 {
     before: HistoryV2,
     repair: Option<RepairV3>,
-    withdrawn: Vec<(u8, u128)>,
+    withdrawn: Vec<(String, u128)>,
     filtered: u64,
 }
 
@@ -253,7 +268,8 @@ impl History {
         let last_success_ms = self.last_success.map(Timestamp::as_ms);
         let before = HistoryV2 { failing, is_suspect, recent, last_success_ms };
         let repair = self.repair.map(|repair| (repair.monotonic.as_ms(), repair.wall.as_ms(), repair.is_open));
-        let withdrawn = self.withdrawn.iter().map(|(event_type, last)| (event_type.number(), last.0)).collect();
+        let withdrawn =
+            self.withdrawn.iter().map(|(event_type, last)| (event_type.name().to_owned(), last.0)).collect();
         codec::encode(HISTORY_VERSION, &HistoryV3 { before, repair, withdrawn, filtered: self.filtered })
     }
 
@@ -270,8 +286,7 @@ impl History {
             _ => codec::decode(HISTORY_VERSION, bytes)?,
         };
         let HistoryV2 { failing, is_suspect, recent, last_success_ms } = before;
-        let event_type = |number| EventType::from_number(number).ok_or_else(|| damaged("history"));
-        let withdrawn = withdrawn.into_iter().map(|(number, last)| Ok((event_type(number)?, EventId(last))));
+        let withdrawn = withdrawn.into_iter().map(|(name, last)| Ok((event_type(&name)?, EventId(last))));
         Ok(Self {
             health: EndpointHealth {
                 failing_since: failing.map(|(since, ..)| Timestamp::from_ms(since)),

@@ -1,7 +1,7 @@
 //! Executes one command inside the open write transaction: checks first, then writes. Runs on the writer thread. It
 //! never commits or replies, and writes nothing for a command that it rejects.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -16,7 +16,8 @@ use crate::domain::ids::EventIds;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::command::{AttemptFigures, Committed, Completion, NewDelivery, Published, RecordedAttempt};
-use crate::storage::engine::{Pending, Tx};
+use crate::storage::counts::Kind;
+use crate::storage::engine::{Front, Pending, Tx};
 use crate::storage::error::{Rejection, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
@@ -38,6 +39,8 @@ pub struct State {
     pub histories: HashMap<SubscriptionId, History>,
     pub backlogs: Backlogs,
     pub pending: Pending,
+    /// How far retention has come.
+    pub fronts: BTreeMap<AccountId, Front>,
     pub ids: EventIds,
     pub random: Randomness,
 }
@@ -75,6 +78,19 @@ impl<T: Tx> Batch<T> {
         Ok(self.changes)
     }
 
+    /// Counts a delivery as something else than before; none: it was or is not there.
+    pub(in crate::storage) fn count(
+        &mut self,
+        account: AccountId,
+        id: DeliveryId,
+        before: Option<Kind>,
+        after: Option<Kind>,
+    ) {
+        for (kind, more) in before.map(|kind| (kind, -1)).into_iter().chain(after.map(|kind| (kind, 1))) {
+            self.tx.count(account, id.subscription, kind, more);
+        }
+    }
+
     pub(in crate::storage) fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
         self.pending.retrying += u64::from(self.tx.put_retry(id, due)?);
         Ok(())
@@ -84,6 +100,13 @@ impl<T: Tx> Batch<T> {
         let taken = Pending { retrying: self.tx.take_retry(id, due)?.into(), unattempted: 0 };
         self.pending.subtract(taken);
         Ok(())
+    }
+
+    /// Takes a delivery that was never attempted out of the outbox. Gives whether it was there.
+    pub(in crate::storage) fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool, StorageError> {
+        let is_there = self.tx.take_unattempted(id)?;
+        self.pending.subtract(Pending { unattempted: is_there.into(), retrying: 0 });
+        Ok(is_there)
     }
 
     /// Stores events with all their deliveries: all of them or, if one conflicts, none.
@@ -168,8 +191,10 @@ impl<T: Tx> Batch<T> {
             let answer = IdempotencyRow { event: id.0, fingerprint: known.fingerprint, deliveries };
             self.tx.put_idempotency(account, known.key, &answer)?;
         }
-        for subscription in &row.subscriptions {
-            self.tx.put_unattempted(DeliveryId { event: id, subscription: *subscription }, event_type)?;
+        self.tx.count_events(account, 1);
+        for subscription in row.subscriptions.iter() {
+            self.tx.put_unattempted(DeliveryId { event: id, subscription: *subscription })?;
+            self.tx.count(account, *subscription, Kind::Unattempted, 1);
             self.pending.unattempted += 1;
             self.changes.unattempted.push(NewDelivery {
                 subscription: *subscription,
@@ -196,32 +221,11 @@ impl<T: Tx> Batch<T> {
             self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
             return Ok(());
         };
-        let unattempted = self.tx.take_unattempted(subscription.account, id)?;
-        self.pending.subtract(Pending { unattempted: unattempted.is_some().into(), retrying: 0 });
-        // A delivery that was never attempted has no row.
-        let stored = match unattempted {
-            Some(_) => None,
-            None => self.tx.delivery(id)?,
+        let account = subscription.account;
+        let Some((counted_as, mut delivery)) = self.take_pending(account, id)? else {
+            self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
+            return Ok(());
         };
-        let mut delivery = match (stored, unattempted) {
-            (Some(Ok(delivery)), _) => delivery,
-            (None, Some(event_type)) => Delivery::unattempted(event_type, id.event.time()),
-            // A damaged row loses the history of this delivery only.
-            (Some(Err(error)), _) => {
-                log::error!("delivery {id} has lost its earlier attempts: {error}");
-                let retrying = self.tx.take_retry_at_any_time(id)?;
-                self.pending.subtract(Pending { retrying, unattempted: 0 });
-                Delivery::unattempted(unattempted.unwrap_or(EventType::Ping), id.event.time())
-            }
-            (None, None) => {
-                self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
-                return Ok(());
-            }
-        };
-        // What was never attempted has no row there.
-        if let (None, DeliveryState::Pending { due }) = (unattempted, delivery.state) {
-            self.take_retry(id, due)?;
-        }
         let now = state.time.now();
         let history = state.histories.entry(id.subscription).or_default();
         let last_success = history.last_success;
@@ -279,7 +283,7 @@ impl<T: Tx> Batch<T> {
             }
             _ => None,
         };
-        self.tx.put_delivery(id, &delivery)?;
+        self.put_outcome(state, account, id, counted_as, &delivery)?;
         self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures), before });
         if let Some(reason) = disabled
             && subscription.state.is_active()
@@ -293,6 +297,56 @@ impl<T: Tx> Batch<T> {
             self.put_subscription(state, subscription)?;
         }
         Ok(())
+    }
+
+    /// Takes a delivery whose attempt has ended out of the outbox. Gives it with what it was counted as; none if there is no
+    /// such delivery any more.
+    fn take_pending(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<(Kind, Delivery)>, StorageError> {
+        let created_at = id.event.time();
+        if self.take_unattempted(id)? {
+            // An event that cannot be read is told by the attempt.
+            let event_type = self.tx.event_type(account, id.event)?.unwrap_or(EventType::Ping);
+            return Ok(Some((Kind::Unattempted, Delivery::unattempted(event_type, created_at))));
+        }
+        Ok(match self.tx.delivery(account, id)? {
+            None => None,
+            Some(Ok(delivery)) => {
+                if let DeliveryState::Pending { due } = delivery.state {
+                    self.take_retry(id, due)?;
+                }
+                Some((Kind::of(delivery.state), delivery))
+            }
+            // Retention has removed it meanwhile, or is about to.
+            Some(Err(_)) if !self.tx.has_event(account, id.event)? => None,
+            // A damaged row loses the history of this delivery only.
+            Some(Err(error)) => {
+                log::error!("delivery {id} has lost its earlier attempts: {error}");
+                let retrying = self.tx.take_retry_at_any_time(id)?;
+                self.pending.subtract(Pending { retrying, unattempted: 0 });
+                let event_type = self.tx.event_type(account, id.event)?.unwrap_or(EventType::Ping);
+                Some((Kind::Retrying, Delivery::unattempted(event_type, created_at)))
+            }
+        })
+    }
+
+    /// Stores a delivery with its new outcome, where it was counted as that before.
+    pub(in crate::storage) fn put_outcome(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        id: DeliveryId,
+        before: Kind,
+        delivery: &Delivery,
+    ) -> Result<(), StorageError> {
+        let after = Kind::of(delivery.state);
+        self.count(account, id, Some(before), Some(after));
+        self.tx.put_delivery(account, id, delivery)?;
+        let was_pending = matches!(before, Kind::Unattempted | Kind::Retrying);
+        match delivery.state.settled_at() {
+            Some(at) if was_pending => self.settled_behind_front(state, account, id, at),
+            None if !was_pending => self.pending_behind_front(state, account, id),
+            _ => Ok(()),
+        }
     }
 
     /// Stores a test ping and its only attempt; a ping never enters the outbox.
@@ -317,8 +371,11 @@ impl<T: Tx> Batch<T> {
             self.hasten(state, id.subscription);
         }
         let delivery = Delivery::tested(row.event_type, attempt, now);
-        self.tx.put_event(subscription.account, id.event, row)?;
-        self.tx.put_delivery(id, &delivery)?;
+        let account = subscription.account;
+        self.tx.put_event(account, id.event, row)?;
+        self.tx.count_events(account, 1);
+        self.count(account, id, None, Some(Kind::of(delivery.state)));
+        self.tx.put_delivery(account, id, &delivery)?;
         Ok(Ok(()))
     }
 
@@ -327,7 +384,7 @@ impl<T: Tx> Batch<T> {
         if state.registry.subscription_of(account, id.subscription).is_none() {
             return Ok(Err(Rejection::NotFound));
         }
-        let Some(stored) = self.tx.delivery(id)? else {
+        let Some(stored) = self.tx.delivery(account, id)? else {
             // Never attempted: it is due already, with its whole schedule left.
             return Ok(if self.tx.is_unattempted(id)? { Ok(()) } else { Err(Rejection::NotFound) });
         };
@@ -341,13 +398,14 @@ impl<T: Tx> Batch<T> {
                 return Ok(Err(Rejection::StoreFailed));
             }
         };
+        let before = Kind::of(delivery.state);
         if let DeliveryState::Pending { due } = delivery.state {
             self.take_retry(id, due)?;
         }
         let now = state.clock.monotonic();
         delivery.redeliver(now);
         self.put_retry(id, now)?;
-        self.tx.put_delivery(id, &delivery)?;
+        self.put_outcome(state, account, id, before, &delivery)?;
         self.changes.redelivered.push((id.subscription, now));
         self.note(Change::of(account, "delivery.retried", id.to_string()));
         Ok(Ok(()))

@@ -9,7 +9,8 @@ use crate::domain::delivery::Delivery;
 use crate::domain::delivery::repair::Repair;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::{Pending, Tx};
+use crate::storage::counts::Kind;
+use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::rows::record::History;
 use crate::storage::rules::apply::{Batch, State};
@@ -52,7 +53,9 @@ impl<T: Tx> Batch<T> {
                 Position::Unattempted(after) => {
                     self.step_unattempted(state, (account, id), &history, after, size.rows)?
                 }
-                Position::Retries(due, after) => self.step_retries(state, id, &history, (due, after), size.rows)?,
+                Position::Retries(due, after) => {
+                    self.step_retries(state, (account, id), &history, (due, after), size.rows)?
+                }
             };
             if begun.elapsed() >= size.time {
                 break;
@@ -82,12 +85,12 @@ impl<T: Tx> Batch<T> {
         for event in events {
             let delivery = DeliveryId { event, subscription: id };
             // One whose event cannot be read is told by its attempt.
-            if let Some(event_type) = self.tx.event_type(account, event)?
+            if let Ok(event_type) = self.tx.event_type(account, event)?
                 && history.withdraws(event_type, event)
             {
-                let taken = self.tx.take_unattempted(account, delivery)?;
-                self.pending.subtract(Pending { unattempted: taken.is_some().into(), retrying: 0 });
-                self.put_cancelled(state, delivery, Delivery::unattempted(event_type, event.time()))?;
+                self.take_unattempted(delivery)?;
+                let unattempted = Delivery::unattempted(event_type, event.time());
+                self.put_cancelled(state, (account, delivery), Kind::Unattempted, unattempted)?;
             }
         }
         Ok(Some(last.map_or(Position::FIRST_RETRY, Position::Unattempted)))
@@ -96,7 +99,7 @@ impl<T: Tx> Batch<T> {
     fn step_retries(
         &mut self,
         state: &State,
-        id: SubscriptionId,
+        (account, id): (AccountId, SubscriptionId),
         history: &History,
         after: (Timestamp, EventId),
         rows: usize,
@@ -107,15 +110,15 @@ impl<T: Tx> Batch<T> {
         for (due, event) in retries {
             let delivery_id = DeliveryId { event, subscription: id };
             // A damaged one is left alone: its attempt tells of it.
-            let Some(Ok(mut delivery)) = self.tx.delivery(delivery_id)? else { continue };
+            let Some(Ok(mut delivery)) = self.tx.delivery(account, delivery_id)? else { continue };
             if history.withdraws(delivery.event_type, event) {
                 self.take_retry(delivery_id, due)?;
-                self.put_cancelled(state, delivery_id, delivery)?;
+                self.put_cancelled(state, (account, delivery_id), Kind::Retrying, delivery)?;
             } else if let Some(repair) = history.repair.filter(|repair| repair.hastens(due, &delivery)) {
                 self.take_retry(delivery_id, due)?;
                 delivery.hasten(repair.monotonic);
                 self.put_retry(delivery_id, repair.monotonic)?;
-                self.tx.put_delivery(delivery_id, &delivery)?;
+                self.tx.put_delivery(account, delivery_id, &delivery)?;
                 hastened = Some((id, repair.monotonic));
             }
         }
@@ -123,8 +126,14 @@ impl<T: Tx> Batch<T> {
         Ok(last.map(|(due, event)| Position::Retries(due, event)))
     }
 
-    fn put_cancelled(&mut self, state: &State, id: DeliveryId, mut delivery: Delivery) -> Result<(), StorageError> {
+    fn put_cancelled(
+        &mut self,
+        state: &State,
+        (account, id): (AccountId, DeliveryId),
+        before: Kind,
+        mut delivery: Delivery,
+    ) -> Result<(), StorageError> {
         delivery.cancel(state.time.now());
-        self.tx.put_delivery(id, &delivery)
+        self.put_outcome(state, account, id, before, &delivery)
     }
 }

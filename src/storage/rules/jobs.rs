@@ -222,7 +222,7 @@ impl<T: Tx> Batch<T> {
         let begun = Instant::now();
         loop {
             let Selected { deliveries, last, is_end } =
-                self.tx.select(&subscriptions, selection, job.position, size.rows)?;
+                self.tx.select((job.account, &subscriptions), selection, job.position, size.rows)?;
             for id in deliveries {
                 // One that cannot be read, or whose event is gone, is left out.
                 job.done += u64::from(self.redeliver(state, job.account, id)?.is_ok());

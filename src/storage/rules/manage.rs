@@ -138,7 +138,7 @@ impl<T: Tx> Batch<T> {
         let Some(before) = state.registry.subscription_of(account, id).cloned() else {
             return Ok(Err(Rejection::NotFound));
         };
-        self.tx.remove_subscription(id)?;
+        self.tx.remove_subscription(account, id)?;
         self.note(Change::of_subscription(Some(&before), None));
         Arc::make_mut(&mut state.registry).remove_subscription(id);
         state.histories.remove(&id);

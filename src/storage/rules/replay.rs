@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::job::{Job, JobState, Replay};
 use crate::domain::{DeliveryId, EventId, Timestamp};
+use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::rows::record::EventRow;
@@ -93,7 +94,7 @@ impl<T: Tx> Batch<T> {
         if self.tx.is_unattempted(id)? {
             return Ok(false);
         }
-        match self.tx.delivery(id)? {
+        match self.tx.delivery(job.account, id)? {
             Some(Ok(delivery)) if replay.only.includes(Some(delivery.state)) => {
                 Ok(self.redeliver(state, job.account, id)?.is_ok())
             }
@@ -103,15 +104,19 @@ impl<T: Tx> Batch<T> {
             }
             None if replay.only.includes(None) && fits(state, id, &row) => {
                 let now = state.clock.monotonic();
-                let state = DeliveryState::Pending { due: now };
-                let delivery = Delivery { state, ..Delivery::unattempted(row.event_type, id.event.time()) };
+                let pending = DeliveryState::Pending { due: now };
+                let delivery = Delivery { state: pending, ..Delivery::unattempted(row.event_type, id.event.time()) };
                 // Among the receivers, so that retention waits for it.
-                if !row.subscriptions.contains(&id.subscription) {
-                    row.subscriptions.push(id.subscription);
-                    self.tx.put_event(job.account, id.event, &row)?;
+                if let Err(place) = row.subscriptions.binary_search(&id.subscription) {
+                    let mut receivers = row.subscriptions.to_vec();
+                    receivers.insert(place, id.subscription);
+                    row.subscriptions = receivers.into();
+                    self.tx.put_receivers(job.account, id.event, &row)?;
                 }
                 self.put_retry(id, now)?;
-                self.tx.put_delivery(id, &delivery)?;
+                self.tx.put_delivery(job.account, id, &delivery)?;
+                self.count(job.account, id, None, Some(Kind::Retrying));
+                self.pending_behind_front(state, job.account, id)?;
                 self.changes.redelivered.push((id.subscription, now));
                 Ok(true)
             }

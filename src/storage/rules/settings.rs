@@ -27,4 +27,6 @@ pub struct RetentionRule {
     pub events: Duration,
     /// Attempts, from when their delivery finished.
     pub attempts: Duration,
+    /// What is pending for a disabled subscription, from when it was last to be sent or was disabled.
+    pub held: Duration,
 }

@@ -16,6 +16,7 @@ use crate::storage::error::{Rejection, StorageError, WriterError};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
 use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::budget::Budget;
 use crate::storage::rules::find::FindIndexing;
 use crate::storage::rules::jobs::{Jobs, StepSize};
 use crate::storage::rules::retain::Housekeeping;
@@ -23,9 +24,9 @@ use crate::storage::write::batching::{Batching, Done, Next, Reason, Waiting};
 use crate::storage::write::queue::{Inbox, Load, Work, WriterHandle, queues};
 use crate::storage::write::space::SpaceGuard;
 
-/// Rows that housekeeping visits in a transaction of its own, and in one that callers wait for.
-const HOUSEKEEPING_ROWS: usize = 2000;
-const HOUSEKEEPING_ROWS_SHARED: usize = 100;
+/// Rows that housekeeping visits in a transaction of its own, and in one that callers wait for, if its time is not over.
+const HOUSEKEEPING_ROWS: usize = 4000;
+const HOUSEKEEPING_ROWS_SHARED: usize = 200;
 /// How long after a commit that a caller waited for a job makes one of its own: who comes next would wait for both.
 const JOB_AFTER_CALLER: Duration = Duration::from_millis(50);
 /// How often free space is looked for while jobs wait for it.
@@ -78,6 +79,7 @@ pub(in crate::storage) fn new(
         load: handle.load(),
         work,
         last_caller: None,
+        is_timed: false,
     };
     (handle, writer)
 }
@@ -95,11 +97,14 @@ pub struct Writer {
     work: OwnWork,
     /// When the last commit that a caller waited for was made.
     last_caller: Option<Instant>,
+    /// Its steps end early when they take long; not where the same work is to come out the same again.
+    is_timed: bool,
 }
 
 impl Writer {
     /// Starts the writer's thread, which ends with the last [`WriterHandle`].
     pub(in crate::storage) fn start(mut self) -> std::io::Result<JoinHandle<()>> {
+        self.is_timed = true;
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
             // A writer that is gone while the process lives would refuse everything for ever, so a panic ends the
             // process, too. What it was doing is in no committed transaction.
@@ -183,7 +188,7 @@ impl Writer {
             // In the same transaction, so that it makes progress under load and needs no sync of its own.
             let rows = if reason == Reason::Idle { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_SHARED };
             if let Some(housekeeping) = &mut self.work.housekeeping {
-                housekeeping.step(&mut batch, &mut self.state, rows)?;
+                housekeeping.step(&mut batch, &mut self.state, Budget::new(rows, self.is_timed))?;
             }
             let size = if reason.has_caller() { StepSize::SHARED } else { StepSize::ALONE };
             batch.step_backlogs(&mut self.state, size)?;
@@ -266,7 +271,7 @@ impl Writer {
             Command::ConfirmClock { reply } => {
                 let counted = state.time.confirm(state.clock.read());
                 if let Some(housekeeping) = &mut self.work.housekeeping {
-                    housekeeping.sweep_now();
+                    housekeeping.pass_now();
                 }
                 defer_reply(reply, Ok(counted))
             }

@@ -163,7 +163,7 @@ fn at_every_call_of_an_upgrade(call: &str, what: &str) {
         assert_eq!(listed.code, Some(0), "{fault:?}: {}", listed.stderr);
         assert!(listed.stdout.contains(r#""total":9"#), "{fault:?}: {}", listed.stdout);
         let look = |name: &str| run(&["verify", server.data_dir().join(name).to_str().unwrap()], &[]);
-        let (database, backup) = (look("tempclock.redb"), look("before-format-2.bak"));
+        let (database, backup) = (look("tempclock.redb"), look("before-format-3.bak"));
         assert!(database.stdout.contains("is sound"), "{fault:?}: {database:?}");
         assert!(database.stdout.contains("7 pending"), "{fault:?}: {database:?}");
         assert!(backup.stdout.contains("of format 1"), "{fault:?}: {backup:?}");
@@ -180,7 +180,7 @@ fn start_with(server: &mut Server, fault: Fault) -> bool {
     let trace = server.folder().join("trace");
     // Programs read and write much else when they start.
     let files = ["", "tempclock.redb", "tempclock.new", "identity", "identity.new", "holder", "holder.new"];
-    let files = [&files[..], &["before-format-2.part", "before-format-2.bak"]].concat();
+    let files = [&files[..], &["before-format-3.part", "before-format-3.bak"]].concat();
     let files: Vec<_> = files.into_iter().map(|name| server.data_dir().join(name)).collect();
     let words = fault.words(&trace, &files);
     server.through(&words.iter().map(String::as_str).collect::<Vec<_>>());

@@ -44,7 +44,7 @@ pub use receiver::{Gate, Received, Receiver, Reply};
 pub use scripted::{ScriptedReceiver, Step};
 pub use server::{BINARY, Failure, Output, Server, run, run_with, wait_guarded};
 pub use small_disk::{DiskKind, SmallDisk};
-pub use stored::put_database_of_format_1;
+pub use stored::{put_database_of_format_1, put_database_of_format_2};
 pub use strace::Strace;
 pub use tls::{Authority, Identity, TlsReceiver};
 pub use wall_clock::WallClock;

@@ -11,11 +11,13 @@ use crate::harness::{ALL_SCOPES, Receiver, Server, WallClock, clock_in, printed,
 const ENCRYPTION_KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111\n";
 
 /// The stored secret of the first subscription, and where it is.
-const STORED: [(&str, &str); 4] = [
+const STORED: [(&str, &str); 6] = [
     ("1-clear", "be29d1078b59a5ba7fa83637807153ae5c727808e7f32f8fadb3846ed5d309f5"),
     ("1-sealed", "bca345d018f536f250f3c9224aaeeb9467cf26a409e890cbffbe08fbab87b30d"),
     ("2-clear", "5edc427353c594675cef215f144e71cb82bee9c14eea4f56181402a88aca8a50"),
     ("2-sealed", "f714d159ebc59bf5749afdf66f82a4d23bfd5af3146bd2c30aa7057084f081a5"),
+    ("3-clear", "5edc427353c594675cef215f144e71cb82bee9c14eea4f56181402a88aca8a50"),
+    ("3-sealed", "f714d159ebc59bf5749afdf66f82a4d23bfd5af3146bd2c30aa7057084f081a5"),
 ];
 
 fn restored(name: &str) -> Server {

@@ -6,7 +6,10 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::harness::{ALL_SCOPES, DiskKind, Received, Receiver, Server, SmallDisk, put_database_of_format_1, run};
+use crate::harness::{
+    ALL_SCOPES, DiskKind, Received, Receiver, Server, SmallDisk, clock_in, put_database_of_format_1,
+    put_database_of_format_2, run,
+};
 
 /// The signing secrets of its subscriptions.
 const SECRETS: [&str; 3] = [
@@ -43,10 +46,10 @@ fn all_that_a_database_of_format_1_holds_is_there_and_goes_out() {
     server.configure(&[("delivery.retry_schedule", &format!("{:?}", ["1s"; 50]))]);
     assert!(look(&server, "tempclock.redb").contains("has format 1 and its pages are sound"));
     server.launch();
-    for line in ["has format 1 and is brought to format 2", "writing a backup of format 1 to", "has format 2 now"] {
+    for line in ["has format 1 and is brought to format 3", "writing a backup of format 1 to", "has format 3 now"] {
         assert!(server.log().contains(line), "{line} is not in: {}", server.log());
     }
-    assert!(look(&server, "before-format-2.bak").contains("of format 1"));
+    assert!(look(&server, "before-format-3.bak").contains("of format 1"));
 
     let client = server.client_with(&server.key(ALL_SCOPES));
     assert_eq!(client.total("/events"), 3);
@@ -107,19 +110,19 @@ fn commands_that_look_leave_the_format_to_the_server_and_compact_upgrades_it() {
         let command: Vec<_> =
             command.iter().map(|word| if *word == "FILE" { file.to_str().unwrap() } else { word }).collect();
         let seen = server.cli(&["doctor"]);
-        assert!(seen.stdout.contains("has format 1; the next start brings it to format 2"), "{seen:?}");
+        assert!(seen.stdout.contains("has format 1; the next start brings it to format 3"), "{seen:?}");
         assert!(look(&server, "tempclock.redb").contains("has format 1"));
         let done = server.cli(&command);
         if !upgrades {
             assert_eq!(done.code, Some(1), "{command:?}: {done:?}");
             assert!(done.stderr.contains("has format 1") && done.stderr.contains("start the server first"), "{done:?}");
             assert!(look(&server, "tempclock.redb").contains("has format 1"), "{command:?}");
-            assert!(!server.data_dir().join("before-format-2.bak").exists(), "{command:?}");
+            assert!(!server.data_dir().join("before-format-3.bak").exists(), "{command:?}");
             continue;
         }
         assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
         assert!(look(&server, "tempclock.redb").contains("is sound"), "{command:?}");
-        assert!(look(&server, "before-format-2.bak").contains("of format 1"), "{command:?}");
+        assert!(look(&server, "before-format-3.bak").contains("of format 1"), "{command:?}");
     }
 }
 
@@ -132,9 +135,9 @@ fn without_room_for_the_backup_nothing_is_changed() {
     disk.fill_up_to(size * 2 - 4096);
     let failed = server.fail_to_start();
     assert_eq!(failed.code, Some(1), "{failed:?}");
-    let said = format!("has format 1 and is to be brought to format 2, for which about {} bytes", size * 2);
+    let said = format!("has format 1 and is to be brought to format 3, for which about {} bytes", size * 2);
     assert!(failed.stderr.contains(&said), "{}", failed.stderr);
-    for name in ["before-format-2.bak", "before-format-2.part"] {
+    for name in ["before-format-3.bak", "before-format-3.part"] {
         assert!(!disk.path(name).exists(), "{name} was made");
     }
     let database = server.data_dir().join("tempclock.redb");
@@ -144,4 +147,46 @@ fn without_room_for_the_backup_nothing_is_changed() {
     disk.clear();
     server.launch();
     assert_eq!(server.client().total("/deliveries?subscription=2&status=pending"), 3);
+}
+
+#[test]
+fn all_that_a_database_of_format_2_holds_is_there_and_goes_out() {
+    for kind in ["clear", "sealed"] {
+        let mut server = Server::stopped(&[("delivery.retry_schedule", r#"["30d"]"#)]);
+        if kind == "sealed" {
+            let file = server.folder().join("secrets.key");
+            fs::write(&file, format!("{}\n", "1".repeat(64))).unwrap();
+            server.configure(&[("storage.encryption_key_file", &format!("'{}'", file.display()))]);
+        }
+        let folder = server.data_dir();
+        put_database_of_format_2(&mut server, &folder, kind);
+        assert!(look(&server, "tempclock.redb").contains("has format 2 and its pages are sound"));
+        server.launch();
+        assert!(server.log().contains("has format 2 and is brought to format 3"), "{}", server.log());
+        assert!(look(&server, "before-format-3.bak").contains("of format 2"));
+
+        let client = server.client_with(&server.key(ALL_SCOPES));
+        let total = |query: &str| client.total(&format!("/deliveries{query}"));
+        assert_eq!((client.total("/events"), total("")), (6, 16), "{kind}");
+        let (delivered, exhausted, pending) =
+            (total("?status=delivered"), total("?status=exhausted"), total("?status=pending"));
+        assert_eq!((delivered, exhausted, pending), (5, 2, 9), "{kind}");
+        assert_eq!(total("?subscription=3&event=clock_out"), 1);
+        assert_eq!(total("?response_code=500"), 5);
+        let row = &client.get("/deliveries?status=exhausted&subscription=2").expect(200).json["data"][0];
+        let shown = client.get(&format!("/deliveries/{}", row["id"].as_str().unwrap())).expect(200);
+        assert_eq!(shown.data()["attempts"].as_array().unwrap().len(), 2, "{kind}");
+        let again = json!({"event": "clock_in", "id": "second", "data": clock_in(9)});
+        client.post("/events", &again).expect(409);
+
+        let receiver = Receiver::start();
+        for subscription in [2, 3] {
+            client.change(subscription, &json!({"url": receiver.url("/"), "active": true})).expect(200);
+        }
+        // What was never attempted goes out at once, and then what waits for a retry, as the endpoint takes it.
+        client.wait_for_total("/deliveries?status=delivered", 5 + 9);
+        assert_eq!(total("?status=pending"), 0, "{kind}");
+        assert!(server.terminate().success());
+        assert!(look(&server, "tempclock.redb").contains("is sound"), "{kind}");
+    }
 }

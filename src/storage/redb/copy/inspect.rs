@@ -18,6 +18,7 @@ use crate::storage::redb::file::folder::{DATABASE_FILE, HOLDER_FILE};
 use crate::storage::redb::file::holder;
 use crate::storage::redb::file::identity::{Identity, check_format};
 use crate::storage::redb::outbox::{Outbox, OutboxAt};
+use crate::storage::redb::small_rows::{account_name, subscription_row};
 use crate::storage::redb::tables;
 use crate::storage::redb::time::{self, last_event};
 use crate::storage::rows::subscription_record::SubscriptionRow;
@@ -101,15 +102,16 @@ fn inspect_database(db: &ReadOnlyDatabase, now: Timestamp) -> Result<Inspection,
     let mut accounts = HashMap::new();
     for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
         let (id, name) = row?;
-        accounts.insert(AccountId(id.value()), String::from_utf8_lossy(name.value()).into_owned());
+        accounts.insert(AccountId(id.value()), account_name(AccountId(id.value()), name.value())?);
     }
     let mut subscriptions = Vec::new();
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, row) = row?;
         // The secret is not decrypted.
-        let subscription = SubscriptionRow::decode(row.value())?;
+        let id = SubscriptionId(id.value());
+        let subscription = subscription_row(id, row.value())?;
         let account = accounts.get(&subscription.account).cloned().unwrap_or_default();
-        subscriptions.push(subscription_backlog(&outbox, &seen, SubscriptionId(id.value()), account, subscription)?);
+        subscriptions.push(subscription_backlog(&outbox, &seen, id, account, subscription)?);
     }
     Ok(Inspection {
         newest_event: last_event.map(EventId::time),
@@ -126,7 +128,7 @@ fn subscription_backlog(
     account: String,
     row: SubscriptionRow,
 ) -> Result<SubscriptionBacklog, StorageError> {
-    let oldest_unattempted = outbox.unattempted_of(id, ..)?.next().transpose()?.map(|(event, _)| event.time());
+    let oldest_unattempted = outbox.unattempted_of(id, ..)?.next().transpose()?.map(EventId::time);
     let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|(due, _)| seen.on_the_calendar(due));
     Ok(SubscriptionBacklog {
         id,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use redb::{Database, Durability, TableDefinition, TableHandle as _};
 
@@ -14,6 +15,7 @@ use crate::storage::redb::file::folder::file_error;
 use crate::storage::redb::file::formats;
 use crate::storage::redb::tables::{self, Visit};
 use crate::storage::rows::record::EventRow;
+use crate::storage::rows::{digest, format_2};
 
 /// Whether the file starts like a backup.
 pub fn is_backup(path: &Path) -> Result<bool, BackupError> {
@@ -58,12 +60,17 @@ pub(in crate::storage) fn verify_backup(path: &Path) -> Result<(Head, Manifest),
     }
 }
 
-/// The event of a row whose body does not match its digest. The backup's checksum does not cover damage from before the
-/// backup.
-fn damaged_body(key: &[u8], row: &[u8]) -> Option<EventId> {
-    let is_intact = EventRow::decode(row).is_ok_and(|row| row.is_intact());
-    let event = || key.last_chunk().map_or(0, |event| u128::from_le_bytes(*event));
-    (!is_intact).then(|| EventId(event()))
+/// The event of a row whose body does not match its digest. The backup's checksum does not cover damage from
+/// before the backup.
+fn damaged_body(format: u64, key: &[u8], row: &[u8]) -> Option<EventId> {
+    let event = EventId(key.last_chunk().map_or(0, |event| u128::from_le_bytes(*event)));
+    let read = if format < 3 {
+        format_2::event(event, row)
+    } else {
+        let row = digest::checked(key, row, digest::named("event", event));
+        row.and_then(|row| EventRow::decode(row, |_| Ok(Arc::default())))
+    };
+    (!read.is_ok_and(|row| row.is_intact())).then_some(event)
 }
 
 /// Reads the rows of a backup, and puts them into a database if there is one.
@@ -93,7 +100,7 @@ impl<R: std::io::Read> Visit for RowReader<'_, R> {
         let mut count = 0;
         while let Some((key, value)) = self.source.row()? {
             if table.name() == tables::EVENTS.name() && self.damaged_body.is_none() {
-                self.damaged_body = damaged_body(&key, &value);
+                self.damaged_body = damaged_body(self.source.head.format, &key, &value);
             }
             if let Some(rows) = &mut rows {
                 rows.insert(K::from_bytes(&key), V::from_bytes(&value)).map_err(StorageError::from)?;

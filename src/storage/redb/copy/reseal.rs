@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use redb::{TableHandle as _, WriteTransaction};
 
 use crate::clock::Clock;
@@ -15,13 +15,15 @@ use crate::domain::SubscriptionId;
 use crate::storage::error::{KeyFileError, OpenError, StorageError};
 use crate::storage::redb::copy::error::BackupError;
 use crate::storage::redb::file::database_file::{CACHE_BYTES, check_magic, open_checked, open_database};
+use crate::storage::redb::file::durable::begin;
 use crate::storage::redb::file::folder::{DATABASE_FILE, SEALING, file_error, sync_folder_of};
 use crate::storage::redb::file::identity::{Identity, check_format};
 use crate::storage::redb::file::migrate;
 use crate::storage::redb::file::owner::Owner;
+use crate::storage::redb::small_rows::subscription_row;
 use crate::storage::redb::tables::{self, Visit};
 use crate::storage::rows::sealing::Seal;
-use crate::storage::rows::subscription_record::{self, SubscriptionRow};
+use crate::storage::rows::subscription_record;
 
 /// Opens the database in that folder with one key and re-encrypts its secrets with another, or with none. Returns their
 /// number.
@@ -102,13 +104,6 @@ pub(in crate::storage) fn mark(db: &Database, seal: &Seal) -> Result<(), Storage
     Ok(())
 }
 
-fn begin(db: &Database) -> Result<WriteTransaction, StorageError> {
-    let mut transaction = db.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    transaction.set_two_phase_commit(true);
-    Ok(transaction)
-}
-
 fn note_key(transaction: &mut WriteTransaction, seal: &Seal) -> Result<(), StorageError> {
     let mut meta = transaction.open_table(tables::META)?;
     match seal.check() {
@@ -152,8 +147,9 @@ fn copy(db: &Database, into: &Database, from: &Seal, to: &Seal) -> Result<u64, S
         for row in rows.open_table(tables::SUBSCRIPTIONS)?.iter()? {
             let (number, row) = row?;
             let id = SubscriptionId(number.value());
-            let subscription = SubscriptionRow::decode(row.value())?.open(id, from)?;
-            subscriptions.insert(id.0, subscription_record::encode(&subscription, to)?.as_slice())?;
+            let subscription = subscription_row(id, row.value())?.open(id, from)?;
+            let row = subscription_record::encode(&subscription, to)?;
+            subscriptions.insert(id.0, tables::seal::<u32>(id.0, row).as_slice())?;
             count += 1;
         }
     }

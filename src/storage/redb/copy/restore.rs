@@ -193,7 +193,7 @@ fn fill(
     source.finish(&manifest).map_err(failed)?;
     let failed = |source| OpenError::failed(fresh, source);
     // An upgrade's backup would be this backup.
-    formats::run_steps(&db, head.format.into()).map_err(failed)?;
+    formats::run_steps(&db).map_err(failed)?;
     skip_numbers(&db, old).map_err(failed)?;
     time::skip_to(&db, now, old).map_err(failed)?;
     let has_clear_secrets = reseal::has_clear_secrets(&db);

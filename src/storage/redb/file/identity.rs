@@ -18,8 +18,12 @@ pub(in crate::storage) fn check_format(db: &impl ReadableDatabase, path: &Path) 
     let read = || -> Result<(Option<u128>, Option<u128>), StorageError> {
         let transaction = db.begin_read()?;
         let meta = transaction.open_table(tables::META)?;
-        let format = meta.get(tables::FORMAT)?.map(|row| row.value());
-        Ok((format, meta.get(tables::STORE_ID)?.map(|row| row.value())))
+        let number = |name| -> Result<_, StorageError> { Ok(meta.get(name)?.map(|row| row.value())) };
+        let format = number(tables::FORMAT)?;
+        // A store whose upgrade is not done counts as what that began with.
+        let format =
+            if format <= Some(tables::FORMAT_VERSION) { number(tables::UPGRADED_FROM)?.or(format) } else { format };
+        Ok((format, number(tables::STORE_ID)?))
     };
     let not_ours =
         || OpenError::NotOurs { path: path.to_owned(), found: "a redb database of another program".to_owned() };

@@ -1,5 +1,5 @@
 //! Upgrades a store of an earlier format when it is first opened: writes a backup in the old format beside it, then
-//! changes everything in one transaction. Runs on the main thread, with exclusive access.
+//! moves everything, some rows a commit. An upgrade that was interrupted goes on. Runs on the main thread, with exclusive access.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,8 +15,9 @@ use crate::storage::redb::copy::error::BackupError;
 use crate::storage::redb::copy::read_backup::verify_backup;
 use crate::storage::redb::file::catch_panic;
 use crate::storage::redb::file::folder::{create_private_file, file_error, sync_folder_of};
-use crate::storage::redb::file::formats::{Progress, run_steps};
-use crate::storage::redb::tables::FORMAT_VERSION;
+use crate::storage::redb::file::formats::run_steps;
+use crate::storage::redb::file::progress::Progress;
+use crate::storage::redb::tables::{self, FORMAT_VERSION};
 
 /// Upgrades the database at `path` from that format.
 pub(in crate::storage) fn upgrade(db: &Database, path: &Path, format: u128) -> Result<(), OpenError> {
@@ -24,14 +25,21 @@ pub(in crate::storage) fn upgrade(db: &Database, path: &Path, format: u128) -> R
         return Ok(());
     }
     let kept = path.with_file_name(format!("before-format-{FORMAT_VERSION}.bak"));
-    log::info!("{} has format {format} and is brought to format {FORMAT_VERSION}", path.display());
-    check_free_space(path, format)?;
+    let is_begun = is_begun(db).map_err(|source| OpenError::failed(path, source))?;
+    if is_begun {
+        log::info!("the upgrade of {} from format {format} to {FORMAT_VERSION} goes on", path.display());
+    } else {
+        log::info!("{} has format {format} and is brought to format {FORMAT_VERSION}", path.display());
+        check_free_space(path, format)?;
+    }
     let not_upgraded =
         |reason: String| OpenError::NotUpgraded { path: path.to_owned(), format, known: FORMAT_VERSION, reason };
     let done = catch_panic::catch_redb_panic(|| {
-        log::info!("writing a backup of format {format} to {}", kept.display());
-        back_up(db, &kept, format).map_err(|error| not_upgraded(error.to_string()))?;
-        run_steps(db, format).map_err(|error| not_upgraded(error.to_string()))
+        if !is_begun {
+            log::info!("writing a backup of format {format} to {}", kept.display());
+            back_up(db, &kept, format).map_err(|error| not_upgraded(error.to_string()))?;
+        }
+        run_steps(db).map_err(|error| not_upgraded(error.to_string()))
     });
     done.unwrap_or_else(|| Err(OpenError::unreadable(path)))?;
     log::info!(
@@ -40,6 +48,11 @@ pub(in crate::storage) fn upgrade(db: &Database, path: &Path, format: u128) -> R
         kept.display()
     );
     Ok(())
+}
+
+/// Whether an upgrade has begun that was not finished, which it never does without a backup.
+fn is_begun(db: &Database) -> Result<bool, StorageError> {
+    Ok(db.begin_read()?.open_table(tables::META)?.get(tables::UPGRADED_FROM)?.is_some())
 }
 
 /// The backup is no larger than the database, and moved rows exist twice until the commit.

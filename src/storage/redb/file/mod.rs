@@ -3,7 +3,9 @@
 
 pub(in crate::storage) mod catch_panic;
 pub(in crate::storage) mod database_file;
+pub(in crate::storage) mod durable;
 pub(in crate::storage) mod folder;
+pub(in crate::storage) mod format_3;
 pub(in crate::storage) mod formats;
 pub(in crate::storage) mod holder;
 pub(in crate::storage) mod identity;
@@ -12,3 +14,4 @@ pub(in crate::storage) mod migrate;
 pub(in crate::storage) mod newest_commit;
 pub(in crate::storage) mod open;
 pub(in crate::storage) mod owner;
+pub(in crate::storage) mod progress;

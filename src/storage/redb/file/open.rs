@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTable as _};
 use crate::clock::Clock;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, KeyId, SubscriptionId};
-use crate::storage::engine::View as _;
+use crate::storage::engine::{Front, View as _};
 use crate::storage::error::{Loss, OpenError, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::reader::Reader;
@@ -29,12 +29,11 @@ use crate::storage::redb::file::identity::{Identity, check_format};
 use crate::storage::redb::file::migrate;
 use crate::storage::redb::file::owner::{OwnedDatabase, Owner};
 use crate::storage::redb::outbox::Outbox;
-use crate::storage::redb::tables;
+use crate::storage::redb::small_rows::{account_name, key_row, subscription_row};
 use crate::storage::redb::time::{self, last_event};
 use crate::storage::redb::tx::RedbTx;
-use crate::storage::rows::key_record;
+use crate::storage::redb::{retained, tables};
 use crate::storage::rows::sealing::Seal;
-use crate::storage::rows::subscription_record::SubscriptionRow;
 use crate::storage::rules::apply::State;
 use crate::storage::rules::backlog_positions::Backlogs;
 use crate::storage::rules::find::FindIndexing;
@@ -154,8 +153,8 @@ impl Opened {
             let store_id = random.next_u128().map_err(failed)?;
             initialise(&db, store_id).map_err(failed)?;
         }
-        let Identity { format, .. } = check_format(&db, &path)?;
-        formats::run_steps(&db, format).map_err(failed)?;
+        check_format(&db, &path)?;
+        formats::run_steps(&db).map_err(failed)?;
         let engine = Arc::new(RedbEngine::new(OwnedDatabase::elsewhere(db), path.clone(), Seal::NONE));
         let (snapshot, state) = load(&engine, settings.rules.clone(), clock, random).map_err(failed)?;
         let (folder, reserve_bytes) = (settings.data_dir.clone(), settings.free_space_reserve_bytes);
@@ -280,16 +279,17 @@ fn load(
     let mut registry = Registry::default();
     for row in transaction.open_table(tables::ACCOUNTS)?.iter()? {
         let (id, name) = row?;
-        registry.put_account(AccountId(id.value()), &String::from_utf8_lossy(name.value()));
+        let id = AccountId(id.value());
+        registry.put_account(id, &account_name(id, name.value())?);
     }
     for row in transaction.open_table(tables::KEYS)?.iter()? {
         let (id, key) = row?;
-        registry.put_key(key_record::decode(KeyId(id.value()), key.value())?);
+        registry.put_key(key_row(KeyId(id.value()), key.value())?);
     }
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, subscription) = row?;
         let id = SubscriptionId(id.value());
-        registry.put_subscription(SubscriptionRow::decode(subscription.value())?.open(id, engine.seal())?);
+        registry.put_subscription(subscription_row(id, subscription.value())?.open(id, engine.seal())?);
     }
     let mut histories = std::collections::HashMap::new();
     let outbox = Outbox::of(&transaction)?;
@@ -303,8 +303,19 @@ fn load(
     let last_event = last_event(&transaction)?;
     let seen = time::read(&transaction.open_table(tables::META)?, last_event)?;
     let (time, clock) = ServiceTime::resume(seen, clock);
+    let latest = last_event.map_or(time.now(), |event| event.time().max(time.now()));
+    let mut fronts = retained::fronts(&transaction)?;
+    for (account, front) in &mut fronts {
+        if front.is_beyond(latest) {
+            log::error!(
+                "the retention front of account {account} lies at {}, beyond all events; retention begins anew there",
+                front.events.max(front.attempts)
+            );
+            *front = Front::default();
+        }
+    }
     let ids = EventIds::after(last_event);
     let registry = Arc::new(registry);
     let snapshot = Arc::new(SharedSnapshot::new(Arc::clone(engine), Arc::clone(&registry), pending, time.calendar())?);
-    Ok((snapshot, State { rules, clock, time, registry, histories, backlogs, pending, ids, random }))
+    Ok((snapshot, State { rules, clock, time, registry, histories, backlogs, pending, fronts, ids, random }))
 }

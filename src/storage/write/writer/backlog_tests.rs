@@ -47,7 +47,7 @@ fn what_waits_of_a_removed_type_is_cancelled_step_by_step_also_after_a_restart()
     assert_eq!((bench.writer.state.pending.unattempted, bench.writer.state.pending.retrying), (0, 0));
     let view = bench.writer.engine.view().unwrap();
     for event in events {
-        let delivery = view.delivery(DeliveryId { event, subscription: id }).unwrap().unwrap();
+        let delivery = view.delivery(OWN, DeliveryId { event, subscription: id }).unwrap().unwrap();
         assert!(matches!(delivery.state, DeliveryState::Cancelled { .. }), "{delivery:?}");
     }
     assert!(!view.history(id).unwrap().unwrap().is_marked());

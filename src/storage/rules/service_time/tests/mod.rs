@@ -4,6 +4,7 @@
 mod dates;
 mod endpoints;
 mod keeping;
+mod retention;
 
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ impl Machine {
         let rules = Rules {
             health: HealthRule::new(5 * DAY, retry.longest_wait()),
             retry,
-            retention: RetentionRule { events: 30 * DAY, attempts: 10 * DAY },
+            retention: RetentionRule { events: 30 * DAY, attempts: 10 * DAY, held: 300 * DAY },
             audit_kept: Duration::MAX,
             subscriptions_per_account: 10,
         };

@@ -1,0 +1,417 @@
+//! What is kept and until when. Each account's events are passed once, from the oldest on, when their time is over: what is
+//! settled is removed, and what is not is noted and comes back when it is. A delivery that is held for too long expires.
+//! Runs on the writer thread, as steps of housekeeping. It removes nothing that is pending.
+
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use crate::domain::delivery::Delivery;
+use crate::domain::event::event_type::EventType;
+use crate::domain::subscription::{Subscription, SubscriptionState};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::counts::Kind;
+use crate::storage::engine::{Due, DueKind, Front, Tx};
+use crate::storage::error::StorageError;
+use crate::storage::rows::record::EventHead;
+use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::budget::Budget;
+
+/// What was settled before these times is over.
+#[derive(Clone, Copy)]
+pub(in crate::storage) struct Cutoffs {
+    pub events: Timestamp,
+    pub attempts: Timestamp,
+    /// What is held since before this time expires: by the calendar, and by the steady clock.
+    held: (Timestamp, Timestamp),
+}
+
+impl Cutoffs {
+    /// Those of now.
+    pub fn now(state: &State) -> Self {
+        let rule = state.rules.retention;
+        let held = state.time.kept_from(rule.held);
+        let monotonic = state.clock.monotonic().minus(state.time.now().since(held));
+        Self {
+            events: state.time.kept_from(rule.events),
+            attempts: state.time.kept_from(rule.attempts),
+            held: (held, monotonic),
+        }
+    }
+}
+
+/// How an event stands: its receivers that there still are, and what their deliveries are counted as.
+struct Standing {
+    receivers: Arc<[SubscriptionId]>,
+    counted: Vec<(SubscriptionId, Kind)>,
+    pending: u32,
+    settled_at: Timestamp,
+}
+
+fn settled(kind: DueKind, settled_at: Timestamp, account: AccountId, delivery: DeliveryId) -> Due {
+    Due { kind, settled_at, account, delivery }
+}
+
+/// The event as a whole.
+fn whole(event: EventId) -> DeliveryId {
+    DeliveryId { event, subscription: SubscriptionId(0) }
+}
+
+impl<T: Tx> Batch<T> {
+    fn front(state: &State, account: AccountId) -> Front {
+        state.fronts.get(&account).copied().unwrap_or_default()
+    }
+
+    fn put_front(&mut self, state: &mut State, account: AccountId, front: Front) -> Result<(), StorageError> {
+        match state.fronts.entry(account) {
+            Entry::Occupied(known) if *known.get() == front => return Ok(()),
+            Entry::Occupied(mut known) => drop(known.insert(front)),
+            Entry::Vacant(_) if front == Front::default() => return Ok(()),
+            Entry::Vacant(place) => drop(place.insert(front)),
+        }
+        self.tx.put_front(account, front)
+    }
+
+    /// A delivery was settled: if retention has passed it, it has to come back.
+    pub(in crate::storage) fn settled_behind_front(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        id: DeliveryId,
+        at: Timestamp,
+    ) -> Result<(), StorageError> {
+        let front = Self::front(state, account);
+        if id.event <= front.attempts.max(front.events) {
+            self.tx.put_due(settled(DueKind::Attempts, at, account, id))?;
+        }
+        self.settled_of_kept(state, account, id.event, at)
+    }
+
+    /// One less of an event's deliveries is pending.
+    pub(in crate::storage) fn settled_of_kept(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        event: EventId,
+        at: Timestamp,
+    ) -> Result<(), StorageError> {
+        if event > Self::front(state, account).events {
+            return Ok(());
+        }
+        match self.tx.kept(account, event)? {
+            None => Ok(()),
+            Some(pending) if pending > 1 => self.tx.put_kept(account, event, Some(pending - 1)),
+            Some(_) => {
+                self.tx.put_kept(account, event, None)?;
+                self.tx.put_due(settled(DueKind::Event, at, account, whole(event)))
+            }
+        }
+    }
+
+    /// A delivery that was settled is pending again.
+    pub(in crate::storage) fn pending_behind_front(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        id: DeliveryId,
+    ) -> Result<(), StorageError> {
+        if id.event > Self::front(state, account).events {
+            return Ok(());
+        }
+        match self.tx.kept(account, id.event)? {
+            // It is looked at again when its time is over.
+            None => Ok(()),
+            Some(pending) => self.tx.put_kept(account, id.event, Some(pending.saturating_add(1))),
+        }
+    }
+
+    fn standing(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        event: EventId,
+        head: &EventHead,
+    ) -> Result<Standing, StorageError> {
+        let receivers = self.tx.receivers(head.receivers).unwrap_or_else(|error| {
+            log::error!("the receivers of event {event} are not known: {error}");
+            Arc::default()
+        });
+        let mut standing = Standing { receivers, counted: Vec::new(), pending: 0, settled_at: Timestamp::default() };
+        for subscription in Arc::clone(&standing.receivers).iter() {
+            let id = DeliveryId { event, subscription: *subscription };
+            if state.registry.subscription(id.subscription).is_none() {
+                continue;
+            }
+            let kind = match self.tx.delivery_state(account, id)? {
+                None => Kind::Unattempted,
+                Some(Ok(state)) => {
+                    standing.settled_at = standing.settled_at.max(state.settled_at().unwrap_or_default());
+                    Kind::of(state)
+                }
+                Some(Err(error)) => {
+                    log::error!("{error}");
+                    continue;
+                }
+            };
+            standing.pending += u32::from(matches!(kind, Kind::Unattempted | Kind::Retrying));
+            standing.counted.push((id.subscription, kind));
+        }
+        Ok(standing)
+    }
+
+    /// Passes over old attempts of an account. Gives whether there are no more.
+    pub(in crate::storage) fn forget_attempts(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        before: Cutoffs,
+        budget: &mut Budget,
+    ) -> Result<bool, StorageError> {
+        let mut front = Self::front(state, account);
+        let wanted = budget.rows();
+        let found = self.tx.events_after(account, front.attempts, before.attempts, wanted)?;
+        let mut is_done = found.len() < wanted;
+        budget.spend(1);
+        for (event, head) in found {
+            match head {
+                Ok(head) => self.forget_attempts_of(account, event, &head, before, budget)?,
+                Err(error) => log::error!("{error}"),
+            }
+            front.attempts = event;
+            budget.spend(1);
+            if budget.is_spent() {
+                is_done = false;
+                break;
+            }
+        }
+        self.put_front(state, account, front)?;
+        Ok(is_done)
+    }
+
+    fn forget_attempts_of(
+        &mut self,
+        account: AccountId,
+        event: EventId,
+        head: &EventHead,
+        before: Cutoffs,
+        budget: &mut Budget,
+    ) -> Result<(), StorageError> {
+        let receivers = self.tx.receivers(head.receivers).unwrap_or_default();
+        for subscription in receivers.iter() {
+            let id = DeliveryId { event, subscription: *subscription };
+            budget.spend(1);
+            let Some(Ok(found)) = self.tx.delivery_state(account, id)? else { continue };
+            match found.settled_at() {
+                // It comes back when it is settled.
+                None => {}
+                Some(at) if at < before.attempts => self.clear_attempts(account, id)?,
+                Some(at) => self.tx.put_due(settled(DueKind::Attempts, at, account, id))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_attempts(&mut self, account: AccountId, id: DeliveryId) -> Result<(), StorageError> {
+        match self.tx.delivery(account, id)? {
+            Some(Ok(mut delivery)) if !delivery.attempts.is_empty() => {
+                delivery.attempts.clear();
+                self.tx.put_delivery(account, id, &delivery)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Comes back to attempts that were settled late. Gives whether there are no more.
+    pub(in crate::storage) fn forget_late_attempts(
+        &mut self,
+        before: Cutoffs,
+        budget: &mut Budget,
+    ) -> Result<bool, StorageError> {
+        let wanted = budget.rows();
+        let found = self.tx.take_due(DueKind::Attempts, before.attempts, wanted)?;
+        budget.spend(found.len().max(1));
+        let is_done = found.len() < wanted;
+        for Due { account, delivery: id, .. } in found {
+            let Some(Ok(found)) = self.tx.delivery_state(account, id)? else { continue };
+            match found.settled_at() {
+                Some(at) if at < before.attempts => self.clear_attempts(account, id)?,
+                Some(at) => self.tx.put_due(settled(DueKind::Attempts, at, account, id))?,
+                None => {}
+            }
+        }
+        Ok(is_done)
+    }
+
+    /// Passes over old events of an account. Gives whether there are no more.
+    pub(in crate::storage) fn remove_old_events(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        before: Cutoffs,
+        budget: &mut Budget,
+    ) -> Result<bool, StorageError> {
+        if !self.finish_removing(state, account, budget)? {
+            return Ok(false);
+        }
+        let after = Self::front(state, account).events;
+        let wanted = budget.rows();
+        let found = self.tx.events_after(account, after, before.events, wanted)?;
+        let is_all = found.len() < wanted;
+        budget.spend(1);
+        for (event, head) in found {
+            match head {
+                Ok(head) => self.pass_event(state, account, event, &head, before, budget)?,
+                Err(error) => log::error!("an event cannot be read, and is left alone: {error}"),
+            }
+            let front = Front { events: event, ..Self::front(state, account) };
+            self.put_front(state, account, front)?;
+            if budget.is_spent() {
+                return Ok(false);
+            }
+        }
+        Ok(is_all)
+    }
+
+    /// Comes back to events that were settled late. Gives whether there are no more.
+    pub(in crate::storage) fn remove_late_events(
+        &mut self,
+        state: &mut State,
+        before: Cutoffs,
+        budget: &mut Budget,
+    ) -> Result<bool, StorageError> {
+        let unfinished = state.fronts.iter().filter(|(_, front)| front.removing.is_some()).map(|(account, _)| *account);
+        for account in unfinished.collect::<Vec<_>>() {
+            if !self.finish_removing(state, account, budget)? {
+                return Ok(false);
+            }
+        }
+        while !budget.is_spent() {
+            let Some(due) = self.tx.take_due(DueKind::Event, before.events, 1)?.pop() else { return Ok(true) };
+            budget.spend(1);
+            let (account, event) = (due.account, due.delivery.event);
+            match self.tx.event_head(account, event)? {
+                None => {}
+                Some(Ok(head)) => self.pass_event(state, account, event, &head, before, budget)?,
+                Some(Err(error)) => log::error!("an event cannot be read, and is left alone: {error}"),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes an event whose time is over, or notes when to come back.
+    fn pass_event(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        event: EventId,
+        head: &EventHead,
+        before: Cutoffs,
+        budget: &mut Budget,
+    ) -> Result<(), StorageError> {
+        let standing = self.standing(state, account, event, head)?;
+        budget.spend(standing.receivers.len() + 1);
+        if standing.pending == 0 && standing.settled_at < before.events {
+            self.tx.remove_event(account, event, head)?;
+            self.tx.count_events(account, -1);
+            for (subscription, kind) in standing.counted {
+                self.tx.count(account, subscription, kind, -1);
+            }
+            let front = Front { removing: Some(event), ..Self::front(state, account) };
+            self.put_front(state, account, front)?;
+            self.finish_removing(state, account, budget)?;
+            return Ok(());
+        }
+        if event > Self::front(state, account).attempts {
+            self.forget_attempts_of(account, event, head, before, budget)?;
+        }
+        if standing.pending > 0 {
+            return self.tx.put_kept(account, event, Some(standing.pending));
+        }
+        self.tx.put_due(settled(DueKind::Event, standing.settled_at, account, whole(event)))
+    }
+
+    /// Removes what is left of the outcomes of an event that is gone. Gives whether that was all.
+    fn finish_removing(
+        &mut self,
+        state: &mut State,
+        account: AccountId,
+        budget: &mut Budget,
+    ) -> Result<bool, StorageError> {
+        let front = Self::front(state, account);
+        let Some(event) = front.removing else { return Ok(true) };
+        loop {
+            let wanted = budget.rows().max(1);
+            let removed = self.tx.remove_outcomes(account, event, wanted)?;
+            budget.spend(removed);
+            if removed < wanted {
+                self.put_front(state, account, Front { removing: None, ..front })?;
+                return Ok(true);
+            }
+            if budget.is_spent() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Gives up what has been held for too long for a subscription that is off. Gives whether there is no more.
+    pub(in crate::storage) fn expire_held(
+        &mut self,
+        state: &State,
+        subscription: &Subscription,
+        before: Cutoffs,
+        budget: &mut Budget,
+    ) -> Result<bool, StorageError> {
+        budget.spend(1);
+        let (calendar, monotonic) = before.held;
+        match subscription.state {
+            SubscriptionState::Disabled { since, .. } if since < calendar => {}
+            _ => return Ok(true),
+        }
+        let (account, of) = (subscription.account, subscription.id);
+        let wanted = budget.rows().max(1);
+        let unattempted = self.tx.unattempted_before(of, EventId::first_at(calendar), wanted)?;
+        let retries = self.tx.retries_before(of, monotonic, wanted - unattempted.len())?;
+        let count = unattempted.len() + retries.len();
+        for event in unattempted {
+            let id = DeliveryId { event, subscription: of };
+            if self.take_unattempted(id)? {
+                let event_type = self.tx.event_type(account, event)?.unwrap_or(EventType::Ping);
+                let delivery = Delivery::unattempted(event_type, event.time());
+                self.expire(state, account, id, Kind::Unattempted, delivery)?;
+            }
+        }
+        for (due, event) in retries {
+            let id = DeliveryId { event, subscription: of };
+            self.take_retry(id, due)?;
+            let delivery = match self.tx.delivery(account, id)? {
+                Some(Ok(delivery)) => delivery,
+                lost => {
+                    let why = lost.and_then(Result::err).map(|error| error.to_string());
+                    log::error!("delivery {id} has lost its attempts: {}", why.as_deref().unwrap_or("it has no row"));
+                    Delivery::unattempted(EventType::Ping, event.time())
+                }
+            };
+            self.expire(state, account, id, Kind::Retrying, delivery)?;
+        }
+        budget.spend(count * 2);
+        if count > 0 {
+            let name = state.registry.account_name(account);
+            log::warn!(
+                "{count} deliveries of subscription {of} of account {name} expired: they were held for longer than retention.held"
+            );
+        }
+        Ok(count < wanted)
+    }
+
+    fn expire(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        id: DeliveryId,
+        before: Kind,
+        mut delivery: Delivery,
+    ) -> Result<(), StorageError> {
+        delivery.expire(state.time.now());
+        self.changes.expired.push(id);
+        self.put_outcome(state, account, id, before, &delivery)
+    }
+}

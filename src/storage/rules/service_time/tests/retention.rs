@@ -1,0 +1,176 @@
+//! What retention comes back to, what expires, and that it takes small steps.
+
+use crate::domain::delivery::DeliveryState;
+use crate::domain::subscription::SubscriptionChange;
+use crate::storage::maintenance::backup::{self, Verified};
+use crate::storage::read::reader::{DeliveryFilter, PageRequest};
+use crate::storage::redb::retained;
+use crate::storage::rules::service_time::tests::*;
+
+impl Machine {
+    fn switch(&mut self, id: SubscriptionId, active: bool) {
+        let change = SubscriptionChange { active: Some(active), ..SubscriptionChange::default() };
+        self.ask(|reply| Command::ChangeSubscription { account: OWN, id, change, reply });
+    }
+
+    fn state(&self, subscription: SubscriptionId, event: EventId) -> DeliveryState {
+        self.reader().view().delivery(DeliveryId { event, subscription }).unwrap().unwrap().state
+    }
+
+    fn attempts(&self, subscription: SubscriptionId, event: EventId) -> usize {
+        self.reader().view().delivery(DeliveryId { event, subscription }).unwrap().unwrap().attempts.len()
+    }
+
+    fn total(&self, subscription: SubscriptionId, status: Option<&'static str>) -> usize {
+        let filter = DeliveryFilter { status, ..DeliveryFilter::of(OWN, vec![subscription]) };
+        let page = PageRequest { limit: 1, offset: 0, after: None };
+        self.reader().view().deliveries(&filter, page).unwrap().total
+    }
+
+    /// How many outcomes of an event are there. The server is down meanwhile.
+    fn outcomes_of(&mut self, event: EventId) -> usize {
+        self.kill();
+        let count = retained::testing::outcomes_of(&self.folder.path().join(DATABASE_FILE), OWN, event);
+        self.start();
+        count
+    }
+
+    /// Every row is as it should be, and fits the others. The server is down meanwhile.
+    fn verify(&mut self) {
+        self.kill();
+        match backup::verify(&self.folder.path().join(DATABASE_FILE)).unwrap() {
+            Verified::Database(report) => assert!(report.faults.is_empty(), "{:?}", report.faults),
+            other => panic!("{other:?}"),
+        }
+        self.start();
+    }
+}
+
+#[test]
+fn what_is_pending_keeps_its_event_until_it_was_settled_for_as_long_as_others() {
+    let mut machine = Machine::new();
+    let [quick, slow] = ["a.example.com", "b.example.com"].map(|host| machine.subscribe(host));
+    let event = machine.deliver(quick);
+    let settled = machine.publish(EventType::ClockOut);
+    machine.at_work_for(31 * DAY);
+    assert!(machine.has(event) && !machine.has(settled));
+    assert_eq!((machine.attempts(quick, event), machine.total(quick, None)), (0, 1), "attempts are kept for 10 days");
+    machine.attempt(slow, event, OK);
+    machine.at_work_for(9 * DAY);
+    assert_eq!(machine.attempts(slow, event), 1);
+    machine.at_work_for(2 * DAY);
+    assert_eq!(machine.attempts(slow, event), 0, "10 days after it was settled");
+    machine.verify();
+    machine.at_work_for(18 * DAY);
+    assert!(machine.has(event), "29 days after it was settled");
+    machine.at_work_for(2 * DAY);
+    assert!(!machine.has(event));
+    assert_eq!((machine.total(quick, None), machine.total(slow, None)), (0, 0));
+    machine.verify();
+}
+
+#[test]
+fn what_is_sent_again_by_hand_after_its_time_keeps_its_event() {
+    let mut machine = Machine::new();
+    let subscription = machine.subscribe("a.example.com");
+    let event = machine.deliver(subscription);
+    machine.at_work_for(29 * DAY);
+    let id = DeliveryId { event, subscription };
+    machine.ask(|reply| Command::Redeliver { account: OWN, id, reply });
+    machine.at_work_for(5 * DAY);
+    assert!(machine.has(event), "it is pending");
+    machine.attempt(subscription, event, OK);
+    machine.at_work_for(10 * DAY);
+    // Once more, now that retention has passed it.
+    machine.ask(|reply| Command::Redeliver { account: OWN, id, reply });
+    machine.at_work_for(40 * DAY);
+    assert!(machine.has(event), "it is pending again");
+    machine.verify();
+    machine.attempt(subscription, event, OK);
+    machine.at_work_for(31 * DAY);
+    assert!(!machine.has(event));
+    machine.verify();
+}
+
+#[test]
+fn what_is_held_for_too_long_expires_and_what_was_not_held_so_long_does_not() {
+    let mut machine = Machine::new();
+    machine.settings.rules.retention.held = 20 * DAY;
+    machine.down_for(MINUTE);
+    let subscription = machine.subscribe("a.example.com");
+    let retried = machine.fail(subscription, FAILED);
+    let never = machine.publish(EventType::ClockIn);
+    // It was not held meanwhile.
+    machine.at_work_for(10 * DAY);
+    machine.switch(subscription, false);
+    machine.at_work_for(15 * DAY);
+    let late = machine.publish(EventType::ClockIn);
+    machine.at_work_for(4 * DAY);
+    for event in [retried, never, late] {
+        assert!(machine.state(subscription, event).is_pending());
+    }
+    machine.at_work_for(2 * DAY);
+    assert!(matches!(machine.state(subscription, retried), DeliveryState::Expired { .. }));
+    assert!(matches!(machine.state(subscription, never), DeliveryState::Expired { .. }));
+    assert!(machine.state(subscription, late).is_pending());
+    assert_eq!((machine.total(subscription, Some("expired")), machine.total(subscription, Some("pending"))), (2, 1));
+    machine.verify();
+    // It can be sent again, and is held as long as anything else.
+    let id = DeliveryId { event: never, subscription };
+    machine.ask(|reply| Command::Redeliver { account: OWN, id, reply });
+    machine.at_work_for(DAY);
+    assert!(machine.state(subscription, never).is_pending());
+    machine.switch(subscription, true);
+    machine.at_work_for(30 * DAY);
+    assert!(machine.state(subscription, late).is_pending(), "nothing is held");
+    machine.attempt(subscription, never, OK);
+    machine.verify();
+}
+
+#[test]
+fn an_event_of_many_deliveries_goes_in_small_steps_and_a_kill_in_between_loses_nothing() {
+    let mut machine = Machine::new();
+    machine.settings.rules.subscriptions_per_account = 1000;
+    machine.down_for(MINUTE);
+    let subscriptions: Vec<_> = (0..600).map(|_| machine.subscribe("a.example.com")).collect();
+    let event = machine.publish(EventType::ClockIn);
+    for subscription in &subscriptions {
+        machine.attempt(*subscription, event, OK);
+    }
+    let young = machine.publish(EventType::ClockIn);
+    machine.at_work_for(29 * DAY);
+    assert!(machine.has(event));
+    for _ in 0..3 {
+        machine.time.pass(DAY / 2);
+        machine.ask(|reply| Command::Flush { reply });
+    }
+    assert!(!machine.has(event) && machine.has(young));
+    // Beside a caller, who does not wait for more than a small step, some of it was left.
+    assert!(machine.outcomes_of(event) > 0);
+    machine.verify();
+    machine.idle();
+    assert_eq!(machine.outcomes_of(event), 0);
+    assert_eq!(machine.total(subscriptions[0], None), 1);
+    machine.verify();
+}
+
+#[test]
+fn a_subscription_that_is_deleted_takes_along_what_it_was_counted_for() {
+    let mut machine = Machine::new();
+    let [gone, stays] = ["a.example.com", "b.example.com"].map(|host| machine.subscribe(host));
+    let event = machine.deliver(gone);
+    machine.fail(stays, FAILED);
+    machine.at_work_for(31 * DAY);
+    machine.ask(|reply| Command::DeleteSubscription { account: OWN, id: gone, reply });
+    machine.idle();
+    assert_eq!(machine.total(stays, None), 2);
+    let all = DeliveryFilter::of(OWN, vec![stays]);
+    let page = PageRequest { limit: 10, offset: 0, after: None };
+    let listed = machine.reader().view().deliveries(&all, page).unwrap();
+    assert_eq!((listed.items.len(), listed.total), (2, 2));
+    machine.verify();
+    machine.attempt(stays, event, OK);
+    machine.at_work_for(31 * DAY);
+    assert!(!machine.has(event));
+    machine.verify();
+}
