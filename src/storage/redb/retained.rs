@@ -127,6 +127,25 @@ pub(in crate::storage) mod testing {
 
     use super::*;
 
+    /// Cuts the rows of a table of a closed database to one byte.
+    pub fn damage<K: redb::Key + for<'a> redb::Value<SelfType<'a> = K> + Copy + 'static>(
+        database: &Path,
+        table: redb::TableDefinition<'static, K, Bytes>,
+    ) {
+        let db = redb::Database::open(database).unwrap();
+        let mut transaction = db.begin_write().unwrap();
+        transaction.set_two_phase_commit(true);
+        {
+            let mut rows = transaction.open_table(table).unwrap();
+            let keys: Vec<K> = rows.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+            assert!(!keys.is_empty(), "there is nothing to damage");
+            for key in keys {
+                rows.insert(key, [0xff].as_slice()).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+    }
+
     /// How many outcomes of an event are in a closed database.
     pub fn outcomes_of(database: &Path, account: AccountId, event: EventId) -> usize {
         let db = redb::Database::open(database).unwrap();

@@ -124,17 +124,21 @@ impl<T: Tx> Batch<T> {
         }
     }
 
+    /// How an event stands; none if that cannot be read, as then a delivery of it may be pending.
     fn standing(
         &mut self,
         state: &State,
         account: AccountId,
         event: EventId,
         head: &EventHead,
-    ) -> Result<Standing, StorageError> {
-        let receivers = self.tx.receivers(head.receivers).unwrap_or_else(|error| {
-            log::error!("the receivers of event {event} are not known: {error}");
-            Arc::default()
-        });
+    ) -> Result<Option<Standing>, StorageError> {
+        let receivers = match self.tx.receivers(head.receivers) {
+            Ok(receivers) => receivers,
+            Err(error) => {
+                log::error!("the receivers of event {event} are not known, and it is left alone: {error}");
+                return Ok(None);
+            }
+        };
         let mut standing = Standing { receivers, counted: Vec::new(), pending: 0, settled_at: Timestamp::default() };
         for subscription in Arc::clone(&standing.receivers).iter() {
             let id = DeliveryId { event, subscription: *subscription };
@@ -148,14 +152,14 @@ impl<T: Tx> Batch<T> {
                     Kind::of(state)
                 }
                 Some(Err(error)) => {
-                    log::error!("{error}");
-                    continue;
+                    log::error!("event {event} is left alone: {error}");
+                    return Ok(None);
                 }
             };
             standing.pending += u32::from(matches!(kind, Kind::Unattempted | Kind::Retrying));
             standing.counted.push((id.subscription, kind));
         }
-        Ok(standing)
+        Ok(Some(standing))
     }
 
     /// Passes over old attempts of an account. Gives whether there are no more.
@@ -307,7 +311,7 @@ impl<T: Tx> Batch<T> {
         before: Cutoffs,
         budget: &mut Budget,
     ) -> Result<(), StorageError> {
-        let standing = self.standing(state, account, event, head)?;
+        let Some(standing) = self.standing(state, account, event, head)? else { return Ok(()) };
         budget.spend(standing.receivers.len() + 1);
         if standing.pending == 0 && standing.settled_at < before.events {
             self.tx.remove_event(account, event, head)?;

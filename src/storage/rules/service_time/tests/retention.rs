@@ -4,7 +4,7 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::subscription::SubscriptionChange;
 use crate::storage::maintenance::backup::{self, Verified};
 use crate::storage::read::reader::{DeliveryFilter, PageRequest};
-use crate::storage::redb::retained;
+use crate::storage::redb::{retained, tables};
 use crate::storage::rules::service_time::tests::*;
 
 impl Machine {
@@ -67,6 +67,28 @@ fn what_is_pending_keeps_its_event_until_it_was_settled_for_as_long_as_others() 
     assert!(!machine.has(event));
     assert_eq!((machine.total(quick, None), machine.total(slow, None)), (0, 0));
     machine.verify();
+}
+
+#[test]
+fn an_event_whose_deliveries_cannot_be_told_is_left_alone_as_one_may_be_pending() {
+    let mut machine = Machine::new();
+    let subscription = machine.subscribe("a.example.com");
+    let event = machine.deliver(subscription);
+    let pending = machine.publish(EventType::ClockIn);
+    machine.kill();
+    let database = machine.folder.path().join(DATABASE_FILE);
+    retained::testing::damage(&database, tables::OUTCOMES);
+    machine.start();
+    machine.at_work_for(31 * DAY);
+    assert!(machine.has(event), "its only outcome cannot be read");
+    machine.kill();
+    retained::testing::damage(&database, tables::RECEIVER_SETS);
+    machine.start();
+    machine.at_work_for(31 * DAY);
+    for event in [event, pending] {
+        let read = machine.reader().view().event(OWN, event);
+        assert!(read.is_err(), "it is gone, or its receivers can be read: {read:?}");
+    }
 }
 
 #[test]
