@@ -407,7 +407,6 @@ impl<T: Tx> Batch<T> {
         self.put_retry(id, now)?;
         self.put_outcome(state, account, id, before, &delivery)?;
         self.changes.redelivered.push((id.subscription, now));
-        self.note(Change::of(account, "delivery.retried", id.to_string()));
         Ok(Ok(()))
     }
 }

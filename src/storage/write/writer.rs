@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::domain::DeliveryId;
+use crate::domain::audit::Change;
 use crate::storage::StoreEngine;
 use crate::storage::command::{Command, Committed, ReplySender, Report};
 use crate::storage::engine::{Engine as _, Transaction as _, Tx};
@@ -275,7 +276,13 @@ impl Writer {
                 }
                 defer_reply(reply, Ok(counted))
             }
-            Command::Redeliver { account, id, reply } => defer_reply(reply, batch.redeliver(state, account, id)?),
+            Command::Redeliver { account, id, reply } => {
+                let result = batch.redeliver(state, account, id)?;
+                if result.is_ok() {
+                    batch.note(Change::of(account, "delivery.retried", id.to_string()));
+                }
+                defer_reply(reply, result)
+            }
             Command::CreateJob { account, task, of, reply } => {
                 defer_reply(reply, self.work.jobs.create(batch, state, (account, task), of)?)
             }
