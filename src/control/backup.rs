@@ -1,19 +1,17 @@
 //! The operator's route for a backup: a stream of one snapshot, written by a thread of its own at low priority. A
 //! reader that stalls ends the backup, because its snapshot's pages cannot be reused while it lasts.
 
-use std::io::{BufWriter, Error, ErrorKind, Write};
-use std::pin::Pin;
+use std::io::{BufWriter, ErrorKind, Write};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, web};
-use futures_core::Stream;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
 
 use crate::http::HttpState;
+use crate::http::request::chunks::{Chunk, Chunks};
 use crate::http::request::error::ApiError;
 use crate::storage::maintenance::dump::DumpError;
 
@@ -57,13 +55,9 @@ pub async fn stream(state: web::Data<HttpState>, permits: web::Data<BackupPermit
         drop(place);
     });
     spawned.map_err(|error| ApiError::internal(&error))?;
-    Ok(HttpResponse::Ok().content_type("application/octet-stream").streaming(Chunks { chunks, has_ended: false }))
-}
-
-enum Chunk {
-    Bytes(Bytes),
-    /// The backup is complete.
-    End,
+    Ok(HttpResponse::Ok()
+        .content_type("application/octet-stream")
+        .streaming(Chunks::new(chunks, "the backup was not completed")))
 }
 
 struct ChunkWriter(Sender<Chunk>);
@@ -91,32 +85,5 @@ impl Write for ChunkWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-/// The stream of chunks. Without the end mark it ends with an error, since a stream that just ends would look complete.
-struct Chunks {
-    chunks: Receiver<Chunk>,
-    has_ended: bool,
-}
-
-impl Stream for Chunks {
-    type Item = Result<Bytes, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.has_ended {
-            return Poll::Ready(None);
-        }
-        self.chunks.poll_recv(context).map(|chunk| match chunk {
-            Some(Chunk::Bytes(bytes)) => Some(Ok(bytes)),
-            Some(Chunk::End) => {
-                self.has_ended = true;
-                None
-            }
-            None => {
-                self.has_ended = true;
-                Some(Err(Error::other("the backup was not completed")))
-            }
-        })
     }
 }

@@ -2,19 +2,15 @@
 //! that is read page by page, each as of another commit, so that it takes no more memory however long it is. The pages are
 //! read on the blocking pool.
 
-use std::io::Error;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::Bytes;
 use actix_web::{HttpResponse, web};
-use futures_core::Stream;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::channel;
 
 use crate::domain::access::Scope;
 use crate::domain::delivery::Delivery;
@@ -23,6 +19,7 @@ use crate::domain::event::find::{FindKey, FindKind};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::http::api::events::time;
 use crate::http::api::view::sent_headers;
+use crate::http::request::chunks::{Chunk, Chunks};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, Query};
 use crate::http::request::state::HttpState;
@@ -247,16 +244,16 @@ pub async fn stream(state: web::Data<HttpState>, caller: Caller, mut query: Quer
     query.finish()?;
     let form = form.unwrap_or(Form::Lines);
     let (keys, sees) = (worker.into_iter().collect(), caller.sight());
-    let search = std::sync::Arc::new(Search { account, keys, filter, sees, form });
+    let search = Arc::new(Search { account, keys, filter, sees, form });
     let counted = caller.counted_account();
     let (sender, pages) = channel(1);
     actix_web::rt::spawn(async move {
         let mut after = None;
         loop {
-            let search = std::sync::Arc::clone(&search);
+            let search = Arc::clone(&search);
             let page = state.read_much(counted, 2 * PAGE_BYTES, move |snapshot| search.page(snapshot, after)).await;
             let (written, next) = match page {
-                Ok((Written { bytes, next }, _memory)) => (Page::Some(bytes.into()), next),
+                Ok((Written { bytes, next }, _memory)) => (Chunk::Bytes(bytes.into()), next),
                 Err(error) => {
                     log::warn!("evidence was cut off: {error}");
                     return;
@@ -269,7 +266,7 @@ pub async fn stream(state: web::Data<HttpState>, caller: Caller, mut query: Quer
             }
             if next.is_none() {
                 // Its failure is the caller's leave.
-                drop(sender.send(Page::End).await);
+                drop(sender.send(Chunk::End).await);
                 return;
             }
             after = next;
@@ -279,41 +276,8 @@ pub async fn stream(state: web::Data<HttpState>, caller: Caller, mut query: Quer
         Form::Lines => "application/x-ndjson",
         Form::Table => "text/csv; charset=utf-8",
     };
-    let body = Pages { pages, has_ended: false };
+    let body = Chunks::new(pages, "the evidence could not be read to its end");
     Ok(HttpResponse::Ok().content_type(content_type).insert_header(("Cache-Control", "no-store")).streaming(body))
-}
-
-enum Page {
-    Some(Bytes),
-    /// There are no more.
-    End,
-}
-
-/// The pages. Without the mark of the end they end with an error, as what just ends would look whole.
-struct Pages {
-    pages: Receiver<Page>,
-    has_ended: bool,
-}
-
-impl Stream for Pages {
-    type Item = Result<Bytes, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.has_ended {
-            return Poll::Ready(None);
-        }
-        self.pages.poll_recv(context).map(|page| match page {
-            Some(Page::Some(bytes)) => Some(Ok(bytes)),
-            Some(Page::End) => {
-                self.has_ended = true;
-                None
-            }
-            None => {
-                self.has_ended = true;
-                Some(Err(Error::other("the evidence could not be read to its end")))
-            }
-        })
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! errors. Runs on the HTTP workers.
 
 mod body_text;
+pub mod chunks;
 pub mod error;
 pub mod extract;
 pub(super) mod free_space;
