@@ -207,7 +207,8 @@ mod tests {
     fn numbers_after(path: &Path) -> Vec<u64> {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
         select_newest(&file, path, 1024 * 1024).unwrap();
-        drop(file);
+        // Unlocked, not only closed: a process that another test starts just now still has the file open, and so locked.
+        file.unlock().unwrap();
         let db = Database::create(path).unwrap();
         let table = db.begin_read().unwrap().open_table(NUMBERS).unwrap();
         redb::ReadableTable::iter(&table).unwrap().map(|row| row.unwrap().0.value()).collect()

@@ -100,9 +100,10 @@ impl Drop for Owner {
             log::error!("the thread that kept the claim had panicked");
         }
         let claim = &self.claim;
-        if let Some(file) = claim.file.as_ref().filter(|_| claim.check_holder().is_ok())
-            && let Err(error) = file.set_len(0)
-        {
+        let Some(file) = &claim.file else { return };
+        let emptied = if claim.check_holder().is_ok() { file.set_len(0) } else { Ok(()) };
+        // Unlocked, not only closed: a process that was started just now still has the file open, and so locked.
+        if let Err(error) = emptied.and(file.unlock()) {
             log::debug!("{} could not be given back: {error}", claim.path.display());
         }
     }
@@ -312,5 +313,21 @@ impl Deref for OwnedDatabase {
 
     fn deref(&self) -> &Database {
         &self.db
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As while another thread starts a program, which has every open file until it runs.
+    #[test]
+    fn a_folder_is_given_back_while_another_process_still_has_its_claim_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = Owner::claim(folder.path(), Timestamp::from_ms(1)).unwrap();
+        let inherited = owner.claim.file.as_ref().unwrap().try_clone().unwrap();
+        drop(owner);
+        assert!(Owner::claim(folder.path(), Timestamp::from_ms(1)).is_ok());
+        drop(inherited);
     }
 }
