@@ -6,6 +6,7 @@ pub(in crate::storage) mod bulk_insert;
 pub mod copy;
 mod counts;
 pub(in crate::storage) mod engine;
+mod event_rows;
 pub(in crate::storage) mod file;
 mod find_index;
 mod found;

@@ -1,6 +1,6 @@
 //! The open tables of one write transaction. Runs on the writer thread, and never commits.
 
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use redb::{ReadableTable as _, Table, WriteTransaction};
@@ -19,23 +19,20 @@ use crate::storage::engine::{Due, DueKind, EventFound, Front, Indexed, Numbered,
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::counts::CountsWriter;
+use crate::storage::redb::event_rows::EventKey;
 use crate::storage::redb::outbox::OutboxWriter;
 use crate::storage::redb::receiver_sets::SetWriter;
 use crate::storage::redb::retained::RetentionWriter;
 use crate::storage::redb::tables::{JobKey, OutcomeKey};
-use crate::storage::redb::{audit, find_index, jobs, tables, time};
+use crate::storage::redb::{audit, event_rows, find_index, jobs, tables, time};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{codec, delivery_record, digest, job_record, key_record, subscription_record};
 
 type Result<T> = std::result::Result<T, StorageError>;
 type RowTable<'txn, K> = Table<'txn, K, &'static [u8]>;
-type EventKey = (u32, u128);
 
 const PURGE_VERSION: u8 = 1;
-
-/// After about so many bytes a step over events ends.
-const EVENT_ROWS_BYTES: usize = 1024 * 1024;
 
 /// The tables, and what secrets are sealed with.
 pub struct RedbTx<'txn> {
@@ -85,10 +82,6 @@ fn counter(kind: Numbered) -> &'static str {
         Numbered::Key => tables::NEXT_KEY,
         Numbered::Subscription => tables::NEXT_SUBSCRIPTION,
     }
-}
-
-fn event_head(key: EventKey, row: &[u8]) -> Stored<EventHead> {
-    EventHead::decode(tables::open::<EventKey>(key, row, digest::named("event", EventId(key.1)))?)
 }
 
 fn outcome_key(account: AccountId, id: DeliveryId) -> OutcomeKey {
@@ -191,7 +184,7 @@ impl Tx for RedbTx<'_> {
 
     fn event_head(&mut self, account: AccountId, id: EventId) -> Result<Option<Stored<EventHead>>> {
         let key = (account.0, id.0);
-        Ok(self.events.table()?.get(key)?.map(|row| event_head(key, row.value())))
+        Ok(self.events.table()?.get(key)?.map(|row| event_rows::head(key, row.value())))
     }
 
     fn events_after(
@@ -201,17 +194,7 @@ impl Tx for RedbTx<'_> {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<(EventId, Stored<EventHead>)>> {
-        let end = EventId::first_at(before);
-        if after >= end {
-            return Ok(Vec::new());
-        }
-        let range = (Bound::Excluded((account.0, after.0)), Bound::Excluded((account.0, end.0)));
-        let rows = self.events.table()?.range::<EventKey>(range)?.take(limit);
-        rows.map(|row| {
-            let (key, row) = row?;
-            Ok((EventId(key.value().1), event_head(key.value(), row.value())))
-        })
-        .collect()
+        event_rows::heads_after(self.events.table()?, account, after, before, limit)
     }
 
     fn receivers(&self, number: u32) -> Stored<Arc<[SubscriptionId]>> {
@@ -373,23 +356,7 @@ impl Tx for RedbTx<'_> {
         ids: RangeInclusive<EventId>,
         limit: usize,
     ) -> Result<Vec<EventFound>> {
-        let (first, last) = (ids.start().0, ids.end().0);
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        if first > last {
-            return Ok(rows);
-        }
-        for row in self.events.table()?.range((account.0, first)..=(account.0, last))?.take(limit) {
-            let (key, row) = row?;
-            let id = EventId(key.value().1);
-            let opened = tables::open::<EventKey>(key.value(), row.value(), digest::named("event", id));
-            let read = |row: &[u8]| EventRow::decode(row, |number| self.sets.members(number));
-            rows.push((id, opened.and_then(read)));
-            bytes += row.value().len();
-            if bytes >= EVENT_ROWS_BYTES {
-                break;
-            }
-        }
-        Ok(rows)
+        event_rows::rows(self.events.table()?, |number| self.sets.members(number), account, ids, limit)
     }
 
     fn put_job(&mut self, job: &Job) -> Result<()> {
@@ -418,7 +385,7 @@ impl Tx for RedbTx<'_> {
         let event_type = |event: EventId| -> Result<Stored<EventType>> {
             let key = (whose.0.0, event.0);
             let missing = || Err(StorageError::Codec(format!("event {event} is not in the store")));
-            let head = events.get(key)?.map_or_else(missing, |row| event_head(key, row.value()));
+            let head = events.get(key)?.map_or_else(missing, |row| event_rows::head(key, row.value()));
             Ok(head.map(|head| head.event_type))
         };
         jobs::select(self.outcomes.table()?, event_type, whose, which, after, limit)
