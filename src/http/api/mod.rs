@@ -11,7 +11,6 @@ pub(super) mod evidence;
 pub(super) mod fields;
 pub mod follow;
 pub(super) mod health;
-pub mod job_body;
 pub(super) mod jobs;
 pub mod key_body;
 pub mod keys;

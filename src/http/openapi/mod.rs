@@ -24,8 +24,9 @@ use serde_json::{Map, Value, json};
 use self::example::SCHEMAS;
 use self::page::HtmlPage;
 use crate::domain::event::event_type::EventType;
+use crate::http::api::jobs::body;
 use crate::http::api::subscription_tools::{matching, rotation};
-use crate::http::api::{event_body, event_types, job_body, key_body, subscription_body, test_ping};
+use crate::http::api::{event_body, event_types, key_body, subscription_body, test_ping};
 use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
 use crate::http::request::error::ErrorBody;
 use crate::http::request::respond;
@@ -184,14 +185,14 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
             json!({"url": url, "events": ["clock_in", "clock_out"], "description": "Time sheets to the CRM"}),
         ),
         ("SubscriptionChange", subscription_body::schema(&[]), json!({"active": true})),
-        ("NewRetry", job_body::retry_schema(), json!({"subscription": 1, "since": "2026-03-02T08:00:00Z"})),
+        ("NewRetry", body::retry_schema(), json!({"subscription": 1, "since": "2026-03-02T08:00:00Z"})),
         (
             "NewKey",
             key_body::schema(),
             json!({"name": "crm", "scopes": ["webhooks:read"], "expires": "90d", "networks": ["10.0.0.0/8"]}),
         ),
         ("KeyRotation", key_body::rotation_schema(), json!({"overlap": "24h"})),
-        ("NewReplay", job_body::replay_schema(), json!({"since": "2026-03-02T08:00:00Z", "events": ["clock_in"]})),
+        ("NewReplay", body::replay_schema(), json!({"since": "2026-03-02T08:00:00Z", "events": ["clock_in"]})),
         ("SecretRotation", rotation::schema(), json!({"overlap": "24h"})),
         (
             "EventToMatch",

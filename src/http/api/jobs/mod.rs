@@ -1,5 +1,7 @@
 //! Jobs: list, read, stop; and what makes one, the redelivery of many and the replay. Runs on the HTTP workers; the writer does the work.
 
+pub mod body;
+
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, web};
@@ -9,7 +11,7 @@ use serde::Serialize;
 use crate::domain::access::Scope;
 use crate::domain::job::{Job, JobState, JobTask, Replay};
 use crate::domain::{AccountId, DeliveryId, JobId, Timestamp};
-use crate::http::api::job_body::{self, ReplayBody, RetryBody};
+use crate::http::api::jobs::body::{ReplayBody, RetryBody};
 use crate::http::api::subscriptions::parse_id;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText, Query};
@@ -135,7 +137,7 @@ fn missing() -> ApiError {
 /// Redelivers all that is selected.
 pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    let RetryBody { mut selection, is_dry_run } = job_body::retry(&body.text)?;
+    let RetryBody { mut selection, is_dry_run } = body::retry(&body.text)?;
     let no_subscription = || ApiError::not_found("subscription");
     match selection.subscription {
         Some(id) => {
@@ -164,7 +166,7 @@ pub async fn replay(state: AppState, caller: Caller, path: web::Path<String>, bo
     let account = caller.require(Scope::WebhooksWrite)?;
     let id = caller.seen(parse_id(&path)?)?;
     state.reader.registry().subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    let ReplayBody { since, until, events, only, is_dry_run } = job_body::replay(&body.text)?;
+    let ReplayBody { since, until, events, only, is_dry_run } = body::replay(&body.text)?;
     let replay = Replay { subscription: id, events, only, since, until: until_now(&state, until) };
     let counted = caller.counted_account();
     let which = replay.clone();
