@@ -1,28 +1,22 @@
-//! Extractors: caller, body, path ids and list parameters. Everything is validated here, so that handlers work with
-//! types. Runs on the HTTP workers.
+//! Extractors: everything is validated here, so that handlers work with types. This file has the caller; body and query
+//! have files of their own. Runs on the HTTP workers.
 
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
-use futures_core::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use crate::domain::access::{ApiKey, KeyHash, Scope, Scopes, is_key_shaped};
 use crate::domain::audit::{Actor, Origin};
-use crate::domain::{AccountId, FieldError, KeyId, SubscriptionId};
-use crate::http::request::body_text;
+use crate::domain::{AccountId, KeyId, SubscriptionId};
 use crate::http::request::error::ApiError;
+pub use crate::http::request::json_body::{JsonText, OptionalJson};
+pub use crate::http::request::query::Query;
 use crate::http::request::rate_limit::{Allowance, RateLimit};
-use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
 use crate::http::request::state::HttpState;
 use crate::http::transport::source_of;
-use crate::storage::error::Rejection;
-use crate::storage::read::reader::PageRequest;
 
 /// Marks an app whose callers are the operator. Only the app of the control socket has it, so nothing in a request can
 /// make its sender the operator.
@@ -172,12 +166,8 @@ pub fn note_caller(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-fn state(request: &HttpRequest) -> Result<&web::Data<HttpState>, ApiError> {
-    request.app_data().ok_or_else(|| ApiError::internal(&"the HTTP state is missing"))
-}
-
 fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>) -> Result<Grant, ApiError> {
-    let state = state(request)?;
+    let state = HttpState::of(request)?;
     if request.app_data::<Operator>().is_some() {
         let account = named_account(request, state)?;
         return Ok(Grant { account, key: None, origin: origin(request, None) });
@@ -243,185 +233,4 @@ fn find_key(request: &HttpRequest, state: &HttpState, source: Option<IpAddr>) ->
     }
     let registry = state.reader.registry();
     registry.usable_key(&KeyHash::of(text), state.clock.wall(), source).cloned()
-}
-
-/// A request's JSON body within the size and time limits. It holds its share of the memory for all bodies.
-pub struct JsonText {
-    /// The body.
-    pub text: String,
-    _room: OwnedSemaphorePermit,
-}
-
-impl FromRequest for JsonText {
-    type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let mut payload = payload.take();
-        let is_json = is_json(request);
-        let encoding = body_text::encoding(request);
-        let state = state(request).cloned();
-        let is_batch = request.path().ends_with("/batch");
-        let declared_bytes = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Box::pin(async move {
-            let state = state?;
-            if !is_json {
-                return Err(ApiError::unsupported_media_type());
-            }
-            if let Some(encoding) = encoding {
-                return Err(ApiError::compressed(&encoding));
-            }
-            let settings = &state.settings;
-            // A batch holds up to a thousand events and has a limit of its own.
-            let limit_bytes = if is_batch { settings.event_bytes.max(BATCH_BYTES) } else { settings.event_bytes };
-            if declared_bytes.is_some_and(|bytes: u64| bytes > limit_bytes) {
-                return Err(ApiError::too_large(limit_bytes));
-            }
-            let mut room = take_room(&state.body_room, 0)?;
-            let collected = collect(&mut payload, limit_bytes, &state.body_room, &mut room);
-            let body = tokio::time::timeout(settings.request_timeout, collected);
-            let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
-            Ok(Self { text: body_text::decode(bytes)?, _room: room })
-        })
-    }
-}
-
-/// A JSON body that may be left out, together with its content type.
-pub struct OptionalJson(Option<JsonText>);
-
-impl OptionalJson {
-    /// The body, if there is one.
-    #[must_use]
-    pub fn text(&self) -> Option<&str> {
-        self.0.as_ref().map(|body| body.text.as_str()).filter(|text| !text.is_empty())
-    }
-}
-
-impl FromRequest for OptionalJson {
-    type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if !request.headers().contains_key(CONTENT_TYPE) {
-            return Box::pin(std::future::ready(Ok(Self(None))));
-        }
-        let body = JsonText::from_request(request, payload);
-        Box::pin(async { body.await.map(|body| Self(Some(body))) })
-    }
-}
-
-/// Maximum size of a batch, in bytes.
-const BATCH_BYTES: u64 = 8 * 1024 * 1024;
-
-fn is_json(request: &HttpRequest) -> bool {
-    let Some(value) = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
-}
-
-fn take_room(all: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-    let taken = u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(all).try_acquire_many_owned(bytes).ok());
-    taken.ok_or_else(|| Rejection::Busy.into())
-}
-
-async fn collect(
-    payload: &mut Payload,
-    limit_bytes: u64,
-    all: &Arc<Semaphore>,
-    room: &mut OwnedSemaphorePermit,
-) -> Result<Vec<u8>, ApiError> {
-    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
-    loop {
-        let next = std::future::poll_fn(|context| Pin::new(&mut *payload).poll_next(context)).await;
-        let Some(chunk) = next else { return Ok(bytes) };
-        let chunk = chunk.map_err(|error| ApiError::invalid_json(format!("the body could not be read: {error}")))?;
-        if bytes.len() + chunk.len() > limit {
-            return Err(ApiError::too_large(limit_bytes));
-        }
-        room.merge(take_room(all, chunk.len())?);
-        bytes.extend_from_slice(&chunk);
-    }
-}
-
-/// A request's query parameters; the first of several values counts. Errors are collected until [`Query::finish`], so
-/// that the caller gets all at once.
-pub struct Query {
-    pairs: Vec<(String, String)>,
-    errors: Vec<FieldError>,
-}
-
-impl FromRequest for Query {
-    type Error = ApiError;
-    type Future = std::future::Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
-        let pairs = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        std::future::ready(Ok(Self { pairs, errors: Vec::new() }))
-    }
-}
-
-impl Query {
-    /// The value of a parameter, if present and not empty.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
-    }
-
-    /// The value of a parameter, parsed; the error says what is `wanted`.
-    pub fn parse<T>(&mut self, name: &str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        self.read(name, |value| parse(value).ok_or_else(|| format!("must be {wanted}")))
-    }
-
-    /// The value of a parameter, parsed; the error of `parse` is the message.
-    pub fn read<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        match parse(self.get(name)?) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                self.errors.push(FieldError::new(name, message));
-                None
-            }
-        }
-    }
-
-    /// Refuses a parameter.
-    pub fn refuse(&mut self, name: &str, message: &str) {
-        self.errors.push(FieldError::new(name, message));
-    }
-
-    /// An error that names every invalid parameter.
-    pub fn finish(self) -> Result<(), ApiError> {
-        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.errors)) }
-    }
-
-    /// The requested page of a list with a cursor, which is an item's id that `cursor` parses.
-    pub fn page<C>(&mut self, cursor: impl Fn(&str) -> Option<C>) -> PageRequest<C> {
-        let offset = self.read("offset", |text| match offset(text)? {
-            offset if offset <= MAX_OFFSET => Ok(offset),
-            _ => Err(format!("must be {MAX_OFFSET} at most; what lies deeper is reached by cursor")),
-        });
-        let after = self.parse("cursor", "the next_cursor of an earlier page", cursor);
-        PageRequest { limit: self.limit(), offset: offset.unwrap_or(0), after }
-    }
-
-    /// Limit and offset of a list without a cursor.
-    pub fn page_by_offset(&mut self) -> (usize, usize) {
-        (self.limit(), self.read("offset", offset).unwrap_or(0))
-    }
-
-    fn limit(&mut self) -> usize {
-        let limit = self.parse("limit", "an integer from 1 on (above 100 it counts as 100)", |text| {
-            text.parse().ok().filter(|limit: &usize| *limit > 0)
-        });
-        limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)
-    }
-}
-
-fn offset(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "must be a number from 0 on".to_owned())
 }

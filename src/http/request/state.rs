@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Clock;
@@ -131,6 +131,11 @@ impl HttpState {
             vitals,
             recent_attempts,
         }
+    }
+
+    /// The state of the app that a request belongs to.
+    pub(in crate::http) fn of(request: &HttpRequest) -> Result<&web::Data<Self>, ApiError> {
+        request.app_data().ok_or_else(|| ApiError::internal(&"the HTTP state is missing"))
     }
 
     /// Sends a command to the writer and awaits its reply, which comes after the commit.
