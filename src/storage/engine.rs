@@ -2,6 +2,8 @@
 //! events, the outbox, deliveries, histories and metadata, and an engine knows where those lie. Traits and the types
 //! that they need; the writer has the one transaction, any thread may have views.
 
+mod outbox;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit};
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rules::service_time::Seen;
+
+pub use self::outbox::OutboxTx;
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -158,7 +162,7 @@ pub struct Purged {
 }
 
 /// The rows of a write transaction, with what it has changed itself.
-pub trait Tx {
+pub trait Tx: OutboxTx {
     /// The next number of a kind: greater than any that was in use, 1 at first.
     fn next_number(&self, kind: Numbered) -> Result<u128>;
     /// Stores the next number of a kind.
@@ -226,39 +230,6 @@ pub trait Tx {
     fn idempotency(&self, account: AccountId, key: IdempotencyKey) -> Result<Option<Stored<IdempotencyRow>>>;
     /// Stores what an idempotency key was used for.
     fn put_idempotency(&mut self, account: AccountId, key: IdempotencyKey, used_for: &IdempotencyRow) -> Result<()>;
-
-    /// Adds a delivery that was never attempted to the outbox.
-    fn put_unattempted(&mut self, id: DeliveryId) -> Result<()>;
-    /// Whether the delivery is in the outbox and was never attempted.
-    fn is_unattempted(&mut self, id: DeliveryId) -> Result<bool>;
-    /// Takes a delivery that was never attempted out of the outbox. Gives whether it was there.
-    fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool>;
-    /// Up to so many deliveries of a subscription that were never attempted, of events before that one, oldest first.
-    fn unattempted_before(&mut self, id: SubscriptionId, before: EventId, limit: usize) -> Result<Vec<EventId>>;
-    /// Up to so many retries of a subscription that were due before that time, earliest first.
-    fn retries_before(
-        &mut self,
-        id: SubscriptionId,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, EventId)>>;
-    /// Adds a retry to the outbox, due at that time. Gives whether it was not there.
-    fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool>;
-    /// Takes a retry out of the outbox. Gives whether it was there.
-    fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool>;
-    /// Takes the retries of a delivery out of the outbox, whenever they are due, at the price of a search. Gives how many.
-    fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<u64>;
-    /// Up to so many deliveries of a subscription that were never attempted, of events after that one, oldest first.
-    fn unattempted_after(&mut self, id: SubscriptionId, after: EventId, limit: usize) -> Result<Vec<EventId>>;
-    /// Up to so many retries of a subscription after that one, earliest due first.
-    fn retries_after(
-        &mut self,
-        id: SubscriptionId,
-        after: (Timestamp, EventId),
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, EventId)>>;
-    /// Stores a subscription's history.
-    fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()>;
 
     /// A delivery with an outcome.
     fn delivery(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<Stored<Delivery>>>;

@@ -1,5 +1,7 @@
 //! The open tables of one write transaction. Runs on the writer thread, and never commits.
 
+mod outbox;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use crate::storage::redb::receiver_sets::SetWriter;
 use crate::storage::redb::retained::RetentionWriter;
 use crate::storage::redb::tables::{JobKey, OutcomeKey};
 use crate::storage::redb::{audit, event_rows, find_index, jobs, tables, time};
-use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
+use crate::storage::rows::record::{EventHead, EventRow, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{codec, delivery_record, digest, job_record, key_record, subscription_record};
 
@@ -254,61 +256,6 @@ impl Tx for RedbTx<'_> {
         let place = (account.0, key.0);
         self.idempotency.insert(place, tables::seal::<EventKey>(place, used_for.encode()?).as_slice())?;
         Ok(())
-    }
-
-    fn put_unattempted(&mut self, id: DeliveryId) -> Result<()> {
-        self.outbox.put_unattempted(id);
-        Ok(())
-    }
-
-    fn is_unattempted(&mut self, id: DeliveryId) -> Result<bool> {
-        self.outbox.is_unattempted(id)
-    }
-
-    fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool> {
-        self.outbox.take_unattempted(id)
-    }
-
-    fn unattempted_before(&mut self, id: SubscriptionId, before: EventId, limit: usize) -> Result<Vec<EventId>> {
-        self.outbox.unattempted_before(id, before, limit)
-    }
-
-    fn retries_before(
-        &mut self,
-        id: SubscriptionId,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, EventId)>> {
-        self.outbox.retries_before(id, before, limit)
-    }
-
-    fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool> {
-        self.outbox.put_retry(id, due)
-    }
-
-    fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool> {
-        self.outbox.take_retry(id, due)
-    }
-
-    fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<u64> {
-        self.outbox.take_retry_at_any_time(id)
-    }
-
-    fn unattempted_after(&mut self, id: SubscriptionId, after: EventId, limit: usize) -> Result<Vec<EventId>> {
-        self.outbox.unattempted_after(id, after, limit)
-    }
-
-    fn retries_after(
-        &mut self,
-        id: SubscriptionId,
-        after: (Timestamp, EventId),
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, EventId)>> {
-        self.outbox.retries_after(id, after, limit)
-    }
-
-    fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()> {
-        self.outbox.put_history(id, history)
     }
 
     fn delivery(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<Stored<Delivery>>> {

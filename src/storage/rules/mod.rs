@@ -10,6 +10,7 @@ pub(super) mod jobs;
 pub(super) mod kept;
 pub(super) mod keys;
 pub(super) mod manage;
+pub(super) mod outcomes;
 mod replay;
 pub(super) mod retain;
 pub(super) mod service_time;

@@ -14,7 +14,7 @@ use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
-use crate::storage::engine::Tx as _;
+use crate::storage::engine::{OutboxTx as _, Tx as _};
 use crate::storage::error::StorageError;
 use crate::storage::redb::file::durable::begin;
 use crate::storage::redb::file::progress::Progress;

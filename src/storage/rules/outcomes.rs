@@ -1,0 +1,216 @@
+//! Executes what changes a delivery inside the open write transaction: finished attempts, test pings, redeliveries. Runs
+//! on the writer thread and follows the same rules as `apply`: check first, then write, never commit.
+
+use crate::domain::delivery::attempt::Attempt;
+use crate::domain::delivery::health::{EndpointHealth, HealthRule};
+use crate::domain::delivery::outcome::Outcome;
+use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
+use crate::domain::event::event_type::EventType;
+use crate::domain::subscription::{Subscription, SubscriptionState};
+use crate::domain::{AccountId, DeliveryId};
+use crate::storage::command::{AttemptFigures, Completion, RecordedAttempt};
+use crate::storage::counts::Kind;
+use crate::storage::engine::{Pending, Tx};
+use crate::storage::error::{Rejection, StorageError};
+use crate::storage::rows::record::EventRow;
+use crate::storage::rules::apply::{Batch, CommandResult, State};
+
+impl<T: Tx> Batch<T> {
+    /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
+    pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
+        let Completion { delivery: id, attempt, retry_after, explanation, before } = completion;
+        let is_delivered = attempt.outcome.is_delivered();
+        let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
+            // Deleted while the attempt was in flight: there is no history left to update.
+            self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
+            return Ok(());
+        };
+        let account = subscription.account;
+        let Some((counted_as, mut delivery)) = self.take_pending(account, id)? else {
+            self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
+            return Ok(());
+        };
+        let now = state.time.now();
+        let history = state.histories.entry(id.subscription).or_default();
+        let last_success = history.last_success;
+        let endpoint = &subscription.endpoint;
+        // What is on this machine tells nothing of the way out of it.
+        let is_out = !endpoint.is_loopback()
+            && state.time.attempted(&attempt.outcome, endpoint.host(), state.rules.retention.events);
+        let own_rule = subscription.options.retry_rule(&state.rules.retry);
+        let health_rule = match &own_rule {
+            Some(own) => HealthRule::new(state.rules.health.disable_after, own.longest_wait()),
+            None => state.rules.health,
+        };
+        let (health, disabled) = if is_out || delivery.is_short_name_server_failure(&attempt) {
+            (history.health.after_outage(), None)
+        } else {
+            history.health.after(&attempt.outcome, now, state.time.health_limits(health_rule))
+        };
+        history.health = health;
+        if let Some(before) = &before {
+            history.push(id.event, before);
+        }
+        history.push(id.event, &attempt);
+        self.changed_histories.insert(id.subscription);
+        let jitter = state.random.next_u32()?;
+        let delivered_after = is_delivered.then(|| now.since(id.event.time()));
+        let mut figures = AttemptFigures { delivered_after, ..AttemptFigures::of(&attempt, explanation) };
+        let found = Circumstances {
+            now,
+            wall: state.clock.wall(),
+            monotonic: state.clock.monotonic(),
+            retry_after,
+            jitter,
+            last_success,
+        };
+        let before = before.map(|before| {
+            let figures = AttemptFigures::of(&before, before.explanation());
+            delivery.record(*before, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
+            figures
+        });
+        // An attempt that began before a repair says nothing of what is there now.
+        let is_before_repair =
+            retry_after.is_none() && history.repair.is_some_and(|repair| repair.came_during(&attempt, found.monotonic));
+        delivery.record(attempt, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
+        if is_before_repair {
+            delivery.hasten(found.monotonic);
+        }
+        if let Some(last) = delivery.attempts.last().filter(|last| matches!(last.outcome, Outcome::PushedBack(_))) {
+            // Only here it is known that it does not count, and the words say so.
+            figures.explanation = last.explanation();
+        }
+        let due = match delivery.state {
+            DeliveryState::Pending { due } => {
+                self.put_retry(id, due)?;
+                Some(due)
+            }
+            _ => None,
+        };
+        self.put_outcome(state, account, id, counted_as, &delivery)?;
+        self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures), before });
+        if let Some(reason) = disabled
+            && subscription.state.is_active()
+        {
+            let account = state.registry.account_name(subscription.account);
+            let (number, reason_words) = (id.subscription, reason.words());
+            log::warn!("subscription {number} of account {account} disabled: {reason_words}; its deliveries are held");
+            let wall = state.clock.wall();
+            let disabled = SubscriptionState::Disabled { reason, since: wall };
+            let subscription = Subscription { state: disabled, updated_at: wall, ..(*subscription).clone() };
+            self.put_subscription(state, subscription)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a delivery whose attempt has ended out of the outbox. Gives it with what it was counted as; none if there is no
+    /// such delivery any more.
+    fn take_pending(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<(Kind, Delivery)>, StorageError> {
+        let created_at = id.event.time();
+        if self.take_unattempted(id)? {
+            // An event that cannot be read is told by the attempt.
+            let event_type = self.tx.event_type(account, id.event)?.unwrap_or(EventType::Ping);
+            return Ok(Some((Kind::Unattempted, Delivery::unattempted(event_type, created_at))));
+        }
+        Ok(match self.tx.delivery(account, id)? {
+            None => None,
+            Some(Ok(delivery)) => {
+                if let DeliveryState::Pending { due } = delivery.state {
+                    self.take_retry(id, due)?;
+                }
+                Some((Kind::of(delivery.state), delivery))
+            }
+            // Retention has removed it meanwhile, or is about to.
+            Some(Err(_)) if !self.tx.has_event(account, id.event)? => None,
+            // A damaged row loses the history of this delivery only.
+            Some(Err(error)) => {
+                log::error!("delivery {id} has lost its earlier attempts: {error}");
+                let retrying = self.tx.take_retry_at_any_time(id)?;
+                self.pending.subtract(Pending { retrying, unattempted: 0 });
+                let event_type = self.tx.event_type(account, id.event)?.unwrap_or(EventType::Ping);
+                Some((Kind::Retrying, Delivery::unattempted(event_type, created_at)))
+            }
+        })
+    }
+
+    /// Stores a delivery with its new outcome, where it was counted as that before.
+    pub(in crate::storage) fn put_outcome(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        id: DeliveryId,
+        before: Kind,
+        delivery: &Delivery,
+    ) -> Result<(), StorageError> {
+        let after = Kind::of(delivery.state);
+        self.count(account, id, Some(before), Some(after));
+        self.tx.put_delivery(account, id, delivery)?;
+        let was_pending = matches!(before, Kind::Unattempted | Kind::Retrying);
+        match delivery.state.settled_at() {
+            Some(at) if was_pending => self.settled_behind_front(state, account, id, at),
+            None if !was_pending => self.pending_behind_front(state, account, id),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores a test ping and its only attempt; a ping never enters the outbox.
+    pub fn record_ping(
+        &mut self,
+        state: &mut State,
+        id: DeliveryId,
+        row: &EventRow,
+        attempt: Attempt,
+    ) -> CommandResult<()> {
+        let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
+            return Ok(Err(Rejection::NotFound));
+        };
+        let now = state.time.now();
+        let history = state.histories.entry(id.subscription).or_default();
+        history.push(id.event, &attempt);
+        if attempt.outcome.is_delivered() {
+            history.health = EndpointHealth::default();
+        }
+        self.changed_histories.insert(id.subscription);
+        if attempt.outcome.is_delivered() {
+            self.hasten(state, id.subscription);
+        }
+        let delivery = Delivery::tested(row.event_type, attempt, now);
+        let account = subscription.account;
+        self.tx.put_event(account, id.event, row)?;
+        self.tx.count_events(account, 1);
+        self.count(account, id, None, Some(Kind::of(delivery.state)));
+        self.tx.put_delivery(account, id, &delivery)?;
+        Ok(Ok(()))
+    }
+
+    /// Makes a delivery due now and restarts its retry schedule.
+    pub fn redeliver(&mut self, state: &State, account: AccountId, id: DeliveryId) -> CommandResult<()> {
+        if state.registry.subscription_of(account, id.subscription).is_none() {
+            return Ok(Err(Rejection::NotFound));
+        }
+        let Some(stored) = self.tx.delivery(account, id)? else {
+            // Never attempted: it is due already, with its whole schedule left.
+            return Ok(if self.tx.is_unattempted(id)? { Ok(()) } else { Err(Rejection::NotFound) });
+        };
+        if !self.tx.has_event(account, id.event)? {
+            return Ok(Err(Rejection::NotFound));
+        }
+        let mut delivery = match stored {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                log::error!("delivery {id} cannot be read: {error}");
+                return Ok(Err(Rejection::StoreFailed));
+            }
+        };
+        let before = Kind::of(delivery.state);
+        if let DeliveryState::Pending { due } = delivery.state {
+            self.take_retry(id, due)?;
+        }
+        let now = state.clock.monotonic();
+        delivery.redeliver(now);
+        self.put_retry(id, now)?;
+        self.put_outcome(state, account, id, before, &delivery)?;
+        self.changes.redelivered.push((id.subscription, now));
+        Ok(Ok(()))
+    }
+}
