@@ -22,6 +22,15 @@ fn fill_with_events(client: &Client) {
     }
 }
 
+/// Returns when the find index, which is made behind the events and takes room too, has all of them. Each commit adds at
+/// least 32 events to it.
+fn index_all(client: &Client) {
+    let id = client.subscribe("https://crm.example.com/", &["shift_created"]).id;
+    for number in 0..EVENTS / 32 {
+        client.put(&format!("/webhooks/{id}"), &json!({"description": number.to_string()})).expect(200);
+    }
+}
+
 fn backup(server: &Server, file: &Path) -> Output {
     server.cli(&["backup", "--output", file.to_str().unwrap()])
 }
@@ -124,6 +133,7 @@ fn a_backup_takes_the_room_that_it_needs_and_never_what_is_kept_for_the_server()
     server.launch();
     let client = server.client();
     fill_with_events(&client);
+    index_all(&client);
     let elsewhere = server.folder().join("a.bak");
     assert_eq!(backup(&server, &elsewhere).code, Some(0));
     let size = fs::metadata(&elsewhere).unwrap().len();
