@@ -26,7 +26,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tempclock_webhooks::clock::Clock;
 use tempclock_webhooks::delivery::Transport;
-use tempclock_webhooks::delivery::send::guard::Guard;
+use tempclock_webhooks::delivery::send::address::guard::Guard;
 use tempclock_webhooks::delivery::send::tls::client_config;
 use tempclock_webhooks::delivery::send::transport::TransportSettings;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::StartError;
 use crate::config::Config;
-use crate::delivery::send::{tls, tls_error};
+use crate::delivery::send::tls::{self, error as tls_error};
 use crate::domain::Timestamp;
 use crate::domain::delivery::tls_fault::TlsFault;
 use crate::storage::rows::sealing::Seal;

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::control::client::ControlSocket;
 use crate::control::server::{ControlError, ControlServer};
 use crate::delivery::Transport;
-use crate::delivery::send::guard::Guard;
+use crate::delivery::send::address::guard::Guard;
 use crate::delivery::send::transport::TransportSettings;
 use crate::descriptors::{Shares, raise_limit};
 use crate::domain::delivery::health::HealthRule;

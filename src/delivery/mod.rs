@@ -1,5 +1,5 @@
 //! Sends the deliveries in the outbox. [`schedule`] decides what goes next, [`dispatcher`] fills it from the disk, and
-//! a fixed pool of [`worker`] threads takes jobs from it, sends each by [`send::transport`] to an address that [`send::guard`]
+//! a fixed pool of [`worker`] threads takes jobs from it, sends each by [`send::transport`] to an address that [`send::address::guard`]
 //! allowed, and reports the outcome to the writer. [`failure_log`] logs failed attempts.
 
 pub mod dispatcher;

@@ -11,10 +11,10 @@ use super::finding::Finding;
 use crate::app;
 use crate::command::doctor::context::{DoctorContext, NETWORK_LIMIT};
 use crate::command::doctor::queue::QueueReport;
+use crate::delivery::send::address::look_up::{LookUpError, look_up};
 use crate::delivery::send::dial::dial;
-use crate::delivery::send::look_up::{LookUpError, look_up};
 use crate::delivery::send::tls::client_config;
-use crate::delivery::send::tls_error;
+use crate::delivery::send::tls::error as tls_error;
 use crate::domain::delivery::tls_fault::TlsFault;
 use crate::domain::endpoint::address::AddressRule;
 

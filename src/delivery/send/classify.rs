@@ -3,12 +3,12 @@
 
 use std::io::{self, ErrorKind};
 
+use crate::delivery::send::address::guard::GuardError;
+use crate::delivery::send::address::look_up::{ADDRESSES_MAX, LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
 use crate::delivery::send::answer::error::AnswerError;
 use crate::delivery::send::connection::ConnectionError;
-use crate::delivery::send::guard::GuardError;
-use crate::delivery::send::look_up::{ADDRESSES_MAX, LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
 use crate::delivery::send::tcp::was_ended;
-use crate::delivery::send::tls_error;
+use crate::delivery::send::tls::error as tls_error;
 use crate::domain::delivery::outcome::{BodyError, NETWORK_DOWN, NO_ROUTE, Outcome, Phase, REFUSED};
 
 /// The outcome of an attempt without a response. `phase` is where it failed.

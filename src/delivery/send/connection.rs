@@ -10,21 +10,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::pki_types::ServerName;
 use ureq::Error;
-use ureq::http::Uri;
 
-use crate::delivery::send::addresses::in_order;
+use crate::delivery::send::address::failed::FailedAddresses;
 use crate::delivery::send::answer::error::HEAD_BYTES;
 use crate::delivery::send::budget::{Budget, Permit};
-use crate::delivery::send::dial::{DialError, Dialler};
-use crate::delivery::send::failed_addresses::FailedAddresses;
-use crate::delivery::send::guard::Guard;
 use crate::delivery::send::kept::{KeptConnections, ServerName as Server, Waiting};
 use crate::delivery::send::phase;
 use crate::delivery::send::tcp::{Limit, Socket, Unasked, was_ended};
-use crate::delivery::send::tls::TlsClient;
-use crate::delivery::send::tls_stream::TlsStream;
+use crate::delivery::send::tls::stream::TlsStream;
 use crate::domain::delivery::outcome::Phase;
 
 /// What can be wrong with a connection beside what the system, TLS or HTTP say of it.
@@ -60,16 +54,6 @@ impl From<ConnectionError> for Error {
     }
 }
 
-/// Makes connections, and keeps them for the next request.
-#[derive(Debug)]
-pub(in crate::delivery) struct Connections {
-    pub(in crate::delivery) guard: Guard,
-    pub(in crate::delivery) tls: Arc<TlsClient>,
-    pub(in crate::delivery) failed: Arc<FailedAddresses>,
-    pub(in crate::delivery) budget: Arc<Budget>,
-    pub(in crate::delivery) kept: Arc<KeptConnections<Open>>,
-}
-
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(in crate::delivery) struct Connection {
@@ -101,18 +85,21 @@ struct Input {
 
 /// Where a connection is kept after its request.
 #[derive(Debug)]
-struct Place {
-    kept: Arc<KeptConnections<Open>>,
-    budget: Arc<Budget>,
-    failed: Arc<FailedAddresses>,
-    server: Server,
-    peer: SocketAddr,
-    generation: u64,
+pub(in crate::delivery) struct Place {
+    pub(in crate::delivery) kept: Arc<KeptConnections<Open>>,
+    pub(in crate::delivery) budget: Arc<Budget>,
+    pub(in crate::delivery) failed: Arc<FailedAddresses>,
+    pub(in crate::delivery) server: Server,
+    pub(in crate::delivery) peer: SocketAddr,
+    pub(in crate::delivery) generation: u64,
 }
 
+/// Plain or over TLS.
 #[derive(Debug)]
-enum Stream {
+pub(in crate::delivery) enum Stream {
+    /// Plain.
     Plain(Socket),
+    /// Over TLS.
     Tls(Box<TlsStream>),
 }
 
@@ -165,67 +152,27 @@ enum Stage {
     Answered,
 }
 
-impl Connections {
-    /// A connection to the host of a URL: a kept one if `use_kept` allows it and there is one. For a new one those that
-    /// are kept are closed otherwise, as a receiver that serves one connection at a time may wait on one of them.
-    pub(in crate::delivery) fn connect(
-        &self,
-        uri: &Uri,
-        use_kept: bool,
-        limit: &mut Limit,
-    ) -> Result<Connection, Error> {
-        let server = Server::of(uri).ok_or(Error::HostNotFound)?;
-        let generation = self.kept.generation();
-        phase::enter(Phase::Resolve);
-        let addresses = self.guard.addresses(uri, limit)?;
-        phase::enter(Phase::Connect);
-        if !use_kept {
-            self.kept.close_all_of(&server);
-        } else if let Some((peer, open)) = self.kept.take(&server, &addresses) {
-            let place = self.place(server, peer, generation);
-            return Ok(Connection { open, stage: Stage::Kept, place, waiting: None, refused: None });
-        }
-        let now = Instant::now();
-        let ordered = in_order(&addresses, |address| self.failed.failed_at(address, now));
-        let make_room = || self.kept.close_oldest();
-        let dialler = Dialler { budget: &self.budget, failed: &self.failed, make_room: &make_room };
-        let (socket, permit) = dialler.dial(&ordered, limit).map_err(|error| match error {
-            DialError::NoneLeft => ConnectionError::NoneLeft.into(),
-            DialError::Failed(error) => error,
-        })?;
-        let peer = socket.peer();
-        let waiting = Some(self.kept.wait(&server, Instant::now()));
-        let place = self.place(server, peer, generation);
-        let stream = if uri.scheme_str() == Some("https") {
-            let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-            let name = ServerName::try_from(host.to_owned());
-            let name = name.map_err(|_| Error::Tls("no certificate can be made for that host name"))?;
-            phase::enter(Phase::Handshake);
-            let stream = TlsStream::connect(socket, self.tls.config(), name, limit);
-            Stream::Tls(Box::new(stream.inspect_err(|_| place.note_silence())?))
-        } else {
-            Stream::Plain(socket)
-        };
-        let open = Open { stream, input: Input::default(), _permit: permit };
-        Ok(Connection { open, stage: Stage::New, place, waiting, refused: None })
-    }
-
-    fn place(&self, server: Server, peer: SocketAddr, generation: u64) -> Place {
-        let (kept, budget, failed) = (Arc::clone(&self.kept), Arc::clone(&self.budget), Arc::clone(&self.failed));
-        Place { kept, budget, failed, server, peer, generation }
-    }
-}
-
 impl Place {
     /// The peer took the connection, and gave no answer. The next one goes elsewhere if it can; and a receiver that serves
     /// one connection at a time may wait on another one.
-    fn note_silence(&self) {
+    pub(in crate::delivery) fn note_silence(&self) {
         self.failed.note(self.peer, Instant::now());
         self.kept.close_all_of(&self.server);
     }
 }
 
 impl Connection {
+    /// A new one; `waiting` stands for it until its first answer.
+    pub(in crate::delivery) fn new(stream: Stream, permit: Permit, place: Place, waiting: Waiting<Open>) -> Self {
+        let open = Open { stream, input: Input::default(), _permit: permit };
+        Self { open, stage: Stage::New, place, waiting: Some(waiting), refused: None }
+    }
+
+    /// One that was kept.
+    pub(in crate::delivery) fn kept(open: Open, place: Place) -> Self {
+        Self { open, stage: Stage::Kept, place, waiting: None, refused: None }
+    }
+
     /// Begins a request, unless something has come.
     pub(in crate::delivery) fn begin(&mut self) -> Result<(), Error> {
         phase::enter(Phase::Send);
@@ -384,15 +331,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::delivery::send::tls::client_config;
-    use crate::domain::endpoint::address::AddressRule;
-
-    fn connections() -> Connections {
-        let guard = Guard::new(AddressRule::default(), 1);
-        let tls = Arc::new(TlsClient::new(client_config(Vec::new()).unwrap()));
-        let (failed, kept) = (Arc::default(), Arc::new(KeptConnections::new(1)));
-        Connections { guard, tls, failed, budget: Budget::new(1), kept }
-    }
 
     #[test]
     fn a_kept_connection_that_ended_or_got_more_than_an_answer_is_not_used() {
@@ -401,22 +339,24 @@ mod tests {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let seen = stream.try_clone().unwrap();
             let peer = stream.peer_addr().unwrap();
-            let connections = connections();
+            let (budget, all) = (Budget::new(1), Arc::new(KeptConnections::new(1)));
             let server = Server::of(&"http://crm.example/".parse().unwrap()).unwrap();
             let stream = Stream::Plain(Socket::over(stream, peer).unwrap());
-            let permit = connections.budget.try_acquire().unwrap();
-            let open = Open { stream, input: Input::default(), _permit: permit };
-            let place = connections.place(server.clone(), peer, 0);
-            let mut connection = Connection { open, stage: Stage::New, place, waiting: None, refused: None };
+            let permit = budget.try_acquire().unwrap();
+            let place = |peer| {
+                let (kept, budget) = (Arc::clone(&all), Arc::clone(&budget));
+                Place { kept, budget, failed: Arc::default(), server: server.clone(), peer, generation: 0 }
+            };
+            let waiting = all.wait(&server, Instant::now());
+            let mut connection = Connection::new(stream, permit, place(peer), waiting);
             let (mut peer_end, _) = listener.accept().unwrap();
             peer_end.write_all(b"answer").unwrap();
             let mut limit = Limit::within(Duration::from_secs(10));
             assert!(connection.receive(&mut limit).unwrap());
             connection.consume(connection.input().len());
             connection.put_away();
-            let (peer, open) = connections.kept.take(&server, &[peer]).expect("it is kept");
-            let place = connections.place(server, peer, 0);
-            let mut connection = Connection { open, stage: Stage::Kept, place, waiting: None, refused: None };
+            let (peer, open) = all.take(&server, &[peer]).expect("it is kept");
+            let mut connection = Connection::kept(open, place(peer));
             match more {
                 None => {
                     connection.begin().unwrap();

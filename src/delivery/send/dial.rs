@@ -13,10 +13,10 @@ use rustix::net::sockopt::socket_error;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use ureq::Error;
 
-use crate::delivery::send::addresses::{AT_A_TIME, Race, Step, in_order};
+use crate::delivery::send::address::failed::FailedAddresses;
+use crate::delivery::send::address::look_up::is_lack_of_descriptors;
+use crate::delivery::send::address::order::{AT_A_TIME, Race, Step, in_order};
 use crate::delivery::send::budget::{Budget, Permit};
-use crate::delivery::send::failed_addresses::FailedAddresses;
-use crate::delivery::send::look_up::is_lack_of_descriptors;
 use crate::delivery::send::phase;
 use crate::delivery::send::tcp::{Limit, Socket};
 

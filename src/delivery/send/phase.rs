@@ -1,6 +1,6 @@
 //! Knows how far the attempt has come that runs on this thread, so that a time limit for the whole can be told by the
 //! phase in which it ran out. The HTTP client works on the thread that calls it; what it calls on the way, the
-//! [`crate::delivery::send::guard`] and the [`crate::delivery::send::connection`], notes where it is.
+//! [`crate::delivery::send::address::guard`] and the [`crate::delivery::send::connection`], notes where it is.
 
 use std::cell::Cell;
 use std::time::Duration;

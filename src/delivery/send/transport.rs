@@ -8,10 +8,11 @@ use rustls::ClientConfig;
 use ureq::http::Uri;
 
 use crate::clock::Clock;
+use crate::delivery::send::address::guard::Guard;
 use crate::delivery::send::budget::Budget;
-use crate::delivery::send::connection::{ConnectionError, Connections, Open};
+use crate::delivery::send::connect::Connections;
+use crate::delivery::send::connection::{ConnectionError, Open};
 use crate::delivery::send::exchange::{ReceivedResponse, Request, exchange};
-use crate::delivery::send::guard::Guard;
 use crate::delivery::send::kept::KeptConnections;
 use crate::delivery::send::tcp::Limit;
 use crate::delivery::send::tls::TlsClient;

@@ -13,7 +13,7 @@ use x509_cert::Certificate;
 use x509_cert::der::asn1::UintRef;
 use x509_cert::der::{Decode as _, Reader as _, SliceReader};
 
-use crate::delivery::send::signatures::PSS_WITH_ONE_HASH;
+use crate::delivery::send::tls::signatures::PSS_WITH_ONE_HASH;
 use crate::domain::Timestamp;
 use crate::domain::delivery::tls_fault::TlsFault;
 
@@ -154,7 +154,7 @@ mod tests {
     use rustls::crypto::ring::default_provider;
 
     use super::*;
-    use crate::delivery::send::tls_error;
+    use crate::delivery::send::tls::error as tls_error;
 
     #[test]
     fn an_expired_authority_between_is_named_and_not_the_certificate_itself() {

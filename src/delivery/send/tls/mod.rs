@@ -2,6 +2,12 @@
 //! waits. Sessions never outlive the configuration that they were made with, so none is resumed after a change of whom
 //! to trust.
 
+pub mod error;
+mod sessions;
+mod signatures;
+pub(in crate::delivery) mod stream;
+mod verifier;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,9 +16,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::delivery::send::sessions::Sessions;
-use crate::delivery::send::signatures::supported;
-use crate::delivery::send::verifier::Verifier;
+use crate::delivery::send::tls::sessions::Sessions;
+use crate::delivery::send::tls::signatures::supported;
+use crate::delivery::send::tls::verifier::Verifier;
 
 /// A resumed session shows no certificate. One that has expired meanwhile is noticed after this time.
 const SESSIONS_LAST: Duration = Duration::from_hours(1);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long one address has before the next is begun beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
 /// How many are dialled beside each other; beyond it the oldest is given up, which has had four head starts.
-pub(super) const AT_A_TIME: usize = 4;
+pub(in crate::delivery) const AT_A_TIME: usize = 4;
 
 /// The order in which to dial: the two families in turn, beginning with that of the first address, as the C library
 /// prefers it. Those that failed lately come last, the latest failure at the end.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ureq::Error;
 use ureq::http::Uri;
 
-use crate::delivery::send::look_up::{LookUpError, look_up};
+use crate::delivery::send::address::look_up::{LookUpError, look_up};
 use crate::delivery::send::phase;
 use crate::delivery::send::tcp::Limit;
 use crate::domain::endpoint::address::AddressRule;
