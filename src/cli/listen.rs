@@ -8,12 +8,13 @@ use clap::{ArgGroup, Args};
 use super::api::ApiArgs;
 use super::args::ConfigArgs;
 use super::sign::SecretArgs;
+use super::subscription_options::SubscriptionOptions;
 use crate::cli::value_parsers::{self, Names};
 
 /// `listen`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("source").required(true).multiple(true).args(["api_key", "api_key_file", "secret", "secret_file"]),
+    group = ArgGroup::new("source").required(true).multiple(true).args(["api_key", "api_key_file", "secret", "secret_file", "public_key"]),
     after_help = "\
 Examples:
   tempclock-webhooks listen --api-key-file key.txt
@@ -21,11 +22,15 @@ Examples:
     --secret-file secret.txt --forward-to http://127.0.0.1:3000/hook
   tempclock-webhooks listen --secret-file secret.txt --listen 127.0.0.1:9090 \\
     --status 500 --delay 3s
+  tempclock-webhooks listen --api-key-file key.txt --format cloudevents \\
+    --signatures standard,ed25519
 
 With an API key (scope webhooks:write) it creates a subscription for as long as it runs and deletes
 it at the end. With a secret as well, that subscription signs with it, so that a program behind
 --forward-to can verify with a secret that it has already. The server must be allowed to send to
-this machine: delivery.allow_http, delivery.allow_networks."
+this machine: delivery.allow_http, delivery.allow_networks.
+
+Without an API key it checks what arrives: with each of the secrets, the public key, and --names."
 )]
 pub struct ListenArgs {
     /// Configuration.
@@ -37,6 +42,9 @@ pub struct ListenArgs {
     /// What deliveries are signed with; with an API key the secret of the subscription [default: a new one].
     #[command(flatten)]
     pub secret: SecretArgs,
+    /// Public key (whpk_…) of Ed25519 signatures, for a subscription that was made before
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["api_key", "api_key_file"])]
+    pub public_key: Option<String>,
     /// Event types to subscribe to
     #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "*", value_parser = Names::of_event_types())]
     pub events: Vec<String>,
@@ -58,4 +66,7 @@ pub struct ListenArgs {
     /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
+    /// What shapes the deliveries.
+    #[command(flatten)]
+    pub options: Box<SubscriptionOptions>,
 }

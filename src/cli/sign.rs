@@ -7,15 +7,15 @@ use clap::{ArgGroup, Args};
 
 use crate::cli::value_parsers;
 
-/// A signing secret.
+/// The signing secrets that are valid, newest first.
 #[derive(Debug, Args)]
 pub struct SecretArgs {
     /// The signing secret; other users of this machine can see it while the command runs
     #[arg(long, value_name = "SECRET", conflicts_with = "secret_file")]
-    pub secret: Option<String>,
-    /// A file with the signing secret
+    pub secret: Vec<String>,
+    /// A file with the signing secret; give it again for each one that a rotation keeps valid, newest first
     #[arg(long, value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
+    pub secret_file: Vec<PathBuf>,
 }
 
 /// `sign`.
@@ -24,14 +24,31 @@ pub struct SecretArgs {
 Examples:
   tempclock-webhooks sign --secret-file secret.txt < body.json
   tempclock-webhooks sign --secret-file secret.txt --file body.json \\
-    --id evt_1 --json")]
+    --id evt_1 --json
+  tempclock-webhooks sign --secret-file secret.txt --file body.json \\
+    --format form --names '{\"signature\": \"X-Hub-Signature-256\"}'
+
+With --format, or with other keys of the envelope in --names, the body is an envelope, as a delivery
+has it. What is sent of it follows the headers after an empty line.")]
 pub struct SignArgs {
     /// What to sign with.
     #[command(flatten)]
     pub secret: SecretArgs,
+    /// A file with a private key (whsk_…), for an Ed25519 signature as well
+    #[arg(long, value_name = "FILE", requires = "id")]
+    pub private_key_file: Option<PathBuf>,
     /// The body [default: stdin]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Form of the body, as the subscription's option: json, form or cloudevents
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Other names of headers and envelope keys, as the subscription's option
+    #[arg(long, value_name = "JSON")]
+    pub names: Option<String>,
+    /// Signatures to make: tempclock, standard, ed25519 [default: all that can be made]
+    #[arg(long, value_name = "KINDS")]
+    pub signatures: Option<String>,
     /// The webhook-id, for a webhook-signature as well
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
@@ -54,10 +71,11 @@ Examples:
     --signature \"$WEBHOOK_SIGNATURE\" --id \"$WEBHOOK_ID\" \\
     --timestamp \"$WEBHOOK_TIMESTAMP\" --file body.json
 
-It ends with 0 if all is right, and with 1 if not; then it names the cause, if it can be found.")]
+It ends with 0 if all is right, and names the signatures that match. It ends with 1 if not, and
+names the cause if it can be found. Bodies of every format are known: give the body as it came.")]
 pub struct VerifyArgs {
     /// Backup or database to verify
-    #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file", "public_key", "names"])]
     pub database: Option<PathBuf>,
     /// The value of X-TempClock-Signature or, with --id and --timestamp, of webhook-signature
     #[arg(long, value_name = "VALUE")]
@@ -65,6 +83,12 @@ pub struct VerifyArgs {
     /// What it is to be signed with.
     #[command(flatten)]
     pub secret: SecretArgs,
+    /// Public key of the subscription (whpk_…), for its Ed25519 signatures
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Option<String>,
+    /// Other names, as the subscription's option: {"signature": "X-Hub-Signature-256"}
+    #[arg(long, value_name = "JSON")]
+    pub names: Option<String>,
     /// The value of webhook-id
     #[arg(long, value_name = "VALUE", requires_all = ["timestamp", "signature"])]
     pub id: Option<String>,

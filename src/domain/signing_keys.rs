@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
 use crate::domain::Timestamp;
-use crate::domain::signing::SigningSecret;
+use crate::domain::options::names::Names;
+use crate::domain::options::signatures::SignatureKinds;
+use crate::domain::signing::{SigningSecret, standard_prefix, standard_text, tempclock_text};
 
 /// The most secrets that are valid at the same time.
-const VALID_MAX: usize = 10;
+pub const VALID_MAX: usize = 10;
 
 /// What a subscription signs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +81,47 @@ impl SigningKeys {
     pub fn oldest_valid(&self, now: Timestamp) -> &SigningSecret {
         self.valid(now).last().unwrap_or(&self.secret)
     }
+
+    /// The header of the body's signature under its name; none if its name is empty or it is not to be sent.
+    #[must_use]
+    pub fn body_signature<'a>(
+        &self,
+        names: &'a Names,
+        kinds: SignatureKinds,
+        now: Timestamp,
+        body: &[u8],
+    ) -> Option<(&'a str, String)> {
+        let is_sent = kinds.tempclock && !names.signature.is_empty();
+        is_sent.then(|| {
+            let digits = tempclock_text(self.oldest_valid(now).sign_tempclock(body));
+            (names.signature.as_str(), format!("{}{digits}", names.signature_prefix))
+        })
+    }
+
+    /// The headers `webhook-id` and `webhook-timestamp`, and the signature that covers them if one is to be sent.
+    #[must_use]
+    pub fn standard_headers(
+        &self,
+        kinds: SignatureKinds,
+        id: impl fmt::Display,
+        now: Timestamp,
+        body: &[u8],
+    ) -> Vec<(&'static str, String)> {
+        let prefix = standard_prefix(&id, now.as_seconds());
+        let mut signatures = Vec::new();
+        if kinds.standard {
+            let valid = self.valid(now);
+            signatures.extend(valid.map(|secret| standard_text(&secret.sign_standard(&prefix, body)).to_string()));
+        }
+        if kinds.ed25519 {
+            signatures.extend(self.ed25519.as_ref().map(|key| key.sign(&prefix, body)));
+        }
+        let mut headers = vec![("webhook-id", id.to_string()), ("webhook-timestamp", now.as_seconds().to_string())];
+        if !signatures.is_empty() {
+            headers.push(("webhook-signature", signatures.join(" ")));
+        }
+        headers
+    }
 }
 
 /// A key pair for Ed25519.
@@ -94,6 +137,15 @@ impl Ed25519Key {
     pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
         Some(Self { seed: Zeroizing::new(*seed), pair: Arc::new(pair) })
+    }
+
+    /// Parses a private key as Standard Webhooks writes it: `whsk_` and base64 of the seed, with or without the public key
+    /// behind it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(STANDARD.decode(text.strip_prefix("whsk_")?).ok()?);
+        let seed = bytes.first_chunk().filter(|_| matches!(bytes.len(), 32 | 64))?;
+        Self::from_seed(seed)
     }
 
     /// The seed, for the store.
@@ -116,6 +168,24 @@ impl Ed25519Key {
     }
 }
 
+/// The public half of such a key pair, which a receiver has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ed25519PublicKey([u8; 32]);
+
+impl Ed25519PublicKey {
+    /// Parses what [`Ed25519Key::public_key`] returns.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        STANDARD.decode(text.strip_prefix("whpk_")?).ok()?.try_into().ok().map(Self)
+    }
+
+    /// Whether a signature, without `v1a,`, is the key's for prefix and body.
+    #[must_use]
+    pub fn verifies(&self, signature: &[u8], prefix: &[u8], body: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(&[prefix, body].concat(), signature).is_ok()
+    }
+}
+
 impl PartialEq for Ed25519Key {
     fn eq(&self, other: &Self) -> bool {
         self.seed == other.seed
@@ -132,17 +202,30 @@ impl fmt::Debug for Ed25519Key {
 
 #[cfg(test)]
 mod tests {
-    use ring::signature::{ED25519, UnparsedPublicKey};
-
     use super::*;
 
     #[test]
     fn what_the_key_pair_signs_its_public_key_verifies() {
         let key = Ed25519Key::from_seed(&[7; 32]).unwrap();
-        let public = STANDARD.decode(key.public_key().strip_prefix("whpk_").unwrap()).unwrap();
+        let public = Ed25519PublicKey::parse(&key.public_key()).unwrap();
         let signature = STANDARD.decode(key.sign("evt_1.5.", b"body").strip_prefix("v1a,").unwrap()).unwrap();
-        UnparsedPublicKey::new(&ED25519, public).verify(b"evt_1.5.body", &signature).unwrap();
+        assert!(public.verifies(&signature, b"evt_1.5.", b"body"));
+        assert!(!public.verifies(&signature, b"evt_1.6.", b"body"));
+        assert!(!public.verifies(b"", b"evt_1.5.", b"body"));
         assert_eq!(format!("{key:?}"), "Ed25519Key(hidden)");
+    }
+
+    #[test]
+    fn a_private_key_is_read_with_and_without_its_public_key() {
+        let key = Ed25519Key::from_seed(&[7; 32]).unwrap();
+        let public = STANDARD.decode(key.public_key().strip_prefix("whpk_").unwrap()).unwrap();
+        for bytes in [vec![7; 32], [&[7; 32][..], &public].concat()] {
+            assert_eq!(Ed25519Key::parse(&format!("whsk_{}", STANDARD.encode(bytes))), Some(key.clone()));
+        }
+        for wrong in ["", "whsk_", "whsk_!", &STANDARD.encode([7; 32]), &format!("whsk_{}", STANDARD.encode([7; 33]))] {
+            assert_eq!(Ed25519Key::parse(wrong), None, "{wrong}");
+            assert_eq!(Ed25519PublicKey::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

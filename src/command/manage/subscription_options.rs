@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::cli::SubscriptionOptions;
+use crate::cli::{SignArgs, SubscriptionOptions};
 use crate::command::Exit;
 use crate::command::console::input;
 use crate::command::console::output::text;
@@ -52,6 +52,22 @@ pub fn fields(given: &SubscriptionOptions) -> Result<Map<String, Value>, (Exit, 
         }
     }
     Ok(fields)
+}
+
+/// The options of `sign` as fields of a request.
+pub fn of_sign(given: &SignArgs) -> Result<Map<String, Value>, (Exit, String)> {
+    let all = [
+        ("format", Written::Text, &given.format),
+        ("names", Written::Json, &given.names),
+        ("signatures", Written::List, &given.signatures),
+    ];
+    let given = all.into_iter().filter_map(|(name, written, value)| Some((name, written, value.as_deref()?)));
+    given.map(|(name, written, value)| Ok((name.to_owned(), read(name, written, value)?))).collect()
+}
+
+/// The option `names` as a field of a request.
+pub fn names(given: &str) -> Result<(String, Value), (Exit, String)> {
+    Ok(("names".to_owned(), read("names", Written::Json, given)?))
 }
 
 fn read(name: &str, written: Written, value: &str) -> Result<Value, (Exit, String)> {

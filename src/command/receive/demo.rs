@@ -11,11 +11,13 @@ use crate::clock::Clock;
 use crate::command::client::control_api::with_store;
 use crate::command::console::output::text;
 use crate::command::manage::keys;
+use crate::command::receive::diagnosis::Expected;
 use crate::command::receive::receiver::{self, Received, ReceiverResponse};
 use crate::command::server::log_output;
 use crate::command::server::serve::{self, End};
 use crate::command::{Exit, Outcome};
 use crate::config::{Config, Sources};
+use crate::domain::options::names::Names;
 use crate::domain::signing::SigningSecret;
 
 const USUAL_ADDRESS: &str = "127.0.0.1:8080";
@@ -67,7 +69,8 @@ pub fn run(listen: Option<&str>) -> Outcome {
 }
 
 fn answer(received: &Received) -> ReceiverResponse {
-    let is_busy = received.attempt() == 1 && String::from_utf8_lossy(&received.body).contains(BUSY_FOR);
+    let is_busy =
+        received.attempt(&Names::default()) == 1 && String::from_utf8_lossy(&received.body).contains(BUSY_FOR);
     ReceiverResponse::status(if is_busy { 503 } else { 200 })
 }
 
@@ -188,15 +191,16 @@ Ctrl-C ends the demo and removes its files.
 fn print(out: &mut impl Write, delivery: &Received, secret: &SigningSecret) -> io::Result<bool> {
     let body: Value = serde_json::from_slice(&delivery.body).unwrap_or_default();
     let is_taken = (200..300).contains(&delivery.answer.status);
-    let is_genuine = delivery.faults(secret.expose(), Clock::start().wall(), TOLERANCE).is_empty();
+    let expected = Expected { secrets: vec![secret.expose().to_owned().into()], ..Expected::default() };
+    let check = delivery.check(&expected, Clock::start().wall(), TOLERANCE);
     writeln!(
         out,
         "  {:10} {:16} attempt {}  answered {}  signature {}{}",
-        delivery.event(),
+        delivery.event(&expected.names),
         body["data"]["worker_name"].as_str().unwrap_or("-"),
-        delivery.attempt(),
+        delivery.attempt(&expected.names),
         delivery.answer.status,
-        if is_genuine { "valid" } else { "of another subscription" },
+        if check.faults.is_empty() { "valid" } else { "of another subscription" },
         if is_taken { "" } else { "  (busy: it is tried again in a second)" },
     )?;
     out.flush()?;

@@ -7,23 +7,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use ureq::Agent;
 use zeroize::Zeroizing;
 
 use crate::cli::ListenArgs;
 use crate::clock::Clock;
 use crate::command::client::http_api::{self, HttpApi, HttpApiError};
-use crate::command::console::input;
 use crate::command::console::output::say;
 use crate::command::console::terminal::{self, Paint, Tone};
-use crate::command::receive::diagnosis::Cause;
-use crate::command::receive::receiver::{self, Received, ReceiverResponse};
+use crate::command::manage::subscription_options;
+use crate::command::receive::diagnosis::{Cause, Expected};
+use crate::command::receive::known;
+use crate::command::receive::receiver::{self, Check, Received, ReceiverResponse};
 use crate::command::server::log_output;
 use crate::command::server::serve::{self, End};
 use crate::command::{Exit, Outcome, config};
 use crate::domain::Timestamp;
 use crate::domain::escape::escape_controls;
+use crate::domain::signing_keys::Ed25519PublicKey;
 
 /// Time limit for responses of the server and of the forward target.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,12 +39,22 @@ const OF_THE_CONNECTION: [&str; 6] = ["host", "connection", "content-length", "t
 pub fn run(args: ListenArgs) -> Outcome {
     log_output::warnings_only();
     let failed = |error: &dyn std::fmt::Display| (Exit::Failed, error.to_string());
+    let usage = |message: &str| (Exit::Usage, message.to_owned());
     let config = config::load(&args.config, Vec::new())?.config;
     let agent = http_api::agent(&config, REQUEST_TIMEOUT)?;
     let api = http_api::key(&args.api)?.map(|key| HttpApi::new(http_api::url(&args.api, &config), key, agent.clone()));
-    let given = input::text(args.secret.secret.as_deref(), args.secret.secret_file.as_deref())?;
-    let secret: Arc<OnceLock<Zeroizing<String>>> = Arc::default();
-    let forward = args.forward_to.map(|url| Forward { agent, url, secret: Arc::clone(&secret) });
+    let given = known::secrets(&args.secret)?;
+    if api.is_some() && given.len() > 1 {
+        return Err(usage("with an API key, give one secret at most: that of the subscription that it creates"));
+    }
+    let fields = subscription_options::fields(&args.options)?;
+    if let Some(name) = fields.keys().find(|name| api.is_none() && *name != "names") {
+        let flag = name.replace('_', "-");
+        return Err(usage(&format!("--{flag} is for the subscription that it creates with an API key; leave it out")));
+    }
+    let names = known::options(&fields)?.names;
+    let expected: Arc<OnceLock<Expected>> = Arc::default();
+    let forward = args.forward_to.map(|url| Forward { agent, url, expected: Arc::clone(&expected) });
     let responder = Responder { status: args.status, delay: args.delay, forward };
     let (address, received) = receiver::start(args.listen, move |request| responder.answer(request))
         .map_err(|error| failed(&cannot_listen(args.listen, &error)))?;
@@ -51,17 +63,20 @@ pub fn run(args: ListenArgs) -> Outcome {
 
     if address.ip().is_unspecified() && args.url.is_none() && api.is_some() {
         let message = format!("nobody can send to {address}: give the URL at which the server reaches it with --url");
-        return Err((Exit::Usage, message));
+        return Err(usage(&message));
     }
     let url = args.url.unwrap_or_else(|| format!("http://{address}/"));
     let registration =
-        api.as_ref().map(|api| Registration::make(api, &url, &args.events, given.as_ref())).transpose()?;
-    let secret = secret.get_or_init(|| match &registration {
-        Some(registration) => registration.secret.clone(),
-        None => given.unwrap_or_default(),
+        api.as_ref().map(|api| Registration::make(api, &url, &args.events, given.first(), fields)).transpose()?;
+    let public_key = known::public_key(args.public_key.as_deref())?;
+    let expected = expected.get_or_init(|| match &registration {
+        Some(Registration { secret, public_key, .. }) => {
+            Expected { secrets: vec![secret.clone()], public_key: public_key.clone(), names }
+        }
+        None => Expected { secrets: given, public_key, names },
     });
     let id = registration.as_ref().map(|registration| registration.id.clone());
-    let printer = Printer { secret: secret.clone(), is_json: args.json, paint: Paint::for_stdout() };
+    let printer = Printer { expected: expected.clone(), is_json: args.json, paint: Paint::for_stdout() };
     let ended = printer.run(&url, id.as_ref(), &received, &end);
     // However it ended, remove the subscription, so that nothing more is sent here.
     let removed = registration.map_or(Ok(()), Registration::remove);
@@ -95,7 +110,7 @@ struct Forward {
     agent: Agent,
     url: String,
     /// Set as soon as the signing secret is known.
-    secret: Arc<OnceLock<Zeroizing<String>>>,
+    expected: Arc<OnceLock<Expected>>,
 }
 
 impl Responder {
@@ -103,10 +118,12 @@ impl Responder {
         if let Some(delay) = self.delay {
             std::thread::sleep(delay);
         }
-        let Some(Forward { agent, url, secret }) = &self.forward else { return ReceiverResponse::status(self.status) };
+        let Some(Forward { agent, url, expected }) = &self.forward else {
+            return ReceiverResponse::status(self.status);
+        };
         let refuse =
             |status, fault: String| ReceiverResponse { status, body: fault.clone().into_bytes(), fault: Some(fault) };
-        if !request.faults(secret.wait(), Clock::start().wall(), TOLERANCE).is_empty() {
+        if !request.check(expected.wait(), Clock::start().wall(), TOLERANCE).faults.is_empty() {
             return refuse(401, format!("its signature is wrong, so it was not passed on to {url}"));
         }
         pass_on(agent, url, request).unwrap_or_else(|error| refuse(502, format!("{url} did not answer: {error}")))
@@ -132,6 +149,7 @@ struct Registration<'a> {
     api: &'a HttpApi,
     id: Value,
     secret: Zeroizing<String>,
+    public_key: Option<Ed25519PublicKey>,
 }
 
 impl<'a> Registration<'a> {
@@ -140,11 +158,16 @@ impl<'a> Registration<'a> {
         url: &str,
         events: &[String],
         given: Option<&Zeroizing<String>>,
+        options: Map<String, Value>,
     ) -> Result<Self, (Exit, String)> {
-        let mut wish = json!({"url": url, "events": events, "description": "tempclock-webhooks listen, temporary"});
+        let mut wish = options;
+        wish.insert("url".to_owned(), url.into());
+        wish.insert("events".to_owned(), events.into());
+        wish.insert("description".to_owned(), "tempclock-webhooks listen, temporary".into());
         if let Some(secret) = given {
-            wish["secret"] = secret.as_str().into();
+            wish.insert("secret".to_owned(), secret.as_str().into());
         }
+        let wish = wish.into();
         let created = api.call("POST", "/webhooks", Some(&wish)).map_err(|error| {
             let advice = advice(&error).map(|advice| format!("\n{advice}")).unwrap_or_default();
             (Exit::Failed, format!("no subscription was made: {}{advice}", escape_controls(&error.to_string())))
@@ -152,7 +175,8 @@ impl<'a> Registration<'a> {
         let made = created["data"]["secret"].as_str().map(|secret| Zeroizing::new(secret.to_owned()));
         let secret = given.cloned().or(made);
         let secret = secret.ok_or_else(|| (Exit::Failed, "the server gave no signing secret".to_owned()))?;
-        Ok(Self { api, id: created["data"]["id"].clone(), secret })
+        let public_key = created["data"]["public_key"].as_str().and_then(Ed25519PublicKey::parse);
+        Ok(Self { api, id: created["data"]["id"].clone(), secret, public_key })
     }
 
     fn remove(self) -> Outcome {
@@ -192,7 +216,7 @@ fn advice(error: &HttpApiError) -> Option<&'static str> {
 }
 
 struct Printer {
-    secret: Zeroizing<String>,
+    expected: Expected,
     is_json: bool,
     paint: Paint,
 }
@@ -212,7 +236,7 @@ impl Printer {
     }
 
     fn begin(&self, out: &mut impl Write, url: &str, id: Option<&Value>) -> io::Result<()> {
-        let secret = id.map(|_| self.secret.as_str());
+        let secret = id.and(self.expected.secrets.first()).map(|secret| secret.as_str());
         if self.is_json {
             let begun = json!({"listening": url, "subscription_id": id, "secret": secret});
             writeln!(out, "{}", terminal::json(&begun))?;
@@ -231,31 +255,40 @@ impl Printer {
 
     fn print(&self, out: &mut impl Write, request: &Received) -> io::Result<()> {
         let now = Clock::start().wall();
-        let faults = request.faults(&self.secret, now, TOLERANCE);
+        let check = request.check(&self.expected, now, TOLERANCE);
         if self.is_json {
-            writeln!(out, "{}", terminal::json(&as_json(request, &faults, now)))?;
+            writeln!(out, "{}", terminal::json(&self.as_json(request, &check, now)))?;
         } else {
-            self.print_line(out, request, &faults, now)?;
+            self.print_line(out, request, &check, now)?;
         }
         out.flush()
     }
 
-    fn print_line(&self, out: &mut impl Write, request: &Received, faults: &[Cause], now: Timestamp) -> io::Result<()> {
+    fn print_line(&self, out: &mut impl Write, request: &Received, check: &Check, now: Timestamp) -> io::Result<()> {
         let now = now.to_string();
         let time = now.get(11..19).unwrap_or_default();
-        let verdict = if faults.is_empty() { (Tone::Good, "signature valid") } else { (Tone::Bad, "signature wrong") };
-        let event = Some(request.event()).filter(|event| !event.is_empty()).unwrap_or("-");
-        let delivery = request.header("x-tempclock-delivery").unwrap_or("-");
+        let Expected { secrets, names, .. } = &self.expected;
+        let verdict = if check.faults.is_empty() {
+            format!(
+                "{} ({})",
+                self.paint.word(Tone::Good, "signature valid"),
+                known::in_words(&check.fits, secrets.len())
+            )
+        } else {
+            self.paint.word(Tone::Bad, "signature wrong")
+        };
+        let event = Some(request.event(names)).filter(|event| !event.is_empty()).unwrap_or("-");
+        let delivery = request.header(&names.delivery).unwrap_or("-");
         writeln!(
             out,
             "{time}  {:16} {}  attempt {}  {}  answered {}",
             escape_controls(event),
             escape_controls(delivery),
-            request.attempt(),
-            self.paint.word(verdict.0, verdict.1),
+            request.attempt(names),
+            verdict,
             request.answer.status,
         )?;
-        for Cause { code, message, fix } in faults {
+        for Cause { code, message, fix } in &check.faults {
             writeln!(out, "  {code}: {message}.\n    {fix}.")?;
         }
         if let Some(fault) = &request.answer.fault {
@@ -263,19 +296,21 @@ impl Printer {
         }
         Ok(())
     }
-}
 
-fn as_json(request: &Received, faults: &[Cause], now: Timestamp) -> Value {
-    json!({
-        "received_at": now,
-        "event": request.event(),
-        "event_id": request.header("webhook-id"),
-        "delivery_id": request.header("x-tempclock-delivery"),
-        "attempt": request.attempt(),
-        "verified": faults.is_empty(),
-        "causes": faults,
-        "answered": request.answer.status,
-        "error": request.answer.fault,
-        "body": String::from_utf8_lossy(&request.body),
-    })
+    fn as_json(&self, request: &Received, check: &Check, now: Timestamp) -> Value {
+        let names = &self.expected.names;
+        json!({
+            "received_at": now,
+            "event": request.event(names),
+            "event_id": request.header("webhook-id"),
+            "delivery_id": request.header(&names.delivery),
+            "attempt": request.attempt(names),
+            "verified": check.faults.is_empty(),
+            "signatures": check.fits,
+            "causes": check.faults,
+            "answered": request.answer.status,
+            "error": request.answer.fault,
+            "body": String::from_utf8_lossy(&request.body),
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod demo;
 pub mod diagnosis;
+pub(super) mod known;
 pub(super) mod listen;
 pub(super) mod receiver;
 pub(super) mod sign;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-use crate::command::receive::diagnosis::{Cause, Claim, Header, Verdict, diagnose};
+use crate::command::receive::diagnosis::{Cause, Claim, Expected, Fit, Header, Verdict, diagnose};
 use crate::domain::Timestamp;
+use crate::domain::options::names::Names;
 
 /// Maximum body size; more than the largest configurable event.
 const BODY_BYTES: usize = 17 * 1024 * 1024;
@@ -58,48 +59,62 @@ impl Received {
         }
     }
 
-    /// The first value of a header.
+    /// The first value of a header; its name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(present, _)| present == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(present, _)| present.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// `X-TempClock-Event`; empty if it is missing.
-    pub fn event(&self) -> &str {
-        self.header("x-tempclock-event").unwrap_or_default()
+    /// The type of the event; empty if the header is missing.
+    pub fn event(&self, names: &Names) -> &str {
+        self.header(&names.event).unwrap_or_default()
     }
 
-    /// `X-TempClock-Attempt`, counted from 1; 0 if it is missing.
-    pub fn attempt(&self) -> u32 {
-        self.header("x-tempclock-attempt").and_then(|text| text.parse().ok()).unwrap_or_default()
+    /// The attempt, counted from 1; 0 if the header is missing.
+    pub fn attempt(&self, names: &Names) -> u32 {
+        self.header(&names.attempt).and_then(|text| text.parse().ok()).unwrap_or_default()
     }
 
-    /// Why its signatures do not match; empty if it has at least one and all match.
-    pub fn faults(&self, secret: &str, now: Timestamp, tolerance: Duration) -> Vec<Cause> {
-        let tempclock = self.header("x-tempclock-signature").map(|signature| Header::TempClock { signature });
+    /// Checks its signatures.
+    pub fn check(&self, expected: &Expected, now: Timestamp, tolerance: Duration) -> Check {
+        let name = &expected.names.signature;
+        let tempclock = self.header(name).map(|signature| Header::TempClock { signature });
         let standard = self.header("webhook-signature").map(|signature| Header::Standard {
             id: self.header("webhook-id").unwrap_or_default(),
             timestamp: self.header("webhook-timestamp").unwrap_or_default(),
             signature,
         });
+        let mut check = Check::default();
         if tempclock.is_none() && standard.is_none() {
-            return vec![Cause {
+            let own = if name.is_empty() { String::new() } else { format!("{name}, ") };
+            check.faults.push(Cause {
                 code: "not_signed",
-                message: "the request has neither X-TempClock-Signature nor webhook-signature".into(),
+                message: format!("the request has none of the headers {own}webhook-signature").into(),
                 fix: "It does not come from the server, or something on the way takes headers out".into(),
-            }];
+            });
         }
-        let mut faults: Vec<Cause> = Vec::new();
         for header in tempclock.into_iter().chain(standard) {
-            let verdict = diagnose(&Claim { body: &self.body, secret, header }, now, tolerance);
-            let (Verdict::Explained(causes) | Verdict::Unexplained(causes)) = verdict else { continue };
-            for cause in causes {
-                if !faults.iter().any(|known| known.code == cause.code) {
-                    faults.push(cause);
+            match diagnose(&Claim { body: &self.body, header, expected }, now, tolerance) {
+                Verdict::Matches(fits) => check.fits.extend(fits),
+                Verdict::Explained(causes) | Verdict::Unexplained(causes) => {
+                    for cause in causes {
+                        if !check.faults.iter().any(|known| known.code == cause.code) {
+                            check.faults.push(cause);
+                        }
+                    }
                 }
             }
         }
-        faults
+        check
     }
+}
+
+/// What is found out about the signatures of a request. It is genuine if it has no faults.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// The signatures that match.
+    pub fits: Vec<Fit>,
+    /// Why others do not match, or that there is none.
+    pub faults: Vec<Cause>,
 }
 
 /// Starts a receiver; `answer` returns the response and may block. Returns the address and a channel of requests.

@@ -7,32 +7,48 @@ use crate::clock::Clock;
 use crate::command::console::input;
 use crate::command::console::output::{put, put_json};
 use crate::command::console::terminal::{Paint, Tone};
-use crate::command::receive::diagnosis::{Cause, Claim, Header, Verdict, diagnose};
+use crate::command::manage::subscription_options;
+use crate::command::receive::diagnosis::{Cause, Claim, Expected, Header, Verdict, diagnose};
+use crate::command::receive::known;
 use crate::command::{Exit, Outcome};
 
 pub fn run(args: &VerifyArgs) -> Outcome {
-    let secret = input::text(args.secret.secret.as_deref(), args.secret.secret_file.as_deref())?
-        .ok_or_else(|| (Exit::Usage, "give the signing secret with --secret-file or --secret".to_owned()))?;
+    let names = args.names.as_deref().map(subscription_options::names).transpose()?;
+    let expected = Expected {
+        secrets: known::secrets(&args.secret)?,
+        public_key: known::public_key(args.public_key.as_deref())?,
+        names: known::options(&names.into_iter().collect())?.names,
+    };
+    if expected.secrets.is_empty() && expected.public_key.is_none() {
+        let message = "give the signing secret with --secret-file or --secret, or the key with --public-key";
+        return Err((Exit::Usage, message.to_owned()));
+    }
     let signature = args.signature.as_deref().unwrap_or_default();
     let header = match (&args.id, &args.timestamp) {
         (Some(id), Some(timestamp)) => Header::Standard { id, timestamp, signature },
         _ => Header::TempClock { signature },
     };
     let body = input::body(args.file.as_deref())?;
-    let verdict = diagnose(&Claim { body: &body, secret: &secret, header }, Clock::start().wall(), args.tolerance);
-    let (name, causes, is_explained) = match verdict {
-        Verdict::Matches => ("matches", Vec::new(), true),
-        Verdict::Explained(causes) => ("does not match", causes, true),
-        Verdict::Unexplained(causes) => ("does not match", causes, false),
+    let claim = Claim { body: &body, header, expected: &expected };
+    let (fits, causes, is_explained) = match diagnose(&claim, Clock::start().wall(), args.tolerance) {
+        Verdict::Matches(fits) => (fits, Vec::new(), true),
+        Verdict::Explained(causes) => (Vec::new(), causes, true),
+        Verdict::Unexplained(causes) => (Vec::new(), causes, false),
     };
-    let is_good = name == "matches";
+    let is_good = causes.is_empty();
     let printed = if args.json {
-        put_json(&json!({"data": {"verified": is_good, "explained": is_explained, "causes": causes}}))
+        let result = json!({"verified": is_good, "explained": is_explained, "causes": causes, "signatures": fits});
+        put_json(&json!({"data": result}))
     } else {
-        let tone = if is_good { Tone::Good } else { Tone::Bad };
-        let verdict = Paint::for_stdout().word(tone, name);
+        let (tone, verdict) = if is_good { (Tone::Good, "matches") } else { (Tone::Bad, "does not match") };
+        let verdict = Paint::for_stdout().word(tone, verdict);
         let lead = if is_explained { "" } else { "No common cause found. Check:\n" };
-        put(&format!("The signature {verdict}.\n{lead}{}", causes.iter().map(lines).collect::<String>()))
+        let found: String = if is_good {
+            format!("  {}\n", known::in_words(&fits, expected.secrets.len()))
+        } else {
+            causes.iter().map(lines).collect()
+        };
+        put(&format!("The signature {verdict}.\n{lead}{found}"))
     };
     // The result counts even if the output cannot be written.
     if is_good { printed } else { Err((Exit::Failed, String::new())) }

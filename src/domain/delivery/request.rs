@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::event::event_type::EventType;
 use crate::domain::options::names::Names;
 use crate::domain::secret_text::SecretText;
-use crate::domain::signing::{standard_prefix, standard_text, tempclock_text};
 use crate::domain::subscription::Subscription;
 use crate::domain::{DeliveryId, Timestamp};
 
@@ -60,9 +59,7 @@ impl Subscription {
     pub fn request<'a>(&self, of: &RequestOf<'a>) -> Option<ShapedRequest<'a>> {
         let options = &self.options;
         let body = options.format.body(of.envelope, &options.names, of.account)?;
-        let Names { signature, signature_prefix, event, delivery, attempt, .. } = &options.names;
-        let timestamp_s = of.now.as_seconds();
-        let prefix = standard_prefix(of.delivery.event, timestamp_s);
+        let Names { event, delivery, attempt, .. } = &options.names;
         let mut plain = vec![
             ("Content-Type", options.format.content_type().to_owned()),
             ("User-Agent", format!("TempClock-Webhooks/{}", of.version)),
@@ -70,23 +67,8 @@ impl Subscription {
             (delivery, of.delivery.to_string()),
             (attempt, of.number.to_string()),
         ];
-        if options.signatures.tempclock && !signature.is_empty() {
-            let mac = self.keys.oldest_valid(of.now).sign_tempclock(&body);
-            plain.push((signature, format!("{signature_prefix}{}", tempclock_text(mac))));
-        }
-        plain.push(("webhook-id", of.delivery.event.to_string()));
-        plain.push(("webhook-timestamp", timestamp_s.to_string()));
-        let mut standard = Vec::new();
-        if options.signatures.standard {
-            let valid = self.keys.valid(of.now);
-            standard.extend(valid.map(|secret| standard_text(&secret.sign_standard(&prefix, &body)).to_string()));
-        }
-        if options.signatures.ed25519 {
-            standard.extend(self.keys.ed25519.as_ref().map(|key| key.sign(&prefix, &body)));
-        }
-        if !standard.is_empty() {
-            plain.push(("webhook-signature", standard.join(" ")));
-        }
+        plain.extend(self.keys.body_signature(&options.names, options.signatures, of.now, &body));
+        plain.extend(self.keys.standard_headers(options.signatures, of.delivery.event, of.now, &body));
         let plain = plain.into_iter().filter(|(name, _)| !name.is_empty());
         let mut kept: Vec<_> = plain.map(|(name, value)| (name.to_owned(), value)).collect();
         let mut headers: Vec<_> = kept.iter().map(|(name, value)| (name.clone(), SecretText::new(value))).collect();

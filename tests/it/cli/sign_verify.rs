@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Output, Received, Receiver, Server, clock_in, run, run_with, signature_hex, signature_standard};
 
@@ -57,13 +57,19 @@ fn verify_accepts_what_the_server_sends_by_either_header() {
     let (secret_file, body_file) = (secret_file.to_str().unwrap(), body_file.to_str().unwrap());
     let tempclock = received.header("x-tempclock-signature");
     let by_text = run_with(&["verify", "--secret-file", secret_file, "--signature", tempclock], &[], &received.body);
-    assert_eq!((by_text.code, by_text.stdout.as_str()), (Some(0), "The signature matches.\n"), "{by_text:?}");
+    assert_eq!(
+        (by_text.code, by_text.stdout.as_str()),
+        (Some(0), "The signature matches.\n  tempclock\n"),
+        "{by_text:?}"
+    );
     let (id, timestamp) = (received.header("webhook-id"), received.header("webhook-timestamp"));
     let standard = received.header("webhook-signature");
     let arguments = ["verify", "--secret", &secret, "--signature", standard, "--id", id, "--timestamp", timestamp];
     let by_file = run(&[&arguments[..], &["--file", body_file, "--json"]].concat(), &[]);
     assert_eq!(by_file.code, Some(0), "{by_file:?}");
-    assert_eq!(data(&by_file), serde_json::json!({"verified": true, "explained": true, "causes": []}));
+    let signatures = [json!({"kind": "standard", "secret": 1})];
+    let wanted = json!({"verified": true, "explained": true, "causes": [], "signatures": signatures});
+    assert_eq!(data(&by_file), wanted);
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod refusals;
 mod requests;
 mod rotation;
 mod sealed;
+mod tools;

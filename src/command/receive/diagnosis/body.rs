@@ -2,9 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use url::form_urlencoded;
 
 use crate::command::receive::diagnosis::json::{self, Escapes, Layout, Order, Style};
 use crate::command::receive::diagnosis::verdict::Cause;
+use crate::domain::options::names::Names;
 
 /// A change of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub enum Change {
     Base64Made,
     /// It was encoded as a JSON string.
     JsonStringMade,
+    /// The payload was taken out of its form.
+    FormDecoded,
+    /// The form was parsed and encoded again.
+    FormReencoded,
     /// The signature is that of an empty body.
     NotRead,
     /// The JSON was parsed and serialised again; its original style.
@@ -40,7 +46,7 @@ pub enum Change {
 }
 
 /// All changes but the rewriting of JSON, likeliest first.
-pub const CHANGES: [Change; 14] = [
+pub const CHANGES: [Change; 16] = [
     Change::NewlineAdded,
     Change::EndCutOff("\n"),
     Change::EndCutOff("\r\n"),
@@ -54,6 +60,8 @@ pub const CHANGES: [Change; 14] = [
     Change::Utf16Made,
     Change::Base64Made,
     Change::JsonStringMade,
+    Change::FormDecoded,
+    Change::FormReencoded,
     Change::NotRead,
 ];
 
@@ -103,6 +111,8 @@ impl Change {
             Self::Utf16Made => from_utf16(body),
             Self::Base64Made => STANDARD.decode(body.trim_ascii()).ok(),
             Self::JsonStringMade => serde_json::from_slice::<String>(body).ok().map(String::into_bytes),
+            Self::FormDecoded => Some(form(str::from_utf8(body).ok()?)),
+            Self::FormReencoded => payload(body).map(|payload| form(&payload)),
             Self::NotRead => Some(Vec::new()),
             Self::JsonReserialized(style) => json::rewrite(std::str::from_utf8(body).ok()?, style),
         }
@@ -147,6 +157,16 @@ impl Change {
                 "the body was put into a JSON string",
                 "Check the bytes as they came, before they are wrapped",
             ),
+            Self::FormDecoded => (
+                "form_decoded",
+                "the body is the payload of a form; what was signed is the form as it came, payload= and all",
+                "Verify the raw body, before the form is parsed",
+            ),
+            Self::FormReencoded => (
+                "form_reencoded",
+                "the form was parsed and encoded again, with other escapes than those that were signed",
+                "Verify the raw body, before the form is parsed",
+            ),
             Self::NotRead => (
                 "body_not_read",
                 "the signature is that of an empty body",
@@ -165,7 +185,7 @@ impl Change {
 }
 
 /// The oddity of a body that this server cannot have sent.
-pub fn oddity(body: &[u8]) -> Option<Cause> {
+pub fn oddity(body: &[u8], names: &Names) -> Option<Cause> {
     if body.is_empty() {
         return Some(Cause::new(
             "body_empty",
@@ -173,15 +193,39 @@ pub fn oddity(body: &[u8]) -> Option<Cause> {
             "Something has read it before; keep the raw body of the request",
         ));
     }
-    let is_ours = serde_json::from_slice::<serde_json::Value>(body)
-        .is_ok_and(|body| ["id", "event", "timestamp", "data"].iter().all(|field| body.get(field).is_some()));
+    let is_ours = payload(body).is_some_and(|payload| has_keys(payload.as_bytes(), &names.envelope))
+        || has_keys(body, &names.envelope)
+        || has_keys(body, &["specversion", "id", "source", "type"])
+        || has_keys(body, &["id", "events"]);
     (!is_ours).then(|| {
+        let [id, event, timestamp, data] = &names.envelope;
         Cause::new(
             "body_foreign",
-            "the body is not one of this server's, which are JSON with id, event, timestamp and data",
-            "Check the whole body of the request, not a part of it",
+            format!(
+                "the body is not one of this server's, which are JSON with {id}, {event}, {timestamp} and {data}, such JSON \
+                 as the payload of a form, CloudEvents or batches"
+            ),
+            "Check the whole body of the request, not a part of it; if the subscription has other names of keys, give them \
+             with --names",
         )
     })
+}
+
+fn has_keys(body: &[u8], keys: &[impl AsRef<str>]) -> bool {
+    let body = serde_json::from_slice::<serde_json::Value>(body);
+    body.is_ok_and(|body| keys.iter().all(|key| body.get(key.as_ref()).is_some()))
+}
+
+/// The payload of a form.
+fn payload(body: &[u8]) -> Option<String> {
+    let mut fields = form_urlencoded::parse(body);
+    let (name, payload) = fields.next().filter(|_| fields.next().is_none())?;
+    (name == "payload").then(|| payload.into_owned())
+}
+
+/// As the server encodes it.
+fn form(payload: &str) -> Vec<u8> {
+    form_urlencoded::Serializer::new(String::new()).append_pair("payload", payload).finish().into_bytes()
 }
 
 fn with_lf(body: &[u8]) -> Vec<u8> {

@@ -6,9 +6,12 @@ use zeroize::Zeroizing;
 
 use crate::command::receive::diagnosis::verdict::{Cause, Claim, Header};
 use crate::domain::Timestamp;
+use crate::domain::signing::SigningSecret;
 
 /// A candidate key and prefix, and in what they deviate from the correct ones.
 pub struct KeyCandidate {
+    /// The place of its secret.
+    pub secret: usize,
     /// The key's bytes.
     pub key: Zeroizing<Vec<u8>>,
     /// What is signed before the body.
@@ -24,21 +27,64 @@ struct Recipe {
     cause: Option<Cause>,
 }
 
-/// Every candidate key for the claim's secret, including the correct one.
+/// Every candidate key for the claim's secrets, including the correct ones.
 pub fn candidates(claim: &Claim<'_>) -> Vec<KeyCandidate> {
     let recipes = match claim.header {
         Header::TempClock { .. } => tempclock_recipes(),
-        Header::Standard { id, timestamp, .. } => standard_recipes(id, timestamp, claim.body),
+        Header::Standard { .. } => standard_recipes(claim),
     };
     let mut candidates = Vec::new();
-    for (secret, causes) in secrets(claim.secret) {
-        for recipe in &recipes {
-            let Some(key) = (recipe.key)(&secret) else { continue };
-            let causes = causes.iter().chain(&recipe.cause).cloned().collect();
-            candidates.push(KeyCandidate { key: Zeroizing::new(key), prefix: recipe.prefix.clone(), causes });
+    for (place, given) in claim.expected.secrets.iter().enumerate() {
+        for (secret, causes) in secrets(given) {
+            for recipe in &recipes {
+                let Some(key) = (recipe.key)(&secret) else { continue };
+                let causes = causes.iter().chain(&recipe.cause).cloned().collect();
+                let (key, prefix) = (Zeroizing::new(key), recipe.prefix.clone());
+                candidates.push(KeyCandidate { secret: place, key, prefix, causes });
+            }
         }
     }
     candidates
+}
+
+/// What is signed before the body.
+pub fn prefix(header: &Header<'_>) -> Vec<u8> {
+    match header {
+        Header::TempClock { .. } => Vec::new(),
+        Header::Standard { id, timestamp, .. } => format!("{id}.{timestamp}.").into_bytes(),
+    }
+}
+
+/// What may have been signed before the body if id or timestamp are not the right ones.
+pub fn other_prefixes(claim: &Claim<'_>) -> Vec<(Vec<u8>, Cause)> {
+    let Header::Standard { id, timestamp, .. } = claim.header else { return Vec::new() };
+    let prefix = |id: &str, timestamp: &str| format!("{id}.{timestamp}.").into_bytes();
+    let mut others = Vec::new();
+    let in_body = serde_json::from_slice::<serde_json::Value>(claim.body).ok();
+    let [id_key, ..] = &claim.expected.names.envelope;
+    let in_body = in_body.as_ref().and_then(|body| body[id_key].as_str()).filter(|in_body| *in_body != id);
+    if let Some(in_body) = in_body {
+        let cause = Cause::new(
+            "wrong_id",
+            "the id is not the one that was signed",
+            "Take the value of webhook-id, which is the event's id; X-TempClock-Delivery is another",
+        );
+        others.push((prefix(in_body, timestamp), cause));
+    }
+    if let Some(seconds) = other_timestamp(timestamp) {
+        let cause = Cause::new(
+            "timestamp_not_in_seconds",
+            "the timestamp is not written as it was signed, in whole seconds since 1970",
+            "Take the value of webhook-timestamp as it is",
+        );
+        others.push((prefix(id, &seconds), cause));
+    }
+    others
+}
+
+/// As the libraries of Standard Webhooks read it.
+fn standard_key(secret: &str) -> Option<Vec<u8>> {
+    SigningSecret::parse(secret).map(|secret| secret.standard_key().to_vec())
 }
 
 fn base64(secret: &str) -> Option<Vec<u8>> {
@@ -91,13 +137,12 @@ fn tempclock_recipes() -> Vec<Recipe> {
     ]
 }
 
-fn standard_recipes(id: &str, timestamp: &str, body: &[u8]) -> Vec<Recipe> {
-    let prefix = |id: &str, timestamp: &str| format!("{id}.{timestamp}.").into_bytes();
-    let of = |key, cause| Recipe { key, prefix: prefix(id, timestamp), cause };
+fn standard_recipes(claim: &Claim<'_>) -> Vec<Recipe> {
+    let of = |key, cause| Recipe { key, prefix: prefix(&claim.header), cause };
     let as_base64 =
-        "The key of webhook-signature is the secret read as base64, 48 bytes; give it to the library as it is";
+        "The key of webhook-signature is the secret without whsec_, read as base64; give it to the library as it is";
     let mut recipes = vec![
-        of(base64, None),
+        of(standard_key, None),
         of(
             |secret| Some(secret.as_bytes().to_vec()),
             Some(Cause::new("key_as_text", "the signer used the secret's text as the key", as_base64)),
@@ -116,7 +161,7 @@ fn standard_recipes(id: &str, timestamp: &str, body: &[u8]) -> Vec<Recipe> {
             )),
         },
         Recipe {
-            key: base64,
+            key: standard_key,
             prefix: Vec::new(),
             cause: Some(Cause::new(
                 "id_and_timestamp_not_signed",
@@ -125,30 +170,8 @@ fn standard_recipes(id: &str, timestamp: &str, body: &[u8]) -> Vec<Recipe> {
             )),
         },
     ];
-    let in_body = serde_json::from_slice::<serde_json::Value>(body).ok();
-    let in_body = in_body.as_ref().and_then(|body| body["id"].as_str()).filter(|in_body| *in_body != id);
-    if let Some(in_body) = in_body {
-        recipes.push(Recipe {
-            key: base64,
-            prefix: prefix(in_body, timestamp),
-            cause: Some(Cause::new(
-                "wrong_id",
-                "the id is not the one that was signed",
-                "Take the value of webhook-id, which is the event's id; X-TempClock-Delivery is another",
-            )),
-        });
-    }
-    if let Some(seconds) = other_timestamp(timestamp) {
-        recipes.push(Recipe {
-            key: base64,
-            prefix: prefix(id, &seconds),
-            cause: Some(Cause::new(
-                "timestamp_not_in_seconds",
-                "the timestamp is not written as it was signed, in whole seconds since 1970",
-                "Take the value of webhook-timestamp as it is",
-            )),
-        });
-    }
+    let others = other_prefixes(claim).into_iter();
+    recipes.extend(others.map(|(prefix, cause)| Recipe { key: standard_key, prefix, cause: Some(cause) }));
     recipes
 }
 
@@ -241,13 +264,16 @@ pub fn oddities(secret: &str) -> Vec<Cause> {
             "Take the subscription's signing secret, which was shown when the subscription was made",
         )];
     }
-    if looks_right(&cleaned) {
+    // A secret that was given to the subscription has another form; one that the server made may be cut off.
+    let is_cut_off = cleaned.len().abs_diff(64) <= 8 && cleaned.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if looks_right(&cleaned) || (SigningSecret::parse(&cleaned).is_some() && !is_cut_off) {
         return Vec::new();
     }
     vec![Cause::new(
         "secret_malformed",
         format!(
-            "the secret has {} characters and is none of this server's, which are 64 of 0-9 and a-f",
+            "the secret has {} characters; one that the server made has 64 of 0-9 and a-f, and one that it was given has 16 \
+             to 128 without spaces",
             cleaned.chars().count()
         ),
         "Take the whole text that was shown when the subscription was made",

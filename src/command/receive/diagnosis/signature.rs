@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
-use crate::command::receive::diagnosis::verdict::{Cause, Header};
+use crate::command::receive::diagnosis::verdict::{Cause, Claim, Header};
+use crate::domain::options::names::Names;
 
 /// A candidate code and the deviations in its spelling.
 pub struct SignatureCandidate {
@@ -14,17 +15,37 @@ pub struct SignatureCandidate {
 }
 
 /// Every candidate of the header's text; empty if it is not a signature.
-pub fn candidates(header: &Header<'_>) -> Vec<SignatureCandidate> {
+pub fn candidates(header: &Header<'_>, names: &Names) -> Vec<SignatureCandidate> {
     match header {
-        Header::TempClock { signature } => as_hex(signature).into_iter().collect(),
+        Header::TempClock { signature } => as_hex(signature, &names.signature_prefix).into_iter().collect(),
         // The header can hold several signatures while a secret is rotated; any may match.
         Header::Standard { signature, .. } => signature.split_whitespace().filter_map(as_standard).collect(),
     }
 }
 
-fn as_hex(text: &str) -> Option<SignatureCandidate> {
+/// The signatures of a key pair in the header.
+pub fn asymmetric<'a>(header: &Header<'a>) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+    let signature = match *header {
+        Header::TempClock { .. } => "",
+        Header::Standard { signature, .. } => signature,
+    };
+    signature.split_whitespace().filter_map(|text| STANDARD.decode(text.strip_prefix(ASYMMETRIC)?).ok())
+}
+
+/// Before a signature of a key pair.
+const ASYMMETRIC: &str = "v1a,";
+
+fn as_hex(text: &str, prefix: &str) -> Option<SignatureCandidate> {
     let mut causes = Vec::new();
     let bare = without_wrapping(text, &mut causes);
+    let bare = bare.strip_prefix(prefix).unwrap_or_else(|| {
+        causes.push(Cause::new(
+            "signature_prefix_missing",
+            format!("the signature lacks the prefix \"{prefix}\" that the option names gives it"),
+            "Pass the whole value of the header",
+        ));
+        bare
+    });
     let (bare, is_marked) = match bare.strip_prefix("sha256=").or_else(|| bare.strip_prefix("v1,")) {
         Some(rest) => (rest, true),
         None => (bare, false),
@@ -32,8 +53,8 @@ fn as_hex(text: &str) -> Option<SignatureCandidate> {
     if is_marked {
         causes.push(Cause::new(
             "signature_prefix",
-            "the signature has a prefix such as sha256= in front, which X-TempClock-Signature never has",
-            "Compare the 64 hexadecimal characters alone",
+            "the signature has a prefix such as sha256= in front, which it only has if the option names gives it one",
+            "Compare the 64 hexadecimal characters alone. If the subscription has names.signature_prefix, say so with --names",
         ));
     }
     if let Some(mac) = hex_mac(bare) {
@@ -56,6 +77,9 @@ fn as_hex(text: &str) -> Option<SignatureCandidate> {
 }
 
 fn as_standard(text: &str) -> Option<SignatureCandidate> {
+    if text.starts_with(ASYMMETRIC) {
+        return None;
+    }
     let mut causes = Vec::new();
     let bare = without_wrapping(text, &mut causes);
     let code = if let Some(code) = bare.strip_prefix("v1,") {
@@ -118,7 +142,7 @@ fn base64_mac(text: &str) -> Option<[u8; 32]> {
 pub fn malformed(header: &Header<'_>) -> Cause {
     let (signature, wanted) = match header {
         Header::TempClock { signature } => (signature, "64 hexadecimal characters"),
-        Header::Standard { signature, .. } => (signature, "\"v1,\" and 44 characters of base64"),
+        Header::Standard { signature, .. } => (signature, "\"v1,\" and 44 characters of base64, or \"v1a,\" and 88"),
     };
     let length = signature.chars().count();
     Cause::new(
@@ -138,4 +162,24 @@ pub fn wrong_header(header: &Header<'_>) -> Option<Cause> {
         )),
         _ => None,
     }
+}
+
+/// The cause if nothing was given that made the signature.
+pub fn other_key(claim: &Claim<'_>) -> Option<Cause> {
+    let is_of_key_pair = asymmetric(&claim.header).next().is_some();
+    let is_of_secret = !candidates(&claim.header, &claim.expected.names).is_empty();
+    if is_of_key_pair && claim.expected.public_key.is_none() {
+        return Some(Cause::new(
+            "public_key_needed",
+            "one of the signatures is Ed25519 (v1a), which a secret cannot verify",
+            "Give the subscription's public_key, which every response of the API shows, with --public-key",
+        ));
+    }
+    (is_of_secret && claim.expected.secrets.is_empty()).then(|| {
+        Cause::new(
+            "secret_needed",
+            "one of the signatures is HMAC-SHA256, which a public key cannot verify",
+            "Give the signing secret with --secret-file",
+        )
+    })
 }

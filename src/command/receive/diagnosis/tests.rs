@@ -4,7 +4,10 @@ use crate::command::receive::diagnosis::*;
 use crate::domain::EventId;
 use crate::domain::event;
 use crate::domain::event::event_type::EventType;
-use crate::domain::signing::SigningSecret;
+use crate::domain::options::format::Format;
+use crate::domain::options::names::Names;
+use crate::domain::signing::{SigningSecret, standard_prefix, standard_text};
+use crate::domain::signing_keys::{Ed25519Key, Ed25519PublicKey};
 
 const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const NOW_S: u64 = 1_772_438_400;
@@ -31,8 +34,31 @@ fn signed(body: &[u8]) -> (String, String) {
     (signatures.tempclock_header().to_string(), signatures.standard_header().to_string())
 }
 
+fn knows(secrets: &[&str]) -> Expected {
+    Expected { secrets: secrets.iter().map(|secret| (*secret).to_owned().into()).collect(), ..Expected::default() }
+}
+
+fn ask_for(expected: &Expected, body: &[u8], header: Header<'_>) -> Verdict {
+    diagnose(&Claim { body, header, expected }, now(), Duration::from_mins(5))
+}
+
 fn ask(body: &[u8], secret: &str, header: Header<'_>) -> Verdict {
-    diagnose(&Claim { body, secret, header }, now(), Duration::from_mins(5))
+    ask_for(&knows(&[secret]), body, header)
+}
+
+/// The kinds and places of the signatures that match.
+#[track_caller]
+fn fits(verdict: &Verdict) -> Vec<(&'static str, Option<usize>)> {
+    let Verdict::Matches(fits) = verdict else { panic!("{verdict:?}") };
+    fits.iter().map(|fit| (fit.kind, fit.secret)).collect()
+}
+
+/// As the server signs a body for a subscription with these secrets, newest first, and this key pair.
+fn standard_of(secrets: &[&str], key: Option<&Ed25519Key>, body: &[u8]) -> String {
+    let prefix = standard_prefix(EventId(7), NOW_S);
+    let secrets = secrets.iter().map(|secret| SigningSecret::parse(secret).unwrap().sign_standard(&prefix, body));
+    let symmetric = secrets.map(|mac| standard_text(&mac).to_string());
+    symmetric.chain(key.map(|key| key.sign(&prefix, body))).collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]
@@ -56,13 +82,14 @@ fn assert_body_cause(sent: &[u8], received: &[u8], wanted: &str) {
 #[test]
 fn both_headers_match_what_was_signed() {
     let (tempclock, standard) = signed(&body());
-    assert_eq!(ask(&body(), SECRET, Header::TempClock { signature: &tempclock }), Verdict::Matches);
+    assert_eq!(fits(&ask(&body(), SECRET, Header::TempClock { signature: &tempclock })), [("tempclock", Some(1))]);
     let id = EventId(7).to_string();
     let timestamp = NOW_S.to_string();
     let header = |signature| Header::Standard { id: &id, timestamp: &timestamp, signature };
-    assert_eq!(ask(&body(), SECRET, header(&standard)), Verdict::Matches);
+    assert_eq!(fits(&ask(&body(), SECRET, header(&standard))), [("standard", Some(1))]);
     let two = format!("v1,{} {standard}", "A".repeat(43) + "=");
-    assert_eq!(ask(&body(), SECRET, header(&two)), Verdict::Matches, "one of several signatures is enough");
+    // One of several signatures is enough.
+    assert_eq!(fits(&ask(&body(), SECRET, header(&two))), [("standard", Some(1))]);
 }
 
 #[test]
@@ -263,10 +290,11 @@ fn a_right_signature_with_a_timestamp_far_off_is_refused() {
     let (id, timestamp) = (EventId(7).to_string(), NOW_S.to_string());
     let header = Header::Standard { id: &id, timestamp: &timestamp, signature: &standard };
     let body = body();
-    let claim = Claim { body: &body, secret: SECRET, header };
+    let expected = knows(&[SECRET]);
+    let claim = Claim { body: &body, header, expected: &expected };
     let at = |seconds: u64| diagnose(&claim, Timestamp::from_ms(seconds * 1000), Duration::from_mins(5));
-    assert_eq!(at(NOW_S + 300), Verdict::Matches);
-    assert_eq!(at(NOW_S - 300), Verdict::Matches);
+    fits(&at(NOW_S + 300));
+    fits(&at(NOW_S - 300));
     assert_causes(&at(NOW_S + 301), &["timestamp_too_old"]);
     assert_causes(&at(NOW_S - 301), &["timestamp_in_the_future"]);
 }
@@ -277,6 +305,97 @@ fn several_causes_at_once_are_all_named() {
     let received = [&body()[..], b"\n"].concat();
     let verdict = ask(&received, &format!("{SECRET}\n"), Header::TempClock { signature: &tempclock.to_uppercase() });
     assert_causes(&verdict, &["newline_added", "secret_spaces", "signature_upper_case"]);
+}
+
+#[test]
+fn during_a_rotation_it_is_told_which_secret_made_which_signature() {
+    let (new, old) = ("an-own-secret-of-the-receiver", SECRET);
+    let (id, timestamp) = (EventId(7).to_string(), NOW_S.to_string());
+    let (body, expected) = (body(), knows(&[new, old]));
+    let both = standard_of(&[new, old], None, &body);
+    let header = Header::Standard { id: &id, timestamp: &timestamp, signature: &both };
+    assert_eq!(fits(&ask_for(&expected, &body, header)), [("standard", Some(1)), ("standard", Some(2))]);
+    let (tempclock, _) = signed(&body);
+    let header = Header::TempClock { signature: &tempclock };
+    assert_eq!(fits(&ask_for(&expected, &body, header)), [("tempclock", Some(2))]);
+    assert_causes(&ask_for(&expected, &[&body[..], b"\n"].concat(), header), &["newline_added"]);
+}
+
+#[test]
+fn a_signature_of_a_key_pair_is_verified_and_its_mistakes_are_named() {
+    let key = Ed25519Key::from_seed(&[9; 32]).unwrap();
+    let public_key = Ed25519PublicKey::parse(&key.public_key());
+    let (id, timestamp) = (EventId(7).to_string(), NOW_S.to_string());
+    let body = body();
+    let both = standard_of(&[SECRET], Some(&key), &body);
+    let header = |id, signature| Header::Standard { id, timestamp: &timestamp, signature };
+    let knows_both = Expected { public_key, ..knows(&[SECRET]) };
+    let found = fits(&ask_for(&knows_both, &body, header(&id, &both)));
+    assert_eq!(found, [("standard", Some(1)), ("ed25519", None)]);
+    // With the public key alone, and a signature that is of nothing else.
+    let knows_key = Expected { secrets: Vec::new(), ..knows_both.clone() };
+    let alone = standard_of(&[], Some(&key), &body);
+    assert_eq!(fits(&ask_for(&knows_key, &body, header(&id, &alone))), [("ed25519", None)]);
+    assert_causes(&ask_for(&knows_key, &[&body[..], b"\n"].concat(), header(&id, &alone)), &["newline_added"]);
+    assert_causes(&ask_for(&knows_key, &body, header("dlv_1", &alone)), &["wrong_id"]);
+    let code = |verdict| match verdict {
+        Verdict::Unexplained(causes) => causes[0].code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(ask_for(&knows(&[SECRET]), &body, header(&id, &alone))), "public_key_needed");
+    let symmetric = standard_of(&[SECRET], None, &body);
+    assert_eq!(code(ask_for(&knows_key, &body, header(&id, &symmetric))), "secret_needed");
+    assert_eq!(code(ask_for(&knows_key, b"{\"id\":\"x\",\"events\":[]}", header(&id, &alone))), "unknown");
+}
+
+#[test]
+fn a_given_secret_is_read_as_the_server_reads_it() {
+    let (id, timestamp) = (EventId(7).to_string(), NOW_S.to_string());
+    for secret in ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "sixteen_chars_ok", "Mixed-Case_And.Signs!"] {
+        let standard = standard_of(&[secret], None, &body());
+        let header = Header::Standard { id: &id, timestamp: &timestamp, signature: &standard };
+        assert_eq!(fits(&ask(&body(), secret, header)), [("standard", Some(1))], "{secret}");
+        let other = Header::TempClock { signature: &"0".repeat(64) };
+        let Verdict::Unexplained(causes) = ask(&body(), secret, other) else { panic!("{secret}") };
+        assert_eq!(causes[0].code, "unknown", "{secret}");
+    }
+}
+
+#[test]
+fn the_prefix_that_names_give_a_signature_belongs_to_it() {
+    let names = serde_json::json!({"signature": "X-Hub-Signature-256", "signature_prefix": "sha256="});
+    let expected = Expected { names: Names::read(&names).unwrap(), ..knows(&[SECRET]) };
+    let (digits, _) = signed(&body());
+    let prefixed = format!("sha256={digits}");
+    let ask = |signature| ask_for(&expected, &body(), Header::TempClock { signature });
+    assert_eq!(fits(&ask(&prefixed)), [("tempclock", Some(1))]);
+    assert_causes(&ask(&digits), &["signature_prefix_missing"]);
+}
+
+#[test]
+fn forms_cloud_events_and_other_keys_are_bodies_of_this_server() {
+    let form = Format::Form.body(&body(), &Names::default(), "default").unwrap().into_owned();
+    let (tempclock, _) = signed(&form);
+    let header = Header::TempClock { signature: &tempclock };
+    fits(&ask(&form, SECRET, header));
+    assert_causes(&ask(&body(), SECRET, header), &["form_decoded"]);
+    let other_escapes = String::from_utf8(form.clone()).unwrap().replace('+', "%20");
+    assert_ne!(other_escapes.as_bytes(), form);
+    assert_causes(&ask(other_escapes.as_bytes(), SECRET, header), &["form_reencoded"]);
+
+    let names = Names::read(&serde_json::json!({"envelope": {"id": "event_id", "data": "payload"}})).unwrap();
+    let renamed = Format::Json.body(&body(), &names, "default").unwrap().into_owned();
+    let cloud = Format::CloudEvents.body(&body(), &Names::default(), "default").unwrap().into_owned();
+    let other = "1".repeat(64);
+    let codes = |names: &Names, body: &[u8]| {
+        let expected = Expected { names: names.clone(), ..knows(&[&other]) };
+        let Verdict::Unexplained(causes) = ask_for(&expected, body, header) else { panic!("another secret") };
+        causes.iter().map(|cause| cause.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&names, &renamed), ["unknown"]);
+    assert_eq!(codes(&Names::default(), &renamed), ["body_foreign"]);
+    assert_eq!(codes(&Names::default(), &cloud), ["unknown"]);
+    assert_eq!(codes(&Names::default(), &form), ["unknown"]);
 }
 
 #[test]
