@@ -4,12 +4,27 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
 
-const { Webhook } = createRequire(`${process.argv[2]}/`)("standardwebhooks");
+const folder = `${process.argv[2]}/`;
+const { Webhook } = createRequire(folder)("standardwebhooks");
+const { Webhook: SvixWebhook } = createRequire(folder)("svix");
+// A module of ECMAScript, which `require` does not load in every version of Node.js.
+const github = await import(new URL("node_modules/@octokit/webhooks-methods/dist-node/index.js", pathToFileURL(folder)));
 
-function verify({ scheme, secret, headers, body }) {
+async function verify({ scheme, secret, headers, body }) {
   if (scheme === "standard") {
     new Webhook(secret).verify(body, headers);
+    return;
+  }
+  if (scheme === "svix") {
+    new SvixWebhook(secret).verify(body, headers);
+    return;
+  }
+  if (scheme === "github") {
+    if (!(await github.verify(secret, body.toString(), headers["X-Hub-Signature-256"]))) {
+      throw new Error("X-Hub-Signature-256 does not fit");
+    }
     return;
   }
   const expected = Buffer.from(createHmac("sha256", secret).update(body).digest("hex"));
@@ -23,7 +38,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const delivery = JSON.parse(line);
   delivery.body = Buffer.from(delivery.body, "base64");
   try {
-    verify(delivery);
+    await verify(delivery);
     console.log("ok");
   } catch (error) {
     process.exitCode = 1;

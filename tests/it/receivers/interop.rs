@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{PUBLISHED_TYPES, Received, Receiver, Server, sample, signature_standard, wait_guarded};
 
-const OK: &str = "ok";
+pub(super) const OK: &str = "ok";
 /// What both Standard Webhooks libraries say, in the version that `tests/run` installs.
 const NO_MATCH: &str = "refused: No matching signature found";
 const TOO_OLD: &str = "refused: Message timestamp too old";
@@ -21,15 +21,15 @@ const NO_FIT: &str = "refused: X-TempClock-Signature does not fit";
 
 /// A delivery as a verifier reads it, and what it has to say of it. The reason counts: a refusal for another one could
 /// be a fault of the test.
-struct Case {
+pub(super) struct Case {
     what: String,
     line: String,
     verdict: &'static str,
 }
 
 impl Case {
-    fn new(what: &str, scheme: &str, secret: &str, request: &Received, verdict: &'static str) -> Self {
-        let what = format!("{} ({scheme}, {what})", request.header("x-tempclock-event"));
+    pub(super) fn new(what: &str, scheme: &str, secret: &str, request: &Received, verdict: &'static str) -> Self {
+        let what = format!("{} ({scheme}, {what})", request.header("webhook-id"));
         let headers: serde_json::Map<String, Value> =
             request.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
         let body = STANDARD.encode(&request.body);
@@ -71,7 +71,7 @@ fn with_header(request: &Received, name: &str, value: &str) -> Received {
 }
 
 /// The request as it came, with each byte of its body changed in turn, and under a wrong secret.
-fn genuine_and_tampered(scheme: &str, secret: &str, request: &Received, refusal: &'static str) -> Vec<Case> {
+pub(super) fn genuine_and_tampered(scheme: &str, secret: &str, request: &Received, refusal: &'static str) -> Vec<Case> {
     let mut cases = vec![Case::new("as it came", scheme, secret, request, OK)];
     for at in 0..request.body.len() {
         // The lowest bit: what was UTF-8 stays UTF-8, so that the signature alone can be the reason.
@@ -115,7 +115,7 @@ fn every_case(of: &[fn(&str, &Received) -> Vec<Case>]) -> Vec<Case> {
     came.iter().flat_map(|request| of.iter().flat_map(|cases| cases(&secret, request))).collect()
 }
 
-fn in_repository(path: &str) -> PathBuf {
+pub(super) fn in_repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -129,7 +129,7 @@ fn read_in_background(mut from: impl Read + Send + 'static) -> thread::JoinHandl
 
 /// Starts a verifier once, has it judge every case, and panics at the first one that it judges wrongly.
 #[track_caller]
-fn assert_judges(name: &str, command: &mut Command, cases: &[Case]) {
+pub(super) fn assert_judges(name: &str, command: &mut Command, cases: &[Case]) {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{name} cannot be started ({error}); run tests/run"));
     let lines: String = cases.iter().flat_map(|case| [case.line.as_str(), "\n"]).collect();

@@ -8,5 +8,6 @@ pub(super) mod hostile;
 pub(super) mod interop;
 pub(super) mod island;
 mod openssl;
+mod other_senders;
 pub(super) mod stray;
 pub(super) mod tls;
