@@ -4,6 +4,7 @@ pub(super) mod address_rule;
 pub(super) mod addresses;
 pub(super) mod answers;
 pub(super) mod certificates;
+mod exact_names;
 pub(super) mod hostile;
 pub(super) mod interop;
 pub(super) mod island;
