@@ -3,6 +3,7 @@
 pub(super) mod address_rule;
 pub(super) mod addresses;
 pub(super) mod answers;
+mod bridges;
 pub(super) mod certificates;
 mod exact_names;
 pub(super) mod hostile;
