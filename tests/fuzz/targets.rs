@@ -44,7 +44,7 @@ fn check_refusal(error: &ApiError) {
 /// The body of `POST /events` and of `POST /events/batch`.
 pub fn publish(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match event_body::one(text, Some("key")) {
+    match event_body::one(text, Some("key"), &[]) {
         Err(error) => check_refusal(&error),
         Ok(event) => {
             assert!(text.contains(&*event.data), "the data is not what was published");
@@ -52,7 +52,7 @@ pub fn publish(data: &[u8]) {
             assert!(depth(&value) <= MAX_DEPTH);
         }
     }
-    match event_body::batch(text, 64 * 1024, Some("key")) {
+    match event_body::batch(text, 64 * 1024, Some("key"), &[]) {
         Err(error) => check_refusal(&error),
         Ok(events) => assert!((1..=1000).contains(&events.len())),
     }

@@ -3,12 +3,13 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::domain::FieldError;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::field::{self, FieldKind, Text};
+use crate::domain::event::parsed_data::ParsedData;
 use crate::domain::json_fault::{JsonFault, explain};
 
 impl EventType {
@@ -58,8 +59,8 @@ impl EventType {
 /// Maximum nesting; beyond it, receivers' parsers begin to fail.
 pub const MAX_DEPTH: usize = 32;
 
-/// Checks `data` against its type; the errors name every invalid field.
-pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
+/// Parses `data` and checks it against its type; the errors name every invalid field.
+pub fn check(event_type: EventType, data: &str) -> Result<ParsedData<'_>, Vec<FieldError>> {
     // That many levels need at least that many brackets.
     let brackets = data.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
     if brackets > MAX_DEPTH && depth(data) > MAX_DEPTH {
@@ -80,7 +81,7 @@ pub fn check(event_type: EventType, data: &str) -> Result<(), Vec<FieldError>> {
             errors.push(FieldError::new(format!("data.{name}"), format!("is missing; must be {}", kind.wanted())));
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    if errors.is_empty() { Ok(found.data) } else { Err(errors) }
 }
 
 /// What receivers could not read although it has the form of JSON: lone surrogates and numbers beyond a double. They are
@@ -122,33 +123,32 @@ struct ObjectVisitor {
     fields: &'static [(&'static str, FieldKind)],
 }
 
-struct CheckedFields {
+struct CheckedFields<'a> {
+    data: ParsedData<'a>,
     seen: u32,
     errors: Vec<FieldError>,
 }
 
 impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = CheckedFields;
+    type Value = CheckedFields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CheckedFields, A::Error> {
-        let mut found = CheckedFields { seen: 0, errors: Vec::new() };
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CheckedFields<'de>, A::Error> {
+        let mut found = CheckedFields { data: ParsedData::default(), seen: 0, errors: Vec::new() };
         while let Some(Text(key)) = map.next_key()? {
-            let Some(index) = self.fields.iter().position(|(name, _)| *name == key) else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
             let value: &RawValue = map.next_value()?;
-            let Some((name, kind)) = self.fields.get(index) else { continue };
-            if found.seen & (1 << index) != 0 {
-                found.errors.push(FieldError::new(format!("data.{name}"), "is given twice"));
-            } else if let Err(message) = kind.check(value.get()) {
-                found.errors.push(FieldError::new(format!("data.{name}"), message));
+            if let Some((index, (name, kind))) = self.fields.iter().enumerate().find(|(_, (name, _))| *name == key) {
+                if found.seen & (1 << index) != 0 {
+                    found.errors.push(FieldError::new(format!("data.{name}"), "is given twice"));
+                } else if let Err(message) = kind.check(value.get()) {
+                    found.errors.push(FieldError::new(format!("data.{name}"), message));
+                }
+                found.seen |= 1 << index;
             }
-            found.seen |= 1 << index;
+            found.data.put(key, value);
         }
         Ok(found)
     }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn every_example_fits_its_type() {
         for event_type in EventType::ALL {
-            assert_eq!(check(event_type, example(event_type)), Ok(()), "{event_type}");
+            assert!(check(event_type, example(event_type)).is_ok(), "{event_type}");
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
             assert_eq!(wrong_fields(EventType::WorkerCreated, &data(number)), ["data.more"], "{number}");
         }
         for number in ["1e99", "1.50", "-0.0e-400", &"9".repeat(300), "123456789012345678901234567890"] {
-            assert_eq!(check(EventType::WorkerCreated, &data(number)), Ok(()), "{number}");
+            assert!(check(EventType::WorkerCreated, &data(number)).is_ok(), "{number}");
         }
     }
 
@@ -238,7 +238,7 @@ mod tests {
             )
         };
         for location in ["", r#""location_id":null,"#, r#""location_id":"Hall 3","#, r#""location_id":3,"#] {
-            assert_eq!(check(EventType::ShiftCreated, &shift(location)), Ok(()), "{location}");
+            assert!(check(EventType::ShiftCreated, &shift(location)).is_ok(), "{location}");
         }
         for location in [r#""location_id":"","#, r#""location_id":[],"#, r#""location_id":null,"location_id":3,"#] {
             assert_eq!(wrong_fields(EventType::ShiftCreated, &shift(location)), ["data.location_id"], "{location}");
@@ -252,7 +252,7 @@ mod tests {
                 r#"{{"shift_id":1,"worker_id":1,"location_id":1,"shift_date":"{date}","start_time":"{start}","end_time":"08:00:00"}}"#
             )
         };
-        assert_eq!(check(EventType::ShiftCreated, &shift("2026-02-28", "23:59")), Ok(()));
+        assert!(check(EventType::ShiftCreated, &shift("2026-02-28", "23:59")).is_ok());
         assert_eq!(
             wrong_fields(EventType::ShiftCreated, &shift("2026-02-30", "24:00")),
             ["data.shift_date", "data.start_time"]

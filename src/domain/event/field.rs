@@ -157,6 +157,7 @@ fn is_time_of_day(text: &str) -> bool {
 }
 
 /// Text that is borrowed where it holds no escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Text<'a>(pub Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

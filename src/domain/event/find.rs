@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::domain::event::data_of;
 use crate::domain::event::field::{self, ID_CHARS, Text};
 
 /// Maximum number of tags of an event.
@@ -101,19 +102,12 @@ fn without_zero_fraction(text: &str) -> &str {
 /// Everything by which the event with this body and these tags is found, each once.
 #[must_use]
 pub fn keys(body: &[u8], tags: &[Box<str>]) -> Vec<FindKey> {
-    let envelope: Option<Envelope<'_>> = serde_json::from_slice(body).ok();
-    let ids = envelope.and_then(|envelope| serde_json::from_str::<Ids>(envelope.data.get()).ok());
+    let ids = data_of(body).and_then(|data| serde_json::from_str::<Ids>(data).ok());
     let mut keys = ids.map(|Ids(keys)| keys).unwrap_or_default();
     keys.extend(tags.iter().map(|tag| FindKey { kind: FindKind::Tag, text: tag.clone() }));
     keys.sort_unstable();
     keys.dedup();
     keys
-}
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    data: &'a RawValue,
 }
 
 /// The ids at the top level of an object.

@@ -5,8 +5,12 @@ pub mod event_type;
 pub mod field;
 pub mod find;
 mod number;
+pub mod parsed_data;
 
 use std::io::Write as _;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{EventId, SubscriptionId, Timestamp};
 use crate::domain::event::event_type::EventType;
@@ -67,6 +71,17 @@ pub fn body(id: EventId, event_type: EventType, timestamp: Timestamp, data: &str
     body
 }
 
+/// The text of the data in such a body; none in a damaged one.
+#[must_use]
+pub fn data_of(body: &[u8]) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    serde_json::from_slice(body).ok().map(|Body { data }| data.get())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +90,8 @@ mod tests {
     fn the_data_stands_in_the_body_as_it_was_published() {
         let data = r#"{ "b":1.50,"a" : 1e2, "ü":"\u00fc" }"#;
         let body = body(EventId(5), EventType::ClockIn, Timestamp::from_ms(0), data);
+        assert_eq!(data_of(&body), Some(data));
+        assert_eq!(data_of(b"damaged"), None);
         assert_eq!(
             String::from_utf8(body).unwrap(),
             format!(

@@ -1,7 +1,8 @@
-//! Parses published events; all invalid fields are reported at once. Pure; runs on the HTTP workers. The text of `data`
-//! is kept unchanged.
+//! Parses published events, and compares what was parsed with the filters of the account's subscriptions; all invalid
+//! fields are reported at once. Pure; runs on the HTTP workers. The text of `data` is kept unchanged.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -12,9 +13,12 @@ use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::field::{self, FieldKind, ID_CHARS};
 use crate::domain::event::find::{TAG_CHARS, TAGS};
+use crate::domain::event::parsed_data::ParsedData;
 use crate::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
 use crate::domain::json_fault::explain;
-use crate::domain::{FieldError, FieldErrors, Timestamp, time_text};
+use crate::domain::options::filter::Filter;
+use crate::domain::subscription::Subscription;
+use crate::domain::{FieldError, FieldErrors, SubscriptionId, Timestamp, time_text};
 use crate::http::request::error::ApiError;
 
 const FIELDS: [&str; 5] = ["event", "data", "id", "occurred_at", "tags"];
@@ -23,10 +27,11 @@ const BATCH_EVENTS: usize = 1000;
 /// Maximum length of an idempotency key in the header, in characters.
 pub const KEY_CHARS: usize = 255;
 
-/// Parses one event, with the request's idempotency key if there is one.
-pub fn one(text: &str, request_key: Option<&str>) -> Result<NewEvent, ApiError> {
+/// Parses one event, with the request's idempotency key if there is one, for an account with those filtered
+/// subscriptions.
+pub fn one(text: &str, request_key: Option<&str>, filtered: &[Arc<Subscription>]) -> Result<NewEvent, ApiError> {
     let fields: EventFields<'_> = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
-    fields.into_event(request_key.map(|key| digest_key(&["header", key]))).map_err(ApiError::invalid)
+    fields.into_event(request_key.map(|key| digest_key(&["header", key])), filtered).map_err(ApiError::invalid)
 }
 
 #[derive(serde::Deserialize)]
@@ -49,8 +54,13 @@ pub struct PartialBatch {
 
 /// Parses a batch of events, each within that size: all of them or none. The request's idempotency key applies to each
 /// event with its index, and to the batch as a whole.
-pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<Vec<NewEvent>, ApiError> {
-    let PartialBatch { events, errors, .. } = partial_batch(text, event_bytes, request_key)?;
+pub fn batch(
+    text: &str,
+    event_bytes: u64,
+    request_key: Option<&str>,
+    filtered: &[Arc<Subscription>],
+) -> Result<Vec<NewEvent>, ApiError> {
+    let PartialBatch { events, errors, .. } = partial_batch(text, event_bytes, request_key, filtered)?;
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
@@ -71,7 +81,12 @@ pub fn batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<
 
 /// Parses the events of a batch, each within that size. The request's idempotency key applies to each event with its
 /// index.
-pub fn partial_batch(text: &str, event_bytes: u64, request_key: Option<&str>) -> Result<PartialBatch, ApiError> {
+pub fn partial_batch(
+    text: &str,
+    event_bytes: u64,
+    request_key: Option<&str>,
+    filtered: &[Arc<Subscription>],
+) -> Result<PartialBatch, ApiError> {
     let batch: BatchRequest<'_> = serde_json::from_str(text).map_err(|error| {
         // An unexpected field stops the parser before the rest of the text is checked.
         match serde_json::from_str::<IgnoredAny>(text) {
@@ -88,7 +103,7 @@ pub fn partial_batch(text: &str, event_bytes: u64, request_key: Option<&str>) ->
     let mut parsed = PartialBatch { count: batch.events.len(), ..PartialBatch::default() };
     for (index, raw) in batch.events.iter().enumerate() {
         let key = request_key.map(|key| digest_key(&["batch", key, &index.to_string()]));
-        match event_of_batch(raw.get(), event_bytes, key) {
+        match event_of_batch(raw.get(), event_bytes, key, filtered) {
             Err(found) => parsed.errors.add_part(&format!("events[{index}]"), found),
             Ok(event) => parsed.events.push((index, event)),
         }
@@ -97,7 +112,12 @@ pub fn partial_batch(text: &str, event_bytes: u64, request_key: Option<&str>) ->
 }
 
 /// Parses one event of a batch; an error without a field concerns the whole event.
-fn event_of_batch(text: &str, event_bytes: u64, key: Option<IdempotencyKey>) -> Result<NewEvent, FieldErrors> {
+fn event_of_batch(
+    text: &str,
+    event_bytes: u64,
+    key: Option<IdempotencyKey>,
+    filtered: &[Arc<Subscription>],
+) -> Result<NewEvent, FieldErrors> {
     let whole = |message: String| FieldErrors::from(vec![FieldError::new("", message)]);
     if text.len() as u64 > event_bytes {
         return Err(whole(format!("may have at most {event_bytes} bytes")));
@@ -105,7 +125,7 @@ fn event_of_batch(text: &str, event_bytes: u64, key: Option<IdempotencyKey>) -> 
     match serde_json::from_str::<EventFields<'_>>(text) {
         Err(error) if error.is_data() => Err(whole(format!("must be an object; {}", field::words(text)))),
         Err(error) => Err(whole(explain(text, &error).message)),
-        Ok(fields) => fields.into_event(key),
+        Ok(fields) => fields.into_event(key, filtered),
     }
 }
 
@@ -220,7 +240,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventFields<'a> {
 
 impl EventFields<'_> {
     /// The event, if every field is valid.
-    fn into_event(self, request_key: Option<IdempotencyKey>) -> Result<NewEvent, FieldErrors> {
+    fn into_event(
+        self,
+        request_key: Option<IdempotencyKey>,
+        filtered: &[Arc<Subscription>],
+    ) -> Result<NewEvent, FieldErrors> {
         let mut errors = self.errors;
         let event_type = match self.event {
             None => Err("is missing".to_owned()),
@@ -229,13 +253,14 @@ impl EventFields<'_> {
                 .and_then(|name| EventType::parse(&name)),
         };
         let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
-        match (self.data, event_type) {
-            (None, _) => errors.add(|| FieldError::new("data", "is missing")),
+        let unfit = match (self.data, event_type) {
+            (None, _) => Err(vec![FieldError::new("data", "is missing")]),
             (Some(data), Some(event_type)) => {
-                errors.extend(data::check(event_type, data.get()).err().into_iter().flatten());
+                data::check(event_type, data.get()).map(|data| unfit(filtered, event_type, &data))
             }
-            (Some(_), None) => {}
-        }
+            (Some(_), None) => Ok(Vec::new()),
+        };
+        let unfit = unfit.map_err(|found| errors.extend(found)).unwrap_or_default();
         let occurred_at = given(self.occurred_at).and_then(|raw| {
             let time = serde_json::from_str::<String>(raw).ok().and_then(|text| Timestamp::parse(&text));
             if time.is_none() {
@@ -271,8 +296,15 @@ impl EventFields<'_> {
         let by_request =
             request_key.map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: fingerprint() });
         let idempotency = by_id.into_iter().chain(by_request).collect();
-        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, tags, unfit: Vec::new(), idempotency })
+        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, tags, unfit, idempotency })
     }
+}
+
+/// The subscriptions that want events of this type and whose filter the data does not fit, by number.
+fn unfit(filtered: &[Arc<Subscription>], event_type: EventType, data: &ParsedData<'_>) -> Vec<SubscriptionId> {
+    let wanting = filtered.iter().filter(|subscription| subscription.events.contains(event_type));
+    let does_not_fit = |filter: &Filter| !filter.fits(|name| data.get(name));
+    wanting.filter(|wanting| wanting.options.filter.as_ref().is_some_and(does_not_fit)).map(|unfit| unfit.id).collect()
 }
 
 /// The tags, or which of them is wrong and why.

@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::Scope;
-use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::{FindKey, FindKind};
 use crate::domain::{AccountId, DeliveryId, EventId, FieldError, Timestamp, time_text};
@@ -58,8 +57,8 @@ pub async fn publish(
     body: JsonText,
 ) -> HandlerResult {
     let key = idempotency_header(&request)?;
-    let mut events = vec![event_body::one(&body.text, key.as_deref())?];
-    judge(&state, account, events.iter_mut());
+    let registry = state.reader.registry();
+    let events = vec![event_body::one(&body.text, key.as_deref(), registry.filtered_of(account))?];
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await;
     let published = published.map_err(ApiError::of_one_event)?;
     match published.first() {
@@ -93,19 +92,12 @@ pub async fn publish_batch(
     if is_partial == Some(true) {
         return publish_valid(&state, account, &body.text, key.as_deref()).await;
     }
-    let mut events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref())?;
-    judge(&state, account, events.iter_mut());
+    let registry = state.reader.registry();
+    let filtered = registry.filtered_of(account);
+    let events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref(), filtered)?;
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await?;
     let data = published.into_iter().map(|published| Some(published.into())).collect();
     Ok(respond::json(&mut HttpResponse::Accepted(), &BatchView { data, errors: None }))
-}
-
-/// Notes with each event which filters it does not fit.
-fn judge<'a>(state: &HttpState, account: AccountId, events: impl Iterator<Item = &'a mut NewEvent>) {
-    let registry = state.reader.registry();
-    for event in events {
-        event.unfit = registry.unfit(account, event.event_type, &event.data);
-    }
 }
 
 /// Stores the valid events of a batch.
@@ -113,8 +105,9 @@ async fn publish_valid(state: &AppState, account: AccountId, text: &str, key: Op
     let mut conflicting: BTreeSet<usize> = BTreeSet::new();
     // Each time round there is at least one event less.
     loop {
+        let registry = state.reader.registry();
         let PartialBatch { mut events, mut errors, count } =
-            event_body::partial_batch(text, state.settings.event_bytes, key)?;
+            event_body::partial_batch(text, state.settings.event_bytes, key, registry.filtered_of(account))?;
         events.retain(|(index, _)| !conflicting.contains(index));
         for index in &conflicting {
             errors.add_part(&format!("events[{index}]"), vec![FieldError::new("", DIFFERS)].into());
@@ -122,7 +115,6 @@ async fn publish_valid(state: &AppState, account: AccountId, text: &str, key: Op
         if events.is_empty() {
             return Err(ApiError::invalid(errors));
         }
-        judge(state, account, events.iter_mut().map(|(_, event)| event));
         let (places, events): (Vec<usize>, Vec<_>) = events.into_iter().unzip();
         match state.try_ask(|reply| Command::Publish { account, events, reply }).await {
             Ok(published) => {

@@ -260,7 +260,7 @@ impl ReadView {
             if replay.is_about(row.event_type, &subscription.events) {
                 let delivery = self.delivery(DeliveryId { event, subscription: replay.subscription })?;
                 let filter = subscription.options.filter.as_ref().filter(|_| delivery.is_none());
-                let fits = filter.is_none_or(|filter| filter.fits_envelope(row.body()));
+                let fits = filter.is_none_or(|filter| filter.fits_body(row.body()));
                 count += u64::from(fits && replay.only.includes(delivery.map(|delivery| delivery.state)));
             }
         }

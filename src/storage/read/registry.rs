@@ -6,10 +6,7 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::domain::access::{ApiKey, KeyHash};
-use crate::domain::event::event_type::EventType;
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 
@@ -73,20 +70,10 @@ impl Registry {
         }
     }
 
-    /// The subscriptions of an account that want events of this type and whose filter the data does not fit, by number.
-    /// The data is read as JSON only where there is a filter.
+    /// An account's subscriptions that have a filter, by number.
     #[must_use]
-    pub fn unfit(&self, account: AccountId, event_type: EventType, data: &str) -> Vec<SubscriptionId> {
-        let all = self.filtered.get(&account).map_or(&[][..], Vec::as_slice);
-        let mut wanting = all.iter().filter(|subscription| subscription.events.contains(event_type)).peekable();
-        if wanting.peek().is_none() {
-            return Vec::new();
-        }
-        // It was checked before.
-        let data: Value = serde_json::from_str(data).unwrap_or_default();
-        let is_unfit =
-            |found: &&Arc<Subscription>| found.options.filter.as_ref().is_some_and(|filter| !filter.fits(&data));
-        wanting.filter(is_unfit).map(|found| found.id).collect()
+    pub fn filtered_of(&self, account: AccountId) -> &[Arc<Subscription>] {
+        self.filtered.get(&account).map_or(&[], Vec::as_slice)
     }
 
     /// The account of that name.

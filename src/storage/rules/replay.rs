@@ -21,7 +21,7 @@ const FIRST_RETRY: (Timestamp, EventId) = (Timestamp::from_ms(1), EventId(0));
 /// Whether the event fits the filter of the subscription.
 fn fits(state: &State, id: DeliveryId, row: &EventRow) -> bool {
     let filter = state.registry.subscription(id.subscription).and_then(|found| found.options.filter.as_ref());
-    filter.is_none_or(|filter| filter.fits_envelope(row.body()))
+    filter.is_none_or(|filter| filter.fits_body(row.body()))
 }
 
 impl<T: Tx> Batch<T> {

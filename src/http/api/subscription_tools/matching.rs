@@ -81,7 +81,7 @@ fn result(subscription: &Subscription, event_type: EventType, data: &Value) -> M
     let names = subscription.events.names().join(", ");
     let is = if has_type { "is" } else { "is not" };
     let mut because = vec![format!("{event_type} {is} one of its event types ({names})")];
-    let lines = subscription.options.filter.as_ref().map(|filter| filter.explain(data));
+    let lines = subscription.options.filter.as_ref().map(|filter| filter.explain(|name| data.get(name)));
     let fits = lines.iter().flatten().all(|(fits, _)| *fits);
     match lines {
         Some(lines) => because.extend(lines.into_iter().map(|(_, sentence)| sentence)),
