@@ -3,12 +3,11 @@
 //!
 //! The layers, lowest first; each imports its own level and below, never above: [`domain`] decides, [`storage`]
 //! persists, [`delivery`] sends, [`http`] serves the API, [`control`] serves it to the command line, [`app`] wires
-//! everything together, [`command`] implements the commands. [`clock`], [`descriptors`], [`disk`], [`metrics`] and
+//! everything together, [`command`] implements the commands. [`clock`], [`descriptors`], [`metrics`] and
 //! [`tuning`] are leaves beside them, and [`config`] is read by [`app`] and [`command`] alone.
 
 pub mod clock;
 pub mod descriptors;
-pub mod disk;
 pub mod domain;
 pub mod metrics;
 pub mod storage;

@@ -27,11 +27,12 @@ use tempclock_webhooks::domain::signing_keys::SigningKeys;
 use tempclock_webhooks::domain::subscription::NewSubscription;
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use tempclock_webhooks::storage::command::{Command, Completion, ReplySender};
-use tempclock_webhooks::storage::maintenance::backup::{self, Verified};
-use tempclock_webhooks::storage::maintenance::verify;
+use tempclock_webhooks::storage::maintenance::{Verified, verify, verify_rows};
 use tempclock_webhooks::storage::write::writer::Listeners;
-use tempclock_webhooks::storage::{DATABASE_FILE, Opened, Randomness, RetentionRule, Rules, Store, StoreSettings};
+use tempclock_webhooks::storage::{Opened, Randomness, RetentionRule, Rules, Store, StoreSettings};
 use tokio::sync::oneshot;
+
+const DATABASE_FILE: &str = "tempclock.redb";
 
 const SHORT_OPERATIONS: usize = 200;
 const OWN: AccountId = AccountId(1);
@@ -228,7 +229,7 @@ fn faults(folder: &Path, bytes: &[u8], acknowledged: &[EventId]) -> Result<(), S
         }
     }
     drop((reader, store));
-    match backup::verify(&path).map_err(|error| error.to_string())? {
+    match verify(&path).map_err(|error| error.to_string())? {
         Verified::Database(findings) if findings.faults.is_empty() => Ok(()),
         found => Err(format!("{found:?}")),
     }
@@ -262,7 +263,7 @@ fn a_power_cut_at_any_sync_of_an_upgrade_loses_nothing() {
         let backend = sound(bytes);
         drop(open(backend.clone()).unwrap());
         let db = Database::builder().create_with_backend(sound(backend.disk().seen.clone())).unwrap();
-        let findings = verify::rows(&db).unwrap();
+        let findings = verify_rows(&db).unwrap();
         assert_eq!((findings.pending, &findings.faults[..]), (7, &[][..]), "after the power was cut at sync {number}");
     }
 }

@@ -2,13 +2,10 @@
 //! nothing is delivered. Runs on the command's main thread.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use actix_web::web;
-use rustix::fs::Access;
-use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::error::StartError;
@@ -20,8 +17,9 @@ use crate::control::server::ControlServer;
 use crate::delivery::Dispatcher;
 use crate::descriptors::{Shares, raise_limit};
 use crate::http::{HttpState, Vitals};
+use crate::storage::maintenance::{Maintenance, NoAccess};
 use crate::storage::write::writer::Listeners;
-use crate::storage::{DATABASE_FILE, Opened, Store};
+use crate::storage::{Opened, Store};
 
 /// The open store of a command.
 pub struct Offline {
@@ -37,20 +35,10 @@ const ANOTHER_FOLDER: &str =
 
 /// Checks that this user may open the database; the error names the user who may.
 pub fn check_user(config: &Config) -> Result<(), StartError> {
-    let folder = &config.storage.data_dir;
-    let database = folder.join(DATABASE_FILE);
-    let needs = [(folder, Access::WRITE_OK | Access::EXEC_OK), (&database, Access::READ_OK | Access::WRITE_OK)];
-    for (path, rights) in needs {
-        if rustix::fs::access(path, rights) == Err(Errno::ACCESS) {
-            let owner = fs::metadata(path).or_else(|_| fs::metadata(folder)).map(|found| found.uid()).ok();
-            let own = rustix::process::geteuid().as_raw();
-            return Err(match owner {
-                Some(owner) if owner != own => StartError::OtherUser { path: path.clone(), owner: user_name(owner) },
-                _ => StartError::Closed { path: path.clone() },
-            });
-        }
-    }
-    Ok(())
+    Maintenance::of(&config.storage.data_dir).check_access().map_err(|NoAccess { path, owner }| match owner {
+        Some(owner) => StartError::OtherUser { path, owner: user_name(owner) },
+        None => StartError::Closed { path },
+    })
 }
 
 /// A user's name, or the number as `sudo -u` takes it.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
 use crate::http::HttpState;
 use crate::http::request::chunks::{Chunk, Chunks};
 use crate::http::request::error::ApiError;
-use crate::storage::maintenance::dump::DumpError;
+use crate::storage::maintenance::DumpError;
 
 /// Nice value of the backup thread.
 const NICE: i32 = 10;

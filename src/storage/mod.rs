@@ -19,7 +19,8 @@ pub use crate::storage::engine::Pending;
 /// The engine of every store. With a second one this becomes an enum of both.
 pub(crate) use crate::storage::redb::engine::RedbEngine as StoreEngine;
 pub use crate::storage::redb::file::catch_panic::expects_panic;
-pub use crate::storage::redb::file::folder::{DATABASE_FILE, is_new};
+#[cfg(test)]
+pub(in crate::storage) use crate::storage::redb::file::folder::DATABASE_FILE;
 pub use crate::storage::redb::file::open::{Opened, Store, StoreSettings};
 pub use crate::storage::rules::settings::{RetentionRule, Rules};
 pub use random::Randomness;

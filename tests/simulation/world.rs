@@ -20,7 +20,7 @@ use tempclock_webhooks::domain::signing::Signatures;
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::{Committed, Completion, RecordedAttempt};
 use tempclock_webhooks::storage::error::StorageError;
-use tempclock_webhooks::storage::maintenance::verify;
+use tempclock_webhooks::storage::maintenance::verify_rows;
 use tempclock_webhooks::storage::{RetentionRule, Rules, StoreSettings};
 
 use super::callers::Asked;
@@ -363,7 +363,7 @@ impl World {
         let new_fuse = Arc::new(Mutex::new(None));
         let check =
             Database::builder().create_with_backend(process::disk(bytes.clone(), None, &new_fuse)).map_err(failed)?;
-        let findings = verify::rows(&check).map_err(failed)?;
+        let findings = verify_rows(&check).map_err(failed)?;
         self.pending_rows = findings.pending;
         if let Some(fault) = findings.faults.first() {
             return Err(format!("verify finds: {fault}"));

@@ -16,34 +16,18 @@ const LINES: usize = 450;
 const FILES: usize = 20;
 
 /// Each layer with what it may import; see `docs/architecture.md`.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("domain", &["domain"]),
     ("clock", &["domain"]),
     ("descriptors", &[]),
-    ("disk", &[]),
     ("metrics", &[]),
     ("tuning", &[]),
     ("config", &["config", "domain"]),
-    ("storage", &["storage", "domain", "clock", "disk", "tuning"]),
+    ("storage", &["storage", "domain", "clock", "tuning"]),
     ("delivery", &["delivery", "storage", "domain", "clock", "tuning"]),
-    ("http", &["http", "delivery", "storage", "domain", "clock", "disk", "metrics"]),
+    ("http", &["http", "delivery", "storage", "domain", "clock", "metrics"]),
     ("control", &["control", "http", "storage", "domain", "clock"]),
-    (
-        "app",
-        &[
-            "app",
-            "control",
-            "metrics",
-            "http",
-            "delivery",
-            "storage",
-            "config",
-            "domain",
-            "clock",
-            "descriptors",
-            "disk",
-        ],
-    ),
+    ("app", &["app", "control", "metrics", "http", "delivery", "storage", "config", "domain", "clock", "descriptors"]),
     ("cli", &["cli", "domain"]),
 ];
 

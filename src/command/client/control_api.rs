@@ -16,7 +16,7 @@ use crate::command::{Exit, Failure, config};
 use crate::config::Config;
 use crate::control::client::{self, Client, ControlResponse, ControlSocket, Streamed};
 use crate::domain::escape::escape_controls;
-use crate::storage;
+use crate::storage::maintenance::{Maintenance, Presence};
 
 /// Maximum rows per response.
 const PAGE: u64 = 100;
@@ -62,7 +62,8 @@ pub fn with_existing_store<T>(
 /// Fails if the store does not exist; a query must not create it.
 pub fn require_store(config: &Config) -> Result<(), Failure> {
     let folder = &config.storage.data_dir;
-    if client::connect(&app::control_socket(config)).is_none() && storage::is_new(folder) {
+    if client::connect(&app::control_socket(config)).is_none() && Maintenance::of(folder).presence() == Presence::Never
+    {
         let message = format!("there is no database in {}; make one with: tempclock-webhooks init", folder.display());
         return Err((Exit::NotFound, message));
     }

@@ -1,8 +1,7 @@
 //! `backup`, `restore`, `verify`, `compact`: operations on the whole database.
 
-use std::fs;
 use std::io::{self, Read as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytesize::ByteSize;
 use serde_json::json;
@@ -13,14 +12,11 @@ use crate::clock::Clock;
 use crate::command::client::control_api::require_store;
 use crate::command::console::output::{counted, put, put_json, put_table, say};
 use crate::command::console::progress::bar;
-use crate::command::database::backup_file::{BackupFile, check_place, sync_folder_of};
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::config::Config;
 use crate::control::client;
-use crate::storage::DATABASE_FILE;
-use crate::storage::maintenance::backup::{self, BackupError, Verified};
-use crate::storage::maintenance::restore::{self, Restored};
+use crate::storage::maintenance::{self, BackupError, BackupFileError, Maintenance, Presence, Restored, Verified};
 
 /// Writes a backup under a temporary name and renames it when it is complete; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
@@ -30,26 +26,20 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
         let copied = copy_backup(&config, &mut io::stdout().lock());
         return copied.map_err(|(exit, error)| (exit, format!("the backup to stdout is not whole: {error}")));
     }
-    let output = PathBuf::from(output);
-    check_place(&output)?;
-    let unfinished = PathBuf::from(format!("{}.part", output.display()));
-    let mut file = BackupFile::create(&unfinished, &config)?;
-    let copied = copy_backup(&config, &mut file).and_then(|()| file.sync().map_err(failed));
-    let result = copied.and_then(|()| {
-        // What came over a socket is verified by reading it again.
-        let unwritten = |error| failed(format!("{error}. {} was not written", output.display()));
-        backup::verify(&unfinished).map(drop).map_err(unwritten)?;
-        fs::rename(&unfinished, &output).map_err(|error| failed(format!("{}: {error}", output.display())))?;
-        sync_folder_of(&output);
-        Ok(())
-    });
-    if result.is_err() {
-        drop(fs::remove_file(&unfinished));
-    } else {
-        let bytes = fs::metadata(&output).map_or(0, |found| found.len());
-        say(&format!("{}: {bytes} bytes, complete. Check it again with: verify {0}", output.display()));
+    let not_written = |error: BackupFileError| {
+        let exit = if matches!(error, BackupFileError::NoBackup(_)) { Exit::Usage } else { Exit::Failed };
+        (exit, error.to_string())
+    };
+    let files = Maintenance::of(&config.storage.data_dir);
+    let file = files.backup_file(Path::new(output), config.storage.free_space_reserve_bytes);
+    let mut file = file.map_err(not_written)?;
+    copy_backup(&config, &mut file)?;
+    let finished = file.finish().map_err(not_written)?;
+    if let Some(error) = finished.unsynced {
+        say(&format!("{error}; the backup is complete, and a power cut now may undo its name"));
     }
-    result
+    say(&format!("{output}: {} bytes, complete. Check it again with: verify {output}", finished.bytes));
+    Ok(())
 }
 
 /// From the running server, otherwise from the file.
@@ -57,8 +47,7 @@ fn copy_backup(config: &Config, out: &mut impl Write) -> Outcome {
     if let Some(client) = client::connect(&app::control_socket(config)) {
         let mut stream = client.back_up().map_err(failed)?;
         // Free pages are not sent, so this is an upper bound.
-        let most = fs::metadata(config.storage.data_dir.join(DATABASE_FILE)).map_or(0, |found| found.len());
-        let bar = bar(most, BYTES);
+        let bar = bar(Maintenance::of(&config.storage.data_dir).length_bytes(), BYTES);
         let copied = io::copy(&mut bar.wrap_read(stream.by_ref()), out);
         bar.finish_and_clear();
         return copied.and_then(|_| out.flush()).map_err(failed);
@@ -80,7 +69,7 @@ const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
 
 /// Verifies a database or a backup.
 pub fn verify(file: &Path, json: bool) -> Outcome {
-    let verified = backup::verify(file);
+    let verified = maintenance::verify(file);
     if json {
         return verified_as_json(verified);
     }
@@ -149,11 +138,12 @@ fn verified_as_json(verified: Result<Verified, BackupError>) -> Outcome {
 pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
     let folder = &config.storage.data_dir;
+    let files = Maintenance::of(folder);
     if client::connect(&app::control_socket(&config)).is_some() {
         return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));
     }
     app::check_user(&config).map_err(|error| start_failure(&error))?;
-    if folder.join(DATABASE_FILE).exists() && !yes {
+    if files.presence() == Presence::Present && !yes {
         return Err((
             Exit::Usage,
             format!(
@@ -163,7 +153,7 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
         ));
     }
     let bar = bar(0, ROWS);
-    let restored = restore::restore(file, folder, Clock::start().wall(), &mut |done, all| {
+    let restored = files.restore(file, Clock::start().wall(), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });
@@ -197,6 +187,6 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
 pub fn compact(args: &ConfigArgs) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
     app::check_user(&config).map_err(|error| start_failure(&error))?;
-    let (before, after) = backup::compact(&config.storage.data_dir).map_err(failed)?;
+    let (before, after) = Maintenance::of(&config.storage.data_dir).compact().map_err(failed)?;
     put(&format!("{} before, {} now.\n", ByteSize(before), ByteSize(after)))
 }

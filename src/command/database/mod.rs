@@ -1,5 +1,4 @@
 //! Commands on the whole database: backup, restore, verify, compact, encryption of secrets. Runs on the main thread.
 
 pub(super) mod backup;
-pub(super) mod backup_file;
 pub(super) mod secrets;

@@ -12,7 +12,7 @@ use crate::command::console::output::{counted, put};
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::control::client;
-use crate::storage::maintenance::reseal;
+use crate::storage::maintenance::Maintenance;
 use crate::storage::rows::sealing::{self, Seal};
 
 pub fn run(command: &SecretsCommand) -> Outcome {
@@ -76,5 +76,5 @@ fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {
     }
     app::check_user(&config).map_err(|error| start_failure(&error))?;
     let from = Seal::from_file(config.storage.encryption_key_file.as_deref()).map_err(wrong_key)?;
-    reseal::change_key(&config.storage.data_dir, &from, to).map_err(failed)
+    Maintenance::of(&config.storage.data_dir).change_key(&from, to).map_err(failed)
 }

@@ -1,19 +1,16 @@
 //! Where the data folder lies and whether it can be written: the kind of file system, what that means for the database,
 //! and a try, as rights alone do not tell. It leaves nothing behind.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat, statfs};
+use rustix::fs::statfs;
 
 use super::finding::Finding;
 use crate::command::doctor::context::DoctorContext;
-use crate::storage::DATABASE_FILE;
+use crate::storage::maintenance::Maintenance;
 
 const FILE_SYSTEM: &str = "file system";
-/// How much is tried to be written.
-const TRIED_BYTES: usize = 64 * 1024;
 
 /// What is not good enough about a kind of file system, by the number that statfs gives it.
 struct Kind {
@@ -106,19 +103,11 @@ pub fn check(context: &DoctorContext) -> Vec<Finding> {
 
 /// Why nothing can be written there, if it is the file system that refuses. Rights are looked at elsewhere.
 fn refused(folder: &Path) -> Option<io::Error> {
-    // To open it changes nothing.
-    let opened = File::options().write(true).open(folder.join(DATABASE_FILE)).map(drop);
-    opened.and_then(|()| try_writing(folder)).err().filter(|error| {
+    Maintenance::of(folder).try_writing().err().filter(|error| {
         let is_known = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
         // EIO has no kind of its own.
         is_known.contains(&error.kind()) || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
     })
-}
-
-/// Into a file that has no name, where the file system knows such files.
-fn try_writing(folder: &Path) -> io::Result<()> {
-    let file = openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
-    File::from(file).write_all(&vec![0; TRIED_BYTES])
 }
 
 #[cfg(test)]

@@ -13,19 +13,14 @@ use super::finding::Finding;
 use crate::app;
 use crate::command::doctor::context::DoctorContext;
 use crate::descriptors::{Shares, limit_of};
-use crate::disk::free_bytes;
 use crate::domain::Timestamp;
 use crate::domain::timestamp::span_in_words;
-use crate::storage::DATABASE_FILE;
+use crate::storage::maintenance::{Maintenance, Presence, Room};
 
 const FOLDER: &str = "data folder";
 const DISK: &str = "disk";
 const CLOCK: &str = "clock";
 const DESCRIPTORS: &str = "descriptors";
-/// The server's files in the data folder.
-const FILES: [&str; 3] = [DATABASE_FILE, "identity", "holder"];
-/// What the number of blocks of a file counts in.
-const BLOCK_BYTES: u64 = 512;
 /// Plausible years; a clock that was never set is before, a broken one after.
 const YEARS: std::ops::RangeInclusive<u32> = 2025..=2099;
 /// The newest event may seem to be from so far ahead: ids only grow, also when the clock is corrected, and after a crash
@@ -67,7 +62,8 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
         findings.push(Finding::problem(FOLDER, format!("{shown} cannot be written by this user"), fix));
     }
     findings.extend(open_to_others(folder, &found, "700"));
-    for path in FILES.map(|name| folder.join(name)) {
+    let files = Maintenance::of(folder);
+    for path in files.private_files() {
         let Ok(file) = fs::metadata(&path) else { continue };
         findings.extend(open_to_others(&path, &file, "600"));
         if file.uid() != found.uid() {
@@ -79,7 +75,7 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
             findings.push(Finding::problem(FOLDER, message, fix));
         }
     }
-    findings.extend(no_database(context, folder));
+    findings.extend(no_database(context, &files));
     if findings.is_empty() {
         findings.push(Finding::ok(FOLDER, format!("{shown}: present, writable, closed to other users")));
     }
@@ -87,19 +83,20 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
 }
 
 /// A store that was never made is another thing than one whose file is gone.
-fn no_database(context: &DoctorContext, folder: &Path) -> Option<Finding> {
-    let is_missing = |name: &str| matches!(folder.join(name).try_exists(), Ok(false));
-    if !is_missing(DATABASE_FILE) {
-        return None;
+fn no_database(context: &DoctorContext, files: &Maintenance<'_>) -> Option<Finding> {
+    match files.presence() {
+        Presence::Present => None,
+        Presence::Never if context.control.is_none() => {
+            let message = format!("{} has no database yet", context.config.storage.data_dir.display());
+            Some(Finding::warning(FOLDER, message, "Run: tempclock-webhooks init"))
+        }
+        Presence::Never | Presence::Missing => {
+            let [database, ..] = files.private_files();
+            let message = format!("{} is missing: it was removed or moved away", database.display());
+            let fix = "Put it back, or restore a backup: tempclock-webhooks restore FILE";
+            Some(Finding::problem(FOLDER, message, fix))
+        }
     }
-    let path = folder.join(DATABASE_FILE);
-    let shown = path.display();
-    if context.control.is_none() && is_missing("identity") {
-        let message = format!("{} has no database yet", folder.display());
-        return Some(Finding::warning(FOLDER, message, "Run: tempclock-webhooks init"));
-    }
-    let fix = "Put it back, or restore a backup: tempclock-webhooks restore FILE";
-    Some(Finding::problem(FOLDER, format!("{shown} is missing: it was removed or moved away"), fix))
 }
 
 /// Checks the files named in the configuration.
@@ -135,22 +132,15 @@ fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> 
 
 pub fn disk(context: &DoctorContext) -> Vec<Finding> {
     let storage = &context.config.storage;
-    let existing = storage.data_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let Some(free) = free_bytes(existing) else {
+    let Room { folder, free_bytes, occupied_bytes } = Maintenance::of(&storage.data_dir).room();
+    let Some(free) = free_bytes else {
         let fix = "Look at the file system with: df";
-        return vec![Finding::warning(DISK, format!("{} does not say how much is free", existing.display()), fix)];
+        return vec![Finding::warning(DISK, format!("{} does not say how much is free", folder.display()), fix)];
     };
     let reserve = storage.free_space_reserve_bytes;
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
-    let found = fs::metadata(storage.data_dir.join(DATABASE_FILE));
-    // The file is longer than what it takes up.
-    let occupied = found.as_ref().map_or(0, |found| found.blocks().saturating_mul(BLOCK_BYTES));
-    let its_size = match found {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            "a size that this user may not see".into()
-        }
-        _ => size(occupied),
-    };
+    let its_size = occupied_bytes.map_or_else(|| "a size that this user may not see".to_owned(), size);
+    let occupied = occupied_bytes.unwrap_or_default();
     let message = format!("{} free, {} reserved, the database takes up {its_size}", size(free), size(reserve));
     vec![if free < reserve {
         let fix = "Publishing is refused until there is more: free some space, or lower storage.free_space_reserve";

@@ -14,7 +14,7 @@ use crate::domain::Timestamp;
 use crate::domain::escape::escape_controls;
 use crate::domain::subscription::SubscriptionState;
 use crate::storage::error::OpenError;
-use crate::storage::maintenance::inspect::{InspectError, Inspection, inspect};
+use crate::storage::maintenance::{InspectError, Inspection, Maintenance};
 
 const QUEUE: &str = "queue";
 /// A delivery overdue by this long is stuck.
@@ -76,20 +76,13 @@ pub fn look(context: &DoctorContext, is_up: bool) -> Result<QueueReport, Finding
 }
 
 fn in_file(context: &DoctorContext) -> Result<QueueReport, Finding> {
-    let folder = &context.config.storage.data_dir;
-    match folder.join("tempclock.redb").try_exists() {
-        Ok(true) => {}
-        Ok(false) => return Ok(QueueReport::default()),
-        Err(error) => {
-            return Err(Finding::warning(
-                QUEUE,
-                format!("not looked at: {error}"),
-                "Run doctor as the user that the server runs as",
-            ));
-        }
-    }
-    match inspect(folder, context.now) {
-        Ok(seen) => Ok(of_file(seen)),
+    match Maintenance::of(&context.config.storage.data_dir).inspect(context.now) {
+        Ok(seen) => Ok(seen.map(of_file).unwrap_or_default()),
+        Err(error @ InspectError::Denied(_)) => Err(Finding::warning(
+            QUEUE,
+            format!("not looked at: {error}"),
+            "Run doctor as the user that the server runs as",
+        )),
         Err(error @ InspectError::InUse(_)) => Err(Finding::warning(
             QUEUE,
             format!("not looked at: {error}"),

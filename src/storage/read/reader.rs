@@ -13,7 +13,7 @@ use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Tim
 pub use crate::storage::engine::PendingEvent;
 use crate::storage::engine::{Pending, Selected, StoreVitals, View as _};
 use crate::storage::error::StorageError;
-use crate::storage::maintenance::dump::{DumpError, Manifest};
+use crate::storage::maintenance::{DumpError, Manifest};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::find::{self, Wanted};
 pub use crate::storage::read::page::{PAGE_BYTES, Page, PageRequest, ReadLimit};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use redb::{Durability, ReadableDatabase as _, WriteTransaction};
 
-use crate::disk::free_bytes;
 use crate::storage::engine::{Engine, StoreVitals, Transaction};
 use crate::storage::error::StorageError;
+use crate::storage::redb::file::disk::free_bytes;
 use crate::storage::redb::file::owner::OwnedDatabase;
 use crate::storage::redb::tx::RedbTx;
 use crate::storage::redb::view::RedbView;

@@ -66,6 +66,9 @@ pub enum InspectError {
     /// It has an earlier format.
     #[error("the database has format {0}; the next start brings it to format {known}", known = tables::FORMAT_VERSION)]
     Older(u128),
+    /// This user may not see it.
+    #[error("{0}")]
+    Denied(std::io::Error),
     /// It cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),

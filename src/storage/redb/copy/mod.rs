@@ -1,6 +1,7 @@
 //! Whole-store operations: backup, restore, verify, reseal, inspect. Runs in a command or on a thread of its own.
 
 pub mod backup;
+pub mod backup_file;
 pub mod dump;
 pub mod error;
 pub mod inspect;

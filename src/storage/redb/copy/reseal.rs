@@ -10,11 +10,11 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
 use redb::{TableHandle as _, WriteTransaction};
 
 use crate::clock::Clock;
-use crate::disk::free_bytes;
 use crate::domain::SubscriptionId;
 use crate::storage::error::{KeyFileError, OpenError, StorageError};
 use crate::storage::redb::copy::error::BackupError;
 use crate::storage::redb::file::database_file::{CACHE_BYTES, check_magic, open_checked, open_database};
+use crate::storage::redb::file::disk::free_bytes;
 use crate::storage::redb::file::durable::begin;
 use crate::storage::redb::file::folder::{DATABASE_FILE, SEALING, file_error, sync_folder_of};
 use crate::storage::redb::file::identity::{Identity, check_format};

@@ -67,7 +67,7 @@ pub fn restore(
     let size_bytes = fs::metadata(backup).map_err(|error| file_error(backup, error))?.len();
     // What is in the way of less is found on the way.
     let needed_bytes = size_bytes.saturating_add(size_bytes / 8);
-    let free_bytes = crate::disk::free_bytes(folder).unwrap_or(u64::MAX);
+    let free_bytes = crate::storage::redb::file::disk::free_bytes(folder).unwrap_or(u64::MAX);
     if free_bytes < needed_bytes {
         return Err(BackupError::NoSpace { path: folder.to_owned(), free_bytes, needed_bytes });
     }

@@ -8,18 +8,12 @@ use crate::storage::error::{OpenError, StorageError};
 use crate::storage::redb::file::holder;
 
 /// The name of the database in its folder.
-pub const DATABASE_FILE: &str = "tempclock.redb";
+pub(in crate::storage) const DATABASE_FILE: &str = "tempclock.redb";
 pub(in crate::storage) const MARKER_FILE: &str = "identity";
 pub(in crate::storage) const HOLDER_FILE: &str = "holder";
 /// Extensions of databases that are still being written.
 pub(in crate::storage) const RESTORING: &str = "restoring";
 pub(in crate::storage) const SEALING: &str = "sealing";
-
-/// Whether this folder certainly never held a store.
-#[must_use]
-pub fn is_new(folder: &Path) -> bool {
-    [DATABASE_FILE, MARKER_FILE].iter().all(|name| matches!(folder.join(name).try_exists(), Ok(false)))
-}
 
 /// Which file it is, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

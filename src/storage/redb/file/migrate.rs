@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadableDatabase as _};
 
 use crate::clock::Clock;
-use crate::disk::free_bytes;
 use crate::storage::error::{OpenError, StorageError};
 use crate::storage::redb::copy::dump;
 use crate::storage::redb::copy::error::BackupError;
 use crate::storage::redb::copy::read_backup::verify_backup;
 use crate::storage::redb::file::catch_panic;
+use crate::storage::redb::file::disk::free_bytes;
 use crate::storage::redb::file::folder::{create_private_file, file_error, sync_folder_of};
 use crate::storage::redb::file::formats::run_steps;
 use crate::storage::redb::file::progress::Progress;

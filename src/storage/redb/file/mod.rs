@@ -3,6 +3,7 @@
 
 pub(in crate::storage) mod catch_panic;
 pub(in crate::storage) mod database_file;
+pub(in crate::storage) mod disk;
 pub(in crate::storage) mod durable;
 pub(in crate::storage) mod folder;
 pub(in crate::storage) mod format_3;

@@ -2,7 +2,7 @@
 
 use crate::domain::delivery::DeliveryState;
 use crate::domain::subscription::SubscriptionChange;
-use crate::storage::maintenance::backup::{self, Verified};
+use crate::storage::maintenance::{Verified, verify};
 use crate::storage::read::reader::{DeliveryFilter, PageRequest};
 use crate::storage::redb::{retained, tables};
 use crate::storage::rules::service_time::tests::*;
@@ -38,7 +38,7 @@ impl Machine {
     /// Every row is as it should be, and fits the others. The server is down meanwhile.
     fn verify(&mut self) {
         self.kill();
-        match backup::verify(&self.folder.path().join(DATABASE_FILE)).unwrap() {
+        match verify(&self.folder.path().join(DATABASE_FILE)).unwrap() {
             Verified::Database(report) => assert!(report.faults.is_empty(), "{:?}", report.faults),
             other => panic!("{other:?}"),
         }
