@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::error::Rejection;
-use crate::domain::access::{KeyHash, Scopes};
+use crate::domain::access::{KeyHash, Scopes, Session, SessionId};
 use crate::domain::audit::Origin;
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::outcome::EndpointSignal;
@@ -159,6 +159,20 @@ pub enum Command {
         /// The successor's number.
         reply: ReplySender<KeyId>,
     },
+    /// Store a session of the dashboard.
+    OpenSession {
+        /// The session.
+        session: Box<Session>,
+        /// Replied to when it can be used.
+        reply: ReplySender<()>,
+    },
+    /// End a session of the dashboard.
+    CloseSession {
+        /// Which.
+        id: SessionId,
+        /// Replied to when it cannot be used any more.
+        reply: ReplySender<()>,
+    },
     /// Revoke an API key.
     RevokeKey {
         /// Which.
@@ -174,6 +188,7 @@ impl Command {
     pub fn is_ordered(&self) -> bool {
         match self {
             Self::Publish { .. } | Self::CreateJob { .. } | Self::StopJob { .. } => false,
+            Self::OpenSession { .. } | Self::CloseSession { .. } => false,
             Self::Audited { command, .. } => command.is_ordered(),
             _ => true,
         }
@@ -206,6 +221,8 @@ pub enum Report {
     Attempt(Box<Completion>),
     /// An API key was used.
     KeyUsed(KeyId),
+    /// A session of the dashboard was used.
+    SessionUsed(SessionId),
 }
 
 impl Report {
@@ -213,7 +230,7 @@ impl Report {
     pub(super) fn place(&self) -> Option<(SubscriptionId, EventId)> {
         match self {
             Self::Attempt(completion) => Some((completion.delivery.subscription, completion.delivery.event)),
-            Self::KeyUsed(_) => None,
+            Self::KeyUsed(_) | Self::SessionUsed(_) => None,
         }
     }
 }

@@ -7,7 +7,7 @@ mod outbox;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::domain::access::ApiKey;
+use crate::domain::access::{ApiKey, Session, SessionId};
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
@@ -176,6 +176,10 @@ pub trait Tx: OutboxTx {
     fn put_key(&mut self, key: &ApiKey) -> Result<()>;
     /// Removes an API key.
     fn remove_key(&mut self, id: KeyId) -> Result<()>;
+    /// Stores a session of the dashboard.
+    fn put_session(&mut self, session: &Session) -> Result<()>;
+    /// Removes a session of the dashboard.
+    fn remove_session(&mut self, id: SessionId) -> Result<()>;
     /// Stores a subscription, its secret sealed if there is a key.
     fn put_subscription(&mut self, subscription: &Subscription) -> Result<()>;
     /// Removes a subscription with its counts, and notes that its rows in the outbox are to be removed.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::domain::access::{ApiKey, KeyHash};
+use crate::domain::access::{ApiKey, Holder, KeyHash, Session, SessionId};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, KeyId, SubscriptionId, Timestamp};
 
@@ -17,6 +17,7 @@ pub struct Registry {
     accounts: BTreeMap<AccountId, Arc<str>>,
     keys: BTreeMap<KeyId, Arc<ApiKey>>,
     keys_by_hash: HashMap<KeyHash, Arc<ApiKey>>,
+    sessions: HashMap<SessionId, Arc<Session>>,
     subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
     by_account: HashMap<AccountId, Vec<Arc<Subscription>>>,
     /// Those of each account that have a filter.
@@ -41,6 +42,16 @@ impl Registry {
         if let Some(gone) = self.keys.remove(&id) {
             self.keys_by_hash.remove(&gone.hash);
         }
+    }
+
+    /// Adds a session; replaces the one with the same id.
+    pub fn put_session(&mut self, session: Session) {
+        self.sessions.insert(session.id, Arc::new(session));
+    }
+
+    /// Forgets a session.
+    pub fn remove_session(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
     }
 
     /// Adds a subscription; replaces the one with the same number.
@@ -122,6 +133,42 @@ impl Registry {
         let key = self.keys_by_hash.get(hash).or_else(|| self.keys.values().next())?;
         let (is_it, is_usable) = (key.hash.matches(hash), key.is_usable(now, from));
         (is_it & is_usable).then_some(key)
+    }
+
+    /// The session with that id, whether it can be used or not.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<&Arc<Session>> {
+        self.sessions.get(&id)
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.sessions.values()
+    }
+
+    /// The session with that id, if a caller from that address may use it now, with its key; an operator has none.
+    #[must_use]
+    pub fn signed_in(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+        from: Option<IpAddr>,
+    ) -> Option<(&Arc<Session>, Option<&Arc<ApiKey>>)> {
+        let session = self.session(id).filter(|session| session.is_usable(now))?;
+        match session.holder {
+            Holder::Key(id) => self.key(id).filter(|key| key.is_usable(now, from)).map(|key| (session, Some(key))),
+            Holder::Operator { .. } => Some((session, None)),
+        }
+    }
+
+    /// The sessions that nobody can use any more.
+    #[must_use]
+    pub fn ended_sessions(&self, now: Timestamp) -> Vec<SessionId> {
+        let has_ended = |session: &Session| {
+            let is_over = |id| self.key(id).is_none_or(|key| key.ends_at().is_some_and(|end| end <= now));
+            !session.is_usable(now) || matches!(session.holder, Holder::Key(id) if is_over(id))
+        };
+        self.sessions.values().filter(|session| has_ended(session)).map(|session| session.id).collect()
     }
 
     /// The subscription with that number.

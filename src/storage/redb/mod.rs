@@ -15,6 +15,7 @@ pub(in crate::storage) mod outbox;
 mod pending;
 mod receiver_sets;
 pub(in crate::storage) mod retained;
+mod sessions;
 mod small_rows;
 pub(in crate::storage) mod tables;
 pub(in crate::storage) mod time;

@@ -51,6 +51,9 @@ pub const TAGS: TableDefinition<(u32, u128), &[u8]> = TableDefinition::new("tags
 /// (account, record) → who changed what. Files and backups of format 2 may lack it.
 pub const AUDIT: TableDefinition<AuditKey, &[u8]> = TableDefinition::new("audit");
 
+/// Digest of a token → session of the dashboard. In no backup, and not in files from before there was a dashboard.
+pub const SESSIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("sessions");
+
 /// Key in [`META`]: the version of this layout.
 pub const FORMAT: &str = "format";
 /// Key in [`META`]: a random number that identifies this store.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
-use crate::domain::access::ApiKey;
+use crate::domain::access::{ApiKey, Session, SessionId};
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
@@ -26,7 +26,7 @@ use crate::storage::redb::outbox::OutboxWriter;
 use crate::storage::redb::receiver_sets::SetWriter;
 use crate::storage::redb::retained::RetentionWriter;
 use crate::storage::redb::tables::{JobKey, OutcomeKey};
-use crate::storage::redb::{audit, event_rows, find_index, jobs, tables, time};
+use crate::storage::redb::{audit, event_rows, find_index, jobs, sessions, tables, time};
 use crate::storage::rows::record::{EventHead, EventRow, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{codec, delivery_record, digest, job_record, key_record, subscription_record};
@@ -117,6 +117,14 @@ impl Tx for RedbTx<'_> {
     fn remove_key(&mut self, id: KeyId) -> Result<()> {
         self.keys.remove(id.0)?;
         Ok(())
+    }
+
+    fn put_session(&mut self, session: &Session) -> Result<()> {
+        sessions::put(self.transaction, session)
+    }
+
+    fn remove_session(&mut self, id: SessionId) -> Result<()> {
+        sessions::remove(self.transaction, id)
     }
 
     fn put_subscription(&mut self, subscription: &Subscription) -> Result<()> {

@@ -10,4 +10,5 @@ pub mod job_record;
 pub mod key_record;
 pub mod record;
 pub mod sealing;
+pub mod session_record;
 pub mod subscription_record;

@@ -14,4 +14,5 @@ pub(super) mod outcomes;
 mod replay;
 pub(super) mod retain;
 pub(super) mod service_time;
+pub(super) mod sessions;
 pub mod settings;

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded, unbound
 use tokio::sync::oneshot;
 
 use crate::domain::KeyId;
+use crate::domain::access::SessionId;
 use crate::storage::command::{Command, Completion, Report};
 use crate::storage::error::Rejection;
 use crate::storage::write::batching::{COMMANDS, DELIVERIES, OUTCOMES, Share, Waiting};
@@ -97,6 +98,11 @@ impl WriterHandle {
     /// Queues that a key was used, if there is room: a later use is as good.
     pub fn record_key_use(&self, id: KeyId) {
         let _ = self.delivered.try_send(Report::KeyUsed(id));
+    }
+
+    /// Queues that a session was used, if there is room: a later use is as good.
+    pub fn record_session_use(&self, id: SessionId) {
+        let _ = self.delivered.try_send(Report::SessionUsed(id));
     }
 
     /// Where the writer notes how far it has come.

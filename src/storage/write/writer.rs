@@ -232,6 +232,7 @@ impl Writer {
         match report {
             Report::Attempt(completion) => batch.complete(&mut self.state, *completion),
             Report::KeyUsed(id) => batch.record_key_use(&mut self.state, id),
+            Report::SessionUsed(id) => batch.record_session_use(&mut self.state, id),
         }
     }
 
@@ -299,6 +300,8 @@ impl Writer {
             Command::RotateKey { account, id, prefix, hash, overlap, reply } => {
                 defer_reply(reply, batch.rotate_key(state, (account, id), (prefix, hash), overlap)?)
             }
+            Command::OpenSession { session, reply } => defer_reply(reply, batch.open_session(state, *session)?),
+            Command::CloseSession { id, reply } => defer_reply(reply, batch.close_session(state, id)?),
             Command::RevokeKey { id, reply } => defer_reply(reply, batch.revoke_key(state, id)?),
         })
     }

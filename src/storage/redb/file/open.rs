@@ -32,7 +32,7 @@ use crate::storage::redb::outbox::Outbox;
 use crate::storage::redb::small_rows::{account_name, key_row, subscription_row};
 use crate::storage::redb::time::{self, last_event};
 use crate::storage::redb::tx::RedbTx;
-use crate::storage::redb::{retained, tables};
+use crate::storage::redb::{retained, sessions, tables};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rules::apply::State;
 use crate::storage::rules::backlog_positions::Backlogs;
@@ -285,6 +285,9 @@ fn load(
     for row in transaction.open_table(tables::KEYS)?.iter()? {
         let (id, key) = row?;
         registry.put_key(key_row(KeyId(id.value()), key.value())?);
+    }
+    for session in sessions::all(&transaction)? {
+        registry.put_session(session);
     }
     for row in transaction.open_table(tables::SUBSCRIPTIONS)?.iter()? {
         let (id, subscription) = row?;
