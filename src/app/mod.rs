@@ -20,7 +20,9 @@ use self::certificates::ServerCertificate;
 pub use self::certificates::{certificate_warning, check_files, trusted_roots};
 pub use self::error::StartError;
 pub use self::offline::{Offline, check_user, open_store, user_name};
-use self::parts::{ANOTHER_SOCKET, divide_descriptors, http_settings, server_settings, start_control, transport};
+use self::parts::{
+    ANOTHER_SOCKET, dashboard_settings, divide_descriptors, http_settings, server_settings, start_control, transport,
+};
 pub use self::parts::{control_socket, store_settings};
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
@@ -79,6 +81,8 @@ impl App {
         let clock = opened.clock();
         check_free_space(&config.storage.data_dir, &opened.reader())?;
         let listener = listen(config.server.listen)?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Listen { address: config.server.listen, source })?;
         let metrics_listener = config.server.metrics_listen.map(listen).transpose()?;
         let delivery = &config.delivery;
         let dispatcher = Dispatcher::new(delivery.threads, delivery.max_in_flight_per_endpoint, clock);
@@ -97,7 +101,7 @@ impl App {
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
         let state = web::Data::new(HttpState::new(
-            http_settings(config, rule),
+            http_settings(config, rule, dashboard_settings(config, address)),
             (reader.clone(), writer.clone()),
             (Arc::clone(&dispatcher), Arc::clone(&transport)),
             clock,

@@ -16,6 +16,7 @@ use crate::control::client::ControlSocket;
 use crate::control::server::ControlServer;
 use crate::delivery::Dispatcher;
 use crate::descriptors::{Shares, raise_limit};
+use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::{HttpState, Vitals};
 use crate::storage::maintenance::{Maintenance, NoAccess};
 use crate::storage::write::writer::Listeners;
@@ -71,7 +72,7 @@ impl Offline {
         let dispatcher = Dispatcher::new(delivery.threads, delivery.max_in_flight_per_endpoint, clock);
         let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|_| {}) };
         let Store { writer, reader, thread: writer_thread } = opened.start_for_a_command(listeners)?;
-        let settings = http_settings(config, rule);
+        let settings = http_settings(config, rule, DashboardSettings::none());
         let vitals = Arc::new(Vitals::default());
         let nothing = Arc::default();
         let state = HttpState::new(settings, (reader, writer), (dispatcher, transport), clock, vitals, nothing);

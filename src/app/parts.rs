@@ -14,9 +14,11 @@ use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::endpoint::address::AddressRule;
 use crate::domain::options::OptionLimits;
+use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::{HttpSettings, HttpState, ServerSettings};
 use crate::storage::{RetentionRule, Rules, StoreSettings};
 use actix_web::web;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,7 +95,23 @@ pub fn start_control(
     })
 }
 
-pub fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
+/// The dashboard of a server that listens on this address.
+pub fn dashboard_settings(config: &Config, listens: SocketAddr) -> DashboardSettings {
+    let is_tls = config.server.tls_certificate.is_some();
+    let mut address = listens;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    DashboardSettings {
+        is_served: config.server.dashboard,
+        public_url: config.server.public_url.clone(),
+        own_url: format!("{}://{address}", if is_tls { "https" } else { "http" }),
+        is_tls,
+        port: listens.port(),
+    }
+}
+
+pub fn http_settings(config: &Config, rule: AddressRule, dashboard: DashboardSettings) -> HttpSettings {
     HttpSettings {
         policy: EndpointPolicy { allow_http: config.delivery.allow_http, addresses: rule },
         options: OptionLimits {
@@ -108,6 +126,7 @@ pub fn http_settings(config: &Config, rule: AddressRule) -> HttpSettings {
         read_threads: config.server.workers * BLOCKING_THREADS,
         read_threads_of_one: READS_OF_ONE,
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
+        dashboard,
     }
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod clock;
 mod config;
+mod dashboard;
 mod deliveries;
 mod events;
 mod evidence;
@@ -27,6 +28,7 @@ use clap::{Parser, Subcommand};
 pub use self::audit::AuditCommand;
 pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
+pub use self::dashboard::DashboardArgs;
 pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
 pub use self::events::{EventsCommand, PublishArgs};
 pub use self::evidence::EvidenceArgs;
@@ -139,6 +141,8 @@ pub enum Command {
     /// Write what the events of a worker were, where they went and what became of them
     #[command(after_help = "Example:\n  tempclock-webhooks evidence --worker 52 --since 30d --format csv")]
     Evidence(EvidenceArgs),
+    /// Print a link that signs in to the dashboard of the running server
+    Dashboard(DashboardArgs),
     /// List who changed what
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks audit list")]
     Audit(AuditCommand),

@@ -29,6 +29,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Events(command) => manage::events::run(command),
         Command::Deliveries(command) => manage::deliveries::run(command),
         Command::Evidence(args) => manage::evidence::run(args),
+        Command::Dashboard(args) => manage::dashboard::run(&args),
         Command::Audit(command) => manage::audit::run(command),
         Command::Jobs(command) => manage::jobs::run(command),
         Command::Clock(command) => manage::clock::run(&command),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use url::Url;
 
 use super::read::ConfigReader;
 use super::value;
@@ -70,6 +71,10 @@ pub struct ServerSection {
     pub listen: SocketAddr,
     /// Unix socket for commands; none: `control.sock` in the data folder.
     pub control_socket: Option<PathBuf>,
+    /// Whether the dashboard is served.
+    pub dashboard: bool,
+    /// Where people reach the server, if not at `listen`.
+    pub public_url: Option<Url>,
     /// PEM file with the certificate chain; set exactly when `tls_key` is.
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with the private key; set exactly when `tls_certificate` is.
@@ -91,6 +96,8 @@ impl ServerSection {
         Some(Self {
             listen: reader.take("server.listen", value::address)?,
             control_socket: reader.take("server.control_socket", value::optional_path)?,
+            dashboard: reader.take("server.dashboard", value::truth)?,
+            public_url: reader.take("server.public_url", value::optional_origin)?,
             tls_certificate: reader.take("server.tls_certificate", value::optional_path)?,
             tls_key: reader.take("server.tls_key", value::optional_path)?,
             metrics_listen: reader.take("server.metrics_listen", value::optional_address)?,

@@ -45,6 +45,8 @@ fn the_defaults_are_the_published_ones() {
         server: ServerSection {
             listen: "127.0.0.1:8080".parse().unwrap(),
             control_socket: None,
+            dashboard: true,
+            public_url: None,
             tls_certificate: None,
             tls_key: None,
             metrics_listen: None,

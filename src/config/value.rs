@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use url::Url;
 
 /// Maximum length of a value in an error.
 const SHOWN_CHARACTERS: usize = 60;
@@ -171,6 +172,24 @@ pub(super) fn optional_address(raw: &Raw) -> Result<Option<SocketAddr>, String> 
         Raw::Text(text) if text.is_empty() => Ok(None),
         _ => address(raw).map(Some),
     }
+}
+
+/// The URL of a server without a path, or nothing when the text is empty.
+pub(super) fn optional_origin(raw: &Raw) -> Result<Option<Url>, String> {
+    const HINT: &str = r#"write for example "https://clock.example.com""#;
+    let Raw::Text(text) = raw else {
+        return Err(wrong(raw, "the URL of a server", HINT));
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = Url::parse(text).map_err(|_| wrong(raw, "the URL of a server", HINT))?;
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let is_server = matches!(url.scheme(), "http" | "https") && url.host().is_some();
+    if is_bare && is_server && url.username().is_empty() && url.password().is_none() {
+        return Ok(Some(url));
+    }
+    Err(wrong(raw, "http or https and a host, with nothing behind it", HINT))
 }
 
 /// A path, or nothing when the text is empty.

@@ -5,6 +5,7 @@
 mod backup;
 pub mod client;
 mod clock;
+mod dashboard;
 mod keys;
 pub mod server;
 mod socket;

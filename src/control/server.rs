@@ -15,7 +15,7 @@ use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use rustix::io::Errno;
 
-use super::{backup, clock, keys};
+use super::{backup, clock, dashboard, keys};
 use crate::http::{self, HttpState};
 
 /// Maximum number of connections; others wait.
@@ -122,6 +122,7 @@ fn routes(config: &mut web::ServiceConfig) {
             .route("/keys", web::post().to(keys::create))
             .route("/keys/rotate", web::post().to(keys::rotate))
             .route("/keys/revoke", web::post().to(keys::revoke))
+            .route("/sign-in-link", web::post().to(dashboard::sign_in_link))
             .route("/attempts", web::get().to(http::api::follow::list))
             .route("/clock", web::get().to(clock::show))
             .route("/clock/confirm", web::post().to(clock::confirm))

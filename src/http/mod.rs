@@ -2,6 +2,7 @@
 //! belongs in `domain`. Handlers do not block their thread: writes are awaited, reads run on the blocking pool.
 
 pub mod api;
+pub mod dashboard;
 pub mod metrics;
 mod openapi;
 pub mod request;
@@ -40,11 +41,17 @@ pub fn server(
     settings: &ServerSettings,
     ready: Ready,
 ) -> std::io::Result<Server> {
+    let is_served = state.dashboard.settings.is_served;
     transport::serve(listener, tls, settings, move || {
         ready.tell();
         App::new()
             .app_data(state.clone())
             .wrap(from_fn(request::middleware::finish_response))
+            .configure(|config| {
+                if is_served {
+                    dashboard::routes::serve(config);
+                }
+            })
             .configure(openapi::routes::serve)
     })
 }

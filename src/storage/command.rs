@@ -187,8 +187,11 @@ impl Command {
     #[must_use]
     pub fn is_ordered(&self) -> bool {
         match self {
-            Self::Publish { .. } | Self::CreateJob { .. } | Self::StopJob { .. } => false,
-            Self::OpenSession { .. } | Self::CloseSession { .. } => false,
+            Self::Publish { .. }
+            | Self::CreateJob { .. }
+            | Self::StopJob { .. }
+            | Self::OpenSession { .. }
+            | Self::CloseSession { .. } => false,
             Self::Audited { command, .. } => command.is_ordered(),
             _ => true,
         }

@@ -16,6 +16,7 @@ mod api;
 mod changes;
 mod cli;
 mod clients;
+mod dashboard;
 mod deliver;
 mod harness;
 mod operate;

@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod clock;
+pub(super) mod dashboard;
 pub(super) mod deliveries;
 pub(super) mod events;
 pub(super) mod evidence;

@@ -144,6 +144,22 @@ impl ApiError {
         Self::new(403, "forbidden", format!("the API key lacks the scope {}", scope.name()))
     }
 
+    /// A form that no page of ours has sent for this visitor.
+    #[must_use]
+    pub fn forged_form() -> Self {
+        let message =
+            "this form does not belong to your session, and nothing was done; open the page again and repeat it";
+        Self::new(403, "forged_form", message)
+    }
+
+    /// A request that a page of another site has sent.
+    #[must_use]
+    pub fn foreign_origin() -> Self {
+        let message = "this request comes from a page of another address, and nothing was done; behind a proxy, set \
+                       server.public_url to the address that people use";
+        Self::new(403, "foreign_origin", message)
+    }
+
     /// The key would give more than it has.
     #[must_use]
     pub fn beyond_rights(excess: Excess) -> Self {
@@ -287,6 +303,28 @@ impl ApiError {
             code: self.code,
             request_id,
             errors: self.fields.kept(),
+        }
+    }
+
+    /// The message for the caller.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The invalid fields that are named.
+    #[must_use]
+    pub fn fields(&self) -> &[FieldError] {
+        self.fields.kept()
+    }
+
+    /// The error that a handler or actix has returned.
+    #[must_use]
+    pub fn of_any(error: &actix_web::Error) -> Self {
+        match error.as_error::<Self>() {
+            Some(error) => error.clone(),
+            None if error.as_response_error().status_code().is_server_error() => Self::internal(error),
+            None => Self::invalid_json(error.to_string()),
         }
     }
 

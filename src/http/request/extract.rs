@@ -59,18 +59,34 @@ impl FromRequest for OperatorOrigin {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(Ok(Self(origin(request, None))))
+        std::future::ready(Ok(Self(origin(request, operator(request)))))
     }
 }
 
-fn origin(request: &HttpRequest, key: Option<&ApiKey>) -> Origin {
-    let user = || {
-        let named = request.headers().get(USER_HEADER).and_then(|name| name.to_str().ok());
-        Actor::Operator { user: named.unwrap_or("operator").chars().take(USER_CHARS).collect() }
-    };
-    let actor = key.map_or_else(user, |key| Actor::Key { id: key.id, prefix: key.prefix.clone() });
-    let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone()).unwrap_or_default();
-    Origin { actor, request_id, source: request.peer_addr().map(|peer| peer.ip().to_canonical()) }
+/// The operator's user, as a command names it.
+fn operator(request: &HttpRequest) -> Actor {
+    let named = request.headers().get(USER_HEADER).and_then(|name| name.to_str().ok());
+    Actor::Operator { user: named.unwrap_or("operator").chars().take(USER_CHARS).collect() }
+}
+
+/// Where a request of that actor comes from.
+pub(in crate::http) fn origin(request: &HttpRequest, actor: Actor) -> Origin {
+    Origin { actor, request_id: request_id(request), source: source(request) }
+}
+
+/// The id of a request that the middleware has seen.
+pub(in crate::http) fn request_id(request: &HttpRequest) -> String {
+    request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone()).unwrap_or_default()
+}
+
+/// The address that a request comes from.
+pub(in crate::http) fn source(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
+}
+
+/// Notes that the sender of a request is known, for the log.
+pub(in crate::http) fn note_authenticated(request: &HttpRequest) {
+    request.extensions_mut().insert(Authenticated);
 }
 
 /// A caller with a valid key, counted against the management limit; or the operator.
@@ -84,6 +100,12 @@ pub struct Publisher {
 }
 
 impl Caller {
+    /// The holder of a session, whose requests are counted by its pages.
+    #[must_use]
+    pub(in crate::http) fn of_session(account: AccountId, key: Option<Arc<ApiKey>>, origin: Origin) -> Self {
+        Self(Grant { account, key, origin })
+    }
+
     /// The account whose share of threads and memory this takes; none for the operator.
     #[must_use]
     pub fn counted_account(&self) -> Option<AccountId> {
@@ -170,10 +192,10 @@ fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>)
     let state = HttpState::of(request)?;
     if request.app_data::<Operator>().is_some() {
         let account = named_account(request, state)?;
-        return Ok(Grant { account, key: None, origin: origin(request, None) });
+        return Ok(Grant { account, key: None, origin: origin(request, operator(request)) });
     }
     let key = authenticate(request, state, limit)?;
-    let origin = origin(request, Some(&key));
+    let origin = origin(request, Actor::Key { id: key.id, prefix: key.prefix.clone() });
     Ok(Grant { account: key.account, key: Some(key), origin })
 }
 
@@ -190,7 +212,7 @@ fn authenticate(
     state: &HttpState,
     limit: impl Fn(&HttpState) -> &RateLimit<KeyId>,
 ) -> Result<Arc<ApiKey>, ApiError> {
-    let source = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let source = source(request);
     let limit = limit(state);
     let Some(key) = find_key(request, state, source) else {
         request.extensions_mut().insert(Allowance { limit: limit.limit(), remaining: 0 });
@@ -203,7 +225,7 @@ fn authenticate(
             Err(wait_s) => ApiError::too_many_guesses(state.guesses.limit(), wait_s),
         });
     };
-    request.extensions_mut().insert(Authenticated);
+    note_authenticated(request);
     if key.is_use_news(state.clock.wall()) {
         state.writer.record_key_use(key.id);
     }

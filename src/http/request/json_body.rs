@@ -8,6 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest};
 use futures_core::Stream;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::request::body_text;
@@ -19,7 +20,15 @@ use crate::storage::error::Rejection;
 pub struct JsonText {
     /// The body.
     pub text: String,
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl JsonText {
+    /// A body that the server wrote itself.
+    #[must_use]
+    pub fn of(body: &Value) -> Self {
+        Self { text: body.to_string(), _room: None }
+    }
 }
 
 impl FromRequest for JsonText {
@@ -41,25 +50,41 @@ impl FromRequest for JsonText {
             if let Some(encoding) = encoding {
                 return Err(ApiError::compressed(&encoding));
             }
-            let settings = &state.settings;
             // A batch holds up to a thousand events and has a limit of its own.
-            let limit_bytes = if is_batch { settings.event_bytes.max(BATCH_BYTES) } else { settings.event_bytes };
+            let event_bytes = state.settings.event_bytes;
+            let limit_bytes = if is_batch { event_bytes.max(BATCH_BYTES) } else { event_bytes };
             if declared_bytes.is_some_and(|bytes: u64| bytes > limit_bytes) {
                 return Err(ApiError::too_large(limit_bytes));
             }
-            let mut room = take_room(&state.body_room, 0)?;
-            let collected = collect(&mut payload, limit_bytes, &state.body_room, &mut room);
-            let body = tokio::time::timeout(settings.request_timeout, collected);
-            let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
-            Ok(Self { text: body_text::decode(bytes)?, _room: room })
+            let (bytes, room) = read(&state, &mut payload, limit_bytes).await?;
+            Ok(Self { text: body_text::decode(bytes)?, _room: Some(room) })
         })
     }
+}
+
+/// Reads a body of at most so many bytes within the limits of time and memory, with the memory that it takes.
+pub(in crate::http) async fn read(
+    state: &HttpState,
+    payload: &mut Payload,
+    limit_bytes: u64,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
+    let mut room = take_room(&state.body_room, 0)?;
+    let collected = collect(payload, limit_bytes, &state.body_room, &mut room);
+    let body = tokio::time::timeout(state.settings.request_timeout, collected);
+    let bytes = body.await.map_err(|_| ApiError::request_timeout())??;
+    Ok((bytes, room))
 }
 
 /// A JSON body that may be left out, together with its content type.
 pub struct OptionalJson(Option<JsonText>);
 
 impl OptionalJson {
+    /// A body that the server wrote itself.
+    #[must_use]
+    pub fn of(body: &Value) -> Self {
+        Self(Some(JsonText::of(body)))
+    }
+
     /// The body, if there is one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {

@@ -42,7 +42,7 @@ pub async fn finish_response<B: MessageBody + 'static>(
     } else {
         next.call(request).await?.map_into_boxed_body()
     };
-    let mut response = if let Some(error) = response.response().error().map(as_api_error) {
+    let mut response = if let Some(error) = response.response().error().map(ApiError::of_any) {
         log_request(response.request(), error.status(), &id, Some(&error));
         if let Some(delay) = error.delay() {
             tokio::time::sleep(delay).await;
@@ -87,14 +87,6 @@ fn log_request(request: &HttpRequest, status: u16, id: &str, error: Option<&ApiE
     match error {
         None => log::log!(level, request_id = id; "{method} {shown} answered {status}"),
         Some(error) => log::log!(level, request_id = id; "{method} {shown} answered {status}: {error}"),
-    }
-}
-
-fn as_api_error(error: &Error) -> ApiError {
-    match error.as_error::<ApiError>() {
-        Some(error) => error.clone(),
-        None if error.as_response_error().status_code().is_server_error() => ApiError::internal(error),
-        None => ApiError::invalid_json(error.to_string()),
     }
 }
 

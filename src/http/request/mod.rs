@@ -6,7 +6,7 @@ pub mod chunks;
 pub mod error;
 pub mod extract;
 pub(super) mod free_space;
-mod json_body;
+pub(super) mod json_body;
 pub(super) mod middleware;
 pub(super) mod ping_limit;
 mod query;

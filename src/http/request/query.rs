@@ -10,6 +10,7 @@ use crate::storage::read::reader::PageRequest;
 
 /// A request's query parameters; the first of several values counts. Errors are collected until [`Query::finish`], so
 /// that the caller gets all at once.
+#[derive(Clone, Default)]
 pub struct Query {
     pairs: Vec<(String, String)>,
     errors: Vec<FieldError>,
@@ -22,11 +23,23 @@ impl FromRequest for Query {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
         let pairs = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        std::future::ready(Ok(Self { pairs, errors: Vec::new() }))
+        std::future::ready(Ok(Self::of(pairs)))
     }
 }
 
 impl Query {
+    /// Of these names and values.
+    #[must_use]
+    pub fn of(pairs: Vec<(String, String)>) -> Self {
+        Self { pairs, errors: Vec::new() }
+    }
+
+    /// Every name with its value that is not empty.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        pairs.filter(|(_, value)| !value.is_empty())
+    }
+
     /// The value of a parameter, if present and not empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -14,6 +14,8 @@ use crate::domain::audit::Origin;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::options::OptionLimits;
 use crate::domain::{AccountId, KeyId};
+use crate::http::dashboard::settings::DashboardSettings;
+use crate::http::dashboard::state::DashboardState;
 use crate::http::request::error::ApiError;
 use crate::http::request::free_space::FreeSpace;
 use crate::http::request::ping_limit::PingLimit;
@@ -48,6 +50,8 @@ pub struct HttpSettings {
     pub read_threads_of_one: usize,
     /// The required free space.
     pub free_space_reserve_bytes: u64,
+    /// The dashboard.
+    pub dashboard: DashboardSettings,
 }
 
 /// Maximum bytes of request bodies in memory; beyond it callers get 503.
@@ -74,6 +78,8 @@ pub struct HttpState {
     /// Remaining bytes for request bodies.
     pub(in crate::http) body_room: Arc<Semaphore>,
     pub(in crate::http) free_space: FreeSpace,
+    /// The dashboard.
+    pub(in crate::http) dashboard: DashboardState,
     /// What was attempted lately.
     pub recent_attempts: Arc<RecentAttempts>,
     read_threads: Shares,
@@ -122,6 +128,7 @@ impl HttpState {
             free_space: FreeSpace::of(reader.clone()),
             read_threads: Shares::new(settings.read_threads, settings.read_threads_of_one, WAIT),
             answer_bytes: Shares::new(ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, WAIT),
+            dashboard: DashboardState::new(settings.dashboard.clone()),
             settings,
             reader,
             writer,

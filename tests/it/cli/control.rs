@@ -37,6 +37,7 @@ fn who_calls_over_tcp_is_never_taken_for_the_operator() {
                 ("GET", "/control/backup"),
                 ("GET", "/control/clock"),
                 ("POST", "/control/clock/confirm"),
+                ("POST", "/control/sign-in-link"),
                 ("GET", "/api/v1/control/keys"),
             ] {
                 caller.send(method, path, headers, None).expect(404).expect_error("not_found");
