@@ -46,6 +46,22 @@ pub enum EventsCommand {
         /// Event id
         id: String,
     },
+    /// Erase what is stored of a worker: the data of each event, its tags, and what receivers answered
+    #[command(after_help = ERASE_HELP)]
+    Erase {
+        /// Account and output.
+        #[command(flatten)]
+        account: AccountArgs,
+        /// The worker's id
+        #[arg(long, value_name = "ID")]
+        worker: String,
+        /// Keep each event until its pending deliveries are settled, instead of cancelling them
+        #[arg(long)]
+        deliver_pending: bool,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
+    },
     /// List the event types with the fields that their data needs
     #[command(after_help = "Example:\n  tempclock-webhooks events types")]
     Types {
@@ -83,6 +99,14 @@ pub struct PublishArgs {
     #[arg(long)]
     pub partial: bool,
 }
+
+const ERASE_HELP: &str = "\
+Example:
+  tempclock-webhooks events erase --worker 52 --yes
+
+Ids, types, times and the SHA-256 of each event stay, and what became of its deliveries. Backups
+that were made before keep everything. A job does the work, which the command waits for; with
+--deliver-pending it goes on by itself, see: tempclock-webhooks jobs list";
 
 const PUBLISH_HELP: &str = "\
 Examples:

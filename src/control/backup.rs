@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, web};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
 
+use crate::domain::Timestamp;
 use crate::http::HttpState;
 use crate::http::request::chunks::{Chunk, Chunks};
 use crate::http::request::error::ApiError;
+use crate::http::request::extract::JsonText;
+use crate::http::request::respond;
+use crate::storage::command::Command;
 use crate::storage::maintenance::DumpError;
 
 /// Nice value of the backup thread.
@@ -58,6 +63,15 @@ pub async fn stream(state: web::Data<HttpState>, permits: web::Data<BackupPermit
     Ok(HttpResponse::Ok()
         .content_type("application/octet-stream")
         .streaming(Chunks::new(chunks, "the backup was not completed")))
+}
+
+/// Notes of when a backup is that a command has written whole, so that it can be told how old the last one is.
+pub async fn note(state: web::Data<HttpState>, body: JsonText) -> Result<HttpResponse, ApiError> {
+    let sent: Value = serde_json::from_str(&body.text).map_err(|error| ApiError::not_json(&body.text, &error))?;
+    let at = sent["at"].as_str().and_then(|text| Timestamp::read(text).ok());
+    let at = at.ok_or_else(|| ApiError::invalid_field("at", "must be the time of a backup"))?.min(state.clock.wall());
+    state.ask(|reply| Command::NoteBackup { at, reply }).await?;
+    Ok(respond::single(HttpResponse::Ok(), &json!({"at": at})))
 }
 
 struct ChunkWriter(Sender<Chunk>);

@@ -126,7 +126,8 @@ fn routes(config: &mut web::ServiceConfig) {
             .route("/attempts", web::get().to(http::api::follow::list))
             .route("/clock", web::get().to(clock::show))
             .route("/clock/confirm", web::post().to(clock::confirm))
-            .route("/backup", web::get().to(backup::stream)),
+            .route("/backup", web::get().to(backup::stream))
+            .route("/backup/note", web::post().to(backup::note)),
     );
 }
 

@@ -141,7 +141,7 @@ impl Dispatcher {
                 None => state.schedule.remove_lane(id),
             }
         }
-        for delivery in committed.expired {
+        for delivery in committed.expired.into_iter().chain(committed.cancelled) {
             state.schedule.expired(delivery);
         }
         for unattempted in committed.unattempted {

@@ -123,6 +123,9 @@ pub fn prepare(
             Err(error) => return Err(unreadable(error.to_string())),
         },
     };
+    if row.erased().is_some() {
+        return Ok(None);
+    }
     match is_withdrawn(snapshot, subscription, job.delivery, row.event_type) {
         Ok(true) => Ok(None),
         Ok(false) => Ok(Some((row, number))),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use crate::domain::access::ApiKey;
-use crate::domain::job::Job;
+use crate::domain::job::{Job, JobTask};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, KeyId};
 
@@ -87,7 +87,11 @@ impl Change {
     /// A job that was created or stopped.
     #[must_use]
     pub fn of_job(action: &str, job: &Job) -> Self {
-        let after = fields(json!({"kind": job.task.kind(), "subscription": job.task.subscription()}));
+        let mut after = fields(json!({"kind": job.task.kind(), "subscription": job.task.subscription()}));
+        if let JobTask::Erase(erasure) = &job.task {
+            after.insert("worker_id".to_owned(), erasure.worker.text.as_ref().into());
+            after.insert("deliver_pending".to_owned(), erasure.deliver_pending.into());
+        }
         Self { after: Some(after), ..Self::of(job.account, action, job.id.to_string()) }
     }
 

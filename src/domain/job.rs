@@ -2,7 +2,8 @@
 
 use crate::domain::delivery::DeliveryState;
 use crate::domain::event::event_type::{EventType, EventTypes};
-use crate::domain::{AccountId, DeliveryId, JobId, SubscriptionId, Timestamp};
+use crate::domain::event::find::FindKey;
+use crate::domain::{AccountId, DeliveryId, EventId, JobId, SubscriptionId, Timestamp};
 
 /// A job and how far it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Job {
     pub task: JobTask,
     /// Whether it runs.
     pub state: JobState,
-    /// How many deliveries it has made due.
+    /// How many deliveries it has made due; of an erasure, how many events it has erased.
     pub done: u64,
     /// How many there are in all, if that is known.
     pub of: Option<u64>,
@@ -36,6 +37,21 @@ pub enum JobTask {
     Retry(DeliverySelection),
     /// Delivers stored events to a subscription.
     Replay(Replay),
+    /// Erases what is stored of a worker.
+    Erase(Erasure),
+}
+
+/// Whose events are erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// The worker.
+    pub worker: FindKey,
+    /// The last event that may be concerned: what is stored later is not.
+    pub until: EventId,
+    /// Whether an event with pending deliveries is kept until they are settled; else they are cancelled.
+    pub deliver_pending: bool,
+    /// This time round there was an event that is kept for now.
+    pub has_left: bool,
 }
 
 /// Which stored events a subscription gets, of the types that it wants. Pings are never among them.
@@ -152,7 +168,7 @@ impl JobState {
 
 impl JobTask {
     /// The kinds in the API.
-    pub const KINDS: [&'static str; 2] = ["retry", "replay"];
+    pub const KINDS: [&'static str; 3] = ["retry", "replay", "erasure"];
 
     /// Its kind in the API.
     #[must_use]
@@ -160,6 +176,7 @@ impl JobTask {
         match self {
             Self::Retry(_) => "retry",
             Self::Replay(_) => "replay",
+            Self::Erase(_) => "erasure",
         }
     }
 
@@ -169,6 +186,7 @@ impl JobTask {
         match self {
             Self::Retry(selection) => selection.subscription,
             Self::Replay(replay) => Some(replay.subscription),
+            Self::Erase(_) => None,
         }
     }
 }

@@ -137,6 +137,13 @@ pub enum Command {
         /// How much that is.
         reply: ReplySender<Duration>,
     },
+    /// Note of when a backup is that was made.
+    NoteBackup {
+        /// When what it holds was read.
+        at: Timestamp,
+        /// Replied to when it is noted.
+        reply: ReplySender<()>,
+    },
     /// Create an API key, and its account if there is none of that name.
     CreateKey {
         /// The key without its number.
@@ -320,6 +327,8 @@ pub struct Committed {
     pub changed: Vec<SubscriptionId>,
     /// Deliveries that expired.
     pub expired: Vec<DeliveryId>,
+    /// Deliveries that were cancelled as their event was erased.
+    pub cancelled: Vec<DeliveryId>,
     /// Number of new events.
     pub events: u64,
     /// Its duration, disk included.

@@ -244,6 +244,18 @@ pub trait Tx: OutboxTx {
 
     /// Stores the tags of an event.
     fn put_tags(&mut self, account: AccountId, id: EventId, tags: &[Box<str>]) -> Result<()>;
+    /// The first event of an account after that one, up to `until`, that the find index has under this key.
+    fn indexed_after(
+        &mut self,
+        account: AccountId,
+        key: &FindKey,
+        after: EventId,
+        until: EventId,
+    ) -> Result<Option<EventId>>;
+    /// Stores what is left of an event that is erased, and removes its tags and all that it was found by.
+    fn erase_event(&mut self, account: AccountId, id: EventId, left: &EventRow) -> Result<()>;
+    /// Notes of when the last backup is.
+    fn put_last_backup(&mut self, at: Timestamp) -> Result<()>;
     /// Adds up to so many events of an account to the find index, oldest first of those that are not there.
     fn index_events(&mut self, account: AccountId, limit: usize) -> Result<Indexed>;
 
@@ -282,6 +294,8 @@ pub type PendingEvent = (EventId, Option<Arc<EventRow>>);
 pub trait View: Send + Sync {
     /// How far the store's time had come.
     fn seen(&self) -> Result<Seen>;
+    /// Of when the last backup is that is known of.
+    fn last_backup(&self) -> Result<Option<Timestamp>>;
     /// One event of an account.
     fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>>;
     /// A delivery of an account, attempted or not.

@@ -404,6 +404,9 @@ pub enum Rejection {
     /// The key was revoked or has expired.
     #[error("the key has ended")]
     KeyEnded,
+    /// The delivery's event was erased, and there is nothing left to send.
+    #[error("the event was erased")]
+    EventErased,
     /// A replay for that subscription has not ended.
     #[error("another replay for this subscription has not ended")]
     ReplayUnderWay,

@@ -21,6 +21,7 @@ mod deliver;
 mod harness;
 mod operate;
 mod options;
+mod people;
 mod publish;
 mod receivers;
 mod storage;

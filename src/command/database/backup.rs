@@ -9,22 +9,27 @@ use serde_json::json;
 use crate::app;
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
-use crate::command::client::control_api::require_store;
+use crate::command::client::control_api::{ask, require_store, with_store};
 use crate::command::console::output::{counted, put, put_json, put_table, say};
 use crate::command::console::progress::bar;
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::config::Config;
 use crate::control::client;
+use crate::domain::Timestamp;
 use crate::storage::maintenance::{self, BackupError, BackupFileError, Maintenance, Presence, Restored, Verified};
 
 /// Writes a backup under a temporary name and renames it when it is complete; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
     require_store(&config)?;
+    // What it holds is no older.
+    let begun = Clock::start().wall();
     if output == "-" {
         let copied = copy_backup(&config, &mut io::stdout().lock());
-        return copied.map_err(|(exit, error)| (exit, format!("the backup to stdout is not whole: {error}")));
+        copied.map_err(|(exit, error)| (exit, format!("the backup to stdout is not whole: {error}")))?;
+        note(&config, begun);
+        return Ok(());
     }
     let not_written = |error: BackupFileError| {
         let exit = if matches!(error, BackupFileError::NoBackup(_)) { Exit::Usage } else { Exit::Failed };
@@ -38,8 +43,18 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     if let Some(error) = finished.unsynced {
         say(&format!("{error}; the backup is complete, and a power cut now may undo its name"));
     }
+    note(&config, begun);
     say(&format!("{output}: {} bytes, complete. Check it again with: verify {output}", finished.bytes));
     Ok(())
+}
+
+/// Notes in the store that there is a backup. The backup is as good without.
+fn note(config: &Config, at: Timestamp) {
+    let body = json!({"at": at});
+    let noted = with_store(config, |client| ask(client, "POST", "/control/backup/note", &[], Some(&body)));
+    if let Err((_, error)) = noted {
+        say(&format!("The database does not know of this backup: {error}"));
+    }
 }
 
 /// From the running server, otherwise from the file.

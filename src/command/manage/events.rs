@@ -1,20 +1,22 @@
-//! `events list|show|types`. Publishing is in `publish`.
+//! `events list|show|erase|types`. Publishing is in `publish`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::cli::EventsCommand;
-use crate::command::client::control_api::with_api;
+use crate::command::client::control_api::{ControlApi, with_api};
 use crate::command::client::query::{path_part, time_parameter};
 use crate::command::client::reply::ApiReply;
+use crate::command::console::confirm::{can_ask, confirm};
 use crate::command::console::output::{
-    note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time,
+    counted, note_message, note_rest, put, put_answer, put_fields, put_json, put_table, rows, say, text, time,
 };
 use crate::command::console::terminal::json_line;
 use crate::command::failure::failed;
-use crate::command::manage::{deliveries, publish};
+use crate::command::manage::{deliveries, jobs, publish};
 use crate::command::{Failure, Outcome};
+use crate::domain::escape::escape_controls;
 use crate::http::{EventTypeView, catalogue};
 
 pub fn run(command: EventsCommand) -> Outcome {
@@ -33,8 +35,39 @@ pub fn run(command: EventsCommand) -> Outcome {
             let answer = api.get(&format!("/events/{}", path_part(&id)), &[])?;
             if account.json { put_answer(&answer) } else { put_one(&answer) }
         }),
+        EventsCommand::Erase { account, worker, deliver_pending, yes } => {
+            can_ask(yes)?;
+            confirm(&format!("Erase all events of worker {}? This cannot be undone.", escape_controls(&worker)), yes)?;
+            let body = json!({"worker_id": worker, "deliver_pending": deliver_pending});
+            with_api(&account, |api| erase(api, &body, account.json))
+        }
         EventsCommand::Types { json } => put_types(json),
     }
+}
+
+/// Creates a job that erases, and waits for it unless that may take days.
+fn erase(api: &ControlApi, body: &Value, json: bool) -> Outcome {
+    let created = api.change("POST", "/erasures", Some(body))?;
+    let waits = body["deliver_pending"] != true;
+    let ended = if waits { Some(jobs::wait_for(api, &created)?) } else { None };
+    if json {
+        return put_answer(ended.as_ref().unwrap_or(&created));
+    }
+    if let Some(ended) = ended {
+        let done = ended["data"]["done"].as_u64().unwrap_or_default();
+        put(&format!("{} erased.\n", counted(done, "event", "events")))?;
+    } else {
+        note_message(&created);
+        put(&format!("Follow it with: tempclock-webhooks jobs show {}\n", text(&created["data"]["job"], "id")))?;
+    }
+    match created["data"]["last_backup_at"].as_str() {
+        Some(_) => say(&format!(
+            "The last backup before it was made at {}; it and earlier ones keep the events.",
+            time(&created["data"], "last_backup_at")
+        )),
+        None => say("No backup is known of; one that was made otherwise keeps the events."),
+    }
+    Ok(())
 }
 
 /// An event with its raw data: parsing would change numbers and the order of fields.
@@ -77,6 +110,8 @@ fn put_one(answer: &ApiReply) -> Outcome {
         ("stored", time(event, "created_at")),
         ("tags", text(event, "tags")),
         ("data", published.data.text()),
+        ("erased", time(event, "erased_at")),
+        ("sha256", text(event, "sha256")),
     ])?;
     let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
     if deliveries.is_empty() {

@@ -55,7 +55,7 @@ fn put_list(answer: &Value) -> Outcome {
         let (id, kind, state) = (text(job, "id"), text(job, "kind"), text(job, "state"));
         vec![id, kind, state, progress(job), time(job, "started_at"), time(job, "finished_at"), text(job, "error")]
     };
-    let names = ["ID", "KIND", "STATUS", "DELIVERIES", "STARTED", "ENDED", "ERROR"];
+    let names = ["ID", "KIND", "STATUS", "DONE", "STARTED", "ENDED", "ERROR"];
     put_table(&names, &rows(answer).iter().map(row).collect::<Vec<_>>())?;
     note_rest(answer, "jobs");
     Ok(())
@@ -66,7 +66,7 @@ fn put_one(job: &Value) -> Outcome {
         ("id", text(job, "id")),
         ("kind", text(job, "kind")),
         ("status", text(job, "state")),
-        ("deliveries", progress(job)),
+        ("done", progress(job)),
         ("started", time(job, "started_at")),
         ("ended", time(job, "finished_at")),
         ("error", text(job, "error")),
@@ -77,9 +77,16 @@ fn put_one(job: &Value) -> Outcome {
 pub fn wait_for(api: &ControlApi, created: &Value) -> Result<ApiReply, Failure> {
     let job = &created["data"]["job"];
     let path = path(job["id"].as_str().unwrap_or_default());
+    let is_erasure = job["kind"] == "erasure";
     let template = match job["of"].as_u64() {
         Some(_) => "{bar:30} {pos}/{len} deliveries, {per_sec}, {eta} left",
+        None if is_erasure => "{spinner} {pos} events, {per_sec}",
         None => "{spinner} {pos} deliveries, {per_sec}",
+    };
+    let (one, many) = if is_erasure {
+        ("event was erased", "events were erased")
+    } else {
+        ("delivery was made due", "deliveries were made due")
     };
     let bar = bar(job["of"].as_u64().unwrap_or(0), template);
     let mut wait = FIRST_WAIT;
@@ -90,8 +97,7 @@ pub fn wait_for(api: &ControlApi, created: &Value) -> Result<ApiReply, Failure> 
         bar.set_position(done);
         let ended = |why: String| {
             bar.finish_and_clear();
-            let what = counted(done, "delivery was", "deliveries were");
-            Err((Exit::Failed, format!("{why}; {what} made due before")))
+            Err((Exit::Failed, format!("{why}; {} before", counted(done, one, many))))
         };
         match job["state"].as_str() {
             Some("finished") => {

@@ -169,6 +169,10 @@ impl Delivery {
         };
         self.state = match next {
             None => DeliveryState::Delivered { at: now },
+            // It was settled while the attempt was under way.
+            Some(_) if matches!(self.state, DeliveryState::Cancelled { .. } | DeliveryState::Expired { .. }) => {
+                self.state
+            }
             Some(RetryDecision::RetryIn(wait)) => DeliveryState::Pending { due: monotonic.plus(wait) },
             Some(RetryDecision::Exhausted) => DeliveryState::Exhausted { at: now },
         };

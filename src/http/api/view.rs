@@ -1,24 +1,23 @@
-//! The JSON of subscriptions, events, deliveries and attempts. Pure.
+//! The JSON of subscriptions, deliveries and attempts; that of events is in `event`. Pure.
+
+pub mod event;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use crate::clock::Readings;
 use crate::delivery::Dispatcher;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::attempt::{Attempt, RequestHeaders};
 use crate::domain::delivery::{Delivery, DeliveryState};
-use crate::domain::event;
-use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::{body, data};
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::Ed25519Key;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::http::api::event_types;
 use crate::http::api::option_schemas::OptionsView;
 use crate::storage::rows::record::{EventRow, History};
 
@@ -314,7 +313,7 @@ pub struct DeliveryView {
     /// For whom.
     subscription_id: SubscriptionId,
     /// `exhausted`: its retry schedule is exhausted. `expired`: it was held for longer than `retention.held`. `cancelled`:
-    /// its event type was removed from the subscription first.
+    /// its event type was removed from the subscription first, or its event erased.
     #[schemars(example = &"delivered", extend("enum" = DeliveryState::NAMES))]
     status: &'static str,
     /// It is pending, and held until its subscription is enabled.
@@ -347,7 +346,7 @@ pub struct DeliveryView {
 struct DeliveryHistoryView {
     /// Its attempts, oldest first; at most the last 50; only where one delivery is read.
     attempts: Vec<AttemptView>,
-    /// The body that is sent, unless retention has removed it; only where one delivery is read.
+    /// The body that is sent, unless retention has removed it or it was erased; only where one delivery is read.
     #[schemars(extend("examples" = [example_body()]))]
     body: Option<String>,
 }
@@ -379,67 +378,19 @@ impl DeliveryView {
         }
     }
 
-    /// With its attempts, oldest first, and the body, unless retention has removed it.
+    /// With its attempts, oldest first, and the body, unless retention has removed it or it was erased.
     pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext<'_>, row: Option<&EventRow>) -> Self {
         let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, context));
         let history = DeliveryHistoryView {
             attempts: attempts.collect(),
-            body: row.map(|row| String::from_utf8_lossy(row.body()).into_owned()),
+            body: row.filter(|row| row.erased().is_none()).map(|row| String::from_utf8_lossy(row.body()).into_owned()),
         };
         Self { history: Some(history), ..Self::short(id, delivery, context) }
     }
 }
 
-/// An event in a list, or with its deliveries.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Event")]
-pub struct EventView<'a> {
-    id: EventId,
-    #[schemars(with = "EventType")]
-    event: &'static str,
-    /// When it happened.
-    #[schemars(with = "Timestamp")]
-    timestamp: &'a str,
-    /// As it was published.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    #[schemars(extend("examples" = [event_types::example(EventType::ClockIn)]))]
-    data: Option<&'a RawValue>,
-    /// What its publisher marked it with.
-    #[schemars(with = "Vec<String>", extend("examples" = [["north", "night"]]))]
-    tags: Vec<Box<str>>,
-    /// When it was stored.
-    created_at: Timestamp,
-    /// Its deliveries; only where one event is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<DeliveryView>")]
-    deliveries: Option<Vec<DeliveryView>>,
-}
-
 fn example_body() -> String {
     let data = data::example(EventType::ClockIn);
-    let body = event::body(EventId::EXAMPLE, EventType::ClockIn, EventId::EXAMPLE.time(), data);
+    let body = body(EventId::EXAMPLE, EventType::ClockIn, EventId::EXAMPLE.time(), data);
     String::from_utf8_lossy(&body).into_owned()
-}
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    timestamp: &'a str,
-    #[serde(borrow)]
-    data: &'a RawValue,
-}
-
-impl<'a> EventView<'a> {
-    /// From the stored body; a damaged one shows no data.
-    pub fn new(id: EventId, row: &'a EventRow, tags: Vec<Box<str>>, deliveries: Option<Vec<DeliveryView>>) -> Self {
-        let envelope: Option<Envelope<'a>> = serde_json::from_slice(row.body()).ok();
-        Self {
-            id,
-            event: row.event_type.name(),
-            timestamp: envelope.as_ref().map_or("", |envelope| envelope.timestamp),
-            data: envelope.map(|envelope| envelope.data),
-            tags,
-            created_at: id.time(),
-            deliveries,
-        }
-    }
 }

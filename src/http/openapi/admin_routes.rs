@@ -1,11 +1,12 @@
-//! The routes for those who manage an account: its API keys, and its audit. Part of the table in `routes`. Pure; the
+//! The routes for those who manage an account: its API keys, its audit, and erasure. Part of the table in `routes`. Pure; the
 //! handlers run on the HTTP workers.
 
 use actix_web::http::Method;
 
 use crate::domain::AuditId;
-use crate::domain::access::Scope::{AuditRead, KeysAdmin};
+use crate::domain::access::Scope::{AuditRead, EventsErase, KeysAdmin};
 use crate::http::api::audit::AuditView;
+use crate::http::api::jobs::erasure::{self, CreatedErasure};
 use crate::http::api::keys::KeyView;
 use crate::http::api::{audit, keys};
 use crate::http::openapi::operation::{Resource, at, list, operation, single};
@@ -15,6 +16,7 @@ use crate::http::openapi::parameters as take;
 pub fn admin_routes() -> Vec<Resource> {
     let mut all = key_routes();
     all.push(audit_route());
+    all.push(erasure_route());
     all
 }
 
@@ -60,4 +62,18 @@ fn audit_route() -> Resource {
         .takes(take::page_by_cursor::<AuditId>())
         .takes(take::span())
         .answers(200, "A page of changes, newest first.", list::<AuditView>)])
+}
+
+fn erasure_route() -> Resource {
+    at("Events", "/erasures", [operation(Method::POST, erasure::create, "eraseEvents", "Erase the events of a worker")
+        .details(
+            "A job removes body, tags and what receivers answered of every event of the worker that is stored by now. What is \
+             left is the event with the SHA-256 of its body and its deliveries, found by its id. Pending deliveries are \
+             cancelled unless `deliver_pending` is true. A backup keeps what it has.",
+        )
+        .needs(EventsErase)
+        .body("NewErasure")
+        .answers(202, "The job is stored.", single::<CreatedErasure>)
+        .with_message(erasure::CREATED)
+        .may_conflict()])
 }

@@ -9,7 +9,7 @@ use crate::http::request::error::ApiError;
 use crate::storage::error::Rejection;
 
 /// A sample of every kind of error.
-fn samples() -> [ApiError; 28] {
+fn samples() -> [ApiError; 29] {
     [
         ApiError::invalid_field("limit", "must be an integer from 1 on (above 100 it counts as 100)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
@@ -25,6 +25,7 @@ fn samples() -> [ApiError; 28] {
         ApiError::from(Rejection::TooManySubscriptions(100)),
         ApiError::from(Rejection::TooManyJobs(16)),
         ApiError::from(Rejection::ReplayUnderWay),
+        ApiError::from(Rejection::EventErased),
         ApiError::from(Rejection::TooManyKeys(1000)),
         ApiError::from(Rejection::KeyEnded),
         ApiError::from(Rejection::OutOfNumbers),

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use self::example::SCHEMAS;
 use self::page::HtmlPage;
 use crate::domain::event::event_type::EventType;
-use crate::http::api::jobs::body;
+use crate::http::api::jobs::{body, erasure};
 use crate::http::api::subscription_tools::{matching, rotation};
 use crate::http::api::{event_body, event_types, key_body, subscription_body, test_ping};
 use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
@@ -193,6 +193,7 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
         ),
         ("KeyRotation", key_body::rotation_schema(), json!({"overlap": "24h"})),
         ("NewReplay", body::replay_schema(), json!({"since": "2026-03-02T08:00:00Z", "events": ["clock_in"]})),
+        ("NewErasure", erasure::schema(), json!({"worker_id": 52})),
         ("SecretRotation", rotation::schema(), json!({"overlap": "24h"})),
         (
             "EventToMatch",

@@ -20,7 +20,8 @@ use crate::http::api::subscription_tools::rotation::Rotated;
 use crate::http::api::subscription_tools::{matching, rotation};
 use crate::http::api::subscriptions::Deleted;
 use crate::http::api::test_ping::TestResult;
-use crate::http::api::view::{DeliveryView, EventView, SubscriptionView};
+use crate::http::api::view::event::EventView;
+use crate::http::api::view::{DeliveryView, SubscriptionView};
 use crate::http::api::{compat, deliveries, event_types, events, evidence, health, jobs, subscriptions, test_ping};
 use crate::http::openapi::Description;
 use crate::http::openapi::admin_routes::admin_routes;
@@ -300,7 +301,8 @@ fn delivery_routes() -> Vec<Resource> {
                 .takes(take::delivery())
                 .answers(202, "The delivery is due.", single::<DeliveryView>)
                 .always_with(&["attempts", "body"])
-                .with_message(deliveries::DUE_AGAIN)],
+                .with_message(deliveries::DUE_AGAIN)
+                .may_conflict()],
         ),
     ]
 }

@@ -169,7 +169,8 @@ impl ApiError {
     /// The key is limited to some subscriptions.
     #[must_use]
     pub fn limited_to_subscriptions() -> Self {
-        let message = "the API key is limited to the subscriptions that it was created for, and cannot create others";
+        let message =
+            "the API key is limited to the subscriptions that it was created for, and this concerns others, too";
         Self::new(403, "limited_to_subscriptions", message)
     }
 
@@ -401,6 +402,9 @@ impl From<Rejection> for ApiError {
             }
             Rejection::KeyEnded => {
                 Self::new(409, "key_ended", "the key was revoked or has expired; create another one instead")
+            }
+            Rejection::EventErased => {
+                Self::new(409, "event_erased", "the event was erased, and there is nothing left to send")
             }
             Rejection::ReplayUnderWay => {
                 let message = "a replay for this subscription waits or runs; wait for its end, or stop its job";

@@ -220,6 +220,11 @@ impl ReadView {
         self.snapshot.view.unattempted_after((subscription.account, id), after, limit, bodies_bytes)
     }
 
+    /// Of when the last backup is that is known of.
+    pub fn last_backup(&self) -> Result<Option<Timestamp>, StorageError> {
+        self.snapshot.view.last_backup()
+    }
+
     /// The jobs of an account, newest first.
     pub fn jobs(&self, account: AccountId) -> Result<Vec<Job>, StorageError> {
         self.snapshot.view.jobs(account)
@@ -257,7 +262,7 @@ impl ReadView {
         let Page { items, next, .. } = self.events(account, filter, PageRequest { limit, offset: 0, after })?;
         let mut count = 0;
         for (event, row) in items {
-            if replay.is_about(row.event_type, &subscription.events) {
+            if row.erased().is_none() && replay.is_about(row.event_type, &subscription.events) {
                 let delivery = self.delivery(DeliveryId { event, subscription: replay.subscription })?;
                 let filter = subscription.options.filter.as_ref().filter(|_| delivery.is_none());
                 let fits = filter.is_none_or(|filter| filter.fits_body(row.body()));

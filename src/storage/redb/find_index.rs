@@ -121,6 +121,24 @@ pub fn index_some(
     Ok(indexed)
 }
 
+/// The first event of an account after that one, up to `until`, that is in the index under this key.
+pub fn indexed_after(
+    transaction: &WriteTransaction,
+    account: AccountId,
+    key: &FindKey,
+    after: EventId,
+    until: EventId,
+) -> Result<Option<EventId>> {
+    let digest = digest(account, key);
+    let first = after.0.saturating_add(1);
+    if first > until.0 {
+        return Ok(None);
+    }
+    let index = transaction.open_table(FIND)?;
+    let found = index.range((digest, first)..=(digest, until.0))?.next().transpose()?;
+    Ok(found.map(|(entry, _)| EventId(entry.value().1)))
+}
+
 /// A damaged event is found by nothing.
 fn keys_of(
     account: AccountId,

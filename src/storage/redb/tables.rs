@@ -72,6 +72,9 @@ pub const NEXT_KEY: &str = "next_key";
 /// Key in [`META`]: the next subscription number.
 pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
 
+/// Key in [`META`]: the time in ms of the last backup; absent if none is known of.
+pub const LAST_BACKUP_MS: &str = "last_backup_ms";
+
 /// Key in [`META`]: the format that an unfinished upgrade began with.
 pub const UPGRADED_FROM: &str = "upgraded_from";
 

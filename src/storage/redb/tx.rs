@@ -12,6 +12,7 @@ use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::find::FindKey;
 use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
@@ -291,6 +292,28 @@ impl Tx for RedbTx<'_> {
 
     fn put_tags(&mut self, account: AccountId, id: EventId, tags: &[Box<str>]) -> Result<()> {
         find_index::put_tags(self.transaction, account, id, tags)
+    }
+
+    fn indexed_after(
+        &mut self,
+        account: AccountId,
+        key: &FindKey,
+        after: EventId,
+        until: EventId,
+    ) -> Result<Option<EventId>> {
+        find_index::indexed_after(self.transaction, account, key, after, until)
+    }
+
+    fn erase_event(&mut self, account: AccountId, id: EventId, left: &EventRow) -> Result<()> {
+        if let Some(before) = self.events.table()?.get((account.0, id.0))? {
+            find_index::remove(self.transaction, account, id, before.value())?;
+        }
+        self.put_receivers(account, id, left)
+    }
+
+    fn put_last_backup(&mut self, at: Timestamp) -> Result<()> {
+        self.meta.insert(tables::LAST_BACKUP_MS, u128::from(at.as_ms()))?;
+        Ok(())
     }
 
     fn index_events(&mut self, account: AccountId, limit: usize) -> Result<Indexed> {

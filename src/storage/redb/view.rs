@@ -53,6 +53,11 @@ impl View for RedbView {
         time::read(&self.rows.open_table(tables::META)?, None)
     }
 
+    fn last_backup(&self) -> Result<Option<Timestamp>, StorageError> {
+        let row = self.rows.open_table(tables::META)?.get(tables::LAST_BACKUP_MS)?;
+        Ok(row.and_then(|row| u64::try_from(row.value()).ok()).map(Timestamp::from_ms))
+    }
+
     fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
         Events::of(&self.rows, account)?.event(id)
     }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::delivery::DeliveryState;
 use crate::domain::event::event_type::{EventType, EventTypes};
-use crate::domain::job::{DeliverySelection, Job, JobState, JobTask, Replay, ReplayOnly};
+use crate::domain::event::find::{FindKey, FindKind};
+use crate::domain::job::{DeliverySelection, Erasure, Job, JobState, JobTask, Replay, ReplayOnly};
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::rows::codec;
@@ -29,6 +30,15 @@ struct JobRow {
 enum TaskRow {
     Retry(SelectionRow),
     Replay(ReplayRow),
+    Erase(ErasureRow),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ErasureRow {
+    worker: String,
+    until: u128,
+    deliver_pending: bool,
+    has_left: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +76,12 @@ pub fn encode(job: &Job) -> Result<Vec<u8>, StorageError> {
             since_ms: replay.since.as_ms(),
             until_ms: replay.until.as_ms(),
         }),
+        JobTask::Erase(erasure) => TaskRow::Erase(ErasureRow {
+            worker: erasure.worker.text.to_string(),
+            until: erasure.until.0,
+            deliver_pending: erasure.deliver_pending,
+            has_left: erasure.has_left,
+        }),
     };
     let row = JobRow {
         task,
@@ -97,6 +113,12 @@ pub fn decode(account: AccountId, id: JobId, bytes: &[u8]) -> Result<Job, Storag
             only: ReplayOnly::ALL.into_iter().find(|only| only.name() == replay.only).ok_or_else(|| damaged("job"))?,
             since: Timestamp::from_ms(replay.since_ms),
             until: Timestamp::from_ms(replay.until_ms),
+        }),
+        TaskRow::Erase(erasure) => JobTask::Erase(Erasure {
+            worker: FindKey { kind: FindKind::Worker, text: erasure.worker.into() },
+            until: EventId(erasure.until),
+            deliver_pending: erasure.deliver_pending,
+            has_left: erasure.has_left,
         }),
     };
     let state = JobState::ALL.into_iter().find(|state| state.name() == row.state).ok_or_else(|| damaged("job"))?;
@@ -161,7 +183,13 @@ mod tests {
                 error: has.then(|| "gone".to_owned()),
                 position: has.then_some(position),
             };
-            for job in [job(retry), job(replay)] {
+            let erase = JobTask::Erase(Erasure {
+                worker: FindKey { kind: FindKind::Worker, text: "52".into() },
+                until: EventId(8),
+                deliver_pending: has,
+                has_left: !has,
+            });
+            for job in [job(retry), job(replay), job(erase)] {
                 assert_eq!(decode(account, id, &encode(&job).unwrap()).unwrap(), job);
             }
         }

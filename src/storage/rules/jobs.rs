@@ -24,6 +24,17 @@ const TURNS: usize = 16;
 /// How long jobs that all wait for their endpoints wait for a commit of others.
 const BLOCKED: Duration = Duration::from_millis(250);
 
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It did something.
+    Made,
+    /// It could do nothing: the job waits for its endpoint.
+    Blocked,
+    /// It did something, and the job has nothing to do for so long.
+    MadeAndRests(Duration),
+}
+
 /// How much one step does at most.
 #[derive(Clone, Copy, Debug)]
 pub struct StepSize {
@@ -57,6 +68,8 @@ pub struct Jobs {
     last_turn: Option<AccountId>,
     /// No job could make a step lately; until then none gets a commit of its own.
     blocked_until: Option<Instant>,
+    /// Until when jobs rest.
+    rests: BTreeMap<JobId, Instant>,
 }
 
 impl Jobs {
@@ -146,6 +159,7 @@ impl Jobs {
     }
 
     fn forget(&mut self, account: AccountId, id: JobId) {
+        self.rests.remove(&id);
         if let Some(jobs) = self.active.get_mut(&account) {
             jobs.retain(|job| job.id != id);
             if jobs.is_empty() {
@@ -165,45 +179,61 @@ impl Jobs {
         let behind = self.active.range((after, Bound::Unbounded));
         let turns: Vec<AccountId> = behind.chain(&self.active).map(|(account, _)| *account).take(TURNS).collect();
         self.blocked_until = None;
+        let now = Instant::now();
+        self.rests.retain(|_, until| *until > now);
+        let mut is_blocked = false;
         for account in turns {
             for place in 0..self.active.get(&account).map_or(0, VecDeque::len) {
                 let Some(job) = self.active.get_mut(&account).and_then(|jobs| jobs.get_mut(place)) else { break };
-                if step_of(batch, state, job, size)? {
-                    self.last_turn = Some(account);
-                    let (id, is_active) = (job.id, job.is_active());
-                    if !is_active {
-                        self.forget(account, id);
-                    }
-                    return Ok(());
+                let id = job.id;
+                if self.rests.contains_key(&id) {
+                    continue;
                 }
+                match step_of(batch, state, job, size)? {
+                    Step::Blocked => {
+                        is_blocked = true;
+                        continue;
+                    }
+                    Step::Made => {}
+                    Step::MadeAndRests(rest) => drop(self.rests.insert(id, now + rest)),
+                }
+                self.last_turn = Some(account);
+                if !job.is_active() {
+                    self.forget(account, id);
+                }
+                return Ok(());
             }
         }
-        self.blocked_until = self.is_active().then(|| Instant::now() + BLOCKED);
+        let end_of_rest = self.rests.values().min().copied().filter(|_| !is_blocked);
+        self.blocked_until = self.is_active().then(|| end_of_rest.unwrap_or(now + BLOCKED));
         Ok(())
     }
 }
 
-/// Makes one step of a job. Returns whether it could.
-fn step_of(batch: &mut Batch<impl Tx>, state: &mut State, job: &mut Job, size: StepSize) -> Result<bool, StorageError> {
+/// Makes one step of a job.
+fn step_of(batch: &mut Batch<impl Tx>, state: &mut State, job: &mut Job, size: StepSize) -> Result<Step, StorageError> {
     let is_first = job.state == JobState::Waiting;
     if is_first {
         job.state = JobState::Running;
         job.started_at = Some(state.clock.wall());
     }
-    let has_moved = match job.task.clone() {
-        JobTask::Retry(selection) => batch.retry_step(state, job, &selection, size)?,
-        JobTask::Replay(replay) => batch.replay_step(state, job, &replay, size)?,
+    let made = |has_moved| if has_moved { Step::Made } else { Step::Blocked };
+    let step = match job.task.clone() {
+        JobTask::Retry(selection) => made(batch.retry_step(state, job, &selection, size)?),
+        JobTask::Replay(replay) => made(batch.replay_step(state, job, &replay, size)?),
+        JobTask::Erase(erasure) => batch.erase_step(state, job, erasure, size)?,
     };
-    if has_moved || is_first {
+    if step != Step::Blocked || is_first {
         batch.tx.put_job(job)?;
     }
     if !job.is_active() {
         let Job { id, done, .. } = *job;
         let (kind, name) = (job.task.kind(), state.registry.account_name(job.account));
         let why = job.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-        log::info!("job {id} ({kind}) of account {name} {}{why}; {done} deliveries made due", job.state.name());
+        let what = if let JobTask::Erase(_) = job.task { "events erased" } else { "deliveries made due" };
+        log::info!("job {id} ({kind}) of account {name} {}{why}; {done} {what}", job.state.name());
     }
-    Ok(has_moved)
+    Ok(step)
 }
 
 impl<T: Tx> Batch<T> {

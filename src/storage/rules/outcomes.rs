@@ -64,6 +64,14 @@ impl<T: Tx> Batch<T> {
             jitter,
             last_success,
         };
+        // Of one that was erased while it was sent, nothing is kept that the endpoint answered.
+        let (attempt, before) = match counted_as {
+            Kind::Cancelled if self.is_erased(account, id.event)? => {
+                let unanswered = |attempt| Attempt { response: None, ..attempt };
+                (unanswered(attempt), before.map(|before| Box::new(unanswered(*before))))
+            }
+            _ => (attempt, before),
+        };
         let before = before.map(|before| {
             let figures = AttemptFigures::of(&before, before.explanation());
             delivery.record(*before, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
@@ -192,8 +200,10 @@ impl<T: Tx> Batch<T> {
             // Never attempted: it is due already, with its whole schedule left.
             return Ok(if self.tx.is_unattempted(id)? { Ok(()) } else { Err(Rejection::NotFound) });
         };
-        if !self.tx.has_event(account, id.event)? {
-            return Ok(Err(Rejection::NotFound));
+        match self.tx.event_head(account, id.event)? {
+            None => return Ok(Err(Rejection::NotFound)),
+            Some(Ok(head)) if head.is_erased => return Ok(Err(Rejection::EventErased)),
+            Some(_) => {}
         }
         let mut delivery = match stored {
             Ok(delivery) => delivery,

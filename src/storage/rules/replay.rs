@@ -65,7 +65,7 @@ impl<T: Tx> Batch<T> {
                 }
                 let id = DeliveryId { event, subscription: subscription.id };
                 match row {
-                    Ok(row) if replay.is_about(row.event_type, &subscription.events) => {
+                    Ok(row) if row.erased().is_none() && replay.is_about(row.event_type, &subscription.events) => {
                         if self.replay_one(state, job, replay, id, row)? {
                             job.done += 1;
                             room -= 1;

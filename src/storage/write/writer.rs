@@ -296,6 +296,10 @@ impl Writer {
                 return Ok(reply);
             }
             Command::Flush { reply } => defer_reply(reply, Ok(())),
+            Command::NoteBackup { at, reply } => {
+                batch.tx.put_last_backup(at)?;
+                defer_reply(reply, Ok(()))
+            }
             Command::CreateKey { new, reply } => defer_reply(reply, batch.create_key(state, *new)?),
             Command::RotateKey { account, id, prefix, hash, overlap, reply } => {
                 defer_reply(reply, batch.rotate_key(state, (account, id), (prefix, hash), overlap)?)

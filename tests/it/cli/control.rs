@@ -35,6 +35,7 @@ fn who_calls_over_tcp_is_never_taken_for_the_operator() {
                 ("POST", "/control/keys/rotate"),
                 ("POST", "/control/keys/revoke"),
                 ("GET", "/control/backup"),
+                ("POST", "/control/backup/note"),
                 ("GET", "/control/clock"),
                 ("POST", "/control/clock/confirm"),
                 ("POST", "/control/sign-in-link"),

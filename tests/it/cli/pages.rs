@@ -150,7 +150,7 @@ const BODY: &[u8] = br#"{"id":"evt_1","event":"ping","timestamp":"2026-03-02T08:
 fn turn(example: &str) -> u8 {
     let words: Vec<&str> = example.split_whitespace().skip(1).collect();
     match words[..] {
-        ["subscriptions", "delete", ..] => 1,
+        ["subscriptions", "delete", ..] | ["events", "erase", ..] => 1,
         ["serve" | "restore" | "compact" | "verify", ..] => 2,
         ["secrets", "rotate", ..] => 3,
         ["secrets", "decrypt", ..] => 4,

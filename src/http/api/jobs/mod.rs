@@ -1,6 +1,7 @@
 //! Jobs: list, read, stop; and what makes one, the redelivery of many and the replay. Runs on the HTTP workers; the writer does the work.
 
 pub mod body;
+pub mod erasure;
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub struct JobView {
     /// `failed`: it could not go on, and `error` says why.
     #[schemars(example = &"running", extend("enum" = JobState::NAMES))]
     state: &'static str,
-    /// How many deliveries it has made due.
+    /// How many deliveries it has made due; of an erasure, how many events it has erased.
     #[schemars(example = 1200)]
     done: u64,
     /// How many there are in all; null as long as that is not known.
@@ -180,7 +181,7 @@ pub async fn replay(state: AppState, caller: Caller, path: web::Path<String>, bo
 }
 
 /// What comes later is not asked for. A millisecond more than now, as the events of the present one are.
-fn until_now(state: &AppState, until: Option<Timestamp>) -> Timestamp {
+pub(super) fn until_now(state: &AppState, until: Option<Timestamp>) -> Timestamp {
     let end = state.reader.now(state.clock.read()).plus(Duration::from_millis(1));
     until.map_or(end, |until| until.min(end))
 }
