@@ -124,7 +124,7 @@ fn the_api_has_no_route_outside_of_its_table() {
 }
 
 #[test]
-fn an_engine_is_named_in_its_own_folder_and_bincode_in_one_file() {
+fn an_engine_and_its_files_are_named_in_their_own_folder_and_bincode_in_one_file() {
     for (path, text) in sources() {
         let is_engine = path.starts_with("storage/redb");
         let names_crate = ["use redb", " redb::", "(redb::", "<redb::"].iter().any(|name| text.contains(name));
@@ -139,6 +139,10 @@ fn an_engine_is_named_in_its_own_folder_and_bincode_in_one_file() {
         if is_shared.iter().any(|shared| path.starts_with(shared)) && !is_test {
             assert!(!code.contains("storage::redb"), "{} names the folder of an engine", path.display());
         }
+        // The help of `verify` has an example.
+        let knows_files = path.starts_with("storage") || path == Path::new("cli/sign.rs");
+        let names_file = ["tempclock.redb", "DATABASE_FILE", "statvfs"].iter().any(|name| text.contains(name));
+        assert!(knows_files || !names_file, "{} names a file of the store, or its disk", path.display());
         let is_codec = path == Path::new("storage/rows/codec.rs");
         assert!(is_codec || !text.contains("bincode::"), "{} names bincode", path.display());
     }

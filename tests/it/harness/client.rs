@@ -211,6 +211,13 @@ impl Client {
         deliveries.iter().map(|d| d["id"].as_str().expect("a delivery id").to_owned()).collect()
     }
 
+    /// The first attempt of each delivery of an event, when all are settled.
+    #[track_caller]
+    pub fn first_attempts(&self, event_id: &str) -> Vec<Value> {
+        let settled = |id: &String| self.wait_for_delivery(id, "is settled", |found| found["status"] != "pending");
+        self.delivery_ids(event_id).iter().map(|id| settled(id)["attempts"][0].clone()).collect()
+    }
+
     /// The only delivery of an event.
     #[track_caller]
     pub fn delivery_of(&self, event_id: &str) -> Value {

@@ -1,24 +1,17 @@
 //! The tools of the tests: a server, a client, a receiver, patience, signatures and sample data.
 
-mod black_hole;
 mod client;
 pub mod contract;
 mod fault;
-mod island;
 mod ledger;
 mod log;
-mod name_server;
-mod nobody;
-mod overlay;
+mod machine;
 mod process;
 mod receiver;
 mod scripted;
 mod server;
-mod small_disk;
 mod stored;
-mod strace;
 mod tls;
-mod wall_clock;
 
 use std::{
     thread,
@@ -31,23 +24,19 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-pub use black_hole::BlackHole;
 pub use client::{Answer, Client, parse_answer};
 pub use fault::{Fault, was_injected};
-pub use island::{NAME_SERVER, PUBLIC, PUBLIC_V6, hosts, on_an_island};
 pub use ledger::{Ledger, repeated};
-pub use name_server::{NameAnswer, NameServer};
-pub use nobody::Nobody;
-pub use overlay::Overlay;
+pub use machine::{
+    BlackHole, DiskKind, NAME_SERVER, NameAnswer, NameServer, Nobody, Overlay, PUBLIC, PUBLIC_V6, SmallDisk, Strace,
+    WallClock, hosts, on_an_island,
+};
 pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use scripted::{ScriptedReceiver, Step};
 pub use server::{BINARY, Failure, Output, Server, run, run_with, wait_guarded};
-pub use small_disk::{DiskKind, SmallDisk};
 pub use stored::{put_database_of_format_1, put_database_of_format_2};
-pub use strace::Strace;
 pub use tls::{Authority, Identity, TlsReceiver};
-pub use wall_clock::WallClock;
 
 /// The longest that a test waits for anything: a guard against hanging, no measure of speed. Much longer than anything
 /// takes on a machine that has other work too.
@@ -55,6 +44,21 @@ pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The scopes that a publisher and an integrator need together.
 pub const ALL_SCOPES: &str = "webhooks:read,webhooks:write,events:write,events:read";
+
+/// The names of the headers of an attempt without options, in sending order, as documented.
+pub const SENT_HEADERS: [&str; 11] = [
+    "Host",
+    "Content-Type",
+    "User-Agent",
+    "X-TempClock-Event",
+    "X-TempClock-Delivery",
+    "X-TempClock-Attempt",
+    "X-TempClock-Signature",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "Content-Length",
+];
 
 /// The event types that a publisher sends; `ping`, the seventh, is made by the server.
 pub const PUBLISHED_TYPES: [&str; 6] =

@@ -216,8 +216,8 @@ impl Server {
     }
 
     /// Puts words before every command from now on, such as `nsenter`; they have to become that command.
-    pub fn inside(&mut self, words: &[&str]) {
-        self.inside = words.iter().map(|word| (*word).to_owned()).collect();
+    pub fn inside(&mut self, words: Vec<String>) {
+        self.inside = words;
     }
 
     /// Puts words before `serve` from now on, such as `prlimit`; they have to become that command.

@@ -10,7 +10,7 @@ use std::{
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
-use crate::harness::{Authority, Client, ScriptedReceiver, Server, Step, clock_in};
+use crate::harness::{Authority, Client, SENT_HEADERS, ScriptedReceiver, Server, Step, clock_in};
 
 /// A server that trusts the authority and tries once.
 fn server(authority: &Authority) -> (Server, Client) {
@@ -319,20 +319,7 @@ fn header_names_are_sent_as_they_are_documented() {
         let heads = heads.lock().unwrap();
         let [head] = &heads[..] else { panic!("{heads:?}") };
         let names: Vec<_> = head.lines().skip(1).filter_map(|line| Some(line.split_once(": ")?.0)).collect();
-        let documented = [
-            "Host",
-            "Content-Type",
-            "User-Agent",
-            "X-TempClock-Event",
-            "X-TempClock-Delivery",
-            "X-TempClock-Attempt",
-            "X-TempClock-Signature",
-            "webhook-id",
-            "webhook-timestamp",
-            "webhook-signature",
-            "Content-Length",
-        ];
-        assert_eq!(names, documented, "{head}");
+        assert_eq!(names, SENT_HEADERS, "{head}");
         assert!(head.starts_with("POST /hook HTTP/1.1\r\nHost: localhost:"), "{head}");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Client, Receiver, Reply, Server, clock_in, eventually, sample};
+use crate::harness::{Receiver, Reply, Server, clock_in, eventually, sample};
 
 const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
 /// Time enough for an answer that comes at once.
@@ -39,16 +39,6 @@ fn endless() -> Receiver {
     })
 }
 
-fn attempts_of(client: &Client, event: &str) -> Vec<Value> {
-    let ids = client.delivery_ids(event);
-    ids.iter()
-        .map(|id| {
-            let delivery = client.wait_for_delivery(id, "is settled", |delivery| delivery["status"] != "pending");
-            delivery["attempts"][0].clone()
-        })
-        .collect()
-}
-
 #[test]
 fn an_answer_without_end_ends_with_the_time_limit() {
     let server = Server::start(&[ONCE, SHORT]);
@@ -58,7 +48,7 @@ fn an_answer_without_end_ends_with_the_time_limit() {
         client.subscribe(&receiver.url(path), &["clock_in"]);
     }
     let event = client.publish("clock_in", &clock_in(1));
-    let attempts = attempts_of(&client, &event);
+    let attempts = client.first_attempts(&event);
     assert_eq!(attempts.len(), ENDLESS.len());
     let error = |attempt: &Value| attempt["error"].as_str().unwrap().to_owned();
     let errors: Vec<String> = attempts.iter().map(error).collect();
@@ -82,7 +72,7 @@ fn preliminary_answers_without_end_are_cut_off_long_before_the_time_limit() {
     let receiver = endless();
     client.subscribe(&receiver.url("/preliminary-answers"), &["clock_in"]);
     let event = client.publish("clock_in", &clock_in(1));
-    let attempt = attempts_of(&client, &event).remove(0);
+    let attempt = client.first_attempts(&event).remove(0);
     assert!(attempt["error"].as_str().unwrap().starts_with("the answer's headers are longer than"), "{attempt:#}");
 }
 
@@ -103,8 +93,8 @@ fn headers_of_12_kib_are_taken_and_of_20_kib_are_told_and_neither_is_sent_twice(
     for path in ["/12", "/20"] {
         client.subscribe(&receiver.url(path), &["clock_in"]);
     }
-    attempts_of(&client, &client.publish("clock_in", &clock_in(1)));
-    let attempts = attempts_of(&client, &client.publish("clock_in", &clock_in(2)));
+    client.first_attempts(&client.publish("clock_in", &clock_in(1)));
+    let attempts = client.first_attempts(&client.publish("clock_in", &clock_in(2)));
     let errors: Vec<&str> = attempts.iter().filter_map(|attempt| attempt["error"].as_str()).collect();
     assert!(
         matches!(errors[..], [error] if error.starts_with("the endpoint answered 200, but the answer's headers are longer than 16 KiB")),
@@ -134,7 +124,7 @@ fn answers_without_end_take_a_bounded_piece_of_memory_each() {
         client.subscribe(&receiver.url(&format!("/{number}")), &["clock_in"]);
     }
     let event = client.publish("clock_in", &clock_in(1));
-    attempts_of(&client, &event);
+    client.first_attempts(&event);
     forget_peak(&server);
     let before = peak_kib(&server);
 
@@ -150,7 +140,7 @@ fn answers_without_end_take_a_bounded_piece_of_memory_each() {
         }
     });
     let event = client.publish("clock_in", &clock_in(2));
-    assert_eq!(attempts_of(&client, &event).len() as u64, ENDPOINTS);
+    assert_eq!(client.first_attempts(&event).len() as u64, ENDPOINTS);
     let grown = peak_kib(&server).saturating_sub(before);
     // Per endpoint 64 KiB and its buffers; what the allocator keeps for 48 threads comes on top.
     assert!(grown < ENDPOINTS * 128 + 8 * 1024, "{grown} KiB more for {ENDPOINTS} endpoints");

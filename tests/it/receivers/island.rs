@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{
-    ALL_SCOPES, Client, NameServer, PATIENCE, PUBLIC, PUBLIC_V6, Receiver, Server, Strace, clock_in, eventually, hosts,
+    ALL_SCOPES, NameServer, PATIENCE, PUBLIC, PUBLIC_V6, Receiver, Server, Strace, clock_in, eventually, hosts,
     on_an_island,
 };
 
@@ -75,16 +75,6 @@ fn trace(server: &Server) -> Strace {
     Strace::attach(server, &["-yy", "-e", "trace=connect"])
 }
 
-fn attempts_of(client: &Client, event: &str) -> Vec<Value> {
-    let ids = client.delivery_ids(event);
-    ids.iter()
-        .map(|id| {
-            let delivery = client.wait_for_delivery(id, "is settled", |delivery| delivery["status"] != "pending");
-            delivery["attempts"][0].clone()
-        })
-        .collect()
-}
-
 #[test]
 fn no_forbidden_address_is_ever_connected_to() {
     on_an_island("receivers::island::no_forbidden_address_is_ever_connected_to", || {
@@ -120,7 +110,7 @@ fn no_forbidden_address_is_ever_connected_to() {
         let client = server.client_with(&key);
         let strace = trace(&server);
         let event = client.publish("clock_in", &clock_in(1));
-        let attempts = attempts_of(&client, &event);
+        let attempts = client.first_attempts(&event);
         let seen = connected(&strace.detach());
 
         assert_eq!(seen, BTreeSet::from([PUBLIC.to_owned()]));
@@ -155,7 +145,7 @@ fn a_name_that_turns_to_a_forbidden_address_reaches_nobody_there() {
             client.subscribe(&format!("http://{number}.turning.example:{PORT}/"), &["clock_in"]);
         }
         let first = client.publish("clock_in", &clock_in(0));
-        assert!(attempts_of(&client, &first).iter().all(|attempt| attempt["status"] == "delivered"));
+        assert!(client.first_attempts(&first).iter().all(|attempt| attempt["status"] == "delivered"));
         assert_eq!(good.requests().len(), NAMES);
         for number in 0..NAMES {
             // Had it looked the name up again to connect, it would have met the second answer.
@@ -166,12 +156,12 @@ fn a_name_that_turns_to_a_forbidden_address_reaches_nobody_there() {
         eventually("every name has turned", || {
             entry += 1;
             let event = client.publish("clock_in", &clock_in(entry));
-            let attempts = attempts_of(&client, &event);
+            let attempts = client.first_attempts(&event);
             attempts.iter().all(|attempt| attempt["status"] == "failed").then_some(())
         });
         let before = good.requests().len();
         let event = client.publish("clock_in", &clock_in(entry + 1));
-        for attempt in attempts_of(&client, &event) {
+        for attempt in client.first_attempts(&event) {
             let cause = attempt["error"].as_str().unwrap();
             assert!(cause.contains("127.0.0.1") && cause.contains("turning.example"), "{cause}");
         }
@@ -206,7 +196,7 @@ fn one_forbidden_address_among_good_ones_refuses_the_host() {
         }
         let strace = trace(&server);
         let event = client.publish("clock_in", &clock_in(1));
-        for attempt in attempts_of(&client, &event) {
+        for attempt in client.first_attempts(&event) {
             assert_eq!(attempt["status"], "failed", "{attempt:#}");
             assert!(attempt["error"].as_str().unwrap().contains("which is not allowed"), "{attempt:#}");
         }

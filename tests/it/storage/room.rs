@@ -60,9 +60,9 @@ fn a_restore_works_where_a_file_cannot_have_two_names_and_wherever_it_is_cut_off
     loop {
         let cut = format!("inject=rename:signal=KILL:when={}", cuts + 1);
         let words = without_links(&trace, &["-e", &cut]);
-        server.inside(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        server.inside(words);
         let restored = restore(&server, &file);
-        server.inside(&[]);
+        server.inside(Vec::new());
         assert!(was_injected(&trace));
         if restored.code == Some(0) {
             let line = restored.stdout.lines().find(|line| line.contains("is kept as")).unwrap();
@@ -169,7 +169,7 @@ fn a_full_disk_or_quota_that_keeps_the_database_from_being_opened_is_told_with_w
     for (error, said) in [("error=EDQUOT", "quota exceeded"), ("error=ENOSPC", "No space left on device")] {
         let fault = Fault { call: "pwrite64", what: error, number: 1 };
         let words = fault.words(&trace, std::slice::from_ref(&database));
-        server.inside(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        server.inside(words);
         for refused in [server.fail_to_start(), server.cli(&["compact"])] {
             assert!(was_injected(&trace));
             assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -177,7 +177,7 @@ fn a_full_disk_or_quota_that_keeps_the_database_from_being_opened_is_told_with_w
                 assert!(refused.stderr.contains(said), "{said}: {refused:?}");
             }
         }
-        server.inside(&[]);
+        server.inside(Vec::new());
     }
     server.launch();
 }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command, sync::LazyLock};
 
 use jiff::Timestamp;
 
-use super::Server;
+use crate::harness::Server;
 
 static LIBRARY: LazyLock<String> = LazyLock::new(|| {
     let build = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock/build");

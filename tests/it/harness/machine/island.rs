@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::wait_guarded;
+use crate::harness::wait_guarded;
 
 /// Tells the test that it already runs on its island.
 const INSIDE: &str = "ON_AN_ISLAND";

@@ -1,14 +1,14 @@
-//! A small file system of a test's own. It is mounted in a mount namespace that a process of the test holds, so that
-//! nothing of it is left behind, however the test ends.
+//! A small file system of a test's own.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::Server;
+use super::mounts::Mounts;
+use crate::harness::Server;
 
 /// What the small disk is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +25,11 @@ const THIN_BACKING: &str = "4m";
 
 /// A small file system where a server keeps its data.
 pub struct SmallDisk {
-    holder: Child,
+    mounts: Mounts,
     /// The root folder of the holder.
     root: PathBuf,
     folder: PathBuf,
     backing: PathBuf,
-    words: Vec<String>,
 }
 
 impl SmallDisk {
@@ -40,38 +39,17 @@ impl SmallDisk {
         let (folder, backing) = (server.data_dir(), server.folder().join("backing"));
         fs::create_dir(&folder).unwrap();
         fs::create_dir(&backing).unwrap();
-        let is_root = rustix::process::geteuid().is_root();
-        let own_user: &[&str] = if is_root { &[] } else { &["--user", "--map-root-user"] };
         let ext4 = "truncate -s $1 $3/disk && mkfs.ext4 -q -m 0 $3/disk && mount -o loop $3/disk $2";
         let script = match kind {
             DiskKind::Tmpfs => "mount -t tmpfs -o size=$1 none $2".to_owned(),
             DiskKind::Ext4 => ext4.to_owned(),
             DiskKind::Thin => format!("mount -t tmpfs -o size={THIN_BACKING} none $3 && {ext4}"),
         };
-        let mut holder = Command::new("unshare")
-            .args(own_user)
-            .args(["--mount", "sh", "-c", &format!("{script} && echo mounted && exec cat"), "sh"])
-            .arg(bytes.to_string())
-            .args([&folder, &backing])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare, of util-linux, runs");
-        let mut said = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        if said != "mounted\n" {
-            eprintln!("{kind:?} cannot be mounted here, and was not tested");
-            holder.wait().unwrap();
-            return None;
-        }
-        let pid = holder.id().to_string();
-        let mut words = vec!["nsenter", "--target", &pid, "--mount"];
-        if !is_root {
-            words.push("--user");
-        }
-        server.inside(&words);
-        let root = PathBuf::from(format!("/proc/{pid}/root"));
-        Some(Self { holder, root, folder, backing, words: words.into_iter().map(str::to_owned).collect() })
+        let size = PathBuf::from(bytes.to_string());
+        let mounts = Mounts::made_by(&format!("{kind:?}"), &script, &[&size, &folder, &backing])?;
+        server.inside(mounts.words());
+        let root = PathBuf::from(format!("/proc/{}/root", mounts.pid()));
+        Some(Self { mounts, root, folder, backing })
     }
 
     /// The data folder or what is below it, as the test sees it.
@@ -95,7 +73,8 @@ impl SmallDisk {
     }
 
     fn run(&self, script: &str, arguments: &[&Path]) {
-        let (program, words) = self.words.split_first().unwrap();
+        let words = self.mounts.words();
+        let (program, words) = words.split_first().unwrap();
         let mut command = Command::new(program);
         let done = command.args(words).args(["sh", "-c", script, "sh"]).args(arguments).status().unwrap();
         assert!(done.success(), "{script}: {done}");
@@ -132,12 +111,5 @@ impl SmallDisk {
     /// Gives back what was taken.
     pub fn clear(&self) {
         fs::remove_file(self.path("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }

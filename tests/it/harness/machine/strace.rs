@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Server, eventually};
+use crate::harness::{Server, eventually};
 
 /// How long strace has to let go of a server by itself, which takes milliseconds.
 const LETS_GO: Duration = Duration::from_secs(5);
