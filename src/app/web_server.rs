@@ -2,18 +2,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::sync_channel;
-use std::thread::JoinHandle;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::Server;
 
 use super::error::StartError;
 use crate::http::Ready;
+use crate::http::server_thread::ServerThread;
 
 /// A running server.
 pub struct WebServer {
     address: SocketAddr,
-    handle: ServerHandle,
-    thread: JoinHandle<std::io::Result<()>>,
+    thread: ServerThread,
 }
 
 /// Listen backlog; the system may allow fewer.
@@ -49,32 +48,14 @@ impl WebServer {
         build: impl FnOnce(TcpListener, Ready) -> std::io::Result<Server> + Send + 'static,
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let (sender, started) = sync_channel(1);
         let (ready, is_ready) = sync_channel(workers);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            actix_web::rt::System::new().block_on(async move {
-                match build(listener, Ready(ready)) {
-                    Ok(server) => {
-                        drop(sender.send(Ok(server.handle())));
-                        server.await
-                    }
-                    Err(error) => {
-                        drop(sender.send(Err(error)));
-                        Ok(())
-                    }
-                }
-            })
-        })?;
-        let handle = started.recv().unwrap_or_else(|_| Err(std::io::Error::other("the HTTP thread ended early")))?;
+        let thread = ServerThread::start(name, move || build(listener, Ready(ready)))?;
         for _ in 0..workers {
             if is_ready.recv().is_err() {
-                return Err(match thread.join() {
-                    Ok(Err(error)) => error,
-                    _ => std::io::Error::other("an HTTP worker could not be started; the log has the cause"),
-                });
+                return Err(thread.join());
             }
         }
-        Ok(Self { address, handle, thread })
+        Ok(Self { address, thread })
     }
 
     /// Where it listens.
@@ -85,14 +66,7 @@ impl WebServer {
 
     /// Stops accepting connections, waits for requests in progress, and ends the thread.
     pub fn stop(self) {
-        let handle = self.handle;
-        // A dead thread would never reply.
-        if !self.thread.is_finished() {
-            actix_web::rt::System::new().block_on(async move { handle.stop(true).await });
-        }
-        if self.thread.join().is_err() {
-            log::error!("an HTTP thread had panicked");
-        }
+        self.thread.stop(true);
     }
 }
 

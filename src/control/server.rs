@@ -6,16 +6,15 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::rt::System;
 use actix_web::{App, HttpServer, web};
 use rustix::io::Errno;
 
 use super::{backup, clock, dashboard, keys};
+use crate::http::server_thread::ServerThread;
 use crate::http::{self, HttpState};
 
 /// Maximum number of connections; others wait.
@@ -44,32 +43,15 @@ pub enum ControlError {
 /// The running control socket.
 pub struct ControlServer {
     path: PathBuf,
-    server: ServerHandle,
-    thread: JoinHandle<std::io::Result<()>>,
+    thread: ServerThread,
 }
 
 impl ControlServer {
     /// Creates the socket and starts its thread.
     pub fn start(path: PathBuf, state: web::Data<HttpState>) -> Result<Self, ControlError> {
         let listener = bind(&path)?;
-        let (sender, started) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            System::new().block_on(async move {
-                match serve(listener, state) {
-                    Ok(server) => {
-                        drop(sender.send(Ok(server.handle())));
-                        server.await
-                    }
-                    Err(error) => {
-                        drop(sender.send(Err(error)));
-                        Ok(())
-                    }
-                }
-            })
-        })?;
-        let ended = || Err(std::io::Error::other("the control thread ended early"));
-        let server = started.recv().unwrap_or_else(|_| ended())?;
-        Ok(Self { path, server, thread })
+        let thread = ServerThread::start("control", move || serve(listener, state))?;
+        Ok(Self { path, thread })
     }
 
     /// Stops accepting requests, waits up to a second for those in progress, and removes the socket.
@@ -83,14 +65,8 @@ impl ControlServer {
     }
 
     fn end(self, is_graceful: bool) {
-        let Self { path, server, thread } = self;
-        System::new().block_on(async move { server.stop(is_graceful).await });
-        match thread.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::error!("the control socket failed: {error}"),
-            Err(_) => log::error!("the control thread had panicked"),
-        }
-        drop(fs::remove_file(&path));
+        self.thread.stop(is_graceful);
+        drop(fs::remove_file(&self.path));
     }
 }
 

@@ -6,6 +6,7 @@ pub mod dashboard;
 pub mod metrics;
 mod openapi;
 pub mod request;
+pub mod server_thread;
 mod transport;
 
 use std::net::TcpListener;
