@@ -50,7 +50,7 @@ pub enum DeliveriesCommand {
         #[arg(long, value_name = "NUMBER")]
         subscription: Option<u32>,
     },
-    /// Deliver stored events to a subscription, also from before it was made
+    /// Deliver stored events to a subscription, including those from before it was created
     #[command(after_help = REPLAY_HELP)]
     Replay {
         /// Account and output.

@@ -27,7 +27,7 @@ pub enum JobsCommand {
         /// Job id
         id: String,
     },
-    /// Stop a job; what it did stays
+    /// Stop a job; what it has done is kept
     #[command(after_help = "Example:\n  tempclock-webhooks jobs stop job_019cadc7b1c07ad1ea45cf36ac5ac543")]
     Stop {
         /// Account and output.

@@ -138,7 +138,7 @@ pub enum Command {
     /// Show and stop work on many deliveries
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks jobs list")]
     Jobs(JobsCommand),
-    /// Write what the events of a worker were, where they went and what became of them
+    /// Export the events of a worker with every delivery attempt
     #[command(after_help = "Example:\n  tempclock-webhooks evidence --worker 52 --since 30d --format csv")]
     Evidence(EvidenceArgs),
     /// Print a link that signs in to the dashboard of the running server

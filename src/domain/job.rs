@@ -72,7 +72,7 @@ pub struct Replay {
 /// Which events are replayed, by what became of their delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayOnly {
-    /// Those that never had one, also from before the subscription was made.
+    /// Those that never had one, including those from before the subscription was created.
     Missing,
     /// Those whose delivery was given up.
     Failed,
@@ -140,9 +140,9 @@ pub enum JobState {
     Running,
     /// All is done.
     Finished,
-    /// Its owner stopped it; what it did stays.
+    /// Its owner stopped it; what it has done is kept.
     Stopped,
-    /// It cannot go on; what it did stays.
+    /// It cannot continue; what it has done is kept.
     Failed,
 }
 

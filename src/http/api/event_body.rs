@@ -153,7 +153,7 @@ pub fn schema(event_type: EventType, data: &Value) -> Value {
                 "examples": [time_text::EXAMPLE],
             },
             "tags": {
-                "description": "What you want to find it by, beside the ids in its data. Receivers do not get them.",
+                "description": "Texts to find the event by, besides the ids in its data. Receivers do not get them.",
                 "type": ["array", "null"],
                 "maxItems": TAGS,
                 "items": {"type": "string", "minLength": 1, "maxLength": TAG_CHARS},

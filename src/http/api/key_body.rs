@@ -115,7 +115,7 @@ pub fn schema() -> Value {
         "properties": {
             "name": {"description": "A name for people.", "type": "string", "minLength": 1, "maxLength": NAME_CHARS},
             "scopes": {
-                "description": "What it may do; `*` stands for all but `events:erase`. Not more than your own key may do.",
+                "description": "Scopes; `*` is every scope but `events:erase`. At most those of your own key.",
                 "type": "array",
                 "minItems": 1,
                 "items": {"type": "string", "enum": scopes},

@@ -85,7 +85,7 @@ fn tag(name: &str) -> Value {
         "Subscriptions" => "Who gets which events, and where.",
         "Events" => "Publish events, and find published ones.",
         "Deliveries" => "One event for one subscription: its attempts, and redelivery.",
-        "Jobs" => "Work on many deliveries that goes on after the response: how far it has come, and how to stop it.",
+        "Jobs" => "Work on many deliveries that continues after the response: read its progress, or stop it.",
         "Audit" => "Who changed what.",
         "API keys" => "Create, rotate and revoke the keys of your account.",
         "Server" => "Health, and this description. No key is needed.",

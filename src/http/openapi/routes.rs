@@ -240,7 +240,7 @@ fn event_routes() -> Vec<Resource> {
 }
 
 fn evidence_route() -> Resource {
-    at("Events", "/evidence", [operation(Method::GET, evidence::stream, "streamEvidence", "Evidence of what a worker's events were and where they went")
+    at("Events", "/evidence", [operation(Method::GET, evidence::stream, "streamEvidence", "Export a worker's events with every delivery attempt")
         .details(
             "Every event of the worker with the SHA-256 of its body, and every delivery with its attempts: URL, headers with the \
              signature, times and response. Newest first, and without end: one line of JSON for each event, or with \
@@ -326,7 +326,7 @@ fn job_routes() -> Vec<Resource> {
                 operation(Method::GET, jobs::read, "readJob", "Read a job")
                     .needs(WebhooksRead)
                     .takes(take::job())
-                    .answers(200, "The job, and how far it has come.", single::<JobView>),
+                    .answers(200, "The job with its progress.", single::<JobView>),
                 operation(Method::DELETE, jobs::stop, "stopJob", "Stop a job")
                     .details("What it did stays. One that has ended stays as it is.")
                     .needs(WebhooksWrite)

@@ -148,7 +148,7 @@ pub fn replay_schema() -> Value {
         "required": ["since"],
         "properties": {
             "since": {
-                "description": "Only events that were stored at this time or later, also from before the subscription was made.",
+                "description": "Only events that were stored at this time or later, including those from before the subscription was created.",
                 "type": "string",
                 "format": "date-time",
             },

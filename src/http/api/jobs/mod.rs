@@ -28,7 +28,7 @@ type AppState = web::Data<HttpState>;
 /// Message after a job was created.
 pub const CREATED: &str = "The job is stored and runs by itself, also after a restart.";
 /// Message after a job was stopped.
-pub const STOPPED: &str = "The job is stopped; what it did stays.";
+pub const STOPPED: &str = "The job is stopped; what it has done is kept.";
 const HAD_ENDED: &str = "The job had ended before.";
 
 /// How many rows are looked at in one read to count what a job would concern.
@@ -36,7 +36,7 @@ const COUNTED_ROWS: usize = 10_000;
 /// For how long a dry run counts.
 const COUNTING: Duration = Duration::from_secs(2);
 
-/// A job and how far it has come.
+/// A job and its progress.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Job")]
 pub struct JobView {
@@ -81,7 +81,7 @@ impl From<Job> for JobView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CreatedJob")]
 pub struct CreatedView {
-    /// The job. `GET /jobs/{id}` tells how far it has come.
+    /// The job. `GET /jobs/{id}` shows its progress.
     job: JobView,
 }
 
