@@ -90,7 +90,12 @@ impl App {
         let metrics = Metrics::new();
         let failures = FailureLog::start(clock).map_err(|error| StartError::Threads(error.to_string()))?;
         let recent_attempts = Arc::new(RecentAttempts::default());
-        let heard = Heard { metrics: Arc::clone(&metrics), recent_attempts: Arc::clone(&recent_attempts), failures };
+        let heard = Heard {
+            metrics: Arc::clone(&metrics),
+            recent_attempts: Arc::clone(&recent_attempts),
+            failures,
+            transport: Arc::clone(&transport),
+        };
         let failed = store_failed(&vitals, on_failure);
         let lost = Arc::clone(&failed);
         opened.when_lost(move |loss| {
@@ -211,6 +216,7 @@ struct Heard {
     metrics: Arc<Metrics>,
     recent_attempts: Arc<RecentAttempts>,
     failures: FailureLog,
+    transport: Arc<Transport>,
 }
 
 fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) -> Listeners {
@@ -221,6 +227,9 @@ fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) ->
             let attempted = committed.recorded.iter().filter(|recorded| recorded.attempt.is_some());
             heard.recent_attempts.push(attempted.map(|recorded| recorded.delivery));
             heard.failures.log_failures(&mut committed.recorded, registry);
+            for id in committed.changed.iter().filter(|id| registry.subscription(**id).is_none()) {
+                heard.transport.forget(*id);
+            }
             dispatcher.committed(committed, registry);
         }),
         failed: Box::new(move |error| failed(error)),

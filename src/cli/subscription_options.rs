@@ -15,7 +15,7 @@ pub struct SubscriptionOptions {
     /// Own headers: {"X-Site": "north"}
     #[arg(long, value_name = "JSON")]
     pub headers: Option<String>,
-    /// Login at the receiver: {"type": "bearer", "token": "…"}; other users of this machine can see it unless it is in a file
+    /// Login at the receiver (basic, bearer, OAuth2): {"type": "bearer", "token": "…"}; other users of this machine can see it unless it is in a file
     #[arg(long, value_name = "JSON")]
     pub auth: Option<String>,
     /// Form of the body: json, form or cloudevents

@@ -68,7 +68,7 @@ impl FailureLog {
                     self.left_out.fetch_add(1, Ordering::Relaxed);
                 }
             };
-            if let Some(before) = before {
+            for before in before {
                 queue(before, NextStep::Made);
             }
             let Some(attempt) = attempt else { continue };

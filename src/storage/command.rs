@@ -269,8 +269,8 @@ pub struct Completion {
     pub retry_after: Option<Duration>,
     /// If it failed: what happened and what to do about it, for the log.
     pub(super) explanation: Option<String>,
-    /// The attempt just before it, whose kept connection was closed by the endpoint.
-    pub(super) before: Option<Box<Attempt>>,
+    /// The attempts just before it, each of which it followed at once.
+    pub(super) before: Vec<Attempt>,
 }
 
 impl Completion {
@@ -278,12 +278,12 @@ impl Completion {
     #[must_use]
     pub fn new(delivery: DeliveryId, attempt: Attempt, retry_after: Option<Duration>) -> Self {
         let explanation = attempt.explanation();
-        Self { delivery, attempt, retry_after, explanation, before: None }
+        Self { delivery, attempt, retry_after, explanation, before: Vec::new() }
     }
 
-    /// The same after an attempt that this one followed at once. Both are recorded together.
+    /// The same after attempts that this one followed at once. All are recorded together.
     #[must_use]
-    pub fn after(self, before: Option<Box<Attempt>>) -> Self {
+    pub fn after(self, before: Vec<Attempt>) -> Self {
         Self { before, ..self }
     }
 
@@ -357,14 +357,14 @@ pub struct RecordedAttempt {
     pub is_delivered: bool,
     /// The attempt's figures; `None` if the delivery was deleted.
     pub attempt: Option<AttemptFigures>,
-    /// Those of an attempt that this one followed at once.
-    pub before: Option<AttemptFigures>,
+    /// Those of the attempts that this one followed at once.
+    pub before: Vec<AttemptFigures>,
 }
 
 impl RecordedAttempt {
     /// One of a delivery that was deleted meanwhile.
     pub(super) fn of_nothing(delivery: DeliveryId, is_delivered: bool) -> Self {
-        Self { delivery, due: None, is_delivered, attempt: None, before: None }
+        Self { delivery, due: None, is_delivered, attempt: None, before: Vec::new() }
     }
 }
 

@@ -230,7 +230,7 @@ impl World {
                 due: Some(self.clock.monotonic()),
                 is_delivered: false,
                 attempt: None,
-                before: None,
+                before: Vec::new(),
             }];
             let early = Committed { recorded, ..Committed::default() };
             self.process.dispatcher.committed(early, &self.process.reader.registry());

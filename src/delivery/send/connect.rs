@@ -15,6 +15,7 @@ use crate::delivery::send::address::order::in_order;
 use crate::delivery::send::budget::Budget;
 use crate::delivery::send::connection::{Connection, ConnectionError, Open, Place, Stream};
 use crate::delivery::send::dial::{DialError, Dialler};
+use crate::delivery::send::exchange::{Received, Request, exchange};
 use crate::delivery::send::kept::{KeptConnections, ServerName as Server};
 use crate::delivery::send::phase;
 use crate::delivery::send::tcp::Limit;
@@ -32,21 +33,46 @@ pub(in crate::delivery) struct Connections {
     pub(in crate::delivery) kept: Arc<KeptConnections<Open>>,
 }
 
+/// Which connections a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::delivery) enum Use {
+    /// A kept one, if there is one.
+    Kept,
+    /// A new one.
+    New,
+}
+
 impl Connections {
-    /// A connection to the host of a URL: a kept one if `use_kept` allows it and there is one. For a new one those that
-    /// are kept are closed otherwise, as a receiver that serves one connection at a time may wait on one of them.
-    pub(in crate::delivery) fn connect(
+    /// Sends a request to the server of a URL and reads the answer, of whose body so many bytes are kept.
+    pub(in crate::delivery) fn ask(
         &self,
         uri: &Uri,
-        use_kept: bool,
+        request: &Request<'_>,
+        used: Use,
+        most_kept: usize,
         limit: &mut Limit,
-    ) -> Result<Connection, Error> {
+    ) -> Result<Received, Error> {
+        let mut try_once = |used| exchange(self.connect(uri, used, limit)?, request, most_kept, limit);
+        let mut result = try_once(used);
+        // Each of the kept connections may turn out to be of no use before a byte of the request is sent.
+        for left in (0..self.kept.per_server()).rev() {
+            if !matches!(result.as_ref().err().and_then(ConnectionError::of), Some(ConnectionError::Unused)) {
+                break;
+            }
+            result = try_once(if left > 0 { used } else { Use::New });
+        }
+        result
+    }
+
+    /// A connection to the host of a URL: a kept one if that is allowed and there is one. For a new one those that
+    /// are kept are closed otherwise, as a receiver that serves one connection at a time may wait on one of them.
+    fn connect(&self, uri: &Uri, used: Use, limit: &mut Limit) -> Result<Connection, Error> {
         let server = Server::of(uri).ok_or(Error::HostNotFound)?;
         let generation = self.kept.generation();
         phase::enter(Phase::Resolve);
         let addresses = self.guard.addresses(uri, limit)?;
         phase::enter(Phase::Connect);
-        if !use_kept {
+        if used == Use::New {
             self.kept.close_all_of(&server);
         } else if let Some((peer, open)) = self.kept.take(&server, &addresses) {
             return Ok(Connection::kept(open, self.place(server, peer, generation)));

@@ -68,28 +68,45 @@ impl ReceivedResponse {
     }
 }
 
-/// Sends a request and reads the answer. The connection is kept after a whole one, and closed otherwise. An error if no
-/// head of an answer came.
+/// What came of an answer.
+#[derive(Debug)]
+pub(in crate::delivery) struct Received {
+    pub(in crate::delivery) head: Head,
+    /// The first bytes of its body.
+    pub(in crate::delivery) body: Vec<u8>,
+    /// Why reading it ended early, if it did.
+    pub(in crate::delivery) cut: Option<Error>,
+}
+
+impl From<Received> for ReceivedResponse {
+    fn from(Received { head: Head { status, headers, retry_after, .. }, body, cut }: Received) -> Self {
+        let outcome = match &cut {
+            Some(error) if (200..300).contains(&status) => Outcome::Incomplete(status, classify::cut(error)),
+            // An error status counts as it is, however its body ends.
+            _ => Outcome::of_status(status),
+        };
+        Self { outcome, response: Some(Response { headers, body }), retry_after }
+    }
+}
+
+/// Sends a request and reads the answer, of whose body so many bytes are kept. The connection is kept after a whole one, and
+/// closed otherwise. An error if no head of an answer came.
 pub(in crate::delivery) fn exchange(
     mut connection: Connection,
     request: &Request<'_>,
+    most_kept: usize,
     limit: &mut Limit,
-) -> Result<ReceivedResponse, Error> {
-    let mut answer = Incoming::default();
+) -> Result<Received, Error> {
+    let mut answer = Incoming::keeping(most_kept);
     let end = converse(&mut connection, request, &mut answer, limit);
     let is_complete = answer.is_complete();
-    let Some((Head { status, headers, retry_after, keeps_open, .. }, body)) = answer.into_parts() else {
+    let Some((head, body)) = answer.into_parts() else {
         return Err(end.err().unwrap_or_else(|| Error::Io(ErrorKind::UnexpectedEof.into())));
     };
-    let outcome = match &end {
-        Err(error) if (200..300).contains(&status) => Outcome::Incomplete(status, classify::cut(error)),
-        // An error status counts as it is, however its body ends.
-        _ => Outcome::of_status(status),
-    };
-    if is_complete && keeps_open && matches!(end, Ok(Sent::All)) {
+    if is_complete && head.keeps_open && matches!(end, Ok(Sent::All)) {
         connection.put_away();
     }
-    Ok(ReceivedResponse { outcome, response: Some(Response { headers, body }), retry_after })
+    Ok(Received { head, body, cut: end.err() })
 }
 
 /// How much of a request was sent when its answer was over.

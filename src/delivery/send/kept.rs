@@ -139,6 +139,11 @@ impl<T: AsFd> KeptConnections<T> {
         Self { per_server, state: Mutex::new(state) }
     }
 
+    /// Maximum number for one server.
+    pub(in crate::delivery) fn per_server(&self) -> usize {
+        self.per_server
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

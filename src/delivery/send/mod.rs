@@ -12,4 +12,5 @@ pub(super) mod kept;
 pub(super) mod phase;
 pub(super) mod tcp;
 pub mod tls;
+pub(super) mod token;
 pub mod transport;

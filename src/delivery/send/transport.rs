@@ -10,20 +10,24 @@ use ureq::http::Uri;
 use crate::clock::Clock;
 use crate::delivery::send::address::guard::Guard;
 use crate::delivery::send::budget::Budget;
-use crate::delivery::send::connect::Connections;
-use crate::delivery::send::connection::{ConnectionError, Open};
-use crate::delivery::send::exchange::{ReceivedResponse, Request, exchange};
+use crate::delivery::send::connect::{Connections, Use};
+use crate::delivery::send::connection::Open;
+use crate::delivery::send::exchange::{ReceivedResponse, Request};
 use crate::delivery::send::kept::KeptConnections;
 use crate::delivery::send::tcp::Limit;
 use crate::delivery::send::tls::TlsClient;
+use crate::delivery::send::token::{Need, Token, Tokens, Wanted, fetch};
 use crate::delivery::send::{classify, phase};
-use crate::domain::delivery::attempt::{Attempt, RequestHeaders, Signed, VERSION};
+use crate::domain::delivery::attempt::{Attempt, KEPT_BODY_BYTES, RequestHeaders, Signed, VERSION};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::request::RequestOf;
 use crate::domain::delivery::retry::parse_retry_after;
+use crate::domain::delivery::token_fault::TokenFault;
+use crate::domain::options::auth::Auth;
+use crate::domain::secret_text::SecretText;
 use crate::domain::signing::Signatures;
 use crate::domain::subscription::Subscription;
-use crate::domain::{DeliveryId, EventId};
+use crate::domain::{DeliveryId, EventId, SubscriptionId};
 use crate::storage::rows::record::EventRow;
 
 /// Settings of requests.
@@ -48,13 +52,15 @@ pub struct Transport {
     tls: Arc<TlsClient>,
     kept: Arc<KeptConnections<Open>>,
     connections: Connections,
+    tokens: Tokens,
 }
 
 /// A finished attempt and when the receiver wants the next one.
 #[derive(Debug)]
 pub struct AttemptReport {
-    /// An attempt that this one followed at once, because the receiver closed its kept connection.
-    pub before: Option<Box<Attempt>>,
+    /// The attempts that this one followed at once, because the receiver closed a kept connection or refused an access
+    /// token.
+    pub before: Vec<Attempt>,
     /// What happened.
     pub attempt: Attempt,
     /// The receiver's `Retry-After`.
@@ -67,6 +73,19 @@ pub struct AttemptReport {
 /// never reached it.
 const STALE_CONNECTION: Duration = Duration::from_secs(1);
 
+/// While a token is valid, its renewal may take this part of an attempt's time.
+const RENEWAL_SHARE: u32 = 4;
+const NO_PLAIN_HTTP: &str = "plain http is not allowed; use https, or let the operator set delivery.allow_http";
+
+/// With what an attempt is made.
+#[derive(Clone, Copy)]
+struct How {
+    used: Use,
+    token: Wanted,
+    /// Whether another attempt may follow at once if an access token is refused.
+    may_follow_refusal: bool,
+}
+
 impl Transport {
     /// A transport without connections.
     #[must_use]
@@ -76,7 +95,7 @@ impl Transport {
         let budget = Budget::new(settings.connections);
         let failed = Arc::default();
         let connections = Connections { guard, tls: Arc::clone(&tls), failed, budget, kept: Arc::clone(&kept) };
-        Arc::new(Self { settings, clock, tls, kept, connections })
+        Arc::new(Self { settings, clock, tls, kept, connections, tokens: Tokens::default() })
     }
 
     /// Makes every connection from now on with this, and uses no earlier one again.
@@ -90,9 +109,14 @@ impl Transport {
         self.kept.close_useless(Instant::now());
     }
 
+    /// Forgets what is kept for a subscription that is deleted.
+    pub fn forget(&self, subscription: SubscriptionId) {
+        self.tokens.forget(subscription);
+    }
+
     /// Makes an attempt for a subscription of that account. If the receiver closes a kept connection before it answers,
-    /// most likely because it was idle, the next attempt follows at once on a new one. Always returns within twice the
-    /// time limit.
+    /// most likely because it was idle, the next attempt follows at once on a new one; if it refuses an access token, with
+    /// a new one. Each happens once at most. Always returns within three times the time limit.
     #[must_use]
     pub fn send(
         &self,
@@ -103,16 +127,24 @@ impl Transport {
         number: u32,
     ) -> AttemptReport {
         // An attempt that follows at once would exceed a rate.
-        let use_kept = subscription.options.rate_limit.is_none();
-        let first = self.attempt(subscription, account, event, row, number, use_kept);
-        if !matches!(first.attempt.outcome, Outcome::KeptConnectionClosed(_)) {
-            return first;
+        let may_follow = subscription.options.rate_limit.is_none();
+        let used = if may_follow { Use::Kept } else { Use::New };
+        let mut how = How { used, token: Wanted::Valid, may_follow_refusal: may_follow };
+        let (mut before, mut waited, mut number) = (Vec::new(), Duration::ZERO, number);
+        loop {
+            let report = self.attempt(subscription, account, event, row, number, how);
+            waited += report.waited;
+            match report.attempt.outcome {
+                Outcome::KeptConnectionClosed(_) if how.used == Use::Kept => how.used = Use::New,
+                Outcome::TokenDropped => how.may_follow_refusal = false,
+                _ => return AttemptReport { before, waited, ..report },
+            }
+            before.push(report.attempt);
+            number = number.saturating_add(1);
         }
-        let next = self.attempt(subscription, account, event, row, number.saturating_add(1), false);
-        AttemptReport { before: Some(Box::new(first.attempt)), waited: first.waited + next.waited, ..next }
     }
 
-    /// Makes an attempt that none follows, as its connection is a new one.
+    /// Makes an attempt that none follows, as its connection and its access token are new.
     #[must_use]
     pub fn send_on_new_connection(
         &self,
@@ -122,7 +154,8 @@ impl Transport {
         row: &EventRow,
         number: u32,
     ) -> AttemptReport {
-        self.attempt(subscription, account, event, row, number, false)
+        let how = How { used: Use::New, token: Wanted::New, may_follow_refusal: false };
+        self.attempt(subscription, account, event, row, number, how)
     }
 
     fn attempt(
@@ -132,7 +165,7 @@ impl Transport {
         event: EventId,
         row: &EventRow,
         number: u32,
-        use_kept: bool,
+        how: How,
     ) -> AttemptReport {
         let delivery = DeliveryId { event, subscription: subscription.id };
         phase::begin();
@@ -144,26 +177,30 @@ impl Transport {
             if is_shaped { Signatures::NONE } else { subscription.keys.secret.sign(event, timestamp_s, row.body()) };
         let signed = Signed { timestamp_s, signatures };
         let mut sent = None;
+        let mut limit = Limit::within(self.timeout(subscription));
         let answer = if !row.is_intact() {
             ReceivedResponse::of(Outcome::BodyDamaged)
         } else if !subscription.endpoint.is_https() && !self.settings.allow_http {
-            ReceivedResponse::of(Outcome::AddressNotAllowed(
-                "plain http is not allowed; use https, or let the operator set delivery.allow_http".to_owned(),
-            ))
+            ReceivedResponse::of(Outcome::AddressNotAllowed(NO_PLAIN_HTTP.to_owned()))
         } else if is_shaped {
-            let (event_type, envelope) = (row.event_type, row.body());
-            let of = RequestOf { delivery, event_type, number, version: VERSION, account, now: started_at, envelope };
+            let token = self.access_token(subscription, how, &mut limit);
+            let access_token = token.as_ref().ok().and_then(Option::as_ref);
+            let (event_type, envelope, now) = (row.event_type, row.body(), started_at);
+            let of = RequestOf { delivery, event_type, number, version: VERSION, account, now, envelope, access_token };
             match subscription.request(&of) {
                 Some(shaped) => {
-                    let answer = self.exchange(subscription, shaped.headers(), shaped.body(), use_kept);
+                    let answer = match &token {
+                        Err(outcome) => ReceivedResponse::of(outcome.clone()),
+                        Ok(_) => self.exchange(subscription, shaped.headers(), shaped.body(), how.used, &mut limit),
+                    };
                     sent = Some(Box::new(shaped.into_kept()));
-                    answer
+                    self.after_token(subscription, access_token, how, answer)
                 }
                 None => ReceivedResponse::of(Outcome::BodyDamaged),
             }
         } else {
             let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
-            self.exchange(subscription, headers.iter(), row.body(), use_kept)
+            self.exchange(subscription, headers.iter(), row.body(), how.used, &mut limit)
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
@@ -180,7 +217,55 @@ impl Transport {
             response: answer.response,
             request: sent,
         };
-        AttemptReport { before: None, attempt, retry_after, waited: phase::waited() }
+        AttemptReport { before: Vec::new(), attempt, retry_after, waited: phase::waited() }
+    }
+
+    /// The access token of a subscription, if it needs one.
+    fn access_token(
+        &self,
+        subscription: &Subscription,
+        how: How,
+        limit: &mut Limit,
+    ) -> Result<Option<SecretText>, Outcome> {
+        let Some(Auth::OAuth2(credentials)) = &subscription.options.auth else { return Ok(None) };
+        if !credentials.token_url.is_https() && !self.settings.allow_http {
+            return Err(Outcome::TokenFailed(TokenFault::Unusable(NO_PLAIN_HTTP.to_owned())));
+        }
+        // The time that it takes is the attempt's, and what is left of it is for the receiver.
+        let timeout = self.timeout(subscription);
+        let started = Instant::now();
+        limit.deadline();
+        let ask = |need| {
+            let mut of_renewal = Limit::within(timeout / RENEWAL_SHARE);
+            let limit = if need == Need::Renewal { &mut of_renewal } else { limit };
+            fetch(&self.connections, credentials, limit)
+                .map(Token::of)
+                .map_err(|outcome| own_fault(outcome, timeout, started))
+        };
+        self.tokens.get(subscription.id, credentials, how.token, ask).map(Some)
+    }
+
+    /// Drops an access token that the receiver has answered with 401.
+    fn after_token(
+        &self,
+        subscription: &Subscription,
+        token: Option<&SecretText>,
+        how: How,
+        answer: ReceivedResponse,
+    ) -> ReceivedResponse {
+        match (token, &answer.outcome) {
+            (Some(token), Outcome::HttpError(401)) => {
+                self.tokens.drop_token(subscription.id, token);
+                let outcome = if how.may_follow_refusal { Outcome::TokenDropped } else { Outcome::TokenRefused };
+                ReceivedResponse { outcome, ..answer }
+            }
+            _ => answer,
+        }
+    }
+
+    fn timeout(&self, subscription: &Subscription) -> Duration {
+        let own = subscription.options.timeout.as_ref().map(|own| own.length);
+        own.map_or(self.settings.timeout, |own| own.min(self.settings.timeout))
     }
 
     /// An attempt that failed before anything was sent.
@@ -201,7 +286,7 @@ impl Transport {
             response: None,
             request: None,
         };
-        AttemptReport { before: None, attempt, retry_after: None, waited: Duration::ZERO }
+        AttemptReport { before: Vec::new(), attempt, retry_after: None, waited: Duration::ZERO }
     }
 
     fn exchange<'a>(
@@ -209,35 +294,34 @@ impl Transport {
         subscription: &Subscription,
         headers: impl Iterator<Item = (&'a str, &'a str)>,
         body: &[u8],
-        use_kept: bool,
+        used: Use,
+        limit: &mut Limit,
     ) -> ReceivedResponse {
         let uri: Uri = match subscription.endpoint.as_str().parse() {
             Ok(uri) => uri,
             Err(error) => return ReceivedResponse::of(Outcome::Internal(format!("the URL cannot be used: {error}"))),
         };
         let request = Request::new(&uri, headers, body);
-        let own = subscription.options.timeout.as_ref().map(|own| own.length);
-        let timeout = own.map_or(self.settings.timeout, |own| own.min(self.settings.timeout));
-        let mut limit = Limit::within(timeout);
         let started = Instant::now();
-        let mut try_once =
-            |use_kept| exchange(self.connections.connect(&uri, use_kept, &mut limit)?, &request, &mut limit);
-        let mut result = try_once(use_kept);
-        // Each of the kept connections may turn out to be of no use before a byte of the request is sent.
-        for left in (0..self.settings.per_endpoint).rev() {
-            if !matches!(result.as_ref().err().and_then(ConnectionError::of), Some(ConnectionError::Unused)) {
-                break;
+        match self.connections.ask(&uri, &request, used, KEPT_BODY_BYTES, limit) {
+            Ok(received) => received.into(),
+            Err(error) => {
+                let outcome = classify::outcome(&error, phase::current());
+                ReceivedResponse::of(own_fault(outcome, self.timeout(subscription), started))
             }
-            result = try_once(left > 0);
         }
-        result.unwrap_or_else(|error| match classify::outcome(&error, phase::current()) {
-            // The receiver was at work for longer than a connection takes to close that was idle.
-            Outcome::KeptConnectionClosed(text) if started.elapsed() >= STALE_CONNECTION => {
-                ReceivedResponse::of(Outcome::ConnectionLost(text))
-            }
-            // With that much of its time spent waiting for others, it says nothing about the endpoint.
-            Outcome::TimedOut(_) if phase::waited() >= timeout / 4 => ReceivedResponse::of(Outcome::LookupsBusy),
-            outcome => ReceivedResponse::of(outcome),
-        })
+    }
+}
+
+/// What an attempt without an answer says, after its own causes are told from the other side's.
+fn own_fault(outcome: Outcome, timeout: Duration, started: Instant) -> Outcome {
+    match outcome {
+        // The receiver was at work for longer than a connection takes to close that was idle.
+        Outcome::KeptConnectionClosed(text) if started.elapsed() >= STALE_CONNECTION => Outcome::ConnectionLost(text),
+        // With that much of its time spent waiting for others, it says nothing about the endpoint.
+        Outcome::TimedOut(_) | Outcome::TokenFailed(TokenFault::Unreachable(_)) if phase::waited() >= timeout / 4 => {
+            Outcome::LookupsBusy
+        }
+        outcome => outcome,
     }
 }

@@ -20,6 +20,18 @@ impl Attempt {
             // These bring their own advice.
             Outcome::AddressNotAllowed(text) => return Some(text.clone()),
             Outcome::TlsFailed(text) => return Some(tls(text)),
+            Outcome::TokenFailed(fault) => return Some(fault.in_words()),
+            Outcome::TokenDropped => (
+                "the endpoint answered 401, so the access token was dropped, and the next attempt followed at once with a \
+                 new one"
+                    .to_owned(),
+                "this does not count against the retry schedule: a receiver that takes a token until its end avoids it",
+            ),
+            Outcome::TokenRefused => (
+                "the endpoint answered 401 to the access token".to_owned(),
+                "compare auth.scope and auth.audience with what the receiver wants, and the signing secret that it \
+                 verifies with",
+            ),
             Outcome::HttpError(status) => {
                 (format!("the endpoint answered {}", named(*status)), self.for_status(*status))
             }
@@ -191,6 +203,14 @@ fn tls(text: &str) -> String {
         "; check its certificate, or add its authority to delivery.ca_certificates"
     };
     format!("{prefix}: {text}{advice}")
+}
+
+impl Phase {
+    /// What is done in it, after "while".
+    #[must_use]
+    pub fn doing(self) -> &'static str {
+        phase_in_words(self).0
+    }
 }
 
 fn phase_in_words(phase: Phase) -> (&'static str, &'static str) {

@@ -10,6 +10,7 @@ pub mod repair;
 pub mod request;
 pub mod retry;
 pub mod tls_fault;
+pub mod token_fault;
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::delivery::token_fault::TokenFault;
+
 /// The outcome of an attempt. The order of the variants is part of the stored form: add new ones at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -45,6 +47,12 @@ pub enum Outcome {
     KeptConnectionClosed(String),
     /// The response began with this status, and the rest of its head could not be read.
     BadHead(u16, HeadFault),
+    /// There was no access token for the endpoint.
+    TokenFailed(TokenFault),
+    /// The endpoint answered 401 to an access token, which was dropped. The next attempt followed at once with a new one.
+    TokenDropped,
+    /// The endpoint answered 401 to an access token, and no attempt followed at once.
+    TokenRefused,
 }
 
 /// What is wrong with a response's head.
@@ -146,6 +154,7 @@ impl Outcome {
             | Self::Incomplete(status, _)
             | Self::BadHead(status, _)
             | Self::PushedBack(status) => Some(*status),
+            Self::TokenDropped | Self::TokenRefused => Some(401),
             _ => None,
         }
     }
@@ -169,15 +178,20 @@ impl Outcome {
         match self {
             Self::Delivered(_) => EndpointSignal::Healthy,
             Self::HttpError(410) => EndpointSignal::Gone,
-            Self::BodyDamaged | Self::Internal(_) | Self::LookupsBusy | Self::KeptConnectionClosed(_) => {
-                EndpointSignal::Unknown
-            }
+            Self::BodyDamaged
+            | Self::Internal(_)
+            | Self::LookupsBusy
+            | Self::KeptConnectionClosed(_)
+            | Self::TokenFailed(TokenFault::Awaited)
+            | Self::TokenDropped => EndpointSignal::Unknown,
             Self::NameNotFound(_)
             | Self::NameServerFailed(_)
             | Self::ConnectFailed(_)
             | Self::ConnectionLost(_)
             | Self::TimedOut(_)
-            | Self::Incomplete(_, BodyError::TimedOut | BodyError::ConnectionLost) => EndpointSignal::Unresponsive,
+            | Self::Incomplete(_, BodyError::TimedOut | BodyError::ConnectionLost)
+            // The endpoint cannot be reached without its token server.
+            | Self::TokenFailed(TokenFault::Unreachable(_)) => EndpointSignal::Unresponsive,
             _ => EndpointSignal::Failing,
         }
     }
@@ -202,7 +216,8 @@ impl Outcome {
             | Self::AddressNotAllowed(_)
             | Self::BodyDamaged
             | Self::Internal(_)
-            | Self::LookupsBusy => WayOut::Unknown,
+            | Self::LookupsBusy
+            | Self::TokenFailed(_) => WayOut::Unknown,
             _ => WayOut::Open,
         }
     }
@@ -212,7 +227,8 @@ impl Outcome {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Delivered(_) => "delivered",
-            Self::HttpError(_) | Self::PushedBack(_) => "http_status",
+            Self::HttpError(_) | Self::PushedBack(_) | Self::TokenDropped | Self::TokenRefused => "http_status",
+            Self::TokenFailed(_) => "token_failed",
             Self::Redirected(_) => "redirect_not_followed",
             Self::NameNotFound(_) => "name_not_found",
             Self::NameServerFailed(_) => "name_server_failed",

@@ -45,6 +45,8 @@ pub struct RequestOf<'a> {
     pub now: Timestamp,
     /// The stored envelope.
     pub envelope: &'a [u8],
+    /// The access token, if the login needs one and there is one.
+    pub access_token: Option<&'a SecretText>,
 }
 
 impl Subscription {
@@ -72,7 +74,8 @@ impl Subscription {
         let plain = plain.into_iter().filter(|(name, _)| !name.is_empty());
         let mut kept: Vec<_> = plain.map(|(name, value)| (name.to_owned(), value)).collect();
         let mut headers: Vec<_> = kept.iter().map(|(name, value)| (name.clone(), SecretText::new(value))).collect();
-        let auth = options.auth.as_ref().map(|auth| ("Authorization".to_owned(), auth.header()));
+        let auth = options.auth.as_ref().and_then(|auth| auth.header(of.access_token));
+        let auth = auth.map(|login| ("Authorization".to_owned(), login));
         let own = options.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
         for (name, value) in auth.into_iter().chain(own) {
             kept.push((name.clone(), SecretText::REDACTED.to_owned()));

@@ -118,12 +118,26 @@ impl Endpoint {
     ///
     /// # Errors The first rule that the URL breaks.
     pub fn parse(text: &str, policy: &EndpointPolicy) -> Result<Self, EndpointError> {
-        let (endpoint, host) = read(text)?;
-        if !endpoint.https && !policy.allow_http {
+        let endpoint = Self::read(text)?;
+        endpoint.check(policy)?;
+        Ok(endpoint)
+    }
+
+    /// Parses a new URL that is checked against the policy later.
+    ///
+    /// # Errors The first rule that the URL breaks.
+    pub fn read(text: &str) -> Result<Self, EndpointError> {
+        read(text)
+    }
+
+    /// Checks a URL against the policy.
+    ///
+    /// # Errors The first rule that the URL breaks.
+    pub fn check(&self, policy: &EndpointPolicy) -> Result<(), EndpointError> {
+        if !self.https && !policy.allow_http {
             return Err(EndpointError::PlainHttp);
         }
-        check_host(&host, &policy.addresses)?;
-        Ok(endpoint)
+        Ok(check_host(&self.host, &policy.addresses)?)
     }
 
     /// Parses a text that [`Endpoint::as_str`] returned.
@@ -131,7 +145,7 @@ impl Endpoint {
     /// The policy may have changed since, so it is not checked here; `None` for any text that is not canonical.
     #[must_use]
     pub fn from_stored(text: &str) -> Option<Self> {
-        let (endpoint, _) = read(text).ok()?;
+        let endpoint = read(text).ok()?;
         (*endpoint.text == *text).then_some(endpoint)
     }
 
@@ -194,7 +208,7 @@ impl fmt::Debug for Endpoint {
 }
 
 /// Parses and validates a URL, without the operator's policy.
-fn read(text: &str) -> Result<(Endpoint, Host), EndpointError> {
+fn read(text: &str) -> Result<Endpoint, EndpointError> {
     check_length(text)?;
     check_characters(text)?;
     let url = Url::parse(text).map_err(|reason| match reason {
@@ -217,11 +231,10 @@ fn read(text: &str) -> Result<(Endpoint, Host), EndpointError> {
     if url.port() == Some(0) {
         return Err(EndpointError::PortZero);
     }
-    let host = url.host().ok_or(EndpointError::NoHost)?.to_owned();
-    let name = match &host {
-        Host::Domain(name) if is_host_name(name) => name.clone(),
+    let name = match url.host().ok_or(EndpointError::NoHost)? {
+        Host::Domain(name) if is_host_name(name) => name.to_owned(),
         Host::Domain(name) => {
-            let host = name.clone();
+            let host = name.to_owned();
             return Err(EndpointError::HostName { host });
         }
         Host::Ipv4(address) => address.to_string(),
@@ -235,7 +248,7 @@ fn read(text: &str) -> Result<(Endpoint, Host), EndpointError> {
         text: String::from(url).into(),
     };
     check_length(&endpoint.text)?;
-    Ok((endpoint, host))
+    Ok(endpoint)
 }
 
 fn check_length(text: &str) -> Result<(), EndpointError> {
@@ -300,14 +313,13 @@ fn is_number(label: &str) -> bool {
 }
 
 /// Checks what is known without a look-up: literal addresses and the names of this machine.
-fn check_host(host: &Host, rule: &AddressRule) -> Result<(), BlockedAddress> {
-    match host {
-        Host::Ipv4(address) => rule.check(&address.to_string(), &[IpAddr::V4(*address)]),
-        Host::Ipv6(address) => rule.check(&address.to_string(), &[IpAddr::V6(*address)]),
-        Host::Domain(name) if is_localhost(name) => rule
-            .check(name, &[IpAddr::V4(Ipv4Addr::LOCALHOST)])
-            .or_else(|refusal| rule.check(name, &[IpAddr::V6(Ipv6Addr::LOCALHOST)]).map_err(|_| refusal)),
-        Host::Domain(_) => Ok(()),
+fn check_host(host: &str, rule: &AddressRule) -> Result<(), BlockedAddress> {
+    match host.parse::<IpAddr>() {
+        Ok(address) => rule.check(host, &[address]),
+        Err(_) if is_localhost(host) => rule
+            .check(host, &[IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            .or_else(|refusal| rule.check(host, &[IpAddr::V6(Ipv6Addr::LOCALHOST)]).map_err(|_| refusal)),
+        Err(_) => Ok(()),
     }
 }
 

@@ -29,6 +29,7 @@ use self::span::{Span, in_words};
 use self::window::Window;
 use crate::domain::FieldError;
 use crate::domain::delivery::retry::RetryRule;
+use crate::domain::endpoint::Endpoint;
 
 /// The options of a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +117,15 @@ impl Options {
             || self.format != Format::default()
             || self.signatures != SignatureKinds::default()
             || self.names != Names::default()
+    }
+
+    /// Where an access token is asked for, if one is.
+    #[must_use]
+    pub fn token_url(&self) -> Option<&Endpoint> {
+        match &self.auth {
+            Some(Auth::OAuth2(credentials)) => Some(&credentials.token_url),
+            _ => None,
+        }
     }
 
     /// Sets one option; null is its default. `before` has the secrets that `"set"` stands for.

@@ -6,10 +6,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::options::Options;
+use crate::domain::options::auth::oauth2::WAYS;
 use crate::domain::options::format::FORMATS;
 use crate::domain::options::headers::{HEADERS_MAX, VALUE_BYTES};
 use crate::domain::options::signatures::KINDS;
+use crate::domain::options::{Options, auth};
 
 /// The options as their owner sees them.
 #[derive(Serialize)]
@@ -63,14 +64,28 @@ fn of_requests() -> Vec<(&'static str, Value)> {
         (
             "auth",
             json!({
-                "description": "With what the server signs in at the receiver. `password` and `token` are returned as `set`, and `set` keeps what is stored.",
+                "description": "With what the server signs in at the receiver. `password`, `token` and `client_secret` are returned as `set`, and `set` keeps what is stored.",
                 "type": ["object", "null"],
                 "required": ["type"],
                 "properties": {
-                    "type": {"description": "`basic` with `username` and `password`, or `bearer` with `token`.", "type": "string", "enum": ["basic", "bearer"]},
+                    "type": {
+                        "description": "`basic` with `username` and `password`, `bearer` with `token`, or `oauth2_client_credentials` with the others.",
+                        "type": "string",
+                        "enum": auth::TYPES,
+                    },
                     "username": name("The user name."),
                     "password": name("The password."),
                     "token": name("The token."),
+                    "token_url": name("Where an access token is asked for, by the same rules as the endpoint."),
+                    "client_id": name("The id of the client."),
+                    "client_secret": name("Its secret."),
+                    "client_authentication": {
+                        "description": "Where they are sent: as a login in `Authorization` (the default), or in the body.",
+                        "type": ["string", "null"],
+                        "enum": [WAYS[0], WAYS[1], null],
+                    },
+                    "scope": {"description": "What is asked for, with spaces between.", "type": ["string", "null"]},
+                    "audience": {"description": "For whom the token is.", "type": ["string", "null"]},
                 },
             }),
         ),

@@ -84,7 +84,12 @@ pub fn read(text: &str, policy: &EndpointPolicy, limits: OptionLimits, purpose: 
     }
     let options = change.options.apply(before);
     match &options {
-        Ok(options) => errors.extend(options.excesses(before, limits)),
+        Ok(options) => {
+            errors.extend(options.excesses(before, limits));
+            let new_url = options.token_url().filter(|url| before.token_url() != Some(*url));
+            let refused = new_url.and_then(|url| url.check(policy).err());
+            errors.extend(refused.map(|refused| FieldError::new("auth.token_url", refused.to_string())));
+        }
         Err(wrong) => errors.extend(wrong.clone()),
     }
     match options {

@@ -235,7 +235,7 @@ fn refuses(
         Outcome::Delivered(_) => Some(false),
         // Busy, or of a proxy that did not reach the receiver.
         Outcome::HttpError(408 | 429 | 502..=504) => None,
-        Outcome::HttpError(_) => Some(true),
+        Outcome::HttpError(_) | Outcome::TokenRefused => Some(true),
         _ => None,
     }
 }

@@ -48,7 +48,7 @@ impl<T: Tx> Batch<T> {
             history.health.after(&attempt.outcome, now, state.time.health_limits(health_rule))
         };
         history.health = health;
-        if let Some(before) = &before {
+        for before in &before {
             history.push(id.event, before);
         }
         history.push(id.event, &attempt);
@@ -68,15 +68,16 @@ impl<T: Tx> Batch<T> {
         let (attempt, before) = match counted_as {
             Kind::Cancelled if self.is_erased(account, id.event)? => {
                 let unanswered = |attempt| Attempt { response: None, ..attempt };
-                (unanswered(attempt), before.map(|before| Box::new(unanswered(*before))))
+                (unanswered(attempt), before.into_iter().map(unanswered).collect())
             }
             _ => (attempt, before),
         };
-        let before = before.map(|before| {
+        let before = before.into_iter().map(|before| {
             let figures = AttemptFigures::of(&before, before.explanation());
-            delivery.record(*before, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
+            delivery.record(before, own_rule.as_ref().unwrap_or(&state.rules.retry), &found);
             figures
         });
+        let before = before.collect();
         // An attempt that began before a repair says nothing of what is there now.
         let is_before_repair =
             retry_after.is_none() && history.repair.is_some_and(|repair| repair.came_during(&attempt, found.monotonic));

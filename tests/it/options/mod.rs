@@ -1,5 +1,6 @@
 //! Options of a subscription: how requests are built, who gets what, and when.
 
+mod access_tokens;
 mod filters;
 mod pace;
 mod refusals;

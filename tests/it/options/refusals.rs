@@ -8,6 +8,15 @@ fn window(day: &str, from: &str, to: &str, zone: &str) -> Value {
     json!({"delivery_window": {"days": [day], "from": from, "to": to, "time_zone": zone}})
 }
 
+fn oauth2(change: &Value) -> Value {
+    let mut auth = json!({
+        "type": "oauth2_client_credentials", "token_url": "http://127.0.0.1:9/token", "client_id": "a",
+        "client_secret": "b",
+    });
+    auth.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    json!({"auth": auth})
+}
+
 /// What is refused, the field that is named, and a part of the sentence.
 fn refused() -> Vec<(Value, &'static str, &'static str)> {
     let many: Value = (0..21).map(|n| (format!("X-{n}"), json!("a"))).collect::<serde_json::Map<_, _>>().into();
@@ -29,6 +38,15 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"auth": {"type": "basic", "username": "a"}}), "auth.password", "is missing"),
         (json!({"auth": {"type": "bearer", "token": "a b"}}), "auth.token", "without spaces"),
         (json!({"auth": {"type": "bearer", "token": "set"}}), "auth.token", "none is stored"),
+        (oauth2(&json!({"token_url": "http://169.254.169.254/"})), "auth.token_url", "169.254.169.254"),
+        (oauth2(&json!({"token_url": "nowhere"})), "auth.token_url", "https://"),
+        (oauth2(&json!({"client_id": null})), "auth.client_id", "1 to 512"),
+        (oauth2(&json!({"client_secret": "set"})), "auth.client_secret", "none is stored"),
+        (oauth2(&json!({"client_secret": "a\nb"})), "auth.client_secret", "control characters"),
+        (oauth2(&json!({"client_authentication": "jwt"})), "auth.client_authentication", "basic"),
+        (oauth2(&json!({"scope": "a\"b"})), "auth.scope", "quotes"),
+        (oauth2(&json!({"audience": ""})), "auth.audience", "1 to 2048"),
+        (oauth2(&json!({"scop": "a"})), "auth.scop", "scope"),
         (json!({"auth": {"type": "bearer", "token": "a", "tokn": 1}}), "auth.tokn", "token"),
         (json!({"format": "xml"}), "format", "cloudevents"),
         (json!({"names": {"signature": "Content-Type"}}), "names.signature", "set by the server"),

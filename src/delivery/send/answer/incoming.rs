@@ -3,7 +3,6 @@
 use crate::delivery::send::answer::error::{AnswerError, HEAD_BYTES};
 use crate::delivery::send::answer::fault;
 use crate::delivery::send::answer::head::{Beginning, Head, begin};
-use crate::domain::delivery::attempt::KEPT_BODY_BYTES;
 
 /// Maximum bytes read of an answer's body.
 const READ_BODY_BYTES: usize = 64 * 1024;
@@ -11,22 +10,28 @@ const READ_BODY_BYTES: usize = 64 * 1024;
 const INTERIMS_MAX: usize = 100;
 
 /// What has come of an answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::delivery) struct Incoming {
     interims: usize,
     head: Option<Head>,
-    /// The first bytes of its body.
+    /// The first bytes of its body, so many at most.
     kept: Vec<u8>,
+    most_kept: usize,
     /// How many of its bytes were read.
     read: usize,
 }
 
 impl Incoming {
+    /// One of which nothing has come, and so many bytes of the body are kept.
+    pub(in crate::delivery) fn keeping(most_kept: usize) -> Self {
+        Self { interims: 0, head: None, kept: Vec::new(), most_kept, read: 0 }
+    }
+
     /// Takes what it can of the input, and says how much that is; nothing if the rest of a head is missing.
     pub(in crate::delivery) fn take(&mut self, input: &[u8]) -> Result<usize, AnswerError> {
         let Some(head) = &mut self.head else { return self.take_head(input) };
         let (used, content) = head.body.take(input)?;
-        let wanted = content.len().min(KEPT_BODY_BYTES.saturating_sub(self.kept.len()));
+        let wanted = content.len().min(self.most_kept.saturating_sub(self.kept.len()));
         self.kept.extend_from_slice(content.get(..wanted).unwrap_or_default());
         self.read += used;
         Ok(used)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::domain::Timestamp;
 use crate::domain::delivery::attempt::{Response, Signed, VERSION};
 use crate::domain::delivery::explanation::*;
+use crate::domain::delivery::token_fault::TokenFault;
 use crate::domain::signing::Signatures;
 
 fn attempt(outcome: Outcome) -> Attempt {
@@ -56,6 +57,9 @@ fn every_failure_has_a_cause_and_advice_and_a_success_has_neither() {
         Outcome::Incomplete(200, BodyError::ConnectionLost),
         Outcome::Incomplete(200, BodyError::BadResponse),
         Outcome::NameServerFailed(text()),
+        Outcome::TokenFailed(TokenFault::Unreachable(text())),
+        Outcome::TokenDropped,
+        Outcome::TokenRefused,
     ] {
         let words = words(outcome);
         assert_eq!(words.matches("; ").count(), 1, "{words}");

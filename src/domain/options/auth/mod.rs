@@ -1,11 +1,15 @@
 //! The option `auth`: with what the server signs in at the receiver. Pure; any thread.
 
+mod fields;
+pub mod oauth2;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::fields::Fields;
+use self::oauth2::ClientCredentials;
 use crate::domain::FieldError;
-use crate::domain::options::headers::NOTHING_STORED;
 use crate::domain::secret_text::SecretText;
 
 /// The receiver's own login.
@@ -23,9 +27,13 @@ pub enum Auth {
         /// The token.
         token: SecretText,
     },
+    /// A token that a token server gives (RFC 6749).
+    OAuth2(ClientCredentials),
 }
 
-const TYPES: &str = "must be \"basic\" or \"bearer\"";
+/// The names of all types.
+pub const TYPES: [&str; 3] = ["basic", "bearer", oauth2::TYPE];
+const WANTED_TYPE: &str = "must be \"basic\", \"bearer\" or \"oauth2_client_credentials\"";
 /// The most characters of a user name.
 const USERNAME_CHARS: usize = 256;
 /// The most bytes of a password.
@@ -34,24 +42,16 @@ const PASSWORD_BYTES: usize = 1024;
 const TOKEN_BYTES: usize = 4096;
 
 impl Auth {
-    /// The value of `Authorization`.
+    /// The value of `Authorization`; with a type that needs an access token, none without one.
     #[must_use]
-    pub fn header(&self) -> SecretText {
+    pub fn header(&self, access_token: Option<&SecretText>) -> Option<SecretText> {
         match self {
             Self::Basic { username, password } => {
                 let login = STANDARD.encode(format!("{username}:{}", password.expose()));
-                SecretText::new(&format!("Basic {login}"))
+                Some(SecretText::new(&format!("Basic {login}")))
             }
-            Self::Bearer { token } => SecretText::new(&format!("Bearer {}", token.expose())),
-        }
-    }
-
-    /// The scheme, which is no secret.
-    #[must_use]
-    pub fn scheme(&self) -> &'static str {
-        match self {
-            Self::Basic { .. } => "Basic",
-            Self::Bearer { .. } => "Bearer",
+            Self::Bearer { token } => Some(bearer(token)),
+            Self::OAuth2(_) => access_token.map(bearer),
         }
     }
 
@@ -67,6 +67,7 @@ impl Auth {
                 json!({"type": "basic", "username": username, "password": shown(password)})
             }
             Self::Bearer { token } => json!({"type": "bearer", "token": shown(token)}),
+            Self::OAuth2(credentials) => credentials.to_json(&shown(credentials.secret())),
         }
     }
 
@@ -76,7 +77,7 @@ impl Auth {
             let message = "must be an object such as {\"type\": \"bearer\", \"token\": \"…\"}, or null for none";
             return Err(vec![FieldError::new("auth", message)]);
         };
-        let mut fields = Fields { given, errors: Vec::new() };
+        let mut fields = Fields::of(given);
         let auth = match given.get("type").and_then(Value::as_str) {
             Some("basic") => {
                 fields.refuse_others(&["type", "username", "password"]);
@@ -106,55 +107,24 @@ impl Auth {
                 let wanted = format!("must be 1 to {TOKEN_BYTES} visible ASCII characters, without spaces");
                 fields.secret("token", stored, is_token, &wanted).map(|token| Self::Bearer { token })
             }
+            Some(oauth2::TYPE) => {
+                let stored = match before {
+                    Some(Self::OAuth2(credentials)) => Some(credentials.secret()),
+                    _ => None,
+                };
+                ClientCredentials::read(&mut fields, stored).map(Self::OAuth2)
+            }
             _ => {
-                fields.errors.push(FieldError::new("auth.type", TYPES));
+                fields.refuse("type", WANTED_TYPE);
                 None
             }
         };
-        match auth {
-            Some(auth) if fields.errors.is_empty() => Ok(auth),
-            _ => Err(fields.errors),
-        }
+        fields.end(auth)
     }
 }
 
-struct Fields<'a> {
-    given: &'a Map<String, Value>,
-    errors: Vec<FieldError>,
-}
-
-impl Fields<'_> {
-    fn refuse_others(&mut self, known: &[&str]) {
-        for name in self.given.keys().filter(|name| !known.contains(&name.as_str())) {
-            let FieldError { field, message } = FieldError::unknown(name, known);
-            self.errors.push(FieldError::new(format!("auth.{field}"), message));
-        }
-    }
-
-    fn text(&mut self, name: &str, is_right: fn(&str) -> bool, wanted: &str) -> Option<String> {
-        let text = self.given.get(name).and_then(Value::as_str).filter(|text| is_right(text));
-        if text.is_none() {
-            let missing = if self.given.contains_key(name) { "" } else { "is missing; " };
-            self.errors.push(FieldError::new(format!("auth.{name}"), format!("{missing}{wanted}")));
-        }
-        text.map(str::to_owned)
-    }
-
-    fn secret(
-        &mut self,
-        name: &str,
-        stored: Option<&SecretText>,
-        is_right: fn(&str) -> bool,
-        wanted: &str,
-    ) -> Option<SecretText> {
-        if self.given.get(name).and_then(Value::as_str) == Some(SecretText::SHOWN) {
-            if stored.is_none() {
-                self.errors.push(FieldError::new(format!("auth.{name}"), NOTHING_STORED));
-            }
-            return stored.cloned();
-        }
-        self.text(name, is_right, wanted).map(|text| SecretText::new(&text))
-    }
+fn bearer(token: &SecretText) -> SecretText {
+    SecretText::new(&format!("Bearer {}", token.expose()))
 }
 
 fn is_username(text: &str) -> bool {
@@ -181,9 +151,9 @@ mod tests {
     fn a_login_becomes_the_header_of_its_scheme() {
         let basic = Auth::read(&json!({"type": "basic", "username": "Aladdin", "password": "open sesame"}), None);
         // The example of RFC 7617.
-        assert_eq!(basic.unwrap().header().expose(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(basic.unwrap().header(None).unwrap().expose(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         let bearer = Auth::read(&json!({"type": "bearer", "token": "abc"}), None).unwrap();
-        assert_eq!(bearer.header().expose(), "Bearer abc");
+        assert_eq!(bearer.header(None).unwrap().expose(), "Bearer abc");
         assert!(!format!("{bearer:?}").contains("abc"));
     }
 
@@ -195,6 +165,13 @@ mod tests {
         assert_eq!(wrong(&json!({"type": "bearer", "token": "a b", "tokens": 1})), ["auth.tokens", "auth.token"]);
         assert_eq!(wrong(&json!({"type": "bearer", "token": "x".repeat(TOKEN_BYTES + 1)})), ["auth.token"]);
         assert_eq!(wrong(&json!({"type": "bearer", "token": "a\r\nX: y"})), ["auth.token"]);
+        let oauth2 = json!({
+            "type": "oauth2_client_credentials", "token_url": "ftp://x/", "client_id": "", "client_authentication": "jwt",
+            "scope": "a\"b", "audience": "", "resource": "x",
+        });
+        let fields =
+            ["resource", "token_url", "client_id", "client_secret", "client_authentication", "scope", "audience"];
+        assert_eq!(wrong(&oauth2), fields.map(|field| format!("auth.{field}")));
     }
 
     #[test]
@@ -204,5 +181,15 @@ mod tests {
         assert_eq!(after.to_json(true), json!({"type": "basic", "username": "c", "password": "b"}));
         assert_eq!(after.to_json(false)["password"], "set");
         assert!(Auth::read(&json!({"type": "bearer", "token": "set"}), Some(&before)).is_err());
+        let oauth2 = |secret: &str| {
+            json!({
+                "type": "oauth2_client_credentials", "token_url": "https://login.example/token", "client_id": "a",
+                "client_secret": secret, "client_authentication": "basic", "scope": "x",
+            })
+        };
+        let before = Auth::read(&oauth2("s3cret"), None).unwrap();
+        assert_eq!(before.to_json(false), oauth2("set"));
+        assert_eq!(Auth::read(&oauth2("set"), Some(&before)).unwrap().to_json(true), oauth2("s3cret"));
+        assert!(before.header(None).is_none() && !format!("{before:?}").contains("s3cret"));
     }
 }
