@@ -42,6 +42,7 @@ pub struct Metrics {
     delivered: Counter,
     exhausted: Counter,
     expired: Counter,
+    order_gaps: Counter,
     commit: Histogram,
     attempt: Histogram,
     latency: Histogram,
@@ -132,6 +133,9 @@ impl Metrics {
         let expired = Counter::default();
         let help = "Deliveries given up because they were held for longer than retention.held";
         registry.register("deliveries_expired", help, expired.clone());
+        let order_gaps = Counter::default();
+        let help = "Deliveries exhausted while others waited for them in order, which went on without them";
+        registry.register("order_gaps", help, order_gaps.clone());
         let commit = Histogram::new(COMMIT_BUCKETS);
         registry.register_with_unit(
             "commit",
@@ -189,6 +193,7 @@ impl Metrics {
             delivered,
             exhausted,
             expired,
+            order_gaps,
             commit,
             attempt,
             latency,
@@ -230,6 +235,11 @@ impl Metrics {
     /// Records deliveries that were held for too long.
     pub fn expired(&self, count: u64) {
         self.expired.inc_by(count);
+    }
+
+    /// Records deliveries that others went on without, that waited for them in order.
+    pub fn order_gaps(&self, count: u64) {
+        self.order_gaps.inc_by(count);
     }
 
     /// Renders all metrics as text.

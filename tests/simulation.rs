@@ -19,6 +19,8 @@ mod model;
 mod process;
 #[path = "simulation/pushback.rs"]
 mod pushback;
+#[path = "simulation/turns.rs"]
+mod turns;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -132,6 +134,8 @@ fn no_order_of_events_breaks_a_promise() {
         "crash",
         "crash in a commit",
         "rows taken away",
+        "start in order",
+        "waits in order",
     ] {
         assert!(one.is_some() || happened.contains_key(what), "never came about: {what}");
     }

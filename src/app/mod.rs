@@ -239,6 +239,7 @@ fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) ->
 fn count(metrics: &Metrics, committed: &Committed) {
     metrics.committed(committed.took, committed.events);
     metrics.expired(committed.expired.len() as u64);
+    metrics.order_gaps(committed.order_gaps);
     for recorded in &committed.recorded {
         let Some(attempt) = &recorded.attempt else { continue };
         for attempt in recorded.before.iter().chain([attempt]) {

@@ -30,6 +30,9 @@ pub struct SubscriptionOptions {
     /// Which events it gets.
     #[arg(long, value_name = "JSON", help = FILTER)]
     pub filter: Option<String>,
+    /// Which deliveries wait for one another: none, worker or subscription
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<String>,
     /// How often attempts may start: 10/s, 600/m
     #[arg(long, value_name = "RATE")]
     pub rate_limit: Option<String>,

@@ -13,10 +13,10 @@ use crate::delivery::schedule::job::{AttemptResult, FinishedJob, Job};
 use crate::delivery::schedule::lane::Responsiveness;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::health::EndpointHealth;
-use crate::domain::{DeliveryId, EventId, Timestamp};
+use crate::domain::{DeliveryId, Timestamp};
 use crate::storage::command::Committed;
 use crate::storage::error::StorageError;
-use crate::storage::read::reader::{PendingEvent, Reader};
+use crate::storage::read::reader::{PendingEvent, Reader, Retry};
 use crate::storage::read::registry::Registry;
 
 /// The locked schedule and the two condition variables on it.
@@ -55,8 +55,8 @@ pub enum PageRead {
     Retries {
         /// The requested latest due time.
         until: Timestamp,
-        /// With their due times.
-        rows: Vec<(Timestamp, EventId)>,
+        /// What was read.
+        rows: Vec<Retry>,
     },
 }
 

@@ -13,6 +13,7 @@ use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event::NewEvent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::job::{Job, JobTask};
+use crate::domain::options::order::OrderKey;
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
@@ -329,6 +330,8 @@ pub struct Committed {
     pub expired: Vec<DeliveryId>,
     /// Deliveries that were cancelled as their event was erased.
     pub cancelled: Vec<DeliveryId>,
+    /// How many deliveries were exhausted while others waited for them, which go on without them.
+    pub order_gaps: u64,
     /// Number of new events.
     pub events: u64,
     /// Its duration, disk included.
@@ -342,6 +345,8 @@ pub struct NewDelivery {
     pub subscription: SubscriptionId,
     /// Which event.
     pub event: EventId,
+    /// What it goes in order by.
+    pub key: Option<OrderKey>,
     /// The event itself.
     pub row: Arc<EventRow>,
 }

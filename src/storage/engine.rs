@@ -15,6 +15,7 @@ use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::FindKey;
 use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
+use crate::domain::options::order::OrderKey;
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
 pub use crate::storage::counts::Pending;
@@ -287,8 +288,27 @@ pub trait Tx: OutboxTx {
     fn finish(self) -> Result<()>;
 }
 
-/// An unattempted delivery, with its event if that was read too.
-pub type PendingEvent = (EventId, Option<Arc<EventRow>>);
+/// An unattempted delivery.
+#[derive(Clone, Debug)]
+pub struct PendingEvent {
+    /// Of which event.
+    pub event: EventId,
+    /// What it goes in order by.
+    pub key: Option<OrderKey>,
+    /// Its event, if that was read too.
+    pub row: Option<Arc<EventRow>>,
+}
+
+/// A delivery that waits for a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// When it is due.
+    pub due: Timestamp,
+    /// Of which event.
+    pub event: EventId,
+    /// What it goes in order by.
+    pub key: Option<OrderKey>,
+}
 
 /// Everything as of one commit, whatever is committed meanwhile.
 pub trait View: Send + Sync {
@@ -330,7 +350,9 @@ pub trait View: Send + Sync {
         bodies_bytes: usize,
     ) -> Result<Vec<PendingEvent>>;
     /// Up to so many retries of a subscription, earliest due first: those due by then, and the first one after them.
-    fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<(Timestamp, EventId)>>;
+    fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<Retry>>;
+    /// Whether a delivery waits for the first one of its order key.
+    fn is_waiting(&self, id: DeliveryId) -> Result<bool>;
     /// The tags of an event.
     fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>>;
     /// The events of an account before that one that may have that id or tag, newest first.

@@ -1,9 +1,12 @@
 //! Publishers and operators: what they ask for, and what they make of the answers.
 
+use std::sync::Arc;
+
+use serde_json::json;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
 use tempclock_webhooks::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
-use tempclock_webhooks::domain::options::Options;
+use tempclock_webhooks::domain::options::{Options, OptionsChange};
 use tempclock_webhooks::domain::signing::SigningSecret;
 use tempclock_webhooks::domain::signing_keys::SigningKeys;
 use tempclock_webhooks::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
@@ -53,15 +56,22 @@ impl World {
                 event_type: self.dice.pick(&EventType::ALL),
                 key: self.dice.one_in(4).then(|| IdempotencyKey(self.dice.below(30) as u128)),
                 fingerprint: [self.dice.pick(&[1, 1, 1, 2]); 16],
+                worker: self.dice.pick(&[0, 1, 2, 2]),
             })
             // The fingerprint is of the whole event, so it tells types apart.
-            .map(|one| Wanted { fingerprint: [one.fingerprint[0] + 10 * one.event_type.number(); 16], ..one })
+            .map(|one| {
+                let print = one.fingerprint[0] + 10 * one.event_type.number() + 80 * one.worker;
+                Wanted { fingerprint: [print; 16], ..one }
+            })
             .collect();
         let length = self.dice.below(300);
         let new = wanted.iter().map(|one| NewEvent {
             tags: Vec::new(),
             event_type: one.event_type,
-            data: format!(r#"{{"note":"{}"}}"#, "x".repeat(length)).into(),
+            data: match one.worker {
+                0 => format!(r#"{{"note":"{}"}}"#, "x".repeat(length)).into(),
+                worker => format!(r#"{{"worker_id":{worker},"note":"{}"}}"#, "x".repeat(length)).into(),
+            },
             occurred_at: None,
             unfit: Vec::new(),
             idempotency: one
@@ -85,11 +95,28 @@ impl World {
             events,
             description: String::new(),
             active,
-            options: Options::defaults(),
+            options: self.draw_options(),
         };
         let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
         let answer = self.ask(|reply| Command::CreateSubscription { account, new, keys, reply });
         self.asked.push_back(Asked::Create(answer));
+    }
+
+    /// Most subscriptions have no options.
+    fn draw_options(&mut self) -> Arc<Options> {
+        let mut change = OptionsChange::default();
+        if self.dice.one_in(2) {
+            change.push("order", self.dice.pick(&["worker", "worker", "subscription"]).into());
+        }
+        if self.dice.one_in(4) {
+            change.push("rate_limit", self.dice.pick(&["1/s", "3/s", "30/m"]).into());
+        }
+        if self.dice.one_in(6) {
+            let (from, to) = self.dice.pick(&[("08:00", "20:00"), ("22:00", "21:00")]);
+            let window = json!({"days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": from, "to": to, "time_zone": "UTC"});
+            change.push("delivery_window", window);
+        }
+        Options::shared(change.apply(&Options::default()).unwrap())
     }
 
     fn change(&mut self, id: SubscriptionId, change: SubscriptionChange) {
@@ -176,7 +203,10 @@ impl World {
             Asked::Redeliver(id, answer) => {
                 let is_known = self.model.wishes.contains_key(&id.subscription) && self.model.last.contains_key(&id);
                 match now(answer)? {
-                    Ok(()) => self.note("redelivery"),
+                    Ok(()) => {
+                        self.turns.redelivered(id);
+                        self.note("redelivery");
+                    }
                     Err(Rejection::NotFound) if !is_known => {}
                     Err(refusal) => return Err(format!("a redelivery was refused: {refusal}")),
                 }

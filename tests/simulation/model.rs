@@ -10,7 +10,7 @@ use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::Published;
 use tempclock_webhooks::storage::error::Rejection;
-use tempclock_webhooks::storage::read::reader::{DeliveryFilter, EventFilter, Page, PageRequest, Reader};
+use tempclock_webhooks::storage::read::reader::{DeliveryFilter, EventFilter, Page, PageRequest, Reader, Retry};
 use tempclock_webhooks::storage::{RetentionRule, StoreSettings};
 
 use super::pushback::Successes;
@@ -21,6 +21,8 @@ pub struct Wanted {
     pub event_type: EventType,
     pub key: Option<IdempotencyKey>,
     pub fingerprint: [u8; 16],
+    /// The worker that it is about; 0: none.
+    pub worker: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -220,16 +222,22 @@ impl Model {
     fn look_at_outbox(&self, reader: &Reader, now: &BTreeMap<DeliveryId, Delivery>) -> Result<(), String> {
         let mut outbox = BTreeSet::new();
         for subscription in self.wishes.keys().copied() {
-            for (event, _) in reader.view().unattempted_after(subscription, None, now.len() + 1, 0).unwrap() {
-                outbox.insert((DeliveryId { event, subscription }, None));
+            for pending in reader.view().unattempted_after(subscription, None, now.len() + 1, 0).unwrap() {
+                outbox.insert((DeliveryId { event: pending.event, subscription }, None));
             }
-            for (due, event) in reader.view().retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap() {
+            for Retry { due, event, .. } in
+                reader.view().retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap()
+            {
                 outbox.insert((DeliveryId { event, subscription }, Some(due)));
             }
         }
-        let pending = now.iter().filter_map(|(id, delivery)| match delivery.state {
-            // What has expired unattempted and is sent again waits for a retry.
-            DeliveryState::Pending { due } if delivery.attempt_count == 0 && due == id.event.time() => {
+        let view = reader.view();
+        let in_outbox = now.iter().filter(|(id, _)| !view.is_waiting(**id).unwrap());
+        let pending = in_outbox.filter_map(|(id, delivery)| match delivery.state {
+            // What was never attempted waits for a retry if it was sent again, or has waited for its turn.
+            DeliveryState::Pending { due }
+                if delivery.attempt_count == 0 && due == id.event.time() && !outbox.contains(&(*id, Some(due))) =>
+            {
                 Some((*id, None))
             }
             DeliveryState::Pending { due } => Some((*id, Some(due))),

@@ -12,14 +12,16 @@ use tempclock_webhooks::delivery::Dispatcher;
 use tempclock_webhooks::delivery::dispatcher::{Finished, PageRead};
 use tempclock_webhooks::delivery::schedule::PageWanted;
 use tempclock_webhooks::delivery::schedule::job::FinishedJob;
+use tempclock_webhooks::domain::delivery::health::HealthRule;
 use tempclock_webhooks::domain::delivery::outcome::Outcome;
+use tempclock_webhooks::domain::delivery::retry::RetryRule;
 use tempclock_webhooks::domain::{DeliveryId, Timestamp};
 use tempclock_webhooks::storage::command::Committed;
 use tempclock_webhooks::storage::error::StorageError;
 use tempclock_webhooks::storage::read::reader::Reader;
 use tempclock_webhooks::storage::write::queue::WriterHandle;
 use tempclock_webhooks::storage::write::writer::{Listeners, Writer};
-use tempclock_webhooks::storage::{Opened, Randomness, StoreSettings};
+use tempclock_webhooks::storage::{Opened, Randomness, RetentionRule, Rules, StoreSettings};
 
 use super::dice::Dice;
 use super::disk::{Backend, Change};
@@ -66,6 +68,26 @@ pub struct Process {
 
 pub fn failed(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+/// How the store of a run is set.
+pub fn draw_settings(dice: &mut Dice) -> StoreSettings {
+    let waits: Vec<_> = (0..dice.below(5)).map(|_| Duration::from_secs(dice.pick(&[1, 5, 60, 3600]))).collect();
+    let keep = |dice: &mut Dice| Duration::from_hours(dice.pick(&[1, 24, 1000]));
+    let rules = Rules {
+        retry: RetryRule { waits, retry_after_max: Duration::from_hours(2) },
+        health: HealthRule::new(Duration::from_hours(dice.pick(&[1, 120])), Duration::from_hours(3)),
+        retention: RetentionRule { events: keep(dice), attempts: keep(dice), held: keep(dice) },
+        audit_kept: Duration::MAX,
+        subscriptions_per_account: 8,
+    };
+    StoreSettings {
+        data_dir: std::env::temp_dir(),
+        encryption_key_file: None,
+        cache_bytes: 4 << 20,
+        free_space_reserve_bytes: 0,
+        rules,
+    }
 }
 
 /// A disk that fails when its fuse is burnt down.

@@ -60,6 +60,8 @@ impl Successes {
         }
         let since = match before {
             Some(before) if attempts_before > 0 => before.attempts.last().map(Attempt::ended_at),
+            // One that has waited for its turn, or was sent again, is due since then.
+            Some(Delivery { state: DeliveryState::Pending { due }, .. }) => Some(id.event.time().max(*due)),
             _ => Some(id.event.time()),
         };
         let others = self.known.get(&id.subscription).zip(since).is_some_and(|(at, since)| *at > since && *at <= wall);

@@ -13,25 +13,25 @@ use tempclock_webhooks::delivery::schedule::job::{AttemptResult, Job, Work};
 use tempclock_webhooks::delivery::worker;
 use tempclock_webhooks::domain::delivery::DeliveryState;
 use tempclock_webhooks::domain::delivery::attempt::{Attempt, Signed, VERSION};
-use tempclock_webhooks::domain::delivery::health::HealthRule;
 use tempclock_webhooks::domain::delivery::outcome::{EndpointSignal, Outcome};
-use tempclock_webhooks::domain::delivery::retry::RetryRule;
 use tempclock_webhooks::domain::signing::Signatures;
 use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
+use tempclock_webhooks::storage::StoreSettings;
 use tempclock_webhooks::storage::command::{Committed, Completion, RecordedAttempt};
 use tempclock_webhooks::storage::error::StorageError;
 use tempclock_webhooks::storage::maintenance::verify_rows;
-use tempclock_webhooks::storage::{RetentionRule, Rules, StoreSettings};
 
 use super::callers::Asked;
 use super::dice::Dice;
 use super::endpoints::Mood;
 use super::model::Model;
 use super::process::{self, Fuse, Process, Running, Sabotage, failed};
+use super::turns::Turns;
 
 pub struct World {
     pub dice: Dice,
     pub model: Model,
+    pub turns: Turns,
     pub asked: VecDeque<Asked>,
     /// Outcomes that are queued, of deliveries that arrived and of failed attempts.
     pub reported: [VecDeque<(DeliveryId, u32)>; 2],
@@ -60,22 +60,7 @@ impl World {
         let start = Timestamp::from_ms(1_800_000_000_000);
         // Leaked, as a clock may be held for as long as the program runs: 16 bytes a seed.
         let time: &'static SimulatedTime = Box::leak(Box::new(SimulatedTime::new(start)));
-        let waits: Vec<_> = (0..dice.below(5)).map(|_| Duration::from_secs(dice.pick(&[1, 5, 60, 3600]))).collect();
-        let keep = |dice: &mut Dice| Duration::from_hours(dice.pick(&[1, 24, 1000]));
-        let rules = Rules {
-            retry: RetryRule { waits, retry_after_max: Duration::from_hours(2) },
-            health: HealthRule::new(Duration::from_hours(dice.pick(&[1, 120])), Duration::from_hours(3)),
-            retention: RetentionRule { events: keep(&mut dice), attempts: keep(&mut dice), held: keep(&mut dice) },
-            audit_kept: Duration::MAX,
-            subscriptions_per_account: 8,
-        };
-        let settings = StoreSettings {
-            data_dir: std::env::temp_dir(),
-            encryption_key_file: None,
-            cache_bytes: 4 << 20,
-            free_space_reserve_bytes: 0,
-            rules,
-        };
+        let settings = process::draw_settings(&mut dice);
         let fuse = Arc::new(Mutex::new(None));
         let (threads, per_endpoint) = (dice.pick(&[1, 2, 3, 4, 8, 8, 16]), dice.pick(&[1, 2, 4]));
         let clock = Clock::simulated(time);
@@ -84,6 +69,7 @@ impl World {
         Ok(Self {
             dice,
             model: Model::default(),
+            turns: Turns::default(),
             asked: VecDeque::new(),
             reported: Default::default(),
             moods: BTreeMap::new(),
@@ -184,6 +170,12 @@ impl World {
         {
             return Err(format!("{id} is attempted at {monotonic}, and due at {due}"));
         }
+        let clocks = (monotonic, self.clock.wall());
+        let view = process.reader.view();
+        if self.turns.started(&view, &self.model, &subscription, id, &process.claims, clocks)? {
+            *self.happened.entry("start in order").or_default() += 1;
+        }
+        drop(view);
         let prepared = worker::prepare(&process.reader.view(), &subscription, job).map_err(failed)?;
         let Some((row, number)) = prepared else { return Err(format!("a thread got {id}, which is {stored:?}")) };
         if !row.is_intact() || number != self.model.attempts_of(id) + 1 {
@@ -328,6 +320,12 @@ impl World {
         for delivery in self.model.last.values().filter(|delivery| !delivery.state.is_pending()) {
             *self.happened.entry(delivery.state.name()).or_default() += 1;
         }
+        let view = self.process.reader.view();
+        let waiting = self.model.last.keys().filter(|id| view.is_waiting(**id).unwrap()).count();
+        drop(view);
+        if waiting > 0 {
+            *self.happened.entry("waits in order").or_default() += waiting;
+        }
         let attempts = self.model.last.values().flat_map(|delivery| &delivery.attempts);
         let pushed_back = attempts.filter(|attempt| matches!(attempt.outcome, Outcome::PushedBack(_))).count();
         if pushed_back > 0 {
@@ -370,14 +368,18 @@ impl World {
         }
         drop(check);
         self.time.restart();
+        self.turns.restarted();
         let disk = process::disk(bytes, self.sabotage, &new_fuse);
         let limits = (self.threads, self.per_endpoint);
         self.process = process::start(disk, &self.settings, self.clock, &mut self.dice, limits)?;
         self.fuse = new_fuse;
         let mut wanted = Vec::new();
         for asked in std::mem::take(&mut self.asked) {
-            if let Asked::Publish(account, events, _) = asked {
-                wanted.extend(events.iter().map(|event| (account, *event)));
+            match asked {
+                Asked::Publish(account, events, _) => wanted.extend(events.iter().map(|event| (account, *event))),
+                // It may have been stored.
+                Asked::Redeliver(id, _) => self.turns.redelivered(id),
+                _ => {}
             }
         }
         let ended: Vec<_> = self.reported.iter_mut().flat_map(|queue| queue.drain(..)).map(|(id, _)| id).collect();

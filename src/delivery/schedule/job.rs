@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::delivery::schedule::backoff::Turn;
 use crate::delivery::schedule::priority::PriorityClass;
-use crate::domain::DeliveryId;
 use crate::domain::delivery::outcome::{EndpointSignal, Outcome};
+use crate::domain::options::order::OrderKey;
+use crate::domain::{DeliveryId, EventId};
 use crate::storage::rows::record::EventRow;
 
 /// What a delivery thread has to load before it can send.
@@ -26,6 +27,15 @@ impl Work {
             _ => 0,
         }
     }
+}
+
+/// A delivery in a lane's queue.
+#[derive(Debug)]
+pub(in crate::delivery) struct Queued {
+    pub event: EventId,
+    /// What it goes in order by.
+    pub key: Option<OrderKey>,
+    pub work: Work,
 }
 
 /// An attempt to make.

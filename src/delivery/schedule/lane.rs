@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::schedule::backoff::{Backoff, Hold, Turn};
-use crate::delivery::schedule::job::{AttemptResult, Work};
+use crate::delivery::schedule::job::{AttemptResult, Queued};
 use crate::delivery::schedule::priority::PriorityClass;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::delivery::schedule::window::Window;
+use crate::domain::delivery::order::UnderWay;
 use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::options::Options;
+use crate::domain::options::order::OrderKey;
 use crate::domain::options::rate::Pacer;
 use crate::domain::{EventId, Timestamp};
 use crate::tuning::schedule::{SLOW_RESPONSE, SUSPECT_WAIT_MAX, SUSPECT_WAIT_MIN};
@@ -56,7 +58,9 @@ pub(in crate::delivery) struct Lane {
     /// Until when no attempt is made.
     pub(in crate::delivery) backoff_until: Option<Timestamp>,
     pub(in crate::delivery) in_flight: usize,
-    pub(in crate::delivery) ready: VecDeque<(EventId, Work)>,
+    pub(in crate::delivery) ready: VecDeque<Queued>,
+    /// Which of those that go in order have an attempt whose outcome is not recorded yet.
+    under_way: UnderWay,
     /// Its priority class and its position there.
     pub(in crate::delivery) position: Option<(PriorityClass, u64)>,
     /// Deliveries in flight or not yet recorded, and queued retries: their rows are still in the outbox.
@@ -102,6 +106,7 @@ impl Lane {
             backoff_until: None,
             in_flight: 0,
             ready: VecDeque::new(),
+            under_way: UnderWay::default(),
             position: None,
             claims: HashSet::new(),
             cursor: None,
@@ -168,7 +173,7 @@ impl Lane {
         if !self.is_active {
             return Waiting::Off;
         }
-        if is_claimed && !self.ready.iter().any(|(ready, _)| *ready == event) {
+        if is_claimed && !self.ready.iter().any(|queued| queued.event == event) {
             return Waiting::InFlight;
         }
         let kept = self.kept_until(now, wall);
@@ -186,10 +191,28 @@ impl Lane {
         }
     }
 
+    /// Where in the queue the next delivery is that may start. Others of its order key wait in the store, so it is nearly
+    /// always the first one.
+    fn next_ready(&self) -> Option<usize> {
+        self.ready.iter().position(|queued| self.under_way.may_start(queued.key))
+    }
+
+    /// Takes the next delivery that may start out of the queue.
+    pub(in crate::delivery) fn take_next(&mut self) -> Option<Queued> {
+        self.ready.remove(self.next_ready()?)
+    }
+
+    /// A delivery's claim ends: its outcome is recorded, or there is none. Gives whether others may start because of that.
+    pub(in crate::delivery) fn end_claim(&mut self, event: EventId) -> bool {
+        self.claims.remove(&event);
+        self.under_way.end(event)
+    }
+
     /// An attempt begins.
-    pub(in crate::delivery) fn begin(&mut self, event: EventId, now: Timestamp) -> Turn {
+    pub(in crate::delivery) fn begin(&mut self, event: EventId, key: Option<OrderKey>, now: Timestamp) -> Turn {
         // First attempts too: a retry row must not be taken before the commit that wrote it is reported.
         self.claims.insert(event);
+        self.under_way.begin(event, key);
         self.in_flight += 1;
         if let Some(rate) = &self.options.rate_limit {
             self.pacer.started(rate, now);
@@ -214,7 +237,7 @@ impl Lane {
 
     /// There was nothing to send after all.
     pub(in crate::delivery) fn skip(&mut self, turn: Turn, event: EventId, now: Timestamp) {
-        self.claims.remove(&event);
+        self.end_claim(event);
         self.backoff.ended(turn);
         self.hold(now);
     }
@@ -273,7 +296,7 @@ impl Lane {
         let is_held = self.backoff_until.is_some() || self.is_full || self.is_yielding;
         // While the server itself has a fault, one attempt finds out whether it still has.
         let is_awaited = self.own_faults > 0 && self.in_flight > 0;
-        if !self.is_active || self.ready.is_empty() || is_held || is_awaited {
+        if !self.is_active || self.next_ready().is_none() || is_held || is_awaited {
             return None;
         }
         let has_room = self.in_flight < self.window.attempts().min(self.cap(cap));

@@ -26,7 +26,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::delivery::schedule::backpressure::Backpressure;
-use crate::delivery::schedule::job::{AttemptResult, FinishedJob, Job, Work};
+use crate::delivery::schedule::job::{AttemptResult, FinishedJob, Job, Queued, Work};
 use crate::delivery::schedule::lane::{Lane, Responsiveness};
 use crate::delivery::schedule::priority::PriorityQueues;
 use crate::delivery::schedule::waiting::Waiting;
@@ -178,7 +178,7 @@ impl Schedule {
     pub fn remove_lane(&mut self, id: SubscriptionId) {
         let Some(lane) = self.lanes.remove(&id) else { return };
         self.windows -= usize::from(lane.has_window());
-        self.leave(lane.ready.len(), lane.ready.iter().map(|(_, work)| work.body_bytes()).sum());
+        self.leave(lane.ready.len(), lane.ready.iter().map(|queued| queued.work.body_bytes()).sum());
         if let Some(due) = lane.retry_due {
             self.timers.remove(&(due, id));
         }
@@ -227,7 +227,8 @@ impl Schedule {
             let row = (self.bodies_bytes + length <= BODIES_BYTES).then_some(unattempted.row);
             self.bodies_bytes += if row.is_some() { length } else { 0 };
             lane.cursor = Some(unattempted.event);
-            lane.ready.push_back((unattempted.event, Work::First(row)));
+            let NewDelivery { event, key, .. } = unattempted;
+            lane.ready.push_back(Queued { event, key, work: Work::First(row) });
             self.in_memory += 1;
         }
         self.requeue(unattempted.subscription);
@@ -235,8 +236,9 @@ impl Schedule {
 
     /// Notes that an attempt was stored: its claim ends, and a retry may be due.
     pub fn recorded(&mut self, delivery: DeliveryId, due: Option<Timestamp>, is_delivered: bool) {
+        let mut lets_others_start = false;
         if let Some(lane) = self.lanes.get_mut(&delivery.subscription) {
-            lane.claims.remove(&delivery.event);
+            lets_others_start = lane.end_claim(delivery.event);
             if lane.is_reading_retries {
                 lane.ended_during_read.insert(delivery.event);
             }
@@ -244,6 +246,9 @@ impl Schedule {
         self.backpressure.recorded(is_delivered);
         if let Some(due) = due {
             self.retry_due_at(delivery.subscription, due);
+        }
+        if lets_others_start {
+            self.requeue(delivery.subscription);
         }
     }
 
@@ -286,8 +291,8 @@ impl Schedule {
                 } else if lane.ready.len() <= SMALL_PAGE_ROWS {
                     self.backpressure.note_caught_up(id, now);
                 }
-                let Some((event, work)) = lane.ready.pop_front() else { continue };
-                let turn = lane.begin(event, now);
+                let Some(Queued { event, key, work }) = lane.take_next() else { continue };
+                let turn = lane.begin(event, key, now);
                 self.queues.acquire(class);
                 self.leave(1, work.body_bytes());
                 self.await_rest(id);

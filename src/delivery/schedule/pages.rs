@@ -1,9 +1,9 @@
 //! Adds pages that were read from the disk to their lanes, and takes out what has expired meanwhile. Pure; part of the schedule.
 
-use crate::delivery::schedule::job::Work;
+use crate::delivery::schedule::job::{Queued, Work};
 use crate::delivery::schedule::{PAGE_ROWS, PageWanted, Schedule};
-use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::read::reader::PendingEvent;
+use crate::domain::{DeliveryId, SubscriptionId, Timestamp};
+use crate::storage::read::reader::{PendingEvent, Retry};
 
 impl Schedule {
     /// Notes that a delivery was given up: it leaves the queue, and the page that is being read. An attempt in flight ends as
@@ -16,8 +16,8 @@ impl Schedule {
         if lane.is_reading_unattempted {
             lane.expired_during_read.insert(delivery.event);
         }
-        let Some(place) = lane.ready.iter().position(|(event, _)| *event == delivery.event) else { return };
-        let Some((event, work)) = lane.ready.remove(place) else { return };
+        let Some(place) = lane.ready.iter().position(|queued| queued.event == delivery.event) else { return };
+        let Some(Queued { event, work, .. }) = lane.ready.remove(place) else { return };
         if matches!(work, Work::Retry) {
             lane.claims.remove(&event);
         }
@@ -29,33 +29,27 @@ impl Schedule {
     pub fn add_unattempted_page(&mut self, id: SubscriptionId, limit: usize, events: Vec<PendingEvent>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.is_reading_unattempted = false;
-        lane.cursor = events.last().map(|(event, _)| *event).or(lane.cursor);
+        lane.cursor = events.last().map(|pending| pending.event).or(lane.cursor);
         lane.has_unattempted_on_disk = events.len() >= limit || lane.unattempted_added_during_read;
         let expired = std::mem::take(&mut lane.expired_during_read);
-        for (event, row) in events.into_iter().filter(|(event, _)| !expired.contains(event)) {
+        for PendingEvent { event, key, row } in events.into_iter().filter(|pending| !expired.contains(&pending.event)) {
             self.in_memory += 1;
             let work = Work::First(row);
             self.bodies_bytes += work.body_bytes();
-            lane.ready.push_back((event, work));
+            lane.ready.push_back(Queued { event, key, work });
         }
         self.requeue(id);
     }
 
     /// Adds a page of retries that was read with that limit and due time.
-    pub fn add_retry_page(
-        &mut self,
-        id: SubscriptionId,
-        limit: usize,
-        rows: &[(Timestamp, EventId)],
-        until: Timestamp,
-    ) {
+    pub fn add_retry_page(&mut self, id: SubscriptionId, limit: usize, rows: &[Retry], until: Timestamp) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.is_reading_retries = false;
         lane.has_due_on_disk = false;
         let ended = std::mem::take(&mut lane.ended_during_read);
         let mut next = None;
         let mut taken = 0;
-        for (due, event) in rows {
+        for Retry { due, event, key } in rows {
             if lane.claims.contains(event) || ended.contains(event) {
                 continue;
             }
@@ -65,7 +59,7 @@ impl Schedule {
                 break;
             }
             lane.claims.insert(*event);
-            lane.ready.push_back((*event, Work::Retry));
+            lane.ready.push_back(Queued { event: *event, key: *key, work: Work::Retry });
             taken += 1;
         }
         self.in_memory += taken;
@@ -74,7 +68,7 @@ impl Schedule {
             next = Some(until);
         }
         // The page ends with the first row after that time, even if that row is claimed.
-        let last = rows.last().map(|(due, _)| *due).filter(|due| *due > until);
+        let last = rows.last().map(|retry| retry.due).filter(|due| *due > until);
         let next = next.or(last);
         self.requeue(id);
         if let Some(due) = next {

@@ -12,6 +12,7 @@ use crate::domain::delivery::retry::RetryRule;
 use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::Signatures;
+use crate::storage::read::reader::{PendingEvent, Retry};
 
 const LANE: SubscriptionId = SubscriptionId(1);
 const SECOND_US: u64 = 1_000_000;
@@ -222,12 +223,14 @@ impl World {
             match page {
                 PageWanted::Unattempted { after, limit, .. } => {
                     let from = after.map_or(0, |event| event.0 + 1);
-                    let events = self.fresh.range(from..).take(limit).map(|event| (EventId(*event), None)).collect();
+                    let page = |event: &u128| PendingEvent { event: EventId(*event), key: None, row: None };
+                    let events = self.fresh.range(from..).take(limit).map(page).collect();
                     self.schedule.add_unattempted_page(LANE, limit, events);
                 }
                 PageWanted::Retries { until, limit, .. } => {
                     let due = self.retries.iter().take_while(|(due, _)| *due <= until).count();
-                    let rows = self.retries.iter().take(limit.min(due + 1)).map(|(due, event)| (*due, EventId(*event)));
+                    let rows = self.retries.iter().take(limit.min(due + 1));
+                    let rows = rows.map(|(due, event)| Retry { due: *due, event: EventId(*event), key: None });
                     self.schedule.add_retry_page(LANE, limit, &rows.collect::<Vec<_>>(), until);
                 }
             }
@@ -425,7 +428,7 @@ fn faults_of_our_own_do_not_run_through_a_backlog() {
         b"{}".to_vec(),
     ));
     for event in 1..=200 {
-        schedule.add(NewDelivery { subscription: LANE, event: EventId(event), row: Arc::clone(&row) });
+        schedule.add(NewDelivery { subscription: LANE, event: EventId(event), key: None, row: Arc::clone(&row) });
     }
     let (mut attempts, mut now) = (0, at(0));
     let end = now.plus(Duration::from_secs(10));

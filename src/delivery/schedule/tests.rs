@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::event::event_type::EventType;
+use crate::domain::options::order::OrderKey;
+use crate::storage::read::reader::{PendingEvent, Retry};
 use crate::storage::rows::record::EventRow;
 
 const LANE: SubscriptionId = SubscriptionId(1);
@@ -23,8 +25,16 @@ fn row() -> Arc<EventRow> {
     Arc::new(EventRow::new(EventType::ClockIn, vec![LANE], Vec::new(), b"{}".to_vec()))
 }
 
+fn pending(event: u128, row: Option<Arc<EventRow>>) -> PendingEvent {
+    PendingEvent { event: EventId(event), key: None, row }
+}
+
+fn retry(due: Timestamp, event: u128) -> Retry {
+    Retry { due, event: EventId(event), key: None }
+}
+
 fn offer(schedule: &mut Schedule, event: u128) {
-    schedule.add(NewDelivery { subscription: LANE, event: EventId(event), row: row() });
+    schedule.add(NewDelivery { subscription: LANE, event: EventId(event), key: None, row: row() });
 }
 
 /// Takes and finishes every job, and returns the events in order.
@@ -45,7 +55,7 @@ fn a_delivery_that_a_page_brought_is_not_taken_again_when_its_commit_is_told() {
     while let Some(page) = schedule.next_page(now) {
         match page {
             PageWanted::Unattempted { limit, .. } => {
-                let page = vec![(EventId(7), None), (EventId(8), Some(row()))];
+                let page = vec![pending(7, None), pending(8, Some(row()))];
                 schedule.add_unattempted_page(LANE, limit, page);
             }
             PageWanted::Retries { limit, .. } => schedule.add_retry_page(LANE, limit, &[], now),
@@ -66,7 +76,7 @@ fn what_does_not_fit_into_memory_is_read_from_the_disk_once_and_in_order() {
     let mut taken = drain(&mut schedule);
     while let Some(PageWanted::Unattempted { after, limit, .. }) = schedule.next_page(Timestamp::from_ms(1)) {
         let first = after.map_or(1, |event| event.0 + 1);
-        let page = (first..=last).take(limit).map(|event| (EventId(event), None)).collect();
+        let page = (first..=last).take(limit).map(|event| pending(event, None)).collect();
         schedule.add_unattempted_page(LANE, limit, page);
         taken.extend(drain(&mut schedule));
     }
@@ -78,7 +88,7 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
     let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 16 });
     for id in 1..=100 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Unknown, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
     }
     let silent: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     assert_eq!(silent.len(), 56, "an eighth of the threads stays free for whoever is known to answer");
@@ -91,7 +101,12 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
     }
     for event in 2..=3 {
         for id in 1..=100 {
-            schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(event), row: row() });
+            schedule.add(NewDelivery {
+                subscription: SubscriptionId(id),
+                event: EventId(event),
+                key: None,
+                row: row(),
+            });
         }
     }
     schedule.end_backoffs(Timestamp::from_ms(1000));
@@ -104,7 +119,7 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
     let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 16 });
     for id in 1..=100 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Suspect, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
     }
     let suspects = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).count();
     assert_eq!(suspects, 16, "suspects hold a quarter of the threads at most");
@@ -135,11 +150,11 @@ fn an_endpoint_that_answers_does_not_queue_behind_hanging_ones_after_one_mishap(
     let healthy = SubscriptionId(100);
     for id in 1..=20 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Suspect, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
     }
     schedule.put_lane(healthy, true, Responsiveness::Quick, false);
     for event in 1..=2 {
-        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), row: row() });
+        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), key: None, row: row() });
     }
     let held: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     let mishap = held.iter().find(|job| job.delivery.subscription == healthy).unwrap();
@@ -155,17 +170,17 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
     let mut schedule = Schedule::new(Limits { threads: 16, per_endpoint: 4 });
     for id in 1..=12 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Unknown, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
     }
     let hanging: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     assert_eq!(hanging.len(), 12);
     let healthy = SubscriptionId(100);
     schedule.put_lane(healthy, true, Responsiveness::Quick, false);
-    schedule.add(NewDelivery { subscription: healthy, event: EventId(1), row: row() });
+    schedule.add(NewDelivery { subscription: healthy, event: EventId(1), key: None, row: row() });
     for event in 2..100 {
         let job = schedule.take(Timestamp::from_ms(0)).expect("a thread is free, and this endpoint answers");
         // The next one arrives while this one is in flight.
-        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), row: row() });
+        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), key: None, row: row() });
         schedule.finished(job.finished(), Some(ended(EndpointSignal::Healthy, Duration::ZERO)), Timestamp::from_ms(1));
     }
 }
@@ -175,7 +190,7 @@ fn in_a_burst_endpoints_that_answer_well_go_before_those_that_fail_and_never_shu
     let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 4 });
     let now = Timestamp::from_ms(1);
     let offer_to = |schedule: &mut Schedule, id: u32, event: u128| {
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(event), row: row() });
+        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(event), key: None, row: row() });
     };
     let is_failing = |id: u32| id <= 10;
     for id in 1..=20 {
@@ -226,7 +241,7 @@ fn a_retry_is_not_forgotten_when_a_page_could_not_be_read() {
     fail_first_attempt(&mut schedule, 7, late);
     schedule.page_failed(page, early);
     let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(late) else { panic!("no page is wanted") };
-    schedule.add_retry_page(LANE, limit, &[(late, EventId(7))], late);
+    schedule.add_retry_page(LANE, limit, &[retry(late, 7)], late);
     assert_eq!(drain(&mut schedule), [7]);
 }
 
@@ -241,11 +256,11 @@ fn retries_behind_one_that_is_claimed_are_looked_for_when_they_are_due() {
     // The page ends with the row of a commit that is not reported yet; another row follows it.
     let now = Timestamp::from_ms(10);
     let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
-    schedule.add_retry_page(LANE, limit, &[(first, EventId(7))], now);
+    schedule.add_retry_page(LANE, limit, &[retry(first, 7)], now);
     let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(second) else {
         panic!("what is due is forgotten")
     };
-    schedule.add_retry_page(LANE, limit, &[(first, EventId(7)), (second, EventId(8))], second);
+    schedule.add_retry_page(LANE, limit, &[retry(first, 7), retry(second, 8)], second);
     assert_eq!(drain(&mut schedule), [8], "the claimed one is not attempted, the other one is");
 }
 
@@ -259,12 +274,12 @@ fn a_delivery_made_due_by_hand_in_the_commit_of_its_first_attempt_is_attempted_o
     // The page is read after that commit, and the commit is reported after the page.
     schedule.retry_due_at(LANE, now);
     let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) else { panic!("no page is wanted") };
-    schedule.add_retry_page(LANE, limit, &[(now, EventId(7))], now);
+    schedule.add_retry_page(LANE, limit, &[retry(now, 7)], now);
     let mut taken = drain(&mut schedule);
     schedule.recorded(job.delivery, Some(Timestamp::from_ms(5000)), false);
     schedule.retry_due_at(LANE, now);
     if let Some(PageWanted::Retries { limit, .. }) = schedule.next_page(now) {
-        schedule.add_retry_page(LANE, limit, &[(now, EventId(7))], now);
+        schedule.add_retry_page(LANE, limit, &[retry(now, 7)], now);
     }
     taken.extend(drain(&mut schedule));
     assert_eq!(taken, [7], "the redelivery is one attempt");
@@ -275,18 +290,18 @@ fn slow_endpoints_leave_the_last_threads_to_whoever_answers_quickly() {
     let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
     for id in 1..=10 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Unknown, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), row: row() });
+        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
     }
     let new = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).count();
     schedule.put_lane(SubscriptionId(21), true, Responsiveness::Slow, false);
-    schedule.add(NewDelivery { subscription: SubscriptionId(21), event: EventId(2), row: row() });
+    schedule.add(NewDelivery { subscription: SubscriptionId(21), event: EventId(2), key: None, row: row() });
     assert_eq!((new, schedule.take(Timestamp::from_ms(0)).map(|job| job.delivery)), (7, None));
 }
 
 /// A lane with more on the disk than memory holds of it.
 fn fall_behind(schedule: &mut Schedule, lane: SubscriptionId) {
     for event in 1..=2 * PAGE_ROWS as u128 {
-        schedule.add(NewDelivery { subscription: lane, event: EventId(event), row: row() });
+        schedule.add(NewDelivery { subscription: lane, event: EventId(event), key: None, row: row() });
     }
 }
 
@@ -307,13 +322,13 @@ fn a_lane_that_is_behind_waits_for_commits_while_another_is_not_behind() {
     let prompt = SubscriptionId(2);
     schedule.put_lane(prompt, true, Responsiveness::Quick, false);
     let now = Timestamp::from_ms(1);
-    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), row: row() });
+    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), key: None, row: row() });
     assert_eq!(take_all(&mut schedule, prompt, now).len(), 1);
     fall_behind(&mut schedule, LANE);
     let taken = take_all(&mut schedule, LANE, now);
     assert!(taken.len() < PAGE_ROWS, "it went on");
 
-    schedule.add(NewDelivery { subscription: prompt, event: EventId(2), row: row() });
+    schedule.add(NewDelivery { subscription: prompt, event: EventId(2), key: None, row: row() });
     assert_eq!(take_all(&mut schedule, prompt, now).len(), 1, "the other one does not wait");
     for delivery in taken {
         schedule.recorded(delivery, None, true);
@@ -328,7 +343,7 @@ fn a_lane_that_is_behind_makes_progress_with_every_commit_whatever_others_do() {
     let prompt = SubscriptionId(2);
     schedule.put_lane(prompt, true, Responsiveness::Quick, false);
     let now = Timestamp::from_ms(1);
-    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), row: row() });
+    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), key: None, row: row() });
     take_all(&mut schedule, prompt, now);
     fall_behind(&mut schedule, LANE);
     take_all(&mut schedule, LANE, now);
@@ -346,8 +361,34 @@ fn a_lane_that_is_behind_waits_for_nobody_when_it_is_alone() {
     let mut schedule = schedule(false);
     let gone = SubscriptionId(2);
     schedule.put_lane(gone, true, Responsiveness::Quick, false);
-    schedule.add(NewDelivery { subscription: gone, event: EventId(1), row: row() });
+    schedule.add(NewDelivery { subscription: gone, event: EventId(1), key: None, row: row() });
     take_all(&mut schedule, gone, Timestamp::from_ms(1));
     fall_behind(&mut schedule, LANE);
     assert_eq!(take_all(&mut schedule, LANE, Timestamp::from_ms(5000)).len(), PAGE_ROWS, "all that memory holds");
+}
+
+#[test]
+fn one_of_an_order_key_is_under_way_until_its_outcome_is_recorded_and_others_go_on() {
+    let mut schedule = schedule(false);
+    let now = Timestamp::from_ms(1);
+    let healthy = ended(EndpointSignal::Healthy, Duration::ZERO);
+    // So that more than one may be in flight.
+    for event in [1, 2] {
+        offer(&mut schedule, event);
+    }
+    drain(&mut schedule);
+    let (ana, jonas) = (Some(OrderKey::of_worker("52")), Some(OrderKey::of_worker("53")));
+    let keys = [(3, ana), (4, ana), (5, None), (6, jonas)];
+    let rows: Vec<_> = keys.map(|(event, key)| Retry { due: now, event: EventId(event), key }).into();
+    schedule.add_retry_page(LANE, 10, &rows, now);
+    let take = |schedule: &mut Schedule| schedule.take(now).map(|job| (job.delivery.event.0, job.finished()));
+    let (first, job) = take(&mut schedule).unwrap();
+    let others = [take(&mut schedule).unwrap().0, take(&mut schedule).unwrap().0];
+    assert_eq!((first, others), (3, [5, 6]));
+    assert!(take(&mut schedule).is_none(), "the second of a worker beside the first");
+    schedule.finished(job, Some(healthy), now);
+    assert!(take(&mut schedule).is_none(), "what came of the first is not stored");
+    let third = DeliveryId { event: EventId(3), subscription: LANE };
+    schedule.recorded(third, None, true);
+    assert_eq!(take(&mut schedule).unwrap().0, 4);
 }

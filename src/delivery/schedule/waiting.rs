@@ -9,6 +9,8 @@ pub enum Waiting {
     Retry,
     /// The endpoint asked for less, or does not respond.
     Backoff,
+    /// The delivery before it, by the subscription's `order`.
+    Order,
     /// The subscription's `rate_limit`.
     RateLimit,
     /// The subscription's `delivery_window`.
@@ -21,7 +23,7 @@ pub enum Waiting {
 
 impl Waiting {
     /// Every word.
-    pub const WORDS: [&str; 7] = ["in_flight", "retry", "backoff", "rate_limit", "window", "off", "thread"];
+    pub const WORDS: [&str; 8] = ["in_flight", "retry", "backoff", "order", "rate_limit", "window", "off", "thread"];
 
     /// The word.
     #[must_use]
@@ -30,6 +32,7 @@ impl Waiting {
             Self::InFlight => "in_flight",
             Self::Retry => "retry",
             Self::Backoff => "backoff",
+            Self::Order => "order",
             Self::RateLimit => "rate_limit",
             Self::Window => "window",
             Self::Off => "off",

@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod explanation;
 pub mod health;
+pub mod order;
 pub mod outcome;
 mod remark;
 pub mod repair;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::event::data_of;
 use crate::domain::event::field::{self, ID_CHARS, Text};
+use crate::domain::options::order::OrderKey;
 
 /// Maximum number of tags of an event.
 pub const TAGS: usize = 8;
@@ -108,6 +109,13 @@ pub fn keys(body: &[u8], tags: &[Box<str>]) -> Vec<FindKey> {
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// The order key of the worker that `data` is about, if it names one at its top level.
+#[must_use]
+pub fn worker_key(data: &str) -> Option<OrderKey> {
+    let Ids(keys) = serde_json::from_str(data).ok()?;
+    keys.iter().find(|key| key.kind == FindKind::Worker).map(|key| OrderKey::of_worker(&key.text))
 }
 
 /// The ids at the top level of an object.

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod format;
 pub mod headers;
 pub mod names;
+pub mod order;
 pub mod rate;
 pub mod signatures;
 pub mod span;
@@ -23,6 +24,7 @@ use self::filter::Filter;
 use self::format::Format;
 use self::headers::OwnHeader;
 use self::names::Names;
+use self::order::Order;
 use self::rate::Rate;
 use self::signatures::SignatureKinds;
 use self::span::{Span, in_words};
@@ -46,6 +48,8 @@ pub struct Options {
     pub signatures: SignatureKinds,
     /// Which events it gets.
     pub filter: Option<Filter>,
+    /// Which deliveries wait for one another.
+    pub order: Order,
     /// How often attempts may start.
     pub rate_limit: Option<Rate>,
     /// The most attempts in flight.
@@ -77,13 +81,14 @@ const IN_FLIGHT_MAX: usize = 256;
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// The names of all options, in the order in which they are shown.
-pub const OPTIONS: [&str; 11] = [
+pub const OPTIONS: [&str; 12] = [
     "headers",
     "auth",
     "format",
     "names",
     "signatures",
     "filter",
+    "order",
     "rate_limit",
     "max_in_flight",
     "timeout",
@@ -144,6 +149,8 @@ impl Options {
             "signatures" if is_default => self.signatures = default().signatures,
             "signatures" => self.signatures = SignatureKinds::read(value)?,
             "filter" => self.filter = unless_null(value, Filter::read)?.flatten(),
+            "order" if is_default => self.order = default().order,
+            "order" => self.order = Order::read(value)?,
             "rate_limit" => self.rate_limit = unless_null(value, Rate::read)?,
             "max_in_flight" => self.max_in_flight = unless_null(value, read_in_flight)?,
             "timeout" => self.timeout = unless_null(value, read_timeout)?,
@@ -165,6 +172,7 @@ impl Options {
             self.names.to_json().into(),
             self.signatures.names().into(),
             self.filter.as_ref().map(Filter::to_json).into(),
+            self.order.name().into(),
             self.rate_limit.as_ref().map(Rate::as_str).into(),
             self.max_in_flight.into(),
             self.timeout.as_ref().map(Span::as_str).into(),
@@ -328,6 +336,7 @@ mod tests {
             "names": {"event": "X-Event"},
             "signatures": ["ed25519"],
             "filter": {"location_id": [3, 4], "site.name": {"prefix": "N"}},
+            "order": "worker",
             "rate_limit": "10/s",
             "max_in_flight": 2,
             "timeout": "5s",

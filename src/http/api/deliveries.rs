@@ -103,7 +103,7 @@ async fn list_of(
             .iter()
             .map(|(id, delivery)| {
                 let is_active = registry.subscription(id.subscription).is_some_and(|found| found.state.is_active());
-                DeliveryView::short(*id, delivery, ViewContext { is_active, clocks, dispatcher: &dispatcher })
+                DeliveryView::short(*id, delivery, ViewContext { snapshot, is_active, clocks, dispatcher: &dispatcher })
             })
             .collect();
         Ok(Some((page, views)))
@@ -146,7 +146,8 @@ async fn view(
     let found = state.read_much(counted, state.event_room(), move |snapshot| {
         let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { return Ok(None) };
         let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };
-        let context = ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
+        let context =
+            ViewContext { snapshot, is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
         let row = snapshot.event(account, id.event)?;
         Ok(Some(DeliveryView::full(id, &delivery, context, row.as_ref())))
     });

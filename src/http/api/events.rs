@@ -183,8 +183,12 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
                 let Some(subscription) = snapshot.registry().subscription_of(account, *subscription) else { continue };
                 let delivery_id = DeliveryId { event: id, subscription: subscription.id };
                 let delivery = snapshot.delivery(delivery_id)?;
-                let context =
-                    ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
+                let context = ViewContext {
+                    snapshot,
+                    is_active: subscription.state.is_active(),
+                    clocks,
+                    dispatcher: &dispatcher,
+                };
                 deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, context)));
             }
             Ok(Some((row, snapshot.tags(account, id)?, deliveries)))

@@ -42,7 +42,8 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
                 continue;
             }
             let delivery = snapshot.delivery(id)?;
-            let context = ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
+            let context =
+                ViewContext { snapshot, is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
             views.extend(delivery.map(|delivery| DeliveryView::short(id, &delivery, context)));
         }
         Ok(views)

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::options::auth::oauth2::WAYS;
 use crate::domain::options::format::FORMATS;
 use crate::domain::options::headers::{HEADERS_MAX, VALUE_BYTES};
+use crate::domain::options::order::ORDERS;
 use crate::domain::options::signatures::KINDS;
 use crate::domain::options::{Options, auth};
 
@@ -143,6 +144,14 @@ fn of_pace() -> Vec<(&'static str, Value)> {
                 "type": ["object", "null"],
                 "maxProperties": 10,
                 "additionalProperties": true,
+            }),
+        ),
+        (
+            "order",
+            json!({
+                "description": "Which deliveries wait for one another: those of one worker, or all of them. The next one starts when the one before is delivered, exhausted, expired or cancelled.",
+                "type": ["string", "null"],
+                "enum": [ORDERS[0], ORDERS[1], ORDERS[2], null],
             }),
         ),
         (

@@ -116,7 +116,8 @@ pub async fn read_one(
     let found = state
         .read(counted, move |snapshot| {
             let Some(subscription) = snapshot.registry().subscription_of(account, id).cloned() else { return Ok(None) };
-            let context = ViewContext { is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
+            let context =
+                ViewContext { snapshot, is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
             let history = snapshot.history(id)?;
             let mut recent = Vec::new();
             for (event, number) in history.recent.iter().rev() {

@@ -2,13 +2,13 @@
 
 pub mod event;
 
+mod context;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::clock::Readings;
-use crate::delivery::Dispatcher;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::attempt::{Attempt, RequestHeaders};
 use crate::domain::delivery::{Delivery, DeliveryState};
@@ -19,6 +19,7 @@ use crate::domain::signing_keys::Ed25519Key;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::http::api::option_schemas::OptionsView;
+pub use crate::http::api::view::context::ViewContext;
 use crate::storage::rows::record::{EventRow, History};
 
 /// A subscription as its owner sees it.
@@ -121,40 +122,6 @@ impl<'a> SubscriptionView<'a> {
         let recent_deliveries = Some(recent);
         let filtered = Some(history.filtered);
         Self { filtered, recent_deliveries, ..Self::with_health(subscription, history.health.failing_since) }
-    }
-}
-
-/// What a delivery waits for: whether its subscription is on, and what the clocks say.
-#[derive(Clone, Copy)]
-pub struct ViewContext<'a> {
-    /// Deliveries go out.
-    pub is_active: bool,
-    /// Retries are planned on the steady clock and shown on the machine's.
-    pub clocks: Readings,
-    /// Knows what a delivery waits for that is due.
-    pub dispatcher: &'a Dispatcher,
-}
-
-impl ViewContext<'_> {
-    /// What it waits for, if it is pending.
-    fn waiting(self, id: DeliveryId, delivery: &Delivery) -> Option<Waiting> {
-        let DeliveryState::Pending { due } = delivery.state else { return None };
-        if !self.is_active {
-            return Some(Waiting::Off);
-        }
-        let waiting = self.dispatcher.waiting(id);
-        let is_due = delivery.attempt_count == 0 || due <= self.clocks.monotonic || waiting == Waiting::InFlight;
-        Some(if is_due { waiting } else { Waiting::Retry })
-    }
-
-    fn next_attempt_at(self, id: DeliveryId, delivery: &Delivery) -> Option<Timestamp> {
-        match delivery.state {
-            // What was never attempted is due since its event was made, unless it expired and is sent again.
-            DeliveryState::Pending { due } if delivery.attempt_count == 0 && due == id.event.time() => Some(due),
-            DeliveryState::Pending { due } => Some(self.clocks.on_the_wall(due)),
-            _ => None,
-        }
-        .filter(|_| self.is_active)
     }
 }
 

@@ -10,8 +10,8 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
-pub use crate::storage::engine::PendingEvent;
 use crate::storage::engine::{Pending, Selected, StoreVitals, View as _};
+pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::{DumpError, Manifest};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
@@ -287,12 +287,12 @@ impl ReadView {
     }
 
     /// Up to `limit` retries of a subscription, earliest due first: those due by then, and the first one after them.
-    pub fn retries(
-        &self,
-        id: SubscriptionId,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
+    pub fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<Retry>, StorageError> {
         self.snapshot.view.retries(id, until, limit)
+    }
+
+    /// Whether a delivery waits for the one before it of its order.
+    pub fn is_waiting(&self, id: DeliveryId) -> Result<bool, StorageError> {
+        self.snapshot.view.is_waiting(id)
     }
 }

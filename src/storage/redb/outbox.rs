@@ -3,22 +3,27 @@
 //!
 //! A key is (subscription, due time in ms, event). A due time of 0 means that the delivery was never attempted, and an
 //! event of 0 that the row is the history. A subscription's rows are therefore: its history, its unattempted deliveries
-//! by event, and its retries by due time. A pending delivery is its key; the value is the digest of that.
+//! by event, its retries by due time, and, under the last due time of all, the deliveries that wait for one before them, by
+//! event. The value says what a delivery waits behind, and is empty without order.
 
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
 
+use crate::domain::options::order::OrderKey;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::Pending;
+use crate::storage::engine::{Pending, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::tables::{self, OutboxKey};
 use crate::storage::rows::digest;
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::History;
 
 /// The due time of deliveries that were never attempted.
 const UNATTEMPTED_DUE_MS: u64 = 0;
+/// The due time of deliveries that wait for one before them.
+const WAITING_DUE_MS: u64 = u64::MAX;
 /// The event of a history.
 const NONE: u128 = 0;
 
@@ -31,6 +36,8 @@ pub enum OutboxEntry {
     Unattempted(DeliveryId, Result<(), StorageError>),
     /// A retry and its due time.
     Retry(DeliveryId, Timestamp, Result<(), StorageError>),
+    /// A delivery that waits for one before it.
+    Waiting(DeliveryId, Result<OutboxRow, StorageError>),
 }
 
 type Bytes = &'static [u8];
@@ -65,6 +72,15 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
         id: SubscriptionId,
         events: impl RangeBounds<EventId>,
     ) -> Result<impl DoubleEndedIterator<Item = Result<EventId, StorageError>>, StorageError> {
+        Ok(self.unattempted_rows(id, events)?.map(|row| Ok(row?.0)))
+    }
+
+    /// The same with their rows.
+    pub fn unattempted_rows(
+        &self,
+        id: SubscriptionId,
+        events: impl RangeBounds<EventId>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(EventId, OutboxRow), StorageError>>, StorageError> {
         let key = |event: EventId| (id.0, UNATTEMPTED_DUE_MS, event.0.max(NONE + 1));
         let first = match events.start_bound() {
             Bound::Unbounded => Bound::Excluded(history_key(id)),
@@ -74,18 +90,36 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
             Bound::Unbounded => Bound::Included(key(EventId(u128::MAX))),
             bound => bound.map(|event| key(*event)),
         };
-        Ok(self.0.range::<OutboxKey>((first, last))?.map(|row| Ok(EventId(row?.0.value().2))))
+        Ok(self.0.range::<OutboxKey>((first, last))?.map(|row| {
+            let (key, row) = row?;
+            Ok((EventId(key.value().2), outbox_row(key.value(), row.value())))
+        }))
     }
 
     /// A subscription's retries, earliest due first.
     pub fn retries_of(
         &self,
         id: SubscriptionId,
-    ) -> Result<impl Iterator<Item = Result<(Timestamp, EventId), StorageError>>, StorageError> {
+    ) -> Result<impl Iterator<Item = Result<Retry, StorageError>>, StorageError> {
         Ok(self.0.range(retries_range(id))?.map(|row| {
-            let (_, due_ms, event) = row?.0.value();
-            Ok((Timestamp::from_ms(due_ms), EventId(event)))
+            let (key, row) = row?;
+            Ok(retry(key.value(), row.value()))
         }))
+    }
+
+    /// A subscription's deliveries that wait for one before them, oldest event first.
+    pub fn waiting_of(
+        &self,
+        id: SubscriptionId,
+        events: RangeInclusive<EventId>,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<EventId, StorageError>>, StorageError> {
+        let key = |event: EventId| (id.0, WAITING_DUE_MS, event.0);
+        Ok(self.0.range(key(*events.start())..=key(*events.end()))?.map(|row| Ok(EventId(row?.0.value().2))))
+    }
+
+    /// Whether the delivery waits for one before it.
+    pub fn is_waiting(&self, id: DeliveryId) -> Result<bool, StorageError> {
+        Ok(self.0.get(waiting_key(id))?.is_some())
     }
 
     /// Whether the delivery has a retry at that due time.
@@ -114,6 +148,10 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
                 OutboxEntry::Retry(_, _, checked) => {
                     pending.retrying += 1;
                     checked
+                }
+                OutboxEntry::Waiting(_, row) => {
+                    count_waiting(&mut pending, row.as_ref().copied().unwrap_or_default());
+                    row.map(drop)
                 }
             };
             if let Err(error) = checked {
@@ -170,36 +208,77 @@ impl<'txn> OutboxWriter<'txn> {
     }
 
     /// Adds a delivery of a new event, due now.
-    pub fn put_unattempted(&mut self, id: DeliveryId) {
+    pub fn put_unattempted(&mut self, id: DeliveryId, of: Option<OrderKey>) -> Result<(), StorageError> {
         let key = unattempted_key(id);
-        self.0.put(key, tables::seal::<OutboxKey>(key, Vec::new()));
+        self.0.put(key, tables::seal::<OutboxKey>(key, OutboxRow::of(of).encode()?));
+        Ok(())
     }
 
-    /// Removes a delivery that was never attempted. Returns whether it was there.
-    pub fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool, StorageError> {
-        Ok(self.0.table()?.remove(unattempted_key(id))?.is_some())
+    /// Removes a delivery that was never attempted. Returns its row, if it was there.
+    pub fn take_unattempted(&mut self, id: DeliveryId) -> Result<Option<OutboxRow>, StorageError> {
+        self.take(unattempted_key(id))
     }
 
     /// Adds a retry with that due time. Returns whether it was not there.
-    pub fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool, StorageError> {
-        let key = retry_key(id, due);
-        Ok(self.0.table()?.insert(key, tables::seal::<OutboxKey>(key, Vec::new()).as_slice())?.is_none())
+    pub fn put_retry(&mut self, id: DeliveryId, due: Timestamp, of: Option<OrderKey>) -> Result<bool, StorageError> {
+        self.insert(retry_key(id, due), OutboxRow::of(of))
     }
 
-    /// Removes the retry with that due time. Returns whether it was there.
-    pub fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<bool, StorageError> {
-        Ok(self.0.table()?.remove(retry_key(id, due))?.is_some())
+    /// Removes the retry with that due time. Returns its row, if it was there.
+    pub fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<Option<OutboxRow>, StorageError> {
+        self.take(retry_key(id, due))
     }
 
-    /// Removes a delivery's retries whatever their due times, and returns how many. Reads all retries of the subscription.
-    pub fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<u64, StorageError> {
-        let mut taken = 0;
-        self.0.table()?.retain_in(retries_range(id.subscription), |(_, _, event), _| {
-            let stays = event != id.event.0;
-            taken += u64::from(!stays);
+    /// Removes a delivery's retries whatever their due times, and returns their rows. Reads all retries of the subscription.
+    pub fn take_retry_at_any_time(&mut self, id: DeliveryId) -> Result<Vec<OutboxRow>, StorageError> {
+        let mut taken = Vec::new();
+        self.0.table()?.retain_in(retries_range(id.subscription), |key, row| {
+            let stays = key.2 != id.event.0;
+            if !stays {
+                taken.push(outbox_row(key, row));
+            }
             stays
         })?;
         Ok(taken)
+    }
+
+    /// Adds a delivery that waits for one before it. Returns whether it was not there.
+    pub fn put_waiting(&mut self, id: DeliveryId, row: OutboxRow) -> Result<bool, StorageError> {
+        self.insert(waiting_key(id), row)
+    }
+
+    /// Removes a delivery that waits for one before it. Returns its row, if it was there.
+    pub fn take_waiting(&mut self, id: DeliveryId) -> Result<Option<OutboxRow>, StorageError> {
+        self.take(waiting_key(id))
+    }
+
+    /// Whether the delivery waits for one before it.
+    pub fn is_waiting(&mut self, id: DeliveryId) -> Result<bool, StorageError> {
+        Ok(self.0.table()?.get(waiting_key(id))?.is_some())
+    }
+
+    /// Up to so many of a subscription's deliveries that wait for one before them, of events from that range, oldest first.
+    pub fn waiting(
+        &mut self,
+        id: SubscriptionId,
+        (after, before): (EventId, EventId),
+        limit: usize,
+    ) -> Result<Vec<(EventId, OutboxRow)>, StorageError> {
+        let key = |event: EventId| (id.0, WAITING_DUE_MS, event.0);
+        let rows = self.0.table()?.range((Bound::Excluded(key(after)), Bound::Excluded(key(before))))?;
+        let read = |row: Result<_, redb::StorageError>| {
+            let (key, row): (redb::AccessGuard<'_, OutboxKey>, redb::AccessGuard<'_, &'static [u8]>) = row?;
+            Ok((EventId(key.value().2), outbox_row(key.value(), row.value())))
+        };
+        rows.take(limit).map(read).collect()
+    }
+
+    fn insert(&mut self, key: OutboxKey, row: OutboxRow) -> Result<bool, StorageError> {
+        Ok(self.0.table()?.insert(key, tables::seal::<OutboxKey>(key, row.encode()?).as_slice())?.is_none())
+    }
+
+    fn take(&mut self, key: OutboxKey) -> Result<Option<OutboxRow>, StorageError> {
+        Ok(self.0.table()?.remove(key)?.map(|row| outbox_row(key, row.value())))
     }
 
     /// Up to so many deliveries of a subscription that were never attempted, of events after that one, oldest first.
@@ -255,6 +334,10 @@ impl<'txn> OutboxWriter<'txn> {
                     pending.retrying += 1;
                     events.push(id.event);
                 }
+                OutboxEntry::Waiting(id, row) => {
+                    count_waiting(&mut pending, row.unwrap_or_default());
+                    events.push(id.event);
+                }
             }
             removed += 1;
         }
@@ -267,14 +350,40 @@ fn history(id: SubscriptionId, row: &[u8]) -> Result<History, StorageError> {
     History::decode(tables::open::<OutboxKey>(history_key(id), row, name)?)
 }
 
+/// What stands in a row. One that is damaged says nothing, and its delivery goes on without order.
+fn outbox_row(key: OutboxKey, value: &[u8]) -> OutboxRow {
+    open_row(key, value, "pending delivery").unwrap_or_else(|error| {
+        log::error!("{error}");
+        OutboxRow::default()
+    })
+}
+
+fn open_row(key: OutboxKey, value: &[u8], what: &'static str) -> Result<OutboxRow, StorageError> {
+    let id = DeliveryId { event: EventId(key.2), subscription: SubscriptionId(key.0) };
+    OutboxRow::decode(tables::open::<OutboxKey>(key, value, digest::named(what, id))?)
+}
+
+fn retry(key: OutboxKey, value: &[u8]) -> Retry {
+    Retry { due: Timestamp::from_ms(key.1), event: EventId(key.2), key: outbox_row(key, value).key }
+}
+
+fn count_waiting(pending: &mut Pending, row: OutboxRow) {
+    if row.has_outcome {
+        pending.retrying += 1;
+    } else {
+        pending.unattempted += 1;
+    }
+}
+
 fn entry(key: OutboxKey, value: &[u8]) -> OutboxEntry {
     let (subscription, due_ms, event) = key;
     let subscription = SubscriptionId(subscription);
     let id = DeliveryId { event: EventId(event), subscription };
-    let checked = |what| tables::open::<OutboxKey>(key, value, digest::named(what, id)).map(drop);
+    let checked = |what| open_row(key, value, what).map(drop);
     match (due_ms, event) {
         (UNATTEMPTED_DUE_MS, NONE) => OutboxEntry::History(subscription, history(subscription, value)),
         (UNATTEMPTED_DUE_MS, _) => OutboxEntry::Unattempted(id, checked("pending delivery")),
+        (WAITING_DUE_MS, _) => OutboxEntry::Waiting(id, open_row(key, value, "waiting delivery")),
         (due_ms, _) => OutboxEntry::Retry(id, Timestamp::from_ms(due_ms), checked("retry of delivery")),
     }
 }
@@ -288,9 +397,13 @@ fn unattempted_key(id: DeliveryId) -> OutboxKey {
 }
 
 fn retry_key(id: DeliveryId, due: Timestamp) -> OutboxKey {
-    (id.subscription.0, due.as_ms().max(UNATTEMPTED_DUE_MS + 1), id.event.0)
+    (id.subscription.0, due.as_ms().clamp(UNATTEMPTED_DUE_MS + 1, WAITING_DUE_MS - 1), id.event.0)
+}
+
+fn waiting_key(id: DeliveryId) -> OutboxKey {
+    (id.subscription.0, WAITING_DUE_MS, id.event.0)
 }
 
 fn retries_range(id: SubscriptionId) -> RangeInclusive<OutboxKey> {
-    (id.0, UNATTEMPTED_DUE_MS + 1, NONE)..=(id.0, u64::MAX, u128::MAX)
+    (id.0, UNATTEMPTED_DUE_MS + 1, NONE)..=(id.0, WAITING_DUE_MS - 1, u128::MAX)
 }

@@ -38,6 +38,8 @@ pub fn deliveries(
         for id in filter.subscriptions.iter().filter(|_| filter.response_code.is_none() && first <= last) {
             let unattempted = outbox.unattempted_of(*id, EventId(first)..=EventId(last))?.rev();
             sources.push(Box::new(unattempted.map(|event| Ok(DeliveryId { event: event?, subscription: *id }))));
+            let waiting = outbox.waiting_of(*id, EventId(first)..=EventId(last))?.rev();
+            sources.push(Box::new(waiting.map(|event| Ok(DeliveryId { event: event?, subscription: *id }))));
         }
         let events = Rc::clone(&events);
         let found =
@@ -61,7 +63,7 @@ fn retries(outbox: &OutboxAt, filter: &DeliveryFilter) -> Result<Option<Vec<Deli
     let mut retries = Vec::new();
     for subscription in &filter.subscriptions {
         for retry in outbox.retries_of(*subscription)? {
-            let id = DeliveryId { event: retry?.1, subscription: *subscription };
+            let id = DeliveryId { event: retry?.event, subscription: *subscription };
             looked_at += 1;
             if looked_at > LOOKED_AT_MAX {
                 return Ok(None);

@@ -54,6 +54,10 @@ pub const AUDIT: TableDefinition<AuditKey, &[u8]> = TableDefinition::new("audit"
 /// Digest of a token → session of the dashboard. In no backup, and not in files from before there was a dashboard.
 pub const SESSIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("sessions");
 
+/// (subscription, order key, event) → what waits for the one before it; with event 0 which is the first one. Files and
+/// backups of earlier versions lack it, and so do those without any order.
+pub const ORDERS: TableDefinition<OutboxKey, &[u8]> = TableDefinition::new("orders");
+
 /// Key in [`META`]: the version of this layout.
 pub const FORMAT: &str = "format";
 /// Key in [`META`]: a random number that identifies this store.
@@ -153,5 +157,8 @@ pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     if visitor.has(TAGS.name())? {
         visitor.table(TAGS)?;
     }
-    if visitor.has(AUDIT.name())? { visitor.table(AUDIT) } else { Ok(()) }
+    if visitor.has(AUDIT.name())? {
+        visitor.table(AUDIT)?;
+    }
+    if visitor.has(ORDERS.name())? { visitor.table(ORDERS) } else { Ok(()) }
 }

@@ -23,6 +23,7 @@ use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::counts::CountsWriter;
 use crate::storage::redb::event_rows::EventKey;
+use crate::storage::redb::orders::OrderWriter;
 use crate::storage::redb::outbox::OutboxWriter;
 use crate::storage::redb::receiver_sets::SetWriter;
 use crate::storage::redb::retained::RetentionWriter;
@@ -52,11 +53,18 @@ pub struct RedbTx<'txn> {
     retained: RetentionWriter<'txn>,
     purges: RowTable<'txn, u32>,
     jobs: RowTable<'txn, JobKey>,
+    /// Opened at the first use: most stores have no order.
+    orders: Option<OrderWriter<'txn>>,
     transaction: &'txn WriteTransaction,
     seal: &'txn Seal,
 }
 
 impl<'txn> RedbTx<'txn> {
+    fn orders(&mut self) -> Result<&mut OrderWriter<'txn>> {
+        let orders = self.orders.take().map_or_else(|| OrderWriter::open(self.transaction), Ok)?;
+        Ok(self.orders.insert(orders))
+    }
+
     /// Opens every table of the transaction, creating missing ones.
     pub fn open(transaction: &'txn WriteTransaction, seal: &'txn Seal) -> Result<Self> {
         Ok(Self {
@@ -73,6 +81,7 @@ impl<'txn> RedbTx<'txn> {
             retained: RetentionWriter::open(transaction)?,
             purges: transaction.open_table(tables::PURGES)?,
             jobs: transaction.open_table(tables::JOBS)?,
+            orders: None,
             transaction,
             seal,
         })
@@ -146,7 +155,10 @@ impl Tx for RedbTx<'_> {
     fn purge_some(&mut self, limit: usize) -> Result<Purged> {
         let first = self.purges.first()?.map(|(id, row)| (id.value(), purged_account(id.value(), row.value())));
         let Some((id, account)) = first else { return Ok(Purged::default()) };
-        let (rows, pending, events) = self.outbox.remove_some(SubscriptionId(id), limit)?;
+        let (mut rows, pending, events) = self.outbox.remove_some(SubscriptionId(id), limit)?;
+        if rows < limit {
+            rows += self.orders()?.remove_some(SubscriptionId(id), limit - rows)?;
+        }
         if rows < limit {
             self.purges.remove(id)?;
         }

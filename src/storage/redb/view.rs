@@ -13,7 +13,7 @@ use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Counts;
-use crate::storage::engine::{PendingEvent, Selected, Stored, View};
+use crate::storage::engine::{PendingEvent, Retry, Selected, Stored, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
@@ -22,6 +22,7 @@ use crate::storage::redb::found::{DeliveryWalk, Events, ListedEvent, PENDING, ra
 use crate::storage::redb::outbox::Outbox;
 use crate::storage::redb::tables::OutcomeKey;
 use crate::storage::redb::{audit, counts, find_index, jobs, pending, tables, time};
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::{EventRow, History};
 use crate::storage::rows::{delivery_record, digest};
 use crate::storage::rules::service_time::Seen;
@@ -141,34 +142,33 @@ impl View for RedbView {
         let first = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut left = bodies_bytes;
         let mut page = Vec::with_capacity(limit);
-        for event in outbox.unattempted_of(id, (first, Bound::Unbounded))?.take(limit) {
-            let event = event?;
-            let mut found = None;
+        for unattempted in outbox.unattempted_rows(id, (first, Bound::Unbounded))?.take(limit) {
+            let (event, OutboxRow { key, .. }) = unattempted?;
+            let mut row = None;
             if left > 0 {
                 left = left.saturating_sub(events.bytes(event)?);
                 // A damaged row is left to the delivery thread, where only this delivery fails.
-                found = events.event(event).ok().flatten().map(Arc::new);
+                row = events.event(event).ok().flatten().map(Arc::new);
             }
-            page.push((event, found));
+            page.push(PendingEvent { event, key, row });
         }
         Ok(page)
     }
 
-    fn retries(
-        &self,
-        id: SubscriptionId,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, EventId)>, StorageError> {
+    fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<Retry>, StorageError> {
         let mut rows = Vec::new();
         for row in Outbox::of(&self.rows)?.retries_of(id)?.take(limit) {
-            let (due, event) = row?;
-            rows.push((due, event));
-            if due > until {
+            let retry = row?;
+            rows.push(retry);
+            if retry.due > until {
                 break;
             }
         }
         Ok(rows)
+    }
+
+    fn is_waiting(&self, id: DeliveryId) -> Result<bool, StorageError> {
+        Outbox::of(&self.rows)?.is_waiting(id)
     }
 
     fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>, StorageError> {
@@ -229,11 +229,11 @@ impl View for RedbView {
         let outbox = Outbox::of(&self.rows)?;
         let mut oldest = outbox.unattempted_of(id, ..)?.next().transpose()?;
         for row in outbox.retries_of(id)?.take(*retries_left) {
-            let (_, event) = row?;
-            oldest = oldest.into_iter().chain([event]).min();
+            oldest = oldest.into_iter().chain([row?.event]).min();
             *retries_left -= 1;
         }
-        Ok(oldest)
+        let waiting = outbox.waiting_of(id, EventId(0)..=EventId(u128::MAX))?.next().transpose()?;
+        Ok(oldest.into_iter().chain(waiting).min())
     }
 }
 

@@ -1,15 +1,16 @@
 //! Executes one command inside the open write transaction: checks first, then writes. Runs on the writer thread. It
 //! never commits or replies, and writes nothing for a command that it rejects.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::domain::audit::Change;
-use crate::domain::event::{self, NewEvent};
+use crate::domain::event::{self, NewEvent, find};
 use crate::domain::ids::EventIds;
 use crate::domain::subscription::Subscription;
-use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::command::{Committed, NewDelivery, Published};
 use crate::storage::counts::Kind;
 use crate::storage::engine::{Front, Pending, Tx};
@@ -86,24 +87,6 @@ impl<T: Tx> Batch<T> {
         }
     }
 
-    pub(in crate::storage) fn put_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
-        self.pending.retrying += u64::from(self.tx.put_retry(id, due)?);
-        Ok(())
-    }
-
-    pub(in crate::storage) fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<(), StorageError> {
-        let taken = Pending { retrying: self.tx.take_retry(id, due)?.into(), unattempted: 0 };
-        self.pending.subtract(taken);
-        Ok(())
-    }
-
-    /// Takes a delivery that was never attempted out of the outbox. Gives whether it was there.
-    pub(in crate::storage) fn take_unattempted(&mut self, id: DeliveryId) -> Result<bool, StorageError> {
-        let is_there = self.tx.take_unattempted(id)?;
-        self.pending.subtract(Pending { unattempted: is_there.into(), retrying: 0 });
-        Ok(is_there)
-    }
-
     /// Stores events with all their deliveries: all of them or, if one conflicts, none.
     pub fn publish(
         &mut self,
@@ -174,9 +157,10 @@ impl<T: Tx> Batch<T> {
         let event_type = event.event_type;
         let happened_at = event.occurred_at.unwrap_or_else(|| state.clock.wall().max(now));
         let body = event::body(id, event_type, happened_at, &event.data);
-        let receivers: Vec<_> = wanting(state, account, event).map(|subscription| subscription.id).collect();
-        let deliveries = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
+        let wanting: Vec<_> = wanting(state, account, event).map(|found| (found.id, found.options.order)).collect();
+        let deliveries = u32::try_from(wanting.len()).unwrap_or(u32::MAX);
         let keys = event.idempotency.iter().map(|known| known.key).collect();
+        let receivers = wanting.iter().map(|(id, _)| *id).collect();
         let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
         self.tx.put_event(account, id, &row)?;
         if !event.tags.is_empty() {
@@ -187,15 +171,13 @@ impl<T: Tx> Batch<T> {
             self.tx.put_idempotency(account, known.key, &answer)?;
         }
         self.tx.count_events(account, 1);
-        for subscription in row.subscriptions.iter() {
-            self.tx.put_unattempted(DeliveryId { event: id, subscription: *subscription })?;
-            self.tx.count(account, *subscription, Kind::Unattempted, 1);
-            self.pending.unattempted += 1;
-            self.changes.unattempted.push(NewDelivery {
-                subscription: *subscription,
-                event: id,
-                row: Arc::clone(&row),
-            });
+        let worker = LazyCell::new(|| find::worker_key(&event.data));
+        for (subscription, order) in wanting {
+            let key = order.key(|| *worker);
+            self.tx.count(account, subscription, Kind::Unattempted, 1);
+            if self.put_new(DeliveryId { event: id, subscription }, key)? {
+                self.changes.unattempted.push(NewDelivery { subscription, event: id, key, row: Arc::clone(&row) });
+            }
         }
         for unfit in &event.unfit {
             if state.registry.subscription(*unfit).is_some() {

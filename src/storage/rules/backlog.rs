@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::domain::delivery::Delivery;
 use crate::domain::delivery::repair::Repair;
 use crate::domain::event::event_type::EventType;
+use crate::domain::options::order::OrderKey;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
@@ -50,6 +51,7 @@ impl<T: Tx> Batch<T> {
         let mut next = Some(position);
         while let Some(position) = next {
             next = match position {
+                Position::Waiting(after) => self.step_waiting(state, (account, id), &history, after, size.rows)?,
                 Position::Unattempted(after) => {
                     self.step_unattempted(state, (account, id), &history, after, size.rows)?
                 }
@@ -72,6 +74,36 @@ impl<T: Tx> Batch<T> {
         Ok(())
     }
 
+    fn step_waiting(
+        &mut self,
+        state: &State,
+        (account, id): (AccountId, SubscriptionId),
+        history: &History,
+        after: EventId,
+        rows: usize,
+    ) -> Result<Option<Position>, StorageError> {
+        let waiting = self.tx.waiting(id, (after, EventId(u128::MAX)), rows)?;
+        if waiting.is_empty() {
+            return self.step_unattempted(state, (account, id), history, EventId(0), rows);
+        }
+        let last = waiting.last().map(|(event, _)| *event).filter(|_| waiting.len() == rows);
+        for (event, row) in waiting {
+            let delivery_id = DeliveryId { event, subscription: id };
+            let Ok(event_type) = self.tx.event_type(account, event)? else { continue };
+            if !history.withdraws(event_type, event) {
+                continue;
+            }
+            let (before, delivery) = match self.tx.delivery(account, delivery_id)? {
+                Some(Ok(delivery)) => (Kind::Retrying, delivery),
+                None if !row.has_outcome => (Kind::Unattempted, Delivery::unattempted(event_type, event.time())),
+                _ => continue,
+            };
+            self.take_waiting(delivery_id)?;
+            self.put_cancelled(state, (account, delivery_id), before, delivery, None)?;
+        }
+        Ok(Some(last.map_or(Position::Unattempted(EventId(0)), Position::Waiting)))
+    }
+
     fn step_unattempted(
         &mut self,
         state: &State,
@@ -88,9 +120,9 @@ impl<T: Tx> Batch<T> {
             if let Ok(event_type) = self.tx.event_type(account, event)?
                 && history.withdraws(event_type, event)
             {
-                self.take_unattempted(delivery)?;
+                let key = self.take_unattempted(delivery)?.and_then(|row| row.key);
                 let unattempted = Delivery::unattempted(event_type, event.time());
-                self.put_cancelled(state, (account, delivery), Kind::Unattempted, unattempted)?;
+                self.put_cancelled(state, (account, delivery), Kind::Unattempted, unattempted, key)?;
             }
         }
         Ok(Some(last.map_or(Position::FIRST_RETRY, Position::Unattempted)))
@@ -112,12 +144,12 @@ impl<T: Tx> Batch<T> {
             // A damaged one is left alone: its attempt tells of it.
             let Some(Ok(mut delivery)) = self.tx.delivery(account, delivery_id)? else { continue };
             if history.withdraws(delivery.event_type, event) {
-                self.take_retry(delivery_id, due)?;
-                self.put_cancelled(state, (account, delivery_id), Kind::Retrying, delivery)?;
+                let key = self.take_attempted(delivery_id, due)?;
+                self.put_cancelled(state, (account, delivery_id), Kind::Retrying, delivery, key)?;
             } else if let Some(repair) = history.repair.filter(|repair| repair.hastens(due, &delivery)) {
-                self.take_retry(delivery_id, due)?;
+                let key = self.take_attempted(delivery_id, due)?;
                 delivery.hasten(repair.monotonic);
-                self.put_retry(delivery_id, repair.monotonic)?;
+                self.put_pending(delivery_id, repair.monotonic, key)?;
                 self.tx.put_delivery(account, delivery_id, &delivery)?;
                 hastened = Some((id, repair.monotonic));
             }
@@ -132,8 +164,9 @@ impl<T: Tx> Batch<T> {
         (account, id): (AccountId, DeliveryId),
         before: Kind,
         mut delivery: Delivery,
+        key: Option<OrderKey>,
     ) -> Result<(), StorageError> {
         delivery.cancel(state.time.now());
-        self.put_outcome(state, account, id, before, &delivery)
+        self.settle(state, (account, id), before, &delivery, key).map(drop)
     }
 }

@@ -13,6 +13,9 @@ pub struct Backlogs(VecDeque<(SubscriptionId, Position)>);
 /// How far one has come.
 #[derive(Clone, Copy)]
 pub enum Position {
+    /// The deliveries of events after this one that wait for others. They come first, as one that is cancelled lets the
+    /// next one start.
+    Waiting(EventId),
     /// The deliveries of events after this one that were never attempted.
     Unattempted(EventId),
     /// The retries after this one.
@@ -25,7 +28,7 @@ impl Position {
 
     fn first(history: &History) -> Self {
         match history.repair {
-            _ if !history.withdrawn.is_empty() => Self::Unattempted(EventId(0)),
+            _ if !history.withdrawn.is_empty() => Self::Waiting(EventId(0)),
             // What was due before it is due already.
             Some(repair) => Self::Retries(repair.monotonic, EventId(u128::MAX)),
             None => Self::FIRST_RETRY,

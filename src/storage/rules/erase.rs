@@ -124,7 +124,7 @@ impl<T: Tx> Batch<T> {
             let is_pending = match self.tx.delivery_state(account, id)? {
                 Some(Ok(found)) => found.is_pending(),
                 Some(Err(_)) => false,
-                None => self.tx.is_unattempted(id)?,
+                None => self.tx.is_unattempted(id)? || self.tx.is_waiting(id)?,
             };
             if is_pending {
                 return Ok(true);
@@ -142,13 +142,20 @@ impl<T: Tx> Batch<T> {
         id: DeliveryId,
     ) -> Result<(), StorageError> {
         let is_known = state.registry.subscription(id.subscription).is_some();
+        let mut key = None;
         let (before, mut delivery) = match self.tx.delivery(account, id)? {
             Some(Ok(delivery)) => (Kind::of(delivery.state), delivery),
             Some(Err(error)) => {
                 log::error!("delivery {id} cannot be read, and is left alone: {error}");
                 return Ok(());
             }
-            None if is_known && self.take_unattempted(id)? => {
+            None if is_known => {
+                let row = match self.take_unattempted(id)? {
+                    Some(row) => Some(row),
+                    None => self.take_waiting(id)?,
+                };
+                let Some(row) = row else { return Ok(()) };
+                key = row.key;
                 (Kind::Unattempted, Delivery::unattempted(event_type, id.event.time()))
             }
             None => return Ok(()),
@@ -159,10 +166,10 @@ impl<T: Tx> Batch<T> {
         if let crate::domain::delivery::DeliveryState::Pending { due } = delivery.state
             && is_known
         {
-            self.take_retry(id, due)?;
+            let key = key.or(self.take_attempted(id, due)?);
             delivery.cancel(state.time.now());
             self.changes.cancelled.push(id);
-            return self.put_outcome(state, account, id, before, &delivery);
+            return self.settle(state, (account, id), before, &delivery, key).map(drop);
         }
         self.tx.put_delivery(account, id, &delivery)
     }

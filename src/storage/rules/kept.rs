@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
+use crate::domain::options::order::OrderKey;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
@@ -372,20 +373,35 @@ impl<T: Tx> Batch<T> {
         }
         let (account, of) = (subscription.account, subscription.id);
         let wanted = budget.rows().max(1);
-        let unattempted = self.tx.unattempted_before(of, EventId::first_at(calendar), wanted)?;
-        let retries = self.tx.retries_before(of, monotonic, wanted - unattempted.len())?;
-        let count = unattempted.len() + retries.len();
+        // What waits for its turn first, or else it would come to its turn here.
+        let waiting = self.tx.waiting(of, (EventId(0), EventId::first_at(calendar)), wanted)?;
+        let unattempted =
+            self.tx.unattempted_before(of, EventId::first_at(calendar), wanted.saturating_sub(waiting.len()))?;
+        let left = wanted.saturating_sub(waiting.len() + unattempted.len());
+        let retries = self.tx.retries_before(of, monotonic, left)?;
+        let count = waiting.len() + unattempted.len() + retries.len();
+        for (event, row) in waiting {
+            let id = DeliveryId { event, subscription: of };
+            self.take_waiting(id)?;
+            let (before, delivery) = match self.tx.delivery(account, id)? {
+                Some(Ok(delivery)) if row.has_outcome => (Kind::Retrying, delivery),
+                _ => (
+                    if row.has_outcome { Kind::Retrying } else { Kind::Unattempted },
+                    self.unattempted(account, event)?,
+                ),
+            };
+            self.expire(state, (account, id), before, delivery, None)?;
+        }
         for event in unattempted {
             let id = DeliveryId { event, subscription: of };
-            if self.take_unattempted(id)? {
-                let event_type = self.tx.event_type(account, event)?.unwrap_or(EventType::Ping);
-                let delivery = Delivery::unattempted(event_type, event.time());
-                self.expire(state, account, id, Kind::Unattempted, delivery)?;
+            if let Some(row) = self.take_unattempted(id)? {
+                let delivery = self.unattempted(account, event)?;
+                self.expire(state, (account, id), Kind::Unattempted, delivery, row.key)?;
             }
         }
         for (due, event) in retries {
             let id = DeliveryId { event, subscription: of };
-            self.take_retry(id, due)?;
+            let key = self.take_attempted(id, due)?;
             let delivery = match self.tx.delivery(account, id)? {
                 Some(Ok(delivery)) => delivery,
                 lost => {
@@ -394,7 +410,7 @@ impl<T: Tx> Batch<T> {
                     Delivery::unattempted(EventType::Ping, event.time())
                 }
             };
-            self.expire(state, account, id, Kind::Retrying, delivery)?;
+            self.expire(state, (account, id), Kind::Retrying, delivery, key)?;
         }
         budget.spend(count * 2);
         if count > 0 {
@@ -409,13 +425,13 @@ impl<T: Tx> Batch<T> {
     fn expire(
         &mut self,
         state: &State,
-        account: AccountId,
-        id: DeliveryId,
+        (account, id): (AccountId, DeliveryId),
         before: Kind,
         mut delivery: Delivery,
+        key: Option<OrderKey>,
     ) -> Result<(), StorageError> {
         delivery.expire(state.time.now());
         self.changes.expired.push(id);
-        self.put_outcome(state, account, id, before, &delivery)
+        self.settle(state, (account, id), before, &delivery, key).map(drop)
     }
 }

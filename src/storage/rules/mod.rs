@@ -11,6 +11,7 @@ pub(super) mod jobs;
 pub(super) mod kept;
 pub(super) mod keys;
 pub(super) mod manage;
+pub(super) mod outbox;
 pub(super) mod outcomes;
 mod replay;
 pub(super) mod retain;

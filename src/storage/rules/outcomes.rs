@@ -5,7 +5,7 @@ use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::health::{EndpointHealth, HealthRule};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
-use crate::domain::event::event_type::EventType;
+use crate::domain::options::order::OrderKey;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId};
 use crate::storage::command::{AttemptFigures, Completion, RecordedAttempt};
@@ -14,6 +14,15 @@ use crate::storage::engine::{Pending, Tx};
 use crate::storage::error::{Rejection, StorageError};
 use crate::storage::rows::record::EventRow;
 use crate::storage::rules::apply::{Batch, CommandResult, State};
+
+/// A delivery that was taken out of the outbox.
+struct TakenOut {
+    /// What it was counted as.
+    counted_as: Kind,
+    delivery: Delivery,
+    /// What it goes in order by.
+    key: Option<OrderKey>,
+}
 
 impl<T: Tx> Batch<T> {
     /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
@@ -26,7 +35,7 @@ impl<T: Tx> Batch<T> {
             return Ok(());
         };
         let account = subscription.account;
-        let Some((counted_as, mut delivery)) = self.take_pending(account, id)? else {
+        let Some(TakenOut { counted_as, mut delivery, key }) = self.take_pending(state, account, id)? else {
             self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
             return Ok(());
         };
@@ -91,12 +100,19 @@ impl<T: Tx> Batch<T> {
         }
         let due = match delivery.state {
             DeliveryState::Pending { due } => {
-                self.put_retry(id, due)?;
+                self.put_pending(id, due, key)?;
+                self.put_outcome(state, account, id, counted_as, &delivery)?;
                 Some(due)
             }
-            _ => None,
+            settled => {
+                let has_next = self.settle(state, (account, id), counted_as, &delivery, key)?;
+                if has_next && matches!(settled, DeliveryState::Exhausted { .. }) {
+                    self.changes.order_gaps += 1;
+                    log::warn!("delivery {id} is exhausted; those that waited for it in order go on without it");
+                }
+                None
+            }
         };
-        self.put_outcome(state, account, id, counted_as, &delivery)?;
         self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures), before });
         if let Some(reason) = disabled
             && subscription.state.is_active()
@@ -112,34 +128,58 @@ impl<T: Tx> Batch<T> {
         Ok(())
     }
 
-    /// Takes a delivery whose attempt has ended out of the outbox. Gives it with what it was counted as; none if there is no
-    /// such delivery any more.
-    fn take_pending(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<(Kind, Delivery)>, StorageError> {
-        let created_at = id.event.time();
-        if self.take_unattempted(id)? {
-            // An event that cannot be read is told by the attempt.
-            let event_type = self.tx.event_type(account, id.event)?.unwrap_or(EventType::Ping);
-            return Ok(Some((Kind::Unattempted, Delivery::unattempted(event_type, created_at))));
+    /// Takes a delivery whose attempt has ended out of the outbox; none if there is no such delivery any more.
+    fn take_pending(
+        &mut self,
+        state: &State,
+        account: AccountId,
+        id: DeliveryId,
+    ) -> Result<Option<TakenOut>, StorageError> {
+        let unattempted = match self.take_unattempted(id)? {
+            Some(row) => Some(row),
+            // While its attempt was under way, another one became the first of its order.
+            None => self.take_waiting(id)?,
+        };
+        if let Some(row) = unattempted.filter(|row| !row.has_outcome) {
+            let delivery = self.unattempted(account, id.event)?;
+            return Ok(Some(TakenOut { counted_as: Kind::Unattempted, delivery, key: row.key }));
         }
+        let key = unattempted.and_then(|row| row.key);
         Ok(match self.tx.delivery(account, id)? {
             None => None,
             Some(Ok(delivery)) => {
-                if let DeliveryState::Pending { due } = delivery.state {
-                    self.take_retry(id, due)?;
-                }
-                Some((Kind::of(delivery.state), delivery))
+                let key = match delivery.state {
+                    DeliveryState::Pending { due } => key.or(self.take_attempted(id, due)?),
+                    _ => self.order_key(state, account, id)?,
+                };
+                Some(TakenOut { counted_as: Kind::of(delivery.state), delivery, key })
             }
             // Retention has removed it meanwhile, or is about to.
             Some(Err(_)) if !self.tx.has_event(account, id.event)? => None,
             // A damaged row loses the history of this delivery only.
             Some(Err(error)) => {
                 log::error!("delivery {id} has lost its earlier attempts: {error}");
-                let retrying = self.tx.take_retry_at_any_time(id)?;
-                self.pending.subtract(Pending { retrying, unattempted: 0 });
-                let event_type = self.tx.event_type(account, id.event)?.unwrap_or(EventType::Ping);
-                Some((Kind::Retrying, Delivery::unattempted(event_type, created_at)))
+                let taken = self.tx.take_retry_at_any_time(id)?;
+                self.pending.subtract(Pending { retrying: taken.len() as u64, unattempted: 0 });
+                let key = key.or(taken.first().and_then(|row| row.key));
+                let delivery = self.unattempted(account, id.event)?;
+                Some(TakenOut { counted_as: Kind::Retrying, delivery, key })
             }
         })
+    }
+
+    /// Stores a delivery that is settled now, where it was counted as that before, and lets the next one of its order key
+    /// start. Returns whether there is a next one.
+    pub(in crate::storage) fn settle(
+        &mut self,
+        state: &State,
+        (account, id): (AccountId, DeliveryId),
+        before: Kind,
+        delivery: &Delivery,
+        key: Option<OrderKey>,
+    ) -> Result<bool, StorageError> {
+        self.put_outcome(state, account, id, before, delivery)?;
+        self.pass_on(state, account, id, key)
     }
 
     /// Stores a delivery with its new outcome, where it was counted as that before.
@@ -198,8 +238,9 @@ impl<T: Tx> Batch<T> {
             return Ok(Err(Rejection::NotFound));
         }
         let Some(stored) = self.tx.delivery(account, id)? else {
-            // Never attempted: it is due already, with its whole schedule left.
-            return Ok(if self.tx.is_unattempted(id)? { Ok(()) } else { Err(Rejection::NotFound) });
+            // Never attempted: it is due already, or in its turn, with its whole schedule left.
+            let is_pending = self.tx.is_unattempted(id)? || self.tx.is_waiting(id)?;
+            return Ok(if is_pending { Ok(()) } else { Err(Rejection::NotFound) });
         };
         match self.tx.event_head(account, id.event)? {
             None => return Ok(Err(Rejection::NotFound)),
@@ -214,12 +255,13 @@ impl<T: Tx> Batch<T> {
             }
         };
         let before = Kind::of(delivery.state);
-        if let DeliveryState::Pending { due } = delivery.state {
-            self.take_retry(id, due)?;
-        }
+        let key = match delivery.state {
+            DeliveryState::Pending { due } => self.take_attempted(id, due)?,
+            _ => self.order_key(state, account, id)?,
+        };
         let now = state.clock.monotonic();
         delivery.redeliver(now);
-        self.put_retry(id, now)?;
+        self.put_pending(id, now, key)?;
         self.put_outcome(state, account, id, before, &delivery)?;
         self.changes.redelivered.push((id.subscription, now));
         Ok(Ok(()))

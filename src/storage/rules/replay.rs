@@ -91,7 +91,7 @@ impl<T: Tx> Batch<T> {
         id: DeliveryId,
         mut row: EventRow,
     ) -> Result<bool, StorageError> {
-        if self.tx.is_unattempted(id)? {
+        if self.tx.is_unattempted(id)? || self.tx.is_waiting(id)? {
             return Ok(false);
         }
         match self.tx.delivery(job.account, id)? {
@@ -113,7 +113,8 @@ impl<T: Tx> Batch<T> {
                     row.subscriptions = receivers.into();
                     self.tx.put_receivers(job.account, id.event, &row)?;
                 }
-                self.put_retry(id, now)?;
+                let key = self.order_key(state, job.account, id)?;
+                self.put_pending(id, now, key)?;
                 self.tx.put_delivery(job.account, id, &delivery)?;
                 self.count(job.account, id, None, Some(Kind::Retrying));
                 self.pending_behind_front(state, job.account, id)?;

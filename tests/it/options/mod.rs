@@ -2,6 +2,7 @@
 
 mod access_tokens;
 mod filters;
+mod order;
 mod pace;
 mod refusals;
 mod requests;

@@ -60,6 +60,8 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"filter": {"location_id": {"regex": "^3"}}}), "filter.location_id", "regular expressions"),
         (json!({"filter": {"location_id": []}}), "filter.location_id", "1 to 100"),
         (json!({"filter": {"site..name": 1}}), "filter.site..name", "dots"),
+        (json!({"order": "location"}), "order", "\"worker\""),
+        (json!({"order": ["worker"]}), "order", "\"subscription\""),
         (json!({"rate_limit": "10/h"}), "rate_limit", "10/s"),
         (json!({"rate_limit": "1001/s"}), "rate_limit", "up to 1000/s"),
         (json!({"rate_limit": "0/m"}), "rate_limit", "10/s"),

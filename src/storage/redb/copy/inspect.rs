@@ -132,7 +132,7 @@ fn subscription_backlog(
     row: SubscriptionRow,
 ) -> Result<SubscriptionBacklog, StorageError> {
     let oldest_unattempted = outbox.unattempted_of(id, ..)?.next().transpose()?.map(EventId::time);
-    let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|(due, _)| seen.on_the_calendar(due));
+    let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|retry| seen.on_the_calendar(retry.due));
     Ok(SubscriptionBacklog {
         id,
         account,

@@ -2,6 +2,7 @@
 //! with the deliveries (I3). Runs in a command, on the main thread. Read-only.
 
 mod deliveries;
+mod orders;
 mod report;
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
@@ -9,6 +10,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
 use crate::domain::delivery::DeliveryState;
 use crate::domain::{AccountId, KeyId, SubscriptionId};
 use crate::storage::error::StorageError;
+use crate::storage::redb::copy::verify::orders::Orders;
 use crate::storage::redb::copy::verify::report::Subscriptions;
 pub use crate::storage::redb::copy::verify::report::VerifyReport;
 use crate::storage::redb::outbox::{Outbox, OutboxEntry};
@@ -72,6 +74,8 @@ fn outbox(
     report: &mut VerifyReport,
 ) -> Result<(), StorageError> {
     let outcomes = transaction.open_table(tables::OUTCOMES)?;
+    let orders = Orders::of(transaction)?;
+    orders.check(subscriptions, report)?;
     for entry in Outbox::of(transaction)?.entries()? {
         let (id, due, checked) = match entry? {
             OutboxEntry::History(id, history) => {
@@ -80,6 +84,13 @@ fn outbox(
             }
             OutboxEntry::Unattempted(id, checked) => (id, None, checked),
             OutboxEntry::Retry(id, due, checked) => (id, Some(due), checked),
+            OutboxEntry::Waiting(id, row) => {
+                report.pending += 1;
+                if let Some(row) = report.check("outbox", row) {
+                    orders.check_waiting(subscriptions, id, row, report)?;
+                }
+                continue;
+            }
         };
         report.pending += 1;
         report.check("outbox", checked);

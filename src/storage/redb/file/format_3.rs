@@ -257,7 +257,7 @@ fn move_event(
         }
         if outbox.get((subscription.0, 0, event.0))?.is_none() {
             log::error!("delivery {id} had neither an outcome nor a place in the outbox; it is due again");
-            tx.put_unattempted(id)?;
+            tx.put_unattempted(id, None)?;
         }
         tx.count(account, id.subscription, Kind::Unattempted, 1);
     }
@@ -293,8 +293,8 @@ fn move_outbox_row(tx: &mut RedbTx<'_>, owners: &Owners, key: OutboxKey, row: &[
                 Ok(())
             }
         },
-        (0, _) => tx.put_unattempted(id),
-        (due_ms, _) => tx.put_retry(id, Timestamp::from_ms(due_ms)).map(drop),
+        (0, _) => tx.put_unattempted(id, None),
+        (due_ms, _) => tx.put_retry(id, Timestamp::from_ms(due_ms), None).map(drop),
     }
 }
 

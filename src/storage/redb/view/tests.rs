@@ -99,7 +99,7 @@ fn a_damaged_event_fails_the_read_of_itself_by_name_and_nothing_else() {
     // Both are sent, and the attempt of the damaged one says why it fails.
     let pending = view.unattempted_after(subscription, None, 10, 1 << 20).unwrap();
     assert_eq!(
-        pending.iter().map(|(id, row)| (*id, row.is_some())).collect::<Vec<_>>(),
+        pending.iter().map(|pending| (pending.event, pending.row.is_some())).collect::<Vec<_>>(),
         [(damaged, false), (sound, true)]
     );
     drop(view);

@@ -23,7 +23,7 @@ fn set_events(bench: &mut Bench, account: AccountId, id: SubscriptionId, events:
 fn due(bench: &Bench, id: SubscriptionId) -> usize {
     let now = bench.writer.state.clock.monotonic();
     let retries = bench.writer.engine.view().unwrap().retries(id, now, 1000).unwrap();
-    retries.iter().filter(|(due, _)| *due <= now).count()
+    retries.iter().filter(|retry| retry.due <= now).count()
 }
 
 #[test]

@@ -87,8 +87,8 @@ impl Bench {
     pub fn fail_all(&mut self, subscription: SubscriptionId, number: u32) {
         let all = self.writer.engine.view().unwrap().retries(subscription, Timestamp::from_ms(u64::MAX), 1000).unwrap();
         let now = self.writer.state.clock.wall();
-        for (_, event) in all {
-            self.fail(DeliveryId { event, subscription }, number, now);
+        for retry in all {
+            self.fail(DeliveryId { event: retry.event, subscription }, number, now);
         }
         self.writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
     }

@@ -107,7 +107,7 @@ fn kind(
 ) -> Result<Kind, StorageError> {
     let key = (account.0, id.event.0, id.subscription.0);
     let Some(row) = outcomes.get(key)? else {
-        if !outbox.is_unattempted(id)? {
+        if !outbox.is_unattempted(id)? && !outbox.is_waiting(id)? {
             report.fault(format!("delivery {id}: never attempted, but not in the outbox"));
         }
         return Ok(Kind::Unattempted);
@@ -120,6 +120,7 @@ fn kind(
     };
     if let DeliveryState::Pending { due } = delivery.state
         && !outbox.has_retry(id, due)?
+        && !outbox.is_waiting(id)?
     {
         report.fault(format!("delivery {id}: pending, but not in the outbox"));
     }

@@ -36,7 +36,7 @@ fn a_retry_waits_as_long_as_it_was_to_by_the_time_of_the_server() {
         machine.at_work_for(HOUR);
         machine.killed_and_set_to(wall);
         let now = machine.clock().monotonic();
-        let due = machine.reader().view().retries(subscription, now, 1).unwrap()[0].0;
+        let due = machine.reader().view().retries(subscription, now, 1).unwrap()[0].due;
         let left = due.since(now);
         assert!(left + HOUR >= WAIT && left + HOUR <= WAIT.mul_f64(1.1) + MINUTE, "{name}: {left:?}");
         let shown = machine.clock().read().on_the_wall(due);
@@ -51,7 +51,7 @@ fn a_stop_of_minutes_or_a_day_holds_no_retry_back() {
         let subscription = machine.subscribe("crm.example.com");
         machine.fail(subscription, FAILED);
         machine.down_for(down);
-        let due = machine.reader().view().retries(subscription, START, 1).unwrap()[0].0;
+        let due = machine.reader().view().retries(subscription, START, 1).unwrap()[0].due;
         assert!(due.since(machine.clock().monotonic()) <= WAIT.mul_f64(1.1).saturating_sub(down));
         assert_eq!(!machine.left_out().is_zero(), left_out);
     }

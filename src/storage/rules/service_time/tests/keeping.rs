@@ -122,7 +122,7 @@ fn what_an_earlier_version_left_is_not_taken_away_by_the_first_start_of_this_one
         machine.at_work_for(DAY);
         assert!(machine.has(delivered) && machine.has(alone), "without {names:?}");
         let now = machine.clock().monotonic();
-        assert!(machine.reader().view().retries(subscription, now, 1).unwrap()[0].0 <= START.plus(WAIT.mul_f64(1.1)));
+        assert!(machine.reader().view().retries(subscription, now, 1).unwrap()[0].due <= START.plus(WAIT.mul_f64(1.1)));
         machine.at_work_for(30 * DAY);
         assert!(!machine.has(delivered) && !machine.has(alone), "without {names:?}: 31 days are over");
     }
