@@ -31,7 +31,8 @@ use tempclock_webhooks::delivery::send::tls::client_config;
 use tempclock_webhooks::delivery::send::transport::TransportSettings;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
-use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::event::event_type::EventType;
+use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::options::Options;
 use tempclock_webhooks::domain::signing::SigningSecret;
 use tempclock_webhooks::domain::signing_keys::SigningKeys;
@@ -160,7 +161,7 @@ fn subscription(url: &str) -> Subscription {
         id: SubscriptionId(1),
         account: AccountId(1),
         endpoint: Endpoint::parse(url, &EndpointPolicy { allow_http: true, addresses }).unwrap(),
-        events: EventTypes::parse(["clock_in"]).unwrap(),
+        events: EventTypes::from_stored(["clock_in"]).unwrap(),
         description: String::new(),
         keys: SigningKeys::of(SigningSecret::from_random(&[7; 32])),
         options: Options::defaults(),

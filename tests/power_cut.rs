@@ -20,7 +20,8 @@ use tempclock_webhooks::domain::delivery::outcome::Outcome;
 use tempclock_webhooks::domain::delivery::retry::RetryRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::NewEvent;
-use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::event::event_type::EventType;
+use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::options::Options;
 use tempclock_webhooks::domain::signing::{Signatures, SigningSecret};
 use tempclock_webhooks::domain::signing_keys::SigningKeys;
@@ -175,7 +176,7 @@ fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])
     let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
     let store = open(backend).unwrap().start(listeners).unwrap();
     let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
-    let events = EventTypes::parse(["clock_in"]).unwrap();
+    let events = EventTypes::from_stored(["clock_in"]).unwrap();
     let new =
         NewSubscription { endpoint, events, description: String::new(), active: true, options: Options::defaults() };
     let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
@@ -185,6 +186,7 @@ fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])
         let event_type = EventType::ClockIn;
         let event = NewEvent {
             event_type,
+            is_opt_in: false,
             data,
             occurred_at: None,
             tags: Vec::new(),

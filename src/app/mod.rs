@@ -32,7 +32,7 @@ use crate::control::server::ControlServer;
 use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
 use crate::http::metrics::MetricsPage;
 use crate::http::request::recent_attempts::RecentAttempts;
-use crate::http::{self, HttpState, Vitals};
+use crate::http::{self, HttpState, ServedCatalogue, Vitals};
 use crate::metrics::Metrics;
 use crate::storage::command::Committed;
 use crate::storage::error::{StorageError, WriterError};
@@ -51,6 +51,7 @@ pub struct App {
     dispatcher: Arc<Dispatcher>,
     transport: Arc<Transport>,
     certificate: Option<Arc<ServerCertificate>>,
+    catalogue: ServedCatalogue,
     pipeline: Pipeline,
     writer: Arc<WriterHandle>,
     writer_thread: JoinHandle<()>,
@@ -105,8 +106,10 @@ impl App {
         let listeners = listeners(&dispatcher, heard, failed);
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
+        let settings = http_settings(config, rule, dashboard_settings(config, address));
+        let catalogue = settings.catalogue.clone();
         let state = web::Data::new(HttpState::new(
-            http_settings(config, rule, dashboard_settings(config, address)),
+            settings,
             (reader.clone(), writer.clone()),
             (Arc::clone(&dispatcher), Arc::clone(&transport)),
             clock,
@@ -139,6 +142,7 @@ impl App {
             dispatcher,
             transport,
             certificate,
+            catalogue,
             pipeline,
             writer: Arc::new(writer),
             writer_thread: thread,
@@ -165,6 +169,7 @@ impl App {
             dispatcher: Arc::clone(&self.dispatcher),
             transport: Arc::clone(&self.transport),
             certificate: self.certificate.clone(),
+            catalogue: self.catalogue.clone(),
             writer: Arc::downgrade(&self.writer),
         }
     }

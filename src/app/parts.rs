@@ -15,7 +15,7 @@ use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::endpoint::address::AddressRule;
 use crate::domain::options::OptionLimits;
 use crate::http::dashboard::settings::DashboardSettings;
-use crate::http::{HttpSettings, HttpState, ServerSettings};
+use crate::http::{HttpSettings, HttpState, ServedCatalogue, ServerSettings};
 use crate::storage::{RetentionRule, Rules, StoreSettings};
 use actix_web::web;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -127,6 +127,7 @@ pub fn http_settings(config: &Config, rule: AddressRule, dashboard: DashboardSet
         read_threads_of_one: READS_OF_ONE,
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
         dashboard,
+        catalogue: ServedCatalogue::new(Arc::clone(&config.catalogue)),
     }
 }
 

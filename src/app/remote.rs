@@ -6,6 +6,7 @@ use super::certificates::{ServerCertificate, client_config};
 use super::error::StartError;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
+use crate::http::ServedCatalogue;
 use crate::storage::write::queue::{Progress, WriterHandle};
 
 /// A handle on the running server.
@@ -13,6 +14,7 @@ pub struct Remote {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) transport: Arc<Transport>,
     pub(super) certificate: Option<Arc<ServerCertificate>>,
+    pub(super) catalogue: ServedCatalogue,
     /// Weak, because the writer ends when the last handle is dropped.
     pub(super) writer: Weak<WriterHandle>,
 }
@@ -23,6 +25,11 @@ impl Remote {
         let own = self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload());
         self.transport.set_roots(client_config(config)?);
         own
+    }
+
+    /// Takes the event types of this configuration.
+    pub fn reload_event_types(&self, config: &Config) {
+        self.catalogue.replace(Arc::clone(&config.catalogue));
     }
 
     /// Number of attempts in flight.

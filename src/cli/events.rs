@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::{AccountArgs, FindArgs};
+use super::args::{AccountArgs, ConfigArgs, FindArgs};
 use crate::cli::value_parsers;
 
 /// Subcommands of `events`.
@@ -65,6 +65,9 @@ pub enum EventsCommand {
     /// List the event types with the fields that their data needs
     #[command(after_help = "Example:\n  tempclock-webhooks events types")]
     Types {
+        /// Configuration, which can declare types.
+        #[command(flatten)]
+        config: ConfigArgs,
         /// Print JSON, as the API returns it
         #[arg(long)]
         json: bool,

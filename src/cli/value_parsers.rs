@@ -19,7 +19,7 @@ pub struct Names(Vec<&'static str>);
 impl Names {
     /// The event types.
     pub fn of_event_types() -> Self {
-        Self(EventType::ALL.map(EventType::name).into())
+        Self(EventType::BASE_NAMES.into())
     }
 
     /// What a delivery can be.

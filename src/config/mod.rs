@@ -5,6 +5,7 @@
 
 mod address_entries;
 mod error;
+mod event_types;
 mod nearest;
 mod origin;
 mod read;

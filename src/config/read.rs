@@ -58,6 +58,17 @@ impl<'a> ConfigReader<'a> {
     }
 
     fn choose<T>(&mut self, key: &'static str, parse: impl Fn(&Raw) -> Result<T, Vec<String>>) -> Option<T> {
+        self.take_placed(key, |raw| {
+            parse(raw).map_err(|faults| faults.into_iter().map(|fault| (None, fault)).collect())
+        })
+    }
+
+    /// The value of `key`, whose faults can have lines of their own in the file.
+    pub(super) fn take_placed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&Raw) -> Result<T, Vec<(Option<usize>, String)>>,
+    ) -> Option<T> {
         let mut chosen = None;
         for (origin, raw) in self.gathered.of(key) {
             match parse(raw) {
@@ -67,8 +78,12 @@ impl<'a> ConfigReader<'a> {
                     chosen = Some(value);
                 }
                 Err(faults) => {
-                    for fault in faults {
-                        self.errors_found.add(origin, key, format!("{key} {fault}"));
+                    for (line, fault) in faults {
+                        let at = match (origin, line) {
+                            (Origin::File { .. }, Some(line)) => &Origin::File { line },
+                            _ => origin,
+                        };
+                        self.errors_found.add(at, key, format!("{key} {fault}"));
                     }
                 }
             }

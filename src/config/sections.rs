@@ -6,14 +6,17 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use url::Url;
 
+use super::event_types;
 use super::read::ConfigReader;
 use super::value;
 use crate::config::address_entries;
+use crate::domain::event::catalogue::Catalogue;
 
 /// The resolution of due times; a shorter wait would be none.
 const WAIT_MIN: Duration = Duration::from_millis(1);
@@ -48,6 +51,8 @@ pub struct Config {
     pub rate_limit: RateLimitSection,
     /// Logging.
     pub log: LogSection,
+    /// The event types that can be published: the built-in ones and those that are declared.
+    pub catalogue: Arc<Catalogue>,
 }
 
 impl Config {
@@ -60,6 +65,7 @@ impl Config {
             limits: LimitsSection::read(reader)?,
             rate_limit: RateLimitSection::read(reader)?,
             log: LogSection::read(reader)?,
+            catalogue: event_types::read(reader)?,
         })
     }
 }

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::ErrorCollector;
 use super::nearest::{nearest, suggestion};
 use super::origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
-use super::value::Raw;
+use super::value::{EVENT_TYPE, Field, Raw};
 
 /// All values given for each known key.
 pub(super) struct Gathered {
@@ -50,6 +50,8 @@ impl Gathered {
 /// Collects from all sources, weakest first.
 pub(super) fn gather(sources: &Sources, errors_found: &mut ErrorCollector) -> Gathered {
     let mut gathered = Gathered { keys: BTreeMap::new(), complete: true };
+    // No line of the example is its default, as a list of tables has no empty one that could be copied.
+    gathered.keys.insert(EVENT_TYPE.to_owned(), vec![(Origin::Default, Raw::List(Vec::new()))]);
     match entries(EXAMPLE) {
         Ok(defaults) => {
             for entry in defaults {
@@ -100,10 +102,10 @@ fn add_file(path: &Path, gathered: &mut Gathered, errors_found: &mut ErrorCollec
 fn add_entry(entry: TomlEntry, gathered: &mut Gathered, errors_found: &mut ErrorCollector) {
     let TomlEntry { key, in_section, line, raw } = entry;
     let origin = Origin::File { line };
-    if in_section && !gathered.of(&key).is_empty() {
+    if (in_section || key == EVENT_TYPE) && !gathered.of(&key).is_empty() {
         gathered.add(&key, origin, raw);
     } else if !in_section && gathered.sections().any(|section| section == key) {
-        if raw != Raw::Table {
+        if !matches!(raw, Raw::Table(_)) {
             let message = format!("{key:?} is a section; write [{key}] and its keys below");
             errors_found.add(&origin, &key, message);
         }
@@ -124,7 +126,7 @@ fn add_entry(entry: TomlEntry, gathered: &mut Gathered, errors_found: &mut Error
 /// The unknown section of an entry, unless its key was probably meant to be in another section.
 fn unknown_section<'a>(key: &'a str, in_section: bool, raw: &Raw, gathered: &Gathered) -> Option<&'a str> {
     if !in_section {
-        return Some(key).filter(|_| *raw == Raw::Table);
+        return Some(key).filter(|_| matches!(raw, Raw::Table(_)));
     }
     let (section, _) = key.split_once('.')?;
     let is_known = gathered.sections().any(|known| known == section);
@@ -187,7 +189,7 @@ fn add_plain(key: &str, origin: Origin, text: &str, gathered: &mut Gathered, err
 /// Parses a TOML array or comma-separated entries; `None` if it starts like an array and does not end like one.
 fn plain_list(text: &str) -> Option<Raw> {
     if text.starts_with('[') {
-        return DeValue::parse(text).ok().map(|value| raw(value.get_ref()));
+        return DeValue::parse(text).ok().map(|value| raw(value.get_ref(), text));
     }
     if text.is_empty() {
         return Some(Raw::List(Vec::new()));
@@ -240,33 +242,42 @@ fn entries(text: &str) -> Result<Vec<TomlEntry>, SyntaxError> {
     let mut entries = Vec::new();
     for (name, value) in table.get_ref() {
         match value.get_ref() {
-            DeValue::Table(section) if !section.is_empty() => {
+            DeValue::Table(section) if !section.is_empty() && name.get_ref() != EVENT_TYPE => {
                 entries.extend(section.iter().map(|(key, value)| TomlEntry {
                     key: format!("{}.{}", name.get_ref(), key.get_ref()),
                     in_section: true,
                     line: line_of(text, key.span().start),
-                    raw: raw(value.get_ref()),
+                    raw: raw(value.get_ref(), text),
                 }));
             }
             value => entries.push(TomlEntry {
                 key: name.get_ref().to_string(),
                 in_section: false,
                 line: line_of(text, name.span().start),
-                raw: raw(value),
+                raw: raw(value, text),
             }),
         }
     }
     Ok(entries)
 }
 
-fn raw(value: &DeValue<'_>) -> Raw {
+fn raw(value: &DeValue<'_>, text: &str) -> Raw {
     match value {
         DeValue::String(text) => Raw::Text(text.to_string()),
         DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
             .map_or(Raw::Other("a number beyond all bounds"), Raw::Whole),
         DeValue::Boolean(truth) => Raw::Truth(*truth),
-        DeValue::Array(list) => Raw::List(list.iter().map(|v| raw(v.get_ref())).collect()),
-        DeValue::Table(_) => Raw::Table,
+        DeValue::Array(list) => Raw::List(list.iter().map(|value| raw(value.get_ref(), text)).collect()),
+        DeValue::Table(table) => Raw::Table(
+            table
+                .iter()
+                .map(|(key, value)| Field {
+                    name: key.get_ref().to_string(),
+                    line: line_of(text, key.span().start),
+                    raw: raw(value.get_ref(), text),
+                })
+                .collect(),
+        ),
         DeValue::Float(_) => Raw::Other("a number with decimals"),
         DeValue::Datetime(_) => Raw::Other("a date or time"),
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::event::catalogue::Catalogue;
 
 mod broken;
 
@@ -83,6 +84,7 @@ fn the_defaults_are_the_published_ones() {
         limits: LimitsSection { event_bytes: 256 << 10, subscriptions_per_account: 100 },
         rate_limit: RateLimitSection { management_per_minute: 60, publish_per_minute: 0, wrong_keys_per_minute: 20 },
         log: LogSection { level: "info".to_owned(), format: LogFormat::Text },
+        catalogue: Catalogue::built_in(),
     };
     assert_eq!(loaded.config, expected);
     assert_eq!(loaded.warnings, Vec::<String>::new());
@@ -116,8 +118,32 @@ fn the_example_read_as_a_file_changes_nothing_but_the_origins() {
     let as_default = Config::load(&Sources::default()).unwrap();
     assert_eq!(as_file.config, as_default.config);
     assert_eq!(as_file.values, as_default.values);
-    let from_file = |origin: &Origin| matches!(origin, Origin::File { .. });
-    assert!(as_file.origins.values().all(from_file));
+    let elsewhere = as_file.origins.iter().filter(|(_, origin)| !matches!(origin, Origin::File { .. }));
+    // A list of tables cannot be shown at its default, which is none.
+    assert_eq!(elsewhere.map(|(key, _)| *key).collect::<Vec<_>>(), ["event_type"]);
+}
+
+/// The suggestions at the end of the example, without their comment signs.
+fn suggestions() -> String {
+    let (_, commented) = EXAMPLE.split_once("\n# [[event_type]]\n").unwrap();
+    let lines = commented.lines().map(|line| line.strip_prefix("# ").unwrap_or_default());
+    format!("[[event_type]]\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_suggested_event_types_are_valid_as_they_stand() {
+    let whole = load(&format!("{EXAMPLE}\n{}", suggestions()), &[]).unwrap();
+    let built_in = Catalogue::built_in().types().len();
+    let suggested = &whole.config.catalogue.types()[built_in..];
+    assert_eq!(
+        suggested.iter().map(|known| known.event_type.name()).collect::<Vec<_>>(),
+        ["clock_edited", "clock_deleted", "break_started", "break_ended", "timesheet_approved", "pay_period_closed"]
+    );
+    assert!(suggested.iter().all(|known| !known.description.is_empty() && !known.fields.is_empty()));
+    let shown = format!("event_type = {}", whole.values["event_type"]);
+    assert_eq!(load(&shown, &[]).unwrap().config.catalogue, whole.config.catalogue);
+    let by_environment = [("TEMPCLOCK_WEBHOOKS_EVENT_TYPE", whole.values["event_type"].as_str())];
+    assert_eq!(load("", &by_environment).unwrap().config.catalogue, whole.config.catalogue);
 }
 
 #[test]

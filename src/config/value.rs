@@ -14,6 +14,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use url::Url;
 
+/// The key of the tables that declare event types.
+pub(super) const EVENT_TYPE: &str = "event_type";
+
 /// Maximum length of a value in an error.
 const SHOWN_CHARACTERS: usize = 60;
 
@@ -24,9 +27,17 @@ pub(super) enum Raw {
     Whole(i128),
     Truth(bool),
     List(Vec<Raw>),
-    Table,
+    Table(Vec<Field>),
     /// A kind that no key accepts, described for an error.
     Other(&'static str),
+}
+
+/// A key of a table with its value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) line: usize,
+    pub(super) raw: Raw,
 }
 
 /// As TOML, which is also how effective values are shown.
@@ -40,10 +51,19 @@ impl fmt::Display for Raw {
                 let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
                 write!(formatter, "[{}]", entries.join(", "))
             }
-            Self::Table => formatter.write_str("a table"),
+            Self::Table(fields) => {
+                let one = |field: &Field| format!("{} = {}", key(&field.name), field.raw);
+                write!(formatter, "{{ {} }}", fields.iter().map(one).collect::<Vec<_>>().join(", "))
+            }
             Self::Other(kind) => formatter.write_str(kind),
         }
     }
+}
+
+/// A key as TOML: in quotes where it needs them.
+fn key(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(is_bare) { name.to_owned() } else { toml::Value::from(name).to_string() }
 }
 
 fn wrong(raw: &Raw, what: &str, hint: &str) -> String {
@@ -51,7 +71,8 @@ fn wrong(raw: &Raw, what: &str, hint: &str) -> String {
         Raw::Text(text) => format!("= {} is not {what}; {hint}", quoted(text)),
         Raw::Whole(_) | Raw::Truth(_) => format!("= {raw} is not {what}; {hint}"),
         Raw::List(_) => format!("is a list, not {what}; {hint}"),
-        Raw::Table | Raw::Other(_) => format!("is {raw}, not {what}; {hint}"),
+        Raw::Table(_) => format!("is a table, not {what}; {hint}"),
+        Raw::Other(_) => format!("is {raw}, not {what}; {hint}"),
     }
 }
 
@@ -76,6 +97,14 @@ where
     };
     let fitting = N::try_from(*number).ok().filter(|n| range.contains(n));
     fitting.ok_or_else(|| out_of_range(&number.to_string(), &range.start().to_string(), &range.end().to_string()))
+}
+
+/// Any text.
+pub(super) fn plain_text(raw: &Raw) -> Result<String, String> {
+    match raw {
+        Raw::Text(text) => Ok(text.clone()),
+        _ => Err(wrong(raw, "a text", "write it in quotes")),
+    }
 }
 
 /// `true` or `false`.

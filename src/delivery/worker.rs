@@ -140,7 +140,7 @@ fn is_withdrawn(
     id: DeliveryId,
     event_type: EventType,
 ) -> Result<bool, StorageError> {
-    if subscription.events.contains(event_type) || event_type == EventType::Ping {
+    if subscription.events.contains_by_name(&event_type) || event_type == EventType::Ping {
         return Ok(false);
     }
     let is_pending = snapshot.delivery(id)?.is_some_and(|delivery| delivery.state.is_pending());

@@ -1,7 +1,8 @@
 //! Jobs: work on many deliveries that one request asks for, and that goes on after its response. Pure; any thread.
 
 use crate::domain::delivery::DeliveryState;
-use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::event::find::FindKey;
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, SubscriptionId, Timestamp};
 
@@ -59,7 +60,8 @@ pub struct Erasure {
 pub struct Replay {
     /// The subscription.
     pub subscription: SubscriptionId,
-    /// Only of these types.
+    /// Only of these types: those that it wanted when the replay was asked for, without a `*` that stands for more than the
+    /// base types. `None` in early versions.
     pub events: Option<EventTypes>,
     /// Which of them.
     pub only: ReplayOnly,
@@ -111,8 +113,10 @@ impl Replay {
     #[must_use]
     pub fn is_about(&self, event_type: EventType, wanted: &EventTypes) -> bool {
         event_type != EventType::Ping
-            && wanted.contains(event_type)
-            && self.events.is_none_or(|events| events.contains(event_type))
+            && match &self.events {
+                Some(events) => events.contains_by_name(&event_type) && wanted.contains(&event_type, false),
+                None => wanted.contains_by_name(&event_type),
+            }
     }
 }
 

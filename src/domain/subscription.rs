@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
 use super::{AccountId, SubscriptionId, Timestamp};
-use crate::domain::event::event_type::EventTypes;
+use crate::domain::event::catalogue::Catalogue;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::options::{Options, OptionsChange};
 use crate::domain::signing_keys::{Ed25519Key, SigningKeys};
 
@@ -103,12 +104,14 @@ pub struct NewSubscription {
 }
 
 /// A change of a subscription; `None` leaves a field unchanged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SubscriptionChange {
     /// A new endpoint.
     pub endpoint: Option<Endpoint>,
     /// New event types.
     pub events: Option<EventTypes>,
+    /// What event types there are.
+    pub catalogue: Arc<Catalogue>,
     /// A new description.
     pub description: Option<String>,
     /// Whether it is active.
@@ -117,6 +120,20 @@ pub struct SubscriptionChange {
     pub options: OptionsChange,
     /// Random bytes of a key pair, for a subscription that has none and needs one from now on.
     pub seed: Option<Zeroizing<[u8; 32]>>,
+}
+
+impl Default for SubscriptionChange {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            events: None,
+            catalogue: Catalogue::built_in(),
+            description: None,
+            active: None,
+            options: OptionsChange::default(),
+            seed: None,
+        }
+    }
 }
 
 impl SubscriptionChange {
@@ -137,7 +154,7 @@ impl SubscriptionChange {
         };
         let after = Subscription {
             endpoint: self.endpoint.unwrap_or_else(|| before.endpoint.clone()),
-            events: self.events.unwrap_or(before.events),
+            events: self.events.unwrap_or_else(|| before.events.clone()),
             description: self.description.unwrap_or_else(|| before.description.clone()),
             keys: before.keys.clone().with_pair_for(&options, self.seed.as_deref()),
             options,

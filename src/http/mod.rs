@@ -17,10 +17,11 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 
 pub use self::transport::ServerSettings;
-pub use crate::http::api::event_types::{EventTypeView, catalogue};
+pub use crate::http::api::event_types::{EventTypeView, shown};
 pub use crate::http::openapi::routes::document;
 use crate::http::request::extract::Operator;
 pub use crate::http::request::middleware::finish_response;
+pub use crate::http::request::served_catalogue::ServedCatalogue;
 pub use crate::http::request::state::{HttpSettings, HttpState, Vitals};
 
 /// The channel on which each HTTP worker reports that it has started.

@@ -13,7 +13,8 @@ use crate::domain::delivery::health::HealthRule;
 use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
-use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::options::Options;
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
@@ -64,7 +65,7 @@ pub fn ask<T>(store: &Store, command: impl FnOnce(ReplySender<T>) -> Command) ->
 /// Creates a subscription to `clock_in`.
 pub fn subscribe(store: &Store) -> SubscriptionId {
     let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
-    let events = EventTypes::parse(["clock_in"]).unwrap();
+    let events = EventTypes::from_stored(["clock_in"]).unwrap();
     let new =
         NewSubscription { endpoint, events, description: String::new(), active: true, options: Options::defaults() };
     let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
@@ -75,6 +76,7 @@ pub fn subscribe(store: &Store) -> SubscriptionId {
 pub fn publish(store: &Store) -> EventId {
     let event = NewEvent {
         event_type: EventType::ClockIn,
+        is_opt_in: false,
         data: "{}".into(),
         occurred_at: None,
         tags: Vec::new(),

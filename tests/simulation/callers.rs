@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
-use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::event::event_type::EventType;
+use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
 use tempclock_webhooks::domain::options::{Options, OptionsChange};
 use tempclock_webhooks::domain::signing::SigningSecret;
@@ -53,14 +54,15 @@ impl World {
         let account = self.account();
         let wanted: Vec<_> = (0..events)
             .map(|_| Wanted {
-                event_type: self.dice.pick(&EventType::ALL),
+                event_type: self.dice.pick(&EventType::BASE),
                 key: self.dice.one_in(4).then(|| IdempotencyKey(self.dice.below(30) as u128)),
                 fingerprint: [self.dice.pick(&[1, 1, 1, 2]); 16],
                 worker: self.dice.pick(&[0, 1, 2, 2]),
             })
             // The fingerprint is of the whole event, so it tells types apart.
             .map(|one| {
-                let print = one.fingerprint[0] + 10 * one.event_type.number() + 80 * one.worker;
+                let kind = one.event_type.number().unwrap_or_default();
+                let print = one.fingerprint[0] + 10 * kind + 80 * one.worker;
                 Wanted { fingerprint: [print; 16], ..one }
             })
             .collect();
@@ -68,6 +70,7 @@ impl World {
         let new = wanted.iter().map(|one| NewEvent {
             tags: Vec::new(),
             event_type: one.event_type,
+            is_opt_in: false,
             data: match one.worker {
                 0 => format!(r#"{{"note":"{}"}}"#, "x".repeat(length)).into(),
                 worker => format!(r#"{{"worker_id":{worker},"note":"{}"}}"#, "x".repeat(length)).into(),
@@ -88,7 +91,8 @@ impl World {
     pub fn create(&mut self) {
         let account = self.account();
         let number = self.dice.below(9);
-        let events = EventTypes::parse(if self.dice.one_in(2) { vec!["*"] } else { vec!["clock_in", "ping"] }).unwrap();
+        let events =
+            EventTypes::from_stored(if self.dice.one_in(2) { vec!["*"] } else { vec!["clock_in", "ping"] }).unwrap();
         let active = !self.dice.one_in(8);
         let new = NewSubscription {
             endpoint: endpoint(number),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tempclock_webhooks::domain::calendar::TOLERANCE;
 use tempclock_webhooks::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
 use tempclock_webhooks::domain::event::IdempotencyKey;
-use tempclock_webhooks::domain::event::event_type::{EventType, EventTypes};
+use tempclock_webhooks::domain::event::event_type::EventType;
+use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::command::Published;
 use tempclock_webhooks::storage::error::Rejection;
@@ -109,7 +110,7 @@ impl Model {
 
     fn receivers(&self, account: AccountId, event_type: EventType) -> Vec<SubscriptionId> {
         let wishes = self.wishes.iter();
-        let wanting = wishes.filter(|(_, wish)| wish.account == account && wish.types.contains(event_type));
+        let wanting = wishes.filter(|(_, wish)| wish.account == account && wish.types.contains(&event_type, false));
         wanting.map(|(id, _)| *id).collect()
     }
 
@@ -120,7 +121,7 @@ impl Model {
             .subscriptions()
             .map(|subscription| {
                 let url = subscription.endpoint.as_str().to_owned();
-                (subscription.id, Wish { account: subscription.account, types: subscription.events, url })
+                (subscription.id, Wish { account: subscription.account, types: subscription.events.clone(), url })
             })
             .collect();
         for id in ended {
@@ -166,8 +167,9 @@ impl Model {
             return Err(format!("there are the subscriptions {stored:?}, and should be {:?}", self.wishes));
         }
         for (id, wish) in &self.wishes {
-            let stored = registry.subscription(*id).map(|found| (found.endpoint.as_str().to_owned(), found.events));
-            if stored != Some((wish.url.clone(), wish.types)) {
+            let stored =
+                registry.subscription(*id).map(|found| (found.endpoint.as_str().to_owned(), found.events.clone()));
+            if stored != Some((wish.url.clone(), wish.types.clone())) {
                 return Err(format!("subscription {id} is {stored:?}, and should be {wish:?}"));
             }
         }

@@ -15,9 +15,10 @@ use crate::command::console::output::{
 use crate::command::console::terminal::json_line;
 use crate::command::failure::failed;
 use crate::command::manage::{deliveries, jobs, publish};
-use crate::command::{Failure, Outcome};
+use crate::command::{Failure, Outcome, config};
 use crate::domain::escape::escape_controls;
-use crate::http::{EventTypeView, catalogue};
+use crate::domain::event::catalogue::Catalogue;
+use crate::http::{EventTypeView, shown};
 
 pub fn run(command: EventsCommand) -> Outcome {
     match command {
@@ -41,7 +42,7 @@ pub fn run(command: EventsCommand) -> Outcome {
             let body = json!({"worker_id": worker, "deliver_pending": deliver_pending});
             with_api(&account, |api| erase(api, &body, account.json))
         }
-        EventsCommand::Types { json } => put_types(json),
+        EventsCommand::Types { config, json } => put_types(&config::load(&config, Vec::new())?.config.catalogue, json),
     }
 }
 
@@ -122,16 +123,16 @@ fn put_one(answer: &ApiReply) -> Outcome {
     deliveries::put_table_of(deliveries)
 }
 
-fn put_types(json: bool) -> Result<(), Failure> {
-    let types = catalogue();
+fn put_types(catalogue: &Catalogue, json: bool) -> Result<(), Failure> {
+    let types = shown(catalogue);
     if json {
         let total = types.len();
         let pagination = json!({"total": total, "limit": total, "offset": 0, "has_more": false});
         return put_json(&json!({"data": types, "pagination": pagination}));
     }
-    let row = |found: &EventTypeView| {
+    let row = |found: &EventTypeView<'_>| {
         let required = text(&found.schema, "required");
-        vec![found.name.to_owned(), found.description.to_owned(), required.replace(',', " ")]
+        vec![found.name.to_string(), found.description.to_owned(), required.replace(',', " ")]
     };
     put_table(&["NAME", "MEANING", "NEEDS IN DATA"], &types.iter().map(row).collect::<Vec<_>>())
 }

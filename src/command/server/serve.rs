@@ -87,17 +87,18 @@ fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
         Err((_, message)) => log::error!("SIGHUP: the configuration is not valid, so it stays as it was: {message}"),
         Ok(Loaded { config: wanted, .. }) => {
             log_output::init(&wanted.log);
+            remote.reload_event_types(&wanted);
             // Certificate paths are those from the start, whatever the file names now.
             match remote.reload_certificates(present) {
                 Ok(()) => {
-                    log::info!("SIGHUP: log level and certificates reloaded");
+                    log::info!("SIGHUP: log level, event types and certificates reloaded");
                     if let Some(aging) = app::certificate_warning(present, Clock::start().wall()) {
                         log::warn!("{aging}");
                     }
                 }
                 Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
             }
-            if (Config { log: present.log.clone(), ..wanted }) != *present {
+            if (Config { log: present.log.clone(), catalogue: Arc::clone(&present.catalogue), ..wanted }) != *present {
                 log::warn!("SIGHUP: further changes of the configuration take effect at the next start");
             }
         }

@@ -290,3 +290,33 @@ fn fifty_waits_are_allowed_and_one_more_is_not() {
     assert!(schedule(50).is_ok());
     assert!(told(schedule(51))[0].message.contains("0 to 50"));
 }
+
+#[test]
+fn a_wrong_event_type_is_told_with_its_line_and_all_at_once() {
+    let text =
+        "[[event_type]]\nname = \"a\"\ndescripton = \"x\"\nopt_in = 1\n\n[[event_type]]\nrequired = { a = \"uuid\" }\n";
+    let found = lines(load(text, &[]));
+    for (line, words) in [
+        (3, "event_type number 1: unknown key \"descripton\"; did you mean \"description\"?"),
+        (4, "event_type number 1: opt_in = 1 is not true or false"),
+        (7, "event_type number 2: required .a = \"uuid\" is not a known word"),
+        (7, "event_type number 2: name is missing"),
+    ] {
+        let place = format!("config.toml line {line}: ");
+        assert!(found.iter().any(|told| told.starts_with(&place) && told.contains(words)), "{line} {words}: {found:?}");
+    }
+    for (text, words) in [
+        ("[event_type]\nname = \"a\"", "line 1: event_type is not a list of tables; write [[event_type]]"),
+        ("event_type = [1]", "event_type number 1: is not a table"),
+        ("[[event_type]]\nname = \"ping\"", "is known already"),
+        (
+            "[[event_type]]\nname = \"a\"\n[[event_type]]\nname = \"a\"",
+            "line 4: event_type declares \"a\" a second time",
+        ),
+        ("[[event_type]]\nname = \"a\"\nrequired = { b = \"id\" }\nexample = \"{}\"", "data.b is missing"),
+        ("[[event_types]]\nname = \"a\"", "did you mean \"event_type\"?"),
+    ] {
+        let found = lines(load(text, &[]));
+        assert!(found.len() == 1 && found[0].contains(words), "{text}: {found:?}");
+    }
+}

@@ -1,36 +1,66 @@
-//! The seven event types and sets of them. Pure; any thread.
+//! The type of an event: one of the seven base types, or another one by its name. Which other ones may be published, and
+//! what their data holds, is in the catalogue; a name alone is enough to store, deliver and list. Pure; any thread.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use arrayvec::ArrayString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
-use crate::domain::escape::{REPEATED_CHARS, shortened};
-use crate::domain::field_error::nearest;
+/// Maximum length of the name of a type.
+pub const NAME_CHARS: usize = 64;
+
+/// How a name is written, for schemas.
+pub const NAME_PATTERN: &str = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$";
 
 /// An event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
 pub enum EventType {
     /// A worker clocked in.
-    ClockIn = 0,
+    ClockIn,
     /// A worker clocked out.
-    ClockOut = 1,
+    ClockOut,
     /// A worker was added.
-    WorkerCreated = 2,
+    WorkerCreated,
     /// A worker's record was changed.
-    WorkerUpdated = 3,
+    WorkerUpdated,
     /// A shift was planned.
-    ShiftCreated = 4,
+    ShiftCreated,
     /// A worker's document ran out.
-    DocumentExpired = 5,
+    DocumentExpired,
     /// A test of the connection.
-    Ping = 6,
+    Ping,
+    /// Another one, which the configuration declares or once declared.
+    Other(TypeName),
+}
+
+/// The name of a type that is not a base type: words of lower-case letters, digits and `_`, with dots between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TypeName(ArrayString<NAME_CHARS>);
+
+impl TypeName {
+    /// The name, if it is written as one.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        name.split('.').all(is_word).then(|| ArrayString::from(name).ok().map(Self))?
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_word(word: &str) -> bool {
+    let may_follow = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    word.starts_with(|first: char| first.is_ascii_lowercase()) && word.bytes().all(may_follow)
 }
 
 impl EventType {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    /// The base types, in the order of their numbers.
+    pub const BASE: [Self; 7] = [
         Self::ClockIn,
         Self::ClockOut,
         Self::WorkerCreated,
@@ -40,9 +70,13 @@ impl EventType {
         Self::Ping,
     ];
 
+    /// Their names, in the same order.
+    pub const BASE_NAMES: [&'static str; 7] =
+        ["clock_in", "clock_out", "worker_created", "worker_updated", "shift_created", "document_expired", "ping"];
+
     /// The name in the API and in `X-TempClock-Event`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::ClockIn => "clock_in",
             Self::ClockOut => "clock_out",
@@ -51,50 +85,28 @@ impl EventType {
             Self::ShiftCreated => "shift_created",
             Self::DocumentExpired => "document_expired",
             Self::Ping => "ping",
+            Self::Other(name) => name.as_str(),
         }
     }
 
-    /// One sentence for the catalogue.
-    #[must_use]
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::ClockIn => "A worker clocked in at a location.",
-            Self::ClockOut => "A worker clocked out; the minutes worked are counted.",
-            Self::WorkerCreated => "A worker was added.",
-            Self::WorkerUpdated => "A worker's record was changed.",
-            Self::ShiftCreated => "A shift was planned for a worker.",
-            Self::DocumentExpired => "A worker's document has run out.",
-            Self::Ping => "A test of the connection, sent by the server on request.",
-        }
-    }
-
-    /// Parses a name; the error is a sentence with the nearest name.
-    pub fn parse(name: &str) -> Result<Self, String> {
-        Self::from_name(name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            // A near name may be another one than was meant, so all are told.
-            let hint = nearest(name, &names).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
-            let name = shortened(name, REPEATED_CHARS);
-            format!("unknown event type \"{name}\"; {hint}known are: {}", names.join(", "))
-        })
-    }
-
-    /// The type of that name.
+    /// The type of that name, declared or not; none if no type can have it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|candidate| candidate.name() == name)
+        let base = Self::BASE_NAMES.into_iter().zip(Self::BASE).find(|(known, _)| *known == name);
+        base.map(|(_, event_type)| event_type).or_else(|| TypeName::new(name).map(Self::Other))
     }
 
-    /// The type with that number, as stored.
+    /// The base type with that number, as early formats stored it.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
+        Self::BASE.get(usize::from(number)).copied()
     }
 
-    /// The number, as stored.
+    /// The number of a base type.
     #[must_use]
-    pub fn number(self) -> u8 {
-        self as u8
+    pub fn number(&self) -> Option<u8> {
+        let place = Self::BASE.iter().position(|base| base == self)?;
+        u8::try_from(place).ok()
     }
 }
 
@@ -104,77 +116,25 @@ impl fmt::Display for EventType {
     }
 }
 
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 impl JsonSchema for EventType {
     fn schema_name() -> Cow<'static, str> {
         "EventType".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "enum": Self::ALL.map(Self::name)})
-    }
-}
-
-/// A set of event types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventTypes(u8);
-
-const EVERY_BASE_TYPE: u8 = 0x80;
-
-impl EventTypes {
-    /// Parses a list of names; `*` stands for the seven base types. Each error is the index and a sentence.
-    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Vec<(usize, String)>> {
-        let mut set = 0;
-        let mut errors = Vec::new();
-        for (index, name) in names.into_iter().enumerate() {
-            if name == "*" {
-                set |= EVERY_BASE_TYPE;
-                continue;
-            }
-            match EventType::parse(name) {
-                Ok(event_type) => set |= 1 << event_type.number(),
-                Err(message) => errors.push((index, message)),
-            }
-        }
-        if errors.is_empty() { Ok(Self(set)) } else { Err(errors) }
-    }
-
-    /// Restores the result of [`EventTypes::as_bits`].
-    #[must_use]
-    pub fn from_bits(bits: u8) -> Self {
-        Self(bits)
-    }
-
-    /// For the store: one bit a type, the highest for `*`.
-    #[must_use]
-    pub fn as_bits(self) -> u8 {
-        self.0
-    }
-
-    /// Whether the set is empty.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether the set contains the type.
-    #[must_use]
-    pub fn contains(self, event_type: EventType) -> bool {
-        self.0 & (EVERY_BASE_TYPE | 1 << event_type.number()) != 0
-    }
-
-    /// The types that are in this set and not in the other.
-    #[must_use]
-    pub fn without(self, other: Self) -> Vec<EventType> {
-        EventType::ALL.into_iter().filter(|of| self.contains(*of) && !other.contains(*of)).collect()
-    }
-
-    /// The names, as a subscription shows them.
-    #[must_use]
-    pub fn names(self) -> Vec<&'static str> {
-        if self.0 & EVERY_BASE_TYPE != 0 {
-            return vec!["*"];
-        }
-        EventType::ALL.into_iter().filter(|event_type| self.contains(*event_type)).map(EventType::name).collect()
+        json_schema!({
+            "description": "An event type of the catalogue, or one that was declared when its event was published.",
+            "type": "string",
+            "maxLength": NAME_CHARS,
+            "pattern": NAME_PATTERN,
+            "examples": Self::BASE_NAMES,
+        })
     }
 }
 
@@ -183,26 +143,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_takes_every_type() {
-        let all = EventTypes::parse(["*", "ping"]).unwrap();
-        assert!(EventType::ALL.into_iter().all(|event_type| all.contains(event_type)));
-        assert_eq!(all.names(), ["*"]);
-    }
-
-    #[test]
-    fn a_wrong_name_is_answered_with_its_place_and_the_nearest_one() {
-        let errors = EventTypes::parse(["clock_in", "clockout"]).unwrap_err();
-        assert_eq!(errors.len(), 1);
-        assert_eq!(errors[0].0, 1);
-        assert!(errors[0].1.contains("clock_out"), "{}", errors[0].1);
-    }
-
-    #[test]
     fn numbers_and_names_lead_back_to_the_type() {
-        for event_type in EventType::ALL {
-            assert_eq!(EventType::from_number(event_type.number()), Some(event_type));
-            assert_eq!(EventType::parse(event_type.name()), Ok(event_type));
+        for (place, event_type) in EventType::BASE.into_iter().enumerate() {
+            assert_eq!(event_type.number().map(usize::from), Some(place));
+            assert_eq!(EventType::from_number(event_type.number().unwrap()), Some(event_type));
+            assert_eq!(EventType::from_name(event_type.name()), Some(event_type));
         }
         assert_eq!(EventType::from_number(7), None);
+        let other = EventType::from_name("clock.geofence_breach").unwrap();
+        assert_eq!((other.name(), other.number()), ("clock.geofence_breach", None));
+    }
+
+    #[test]
+    fn a_name_has_lower_case_words_with_dots_between() {
+        let longest = "a".repeat(NAME_CHARS);
+        for name in ["a", "timesheet_approved", "clock.x9", "a.b.c", "a__", &longest] {
+            assert!(EventType::from_name(name).is_some(), "{name}");
+        }
+        let too_long = "a".repeat(NAME_CHARS + 1);
+        for name in ["", "A", "9a", "_a", "a.", ".a", "a..b", "a.9", "a-b", "a b", "*", "a.*", "\u{e9}", &too_long] {
+            assert_eq!(EventType::from_name(name), None, "{name}");
+        }
     }
 }

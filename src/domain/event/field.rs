@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
+use serde_json::{Value, json};
 
 use crate::domain::event::number;
 use crate::domain::time_text;
@@ -28,13 +29,23 @@ pub enum FieldKind {
     Date,
     /// `HH:MM` or `HH:MM:SS`.
     TimeOfDay,
+    /// An integer.
+    Integer,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// A list of anything.
+    Array,
+    /// An object.
+    Object,
 }
 
 /// Maximum length of an id that is a string, in characters.
 pub const ID_CHARS: usize = 255;
 
 /// A JSON value as far as the rules tell values apart.
-enum Value<'a> {
+enum Found<'a> {
     Null,
     Boolean,
     Number(&'a str),
@@ -45,7 +56,7 @@ enum Value<'a> {
     Broken,
 }
 
-impl<'a> Value<'a> {
+impl<'a> Found<'a> {
     /// Reads a JSON text that is known to be valid, but for lone surrogates.
     fn of(raw: &'a str) -> Self {
         match raw.as_bytes().first() {
@@ -74,17 +85,17 @@ impl<'a> Value<'a> {
 /// What a value is, for messages.
 #[must_use]
 pub fn words(raw: &str) -> &'static str {
-    Value::of(raw).words()
+    Found::of(raw).words()
 }
 
 /// The text of an id: the digits of an integer, or the string. `52`, `52.0` and `"52"` are one id.
 pub fn id(raw: &str) -> Result<Cow<'_, str>, String> {
-    match Value::of(raw) {
-        Value::Number(number) => number::integer(number).ok_or_else(|| "it has a fraction".to_owned()),
-        Value::Text(text) if text.is_empty() => Err("it is empty".to_owned()),
+    match Found::of(raw) {
+        Found::Number(number) => number::integer(number).ok_or_else(|| "it has a fraction".to_owned()),
+        Found::Text(text) if text.is_empty() => Err("it is empty".to_owned()),
         // Bytes are counted faster and are never fewer.
-        Value::Text(text) if text.len() <= ID_CHARS => Ok(text),
-        Value::Text(text) => match text.chars().count() {
+        Found::Text(text) if text.len() <= ID_CHARS => Ok(text),
+        Found::Text(text) => match text.chars().count() {
             ..=ID_CHARS => Ok(text),
             count => Err(format!("it has {count} characters")),
         },
@@ -93,6 +104,37 @@ pub fn id(raw: &str) -> Result<Cow<'_, str>, String> {
 }
 
 impl FieldKind {
+    /// What a declared type may ask for, by name.
+    pub const DECLARED: [(&'static str, Self); 10] = [
+        ("id", Self::Id),
+        ("integer", Self::Integer),
+        ("number", Self::Number),
+        ("string", Self::Text),
+        ("boolean", Self::Boolean),
+        ("timestamp", Self::Time),
+        ("date", Self::Date),
+        ("time", Self::TimeOfDay),
+        ("array", Self::Array),
+        ("object", Self::Object),
+    ];
+
+    /// A value that fits.
+    #[must_use]
+    pub fn example(self) -> Value {
+        match self {
+            Self::Id | Self::OptionalId | Self::Count | Self::Integer => json!(52),
+            Self::Text => json!("text"),
+            Self::TextList => json!(["text"]),
+            Self::Time => json!("2026-03-02T07:58:12Z"),
+            Self::Date => json!("2026-03-02"),
+            Self::TimeOfDay => json!("08:00"),
+            Self::Number => json!(7.5),
+            Self::Boolean => json!(true),
+            Self::Array => json!([]),
+            Self::Object => json!({}),
+        }
+    }
+
     /// Whether the field may be left out.
     #[must_use]
     pub fn is_optional(self) -> bool {
@@ -110,6 +152,11 @@ impl FieldKind {
             Self::TextList => "an array of strings".to_owned(),
             Self::Time => format!("a time such as \"{}\" (RFC 3339)", time_text::EXAMPLE),
             Self::Date => "a date such as \"2026-03-02\"".to_owned(),
+            Self::Integer => "an integer".to_owned(),
+            Self::Number => "a number".to_owned(),
+            Self::Boolean => "true or false".to_owned(),
+            Self::Array => "an array".to_owned(),
+            Self::Object => "an object".to_owned(),
             Self::TimeOfDay => "a time of day such as \"08:00\" or \"08:00:00\"".to_owned(),
         }
     }
@@ -121,23 +168,31 @@ impl FieldKind {
 
     /// What is wrong with a value of this field.
     fn fault(self, raw: &str) -> Option<String> {
-        match (self, Value::of(raw)) {
-            (Self::OptionalId, Value::Null) | (Self::Text, Value::Text(_)) => None,
+        match (self, Found::of(raw)) {
+            (Self::OptionalId, Found::Null)
+            | (Self::Text, Found::Text(_))
+            | (Self::Number, Found::Number(_))
+            | (Self::Boolean, Found::Boolean)
+            | (Self::Array, Found::Array)
+            | (Self::Object, Found::Object) => None,
+            (Self::Integer, Found::Number(number)) => {
+                number::integer(number).is_none().then(|| "it has a fraction".to_owned())
+            }
             (Self::Id | Self::OptionalId, _) => id(raw).err(),
-            (Self::Count, Value::Number(number)) => match number::integer(number) {
+            (Self::Count, Found::Number(number)) => match number::integer(number) {
                 None => Some("it has a fraction".to_owned()),
                 Some(digits) if digits.starts_with('-') => Some("it is negative".to_owned()),
                 Some(_) => None,
             },
-            (Self::TextList, Value::Array) => {
+            (Self::TextList, Found::Array) => {
                 let is_of_texts = serde_json::from_str::<Vec<Text>>(raw).is_ok();
                 (!is_of_texts).then(|| "not all that it holds are strings".to_owned())
             }
-            (Self::Time, Value::Text(text)) => time_text::read_ms(&text).err(),
-            (Self::Date, Value::Text(text)) => {
+            (Self::Time, Found::Text(text)) => time_text::read_ms(&text).err(),
+            (Self::Date, Found::Text(text)) => {
                 (!time_text::is_date(&text)).then(|| "it is of another form, or no day".to_owned())
             }
-            (Self::TimeOfDay, Value::Text(text)) => {
+            (Self::TimeOfDay, Found::Text(text)) => {
                 (!is_time_of_day(&text)).then(|| "it is of another form, or beyond 23:59:59".to_owned())
             }
             (_, other) => Some(other.words().to_owned()),

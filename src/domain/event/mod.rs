@@ -1,7 +1,10 @@
 //! Events and the body that is delivered. Pure; any thread.
 
+mod built_in;
+pub mod catalogue;
 pub mod data;
 pub mod event_type;
+pub mod event_types;
 pub mod field;
 pub mod find;
 mod number;
@@ -20,6 +23,8 @@ use crate::domain::event::event_type::EventType;
 pub struct NewEvent {
     /// Its type.
     pub event_type: EventType,
+    /// Whether `*` leaves its type out.
+    pub is_opt_in: bool,
     /// The `data` as published, untouched.
     pub data: Box<str>,
     /// When it happened, if the publisher gave a time.

@@ -75,7 +75,7 @@ async fn list_of(
         account,
         subscriptions: Vec::new(),
         status: if is_held { Some("pending") } else { status },
-        event_type: event_type(&mut query),
+        event_type: event_type(state, (counted, account), &mut query).await?,
         since: time(&mut query, "since"),
         until: time(&mut query, "until"),
         response_code: query.parse("response_code", "an HTTP status from 100 to 999", |text| {

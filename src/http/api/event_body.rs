@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::domain::event::catalogue::{Catalogue, TypeDescription};
 use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::field::{self, FieldKind, ID_CHARS};
@@ -27,11 +28,10 @@ const BATCH_EVENTS: usize = 1000;
 /// Maximum length of an idempotency key in the header, in characters.
 pub const KEY_CHARS: usize = 255;
 
-/// Parses one event, with the request's idempotency key if there is one, for an account with those filtered
-/// subscriptions.
-pub fn one(text: &str, request_key: Option<&str>, filtered: &[Arc<Subscription>]) -> Result<NewEvent, ApiError> {
+/// Parses one event, with the request's idempotency key if there is one.
+pub fn one(text: &str, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<NewEvent, ApiError> {
     let fields: EventFields<'_> = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
-    fields.into_event(request_key.map(|key| digest_key(&["header", key])), filtered).map_err(ApiError::invalid)
+    fields.into_event(request_key.map(|key| digest_key(&["header", key])), rules).map_err(ApiError::invalid)
 }
 
 #[derive(serde::Deserialize)]
@@ -39,6 +39,16 @@ pub fn one(text: &str, request_key: Option<&str>, filtered: &[Arc<Subscription>]
 struct BatchRequest<'a> {
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
+}
+
+/// What published events are checked against.
+pub struct EventRules<'a> {
+    /// Maximum size of one event of a batch, in bytes.
+    pub event_bytes: u64,
+    /// The types that can be published.
+    pub catalogue: &'a Catalogue,
+    /// The subscriptions of the account that have a filter.
+    pub filtered: &'a [Arc<Subscription>],
 }
 
 /// A batch of which not every event is valid.
@@ -54,13 +64,8 @@ pub struct PartialBatch {
 
 /// Parses a batch of events, each within that size: all of them or none. The request's idempotency key applies to each
 /// event with its index, and to the batch as a whole.
-pub fn batch(
-    text: &str,
-    event_bytes: u64,
-    request_key: Option<&str>,
-    filtered: &[Arc<Subscription>],
-) -> Result<Vec<NewEvent>, ApiError> {
-    let PartialBatch { events, errors, .. } = partial_batch(text, event_bytes, request_key, filtered)?;
+pub fn batch(text: &str, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<Vec<NewEvent>, ApiError> {
+    let PartialBatch { events, errors, .. } = partial_batch(text, request_key, rules)?;
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
@@ -81,12 +86,7 @@ pub fn batch(
 
 /// Parses the events of a batch, each within that size. The request's idempotency key applies to each event with its
 /// index.
-pub fn partial_batch(
-    text: &str,
-    event_bytes: u64,
-    request_key: Option<&str>,
-    filtered: &[Arc<Subscription>],
-) -> Result<PartialBatch, ApiError> {
+pub fn partial_batch(text: &str, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<PartialBatch, ApiError> {
     let batch: BatchRequest<'_> = serde_json::from_str(text).map_err(|error| {
         // An unexpected field stops the parser before the rest of the text is checked.
         match serde_json::from_str::<IgnoredAny>(text) {
@@ -103,7 +103,7 @@ pub fn partial_batch(
     let mut parsed = PartialBatch { count: batch.events.len(), ..PartialBatch::default() };
     for (index, raw) in batch.events.iter().enumerate() {
         let key = request_key.map(|key| digest_key(&["batch", key, &index.to_string()]));
-        match event_of_batch(raw.get(), event_bytes, key, filtered) {
+        match event_of_batch(raw.get(), key, rules) {
             Err(found) => parsed.errors.add_part(&format!("events[{index}]"), found),
             Ok(event) => parsed.events.push((index, event)),
         }
@@ -112,12 +112,8 @@ pub fn partial_batch(
 }
 
 /// Parses one event of a batch; an error without a field concerns the whole event.
-fn event_of_batch(
-    text: &str,
-    event_bytes: u64,
-    key: Option<IdempotencyKey>,
-    filtered: &[Arc<Subscription>],
-) -> Result<NewEvent, FieldErrors> {
+fn event_of_batch(text: &str, key: Option<IdempotencyKey>, rules: &EventRules<'_>) -> Result<NewEvent, FieldErrors> {
+    let event_bytes = rules.event_bytes;
     let whole = |message: String| FieldErrors::from(vec![FieldError::new("", message)]);
     if text.len() as u64 > event_bytes {
         return Err(whole(format!("may have at most {event_bytes} bytes")));
@@ -125,7 +121,7 @@ fn event_of_batch(
     match serde_json::from_str::<EventFields<'_>>(text) {
         Err(error) if error.is_data() => Err(whole(format!("must be an object; {}", field::words(text)))),
         Err(error) => Err(whole(explain(text, &error).message)),
-        Ok(fields) => fields.into_event(key, filtered),
+        Ok(fields) => fields.into_event(key, rules),
     }
 }
 
@@ -240,23 +236,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventFields<'a> {
 
 impl EventFields<'_> {
     /// The event, if every field is valid.
-    fn into_event(
-        self,
-        request_key: Option<IdempotencyKey>,
-        filtered: &[Arc<Subscription>],
-    ) -> Result<NewEvent, FieldErrors> {
+    fn into_event(self, request_key: Option<IdempotencyKey>, rules: &EventRules<'_>) -> Result<NewEvent, FieldErrors> {
         let mut errors = self.errors;
         let event_type = match self.event {
             None => Err("is missing".to_owned()),
             Some(raw) => serde_json::from_str::<String>(raw.get())
                 .map_err(|_| format!("must be a string; {}", field::words(raw.get())))
-                .and_then(|name| EventType::parse(&name)),
+                .and_then(|name| rules.catalogue.parse(&name)),
         };
         let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
         let unfit = match (self.data, event_type) {
             (None, _) => Err(vec![FieldError::new("data", "is missing")]),
-            (Some(data), Some(event_type)) => {
-                data::check(event_type, data.get()).map(|data| unfit(filtered, event_type, &data))
+            (Some(data), Some(known)) => {
+                data::check(&known.fields, data.get()).map(|data| unfit(rules.filtered, known, &data))
             }
             (Some(_), None) => Ok(Vec::new()),
         };
@@ -277,12 +269,20 @@ impl EventFields<'_> {
         });
         let tags = given(self.tags).map_or_else(|| Ok(Vec::new()), tags);
         let tags = tags.map_err(|(place, message)| errors.add(|| FieldError::new(place, message))).unwrap_or_default();
-        let (Some(event_type), Some(data), true) = (event_type, self.data, errors.is_empty()) else {
+        let (Some(&TypeDescription { event_type, is_opt_in, .. }), Some(data), true) =
+            (event_type, self.data, errors.is_empty())
+        else {
             return Err(errors);
         };
         let fingerprint = || {
             let mut hash = Sha256::new();
-            hash.update([event_type.number()]);
+            if let Some(number) = event_type.number() {
+                hash.update([number]);
+            } else {
+                // No base type has the number of its first byte.
+                hash.update(event_type.name().as_bytes());
+                hash.update([0]);
+            }
             hash.update(occurred_at.map_or(0, Timestamp::as_ms).to_le_bytes());
             hash.update(data.get().as_bytes());
             for tag in &tags {
@@ -296,13 +296,13 @@ impl EventFields<'_> {
         let by_request =
             request_key.map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: fingerprint() });
         let idempotency = by_id.into_iter().chain(by_request).collect();
-        Ok(NewEvent { event_type, data: data.get().into(), occurred_at, tags, unfit, idempotency })
+        Ok(NewEvent { event_type, is_opt_in, data: data.get().into(), occurred_at, tags, unfit, idempotency })
     }
 }
 
 /// The subscriptions that want events of this type and whose filter the data does not fit, by number.
-fn unfit(filtered: &[Arc<Subscription>], event_type: EventType, data: &ParsedData<'_>) -> Vec<SubscriptionId> {
-    let wanting = filtered.iter().filter(|subscription| subscription.events.contains(event_type));
+fn unfit(filtered: &[Arc<Subscription>], known: &TypeDescription, data: &ParsedData<'_>) -> Vec<SubscriptionId> {
+    let wanting = filtered.iter().filter(|found| found.events.contains(&known.event_type, known.is_opt_in));
     let does_not_fit = |filter: &Filter| !filter.fits(|name| data.get(name));
     wanting.filter(|wanting| wanting.options.filter.as_ref().is_some_and(does_not_fit)).map(|unfit| unfit.id).collect()
 }

@@ -1,20 +1,23 @@
 //! The catalogue of event types: name, description, JSON Schema, example. Runs on the HTTP workers.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::event::data;
+use crate::domain::event::catalogue::{Catalogue, TypeDescription};
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::TYPES_PATTERN;
 use crate::domain::event::field::{FieldKind, ID_CHARS};
 use crate::domain::time_text;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::Caller;
 use crate::http::request::respond::{self, Pagination};
+use crate::http::request::state::HttpState;
 
-pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
-    let data = catalogue();
+pub async fn list(state: web::Data<HttpState>, _caller: Caller) -> Result<HttpResponse, ApiError> {
+    let catalogue = state.settings.catalogue.get();
+    let data = shown(&catalogue);
     let pagination = Pagination::of_whole(data.len(), data.len(), 0, data.len());
     Ok(respond::list(&data, &pagination))
 }
@@ -22,53 +25,74 @@ pub async fn list(_caller: Caller) -> Result<HttpResponse, ApiError> {
 /// An event type, as the catalogue shows it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EventTypeDescription")]
-pub struct EventTypeView {
-    /// The name of the type.
-    #[schemars(with = "EventType")]
-    pub name: &'static str,
+pub struct EventTypeView<'a> {
+    /// The type.
+    pub name: EventType,
     /// What has happened.
-    #[schemars(example = EventType::ClockIn.description())]
-    pub description: &'static str,
+    #[schemars(with = "String", example = EventType::ClockIn.description())]
+    pub description: &'a str,
+    /// Only a subscription that names it, or its prefix such as `clock.*`, gets it; `*` does not stand for it.
+    #[schemars(example = false)]
+    pub opt_in: bool,
     /// JSON Schema of `data`: what it must hold; more may follow.
-    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [crate::http::api::event_types::schema(EventType::ClockIn)]))]
+    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [schema_of_clock_in()]))]
     pub schema: Value,
     /// A valid `data`.
-    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [example(EventType::ClockIn)]))]
+    #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [clock_in()]))]
     pub example: Value,
 }
 
 /// Every event type, as the API shows it.
 #[must_use]
-pub fn catalogue() -> Vec<EventTypeView> {
-    EventType::ALL.into_iter().map(describe).collect()
+pub fn shown(catalogue: &Catalogue) -> Vec<EventTypeView<'_>> {
+    catalogue.types().iter().map(describe).collect()
 }
 
-fn describe(event_type: EventType) -> EventTypeView {
+fn describe(known: &TypeDescription) -> EventTypeView<'_> {
     EventTypeView {
-        name: event_type.name(),
-        description: event_type.description(),
-        schema: schema(event_type),
-        example: example(event_type),
+        name: known.event_type,
+        description: &known.description,
+        opt_in: known.is_opt_in,
+        schema: schema(&known.fields),
+        example: example(&known.example),
     }
 }
 
-/// Example `data` of a type.
-pub fn example(event_type: EventType) -> Value {
-    serde_json::from_str(data::example(event_type)).unwrap_or_default()
+/// Example `data` as JSON.
+pub fn example(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
-/// JSON Schema of a type's `data`.
-pub fn schema(event_type: EventType) -> Value {
-    let fields = event_type.fields();
+/// Example `data` of a `clock_in`.
+pub fn clock_in() -> Value {
+    example(EventType::ClockIn.example())
+}
+
+/// JSON Schema of `data` with these fields.
+pub fn schema<N: AsRef<str>>(fields: &[(N, FieldKind)]) -> Value {
     let required = fields.iter().filter(|(_, kind)| !kind.is_optional());
     let properties: serde_json::Map<String, Value> =
-        fields.iter().map(|(name, kind)| ((*name).to_owned(), field_schema(*kind))).collect();
+        fields.iter().map(|(name, kind)| (name.as_ref().to_owned(), field_schema(*kind))).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
-        "required": required.map(|(name, _)| *name).collect::<Vec<_>>(),
+        "required": required.map(|(name, _)| name.as_ref()).collect::<Vec<_>>(),
         "properties": properties,
         "additionalProperties": true,
+    })
+}
+
+fn schema_of_clock_in() -> Value {
+    schema(EventType::ClockIn.fields())
+}
+
+/// JSON Schema of an entry of a list of event types.
+pub fn types_schema() -> Value {
+    json!({
+        "description": "An event type, all whose names begin so (`clock.*`), or `*`.",
+        "type": "string",
+        "pattern": TYPES_PATTERN,
+        "examples": EventType::BASE_NAMES,
     })
 }
 
@@ -87,6 +111,11 @@ fn field_schema(kind: FieldKind) -> Value {
             "maxLength": ID_CHARS,
         }),
         FieldKind::Count => json!({"type": "integer", "minimum": 0}),
+        FieldKind::Integer => json!({"type": "integer"}),
+        FieldKind::Number => json!({"type": "number"}),
+        FieldKind::Boolean => json!({"type": "boolean"}),
+        FieldKind::Array => json!({"type": "array"}),
+        FieldKind::Object => json!({"type": "object"}),
         FieldKind::Text => json!({"type": "string"}),
         FieldKind::TextList => json!({"type": "array", "items": {"type": "string"}}),
         FieldKind::Time => json!({

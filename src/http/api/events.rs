@@ -9,10 +9,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::access::Scope;
+use crate::domain::event::catalogue::Catalogue;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::{FindKey, FindKind};
+use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, FieldError, Timestamp, time_text};
-use crate::http::api::event_body::{self, KEY_CHARS, PartialBatch};
+use crate::http::api::event_body::{self, EventRules, KEY_CHARS, PartialBatch};
 use crate::http::api::view::event::EventView;
 use crate::http::api::view::{DeliveryView, ViewContext};
 use crate::http::request::error::{ApiError, DIFFERS, KEY_HEADER};
@@ -21,7 +23,7 @@ use crate::http::request::respond::{self, Pagination};
 use crate::http::request::state::HttpState;
 use crate::storage::command::{Command, Published};
 use crate::storage::error::Rejection;
-use crate::storage::read::reader::{EventFilter, PAGE_BYTES};
+use crate::storage::read::reader::{EventFilter, PAGE_BYTES, PageRequest};
 
 /// About what a delivery of an event takes in memory and in the answer.
 const DELIVERY_BYTES: usize = 1024;
@@ -34,8 +36,7 @@ type AppState = web::Data<HttpState>;
 #[schemars(rename = "PublishedEvent")]
 pub struct PublishedView {
     id: EventId,
-    #[schemars(with = "EventType")]
-    event: &'static str,
+    event: EventType,
     /// To how many subscriptions it goes.
     #[schemars(example = 1)]
     deliveries: u32,
@@ -47,7 +48,7 @@ pub struct PublishedView {
 impl From<Published> for PublishedView {
     fn from(published: Published) -> Self {
         let Published { id, event_type, deliveries, duplicate } = published;
-        Self { id, event: event_type.name(), deliveries, duplicate }
+        Self { id, event: event_type, deliveries, duplicate }
     }
 }
 
@@ -58,8 +59,9 @@ pub async fn publish(
     body: JsonText,
 ) -> HandlerResult {
     let key = idempotency_header(&request)?;
-    let registry = state.reader.registry();
-    let events = vec![event_body::one(&body.text, key.as_deref(), registry.filtered_of(account))?];
+    let (registry, catalogue) = (state.reader.registry(), state.settings.catalogue.get());
+    let rules = rules(&state, &catalogue, registry.filtered_of(account));
+    let events = vec![event_body::one(&body.text, key.as_deref(), &rules)?];
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await;
     let published = published.map_err(ApiError::of_one_event)?;
     match published.first() {
@@ -93,12 +95,17 @@ pub async fn publish_batch(
     if is_partial == Some(true) {
         return publish_valid(&state, account, &body.text, key.as_deref()).await;
     }
-    let registry = state.reader.registry();
-    let filtered = registry.filtered_of(account);
-    let events = event_body::batch(&body.text, state.settings.event_bytes, key.as_deref(), filtered)?;
+    let (registry, catalogue) = (state.reader.registry(), state.settings.catalogue.get());
+    let rules = rules(&state, &catalogue, registry.filtered_of(account));
+    let events = event_body::batch(&body.text, key.as_deref(), &rules)?;
     let published = state.ask(|reply| Command::Publish { account, events, reply }).await?;
     let data = published.into_iter().map(|published| Some(published.into())).collect();
     Ok(respond::json(&mut HttpResponse::Accepted(), &BatchView { data, errors: None }))
+}
+
+/// What published events are checked against.
+fn rules<'a>(state: &HttpState, catalogue: &'a Catalogue, filtered: &'a [Arc<Subscription>]) -> EventRules<'a> {
+    EventRules { event_bytes: state.settings.event_bytes, catalogue, filtered }
 }
 
 /// Stores the valid events of a batch.
@@ -106,9 +113,9 @@ async fn publish_valid(state: &AppState, account: AccountId, text: &str, key: Op
     let mut conflicting: BTreeSet<usize> = BTreeSet::new();
     // Each time round there is at least one event less.
     loop {
-        let registry = state.reader.registry();
-        let PartialBatch { mut events, mut errors, count } =
-            event_body::partial_batch(text, state.settings.event_bytes, key, registry.filtered_of(account))?;
+        let (registry, catalogue) = (state.reader.registry(), state.settings.catalogue.get());
+        let rules = rules(state, &catalogue, registry.filtered_of(account));
+        let PartialBatch { mut events, mut errors, count } = event_body::partial_batch(text, key, &rules)?;
         events.retain(|(index, _)| !conflicting.contains(index));
         for index in &conflicting {
             errors.add_part(&format!("events[{index}]"), vec![FieldError::new("", DIFFERS)].into());
@@ -142,7 +149,7 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
     let request = query.page(EventId::parse);
     let keys = find_keys(&mut query);
     let filter = EventFilter {
-        event_type: event_type(&mut query),
+        event_type: event_type(&state, (caller.counted_account(), account), &mut query).await?,
         since: time(&mut query, "since"),
         until: time(&mut query, "until"),
     };
@@ -204,8 +211,39 @@ pub fn find_keys(query: &mut Query) -> Vec<FindKey> {
 }
 
 /// The query's event type filter.
-pub fn event_type(query: &mut Query) -> Option<EventType> {
-    query.read("event", EventType::parse)
+pub async fn event_type(
+    state: &HttpState,
+    whose: (Option<AccountId>, AccountId),
+    query: &mut Query,
+) -> Result<Option<EventType>, ApiError> {
+    let Some(name) = query.get("event") else { return Ok(None) };
+    match known_type(state, whose, name).await? {
+        Ok(event_type) => Ok(Some(event_type)),
+        Err(message) => {
+            query.refuse("event", &message);
+            Ok(None)
+        }
+    }
+}
+
+/// The type of that name, if it can be published or an event of it is stored; else a sentence. The account whose share it
+/// is read in comes first.
+pub async fn known_type(
+    state: &HttpState,
+    (counted, account): (Option<AccountId>, AccountId),
+    name: &str,
+) -> Result<Result<EventType, String>, ApiError> {
+    let unknown = match state.settings.catalogue.get().parse(name) {
+        Ok(known) => return Ok(Ok(known.event_type)),
+        Err(message) => message,
+    };
+    let Some(event_type) = EventType::from_name(name) else { return Ok(Err(unknown)) };
+    let filter = EventFilter { event_type: Some(event_type), ..EventFilter::default() };
+    let one = PageRequest { limit: 1, offset: 0, after: None };
+    let page = state.read_much(counted, state.event_room(), move |snapshot| snapshot.events(account, filter, one));
+    let (page, _memory) = page.await?;
+    // Where not all were looked at, there may be one.
+    Ok(if page.items.is_empty() && page.next.is_none() { Err(unknown) } else { Ok(event_type) })
 }
 
 /// A time filter of the query.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::channel;
 use crate::domain::access::Scope;
 use crate::domain::delivery::Delivery;
 use crate::domain::delivery::attempt::Attempt;
+use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::{FindKey, FindKind};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::http::api::events::time;
@@ -55,8 +56,7 @@ const COLUMNS: [&str; 15] = [
 pub struct EvidenceView {
     id: EventId,
     /// Its type.
-    #[schemars(example = &"clock_in")]
-    event: &'static str,
+    event: EventType,
     /// When it was stored.
     created_at: Timestamp,
     /// SHA-256 of its body, in hexadecimal.
@@ -166,7 +166,7 @@ impl<S: Fn(SubscriptionId) -> bool> Search<S> {
                 deliveries.extend(delivery.map(|delivery| DeliveryEvidence::new(delivery_id, &delivery)));
             }
             let sha256 = hex::encode(Sha256::digest(row.body()));
-            let (event, created_at) = (row.event_type.name(), id.time());
+            let (event, created_at) = (row.event_type, id.time());
             events.push(EvidenceView { id: *id, event, created_at, sha256, deliveries });
         }
         let bytes = match self.form {
@@ -193,7 +193,7 @@ fn table(events: &[EvidenceView], is_first: bool) -> csv::Result<Vec<u8>> {
         writer.write_record(COLUMNS)?;
     }
     for event in events {
-        let own = [event.id.to_string(), event.event.to_owned(), event.created_at.to_string(), event.sha256.clone()];
+        let own = [event.id.to_string(), event.event.to_string(), event.created_at.to_string(), event.sha256.clone()];
         if event.deliveries.is_empty() {
             writer.write_record(padded(own.to_vec()))?;
         }

@@ -1,14 +1,18 @@
 //! Parses a subscription in a request; all invalid fields are reported at once. Pure; runs on the HTTP workers.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
-use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::event::catalogue::Catalogue;
+use crate::domain::event::event_types::{EventTypes, TYPES_MAX};
 use crate::domain::options::{OPTIONS, OptionLimits, Options};
 use crate::domain::secret_text::SecretText;
 use crate::domain::signing::SigningSecret;
-use crate::domain::subscription::SubscriptionChange;
+use crate::domain::subscription::{Subscription, SubscriptionChange};
 use crate::domain::{FieldError, FieldErrors};
+use crate::http::api::event_types::types_schema;
 use crate::http::api::fields::ObjectFields;
 use crate::http::api::option_schemas;
 use crate::http::request::error::ApiError;
@@ -43,16 +47,27 @@ pub struct Read {
 pub enum Purpose<'a> {
     /// A new subscription.
     Create,
-    /// A change of one that has these options.
-    Change(&'a Options),
+    /// A change of this one.
+    Change(&'a Subscription),
+}
+
+/// What a subscription is checked against.
+pub struct SubscriptionRules<'a> {
+    /// The policy for its URL.
+    pub policy: &'a EndpointPolicy,
+    /// What its options may ask for.
+    pub limits: OptionLimits,
+    /// The event types that can be published.
+    pub catalogue: Arc<Catalogue>,
 }
 
 /// Parses a request for a subscription.
-pub fn read(text: &str, policy: &EndpointPolicy, limits: OptionLimits, purpose: Purpose<'_>) -> Result<Read, ApiError> {
+pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> Result<Read, ApiError> {
+    let SubscriptionRules { policy, limits, catalogue } = rules;
     let defaults = Options::defaults();
-    let (required, before): (&[&str], &Options) = match purpose {
-        Purpose::Create => (&["url", "events"], &defaults),
-        Purpose::Change(before) => (&[], before),
+    let (required, before, had): (&[&str], &Options, _) = match purpose {
+        Purpose::Create => (&["url", "events"], &defaults, None),
+        Purpose::Change(before) => (&[], &before.options, Some(&before.events)),
     };
     let ObjectFields(mut fields) = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
@@ -62,12 +77,12 @@ pub fn read(text: &str, policy: &EndpointPolicy, limits: OptionLimits, purpose: 
             errors.add(|| FieldError::new(name, "is missing"));
         }
     }
-    let mut change = SubscriptionChange::default();
+    let mut change = SubscriptionChange { catalogue, ..SubscriptionChange::default() };
     let mut secret = None;
     for (name, value) in &ObjectFields(fields).once_each(&mut errors) {
         let result = match name.as_str() {
             "url" => parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)),
-            "events" => parse_events(value).map(|events| change.events = Some(events)),
+            "events" => parse_events(value, &change.catalogue, had).map(|events| change.events = Some(events)),
             "description" => parse_description(value).map(|text| change.description = Some(text)),
             "active" => value
                 .as_bool()
@@ -115,7 +130,6 @@ fn parse_secret(value: &Value, purpose: Purpose<'_>) -> Result<Option<SigningSec
 /// JSON Schema of the body with these `required` fields. The policy for URLs is not part of it.
 #[must_use]
 pub fn schema(required: &[&str]) -> Value {
-    let names: Vec<_> = EventType::ALL.into_iter().map(EventType::name).chain(["*"]).collect();
     let mut properties = json!({
         "url": {
             "description": "The endpoint: an `https` URL of a public address, unless the server allows others.",
@@ -124,10 +138,11 @@ pub fn schema(required: &[&str]) -> Value {
             "examples": ["https://crm.example.com/hooks/tempclock"],
         },
         "events": {
-            "description": "The event types to deliver; `*` stands for all.",
+            "description": "The event types to deliver. `*` stands for all that are not opt-in, `clock.*` for all whose name begins so.",
             "type": "array",
             "minItems": 1,
-            "items": {"type": "string", "enum": names},
+            "maxItems": TYPES_MAX,
+            "items": types_schema(),
             "examples": [["clock_in", "clock_out"]],
         },
         "active": {
@@ -163,14 +178,18 @@ fn parse_url(value: &Value, policy: &EndpointPolicy) -> Result<Endpoint, Vec<Fie
     Endpoint::parse(text, policy).map_err(|error| vec![FieldError::new("url", error.to_string())])
 }
 
-fn parse_events(value: &Value) -> Result<EventTypes, Vec<FieldError>> {
+fn parse_events(value: &Value, catalogue: &Catalogue, had: Option<&EventTypes>) -> Result<EventTypes, Vec<FieldError>> {
     let wanted = "must be an array of event types such as [\"clock_in\"], or [\"*\"] for all";
     let names = value.as_array().filter(|names| !names.is_empty());
     let names: Option<Vec<&str>> = names.and_then(|names| names.iter().map(Value::as_str).collect());
     let names = names.ok_or_else(|| vec![FieldError::new("events", wanted)])?;
-    EventTypes::parse(names).map_err(|errors| {
+    let types = EventTypes::parse(names, catalogue, had).map_err(|errors| -> Vec<_> {
         errors.into_iter().map(|(index, message)| FieldError::new(format!("events[{index}]"), message)).collect()
-    })
+    })?;
+    if types.len() > TYPES_MAX {
+        return Err(vec![FieldError::new("events", format!("may name {TYPES_MAX} types at most; name their prefix"))]);
+    }
+    Ok(types)
 }
 
 fn parse_description(value: &Value) -> Result<String, Vec<FieldError>> {

@@ -8,18 +8,19 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::domain::access::Scope;
+use crate::domain::event::catalogue::Catalogue;
 use crate::domain::event::event_type::EventType;
 use crate::domain::options::Options;
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{NewSubscription, Subscription};
 use crate::domain::{AccountId, DeliveryId, SubscriptionId};
-use crate::http::api::subscription_body::{self, Purpose, Read};
+use crate::http::api::subscription_body::{self, Purpose, Read, SubscriptionRules};
 use crate::http::api::view::{AttemptView, SubscriptionView, ViewContext};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText, Query};
 use crate::http::request::respond::{self, Pagination};
-use crate::http::request::state::HttpState;
+use crate::http::request::state::{HttpSettings, HttpState};
 use crate::storage::command::Command;
 
 type HandlerResult = Result<HttpResponse, ApiError>;
@@ -68,7 +69,9 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
 }
 
 fn read_body(state: &HttpState, body: &JsonText, purpose: Purpose<'_>) -> Result<Read, ApiError> {
-    subscription_body::read(&body.text, &state.settings.policy, state.settings.options, purpose)
+    let HttpSettings { policy, options: limits, catalogue, .. } = &state.settings;
+    let rules = SubscriptionRules { policy, limits: *limits, catalogue: catalogue.get() };
+    subscription_body::read(&body.text, rules, purpose)
 }
 
 /// Random bytes for a secret.
@@ -148,19 +151,20 @@ pub async fn update_one(
     body: &JsonText,
 ) -> HandlerResult {
     let before = find(state, account, id)?;
-    let Read { mut change, .. } = read_body(state, body, Purpose::Change(&before.options))?;
+    let Read { mut change, .. } = read_body(state, body, Purpose::Change(&before))?;
     if !change.options.is_empty() {
         change.seed = Some(random()?);
     }
+    let catalogue = Arc::clone(&change.catalogue);
     let changed =
         state.change(caller.origin(), |reply| Command::ChangeSubscription { account, id, change, reply }).await?;
     log::info!("subscription {id} changed");
     let view = SubscriptionView::new(&changed);
-    Ok(respond::single_with_message(HttpResponse::Ok(), &view, &what_changed(&before, &changed)))
+    Ok(respond::single_with_message(HttpResponse::Ok(), &view, &what_changed(&before, &changed, &catalogue)))
 }
 
 /// What a change means for deliveries that are pending.
-fn what_changed(before: &Subscription, after: &Subscription) -> String {
+fn what_changed(before: &Subscription, after: &Subscription, catalogue: &Catalogue) -> String {
     let said = match (before.state.is_active(), after.state.is_active()) {
         (false, true) => "Subscription enabled. Its pending deliveries are due now.",
         (true, false) => "Subscription disabled. Its pending deliveries are held.",
@@ -169,8 +173,8 @@ fn what_changed(before: &Subscription, after: &Subscription) -> String {
         }
         _ => UPDATED,
     };
-    let removed = before.events.without(after.events);
-    let removed: Vec<_> = removed.into_iter().filter(|of| *of != EventType::Ping).map(EventType::name).collect();
+    let removed = before.events.without(&after.events, catalogue);
+    let removed: Vec<_> = removed.iter().filter(|of| **of != EventType::Ping).map(EventType::name).collect();
     if removed.is_empty() {
         return said.to_owned();
     }

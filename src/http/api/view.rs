@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::attempt::{Attempt, RequestHeaders};
 use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::event::body;
 use crate::domain::event::event_type::EventType;
-use crate::domain::event::{body, data};
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::Ed25519Key;
 use crate::domain::subscription::{Subscription, SubscriptionState};
@@ -33,7 +33,7 @@ pub struct SubscriptionView<'a> {
     url: &'a str,
     /// Its event types; `*` stands for all.
     #[schemars(example = ["clock_in", "clock_out"])]
-    events: Vec<&'static str>,
+    events: Vec<String>,
     /// Whether deliveries go out; otherwise they are held.
     #[schemars(example = true)]
     active: bool,
@@ -134,8 +134,7 @@ pub struct AttemptView {
     delivery_id: DeliveryId,
     /// What was sent.
     event_id: EventId,
-    #[schemars(with = "EventType")]
-    event: &'static str,
+    event: EventType,
     /// Counted from 1 for each delivery.
     #[schemars(example = 1)]
     attempt: u32,
@@ -211,7 +210,7 @@ impl AttemptView {
             id: AttemptId { delivery: id, number: attempt.number },
             delivery_id: id,
             event_id: id.event,
-            event: delivery.event_type.name(),
+            event: delivery.event_type,
             attempt: attempt.number,
             status: if attempt.outcome.is_delivered() { DELIVERED } else { FAILED },
             response_code: attempt.outcome.response_code(),
@@ -275,8 +274,7 @@ pub struct DeliveryView {
     id: DeliveryId,
     /// What is delivered.
     event_id: EventId,
-    #[schemars(with = "EventType")]
-    event: &'static str,
+    event: EventType,
     /// For whom.
     subscription_id: SubscriptionId,
     /// `exhausted`: its retry schedule is exhausted. `expired`: it was held for longer than `retention.held`. `cancelled`:
@@ -321,7 +319,7 @@ struct DeliveryHistoryView {
 impl DeliveryView {
     /// Whether it is a test ping.
     pub fn is_ping(&self) -> bool {
-        self.event == EventType::Ping.name()
+        self.event == EventType::Ping
     }
 
     /// In short, as lists show it.
@@ -330,7 +328,7 @@ impl DeliveryView {
         Self {
             id,
             event_id: id.event,
-            event: delivery.event_type.name(),
+            event: delivery.event_type,
             subscription_id: id.subscription,
             status: delivery.state.name(),
             held: !context.is_active && delivery.state.is_pending(),
@@ -357,7 +355,6 @@ impl DeliveryView {
 }
 
 fn example_body() -> String {
-    let data = data::example(EventType::ClockIn);
-    let body = body(EventId::EXAMPLE, EventType::ClockIn, EventId::EXAMPLE.time(), data);
+    let body = body(EventId::EXAMPLE, EventType::ClockIn, EventId::EXAMPLE.time(), EventType::ClockIn.example());
     String::from_utf8_lossy(&body).into_owned()
 }

@@ -23,6 +23,8 @@ use serde_json::{Map, Value, json};
 
 use self::example::SCHEMAS;
 use self::page::HtmlPage;
+use self::webhooks::NamedTypes;
+use crate::domain::event::catalogue::Catalogue;
 use crate::domain::event::event_type::EventType;
 use crate::http::api::jobs::{body, erasure};
 use crate::http::api::subscription_tools::{matching, rotation};
@@ -38,9 +40,9 @@ pub struct Description {
 }
 
 impl Description {
-    /// Describes these routes.
-    pub fn of(resources: &[Resource]) -> Self {
-        let document = describe(resources);
+    /// Describes these routes, with these event types.
+    pub fn of(resources: &[Resource], catalogue: &Catalogue) -> Self {
+        let document = describe(resources, &NamedTypes::of(catalogue));
         let page = HtmlPage::of(&document);
         Self { document, page }
     }
@@ -56,19 +58,19 @@ impl Description {
     }
 
     /// Responds with the page.
-    pub fn show_page(&'static self) -> HttpResponse {
+    pub fn show_page(&self) -> HttpResponse {
         show_page(&self.page)
     }
 }
 
-fn show_page(page: &'static HtmlPage) -> HttpResponse {
+fn show_page(page: &HtmlPage) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
         .insert_header((CACHE_CONTROL, "no-store"))
-        .insert_header((CONTENT_SECURITY_POLICY, page.policy.as_str()))
+        .insert_header((CONTENT_SECURITY_POLICY, page.policy.clone()))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((REFERRER_POLICY, "no-referrer"))
-        .body(page.html.as_str())
+        .body(page.html.clone())
 }
 
 const INTRODUCTION: &str = "Takes the events of a staffing time clock and delivers them, signed, to every system that \
@@ -94,7 +96,7 @@ fn tag(name: &str) -> Value {
     json!({"name": name, "description": description})
 }
 
-fn describe(resources: &[Resource]) -> Value {
+fn describe(resources: &[Resource], types: &NamedTypes<'_>) -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -109,7 +111,7 @@ fn describe(resources: &[Resource]) -> Value {
             schemas.map(|(answer, schema)| answers::named(operation.name, answer, schema, &mut named)).collect()
         })
         .collect();
-    let schemas = schemas(generator, named);
+    let schemas = schemas(generator, named, types);
     let mut answers = answers.into_iter();
     let mut paths = Map::new();
     let mut headings: Vec<&str> = Vec::new();
@@ -139,7 +141,7 @@ fn describe(resources: &[Resource]) -> Value {
         "servers": [{"url": "/"}],
         "tags": headings.into_iter().map(tag).collect::<Vec<_>>(),
         "paths": paths,
-        "webhooks": webhooks::section(),
+        "webhooks": webhooks::section(types),
         "components": {
             "schemas": schemas,
             "responses": errors::responses(),
@@ -170,14 +172,14 @@ fn at_root(mut entry: Map<String, Value>) -> Map<String, Value> {
     entry
 }
 
-fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<String, Value> {
+fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>, types: &NamedTypes<'_>) -> Map<String, Value> {
     generator.subschema_for::<ErrorBody<'static>>();
     generator.subschema_for::<EventType>();
     let mut schemas = generator.take_definitions(true);
     schemas.extend(answers);
-    schemas.extend(webhooks::schemas());
+    schemas.extend(webhooks::schemas(types));
     let url = "https://crm.example.com/hooks/tempclock";
-    let event = webhooks::new_event_example(EventType::ClockIn);
+    let event = webhooks::clock_in();
     let bodies = [
         (
             "NewSubscription",
@@ -195,16 +197,12 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>) -> Map<S
         ("NewReplay", body::replay_schema(), json!({"since": "2026-03-02T08:00:00Z", "events": ["clock_in"]})),
         ("NewErasure", erasure::schema(), json!({"worker_id": 52})),
         ("SecretRotation", rotation::schema(), json!({"overlap": "24h"})),
-        (
-            "EventToMatch",
-            matching::schema(),
-            json!({"event": "clock_in", "data": event_types::example(EventType::ClockIn)}),
-        ),
+        ("EventToMatch", matching::schema(), json!({"event": "clock_in", "data": event_types::clock_in()})),
         ("SubscriptionTest", test_ping::schema(), json!({"verify": true})),
         (
             "NewEvents",
             event_body::batch_schema(&json!({"$ref": format!("{SCHEMAS}NewEvent")})),
-            json!({"events": [event, {"event": "worker_created", "data": event_types::example(EventType::WorkerCreated)}]}),
+            json!({"events": [event, {"event": "worker_created", "data": event_types::example(EventType::WorkerCreated.example())}]}),
         ),
     ];
     for (name, mut schema, example) in bodies {

@@ -1,7 +1,7 @@
 //! Every route of the API: path, method, scope and handler. The server and the API's description are built from this
 //! one table. Pure; the handlers run on the HTTP workers.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::access::Scope::{EventsRead, EventsWrite, WebhooksRead, WebhooksWrite};
 use crate::domain::escape::{REPEATED_CHARS, shortened};
+use crate::domain::event::catalogue::Catalogue;
 use crate::domain::{DeliveryId, EventId};
 use crate::http::api::event_types::EventTypeView;
 use crate::http::api::events::{BatchView, PublishedView};
@@ -29,6 +30,7 @@ use crate::http::openapi::operation::{BASE, Operation, Resource, at, list, opera
 use crate::http::openapi::parameters as take;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract;
+use crate::http::request::state::HttpState;
 
 /// Registers the table's routes.
 pub fn serve(config: &mut web::ServiceConfig) {
@@ -47,21 +49,38 @@ pub fn serve(config: &mut web::ServiceConfig) {
     config.default_service(web::to(no_route));
 }
 
-/// Made at the first request for it.
-static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::of(&table()));
+/// Of the event types that are always known. Made at the first request for it.
+static DESCRIPTION: LazyLock<Arc<Description>> =
+    LazyLock::new(|| Arc::new(Description::of(&table(), &Catalogue::built_in())));
 
-/// The `OpenAPI` document of these routes.
+/// Of the catalogue that was last asked for, where it is another one.
+static DECLARED: Mutex<Option<(Arc<Catalogue>, Arc<Description>)>> = Mutex::new(None);
+
+/// The `OpenAPI` document of these routes, with the event types that are always known.
 #[must_use]
 pub fn document() -> &'static Value {
     DESCRIPTION.document()
 }
 
-async fn show_description() -> HttpResponse {
-    DESCRIPTION.show()
+fn description_of(catalogue: Arc<Catalogue>) -> Arc<Description> {
+    if catalogue == Catalogue::built_in() {
+        return Arc::clone(&DESCRIPTION);
+    }
+    let mut last = DECLARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, description)) = last.as_ref().filter(|(known, _)| Arc::ptr_eq(known, &catalogue)) {
+        return Arc::clone(description);
+    }
+    let description = Arc::new(Description::of(&table(), &catalogue));
+    *last = Some((catalogue, Arc::clone(&description)));
+    description
 }
 
-async fn show_page() -> HttpResponse {
-    DESCRIPTION.show_page()
+async fn show_description(state: web::Data<HttpState>) -> HttpResponse {
+    description_of(state.settings.catalogue.get()).show()
+}
+
+async fn show_page(state: web::Data<HttpState>) -> HttpResponse {
+    description_of(state.settings.catalogue.get()).show_page()
 }
 
 async fn no_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -233,7 +252,7 @@ fn event_routes() -> Vec<Resource> {
             [operation(Method::GET, event_types::list, "listEventTypes", "List event types").needs_a_key().answers(
                 200,
                 "Every event type with JSON Schema of its data and an example.",
-                list::<EventTypeView>,
+                list::<EventTypeView<'static>>,
             )],
         ),
     ]

@@ -1,95 +1,125 @@
 //! The webhooks section of the API's description, one entry per event type. Pure.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::answers::capitalized;
 use super::example::SCHEMAS;
 use crate::domain::delivery::attempt::{RequestHeaders, Signed, VERSION};
-use crate::domain::event::data;
+use crate::domain::event::catalogue::{Catalogue, TypeDescription};
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::SigningSecret;
 use crate::domain::{DeliveryId, EventId, event};
 use crate::http::api::{event_body, event_types};
 
-/// `ClockIn` of `clock_in`.
-fn type_name(event_type: EventType) -> String {
-    event_type.name().split('_').map(capitalized).collect()
+/// Event types with their names in the description.
+pub struct NamedTypes<'a>(Vec<NamedType<'a>>);
+
+/// A type, and what begins the names of its schemas: `ClockIn` for `clock_in`.
+struct NamedType<'a> {
+    known: &'a TypeDescription,
+    name: String,
 }
 
-/// A reference to the schema of a type's data.
-fn data_of(event_type: EventType) -> Value {
-    json!({"$ref": format!("{SCHEMAS}{}Data", type_name(event_type))})
+impl<'a> NamedTypes<'a> {
+    /// Names those of a catalogue.
+    pub fn of(catalogue: &'a Catalogue) -> Self {
+        let mut taken = HashSet::new();
+        let named = catalogue.types().iter().map(|known| {
+            let own = known.event_type.name();
+            let name: String = own.split(['_', '.']).map(capitalized).collect();
+            // Where two would have one name, the second keeps its own, which begins with a small letter.
+            let name = if taken.insert(name.clone()) { name } else { own.to_owned() };
+            NamedType { known, name }
+        });
+        Self(named.collect())
+    }
 }
 
-/// The name of the schema of an event to publish.
-fn new_event_name(event_type: EventType) -> String {
-    format!("New{}Event", type_name(event_type))
+impl NamedType<'_> {
+    /// A reference to the schema of the data.
+    fn data(&self) -> Value {
+        json!({"$ref": format!("{SCHEMAS}{}Data", self.name)})
+    }
+
+    /// The name of the schema of an event to publish.
+    fn new_event(&self) -> String {
+        format!("New{}Event", self.name)
+    }
 }
 
 /// The schema of any event to publish: one of the named ones, by its `event`.
-fn new_event() -> Value {
-    let reference = |event_type| format!("{SCHEMAS}{}", new_event_name(event_type));
-    let choices = EventType::ALL.map(|event_type| json!({"$ref": reference(event_type)}));
+fn new_event(types: &NamedTypes<'_>) -> Value {
+    let reference = |named: &NamedType<'_>| format!("{SCHEMAS}{}", named.new_event());
+    let choices: Vec<_> = types.0.iter().map(|named| json!({"$ref": reference(named)})).collect();
     let mapping: Map<String, Value> =
-        EventType::ALL.into_iter().map(|kind| (kind.name().to_owned(), reference(kind).into())).collect();
+        types.0.iter().map(|named| (named.known.event_type.to_string(), reference(named).into())).collect();
     json!({
         "description": "An event to publish; the required fields of `data` depend on `event`, and more may follow.",
         "oneOf": choices,
         "discriminator": {"propertyName": "event", "mapping": mapping},
-        "examples": [new_event_example(EventType::ClockIn)],
+        "examples": [clock_in()],
     })
 }
 
 /// The schemas of every type's data, of every event to publish, and of every body that is delivered.
-pub fn schemas() -> Map<String, Value> {
-    let mut schemas = Map::from_iter([("NewEvent".to_owned(), new_event())]);
-    for event_type in EventType::ALL {
-        let name = type_name(event_type);
-        let mut data = event_types::schema(event_type);
-        data["description"] =
-            format!("`data` of `{event_type}`: what it has at least. {}", event_type.description()).into();
-        data["examples"] = json!([event_types::example(event_type)]);
+pub fn schemas(types: &NamedTypes<'_>) -> Map<String, Value> {
+    let mut schemas = Map::from_iter([("NewEvent".to_owned(), new_event(types))]);
+    for named in &types.0 {
+        let NamedType { known, name } = named;
+        let event_type = known.event_type;
+        let mut data = event_types::schema(&known.fields);
+        data["description"] = format!("`data` of `{event_type}`: what it has at least. {}", known.description).into();
+        data["examples"] = json!([event_types::example(&known.example)]);
         schemas.insert(format!("{name}Data"), data);
-        schemas.insert(format!("{name}Webhook"), envelope(event_type));
-        let mut new = event_body::schema(event_type, &data_of(event_type));
-        new["examples"] = json!([new_event_example(event_type)]);
-        schemas.insert(new_event_name(event_type), new);
+        schemas.insert(format!("{name}Webhook"), envelope(named));
+        let mut new = event_body::schema(event_type, &named.data());
+        new["examples"] = json!([new_event_example(event_type, &known.example)]);
+        schemas.insert(named.new_event(), new);
     }
     schemas
 }
 
-/// An event to publish.
-pub fn new_event_example(event_type: EventType) -> Value {
-    json!({"event": event_type.name(), "id": "entry-4711", "data": event_types::example(event_type)})
+/// A `clock_in` to publish.
+pub fn clock_in() -> Value {
+    new_event_example(EventType::ClockIn, EventType::ClockIn.example())
 }
 
-fn envelope(event_type: EventType) -> Value {
+fn new_event_example(event_type: EventType, data: &str) -> Value {
+    json!({"event": event_type, "id": "entry-4711", "data": event_types::example(data)})
+}
+
+fn envelope(named: &NamedType<'_>) -> Value {
+    let event_type = named.known.event_type;
     json!({
         "description": format!("The body of a delivery of `{event_type}`; the same bytes on every attempt."),
         "type": "object",
         "required": ["id", "event", "timestamp", "data"],
         "properties": {
             "id": {"$ref": format!("{SCHEMAS}EventId")},
-            "event": {"type": "string", "const": event_type.name()},
+            "event": {"type": "string", "const": event_type},
             "timestamp": {"$ref": format!("{SCHEMAS}Timestamp")},
-            "data": data_of(event_type),
+            "data": named.data(),
         },
     })
 }
 
 /// One entry for each event type.
-pub fn section() -> Map<String, Value> {
-    EventType::ALL.into_iter().map(|event_type| (event_type.name().to_owned(), entry(event_type))).collect()
+pub fn section(types: &NamedTypes<'_>) -> Map<String, Value> {
+    types.0.iter().map(|named| (named.known.event_type.to_string(), entry(named))).collect()
 }
 
-fn entry(event_type: EventType) -> Value {
+fn entry(NamedType { known, name }: &NamedType<'_>) -> Value {
+    let event_type = known.event_type;
     let time = EventId::EXAMPLE.time();
-    let body = event::body(EventId::EXAMPLE, event_type, time, data::example(event_type));
+    let body = event::body(EventId::EXAMPLE, event_type, time, &known.example);
     let example: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let schema = format!("{SCHEMAS}{}Webhook", type_name(event_type));
+    let schema = format!("{SCHEMAS}{name}Webhook");
+    let summary = if known.description.is_empty() { event_type.name() } else { &known.description };
     json!({"post": {
-        "operationId": format!("receive{}", type_name(event_type)),
-        "summary": event_type.description(),
+        "operationId": format!("receive{name}"),
+        "summary": summary,
         "description": "Check a signature of the raw body, then respond with any 2xx within 30 s, and do the work \
                         afterwards. The same event can arrive again: store each `webhook-id` and ignore duplicates.",
         "parameters": headers(event_type, time.as_seconds(), &body),

@@ -13,5 +13,6 @@ mod query;
 pub(super) mod rate_limit;
 pub mod recent_attempts;
 pub mod respond;
+pub mod served_catalogue;
 pub(super) mod shares;
 pub(super) mod state;

@@ -21,6 +21,7 @@ use crate::http::request::free_space::FreeSpace;
 use crate::http::request::ping_limit::PingLimit;
 use crate::http::request::rate_limit::RateLimit;
 use crate::http::request::recent_attempts::RecentAttempts;
+use crate::http::request::served_catalogue::ServedCatalogue;
 use crate::http::request::shares::{ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, Share, Shares, WAIT};
 use crate::storage::command::{Command, ReplySender};
 use crate::storage::error::{Rejection, StorageError};
@@ -52,6 +53,8 @@ pub struct HttpSettings {
     pub free_space_reserve_bytes: u64,
     /// The dashboard.
     pub dashboard: DashboardSettings,
+    /// The event types that can be published.
+    pub catalogue: ServedCatalogue,
 }
 
 /// Maximum bytes of request bodies in memory; beyond it callers get 503.

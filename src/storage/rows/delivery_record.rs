@@ -337,7 +337,7 @@ mod tests {
             outcome: Cow::Borrowed(&attempt.outcome),
             response: attempt.response.as_ref().map(|Response { headers, body }| (headers.into(), body.into())),
         });
-        let (event_type, attempts) = (wanted.event_type.number(), rows.collect());
+        let (event_type, attempts) = (wanted.event_type.number().unwrap(), rows.collect());
         let row = DeliveryRow { event_type, state: 0, time_ms: 9, uncounted_attempts: 0, attempt_count: 3, attempts };
         let bytes = codec::encode(WITH_REPETITIONS, &row).unwrap();
         assert_eq!(decode(&bytes, EventType::ClockIn).unwrap(), wanted);

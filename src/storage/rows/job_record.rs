@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::delivery::DeliveryState;
-use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::event::find::{FindKey, FindKind};
 use crate::domain::job::{DeliverySelection, Erasure, Job, JobState, JobTask, Replay, ReplayOnly};
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, SubscriptionId, Timestamp};
@@ -71,7 +72,7 @@ pub fn encode(job: &Job) -> Result<Vec<u8>, StorageError> {
         }),
         JobTask::Replay(replay) => TaskRow::Replay(ReplayRow {
             subscription: replay.subscription.0,
-            events: replay.events.map(|events| events.names().into_iter().map(str::to_owned).collect()),
+            events: replay.events.as_ref().map(EventTypes::names),
             only: replay.only.name().to_owned(),
             since_ms: replay.since.as_ms(),
             until_ms: replay.until.as_ms(),
@@ -103,7 +104,10 @@ pub fn decode(account: AccountId, id: JobId, bytes: &[u8]) -> Result<Job, Storag
         TaskRow::Retry(selection) => JobTask::Retry(DeliverySelection {
             subscription: selection.subscription.map(SubscriptionId),
             status: known(&DeliveryState::NAMES, &selection.status)?,
-            event_type: selection.event.map(|name| EventType::parse(&name).map_err(|_| damaged("job"))).transpose()?,
+            event_type: selection
+                .event
+                .map(|name| EventType::from_name(&name).ok_or_else(|| damaged("job")))
+                .transpose()?,
             since: selection.since_ms.map(Timestamp::from_ms),
             until: selection.until_ms.map(Timestamp::from_ms),
         }),
@@ -140,7 +144,7 @@ pub fn decode(account: AccountId, id: JobId, bytes: &[u8]) -> Result<Job, Storag
 }
 
 fn event_types(names: &[String]) -> Result<EventTypes, StorageError> {
-    EventTypes::parse(names.iter().map(String::as_str)).map_err(|_| damaged("job"))
+    EventTypes::from_stored(names.iter().map(String::as_str)).ok_or_else(|| damaged("job"))
 }
 
 fn known(names: &[&'static str], name: &str) -> Result<&'static str, StorageError> {
@@ -159,7 +163,7 @@ mod tests {
             let has = place % 2 == 0;
             let replay = JobTask::Replay(Replay {
                 subscription: SubscriptionId(5),
-                events: has.then(|| EventTypes::parse(["clock_in", "clock_out"]).unwrap()),
+                events: has.then(|| EventTypes::from_stored(["clock_in", "clock_out"]).unwrap()),
                 only: ReplayOnly::ALL[place % 3],
                 since: Timestamp::from_ms(1),
                 until: Timestamp::from_ms(2),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::domain::endpoint::Endpoint;
-use crate::domain::event::event_type::EventTypes;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::options::{Options, SEALED};
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::{Ed25519Key, PreviousSecret, SigningKeys};
@@ -115,7 +115,7 @@ pub fn encode(subscription: &Subscription, seal: &Seal) -> Result<Vec<u8>, Stora
     let row = SubscriptionV3 {
         account: subscription.account.0,
         url: subscription.endpoint.as_str().to_owned(),
-        events: subscription.events.names().into_iter().map(str::to_owned).collect(),
+        events: subscription.events.names(),
         description: subscription.description.clone(),
         options: Value::from(plain).to_string(),
         nonce,
@@ -160,7 +160,7 @@ impl SubscriptionRow {
         Ok(Self {
             account: AccountId(row.account),
             endpoint: Endpoint::from_stored(&row.url).ok_or_else(invalid)?,
-            events: EventTypes::parse(row.events.iter().map(String::as_str)).map_err(|_| invalid())?,
+            events: EventTypes::from_stored(row.events.iter().map(String::as_str)).ok_or_else(invalid)?,
             description: row.description,
             options: serde_json::from_str(&row.options).map_err(|_| invalid())?,
             secrets: StoredSecrets { nonce: row.nonce, bytes: row.secrets },
@@ -226,7 +226,7 @@ fn without_options(
     secrets: Zeroizing<Vec<u8>>,
     off: Off,
 ) -> SubscriptionV3 {
-    let events = EventTypes::from_bits(events).names().into_iter().map(str::to_owned).collect();
+    let events = EventTypes::from_bits(events).names();
     let options = "{}".to_owned();
     SubscriptionV3 { account, url, events, description, options, nonce, secrets, off, created_ms: 0, updated_ms: 0 }
 }
@@ -260,7 +260,7 @@ mod tests {
             id: SubscriptionId(7),
             account: AccountId(1),
             endpoint: Endpoint::from_stored("https://crm.example/hook").unwrap(),
-            events: EventTypes::parse(["clock_in", "clock_out"]).unwrap(),
+            events: EventTypes::from_stored(["clock_in", "clock_out"]).unwrap(),
             description: "Zo\u{eb}".to_owned(),
             keys,
             options: Options::shared(change.apply(&Options::default()).unwrap()),

@@ -204,7 +204,9 @@ fn wanting<'a>(
 ) -> impl Iterator<Item = &'a Arc<Subscription>> {
     let all = state.registry.subscriptions_of(account).iter();
     let fits = |subscription: &Subscription| event.unfit.binary_search(&subscription.id).is_err();
-    all.filter(move |subscription| subscription.events.contains(event.event_type) && fits(subscription))
+    all.filter(move |subscription| {
+        subscription.events.contains(&event.event_type, event.is_opt_in) && fits(subscription)
+    })
 }
 
 /// A refusal of events that make more deliveries together than one commit may. One alone is always taken.

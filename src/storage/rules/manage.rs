@@ -65,6 +65,7 @@ impl<T: Tx> Batch<T> {
         let Some(before) = state.registry.subscription_of(account, id).cloned() else {
             return Ok(Err(Rejection::NotFound));
         };
+        let catalogue = Arc::clone(&change.catalogue);
         let after = change.apply(&before, state.clock.wall());
         if after == *before {
             return Ok(Ok(after));
@@ -75,7 +76,7 @@ impl<T: Tx> Batch<T> {
             history.last_success = None;
             self.hasten(state, id);
         }
-        let mut removed = before.events.without(after.events);
+        let mut removed = before.events.without(&after.events, &catalogue);
         removed.retain(|event_type| *event_type != EventType::Ping);
         if !removed.is_empty() {
             self.withdraw(state, id, &removed);

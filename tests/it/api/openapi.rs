@@ -250,9 +250,9 @@ fn a_delivery_of_every_type_is_as_described() {
     let server = Server::start(&[]);
     let client = server.client();
     let receiver = Receiver::first([Reply::status(500)]);
-    let subscription = client.subscribe(&receiver.url("/hook"), &["*"]);
+    let subscription = client.subscribe(&receiver.url("/hook"), &["*", "clock.*"]);
     let described: Vec<&String> = http::document()["webhooks"].as_object().unwrap().keys().collect();
-    assert_eq!(described.len(), 7);
+    assert_eq!(described.len(), 11);
     for event in &described {
         client.publish(event, &sample(event));
     }

@@ -108,6 +108,7 @@ pub fn sample(event: &str) -> Value {
             "document_type": "forklift licence", "expired_on": "2026-03-01"
         }),
         "ping" => json!({"message": "hello", "webhook_id": 1}),
+        opt_in if opt_in.starts_with("clock.") => json!({"worker_id": 42, "location_id": 7}),
         other => panic!("no sample for {other}"),
     }
 }

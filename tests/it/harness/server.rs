@@ -199,8 +199,11 @@ impl Server {
             }
         }
         let mut text = String::new();
+        for (name, value) in self.settings.iter().filter(|(name, _)| !name.contains('.')) {
+            writeln!(text, "{name} = {value}").unwrap();
+        }
         for (name, value) in &self.settings {
-            let (section, key) = name.split_once('.').expect("section.key");
+            let Some((section, key)) = name.split_once('.') else { continue };
             let header = format!("[{section}]\n");
             if !text.contains(&header) {
                 text.push_str(&header);

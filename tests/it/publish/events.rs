@@ -338,8 +338,11 @@ fn a_batch_holds_a_thousand_events_and_no_more() {
     assert_eq!(client.total("/events"), 1000);
 }
 
+const OPT_IN_TYPES: [&str; 4] =
+    ["clock.blocked_by_survey", "clock.geofence_breach", "clock.geofence_refused", "clock.low_gps_confidence"];
+
 #[test]
-fn the_catalogue_shows_the_seven_types_and_examples_that_are_accepted() {
+fn the_catalogue_shows_every_built_in_type_and_examples_that_are_accepted() {
     let server = Server::start(&[]);
     let client = server.client();
     let answer = client.get("/event-types").expect(200);
@@ -347,14 +350,22 @@ fn the_catalogue_shows_the_seven_types_and_examples_that_are_accepted() {
     names.sort_unstable();
     let mut wanted = PUBLISHED_TYPES.to_vec();
     wanted.push("ping");
+    wanted.extend(OPT_IN_TYPES);
     wanted.sort_unstable();
     assert_eq!(names, wanted);
+    let opt_in = answer.rows().iter().filter(|row| row["opt_in"] == true).map(|row| row["name"].as_str().unwrap());
+    assert_eq!(opt_in.collect::<Vec<_>>(), OPT_IN_TYPES);
 
     for row in answer.rows() {
         let name = row["name"].as_str().unwrap();
         assert!(row["description"].as_str().is_some_and(|d| !d.is_empty()), "{row}");
         let schema = row.as_object().unwrap().iter().find(|(key, _)| key.contains("schema"));
         let schema = schema.unwrap_or_else(|| panic!("no JSON Schema in {row}")).1.to_string();
+        if OPT_IN_TYPES.contains(&name) {
+            assert!(schema.contains(r#""required":["worker_id"]"#), "{schema}");
+            client.post("/events", &json!({"event": name, "data": row["example"]})).expect(202);
+            continue;
+        }
         for field in fields(&sample(name)) {
             assert!(schema.contains(&format!("\"{field}\"")), "{field} of {name} in {schema}");
         }

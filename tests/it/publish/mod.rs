@@ -2,6 +2,7 @@
 
 pub(super) mod backpressure;
 pub(super) mod data;
+mod event_types;
 mod events;
 pub(super) mod events_kept;
 pub(super) mod find;

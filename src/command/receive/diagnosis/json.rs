@@ -224,6 +224,6 @@ fn sort(entries: &mut [(String, &RawValue)], order: Order) {
 /// The position of a key in this server's or the catalogue's order.
 fn place(key: &str) -> usize {
     let envelope = ["id", "event", "timestamp", "data"].into_iter();
-    let fields = EventType::ALL.into_iter().flat_map(|kind| kind.fields().iter().map(|(name, _)| *name));
+    let fields = EventType::BASE.into_iter().flat_map(|kind| kind.fields().iter().map(|(name, _)| *name));
     envelope.chain(fields).position(|known| known == key).unwrap_or(usize::MAX)
 }

@@ -3,9 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::domain::delivery::DeliveryState;
-use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::event::catalogue::Catalogue;
+use crate::domain::event::event_type::{EventType, NAME_CHARS, NAME_PATTERN};
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::job::{DeliverySelection, ReplayOnly};
 use crate::domain::{FieldError, FieldErrors, SubscriptionId, Timestamp, time_text};
+use crate::http::api::event_types::types_schema;
 use crate::http::api::fields::ObjectFields;
 use crate::http::request::error::ApiError;
 
@@ -23,8 +26,8 @@ pub struct RetryBody {
     pub is_dry_run: bool,
 }
 
-/// Parses it.
-pub fn retry(text: &str) -> Result<RetryBody, ApiError> {
+/// Parses it. Whether there is such an event type is left to the caller.
+pub fn retry(text: &str, catalogue: &Catalogue) -> Result<RetryBody, ApiError> {
     let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     let mut errors = FieldErrors::default();
     let mut selection =
@@ -34,7 +37,7 @@ pub fn retry(text: &str) -> Result<RetryBody, ApiError> {
         let result = match name.as_str() {
             "subscription" => subscription(value).map(|id| selection.subscription = Some(id)),
             "status" => status(value).map(|status| selection.status = status),
-            "event" => event_type(value).map(|event_type| selection.event_type = Some(event_type)),
+            "event" => event_type(value, catalogue).map(|event_type| selection.event_type = Some(event_type)),
             "since" => time(value).map(|time| selection.since = Some(time)),
             "until" => time(value).map(|time| selection.until = Some(time)),
             "dry_run" => boolean(value).map(|wanted| is_dry_run = wanted),
@@ -65,8 +68,8 @@ pub struct ReplayBody {
     pub is_dry_run: bool,
 }
 
-/// Parses a replay.
-pub fn replay(text: &str) -> Result<ReplayBody, ApiError> {
+/// Parses a replay for a subscription to these types.
+pub fn replay(text: &str, catalogue: &Catalogue, wanted: &EventTypes) -> Result<ReplayBody, ApiError> {
     let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     let mut errors = FieldErrors::default();
     let (mut since, mut until, mut events, mut only, mut is_dry_run) = (None, None, None, ReplayOnly::Missing, false);
@@ -78,7 +81,7 @@ pub fn replay(text: &str) -> Result<ReplayBody, ApiError> {
                 time(value).map(|time| since = Some(time))
             }
             "until" => time(value).map(|time| until = Some(time)),
-            "events" => event_types(value).map(|types| events = Some(types)),
+            "events" => event_types(value, catalogue, wanted).map(|types| events = Some(types)),
             "only" => replay_only(value).map(|wanted| only = wanted),
             "dry_run" => boolean(value).map(|wanted| is_dry_run = wanted),
             _ => {
@@ -102,11 +105,11 @@ pub fn replay(text: &str) -> Result<ReplayBody, ApiError> {
     }
 }
 
-fn event_types(value: &Value) -> Result<EventTypes, String> {
+fn event_types(value: &Value, catalogue: &Catalogue, wanted: &EventTypes) -> Result<EventTypes, String> {
     let names = value.as_array().filter(|names| !names.is_empty());
     let names: Option<Vec<&str>> = names.and_then(|names| names.iter().map(Value::as_str).collect());
     let names = names.ok_or("must be an array of event types such as [\"clock_in\"]")?;
-    EventTypes::parse(names)
+    EventTypes::parse(names, catalogue, Some(wanted))
         .map_err(|errors| errors.into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("; "))
 }
 
@@ -125,8 +128,9 @@ fn status(value: &Value) -> Result<&'static str, String> {
     known.ok_or_else(|| format!("must be one of {}", DeliveryState::NAMES.join(", ")))
 }
 
-fn event_type(value: &Value) -> Result<EventType, String> {
-    EventType::parse(value.as_str().ok_or("must be the name of an event type")?)
+fn event_type(value: &Value, catalogue: &Catalogue) -> Result<EventType, String> {
+    let name = value.as_str().ok_or("must be the name of an event type")?;
+    EventType::from_name(name).ok_or_else(|| catalogue.unknown(name))
 }
 
 fn time(value: &Value) -> Result<Timestamp, String> {
@@ -142,7 +146,6 @@ fn boolean(value: &Value) -> Result<bool, String> {
 /// JSON Schema of the body of a replay.
 #[must_use]
 pub fn replay_schema() -> Value {
-    let names: Vec<_> = EventType::ALL.into_iter().map(EventType::name).chain(["*"]).collect();
     json!({
         "type": "object",
         "required": ["since"],
@@ -161,7 +164,7 @@ pub fn replay_schema() -> Value {
                 "description": "Only these of the event types that the subscription wants.",
                 "type": ["array", "null"],
                 "minItems": 1,
-                "items": {"type": "string", "enum": names},
+                "items": types_schema(),
             },
             "only": {
                 "description": "`missing`, unless you say another one: events that it never got a delivery for; `failed`: those \
@@ -198,8 +201,8 @@ pub fn retry_schema() -> Value {
             "event": {
                 "description": "Only deliveries of this event type.",
                 "type": ["string", "null"],
-                "enum": EventType::ALL.map(|event_type| event_type.name().into())
-                    .into_iter().chain([Value::Null]).collect::<Vec<_>>(),
+                "pattern": NAME_PATTERN,
+                "maxLength": NAME_CHARS,
             },
             "since": time("Only of events that were stored at this time or later."),
             "until": time("Only of events that were stored before this time."),

@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::domain::access::Scope;
 use crate::domain::job::{Job, JobState, JobTask, Replay};
 use crate::domain::{AccountId, DeliveryId, JobId, Timestamp};
+use crate::http::api::events::known_type;
 use crate::http::api::jobs::body::{ReplayBody, RetryBody};
-use crate::http::api::subscriptions::parse_id;
+use crate::http::api::subscriptions::{find, parse_id};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText, Query};
 use crate::http::request::respond::{self, Pagination};
@@ -138,7 +139,7 @@ fn missing() -> ApiError {
 /// Redelivers all that is selected.
 pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    let RetryBody { mut selection, is_dry_run } = body::retry(&body.text)?;
+    let RetryBody { mut selection, is_dry_run } = body::retry(&body.text, &state.settings.catalogue.get())?;
     let no_subscription = || ApiError::not_found("subscription");
     match selection.subscription {
         Some(id) => {
@@ -150,8 +151,12 @@ pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerRe
             return Err(ApiError::invalid_field("subscription", message));
         }
     }
-    selection.until = Some(until_now(&state, selection.until));
     let counted = caller.counted_account();
+    if let Some(event_type) = &selection.event_type {
+        let known = known_type(&state, (counted, account), event_type.name()).await?;
+        known.map_err(|unknown| ApiError::invalid_field("event", unknown))?;
+    }
+    selection.until = Some(until_now(&state, selection.until));
     let which = selection.clone();
     let step = move |snapshot: &ReadView, after| snapshot.count_selected(account, &which, after, COUNTED_ROWS);
     if is_dry_run {
@@ -166,9 +171,11 @@ pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerRe
 pub async fn replay(state: AppState, caller: Caller, path: web::Path<String>, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
     let id = caller.seen(parse_id(&path)?)?;
-    state.reader.registry().subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
-    let ReplayBody { since, until, events, only, is_dry_run } = body::replay(&body.text)?;
-    let replay = Replay { subscription: id, events, only, since, until: until_now(&state, until) };
+    let wanted = find(&state, account, id)?.events.clone();
+    let catalogue = state.settings.catalogue.get();
+    let ReplayBody { since, until, events, only, is_dry_run } = body::replay(&body.text, &catalogue, &wanted)?;
+    let events = events.as_ref().unwrap_or(&wanted).within(&wanted, &catalogue);
+    let replay = Replay { subscription: id, events: Some(events), only, since, until: until_now(&state, until) };
     let counted = caller.counted_account();
     let which = replay.clone();
     let step = move |snapshot: &ReadView, after| snapshot.count_replay(account, &which, after, COUNTED_ROWS);

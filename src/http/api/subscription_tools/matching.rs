@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::access::Scope;
-use crate::domain::event::event_type::EventType;
+use crate::domain::event::catalogue::{Catalogue, TypeDescription};
+use crate::domain::event::event_type::{NAME_CHARS, NAME_PATTERN};
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{FieldError, FieldErrors};
 use crate::http::api::subscriptions::{find, parse_id};
@@ -35,7 +36,7 @@ pub fn schema() -> Value {
         "type": "object",
         "required": FIELDS,
         "properties": {
-            "event": {"description": "The event type.", "type": "string", "enum": EventType::ALL.map(EventType::name)},
+            "event": {"description": "The event type.", "type": "string", "pattern": NAME_PATTERN, "maxLength": NAME_CHARS},
             "data": {"description": "The `data` of the event.", "type": "object"},
         },
         "additionalProperties": false,
@@ -50,11 +51,12 @@ pub async fn match_event(
 ) -> Result<HttpResponse, ApiError> {
     let account = caller.require(Scope::WebhooksRead)?;
     let subscription = find(&state, account, caller.seen(parse_id(&path)?)?)?;
-    let (event_type, data) = read(&body.text)?;
+    let catalogue = state.settings.catalogue.get();
+    let (event_type, data) = read(&body.text, &catalogue)?;
     Ok(respond::single(HttpResponse::Ok(), &result(&subscription, event_type, &data)))
 }
 
-fn read(text: &str) -> Result<(EventType, Value), ApiError> {
+fn read<'a>(text: &str, catalogue: &'a Catalogue) -> Result<(&'a TypeDescription, Value), ApiError> {
     let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     let mut errors = FieldErrors::default();
@@ -63,7 +65,7 @@ fn read(text: &str) -> Result<(EventType, Value), ApiError> {
     }
     let event_type = match fields.get("event").and_then(Value::as_str) {
         None => Err("must be the name of an event type".to_owned()),
-        Some(name) => EventType::parse(name),
+        Some(name) => catalogue.parse(name),
     };
     let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
     let data = fields.remove("data").filter(Value::is_object);
@@ -76,8 +78,9 @@ fn read(text: &str) -> Result<(EventType, Value), ApiError> {
     }
 }
 
-fn result(subscription: &Subscription, event_type: EventType, data: &Value) -> MatchResult {
-    let has_type = subscription.events.contains(event_type);
+fn result(subscription: &Subscription, known: &TypeDescription, data: &Value) -> MatchResult {
+    let event_type = known.event_type;
+    let has_type = subscription.events.contains(&event_type, known.is_opt_in);
     let names = subscription.events.names().join(", ");
     let is = if has_type { "is" } else { "is not" };
     let mut because = vec![format!("{event_type} {is} one of its event types ({names})")];

@@ -15,14 +15,13 @@ use crate::storage::rows::record::EventRow;
 #[schemars(rename = "Event")]
 pub struct EventView<'a> {
     id: EventId,
-    #[schemars(with = "EventType")]
-    event: &'static str,
+    event: EventType,
     /// When it happened; null once it was erased.
     #[schemars(with = "Option<Timestamp>")]
     timestamp: Option<&'a str>,
     /// As it was published; null once it was erased.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    #[schemars(extend("examples" = [event_types::example(EventType::ClockIn)]))]
+    #[schemars(extend("examples" = [event_types::clock_in()]))]
     data: Option<&'a RawValue>,
     /// What its publisher marked it with.
     #[schemars(with = "Vec<String>", extend("examples" = [["north", "night"]]))]
@@ -56,7 +55,7 @@ impl<'a> EventView<'a> {
         let envelope: Option<Envelope<'a>> = serde_json::from_slice(row.body()).ok();
         Self {
             id,
-            event: row.event_type.name(),
+            event: row.event_type,
             timestamp: envelope.as_ref().map(|envelope| envelope.timestamp),
             data: envelope.map(|envelope| envelope.data),
             tags,

@@ -57,7 +57,7 @@ pub async fn list(state: AppState, visitor: Visitor, query: Query) -> HandlerRes
         Err(error) => Err(error),
     };
     let (found, problem) = shown(asked)?;
-    let types: List<EventType> = read(event_types::list(visitor.caller()).await).await?;
+    let types: List<EventType> = read(event_types::list(state.clone(), visitor.caller()).await).await?;
     let next = found.pagination.next_cursor.filter(|_| found.pagination.has_more);
     let next = next.map(|cursor| filters.link("/deliveries", &[("cursor", &cursor)]));
     let may_retry = visitor.may(Scope::WebhooksWrite) && !filters.has_any(&ONLY_OF_LISTS);

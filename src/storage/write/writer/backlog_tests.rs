@@ -3,7 +3,7 @@
 use super::job_tests::Bench;
 use super::*;
 use crate::domain::delivery::DeliveryState;
-use crate::domain::event::event_type::EventTypes;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::subscription::SubscriptionChange;
 use crate::domain::{AccountId, SubscriptionId};
 use crate::storage::engine::View as _;
@@ -14,7 +14,7 @@ fn step(bench: &mut Bench, rows: usize) {
 }
 
 fn set_events(bench: &mut Bench, account: AccountId, id: SubscriptionId, events: &str) {
-    let events = Some(EventTypes::parse([events]).unwrap());
+    let events = Some(EventTypes::from_stored([events]).unwrap());
     let change = SubscriptionChange { events, ..SubscriptionChange::default() };
     bench.commit(|_, batch, state| batch.change_subscription(state, account, id, change)).unwrap().unwrap();
 }

@@ -10,7 +10,8 @@ use crate::domain::delivery::attempt::{Attempt, Signed, VERSION};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
-use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
 use crate::domain::options::Options;
 use crate::domain::signing::{Signatures, SigningSecret};
@@ -51,7 +52,7 @@ impl Bench {
     /// A subscription with so many deliveries whose first attempt failed. The rule says whether there is a next one.
     pub fn waiting(&mut self, account: AccountId, count: usize) -> SubscriptionId {
         let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
-        let events = EventTypes::parse(["clock_in"]).unwrap();
+        let events = EventTypes::from_stored(["clock_in"]).unwrap();
         let new = NewSubscription {
             endpoint,
             events,
@@ -73,6 +74,7 @@ impl Bench {
     pub fn publish(&mut self, account: AccountId, count: usize) -> Vec<EventId> {
         let event = NewEvent {
             event_type: EventType::ClockIn,
+            is_opt_in: false,
             data: "{}".into(),
             occurred_at: None,
             tags: Vec::new(),

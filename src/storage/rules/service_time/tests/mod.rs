@@ -17,7 +17,8 @@ use crate::domain::delivery::outcome::{NO_ROUTE, Phase};
 use crate::domain::delivery::retry::RetryRule;
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::NewEvent;
-use crate::domain::event::event_type::{EventType, EventTypes};
+use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::EventTypes;
 use crate::domain::options::Options;
 use crate::domain::signing::{Signatures, SigningSecret};
 use crate::domain::signing_keys::SigningKeys;
@@ -138,7 +139,7 @@ impl Machine {
 
     fn subscribe(&mut self, host: &str) -> SubscriptionId {
         let endpoint = Endpoint::parse(&format!("https://{host}/hook"), &EndpointPolicy::default()).unwrap();
-        let events = EventTypes::parse(["clock_in"]).unwrap();
+        let events = EventTypes::from_stored(["clock_in"]).unwrap();
         let new = NewSubscription {
             endpoint,
             events,
@@ -153,6 +154,7 @@ impl Machine {
     fn publish(&mut self, event_type: EventType) -> EventId {
         let event = NewEvent {
             event_type,
+            is_opt_in: false,
             data: "{}".into(),
             occurred_at: None,
             tags: Vec::new(),
