@@ -27,7 +27,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use tempclock_webhooks::clock::Clock;
 use tempclock_webhooks::delivery::Transport;
 use tempclock_webhooks::delivery::send::address::guard::Guard;
-use tempclock_webhooks::delivery::send::tls::client_config;
+use tempclock_webhooks::delivery::send::tls::{TlsSettings, client_config};
 use tempclock_webhooks::delivery::send::transport::TransportSettings;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
@@ -151,7 +151,8 @@ fn transport(authority: Vec<CertificateDer<'static>>) -> Arc<Transport> {
         retry_after_max: Duration::from_hours(24),
     };
     let rule = AddressRule::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
-    Transport::new(settings, client_config(authority).unwrap(), Guard::new(rule, 1), Clock::start())
+    let tls = TlsSettings { plain: client_config(authority).unwrap(), certificates: Vec::new() };
+    Transport::new(settings, tls, Guard::new(rule, 1), None, Clock::start())
 }
 
 fn subscription(url: &str) -> Subscription {

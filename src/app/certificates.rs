@@ -41,9 +41,8 @@ fn failed(key: &'static str, path: &Path, reason: impl fmt::Display) -> StartErr
     StartError::Certificate { key, path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// The problems of the configured files, each with its key.
-#[must_use]
-pub fn check_files(config: &Config) -> Vec<String> {
+/// The problems of the server's own files and of the encryption key's, each with its key.
+pub(super) fn check_files(config: &Config) -> Vec<String> {
     let (server, mut problems) = (&config.server, Vec::new());
     let secret = [(KEY, &server.tls_key), (ENCRYPTION_KEY, &config.storage.encryption_key_file)];
     for (key, path) in secret {
@@ -57,10 +56,11 @@ pub fn check_files(config: &Config) -> Vec<String> {
     }
     let is_there = |path: &&PathBuf| path.exists();
     let chain = server.tls_certificate.as_deref().map(|path| read_certificates(CERTIFICATE, path));
-    let private = server.tls_key.as_ref().filter(is_there).map(|path| read_key(path));
+    let private = server.tls_key.as_ref().filter(is_there).map(|path| read_key(KEY, path));
     match (chain, private, &server.tls_certificate) {
         (Some(Ok(chain)), Some(Ok(private)), Some(path)) => {
-            problems.extend(join(path, chain, private).err().map(|error| error.to_string()));
+            let joined = join((CERTIFICATE, path), chain, private, KEY);
+            problems.extend(joined.err().map(|error| error.to_string()));
         }
         (chain, private, _) => {
             problems.extend(chain.and_then(Result::err).map(|error| error.to_string()));
@@ -115,27 +115,29 @@ impl fmt::Debug for ServerCertificate {
 }
 
 fn read_pair(certificate: &Path, key: &Path) -> Result<CertifiedKey, StartError> {
-    join(certificate, read_certificates(CERTIFICATE, certificate)?, read_key(key)?)
+    join((CERTIFICATE, certificate), read_certificates(CERTIFICATE, certificate)?, read_key(KEY, key)?, KEY)
 }
 
-fn join(
-    certificate: &Path,
+/// A certificate with its key. The certificate's setting and file, and the key's setting, are for the error.
+pub(super) fn join(
+    (setting, certificate): (&'static str, &Path),
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    key_setting: &str,
 ) -> Result<CertifiedKey, StartError> {
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            failed(CERTIFICATE, certificate, format!("it was made for another private key than that of {KEY}"))
+            failed(setting, certificate, format!("it was made for another private key than that of {key_setting}"))
         }
-        _ => failed(CERTIFICATE, certificate, error),
+        _ => failed(setting, certificate, error),
     })
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
-    check_is_file(path).map_err(|reason| failed(KEY, path, reason))?;
+pub(super) fn read_key(setting: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, StartError> {
+    check_is_file(path).map_err(|reason| failed(setting, path, reason))?;
     PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| failed(KEY, path, in_words(error, "private key without a passphrase")))
+        .map_err(|error| failed(setting, path, in_words(error, "private key without a passphrase")))
 }
 
 /// Opening a pipe would block, on a reload even the thread that handles the stop signal.
@@ -156,7 +158,7 @@ fn in_words(error: pem::Error, wanted: &str) -> String {
     }
 }
 
-fn read_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+pub(super) fn read_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
     check_is_file(path).map_err(|reason| failed(key, path, reason))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let certificates = certificates.map_err(|error| failed(key, path, in_words(error, CERTIFICATES)))?;
@@ -168,18 +170,22 @@ fn read_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDe
 }
 
 /// A warning if the server's certificate has expired or soon will.
-#[must_use]
-pub fn certificate_warning(config: &Config, now: Timestamp) -> Option<String> {
+pub(super) fn certificate_warning(config: &Config, now: Timestamp) -> Option<String> {
     let path = config.server.tls_certificate.as_deref()?;
     let chain = read_certificates(CERTIFICATE, path).ok()?;
+    let words = aging(&chain, now, "callers")?;
+    Some(format!("{CERTIFICATE}: the certificate in {} {words}", path.display()))
+}
+
+/// What is wrong with the time of a certificate, if something is or soon will be; `others` refuse it then.
+pub(super) fn aging(chain: &[CertificateDer<'static>], now: Timestamp, others: &str) -> Option<String> {
     let day = |time: Timestamp| time.to_string().chars().take(10).collect::<String>();
-    let words = match (time_fault(&chain, now), time_fault(&chain, now.plus(NOTICE))) {
-        (Some(TlsFault::Expired(Some(end))), _) => format!("expired on {}, so callers refuse it", day(end)),
+    Some(match (time_fault(chain, now), time_fault(chain, now.plus(NOTICE))) {
+        (Some(TlsFault::Expired(Some(end))), _) => format!("expired on {}, so {others} refuse it", day(end)),
         (Some(TlsFault::NotValidYet(Some(begin))), _) => format!("is not valid before {}", day(begin)),
         (_, Some(TlsFault::Expired(Some(end)))) => format!("expires on {}; renew it before", day(end)),
         _ => return None,
-    };
-    Some(format!("{CERTIFICATE}: the certificate in {} {words}", path.display()))
+    })
 }
 
 /// The validity error that a client would see. Validity is checked first, so trust and name do not matter.

@@ -30,6 +30,14 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// A file with a secret could not be used.
+    #[error("{key}: the file cannot be used: {reason}")]
+    SecretFile {
+        /// The key of the configuration that names it.
+        key: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The control socket could not be made.
     #[error("the control socket {path} cannot be made: {source}{advice}")]
     Control {

@@ -2,9 +2,12 @@
 //! order that loses nothing. Runs on the main thread.
 
 mod certificates;
+mod client_certificates;
 mod error;
+mod files;
 mod offline;
 mod parts;
+mod proxy;
 mod remote;
 mod web_server;
 
@@ -17,13 +20,15 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 
 use self::certificates::ServerCertificate;
-pub use self::certificates::{certificate_warning, check_files, trusted_roots};
+pub use self::certificates::trusted_roots;
 pub use self::error::StartError;
+pub use self::files::{certificate_warnings, check_files};
 pub use self::offline::{Offline, check_user, open_store, user_name};
 use self::parts::{
     ANOTHER_SOCKET, dashboard_settings, divide_descriptors, http_settings, server_settings, start_control, transport,
 };
 pub use self::parts::{control_socket, store_settings};
+pub use self::proxy::proxy;
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
 use crate::clock::Clock;

@@ -1,6 +1,8 @@
 //! Makes the parts of the server from the configuration. Runs on the main thread.
 
+use crate::app::client_certificates;
 use crate::app::error::StartError;
+use crate::app::proxy::proxy;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::client::ControlSocket;
@@ -79,8 +81,8 @@ pub fn transport(config: &Config, shares: Shares, clock: Clock) -> Result<(Arc<T
         allow_http: delivery.allow_http,
         retry_after_max: delivery.retry_after_max,
     };
-    let tls = crate::app::certificates::client_config(config)?;
-    Ok((Transport::new(settings, tls, Guard::new(rule.clone(), shares.look_ups), clock), rule))
+    let (tls, guard) = (client_certificates::tls_settings(config)?, Guard::new(rule.clone(), shares.look_ups));
+    Ok((Transport::new(settings, tls, guard, proxy(config)?, clock), rule))
 }
 
 /// `elsewhere` says how to choose another place, for one that cannot hold a socket.
@@ -118,6 +120,7 @@ pub fn http_settings(config: &Config, rule: AddressRule, dashboard: DashboardSet
             timeout: config.delivery.timeout,
             max_in_flight: config.delivery.max_in_flight_per_endpoint.min(config.delivery.threads),
         },
+        client_certificates: client_certificates::uses(config),
         request_timeout: config.server.request_timeout,
         event_bytes: config.limits.event_bytes,
         management_per_minute: config.rate_limit.management_per_minute,

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Weak};
 
-use super::certificates::{ServerCertificate, client_config};
+use super::certificates::ServerCertificate;
+use super::client_certificates::tls_settings;
 use super::error::StartError;
+use super::proxy::login;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
 use crate::http::ServedCatalogue;
@@ -20,10 +22,11 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Reloads all certificates. Invalid ones are left unchanged.
+    /// Reloads all certificates, and the proxy's login. Invalid ones are left unchanged.
     pub fn reload_certificates(&self, config: &Config) -> Result<(), StartError> {
         let own = self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload());
-        self.transport.set_roots(client_config(config)?);
+        self.transport.set_tls(tls_settings(config)?);
+        self.transport.set_proxy_login(login(config)?.as_ref());
         own
     }
 

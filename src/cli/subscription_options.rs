@@ -18,6 +18,9 @@ pub struct SubscriptionOptions {
     /// Login at the receiver (basic, bearer, OAuth2): {"type": "bearer", "token": "…"}; other users of this machine can see it unless it is in a file
     #[arg(long, value_name = "JSON")]
     pub auth: Option<String>,
+    /// Name of a client certificate of the server that is shown to the endpoint
+    #[arg(long, value_name = "NAME")]
+    pub client_certificate: Option<String>,
     /// Form of the body: json, form or cloudevents
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,

@@ -16,7 +16,7 @@ use crate::domain::escape::escape_controls;
 const ERRORS: usize = 20;
 const USUAL_FILE: &str = "/etc/tempclock-webhooks/config.toml";
 /// Keys that name a file with a secret. If there is no such file, the value may be the secret itself.
-const SECRET_FILES: [&str; 2] = ["server.tls_key", "storage.encryption_key_file"];
+const SECRET_FILES: [&str; 3] = ["server.tls_key", "storage.encryption_key_file", "delivery.proxy_credentials_file"];
 
 /// The environment variables that are valid text.
 fn environment() -> Vec<(String, String)> {
@@ -79,7 +79,8 @@ fn check(args: &ConfigArgs) -> Outcome {
             (errors.understood.map(|config| *config), Vec::new(), problems)
         }
     };
-    let aging = config.as_ref().and_then(|config| app::certificate_warning(config, Clock::start().wall()));
+    let now = Clock::start().wall();
+    let aging = config.iter().flat_map(|config| app::certificate_warnings(config, now));
     for warning in warnings.into_iter().chain(aging) {
         say(&format!("warning: {}", escape_controls(&warning)));
     }

@@ -1,4 +1,4 @@
-//! Parses the entries that allow otherwise blocked addresses: networks and host names.
+//! Parses entries that are networks and host names: what is allowed though it is blocked otherwise, and the proxy.
 //!
 //! Runs at start-up, on the main thread only. It must never resolve a name, or widen an entry: anything but exactly one
 //! block or one name is refused, because a mistake here exposes the internal network.
@@ -6,8 +6,18 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use url::{Host, Url};
 
 use crate::config::value::Raw;
+
+/// An entry of what does not go through the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Direct {
+    /// A host name in lower case.
+    Host(String),
+    /// A network, for URLs with an address.
+    Network(IpNet),
+}
 
 /// A network block without stray host bits.
 pub(super) fn network(raw: &Raw) -> Result<IpNet, String> {
@@ -54,6 +64,49 @@ pub(super) fn host(raw: &Raw) -> Result<String, String> {
         ));
     }
     Ok(name)
+}
+
+/// What does not go through the proxy: a network block or a host name.
+pub(super) fn direct(raw: &Raw) -> Result<Direct, String> {
+    const HINT: &str = r#"write a host such as "crm.example.internal", or a block such as "10.20.0.0/16""#;
+    let text = entry_text(raw, HINT)?;
+    if text.parse::<IpAddr>().is_ok() {
+        return Err(format!("= {text:?} is an address; write it as a block, such as \"10.20.0.5/32\""));
+    }
+    if text.contains('/') { network(raw).map(Direct::Network) } else { host(raw).map(Direct::Host) }
+}
+
+/// The host and port of a proxy; none when the text is empty.
+pub(super) fn proxy(raw: &Raw) -> Result<Option<(String, u16)>, String> {
+    const HINT: &str = r#"write for example "http://proxy.example:3128""#;
+    // The value is not repeated, as a password may be in it.
+    let wrong = |what: &str| Err(format!("{what}; {HINT}"));
+    let text = entry_text(raw, HINT)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let Ok(url) = Url::parse(text) else { return wrong("is not a URL") };
+    if url.scheme() != "http" {
+        return wrong(
+            "is not a URL that begins with http://, which is how proxies are spoken to, for https endpoints too",
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("has a login, which belongs into the file of delivery.proxy_credentials_file");
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return wrong("has something behind the port");
+    }
+    let host = match url.host() {
+        Some(Host::Domain(name)) => name.to_owned(),
+        Some(Host::Ipv4(address)) => address.to_string(),
+        Some(Host::Ipv6(address)) => address.to_string(),
+        None => return wrong("has no host"),
+    };
+    match url.port_or_known_default() {
+        Some(port @ 1..) => Ok(Some((host, port))),
+        _ => wrong("has no port that can be connected to"),
+    }
 }
 
 fn entry_text<'a>(raw: &'a Raw, hint: &str) -> Result<&'a str, String> {
@@ -135,6 +188,36 @@ mod tests {
             assert!(host(&text(bad)).is_err(), "{bad}");
         }
         assert!(host(&text(&"a.".repeat(200))).is_err());
+    }
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port_and_its_password_is_not_repeated() {
+        assert_eq!(proxy(&text("")), Ok(None));
+        assert_eq!(proxy(&text("http://Proxy.example:3128/")), Ok(Some(("proxy.example".to_owned(), 3128))));
+        assert_eq!(proxy(&text("http://proxy.example")), Ok(Some(("proxy.example".to_owned(), 80))));
+        assert_eq!(proxy(&text("http://[::1]:3128")), Ok(Some(("::1".to_owned(), 3128))));
+        for bad in [
+            "proxy.example:3128",
+            "proxy.example",
+            "https://proxy.example:3128",
+            "socks5://proxy.example:1080",
+            "http://user:s3cret@proxy.example:3128",
+            "http://proxy.example:0",
+            "http://proxy.example:3128/s3cret",
+            "http://",
+        ] {
+            let refused = proxy(&text(bad)).unwrap_err();
+            assert!(refused.contains("http://proxy.example:3128") && !refused.contains("s3cret"), "{bad}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_goes_directly_is_a_block_or_a_host() {
+        assert_eq!(direct(&text("CRM.internal")), Ok(Direct::Host("crm.internal".to_owned())));
+        assert_eq!(direct(&text("10.0.0.0/8")), Ok(Direct::Network("10.0.0.0/8".parse().unwrap())));
+        for bad in ["10.0.0.1", "*.internal", ".internal", "10.0.0.1/8", ""] {
+            assert!(direct(&text(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

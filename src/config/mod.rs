@@ -4,6 +4,7 @@
 //! the given sources, print a secret, or accept an invalid value.
 
 mod address_entries;
+mod client_certificates;
 mod error;
 mod event_types;
 mod nearest;
@@ -18,6 +19,8 @@ mod value;
 
 use std::collections::BTreeMap;
 
+pub use address_entries::Direct;
+pub use client_certificates::ClientCertificateFiles;
 pub use error::ConfigError;
 pub use origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
 pub use sections::{

@@ -33,6 +33,10 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, e
     rules.require(!is_given || delivery.max_in_flight_per_endpoint <= delivery.threads, most, threads, || {
         format!("{most} is {}, and {threads} is only {}", delivery.max_in_flight_per_endpoint, delivery.threads)
     });
+    let (credentials, proxy) = ("delivery.proxy_credentials_file", "delivery.proxy");
+    rules.require(delivery.proxy_credentials_file.is_none() || delivery.proxy.is_some(), credentials, proxy, || {
+        format!("{credentials} is set but {proxy} is not; set both or neither")
+    });
     let events = "retention.events";
     rules.require(config.retention.events >= IDEMPOTENCY, events, events, || {
         format!("{events} is shorter than 24h, for which repeated events must be recognised")

@@ -15,7 +15,8 @@ use url::Url;
 use super::event_types;
 use super::read::ConfigReader;
 use super::value;
-use crate::config::address_entries;
+use crate::config::address_entries::{self, Direct};
+use crate::config::client_certificates::{self, ClientCertificateFiles};
 use crate::domain::event::catalogue::Catalogue;
 
 /// The resolution of due times; a shorter wait would be none.
@@ -188,6 +189,14 @@ pub struct DeliverySection {
     pub allow_hosts: Vec<String>,
     /// PEM file with trusted roots besides the public ones; none: only the public ones.
     pub ca_certificates: Option<PathBuf>,
+    /// The client certificates that deliveries may show.
+    pub client_certificates: Vec<ClientCertificateFiles>,
+    /// Host and port of the proxy that requests go through; none: they go directly.
+    pub proxy: Option<(String, u16)>,
+    /// File with the proxy's `user:password`; none: without a login.
+    pub proxy_credentials_file: Option<PathBuf>,
+    /// What does not go through the proxy.
+    pub no_proxy: Vec<Direct>,
 }
 
 impl DeliverySection {
@@ -206,6 +215,10 @@ impl DeliverySection {
             allow_networks: reader.take_list("delivery.allow_networks", ALLOW_ENTRIES_MAX, address_entries::network)?,
             allow_hosts: reader.take_list("delivery.allow_hosts", ALLOW_ENTRIES_MAX, address_entries::host)?,
             ca_certificates: reader.take("delivery.ca_certificates", value::optional_path)?,
+            client_certificates: client_certificates::read(reader)?,
+            proxy: reader.take("delivery.proxy", address_entries::proxy)?,
+            proxy_credentials_file: reader.take("delivery.proxy_credentials_file", value::optional_path)?,
+            no_proxy: reader.take_list("delivery.no_proxy", ALLOW_ENTRIES_MAX, address_entries::direct)?,
         })
     }
 }

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::ErrorCollector;
 use super::nearest::{nearest, suggestion};
 use super::origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
-use super::value::{EVENT_TYPE, Field, Raw};
+use super::value::{CLIENT_CERTIFICATE, EVENT_TYPE, Field, Raw};
 
 /// All values given for each known key.
 pub(super) struct Gathered {
@@ -50,8 +50,10 @@ impl Gathered {
 /// Collects from all sources, weakest first.
 pub(super) fn gather(sources: &Sources, errors_found: &mut ErrorCollector) -> Gathered {
     let mut gathered = Gathered { keys: BTreeMap::new(), complete: true };
-    // No line of the example is its default, as a list of tables has no empty one that could be copied.
-    gathered.keys.insert(EVENT_TYPE.to_owned(), vec![(Origin::Default, Raw::List(Vec::new()))]);
+    // No line of the example is their default, as a list of tables has no empty one that could be copied.
+    for key in [CLIENT_CERTIFICATE, EVENT_TYPE] {
+        gathered.keys.insert(key.to_owned(), vec![(Origin::Default, Raw::List(Vec::new()))]);
+    }
     match entries(EXAMPLE) {
         Ok(defaults) => {
             for entry in defaults {

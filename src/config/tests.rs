@@ -80,6 +80,10 @@ fn the_defaults_are_the_published_ones() {
             allow_networks: Vec::new(),
             allow_hosts: Vec::new(),
             ca_certificates: None,
+            client_certificates: Vec::new(),
+            proxy: None,
+            proxy_credentials_file: None,
+            no_proxy: Vec::new(),
         },
         limits: LimitsSection { event_bytes: 256 << 10, subscriptions_per_account: 100 },
         rate_limit: RateLimitSection { management_per_minute: 60, publish_per_minute: 0, wrong_keys_per_minute: 20 },
@@ -120,7 +124,7 @@ fn the_example_read_as_a_file_changes_nothing_but_the_origins() {
     assert_eq!(as_file.values, as_default.values);
     let elsewhere = as_file.origins.iter().filter(|(_, origin)| !matches!(origin, Origin::File { .. }));
     // A list of tables cannot be shown at its default, which is none.
-    assert_eq!(elsewhere.map(|(key, _)| *key).collect::<Vec<_>>(), ["event_type"]);
+    assert_eq!(elsewhere.map(|(key, _)| *key).collect::<Vec<_>>(), ["delivery.client_certificate", "event_type"]);
 }
 
 /// The suggestions at the end of the example, without their comment signs.

@@ -16,6 +16,8 @@ use url::Url;
 
 /// The key of the tables that declare event types.
 pub(super) const EVENT_TYPE: &str = "event_type";
+/// The key of the tables that declare client certificates.
+pub(super) const CLIENT_CERTIFICATE: &str = "delivery.client_certificate";
 
 /// Maximum length of a value in an error.
 const SHOWN_CHARACTERS: usize = 60;

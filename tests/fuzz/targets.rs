@@ -9,11 +9,17 @@ use tempclock_webhooks::config::{Config, Origin, Sources};
 use tempclock_webhooks::domain::delivery::retry::parse_retry_after;
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy, MAX_URL_LENGTH};
+use tempclock_webhooks::domain::event::catalogue::Catalogue;
 use tempclock_webhooks::domain::event::data::MAX_DEPTH;
 use tempclock_webhooks::domain::event::event_type::EventType;
+use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::options::{OptionLimits, Options};
-use tempclock_webhooks::domain::{EventId, KeyId, SubscriptionId};
-use tempclock_webhooks::http::api::subscription_body::{Purpose, Read};
+use tempclock_webhooks::domain::signing::SigningSecret;
+use tempclock_webhooks::domain::signing_keys::SigningKeys;
+use tempclock_webhooks::domain::subscription::{Subscription, SubscriptionState};
+use tempclock_webhooks::domain::{AccountId, EventId, KeyId, SubscriptionId, Timestamp};
+use tempclock_webhooks::http::api::event_body::EventRules;
+use tempclock_webhooks::http::api::subscription_body::{Purpose, Read, SubscriptionRules};
 use tempclock_webhooks::http::api::{event_body, subscription_body};
 use tempclock_webhooks::http::request::error::ApiError;
 use tempclock_webhooks::storage::rows::delivery_record;
@@ -44,7 +50,9 @@ fn check_refusal(error: &ApiError) {
 /// The body of `POST /events` and of `POST /events/batch`.
 pub fn publish(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match event_body::one(text, Some("key"), &[]) {
+    let catalogue = Catalogue::built_in();
+    let rules = EventRules { event_bytes: 64 * 1024, catalogue: &catalogue, filtered: &[] };
+    match event_body::one(text, Some("key"), &rules) {
         Err(error) => check_refusal(&error),
         Ok(event) => {
             assert!(text.contains(&*event.data), "the data is not what was published");
@@ -52,7 +60,7 @@ pub fn publish(data: &[u8]) {
             assert!(depth(&value) <= MAX_DEPTH);
         }
     }
-    match event_body::batch(text, 64 * 1024, Some("key"), &[]) {
+    match event_body::batch(text, Some("key"), &rules) {
         Err(error) => check_refusal(&error),
         Ok(events) => assert!((1..=1000).contains(&events.len())),
     }
@@ -70,10 +78,12 @@ fn depth(value: &serde_json::Value) -> usize {
 pub fn subscription(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let policy = EndpointPolicy { allow_http: true, addresses: AddressRule::default() };
-    let defaults = Options::defaults();
+    let before = before();
     let limits = OptionLimits { timeout: Duration::from_secs(30), max_in_flight: 16 };
-    for purpose in [Purpose::Create, Purpose::Change(&defaults)] {
-        match subscription_body::read(text, &policy, limits, purpose) {
+    for purpose in [Purpose::Create, Purpose::Change(&before)] {
+        let (policy, catalogue, account) = (&policy, Catalogue::built_in(), "default");
+        let rules = SubscriptionRules { policy, limits, catalogue, certificates: &[], account };
+        match subscription_body::read(text, rules, purpose) {
             Err(error) => check_refusal(&error),
             Ok(Read { change, options, .. }) => {
                 let is_whole = change.endpoint.is_some() && change.events.is_some();
@@ -82,6 +92,23 @@ pub fn subscription(data: &[u8]) {
                 change.endpoint.iter().for_each(check_endpoint);
             }
         }
+    }
+}
+
+/// A subscription to change.
+fn before() -> Subscription {
+    let at = Timestamp::from_ms(1);
+    Subscription {
+        id: SubscriptionId(1),
+        account: AccountId(1),
+        endpoint: Endpoint::from_stored("https://crm.example/").unwrap(),
+        events: EventTypes::parse(["clock_in"], &Catalogue::built_in(), None).unwrap(),
+        description: String::new(),
+        keys: SigningKeys::of(SigningSecret::from_random(&[1; 32])),
+        options: Options::defaults(),
+        state: SubscriptionState::Active,
+        created_at: at,
+        updated_at: at,
     }
 }
 

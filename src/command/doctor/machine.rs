@@ -101,13 +101,16 @@ fn no_database(context: &DoctorContext, files: &Maintenance<'_>) -> Option<Findi
 
 /// Checks the files named in the configuration.
 pub fn files(context: &DoctorContext) -> Vec<Finding> {
-    let secrets = [&context.config.server.tls_key, &context.config.storage.encryption_key_file];
-    let there = secrets.into_iter().flatten().filter_map(|path| Some((path, fs::metadata(path).ok()?)));
+    let config = &context.config;
+    let secrets =
+        [&config.server.tls_key, &config.storage.encryption_key_file, &config.delivery.proxy_credentials_file];
+    let keys = config.delivery.client_certificates.iter().map(|files| &files.key);
+    let there = secrets.into_iter().flatten().chain(keys).filter_map(|path| Some((path, fs::metadata(path).ok()?)));
     let open = there.filter_map(|(path, file)| open_to_others(path, &file, "600"));
-    let problems = app::check_files(&context.config).into_iter();
+    let problems = app::check_files(config).into_iter();
     let fix = "Correct the path or the file, or its rights";
-    let aging = app::certificate_warning(&context.config, context.now);
-    let unencrypted = context.config.storage.encryption_key_file.is_none().then(|| {
+    let aging = app::certificate_warnings(config, context.now).into_iter();
+    let unencrypted = config.storage.encryption_key_file.is_none().then(|| {
         Finding::ok("secrets", "signing secrets are stored unencrypted; storage.encryption_key_file would encrypt them")
     });
     let renew = "Put a new one in its place, then: systemctl reload tempclock-webhooks";

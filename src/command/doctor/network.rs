@@ -13,6 +13,7 @@ use crate::command::doctor::context::{DoctorContext, NETWORK_LIMIT};
 use crate::command::doctor::queue::QueueReport;
 use crate::delivery::send::address::look_up::{LookUpError, look_up};
 use crate::delivery::send::dial::dial;
+use crate::delivery::send::proxy::Proxy;
 use crate::delivery::send::tls::client_config;
 use crate::delivery::send::tls::error as tls_error;
 use crate::domain::delivery::tls_fault::TlsFault;
@@ -21,6 +22,7 @@ use crate::domain::endpoint::address::AddressRule;
 const DNS: &str = "dns";
 const TLS: &str = "tls";
 const CONNECTION: &str = "connection";
+const PROXY: &str = "proxy";
 /// Number of hosts checked; if these work, DNS and routing do.
 const HOSTS: usize = 3;
 
@@ -73,9 +75,15 @@ fn target(url: &str) -> Option<Target> {
     Some(Target { host, port: url.port_or_known_default()?, is_tls: url.scheme() == "https" })
 }
 
-/// Resolves the name and connects.
+/// Resolves the name and connects, or has the proxy do both.
 pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
     let Target { host, port, is_tls } = target;
+    match app::proxy(&context.config) {
+        Ok(Some(proxy)) if proxy.is_for(host) => return vec![through_proxy(context, target, &proxy)],
+        Ok(_) => {}
+        // A finding of the files.
+        Err(_) => return Vec::new(),
+    }
     let ips = match look_up(host) {
         Ok(ips) => ips,
         Err(error) => {
@@ -120,6 +128,37 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
         }
     });
     findings
+}
+
+/// Connects through the proxy, over plain http as far as the proxy.
+fn through_proxy(context: &DoctorContext, target: &Target, proxy: &Proxy) -> Finding {
+    let Target { host, port, is_tls } = target;
+    let connected = proxy.connect(target.is_tls.then_some((host.as_str(), *port)), NETWORK_LIMIT);
+    let stream = match connected {
+        Ok(stream) => stream,
+        Err(text) => {
+            let (cause, fix) = text.split_once("; ").unwrap_or((&text, "Check that the receiver runs"));
+            return Finding::problem(PROXY, format!("{host} port {port}: {cause}"), fix);
+        }
+    };
+    if !is_tls {
+        let message = format!("{proxy} takes connections; over plain http, {host} port {port} is not tried");
+        return Finding::ok(PROXY, message);
+    }
+    match handshake(context, target, stream) {
+        Ok(()) => {
+            Finding::ok(PROXY, format!("{host} port {port}: connected through {proxy}, its certificate is trusted"))
+        }
+        Err(ConnectError::Connect(error)) => {
+            let fix = "Check that the receiver runs, and see the proxy's log";
+            Finding::problem(PROXY, format!("{host} port {port}: the connection through {proxy} failed: {error}"), fix)
+        }
+        Err(ConnectError::Tls(fault)) => {
+            let words = fault.in_words();
+            let (cause, fix) = words.split_once("; ").unwrap_or((words.as_str(), ""));
+            Finding::problem(PROXY, format!("TLS with {host} port {port} through {proxy} failed: {cause}"), fix)
+        }
+    }
 }
 
 /// What a handshake without an answer in TLS means.

@@ -37,7 +37,7 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     let flags: Flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
     let Loaded { config, warnings, .. } = config::load(args, flags.clone())?;
     log_output::init(&config.log);
-    let aging = app::certificate_warning(&config, Clock::start().wall());
+    let aging = app::certificate_warnings(&config, Clock::start().wall());
     for warning in warnings.into_iter().chain(aging) {
         log::warn!("{warning}");
     }
@@ -92,7 +92,7 @@ fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
             match remote.reload_certificates(present) {
                 Ok(()) => {
                     log::info!("SIGHUP: log level, event types and certificates reloaded");
-                    if let Some(aging) = app::certificate_warning(present, Clock::start().wall()) {
+                    for aging in app::certificate_warnings(present, Clock::start().wall()) {
                         log::warn!("{aging}");
                     }
                 }

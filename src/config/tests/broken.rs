@@ -160,7 +160,7 @@ fn unknown_names_are_told_with_line_and_nearest_name() {
         ),
         (
             "[delivery.retry]\nschedule = []",
-            r#"config.toml line 1: unknown key "delivery.retry"; the nearest known one is "delivery.drain", config.toml.example lists all"#,
+            r#"config.toml line 1: unknown key "delivery.retry"; the nearest known one is "delivery.proxy", config.toml.example lists all"#,
         ),
         ("delivery = 5", r#"config.toml line 1: "delivery" is a section; write [delivery] and its keys below"#),
         (

@@ -7,9 +7,11 @@ use crate::delivery::send::address::guard::GuardError;
 use crate::delivery::send::address::look_up::{ADDRESSES_MAX, LookUpError, NO_DESCRIPTORS, is_lack_of_descriptors};
 use crate::delivery::send::answer::error::AnswerError;
 use crate::delivery::send::connection::ConnectionError;
+use crate::delivery::send::proxy::error::ProxyError;
 use crate::delivery::send::tcp::was_ended;
 use crate::delivery::send::tls::error as tls_error;
 use crate::domain::delivery::outcome::{BodyError, NETWORK_DOWN, NO_ROUTE, Outcome, Phase, REFUSED};
+use crate::domain::delivery::tls_fault::TlsFault;
 
 /// The outcome of an attempt without a response. `phase` is where it failed.
 #[must_use]
@@ -23,6 +25,12 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
             },
             ConnectionError::SpokeFirst => Outcome::BadResponse(error.to_string()),
             ConnectionError::NoneLeft => Outcome::Internal(error.to_string()),
+        };
+    }
+    if let Some(error) = ProxyError::of(error) {
+        return match error {
+            ProxyError::Own(text) => Outcome::ProxyFailed(text.clone()),
+            ProxyError::NotReached(text) => Outcome::ConnectFailed(text.clone()),
         };
     }
     match error {
@@ -42,7 +50,10 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
             Some(GuardError::LookUp(_, LookUpError::Lacking(text))) => Outcome::Internal((*text).to_owned()),
             Some(GuardError::Busy) => Outcome::LookupsBusy,
             Some(GuardError::TimedOut) => Outcome::TimedOut(Phase::Resolve),
-            None => Outcome::Internal(inner.to_string()),
+            None => match inner.downcast_ref::<TlsFault>() {
+                Some(fault) => Outcome::TlsFailed(fault.in_words()),
+                None => Outcome::Internal(inner.to_string()),
+            },
         },
         ureq::Error::Timeout(_) => Outcome::TimedOut(phase),
         ureq::Error::HostNotFound => Outcome::NameNotFound(String::new()),

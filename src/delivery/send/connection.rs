@@ -340,7 +340,7 @@ mod tests {
             let seen = stream.try_clone().unwrap();
             let peer = stream.peer_addr().unwrap();
             let (budget, all) = (Budget::new(1), Arc::new(KeptConnections::new(1)));
-            let server = Server::of(&"http://crm.example/".parse().unwrap()).unwrap();
+            let server = Server::of(&"http://crm.example/".parse().unwrap(), None).unwrap();
             let stream = Stream::Plain(Socket::over(stream, peer).unwrap());
             let permit = budget.try_acquire().unwrap();
             let place = |peer| {

@@ -51,6 +51,18 @@ impl<'a> Request<'a> {
         }
         Self { head, body: if is_together { &[] } else { body } }
     }
+
+    /// The same as a proxy takes it, over plain http: with the whole URL, and with the proxy's login if it has asked for it.
+    pub(in crate::delivery) fn through_proxy(&self, uri: &Uri, login: Option<&str>) -> Request<'a> {
+        let line = self.head.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let mut first = format!("POST {uri} HTTP/1.1\r\n");
+        if let Some(login) = login {
+            // Writing to a string cannot fail.
+            let _ = write!(first, "Proxy-Authorization: {login}\r\n");
+        }
+        let head = [first.as_bytes(), self.head.get(line..).unwrap_or_default()].concat();
+        Request { head, body: self.body }
+    }
 }
 
 /// What an attempt brought.
@@ -212,6 +224,10 @@ mod tests {
                 assert!(all.starts_with(begin), "{all}");
                 let (head, sent) = all.split_once("\r\n\r\n").unwrap();
                 assert!(head.ends_with(&format!("Content-Length: {length}")) && sent.len() == length, "{head}");
+                let through = request.through_proxy(&url.parse().unwrap(), Some("Basic x"));
+                let through = String::from_utf8([&through.head[..], through.body].concat()).unwrap();
+                let (_, rest) = all.split_once("\r\n").unwrap();
+                assert_eq!(through, format!("POST {url} HTTP/1.1\r\nProxy-Authorization: Basic x\r\n{rest}"));
             }
         }
     }

@@ -24,17 +24,20 @@ const ANSWERS_MEANWHILE: u64 = 2;
 /// How many are looked at under one lock.
 const LOOKED_AT: usize = 256;
 
-/// A server as a URL names it.
+/// A server as a URL names it, and as whom it is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::delivery) struct ServerName {
     is_tls: bool,
     authority: Authority,
+    /// The client certificate that was shown.
+    certificate: Option<Arc<str>>,
 }
 
 impl ServerName {
     /// The server of a URL; `None` if it names none.
-    pub(in crate::delivery) fn of(uri: &Uri) -> Option<Self> {
-        Some(Self { is_tls: uri.scheme_str() == Some("https"), authority: uri.authority()?.clone() })
+    pub(in crate::delivery) fn of(uri: &Uri, certificate: Option<&Arc<str>>) -> Option<Self> {
+        let is_tls = uri.scheme_str() == Some("https");
+        Some(Self { is_tls, authority: uri.authority()?.clone(), certificate: certificate.cloned() })
     }
 }
 
@@ -274,7 +277,7 @@ mod tests {
     use super::*;
 
     fn server(name: &str) -> ServerName {
-        ServerName::of(&format!("http://{name}/hook").parse().unwrap()).unwrap()
+        ServerName::of(&format!("http://{name}/hook").parse().unwrap(), None).unwrap()
     }
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -310,6 +313,19 @@ mod tests {
         assert!(kept.take(&server("a.example"), &[peer]).is_none());
         assert!(kept.take(&server("b.example"), &[peer]).is_some());
         assert!(!kept.close_oldest());
+    }
+
+    #[test]
+    fn a_connection_is_used_again_only_with_the_certificate_that_was_shown_on_it() {
+        let kept = KeptConnections::new(4);
+        let peer: SocketAddr = "192.0.2.1:443".parse().unwrap();
+        let with = |name: Option<&str>| {
+            let uri = "https://crm.example/".parse().unwrap();
+            ServerName::of(&uri, name.map(Arc::from).as_ref()).unwrap()
+        };
+        kept.put(&with(Some("north")), peer, 0, pair().0);
+        assert!(kept.take(&with(None), &[peer]).is_none() && kept.take(&with(Some("south")), &[peer]).is_none());
+        assert!(kept.take(&with(Some("north")), &[peer]).is_some());
     }
 
     #[test]

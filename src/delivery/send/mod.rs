@@ -10,6 +10,7 @@ pub mod dial;
 pub(super) mod exchange;
 pub(super) mod kept;
 pub(super) mod phase;
+pub mod proxy;
 pub(super) mod tcp;
 pub mod tls;
 pub(super) mod token;

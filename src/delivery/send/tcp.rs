@@ -96,6 +96,11 @@ impl Socket {
         Ok(Self { stream, peer })
     }
 
+    /// The connection itself.
+    pub(in crate::delivery) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// The address that it goes to.
     pub(in crate::delivery) fn peer(&self) -> SocketAddr {
         self.peer

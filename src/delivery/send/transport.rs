@@ -1,21 +1,22 @@
 //! Makes one attempt: signs, sends, reads the part of the response that is kept, and classifies the outcome. Runs on
-//! delivery threads. It follows no redirect, uses no proxy, and reads at most 64 KiB of a response.
+//! delivery threads. It follows no redirect, and reads at most 64 KiB of a response.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
 use ureq::http::Uri;
 
 use crate::clock::Clock;
 use crate::delivery::send::address::guard::Guard;
 use crate::delivery::send::budget::Budget;
-use crate::delivery::send::connect::{Connections, Use};
+use crate::delivery::send::connect::{Connections, Peer, Use};
 use crate::delivery::send::connection::Open;
 use crate::delivery::send::exchange::{ReceivedResponse, Request};
 use crate::delivery::send::kept::KeptConnections;
+use crate::delivery::send::proxy::Proxy;
 use crate::delivery::send::tcp::Limit;
-use crate::delivery::send::tls::TlsClient;
+use crate::delivery::send::tls::TlsSettings;
+use crate::delivery::send::tls::clients::{NamedClient, TlsClients};
 use crate::delivery::send::token::{Need, Token, Tokens, Wanted, fetch};
 use crate::delivery::send::{classify, phase};
 use crate::domain::delivery::attempt::{Attempt, KEPT_BODY_BYTES, RequestHeaders, Signed, VERSION};
@@ -49,7 +50,7 @@ pub struct TransportSettings {
 pub struct Transport {
     settings: TransportSettings,
     clock: Clock,
-    tls: Arc<TlsClient>,
+    tls: Arc<TlsClients>,
     kept: Arc<KeptConnections<Open>>,
     connections: Connections,
     tokens: Tokens,
@@ -89,19 +90,32 @@ struct How {
 impl Transport {
     /// A transport without connections.
     #[must_use]
-    pub fn new(settings: TransportSettings, tls: ClientConfig, guard: Guard, clock: Clock) -> Arc<Self> {
-        let tls = Arc::new(TlsClient::new(tls));
+    pub fn new(
+        settings: TransportSettings,
+        tls: TlsSettings,
+        guard: Guard,
+        proxy: Option<Arc<Proxy>>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let tls = Arc::new(TlsClients::new(tls));
         let kept = Arc::new(KeptConnections::new(settings.per_endpoint));
         let budget = Budget::new(settings.connections);
         let failed = Arc::default();
-        let connections = Connections { guard, tls: Arc::clone(&tls), failed, budget, kept: Arc::clone(&kept) };
+        let connections = Connections { guard, tls: Arc::clone(&tls), proxy, failed, budget, kept: Arc::clone(&kept) };
         Arc::new(Self { settings, clock, tls, kept, connections, tokens: Tokens::default() })
     }
 
-    /// Makes every connection from now on with this, and uses no earlier one again.
-    pub fn set_roots(&self, tls: ClientConfig) {
+    /// Makes every connection from now on with these, and uses no earlier one again.
+    pub fn set_tls(&self, tls: TlsSettings) {
         self.tls.replace(tls);
         self.kept.close_all();
+    }
+
+    /// Signs in at the proxy with this from now on.
+    pub fn set_proxy_login(&self, login: Option<&SecretText>) {
+        if let Some(proxy) = &self.connections.proxy {
+            proxy.set_login(login);
+        }
     }
 
     /// Closes idle connections that the other side has closed, or that were idle for long.
@@ -178,29 +192,34 @@ impl Transport {
         let signed = Signed { timestamp_s, signatures };
         let mut sent = None;
         let mut limit = Limit::within(self.timeout(subscription));
-        let answer = if !row.is_intact() {
-            ReceivedResponse::of(Outcome::BodyDamaged)
-        } else if !subscription.endpoint.is_https() && !self.settings.allow_http {
-            ReceivedResponse::of(Outcome::AddressNotAllowed(NO_PLAIN_HTTP.to_owned()))
-        } else if is_shaped {
-            let token = self.access_token(subscription, how, &mut limit);
-            let access_token = token.as_ref().ok().and_then(Option::as_ref);
-            let (event_type, envelope, now) = (row.event_type, row.body(), started_at);
-            let of = RequestOf { delivery, event_type, number, version: VERSION, account, now, envelope, access_token };
-            match subscription.request(&of) {
-                Some(shaped) => {
-                    let answer = match &token {
-                        Err(outcome) => ReceivedResponse::of(outcome.clone()),
-                        Ok(_) => self.exchange(subscription, shaped.headers(), shaped.body(), how.used, &mut limit),
-                    };
-                    sent = Some(Box::new(shaped.into_kept()));
-                    self.after_token(subscription, access_token, how, answer)
+        let answer = match self.permitted(subscription, account, row) {
+            Err(outcome) => ReceivedResponse::of(outcome),
+            Ok(certificate) if is_shaped => {
+                let shown = certificate.as_deref();
+                let token = self.access_token(subscription, account, shown, how, &mut limit);
+                let access_token = token.as_ref().ok().and_then(Option::as_ref);
+                let (event_type, envelope, now) = (row.event_type, row.body(), started_at);
+                let of =
+                    RequestOf { delivery, event_type, number, version: VERSION, account, now, envelope, access_token };
+                match (subscription.request(&of), &token) {
+                    (None, _) => ReceivedResponse::of(Outcome::BodyDamaged),
+                    (Some(shaped), Err(outcome)) => {
+                        sent = Some(Box::new(shaped.into_kept()));
+                        ReceivedResponse::of(outcome.clone())
+                    }
+                    (Some(shaped), Ok(_)) => {
+                        let (headers, body) = (shaped.headers(), shaped.body());
+                        let answer = self.exchange(subscription, shown, headers, body, how.used, &mut limit);
+                        sent = Some(Box::new(shaped.into_kept()));
+                        self.after_token(subscription, access_token, how, answer)
+                    }
                 }
-                None => ReceivedResponse::of(Outcome::BodyDamaged),
             }
-        } else {
-            let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
-            self.exchange(subscription, headers.iter(), row.body(), how.used, &mut limit)
+            Ok(certificate) => {
+                let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
+                let headers = headers.iter();
+                self.exchange(subscription, certificate.as_deref(), headers, row.body(), how.used, &mut limit)
+            }
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
@@ -220,10 +239,35 @@ impl Transport {
         AttemptReport { before: Vec::new(), attempt, retry_after, waited: phase::waited() }
     }
 
+    /// The client certificate to show, if there is one, unless nothing may be sent.
+    fn permitted(
+        &self,
+        subscription: &Subscription,
+        account: &str,
+        row: &EventRow,
+    ) -> Result<Option<Arc<NamedClient>>, Outcome> {
+        if !row.is_intact() {
+            return Err(Outcome::BodyDamaged);
+        }
+        if !subscription.endpoint.is_https() && !self.settings.allow_http {
+            return Err(Outcome::AddressNotAllowed(NO_PLAIN_HTTP.to_owned()));
+        }
+        let Some(name) = &subscription.options.client_certificate else { return Ok(None) };
+        let found = self.tls.named(name).filter(|found| found.used.is_for(account, &subscription.endpoint));
+        found.map(Some).ok_or_else(|| {
+            Outcome::TlsFailed(format!(
+                "the client certificate {name} is not there for this account and host any more; let the operator declare \
+                 it in [[delivery.client_certificate]], or change the subscription's client_certificate"
+            ))
+        })
+    }
+
     /// The access token of a subscription, if it needs one.
     fn access_token(
         &self,
         subscription: &Subscription,
+        account: &str,
+        certificate: Option<&NamedClient>,
         how: How,
         limit: &mut Limit,
     ) -> Result<Option<SecretText>, Outcome> {
@@ -235,10 +279,11 @@ impl Transport {
         let timeout = self.timeout(subscription);
         let started = Instant::now();
         limit.deadline();
+        let certificate = certificate.filter(|shown| shown.used.is_for(account, &credentials.token_url));
         let ask = |need| {
             let mut of_renewal = Limit::within(timeout / RENEWAL_SHARE);
             let limit = if need == Need::Renewal { &mut of_renewal } else { limit };
-            fetch(&self.connections, credentials, limit)
+            fetch(&self.connections, credentials, certificate, limit)
                 .map(Token::of)
                 .map_err(|outcome| own_fault(outcome, timeout, started))
         };
@@ -292,6 +337,7 @@ impl Transport {
     fn exchange<'a>(
         &self,
         subscription: &Subscription,
+        certificate: Option<&NamedClient>,
         headers: impl Iterator<Item = (&'a str, &'a str)>,
         body: &[u8],
         used: Use,
@@ -303,7 +349,8 @@ impl Transport {
         };
         let request = Request::new(&uri, headers, body);
         let started = Instant::now();
-        match self.connections.ask(&uri, &request, used, KEPT_BODY_BYTES, limit) {
+        let to = Peer { uri: &uri, certificate };
+        match self.connections.ask(to, &request, used, KEPT_BODY_BYTES, limit) {
             Ok(received) => received.into(),
             Err(error) => {
                 let outcome = classify::outcome(&error, phase::current());

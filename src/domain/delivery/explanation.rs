@@ -21,6 +21,9 @@ impl Attempt {
             Outcome::AddressNotAllowed(text) => return Some(text.clone()),
             Outcome::TlsFailed(text) => return Some(tls(text)),
             Outcome::TokenFailed(fault) => return Some(fault.in_words()),
+            Outcome::ProxyFailed(text) => {
+                return Some(format!("no way out, which says nothing about the endpoint: {text}"));
+            }
             Outcome::TokenDropped => (
                 "the endpoint answered 401, so the access token was dropped, and the next attempt followed at once with a \
                  new one"

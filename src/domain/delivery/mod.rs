@@ -161,6 +161,9 @@ impl Delivery {
             outcome if outcome.is_delivered() => None,
             _ if is_ping_again => Some(RetryDecision::Exhausted),
             Outcome::PushedBack(_) => Some(RetryDecision::RetryIn(rule.after_pushback(retry_after, jitter))),
+            Outcome::ProxyFailed(_) => {
+                Some(RetryDecision::RetryIn(RetryRule::after_proxy_failures(1 + self.proxy_failures(), jitter)))
+            }
             outcome if !outcome.counts() => {
                 Some(RetryDecision::RetryIn(rule.after_own_faults(1 + self.own_faults(), jitter)))
             }
@@ -241,6 +244,12 @@ impl Delivery {
     fn own_faults(&self) -> u32 {
         let own = |attempt: &&Attempt| attempt.outcome.signal() == EndpointSignal::Unknown;
         u32::try_from(self.attempts.iter().rev().take_while(own).count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many of the last attempts in a row failed at the operator's proxy.
+    fn proxy_failures(&self) -> u32 {
+        let failed = |attempt: &&Attempt| matches!(attempt.outcome, Outcome::ProxyFailed(_));
+        u32::try_from(self.attempts.iter().rev().take_while(failed).count()).unwrap_or(u32::MAX)
     }
 
     /// The number of the next attempt.

@@ -53,6 +53,8 @@ pub enum Outcome {
     TokenDropped,
     /// The endpoint answered 401 to an access token, and no attempt followed at once.
     TokenRefused,
+    /// The operator's proxy was not reached, or refused; the text says why and what to do.
+    ProxyFailed(String),
 }
 
 /// What is wrong with a response's head.
@@ -183,7 +185,8 @@ impl Outcome {
             | Self::LookupsBusy
             | Self::KeptConnectionClosed(_)
             | Self::TokenFailed(TokenFault::Awaited)
-            | Self::TokenDropped => EndpointSignal::Unknown,
+            | Self::TokenDropped
+            | Self::ProxyFailed(_) => EndpointSignal::Unknown,
             Self::NameNotFound(_)
             | Self::NameServerFailed(_)
             | Self::ConnectFailed(_)
@@ -217,7 +220,8 @@ impl Outcome {
             | Self::BodyDamaged
             | Self::Internal(_)
             | Self::LookupsBusy
-            | Self::TokenFailed(_) => WayOut::Unknown,
+            | Self::TokenFailed(_)
+            | Self::ProxyFailed(_) => WayOut::Unknown,
             _ => WayOut::Open,
         }
     }
@@ -229,6 +233,7 @@ impl Outcome {
             Self::Delivered(_) => "delivered",
             Self::HttpError(_) | Self::PushedBack(_) | Self::TokenDropped | Self::TokenRefused => "http_status",
             Self::TokenFailed(_) => "token_failed",
+            Self::ProxyFailed(_) => "proxy_failed",
             Self::Redirected(_) => "redirect_not_followed",
             Self::NameNotFound(_) => "name_not_found",
             Self::NameServerFailed(_) => "name_server_failed",

@@ -32,6 +32,9 @@ const WITHOUT_SCHEDULE: Duration = Duration::from_secs(5);
 const PASSING_FAULTS: u32 = 10;
 /// How long the waits after faults of our own become: what is damaged stays so until somebody mends it.
 const LONGEST_AFTER_OWN_FAULTS: Duration = Duration::from_hours(1);
+/// The shortest and the longest wait after the operator's proxy has failed.
+const AFTER_PROXY_FAILURE: Duration = Duration::from_secs(5);
+const LONGEST_AFTER_PROXY_FAILURES: Duration = Duration::from_mins(5);
 
 impl RetryRule {
     /// How far apart two attempts of a delivery can be at most.
@@ -68,6 +71,15 @@ impl RetryRule {
         let doubled = first.saturating_mul(1 << in_a_row.saturating_sub(PASSING_FAULTS).min(20));
         let wait = doubled.min(LONGEST_AFTER_OWN_FAULTS.max(first));
         wait + jitter_of(wait, jitter)
+    }
+
+    /// The wait after the operator's proxy has failed so many times in a row, which uses up no wait of the schedule either.
+    #[must_use]
+    pub fn after_proxy_failures(in_a_row: u32, jitter: u32) -> Duration {
+        let doubled = AFTER_PROXY_FAILURE.saturating_mul(1 << in_a_row.saturating_sub(1).min(20));
+        let wait = doubled.min(LONGEST_AFTER_PROXY_FAILURES);
+        // Added before the limit, so that it is kept.
+        (wait + jitter_of(wait, jitter)).min(LONGEST_AFTER_PROXY_FAILURES)
     }
 
     fn first_wait(&self) -> Duration {
@@ -145,6 +157,14 @@ mod tests {
         assert_eq!(waits, [5, 5, 5, 10, 20, 2560, 3600, 3600]);
         let daily = RetryRule { waits: vec![Duration::from_hours(24)], ..rule() };
         assert_eq!(daily.after_own_faults(3, 0), Duration::from_hours(24));
+    }
+
+    #[test]
+    fn after_failures_of_the_proxy_the_waits_grow_from_five_seconds_to_five_minutes() {
+        let waits = [1, 2, 3, 6, 7, 8, u32::MAX].map(|in_a_row| RetryRule::after_proxy_failures(in_a_row, 0).as_secs());
+        assert_eq!(waits, [5, 10, 20, 160, 300, 300, 300]);
+        assert_eq!(RetryRule::after_proxy_failures(1, u32::MAX), Duration::from_millis(5500));
+        assert_eq!(RetryRule::after_proxy_failures(9, u32::MAX), Duration::from_mins(5));
     }
 
     #[test]

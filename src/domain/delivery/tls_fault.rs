@@ -56,6 +56,8 @@ pub enum TlsFault {
     OtherCertificate,
     /// The endpoint requires a client certificate.
     ClientCertificateWanted,
+    /// The endpoint does not accept the client certificate; the text says why, as far as that is known.
+    ClientCertificateRefused(&'static str),
     /// The endpoint knows no host of this name.
     UnknownName,
     /// The peer does not speak TLS.
@@ -159,6 +161,10 @@ impl TlsFault {
             Self::ChainTooLarge => "its certificates are too large or too many, beyond 64 KiB; let the receiver send its \
                 own certificate and those between, and no others"
                 .to_owned(),
+            Self::ClientCertificateRefused(reason) => format!(
+                "it does not accept the client certificate{reason}; let the receiver trust the certificate's authority and \
+                 name, or the operator declare another one in [[delivery.client_certificate]]"
+            ),
             Self::OtherCertificate => "its certificate is not accepted; the receiver needs another one".to_owned(),
             of_handshake => of_handshake.of_handshake().to_owned(),
         }
@@ -168,8 +174,8 @@ impl TlsFault {
     fn of_handshake(&self) -> &'static str {
         match self {
             Self::ClientCertificateWanted => {
-                "it wants a client certificate, and deliveries have none; let the \
-                receiver take requests without one and verify their signature"
+                "it wants a client certificate, and none is shown; set the subscription's client_certificate, or let \
+                the receiver take requests without one and verify their signature"
             }
             Self::UnknownName => {
                 "it knows no host of this name; check the URL, and the host names that the receiver \
@@ -247,6 +253,7 @@ mod tests {
             TlsFault::ChainTooLarge,
             TlsFault::OtherCertificate,
             TlsFault::ClientCertificateWanted,
+            TlsFault::ClientCertificateRefused(", as it has expired"),
             TlsFault::UnknownName,
             TlsFault::NoTls,
             TlsFault::NothingInCommon,

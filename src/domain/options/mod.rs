@@ -3,6 +3,7 @@
 //! defaults, and costs nothing more.
 
 pub mod auth;
+pub mod certificate;
 pub mod filter;
 pub mod format;
 pub mod headers;
@@ -40,6 +41,8 @@ pub struct Options {
     pub headers: Vec<OwnHeader>,
     /// The receiver's own login.
     pub auth: Option<Auth>,
+    /// The name of the client certificate that is shown.
+    pub client_certificate: Option<Arc<str>>,
     /// The form of the body.
     pub format: Format,
     /// Other names of headers and envelope keys.
@@ -81,9 +84,10 @@ const IN_FLIGHT_MAX: usize = 256;
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// The names of all options, in the order in which they are shown.
-pub const OPTIONS: [&str; 12] = [
+pub const OPTIONS: [&str; 13] = [
     "headers",
     "auth",
+    "client_certificate",
     "format",
     "names",
     "signatures",
@@ -142,6 +146,7 @@ impl Options {
             "headers" => self.headers = headers::read(value, &before.headers)?,
             "auth" if is_default => self.auth = None,
             "auth" => self.auth = Some(Auth::read(value, before.auth.as_ref())?),
+            "client_certificate" => self.client_certificate = unless_null(value, certificate::read)?,
             "format" if is_default => self.format = default().format,
             "format" => self.format = Format::read(value)?,
             "names" if is_default => self.names = default().names,
@@ -168,6 +173,7 @@ impl Options {
         let values: [Value; OPTIONS.len()] = [
             headers.into(),
             self.auth.as_ref().map(|auth| auth.to_json(with_secrets)).into(),
+            self.client_certificate.as_deref().into(),
             self.format.name().into(),
             self.names.to_json().into(),
             self.signatures.names().into(),
@@ -332,6 +338,7 @@ mod tests {
         let given = json!({
             "headers": {"X-Site": "north"},
             "auth": {"type": "bearer", "token": "t0ken"},
+            "client_certificate": "payroll",
             "format": "form",
             "names": {"event": "X-Event"},
             "signatures": ["ed25519"],

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::options::auth::oauth2::WAYS;
+use crate::domain::options::certificate::NAME_CHARS;
 use crate::domain::options::format::FORMATS;
 use crate::domain::options::headers::{HEADERS_MAX, VALUE_BYTES};
 use crate::domain::options::order::ORDERS;
@@ -88,6 +89,14 @@ fn of_requests() -> Vec<(&'static str, Value)> {
                     "scope": {"description": "What is asked for, with spaces between.", "type": ["string", "null"]},
                     "audience": {"description": "For whom the token is.", "type": ["string", "null"]},
                 },
+            }),
+        ),
+        (
+            "client_certificate",
+            json!({
+                "description": "The name of a client certificate of the server, which is shown to the endpoint. The operator declares them, each for accounts and hosts.",
+                "type": ["string", "null"],
+                "maxLength": NAME_CHARS,
             }),
         ),
         (

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::domain::endpoint::{Endpoint, EndpointPolicy};
 use crate::domain::event::catalogue::Catalogue;
 use crate::domain::event::event_types::{EventTypes, TYPES_MAX};
+use crate::domain::options::certificate::{self, CertificateUse};
 use crate::domain::options::{OPTIONS, OptionLimits, Options};
 use crate::domain::secret_text::SecretText;
 use crate::domain::signing::SigningSecret;
@@ -59,11 +60,15 @@ pub struct SubscriptionRules<'a> {
     pub limits: OptionLimits,
     /// The event types that can be published.
     pub catalogue: Arc<Catalogue>,
+    /// The client certificates.
+    pub certificates: &'a [CertificateUse],
+    /// The name of the account.
+    pub account: &'a str,
 }
 
 /// Parses a request for a subscription.
 pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> Result<Read, ApiError> {
-    let SubscriptionRules { policy, limits, catalogue } = rules;
+    let SubscriptionRules { policy, limits, catalogue, certificates, account } = rules;
     let defaults = Options::defaults();
     let (required, before, had): (&[&str], &Options, _) = match purpose {
         Purpose::Create => (&["url", "events"], &defaults, None),
@@ -104,6 +109,7 @@ pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> R
             let new_url = options.token_url().filter(|url| before.token_url() != Some(*url));
             let refused = new_url.and_then(|url| url.check(policy).err());
             errors.extend(refused.map(|refused| FieldError::new("auth.token_url", refused.to_string())));
+            errors.extend(certificate_fault(options, change.endpoint.as_ref(), (certificates, account), purpose));
         }
         Err(wrong) => errors.extend(wrong.clone()),
     }
@@ -111,6 +117,25 @@ pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> R
         Ok(options) if errors.is_empty() => Ok(Read { change, secret, options }),
         _ => Err(ApiError::invalid(errors)),
     }
+}
+
+/// What is wrong with the client certificate for the URL, if one of the two is new.
+fn certificate_fault(
+    options: &Options,
+    endpoint: Option<&Endpoint>,
+    (certificates, account): (&[CertificateUse], &str),
+    purpose: Purpose<'_>,
+) -> Option<FieldError> {
+    let name = options.client_certificate.as_ref()?;
+    let before = match purpose {
+        Purpose::Create => None,
+        Purpose::Change(before) => Some(before),
+    };
+    let is_same = before.is_some_and(|before| {
+        before.options.client_certificate.as_ref() == Some(name) && endpoint.is_none_or(|url| *url == before.endpoint)
+    });
+    let endpoint = endpoint.or(before.map(|before| &before.endpoint)).filter(|_| !is_same)?;
+    certificate::fault(name, account, endpoint, certificates)
 }
 
 fn parse_secret(value: &Value, purpose: Purpose<'_>) -> Result<Option<SigningSecret>, Vec<FieldError>> {

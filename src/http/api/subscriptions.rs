@@ -45,7 +45,7 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     if !caller.sees_all() {
         return Err(ApiError::limited_to_subscriptions());
     }
-    let Read { change, secret, options } = read_body(state.get_ref(), &body, Purpose::Create)?;
+    let Read { change, secret, options } = read_body(state.get_ref(), account, &body, Purpose::Create)?;
     let (Some(endpoint), Some(events)) = (change.endpoint, change.events) else {
         return Err(ApiError::internal(&"a parsed subscription lacks a required field"));
     };
@@ -68,9 +68,11 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), message))
 }
 
-fn read_body(state: &HttpState, body: &JsonText, purpose: Purpose<'_>) -> Result<Read, ApiError> {
-    let HttpSettings { policy, options: limits, catalogue, .. } = &state.settings;
-    let rules = SubscriptionRules { policy, limits: *limits, catalogue: catalogue.get() };
+fn read_body(state: &HttpState, account: AccountId, body: &JsonText, purpose: Purpose<'_>) -> Result<Read, ApiError> {
+    let HttpSettings { policy, options: limits, client_certificates: certificates, catalogue, .. } = &state.settings;
+    let account = state.reader.registry().shared_account_name(account);
+    let (limits, catalogue) = (*limits, catalogue.get());
+    let rules = SubscriptionRules { policy, limits, catalogue, certificates, account: &account };
     subscription_body::read(&body.text, rules, purpose)
 }
 
@@ -151,7 +153,7 @@ pub async fn update_one(
     body: &JsonText,
 ) -> HandlerResult {
     let before = find(state, account, id)?;
-    let Read { mut change, .. } = read_body(state, body, Purpose::Change(&before))?;
+    let Read { mut change, .. } = read_body(state, account, body, Purpose::Change(&before))?;
     if !change.options.is_empty() {
         change.seed = Some(random()?);
     }

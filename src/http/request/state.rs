@@ -13,6 +13,7 @@ use crate::delivery::{Dispatcher, Transport};
 use crate::domain::audit::Origin;
 use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::options::OptionLimits;
+use crate::domain::options::certificate::CertificateUse;
 use crate::domain::{AccountId, KeyId};
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::dashboard::state::DashboardState;
@@ -35,6 +36,8 @@ pub struct HttpSettings {
     pub policy: EndpointPolicy,
     /// What options of a subscription may ask for.
     pub options: OptionLimits,
+    /// The client certificates that subscriptions may name.
+    pub client_certificates: Vec<CertificateUse>,
     /// Time limit for a whole request to arrive.
     pub request_timeout: Duration,
     /// Maximum size of an event, in bytes.

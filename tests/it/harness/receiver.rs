@@ -104,7 +104,7 @@ impl Gate {
     }
 
     /// Waits until it is open, or until its receiver has stopped.
-    pub(super) fn pass(&self, stopped: &AtomicBool) {
+    pub fn pass(&self, stopped: &AtomicBool) {
         let mut open = self.0.0.lock().unwrap();
         while !*open && !stopped.load(Ordering::Relaxed) {
             open = self.0.1.wait_timeout(open, Duration::from_millis(100)).unwrap().0;

@@ -81,6 +81,20 @@ impl Identity {
         self.config(ConfigBuilder::<ServerConfig, WantsVerifier>::with_no_client_auth)
     }
 
+    /// What serves with the certificate callers that have one of that authority.
+    pub fn server_config_for_clients_of(&self, authority: &Authority) -> ServerConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate.der().clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
+        let verifier = verifier.build().unwrap();
+        self.config(|builder| builder.with_client_cert_verifier(verifier))
+    }
+
+    /// The certificate.
+    pub fn der(&self) -> Vec<u8> {
+        self.certificate.der().to_vec()
+    }
+
     fn config(
         &self,
         clients: impl FnOnce(ConfigBuilder<ServerConfig, WantsVerifier>) -> ConfigBuilder<ServerConfig, WantsServerCert>,
@@ -108,11 +122,7 @@ impl TlsReceiver {
 
     /// One that takes only callers with a certificate of that authority.
     pub fn for_clients_of(authority: &Authority, identity: &Identity) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.certificate.der().clone()).unwrap();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
-        let verifier = verifier.build().unwrap();
-        Self::run(identity.config(|builder| builder.with_client_cert_verifier(verifier)))
+        Self::run(identity.server_config_for_clients_of(authority))
     }
 
     fn run(config: ServerConfig) -> Self {

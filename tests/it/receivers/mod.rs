@@ -11,5 +11,6 @@ pub(super) mod interop;
 pub(super) mod island;
 mod openssl;
 mod other_senders;
+mod proxy;
 pub(super) mod stray;
 pub(super) mod tls;

@@ -71,13 +71,38 @@ impl Guard {
         Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 
+    /// Fails if the URL's host is forbidden, as far as that is known without a look-up: the rest is for a proxy to look up.
+    pub(in crate::delivery) fn check_known(&self, uri: &Uri) -> Result<(), Error> {
+        let host = uri.host().unwrap_or_default();
+        if !is_known(host) {
+            return Ok(());
+        }
+        self.allowed(host, NO_LIMIT).map(drop).map_err(|error| Error::Other(Box::new(error)))
+    }
+
+    /// All addresses of a host that the operator has named, whatever they are.
+    pub(in crate::delivery) fn any_addresses(
+        &self,
+        host: &str,
+        port: u16,
+        limit: &mut Limit,
+    ) -> Result<Vec<SocketAddr>, Error> {
+        let found = if let Ok(address) = host.parse::<IpAddr>() {
+            vec![address]
+        } else {
+            let found = self.names.look_up(host, limit.left()?.unwrap_or(NO_LIMIT));
+            found.map_err(|error| Error::Other(Box::new(error)))?
+        };
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    }
+
     fn allowed(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = literal.parse::<IpAddr>() {
             return self.check_addresses(literal, vec![address]);
         }
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if name == "localhost" || name.ends_with(".localhost") {
+        if is_localhost(&name) {
             // By RFC 6761 this is always loopback; whichever of the two is allowed is used.
             let loopbacks = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
             let allowed: Vec<_> =
@@ -94,6 +119,16 @@ impl Guard {
             Err(refusal) => Err(GuardError::NotAllowed(refusal.to_string())),
         }
     }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether the addresses of a host are known without a look-up.
+fn is_known(host: &str) -> bool {
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    literal.parse::<IpAddr>().is_ok() || is_localhost(&host.trim_end_matches('.').to_ascii_lowercase())
 }
 
 impl LookupCache {
@@ -160,6 +195,24 @@ mod tests {
         let guard = Guard::new(AddressRule::default(), 1);
         for host in ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1", "localhost", "LOCALHOST.", "a.localhost"] {
             assert!(matches!(guard.allowed(host, LIMIT), Err(GuardError::NotAllowed(_))), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_without_a_look_up_is_judged_and_names_are_left_to_the_proxy() {
+        let guard = Guard::new(AddressRule::default(), 1);
+        let check = |url: &str| guard.check_known(&url.parse().unwrap());
+        for url in [
+            "http://127.0.0.1/",
+            "https://[::1]:8443/",
+            "http://localhost/",
+            "https://A.Localhost./",
+            "http://10.0.0.1/",
+        ] {
+            assert!(check(url).is_err(), "{url}");
+        }
+        for url in ["https://crm.example/", "http://192.0.3.1/", "https://localhost.example/"] {
+            assert!(check(url).is_ok(), "{url}");
         }
     }
 

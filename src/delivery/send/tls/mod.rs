@@ -1,7 +1,8 @@
-//! How deliveries speak TLS: one configuration for all endpoints, whose sessions are resumed. Any thread; nothing here
-//! waits. Sessions never outlive the configuration that they were made with, so none is resumed after a change of whom
+//! How deliveries speak TLS: one configuration for all endpoints that get the same client certificate, whose sessions are
+//! resumed. Any thread; nothing here waits. Sessions never outlive the configuration that they were made with, so none is resumed after a change of whom
 //! to trust.
 
+pub(in crate::delivery) mod clients;
 pub mod error;
 mod sessions;
 mod signatures;
@@ -14,11 +15,13 @@ use std::time::{Duration, Instant};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::delivery::send::tls::sessions::Sessions;
 use crate::delivery::send::tls::signatures::supported;
 use crate::delivery::send::tls::verifier::Verifier;
+use crate::domain::options::certificate::CertificateUse;
 
 /// A resumed session shows no certificate. One that has expired meanwhile is noticed after this time.
 const SESSIONS_LAST: Duration = Duration::from_hours(1);
@@ -39,7 +42,35 @@ pub fn client_config(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// The configuration in use.
+/// How deliveries speak TLS.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Without a client certificate.
+    pub plain: ClientConfig,
+    /// With each of the operator's client certificates.
+    pub certificates: Vec<ClientCertificate>,
+}
+
+/// A client certificate, and where it may be shown.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// Who may use it, and for where.
+    pub used: CertificateUse,
+    /// What shows it.
+    pub config: ClientConfig,
+}
+
+impl ClientCertificate {
+    /// What speaks TLS as `base` does, and shows a certificate to who wants one. Whom to trust is shared with the base.
+    #[must_use]
+    pub fn new(used: CertificateUse, base: &ClientConfig, certificate: CertifiedKey) -> Self {
+        let mut config = base.clone();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certificate));
+        Self { used, config }
+    }
+}
+
+/// A configuration in use.
 #[derive(Debug)]
 pub(in crate::delivery) struct TlsClient(Mutex<Current>);
 

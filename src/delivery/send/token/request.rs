@@ -3,10 +3,11 @@
 
 use ureq::http::Uri;
 
-use crate::delivery::send::connect::{Connections, Use};
+use crate::delivery::send::connect::{Connections, Peer, Use};
 use crate::delivery::send::connection::ConnectionError;
 use crate::delivery::send::exchange::{Received, Request};
 use crate::delivery::send::tcp::Limit;
+use crate::delivery::send::tls::clients::NamedClient;
 use crate::delivery::send::token::answer::{self, Given, TOKEN_BYTES};
 use crate::delivery::send::{classify, phase};
 use crate::domain::delivery::attempt::VERSION;
@@ -21,6 +22,7 @@ const ANSWER_BYTES: usize = 4 * TOKEN_BYTES;
 pub(in crate::delivery) fn fetch(
     connections: &Connections,
     credentials: &ClientCredentials,
+    certificate: Option<&NamedClient>,
     limit: &mut Limit,
 ) -> Result<Given, Outcome> {
     let uri: Uri = credentials
@@ -35,7 +37,8 @@ pub(in crate::delivery) fn fetch(
     let login = authorization.as_ref().map(|login| ("Authorization", login.expose()));
     let form = credentials.form();
     let request = Request::new(&uri, headers.into_iter().chain(login), form.as_bytes());
-    let mut ask = |used| connections.ask(&uri, &request, used, ANSWER_BYTES, limit);
+    let to = Peer { uri: &uri, certificate };
+    let mut ask = |used| connections.ask(to, &request, used, ANSWER_BYTES, limit);
     let received = match ask(Use::Kept) {
         // Whoever closed it did not take the request.
         Err(error) if matches!(ConnectionError::of(&error), Some(ConnectionError::Unanswered(_))) => ask(Use::New),

@@ -58,6 +58,7 @@ fn every_failure_has_a_cause_and_advice_and_a_success_has_neither() {
         Outcome::Incomplete(200, BodyError::BadResponse),
         Outcome::NameServerFailed(text()),
         Outcome::TokenFailed(TokenFault::Unreachable(text())),
+        Outcome::ProxyFailed("cause; advice".to_owned()),
         Outcome::TokenDropped,
         Outcome::TokenRefused,
     ] {
