@@ -117,7 +117,7 @@ pub fn prepare(
     let unreadable = |cause: String| Unreadable { number, cause };
     let row = match row {
         Some(row) => row,
-        None => match snapshot.event(subscription.account, job.delivery.event) {
+        None => match snapshot.event_to_send(subscription.account, job.delivery.event) {
             Ok(Some(row)) => Arc::new(row),
             Ok(None) => return Err(unreadable("it is not in the store".to_owned())),
             Err(error) => return Err(unreadable(error.to_string())),

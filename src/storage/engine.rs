@@ -318,6 +318,8 @@ pub trait View: Send + Sync {
     fn last_backup(&self) -> Result<Option<Timestamp>>;
     /// One event of an account.
     fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>>;
+    /// The same with all that sending needs: its receivers are not read, and none are said.
+    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>>;
     /// A delivery of an account, attempted or not.
     fn delivery(&self, account: AccountId, id: DeliveryId) -> Result<Option<Delivery>>;
     /// A subscription's history, if it has one.

@@ -129,6 +129,11 @@ impl ReadView {
         self.snapshot.view.event(account, id)
     }
 
+    /// The same with all that sending needs: its receivers are not read, and none are said.
+    pub fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
+        self.snapshot.view.event_to_send(account, id)
+    }
+
     /// A delivery of a subscription that there is; the caller checks its account.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
         let Some(subscription) = self.registry().subscription(id.subscription) else { return Ok(None) };

@@ -30,9 +30,6 @@ pub(super) fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u
 /// The status of what is in the outbox.
 pub(crate) const PENDING: &str = DeliveryState::NAMES[0];
 
-/// An event without its body, and who it goes to.
-type HeadAndReceivers = (EventHead, Arc<[SubscriptionId]>);
-
 /// The events of an account in a snapshot.
 pub(crate) struct Events {
     account: AccountId,
@@ -63,15 +60,18 @@ impl Events {
         EventRow::decode(self.open(id, row)?, |number| self.sets.members(number))
     }
 
-    /// One event without its body, and its receivers.
-    pub fn head(&self, id: EventId) -> Result<Option<HeadAndReceivers>, StorageError> {
+    /// One event as it is sent: its receivers are not read, so that none of them depends on the others' row.
+    pub fn event_to_send(&self, id: EventId) -> Result<Option<EventRow>, StorageError> {
+        self.row(id)?.map(|row| EventRow::decode(self.open(id, &row)?, |_| Ok(Arc::default()))).transpose()
+    }
+
+    /// One event without its body.
+    pub fn head(&self, id: EventId) -> Result<Option<EventHead>, StorageError> {
         self.row(id)?.map(|row| self.decode_head(id, &row)).transpose()
     }
 
-    fn decode_head(&self, id: EventId, row: &Guard) -> Result<HeadAndReceivers, StorageError> {
-        let head = EventHead::decode(self.open(id, row)?)?;
-        let receivers = self.sets.members(head.receivers)?;
-        Ok((head, receivers))
+    fn decode_head(&self, id: EventId, row: &Guard) -> Result<EventHead, StorageError> {
+        EventHead::decode(self.open(id, row)?)
     }
 
     /// How long an event's row is.
@@ -218,7 +218,8 @@ impl<'a> DeliveryWalk<'a> {
 
     /// Begins with an event. Gives whether there is a delivery of it.
     fn begin(&mut self, event: EventId, row: &Guard) -> Result<bool, StorageError> {
-        let (head, receivers) = self.events.decode_head(event, row)?;
+        let head = self.events.decode_head(event, row)?;
+        let receivers = self.events.sets.members(head.receivers)?;
         let is_wanted = self.filter.event_type.is_none_or(|wanted| wanted == head.event_type);
         self.left.clear();
         if is_wanted {

@@ -48,7 +48,7 @@ pub fn deliveries(
             let id = id?;
             let account = filter.account;
             let missing = || StorageError::Codec(format!("the event of delivery {id} is not in the store"));
-            let (head, _) = events.head(id.event)?.ok_or_else(missing)?;
+            let head = events.head(id.event)?.ok_or_else(missing)?;
             let outcome = outcomes.get((account.0, id.event.0, id.subscription.0))?;
             Ok((id, ListedDelivery { account, id, event_type: Some(head.event_type), outcome, filter }))
         }))

@@ -63,16 +63,18 @@ impl View for RedbView {
         Events::of(&self.rows, account)?.event(id)
     }
 
+    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
+        Events::of(&self.rows, account)?.event_to_send(id)
+    }
+
     fn delivery(&self, account: AccountId, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
         let key = (account.0, id.event.0, id.subscription.0);
-        let head = Events::of(&self.rows, account)?.head(id.event)?;
-        let Some((head, receivers)) = head.filter(|(_, all)| all.binary_search(&id.subscription).is_ok()) else {
-            return Ok(None);
-        };
-        drop(receivers);
+        let Some(head) = Events::of(&self.rows, account)?.head(id.event)? else { return Ok(None) };
         let outcome = self.rows.open_table(tables::OUTCOMES)?.get(key)?;
         let Some(row) = outcome else {
-            return Ok(Some(Delivery::unattempted(head.event_type, id.event.time())));
+            let outbox = Outbox::of(&self.rows)?;
+            let is_pending = outbox.is_unattempted(id)? || outbox.is_waiting(id)?;
+            return Ok(is_pending.then(|| Delivery::unattempted(head.event_type, id.event.time())));
         };
         let row = tables::open::<OutcomeKey>(key, row.value(), digest::named("delivery", id))?;
         delivery_record::decode(row, head.event_type).map(Some)
@@ -148,7 +150,7 @@ impl View for RedbView {
             if left > 0 {
                 left = left.saturating_sub(events.bytes(event)?);
                 // A damaged row is left to the delivery thread, where only this delivery fails.
-                row = events.event(event).ok().flatten().map(Arc::new);
+                row = events.event_to_send(event).ok().flatten().map(Arc::new);
             }
             page.push(PendingEvent { event, key, row });
         }
@@ -220,7 +222,7 @@ impl View for RedbView {
         let events = Events::of(&self.rows, whose.0)?;
         let event_type = |event: EventId| {
             let missing = || Err(StorageError::Codec(format!("event {event} is not in the store")));
-            Ok(events.head(event).transpose().unwrap_or_else(missing).map(|(head, _)| head.event_type))
+            Ok(events.head(event).transpose().unwrap_or_else(missing).map(|head| head.event_type))
         };
         jobs::select(&self.rows.open_table(tables::OUTCOMES)?, event_type, whose, which, after, limit)
     }

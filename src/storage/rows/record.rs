@@ -33,7 +33,7 @@ pub(in crate::storage) fn damaged(what: &str) -> StorageError {
 pub struct EventRow {
     /// Its type.
     pub event_type: EventType,
-    /// The subscriptions that matched when it was published, by number.
+    /// The subscriptions that matched when it was published, by number; none where it was read to be sent.
     pub subscriptions: Arc<[SubscriptionId]>,
     /// The keys that identify duplicates of it.
     pub idempotency: Vec<IdempotencyKey>,

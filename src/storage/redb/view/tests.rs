@@ -5,6 +5,7 @@ use std::time::Duration;
 use redb::{Database, ReadableTable as _};
 
 use crate::storage::DATABASE_FILE;
+use crate::storage::redb::retained;
 use crate::storage::redb::view::*;
 use crate::storage::test_store::{OWN, close, open, publish, subscribe};
 
@@ -133,6 +134,34 @@ fn an_outcome_without_its_event_and_a_front_beyond_the_end_are_named_and_lose_no
     let all = DeliveryFilter::of(OWN, vec![subscription]);
     let listed = view.deliveries(&all, PageRequest { limit: 10, offset: 0, after: None }).unwrap();
     assert_eq!((listed.items.len(), listed.total, listed.items[0].0.event), (1, 1, pending));
+    drop(view);
+    close(store);
+}
+
+#[test]
+fn a_damaged_list_of_receivers_fails_what_needs_it_by_name_and_holds_up_no_delivery() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), DAY);
+    let [subscription, other] = [(); 2].map(|()| subscribe(&store));
+    let events = [(); 2].map(|()| publish(&store));
+    close(store);
+    retained::testing::damage(&folder.path().join(DATABASE_FILE), tables::RECEIVER_SETS);
+    let store = open(folder.path(), DAY);
+    let view = store.reader.view();
+    let said = view.event(OWN, events[0]).unwrap_err().to_string();
+    assert!(said.contains("receiver set 1"), "{said}");
+    for of in [subscription, other] {
+        let pending = view.unattempted_after(of, None, 10, 1 << 20).unwrap();
+        assert_eq!(pending.iter().map(|pending| pending.event).collect::<Vec<_>>(), events);
+        assert!(pending.iter().all(|pending| pending.row.as_ref().is_some_and(|row| row.is_intact())));
+        let filter = DeliveryFilter { status: Some(PENDING), ..DeliveryFilter::of(OWN, vec![of]) };
+        let page = view.deliveries(&filter, PageRequest { limit: 10, offset: 0, after: None }).unwrap();
+        assert_eq!(page.items.len(), 2);
+    }
+    for event in events {
+        assert!(view.event_to_send(OWN, event).unwrap().is_some_and(|row| row.is_intact()));
+        assert!(view.delivery(DeliveryId { event, subscription }).unwrap().unwrap().state.is_pending());
+    }
     drop(view);
     close(store);
 }
