@@ -140,6 +140,9 @@ pub struct Selected {
 /// An event, or how its row is damaged.
 pub type EventFound = (EventId, Stored<EventRow>);
 
+/// The receiver of an outcome that was removed, and its state, or how it is damaged.
+pub type RemovedOutcome = (SubscriptionId, Stored<DeliveryState>);
+
 /// A step of the find index.
 #[derive(Clone, Copy, Debug)]
 pub struct Indexed {
@@ -217,8 +220,8 @@ pub trait Tx: OutboxTx {
     fn receivers(&self, number: u32) -> Stored<Arc<[SubscriptionId]>>;
     /// Removes an event with its idempotency keys. Its outcomes stay.
     fn remove_event(&mut self, account: AccountId, id: EventId, head: &EventHead) -> Result<()>;
-    /// Removes up to so many outcomes of an event. Gives how many.
-    fn remove_outcomes(&mut self, account: AccountId, id: EventId, limit: usize) -> Result<usize>;
+    /// Removes up to so many outcomes of an event. Gives them.
+    fn remove_outcomes(&mut self, account: AccountId, id: EventId, limit: usize) -> Result<Vec<RemovedOutcome>>;
 
     /// Stores how far retention has come in an account.
     fn put_front(&mut self, account: AccountId, front: Front) -> Result<()>;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
-use crate::domain::{AccountId, SubscriptionId};
+use crate::domain::{AccountId, EventId, SubscriptionId};
 use crate::storage::counts::{Counts, Kind};
 use crate::storage::error::StorageError;
-use crate::storage::redb::tables;
+use crate::storage::redb::{retained, tables};
+use crate::storage::rows::delivery_record;
 
 /// (account, subscription), or 0 for the whole account.
 type CountsKey = (u32, u32);
@@ -25,7 +26,31 @@ pub fn read(
     account: AccountId,
     subscription: Option<SubscriptionId>,
 ) -> Result<Counts, StorageError> {
-    get(&rows.open_table(tables::COUNTS)?, key(account, subscription))
+    let mut counts = get(&rows.open_table(tables::COUNTS)?, key(account, subscription))?;
+    leave_out_removed(rows, account, subscription, &mut counts)?;
+    Ok(counts)
+}
+
+/// An event is removed before its outcomes, which are counted until they are gone and listed no more.
+fn leave_out_removed(
+    rows: &ReadTransaction,
+    account: AccountId,
+    of: Option<SubscriptionId>,
+    counts: &mut Counts,
+) -> Result<(), StorageError> {
+    let Some(EventId(event)) = retained::front(rows, account)?.removing else { return Ok(()) };
+    let subscriptions = rows.open_table(tables::SUBSCRIPTIONS)?;
+    let (first, last) = of.map_or((0, u32::MAX), |id| (id.0, id.0));
+    for row in rows.open_table(tables::OUTCOMES)?.range((account.0, event, first)..=(account.0, event, last))? {
+        let (key, row) = row?;
+        // Those of a deleted subscription are not counted.
+        if subscriptions.get(key.value().2)?.is_some()
+            && let Ok(state) = delivery_record::decode_state(row.value())
+        {
+            counts.add(Kind::of(state), -1);
+        }
+    }
+    Ok(())
 }
 
 /// A count with its account and subscription, if it can be read.

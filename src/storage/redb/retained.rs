@@ -33,6 +33,12 @@ pub fn fronts(rows: &ReadTransaction) -> Result<BTreeMap<AccountId, Front>, Stor
         .collect()
 }
 
+/// The front of an account.
+pub fn front(rows: &ReadTransaction, account: AccountId) -> Result<Front, StorageError> {
+    let row = rows.open_table(tables::FRONTS)?.get(account.0)?;
+    Ok(row.and_then(|row| decode_front(account.0, row.value()).ok()).unwrap_or_default())
+}
+
 /// Reads the stored form.
 pub fn decode_front(account: u32, row: &[u8]) -> Result<Front, StorageError> {
     let row = tables::open::<u32>(account, row, digest::named("retention front of account", account))?;

@@ -18,7 +18,9 @@ use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
-use crate::storage::engine::{Due, DueKind, EventFound, Front, Indexed, Numbered, Purged, Selected, Stored, Tx};
+use crate::storage::engine::{
+    Due, DueKind, EventFound, Front, Indexed, Numbered, Purged, RemovedOutcome, Selected, Stored, Tx,
+};
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::counts::CountsWriter;
@@ -94,6 +96,11 @@ fn counter(kind: Numbered) -> &'static str {
         Numbered::Key => tables::NEXT_KEY,
         Numbered::Subscription => tables::NEXT_SUBSCRIPTION,
     }
+}
+
+fn outcome_state(key: OutcomeKey, row: &[u8]) -> Stored<DeliveryState> {
+    let id = DeliveryId { event: EventId(key.1), subscription: SubscriptionId(key.2) };
+    delivery_record::decode_state(tables::open::<OutcomeKey>(key, row, digest::named("delivery", id))?)
 }
 
 fn outcome_key(account: AccountId, id: DeliveryId) -> OutcomeKey {
@@ -235,14 +242,14 @@ impl Tx for RedbTx<'_> {
         Ok(())
     }
 
-    fn remove_outcomes(&mut self, account: AccountId, id: EventId, limit: usize) -> Result<usize> {
+    fn remove_outcomes(&mut self, account: AccountId, id: EventId, limit: usize) -> Result<Vec<RemovedOutcome>> {
         let range = (account.0, id.0, 0)..=(account.0, id.0, u32::MAX);
-        let mut removed = 0;
-        for row in self.outcomes.table()?.extract_from_if(range, |_, _| true)?.take(limit) {
-            row?;
-            removed += 1;
-        }
-        Ok(removed)
+        let removed = self.outcomes.table()?.extract_from_if(range, |_, _| true)?.take(limit).map(|row| {
+            let (key, row) = row?;
+            let key = key.value();
+            Ok((SubscriptionId(key.2), outcome_state(key, row.value())))
+        });
+        removed.collect()
     }
 
     fn put_front(&mut self, account: AccountId, front: Front) -> Result<()> {
@@ -291,9 +298,7 @@ impl Tx for RedbTx<'_> {
 
     fn delivery_state(&mut self, account: AccountId, id: DeliveryId) -> Result<Option<Stored<DeliveryState>>> {
         let key = outcome_key(account, id);
-        let name = digest::named("delivery", id);
-        let read = |row: &[u8]| delivery_record::decode_state(tables::open::<OutcomeKey>(key, row, name)?);
-        Ok(self.outcomes.table()?.get(key)?.map(|row| read(row.value())))
+        Ok(self.outcomes.table()?.get(key)?.map(|row| outcome_state(key, row.value())))
     }
 
     fn put_delivery(&mut self, account: AccountId, id: DeliveryId, delivery: &Delivery) -> Result<()> {

@@ -19,6 +19,7 @@ use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
 use crate::storage::rows::record::{EventRow, History, IdempotencyRow};
 use crate::storage::rules::backlog_positions::Backlogs;
+use crate::storage::rules::retain::look::Look;
 use crate::storage::rules::service_time::{Note, ServiceTime};
 use crate::storage::rules::settings::Rules;
 
@@ -37,6 +38,8 @@ pub struct State {
     pub pending: Pending,
     /// How far retention has come.
     pub fronts: BTreeMap<AccountId, Front>,
+    /// What retention looks at over several steps.
+    pub look: Option<Look>,
     pub ids: EventIds,
     pub random: Randomness,
 }

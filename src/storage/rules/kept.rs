@@ -3,7 +3,6 @@
 //! Runs on the writer thread, as steps of housekeeping. It removes nothing that is pending.
 
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
 
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
@@ -16,6 +15,7 @@ use crate::storage::error::StorageError;
 use crate::storage::rows::record::EventHead;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::budget::Budget;
+use crate::storage::rules::retain::look::{Looked, Purpose};
 
 /// What was settled before these times is over.
 #[derive(Clone, Copy)]
@@ -40,15 +40,12 @@ impl Cutoffs {
     }
 }
 
-/// How an event stands: its receivers that there still are, and what their deliveries are counted as.
-struct Standing {
-    receivers: Arc<[SubscriptionId]>,
-    counted: Vec<(SubscriptionId, Kind)>,
-    pending: u32,
+pub(in crate::storage) fn settled(
+    kind: DueKind,
     settled_at: Timestamp,
-}
-
-fn settled(kind: DueKind, settled_at: Timestamp, account: AccountId, delivery: DeliveryId) -> Due {
+    account: AccountId,
+    delivery: DeliveryId,
+) -> Due {
     Due { kind, settled_at, account, delivery }
 }
 
@@ -72,6 +69,13 @@ impl<T: Tx> Batch<T> {
         self.tx.put_front(account, front)
     }
 
+    /// A look at that event begins anew.
+    fn changed(state: &State, account: AccountId, event: EventId) {
+        if let Some(look) = &state.look {
+            look.changed(account, event);
+        }
+    }
+
     /// A delivery was settled: if retention has passed it, it has to come back.
     pub(in crate::storage) fn settled_behind_front(
         &mut self,
@@ -80,6 +84,7 @@ impl<T: Tx> Batch<T> {
         id: DeliveryId,
         at: Timestamp,
     ) -> Result<(), StorageError> {
+        Self::changed(state, account, id.event);
         let front = Self::front(state, account);
         if id.event <= front.attempts.max(front.events) {
             self.tx.put_due(settled(DueKind::Attempts, at, account, id))?;
@@ -95,6 +100,7 @@ impl<T: Tx> Batch<T> {
         event: EventId,
         at: Timestamp,
     ) -> Result<(), StorageError> {
+        Self::changed(state, account, event);
         if event > Self::front(state, account).events {
             return Ok(());
         }
@@ -115,6 +121,7 @@ impl<T: Tx> Batch<T> {
         account: AccountId,
         id: DeliveryId,
     ) -> Result<(), StorageError> {
+        Self::changed(state, account, id.event);
         if id.event > Self::front(state, account).events {
             return Ok(());
         }
@@ -123,44 +130,6 @@ impl<T: Tx> Batch<T> {
             None => Ok(()),
             Some(pending) => self.tx.put_kept(account, id.event, Some(pending.saturating_add(1))),
         }
-    }
-
-    /// How an event stands; none if that cannot be read, as then a delivery of it may be pending.
-    fn standing(
-        &mut self,
-        state: &State,
-        account: AccountId,
-        event: EventId,
-        head: &EventHead,
-    ) -> Result<Option<Standing>, StorageError> {
-        let receivers = match self.tx.receivers(head.receivers) {
-            Ok(receivers) => receivers,
-            Err(error) => {
-                log::error!("the receivers of event {event} are not known, and it is left alone: {error}");
-                return Ok(None);
-            }
-        };
-        let mut standing = Standing { receivers, counted: Vec::new(), pending: 0, settled_at: Timestamp::default() };
-        for subscription in Arc::clone(&standing.receivers).iter() {
-            let id = DeliveryId { event, subscription: *subscription };
-            if state.registry.subscription(id.subscription).is_none() {
-                continue;
-            }
-            let kind = match self.tx.delivery_state(account, id)? {
-                None => Kind::Unattempted,
-                Some(Ok(state)) => {
-                    standing.settled_at = standing.settled_at.max(state.settled_at().unwrap_or_default());
-                    Kind::of(state)
-                }
-                Some(Err(error)) => {
-                    log::error!("event {event} is left alone: {error}");
-                    return Ok(None);
-                }
-            };
-            standing.pending += u32::from(matches!(kind, Kind::Unattempted | Kind::Retrying));
-            standing.counted.push((id.subscription, kind));
-        }
-        Ok(Some(standing))
     }
 
     /// Passes over old attempts of an account. Gives whether there are no more.
@@ -178,7 +147,13 @@ impl<T: Tx> Batch<T> {
         budget.spend(1);
         for (event, head) in found {
             match head {
-                Ok(head) => self.forget_attempts_of(account, event, &head, before, budget)?,
+                Ok(head) => {
+                    let of = (account, event, &head);
+                    if let Looked::Unfinished = self.look(state, Purpose::Attempts, of, before, budget)? {
+                        is_done = false;
+                        break;
+                    }
+                }
                 Err(error) => log::error!("{error}"),
             }
             front.attempts = event;
@@ -192,30 +167,11 @@ impl<T: Tx> Batch<T> {
         Ok(is_done)
     }
 
-    fn forget_attempts_of(
+    pub(in crate::storage) fn clear_attempts(
         &mut self,
         account: AccountId,
-        event: EventId,
-        head: &EventHead,
-        before: Cutoffs,
-        budget: &mut Budget,
+        id: DeliveryId,
     ) -> Result<(), StorageError> {
-        let receivers = self.tx.receivers(head.receivers).unwrap_or_default();
-        for subscription in receivers.iter() {
-            let id = DeliveryId { event, subscription: *subscription };
-            budget.spend(1);
-            let Some(Ok(found)) = self.tx.delivery_state(account, id)? else { continue };
-            match found.settled_at() {
-                // It comes back when it is settled.
-                None => {}
-                Some(at) if at < before.attempts => self.clear_attempts(account, id)?,
-                Some(at) => self.tx.put_due(settled(DueKind::Attempts, at, account, id))?,
-            }
-        }
-        Ok(())
-    }
-
-    fn clear_attempts(&mut self, account: AccountId, id: DeliveryId) -> Result<(), StorageError> {
         match self.tx.delivery(account, id)? {
             Some(Ok(mut delivery)) if !delivery.attempts.is_empty() => {
                 delivery.attempts.clear();
@@ -264,7 +220,8 @@ impl<T: Tx> Batch<T> {
         budget.spend(1);
         for (event, head) in found {
             match head {
-                Ok(head) => self.pass_event(state, account, event, &head, before, budget)?,
+                Ok(head) if !self.pass_event(state, (account, event, &head), before, budget)? => return Ok(false),
+                Ok(_) => {}
                 Err(error) => log::error!("an event cannot be read, and is left alone: {error}"),
             }
             let front = Front { events: event, ..Self::front(state, account) };
@@ -294,47 +251,54 @@ impl<T: Tx> Batch<T> {
             budget.spend(1);
             let (account, event) = (due.account, due.delivery.event);
             match self.tx.event_head(account, event)? {
-                None => {}
-                Some(Ok(head)) => self.pass_event(state, account, event, &head, before, budget)?,
+                Some(Ok(head)) if !self.pass_event(state, (account, event, &head), before, budget)? => {
+                    self.tx.put_due(due)?;
+                    return Ok(false);
+                }
                 Some(Err(error)) => log::error!("an event cannot be read, and is left alone: {error}"),
+                None | Some(Ok(_)) => {}
             }
         }
         Ok(false)
     }
 
-    /// Removes an event whose time is over, or notes when to come back.
+    /// Removes an event whose time is over, or notes when to come back. Gives whether it was done with.
     fn pass_event(
         &mut self,
         state: &mut State,
-        account: AccountId,
-        event: EventId,
-        head: &EventHead,
+        (account, event, head): (AccountId, EventId, &EventHead),
         before: Cutoffs,
         budget: &mut Budget,
-    ) -> Result<(), StorageError> {
-        let Some(standing) = self.standing(state, account, event, head)? else { return Ok(()) };
-        budget.spend(standing.receivers.len() + 1);
+    ) -> Result<bool, StorageError> {
+        budget.spend(1);
+        let standing = match self.look(state, Purpose::Standing, (account, event, head), before, budget)? {
+            Looked::Done(standing) => standing,
+            Looked::Unfinished => return Ok(false),
+            Looked::Unreadable => return Ok(true),
+        };
         if standing.pending == 0 && standing.settled_at < before.events {
             self.tx.remove_event(account, event, head)?;
             self.tx.count_events(account, -1);
-            for (subscription, kind) in standing.counted {
-                self.tx.count(account, subscription, kind, -1);
-            }
             let front = Front { removing: Some(event), ..Self::front(state, account) };
             self.put_front(state, account, front)?;
             self.finish_removing(state, account, budget)?;
-            return Ok(());
+            return Ok(true);
         }
-        if event > Self::front(state, account).attempts {
-            self.forget_attempts_of(account, event, head, before, budget)?;
+        let attempts = Purpose::AttemptsOfKept(standing);
+        if event > Self::front(state, account).attempts
+            && let Looked::Unfinished = self.look(state, attempts, (account, event, head), before, budget)?
+        {
+            return Ok(false);
         }
         if standing.pending > 0 {
-            return self.tx.put_kept(account, event, Some(standing.pending));
+            self.tx.put_kept(account, event, Some(standing.pending))?;
+        } else {
+            self.tx.put_due(settled(DueKind::Event, standing.settled_at, account, whole(event)))?;
         }
-        self.tx.put_due(settled(DueKind::Event, standing.settled_at, account, whole(event)))
+        Ok(true)
     }
 
-    /// Removes what is left of the outcomes of an event that is gone. Gives whether that was all.
+    /// Removes what is left of the outcomes of an event that is gone, and counts them no more. Gives whether that was all.
     fn finish_removing(
         &mut self,
         state: &mut State,
@@ -346,8 +310,17 @@ impl<T: Tx> Batch<T> {
         loop {
             let wanted = budget.rows().max(1);
             let removed = self.tx.remove_outcomes(account, event, wanted)?;
-            budget.spend(removed);
-            if removed < wanted {
+            let is_all = removed.len() < wanted;
+            budget.spend(removed.len());
+            for (subscription, found) in removed {
+                match found {
+                    // Those of a deleted one are not counted any more.
+                    Ok(_) if state.registry.subscription(subscription).is_none() => {}
+                    Ok(found) => self.tx.count(account, subscription, Kind::of(found), -1),
+                    Err(error) => log::error!("{error}"),
+                }
+            }
+            if is_all {
                 self.put_front(state, account, Front { removing: None, ..front })?;
                 return Ok(true);
             }

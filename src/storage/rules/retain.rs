@@ -2,6 +2,9 @@
 //! subscriptions go first; then a pass goes through what retention has come to. Runs on the writer thread, in a server and
 //! in no command.
 
+pub(in crate::storage) mod look;
+mod receivers;
+
 use std::time::Duration;
 
 use crate::domain::{AccountId, SubscriptionId, Timestamp};

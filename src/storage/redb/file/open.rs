@@ -320,5 +320,8 @@ fn load(
     let ids = EventIds::after(last_event);
     let registry = Arc::new(registry);
     let snapshot = Arc::new(SharedSnapshot::new(Arc::clone(engine), Arc::clone(&registry), pending, time.calendar())?);
-    Ok((snapshot, State { rules, clock, time, registry, histories, backlogs, pending, fronts, ids, random }))
+    Ok((
+        snapshot,
+        State { rules, clock, time, registry, histories, backlogs, pending, fronts, look: None, ids, random },
+    ))
 }

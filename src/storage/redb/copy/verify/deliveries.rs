@@ -31,6 +31,15 @@ struct Found {
     fronts: BTreeMap<AccountId, Front>,
 }
 
+impl Found {
+    /// Counts a delivery of an account and a subscription.
+    fn count(&mut self, (account, subscription): (u32, u32), kind: Kind) {
+        for whose in [0, subscription] {
+            self.counts.entry((account, whose)).or_default().add(kind, 1);
+        }
+    }
+}
+
 /// Checks all of it.
 pub fn check(
     rows: &ReadTransaction,
@@ -45,7 +54,7 @@ pub fn check(
     }
     beyond_the_end(rows, report, &found)?;
     events(rows, subscriptions, report, &mut found)?;
-    outcomes(rows, report, &found)?;
+    outcomes(rows, subscriptions, report, &mut found)?;
     compare_counts(rows, report, &found)?;
     compare_sets(rows, report, &found)?;
     retention(rows, report)
@@ -90,9 +99,7 @@ fn events(
         for receiver in event.subscriptions.iter().filter(|id| subscriptions.contains_key(id)) {
             let id = DeliveryId { event: id, subscription: *receiver };
             let kind = kind((account, id, event.event_type), &outcomes, &outbox, report)?;
-            for subscription in [0, receiver.0] {
-                found.counts.entry((account.0, subscription)).or_default().add(kind, 1);
-            }
+            found.count((account.0, receiver.0), kind);
         }
     }
     Ok(())
@@ -127,16 +134,22 @@ fn kind(
     Ok(Kind::of(delivery.state))
 }
 
-/// Looks for outcomes that belong to no event.
-fn outcomes(rows: &ReadTransaction, report: &mut VerifyReport, found: &Found) -> Result<(), StorageError> {
+/// Looks for outcomes that belong to no event. Those of one that is being removed count until they are gone.
+fn outcomes(
+    rows: &ReadTransaction,
+    subscriptions: &Subscriptions,
+    report: &mut VerifyReport,
+    found: &mut Found,
+) -> Result<(), StorageError> {
     let (sets, events) = (ReceiverSets::of(rows)?, rows.open_table(tables::EVENTS)?);
     let mut last: Option<(EventKey, Option<Arc<[SubscriptionId]>>)> = None;
     for row in rows.open_table(tables::OUTCOMES)?.iter()? {
-        let (account, event, subscription) = row?.0.value();
+        let (key, row) = row?;
+        let (account, event, subscription) = key.value();
         let id = DeliveryId { event: EventId(event), subscription: SubscriptionId(subscription) };
         if last.as_ref().is_none_or(|(key, _)| *key != (account, event)) {
-            let row = events.get((account, event))?;
-            let receivers = row.map(|row| -> Result<_, StorageError> {
+            let event_row = events.get((account, event))?;
+            let receivers = event_row.map(|row| -> Result<_, StorageError> {
                 let name = digest::named("event", id.event);
                 let head = EventHead::decode(tables::open::<EventKey>((account, event), row.value(), name)?)?;
                 sets.members(head.receivers)
@@ -148,6 +161,11 @@ fn outcomes(rows: &ReadTransaction, report: &mut VerifyReport, found: &Found) ->
         let receivers = last.as_ref().and_then(|(_, receivers)| receivers.as_ref());
         let is_removing = found.fronts.get(&AccountId(account)).is_some_and(|front| front.removing == Some(id.event));
         match receivers {
+            None if is_removing && subscriptions.contains_key(&id.subscription) => {
+                if let Ok(state) = delivery_record::decode_state(row.value()) {
+                    found.count((account, subscription), Kind::of(state));
+                }
+            }
             None if is_removing => {}
             None => report.fault(format!("delivery {id}: an outcome without its event")),
             Some(receivers) if receivers.binary_search(&id.subscription).is_err() => {

@@ -22,7 +22,7 @@ use crate::domain::event::event_types::EventTypes;
 use crate::domain::options::Options;
 use crate::domain::signing::{Signatures, SigningSecret};
 use crate::domain::signing_keys::SigningKeys;
-use crate::domain::subscription::NewSubscription;
+use crate::domain::subscription::{NewSubscription, Subscription};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::command::{Command, Completion, ReplySender};
 use crate::storage::read::reader::Reader;
@@ -138,17 +138,21 @@ impl Machine {
     }
 
     fn subscribe(&mut self, host: &str) -> SubscriptionId {
-        let endpoint = Endpoint::parse(&format!("https://{host}/hook"), &EndpointPolicy::default()).unwrap();
-        let events = EventTypes::from_stored(["clock_in"]).unwrap();
-        let new = NewSubscription {
-            endpoint,
-            events,
-            description: String::new(),
-            active: true,
-            options: Options::defaults(),
-        };
-        let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
-        self.ask(|reply| Command::CreateSubscription { account: OWN, new, keys, reply }).id
+        self.ask(|reply| create_subscription(host, reply)).id
+    }
+
+    /// So many subscriptions, created in one commit.
+    fn subscribe_many(&mut self, count: usize) -> Vec<SubscriptionId> {
+        let (handle, writer, _) = self.running.as_mut().unwrap();
+        let answers: Vec<_> = (0..count)
+            .map(|_| {
+                let (reply, answer) = oneshot::channel();
+                handle.try_send(create_subscription("a.example.com", reply)).unwrap();
+                answer
+            })
+            .collect();
+        writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
+        answers.into_iter().map(|answer| answer.blocking_recv().unwrap().unwrap().id).collect()
     }
 
     fn publish(&mut self, event_type: EventType) -> EventId {
@@ -167,20 +171,7 @@ impl Machine {
     fn attempt(&mut self, subscription: SubscriptionId, event: EventId, outcome: Outcome) {
         let id = DeliveryId { event, subscription };
         let number = self.reader().view().delivery(id).unwrap().unwrap().next_number();
-        let signed = Signed { timestamp_s: 0, signatures: Signatures::NONE };
-        let (started_at, url) = (self.clock().wall(), "".into());
-        let version = VERSION.into();
-        let attempt = Attempt {
-            number,
-            started_at,
-            duration_ms: 1,
-            url,
-            version,
-            signed,
-            outcome,
-            response: None,
-            request: None,
-        };
+        let attempt = Attempt { number, ..first_attempt(self.clock().wall(), outcome) };
         let (handle, writer, _) = self.running.as_mut().unwrap();
         handle.complete(Completion::new(id, attempt, None));
         writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
@@ -223,4 +214,28 @@ impl Machine {
         self.kill();
         testing::forget(&self.folder.path().join(DATABASE_FILE), names);
     }
+}
+
+/// A first attempt that began then.
+fn first_attempt(started_at: Timestamp, outcome: Outcome) -> Attempt {
+    Attempt {
+        number: 1,
+        started_at,
+        duration_ms: 1,
+        url: "".into(),
+        version: VERSION.into(),
+        signed: Signed { timestamp_s: 0, signatures: Signatures::NONE },
+        outcome,
+        response: None,
+        request: None,
+    }
+}
+
+fn create_subscription(host: &str, reply: ReplySender<Subscription>) -> Command {
+    let endpoint = Endpoint::parse(&format!("https://{host}/hook"), &EndpointPolicy::default()).unwrap();
+    let events = EventTypes::from_stored(["clock_in"]).unwrap();
+    let new =
+        NewSubscription { endpoint, events, description: String::new(), active: true, options: Options::defaults() };
+    let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+    Command::CreateSubscription { account: OWN, new, keys, reply }
 }

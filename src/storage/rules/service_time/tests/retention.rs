@@ -1,6 +1,7 @@
 //! What retention comes back to, what expires, and that it takes small steps.
 
 use crate::domain::delivery::DeliveryState;
+use crate::domain::job::{JobTask, Replay, ReplayOnly};
 use crate::domain::subscription::SubscriptionChange;
 use crate::storage::maintenance::{Verified, verify};
 use crate::storage::read::reader::{DeliveryFilter, PageRequest};
@@ -149,30 +150,117 @@ fn what_is_held_for_too_long_expires_and_what_was_not_held_so_long_does_not() {
     machine.verify();
 }
 
+/// As many steps beside callers as make retention look at an event of [`MANY`] deliveries, and not to its end.
+const LOOKING: usize = 2;
+const MANY: usize = 600;
+
+impl Machine {
+    /// An event that was delivered to many.
+    fn deliver_to_many(&mut self) -> (Vec<SubscriptionId>, EventId) {
+        self.settings.rules.subscriptions_per_account = 1000;
+        self.down_for(MINUTE);
+        let subscriptions = self.subscribe_many(MANY);
+        let event = self.publish(EventType::ClockIn);
+        let (handle, writer, _) = self.running.as_mut().unwrap();
+        for subscription in &subscriptions {
+            let id = DeliveryId { event, subscription: *subscription };
+            handle.complete(Completion::new(id, first_attempt(START, OK), None));
+        }
+        writer.commit_some(usize::MAX, usize::MAX, usize::MAX).unwrap();
+        (subscriptions, event)
+    }
+
+    /// Until its time is over in the next step.
+    fn wait_for_the_end_of(&mut self, event: EventId) {
+        let left = event.time().plus(30 * DAY).since(self.clock().wall());
+        self.at_work_for(left);
+        assert!(self.has(event));
+        self.time.pass(HOUR);
+    }
+
+    /// One commit for a caller, with the step of retention in it.
+    fn step(&mut self) {
+        self.ask(|reply| Command::Flush { reply });
+    }
+}
+
 #[test]
 fn an_event_of_many_deliveries_goes_in_small_steps_and_a_kill_in_between_loses_nothing() {
     let mut machine = Machine::new();
-    machine.settings.rules.subscriptions_per_account = 1000;
-    machine.down_for(MINUTE);
-    let subscriptions: Vec<_> = (0..600).map(|_| machine.subscribe("a.example.com")).collect();
-    let event = machine.publish(EventType::ClockIn);
-    for subscription in &subscriptions {
-        machine.attempt(*subscription, event, OK);
-    }
+    let (subscriptions, event) = machine.deliver_to_many();
+    machine.wait_for_the_end_of(event);
     let young = machine.publish(EventType::ClockIn);
-    machine.at_work_for(29 * DAY);
-    assert!(machine.has(event));
-    for _ in 0..3 {
-        machine.time.pass(DAY / 2);
-        machine.ask(|reply| Command::Flush { reply });
+    let mut steps = 0;
+    while machine.has(event) {
+        machine.step();
+        steps += 1;
+        assert!(steps < 20, "retention does not get through");
     }
-    assert!(!machine.has(event) && machine.has(young));
-    // Beside a caller, who does not wait for more than a small step, some of it was left.
+    assert!(steps > LOOKING, "{steps}");
+    assert!(machine.has(young));
+    // Beside a caller, who does not wait for more than a small step, some of it was left, and counts for nobody.
+    let last = subscriptions[MANY - 1];
+    assert_eq!((machine.total(last, None), machine.total(last, Some("delivered"))), (1, 0));
     assert!(machine.outcomes_of(event) > 0);
     machine.verify();
     machine.idle();
     assert_eq!(machine.outcomes_of(event), 0);
     assert_eq!(machine.total(subscriptions[0], None), 1);
+    machine.verify();
+}
+
+#[test]
+fn an_event_is_looked_at_anew_when_a_delivery_of_it_is_sent_again_meanwhile() {
+    let mut machine = Machine::new();
+    let (subscriptions, event) = machine.deliver_to_many();
+    machine.at_work_for(10 * DAY);
+    machine.time.pass(HOUR);
+    machine.step();
+    let attempts = [subscriptions[0], subscriptions[MANY - 1]].map(|id| machine.attempts(id, event));
+    assert_eq!(attempts, [0, 1], "the attempts of all of them took one step");
+    machine.wait_for_the_end_of(event);
+    for _ in 0..LOOKING {
+        machine.step();
+    }
+    assert!(machine.has(event), "it was looked at in fewer steps");
+    let id = DeliveryId { event, subscription: subscriptions[0] };
+    machine.ask(|reply| Command::Redeliver { account: OWN, id, reply });
+    machine.at_work_for(3 * DAY);
+    assert!(machine.has(event) && machine.state(subscriptions[0], event).is_pending());
+    assert_eq!((machine.attempts(subscriptions[0], event), machine.attempts(subscriptions[1], event)), (0, 0));
+    machine.verify();
+    machine.attempt(subscriptions[0], event, OK);
+    machine.at_work_for(31 * DAY);
+    assert!(!machine.has(event));
+    assert_eq!(machine.outcomes_of(event), 0);
+    machine.verify();
+}
+
+#[test]
+fn an_event_of_many_deliveries_that_is_kept_has_its_attempts_removed_in_small_steps_as_well() {
+    let mut machine = Machine::new();
+    machine.settings.rules.retention.attempts = 60 * DAY;
+    let (subscriptions, event) = machine.deliver_to_many();
+    let late = machine.subscribe("b.example.com");
+    machine.wait_for_the_end_of(event);
+    let (since, until) = (event.time(), event.time().plus(MINUTE));
+    let replay = Replay { subscription: late, events: None, only: ReplayOnly::Missing, since, until };
+    for _ in 0..LOOKING {
+        machine.step();
+    }
+    assert!(machine.has(event), "it was looked at in fewer steps");
+    machine.ask(|reply| Command::CreateJob { account: OWN, task: JobTask::Replay(replay), of: None, reply });
+    for _ in 0..40 {
+        machine.step();
+    }
+    assert!(machine.has(event), "it is gone");
+    assert!(machine.state(late, event).is_pending(), "{:?}", machine.state(late, event));
+    machine.verify();
+    machine.attempt(late, event, OK);
+    machine.at_work_for(29 * DAY);
+    assert_eq!((machine.attempts(subscriptions[9], event), machine.attempts(late, event)), (1, 1));
+    machine.at_work_for(2 * DAY);
+    assert_eq!(machine.outcomes_of(event), 0);
     machine.verify();
 }
 
