@@ -2,11 +2,11 @@
 //! count. Pure; any thread.
 
 use crate::domain::delivery::DeliveryState;
-use crate::storage::error::StorageError;
-use crate::storage::rows::codec;
 
-const VERSION: u8 = 1;
 const KINDS: usize = 6;
+
+/// Events, and deliveries of each kind.
+pub(in crate::storage) type CountsRow = (u64, [u64; KINDS]);
 
 /// Number of pending deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,16 +112,15 @@ impl Counts {
         }
     }
 
-    /// The stored form.
-    pub(in crate::storage) fn encode(&self) -> Result<Vec<u8>, StorageError> {
-        codec::encode(VERSION, &(number(self.events), self.deliveries.map(number)))
+    /// What is stored of them.
+    pub(in crate::storage) fn to_row(self) -> CountsRow {
+        (number(self.events), self.deliveries.map(number))
     }
 
-    /// Reads the stored form.
-    pub(in crate::storage) fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let (events, deliveries): (u64, [u64; KINDS]) = codec::decode(VERSION, bytes)?;
+    /// From what is stored.
+    pub(in crate::storage) fn from_row((events, deliveries): CountsRow) -> Self {
         let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
-        Ok(Self { events: signed(events), deliveries: deliveries.map(signed) })
+        Self { events: signed(events), deliveries: deliveries.map(signed) }
     }
 }
 
@@ -139,7 +138,7 @@ mod tests {
         counts.add(Kind::Unattempted, 2);
         counts.add(Kind::Retrying, 4);
         counts.add(Kind::Cancelled, 300);
-        let read = Counts::decode(&counts.encode().unwrap()).unwrap();
+        let read = Counts::from_row(counts.to_row());
         assert_eq!(read, counts);
         assert_eq!((read.deliveries(), read.with_status("pending"), read.with_status("cancelled")), (306, 6, 300));
         let mut none = read;

@@ -1,7 +1,9 @@
-//! The kept counts in their table. Changes are gathered during a transaction and written once at its end. Belongs to the
-//! thread of its transaction.
+//! The kept counts in their table: one row for a page of subscriptions, so that an event that goes to a thousand of them
+//! changes a few rows. Changes are gathered during a transaction and written once at its end. Belongs to the thread of its
+//! transaction.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
@@ -9,15 +11,35 @@ use crate::domain::{AccountId, EventId, SubscriptionId};
 use crate::storage::counts::{Counts, Kind};
 use crate::storage::error::StorageError;
 use crate::storage::redb::{retained, tables};
-use crate::storage::rows::delivery_record;
+use crate::storage::rows::{codec, delivery_record};
 
 /// (account, subscription), or 0 for the whole account.
 type CountsKey = (u32, u32);
 
 const WHOLE_ACCOUNT: u32 = 0;
 
+/// Subscriptions of one page, by number; the key of its row is that of the first. About 1.5 KB when all are in use.
+const PAGE: u32 = 64;
+
+/// The version of a row with a page, and of one with a single count, which is only read: the next change of its page
+/// replaces it.
+const VERSION: u8 = 2;
+const SINGLE: u8 = 1;
+
+/// The counts of a page that are not all zero.
+type Page = BTreeMap<u32, Counts>;
+
 fn key(account: AccountId, subscription: Option<SubscriptionId>) -> CountsKey {
     (account.0, subscription.map_or(WHOLE_ACCOUNT, |id| id.0))
+}
+
+/// The key of the page that a count lies in.
+fn page_of((account, subscription): CountsKey) -> CountsKey {
+    (account, subscription - subscription % PAGE)
+}
+
+fn range((account, first): CountsKey) -> RangeInclusive<CountsKey> {
+    (account, first)..=(account, first.saturating_add(PAGE - 1))
 }
 
 /// The counts of an account, or of one of its subscriptions.
@@ -26,7 +48,9 @@ pub fn read(
     account: AccountId,
     subscription: Option<SubscriptionId>,
 ) -> Result<Counts, StorageError> {
-    let mut counts = get(&rows.open_table(tables::COUNTS)?, key(account, subscription))?;
+    let key = key(account, subscription);
+    let page = page(&rows.open_table(tables::COUNTS)?, page_of(key))?;
+    let mut counts = page.get(&key.1).copied().unwrap_or_default();
     leave_out_removed(rows, account, subscription, &mut counts)?;
     Ok(counts)
 }
@@ -53,25 +77,44 @@ fn leave_out_removed(
     Ok(())
 }
 
-/// A count with its account and subscription, if it can be read.
-type CountRow = (CountsKey, Result<Counts, StorageError>);
+/// A count with its account and subscription.
+type CountRow = (CountsKey, Counts);
 
-/// Every count.
-pub fn all(rows: &ReadTransaction) -> Result<impl Iterator<Item = Result<CountRow, StorageError>>, StorageError> {
+/// Every count, or why those of a row cannot be read.
+pub fn all(
+    rows: &ReadTransaction,
+) -> Result<impl Iterator<Item = Result<Result<Vec<CountRow>, StorageError>, StorageError>>, StorageError> {
     Ok(rows.open_table(tables::COUNTS)?.range::<CountsKey>(..)?.map(|row| {
         let (key, row) = row?;
-        Ok((key.value(), decode(key.value(), row.value())))
+        let key = key.value();
+        let counts = decode(key, row.value());
+        Ok(counts
+            .map(|counts| counts.into_iter().map(|(subscription, counts)| ((key.0, subscription), counts)).collect()))
     }))
 }
 
-fn get(table: &impl ReadableTable<CountsKey, &'static [u8]>, key: CountsKey) -> Result<Counts, StorageError> {
-    table.get(key)?.map_or_else(|| Ok(Counts::default()), |row| decode(key, row.value()))
+fn page(table: &impl ReadableTable<CountsKey, &'static [u8]>, first: CountsKey) -> Result<Page, StorageError> {
+    let mut page = Page::new();
+    for row in table.range(range(first))? {
+        let (key, row) = row?;
+        page.extend(decode(key.value(), row.value())?);
+    }
+    Ok(page)
 }
 
-fn decode(key: CountsKey, row: &[u8]) -> Result<Counts, StorageError> {
-    Counts::decode(tables::open::<CountsKey>(key, row, || {
-        format!("the count of account {} and subscription {}", key.0, key.1)
-    })?)
+/// Reads a row, which has one count or those of a page.
+fn decode(key: CountsKey, row: &[u8]) -> Result<Vec<(u32, Counts)>, StorageError> {
+    let (account, subscription) = key;
+    let row =
+        tables::open::<CountsKey>(key, row, || format!("the counts of account {account} from {subscription} on"))?;
+    if row.first() == Some(&SINGLE) {
+        return Ok(vec![(subscription, Counts::from_row(codec::decode(SINGLE, row)?))]);
+    }
+    let page: Vec<(u8, _)> = codec::decode(VERSION, row)?;
+    Ok(page
+        .into_iter()
+        .map(|(place, row)| (subscription.saturating_add(place.into()), Counts::from_row(row)))
+        .collect())
 }
 
 /// The counts of a write transaction.
@@ -101,34 +144,147 @@ impl<'txn> CountsWriter<'txn> {
     /// Forgets the counts of a deleted subscription.
     pub fn remove(&mut self, account: AccountId, subscription: SubscriptionId) -> Result<(), StorageError> {
         let key = key(account, Some(subscription));
-        let mut gone = stored(get(&self.table, key))?;
+        let mut page = self.stored(page_of(key))?;
+        let mut gone = page.remove(&key.1).unwrap_or_default();
         gone.merge(&self.changes.remove(&key).unwrap_or_default(), 1);
-        self.table.remove(key)?;
+        self.put(page_of(key), &page)?;
         self.changes.entry((account.0, WHOLE_ACCOUNT)).or_default().merge(&gone, -1);
         Ok(())
     }
 
     /// Writes the changes.
     pub fn finish(&mut self) -> Result<(), StorageError> {
-        for (key, change) in std::mem::take(&mut self.changes) {
-            if change == Counts::default() {
-                continue;
+        let mut changes = std::mem::take(&mut self.changes).into_iter().peekable();
+        while let Some((first, _)) = changes.peek().map(|(key, counts)| (page_of(*key), counts)) {
+            let mut page = self.stored(first)?;
+            let before = page.clone();
+            while let Some(((_, subscription), change)) = changes.next_if(|(key, _)| page_of(*key) == first) {
+                page.entry(subscription).or_default().merge(&change, 1);
             }
-            let mut counts = stored(get(&self.table, key))?;
-            counts.merge(&change, 1);
-            self.table.insert(key, tables::seal::<CountsKey>(key, counts.encode()?).as_slice())?;
+            if page != before {
+                self.put(first, &page)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A damaged page is logged and begins anew: a figure that is wrong must not end the server.
+    fn stored(&self, first: CountsKey) -> Result<Page, StorageError> {
+        match page(&self.table, first) {
+            Err(error @ (StorageError::Damaged(_) | StorageError::Codec(_))) => {
+                log::error!("{error}");
+                Ok(Page::new())
+            }
+            page => page,
+        }
+    }
+
+    /// Stores a page in place of what was there of it.
+    fn put(&mut self, first: CountsKey, page: &Page) -> Result<(), StorageError> {
+        let (account, number) = first;
+        // Single counts of an earlier version.
+        self.table.retain_in((account, number.saturating_add(1))..=*range(first).end(), |_, _| false)?;
+        let used = page.iter().filter(|(_, counts)| **counts != Counts::default());
+        let used: Vec<_> = used
+            .filter_map(|(subscription, counts)| Some((u8::try_from(subscription - number).ok()?, counts.to_row())))
+            .collect();
+        if used.is_empty() {
+            self.table.remove(first)?;
+        } else {
+            let row = tables::seal::<CountsKey>(first, codec::encode(VERSION, &used)?);
+            self.table.insert(first, row.as_slice())?;
         }
         Ok(())
     }
 }
 
-/// A damaged count is logged and begins anew: a figure that is wrong must not end the server.
-fn stored(count: Result<Counts, StorageError>) -> Result<Counts, StorageError> {
-    match count {
-        Err(error @ (StorageError::Damaged(_) | StorageError::Codec(_))) => {
-            log::error!("{error}");
-            Ok(Counts::default())
+#[cfg(test)]
+mod tests {
+    use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
+
+    use super::*;
+    use crate::storage::engine::Tx as _;
+    use crate::storage::redb::tx::RedbTx;
+    use crate::storage::rows::sealing::Seal;
+
+    const OWN: AccountId = AccountId(1);
+
+    fn database() -> Database {
+        let backend = redb::backends::InMemoryBackend::new();
+        let db = Database::builder().create_with_backend(backend).unwrap();
+        let transaction = db.begin_write().unwrap();
+        RedbTx::open(&transaction, &Seal::NONE).unwrap().finish().unwrap();
+        transaction.commit().unwrap();
+        db
+    }
+
+    fn change(db: &Database, change: impl FnOnce(&mut CountsWriter<'_>)) {
+        let transaction = db.begin_write().unwrap();
+        let mut counts = CountsWriter::open(&transaction).unwrap();
+        change(&mut counts);
+        counts.finish().unwrap();
+        drop(counts);
+        transaction.commit().unwrap();
+    }
+
+    fn pending_of(db: &Database, subscription: Option<u32>) -> u64 {
+        read(&db.begin_read().unwrap(), OWN, subscription.map(SubscriptionId)).unwrap().pending().unattempted
+    }
+
+    fn rows(db: &Database) -> u64 {
+        db.begin_read().unwrap().open_table(tables::COUNTS).unwrap().len().unwrap()
+    }
+
+    #[test]
+    fn an_event_for_a_thousand_subscriptions_changes_a_row_for_every_sixty_four_of_them() {
+        let db = database();
+        change(&db, |counts| (1..=1000).for_each(|id| counts.add(OWN, SubscriptionId(id), Kind::Unattempted, 1)));
+        assert_eq!(rows(&db), 16);
+        change(&db, |counts| counts.add(OWN, SubscriptionId(700), Kind::Unattempted, 2));
+        assert_eq!([None, Some(64), Some(700), Some(1001)].map(|id| pending_of(&db, id)), [1002, 1, 3, 0]);
+        change(&db, |counts| counts.remove(OWN, SubscriptionId(700)).unwrap());
+        assert_eq!([None, Some(700), Some(701)].map(|id| pending_of(&db, id)), [999, 0, 1]);
+        change(&db, |counts| {
+            (1..=1000)
+                .filter(|id| *id != 700)
+                .for_each(|id| counts.add(OWN, SubscriptionId(id), Kind::Unattempted, -1));
+        });
+        assert_eq!(rows(&db), 0, "counts of nothing are kept");
+    }
+
+    #[test]
+    fn counts_of_an_earlier_version_are_read_and_replaced_by_the_next_change_of_their_page() {
+        let db = database();
+        let transaction = db.begin_write().unwrap();
+        let mut table = transaction.open_table(tables::COUNTS).unwrap();
+        let mut put = |subscription, pending: u64| {
+            let key = (OWN.0, subscription);
+            let row = codec::encode(SINGLE, &(7_u64, [pending, 0, 0, 0, 0, 0])).unwrap();
+            table.insert(key, tables::seal::<CountsKey>(key, row).as_slice()).unwrap();
+        };
+        for (id, pending) in [(0, 60), (1, 10), (63, 20), (64, 30)] {
+            put(id, pending);
         }
-        count => count,
+        drop(table);
+        transaction.commit().unwrap();
+        let stored = || [None, Some(1), Some(63), Some(64)].map(|id| pending_of(&db, id));
+        assert_eq!(stored(), [60, 10, 20, 30]);
+        change(&db, |counts| counts.add(OWN, SubscriptionId(1), Kind::Unattempted, 1));
+        assert_eq!(stored(), [61, 11, 20, 30]);
+        assert_eq!(rows(&db), 2, "one page, and one that did not change");
+        assert_eq!(read(&db.begin_read().unwrap(), OWN, None).unwrap().events, 7);
+    }
+
+    #[test]
+    fn a_damaged_page_is_told_by_name_and_begins_anew_with_the_next_change() {
+        let db = database();
+        change(&db, |counts| counts.add(OWN, SubscriptionId(70), Kind::Unattempted, 1));
+        let transaction = db.begin_write().unwrap();
+        transaction.open_table(tables::COUNTS).unwrap().insert((OWN.0, 64), [2, 0].as_slice()).unwrap();
+        transaction.commit().unwrap();
+        let said = read(&db.begin_read().unwrap(), OWN, Some(SubscriptionId(70))).unwrap_err().to_string();
+        assert!(said.contains("counts of account 1 from 64 on"), "{said}");
+        change(&db, |counts| counts.add(OWN, SubscriptionId(71), Kind::Unattempted, 1));
+        assert_eq!([Some(70), Some(71)].map(|id| pending_of(&db, id)), [0, 1]);
     }
 }

@@ -31,8 +31,8 @@ pub const IDEMPOTENCY: TableDefinition<(u32, u128), &[u8]> = TableDefinition::ne
 pub const OUTBOX: TableDefinition<OutboxKey, &[u8]> = TableDefinition::new("outbox");
 /// (account, event, subscription) → delivery with its attempts. What one event did lies together.
 pub const OUTCOMES: TableDefinition<OutcomeKey, &[u8]> = TableDefinition::new("outcomes");
-/// (account, subscription) → how many deliveries it has in each state; with subscription 0 those of the whole account, and
-/// how many events.
+/// (account, first of a page of subscriptions) → how many deliveries each has in each state; as subscription 0 those of the
+/// whole account, and how many events; see `counts`.
 pub const COUNTS: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("counts");
 /// Account → how far retention has come; see `retained`.
 pub const FRONTS: TableDefinition<u32, &[u8]> = TableDefinition::new("fronts");
