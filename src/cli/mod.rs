@@ -16,9 +16,8 @@ mod subscriptions;
 mod api;
 mod args;
 mod doctor;
-mod listen;
 mod man_pages;
-mod sign;
+mod receive;
 mod value_parsers;
 
 use std::path::PathBuf;
@@ -42,8 +41,8 @@ pub use crate::cli::value_parsers::Point;
 pub use api::ApiArgs;
 pub use args::{AccountArgs, ConfigArgs, FindArgs};
 pub use doctor::DoctorArgs;
-pub use listen::ListenArgs;
-pub use sign::{SecretArgs, SignArgs, VerifyArgs};
+pub use receive::listen::ListenArgs;
+pub use receive::sign::{SecretArgs, SignArgs, VerifyArgs};
 
 /// Delivers staffing time-clock events as signed webhooks.
 #[derive(Debug, Parser)]

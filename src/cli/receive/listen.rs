@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::api::ApiArgs;
-use super::args::ConfigArgs;
-use super::sign::SecretArgs;
-use super::subscription_options::SubscriptionOptions;
+use crate::cli::api::ApiArgs;
+use crate::cli::args::ConfigArgs;
+use crate::cli::receive::sign::SecretArgs;
+use crate::cli::subscription_options::SubscriptionOptions;
 use crate::cli::value_parsers::{self, Names};
 
 /// `listen`.
