@@ -116,6 +116,7 @@ fn settings(data_dir: &Path) -> StoreSettings {
         health: HealthRule::new(Duration::MAX, Duration::ZERO),
         retention: RetentionRule { events: Duration::MAX, attempts: Duration::MAX, held: Duration::MAX },
         audit_kept: Duration::MAX,
+        alerts: None,
         subscriptions_per_account: 10,
     };
     StoreSettings {

@@ -44,7 +44,13 @@ fn failed(key: &'static str, path: &Path, reason: impl fmt::Display) -> StartErr
 /// The problems of the server's own files and of the encryption key's, each with its key.
 pub(super) fn check_files(config: &Config) -> Vec<String> {
     let (server, mut problems) = (&config.server, Vec::new());
-    let secret = [(KEY, &server.tls_key), (ENCRYPTION_KEY, &config.storage.encryption_key_file)];
+    let alerts = &config.alerts;
+    let secret = [
+        (KEY, &server.tls_key),
+        (ENCRYPTION_KEY, &config.storage.encryption_key_file),
+        ("alerts.smtp_credentials_file", &alerts.smtp_credentials_file),
+        ("alerts.webhook_secret_file", &alerts.webhook_secret_file),
+    ];
     for (key, path) in secret {
         let found = path.as_deref().map(std::fs::metadata);
         if let Some(Err(error)) = found {

@@ -38,6 +38,14 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// Alerts cannot go out as configured.
+    #[error("{key}: {reason}")]
+    Alerts {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The control socket could not be made.
     #[error("the control socket {path} cannot be made: {source}{advice}")]
     Control {

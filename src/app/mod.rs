@@ -1,6 +1,7 @@
 //! Composition root: opens the store, starts threads and servers, knows the bound address, and stops everything in an
 //! order that loses nothing. Runs on the main thread.
 
+pub mod alerts;
 mod certificates;
 mod client_certificates;
 mod error;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web;
 
+use self::alerts::LastWords;
 use self::certificates::ServerCertificate;
 pub use self::certificates::trusted_roots;
 pub use self::error::StartError;
@@ -39,6 +41,10 @@ use crate::http::metrics::MetricsPage;
 use crate::http::request::recent_attempts::RecentAttempts;
 use crate::http::{self, HttpState, ServedCatalogue, Vitals};
 use crate::metrics::Metrics;
+use crate::notify::bell::Bell;
+use crate::notify::notifier::Notifier;
+use crate::notify::probe::Probe;
+use crate::notify::status::WaysStatus;
 use crate::storage::command::Committed;
 use crate::storage::error::{StorageError, WriterError};
 use crate::storage::read::reader::Reader;
@@ -61,6 +67,10 @@ pub struct App {
     writer: Arc<WriterHandle>,
     writer_thread: JoinHandle<()>,
     vitals: Arc<Vitals>,
+    notifier: Option<Notifier>,
+    probe: Probe,
+    last_words: LastWords,
+    clock: Clock,
 }
 
 /// Time limit for recording the last outcomes when the server stops.
@@ -82,6 +92,7 @@ impl App {
         let tls = certificate.clone().map(ServerCertificate::server_config).transpose()?;
         let shares = divide_descriptors(config);
         let (transport, rule) = transport(config, shares, clock)?;
+        let ways = alerts::ways(config, &transport, &rule)?;
         check_user(config)?;
         let opened = Opened::open(&store_settings(config), clock)?;
         let clock = opened.clock();
@@ -96,11 +107,13 @@ impl App {
         let metrics = Metrics::new();
         let failures = FailureLog::start(clock).map_err(|error| StartError::Threads(error.to_string()))?;
         let recent_attempts = Arc::new(RecentAttempts::default());
+        let (bell, signals) = Bell::new();
         let heard = Heard {
             metrics: Arc::clone(&metrics),
             recent_attempts: Arc::clone(&recent_attempts),
             failures,
             transport: Arc::clone(&transport),
+            bell: bell.clone(),
         };
         let failed = store_failed(&vitals, on_failure);
         let lost = Arc::clone(&failed);
@@ -121,7 +134,9 @@ impl App {
             Arc::clone(&vitals),
             recent_attempts,
         ));
-        let control = start_control(control_socket(config).path, &state, ANOTHER_SOCKET)?;
+        let names: Vec<String> = ways.iter().map(|way| way.name().to_owned()).collect();
+        let status = Arc::new(WaysStatus::of(&names));
+        let control = start_control(control_socket(config).path, (&state, Arc::clone(&status)), ANOTHER_SOCKET)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let page = MetricsPage { metrics, reader: reader.clone(), dispatcher: Arc::clone(&dispatcher), clock };
@@ -131,6 +146,14 @@ impl App {
         let settings = server_settings(config, shares);
         let build = move |listener, ready| http::server(listener, tls, state, &settings, ready);
         let http = WebServer::start("http", listener, config.server.workers, build).map_err(threads)?;
+        let last_words = LastWords::new(ways.clone(), &config.storage.data_dir);
+        let store = (reader.clone(), writer.clone());
+        let notifier = (!ways.is_empty()).then(|| {
+            let watch = alerts::watch(config, last_words.take_untold());
+            Notifier::start(ways, status, watch, (bell, signals), store, clock)
+        });
+        let notifier = notifier.transpose().map_err(threads)?;
+        let probe = Probe::start(&transport, (reader.clone(), writer.clone()), clock).map_err(threads)?;
         // Last, so that a failed start makes no attempt.
         let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
         log::info!("the data is in {}", config.storage.data_dir.display());
@@ -152,6 +175,10 @@ impl App {
             writer: Arc::new(writer),
             writer_thread: thread,
             vitals,
+            notifier,
+            probe,
+            last_words,
+            clock,
         })
     }
 
@@ -179,6 +206,11 @@ impl App {
         }
     }
 
+    /// Tells those who run the server that its store has failed. Takes a few seconds at most.
+    pub fn tell_of_failed_store(&self) {
+        self.last_words.tell(self.clock.wall());
+    }
+
     /// Graceful stop: no new requests, attempts in flight end within the drain time, everything is committed, threads
     /// end. Undelivered events are due at the next start.
     pub fn stop(self) {
@@ -195,6 +227,10 @@ impl App {
         }
         // Commands were served until here, since only this process can read the file.
         self.control.stop();
+        self.probe.stop();
+        if let Some(notifier) = self.notifier {
+            notifier.stop();
+        }
         if let Some(page) = self.metrics_page {
             page.stop();
         }
@@ -227,6 +263,7 @@ struct Heard {
     recent_attempts: Arc<RecentAttempts>,
     failures: FailureLog,
     transport: Arc<Transport>,
+    bell: Bell,
 }
 
 fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) -> Listeners {
@@ -239,6 +276,9 @@ fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) ->
             heard.failures.log_failures(&mut committed.recorded, registry);
             for id in committed.changed.iter().filter(|id| registry.subscription(**id).is_none()) {
                 heard.transport.forget(*id);
+            }
+            if committed.has_alert {
+                heard.bell.ring();
             }
             dispatcher.committed(committed, registry);
         }),

@@ -76,7 +76,8 @@ impl Offline {
         let vitals = Arc::new(Vitals::default());
         let nothing = Arc::default();
         let state = HttpState::new(settings, (reader, writer), (dispatcher, transport), clock, vitals, nothing);
-        let control = start_control(folder.path().join(SOCKET), &web::Data::new(state), ANOTHER_FOLDER)?;
+        let control =
+            start_control(folder.path().join(SOCKET), (&web::Data::new(state), Arc::default()), ANOTHER_FOLDER)?;
         Ok(Self { folder, control, writer_thread })
     }
 

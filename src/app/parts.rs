@@ -18,7 +18,8 @@ use crate::domain::endpoint::address::AddressRule;
 use crate::domain::options::OptionLimits;
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::{HttpSettings, HttpState, ServedCatalogue, ServerSettings};
-use crate::storage::{RetentionRule, Rules, StoreSettings};
+use crate::notify::status::WaysStatus;
+use crate::storage::{AlertRule, RetentionRule, Rules, StoreSettings};
 use actix_web::web;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
             retry,
             retention: RetentionRule { events: retention.events, attempts: retention.attempts, held: retention.held },
             audit_kept: retention.audit,
+            alerts: config.alerts.is_on().then_some(AlertRule { failing_after: config.alerts.failing_after }),
             subscriptions_per_account: config.limits.subscriptions_per_account,
         },
     }
@@ -88,10 +90,10 @@ pub fn transport(config: &Config, shares: Shares, clock: Clock) -> Result<(Arc<T
 /// `elsewhere` says how to choose another place, for one that cannot hold a socket.
 pub fn start_control(
     path: PathBuf,
-    state: &web::Data<HttpState>,
+    (state, ways): (&web::Data<HttpState>, Arc<WaysStatus>),
     elsewhere: &'static str,
 ) -> Result<ControlServer, StartError> {
-    ControlServer::start(path.clone(), state.clone()).map_err(|source| {
+    ControlServer::start(path.clone(), state.clone(), ways).map_err(|source| {
         let advice = if matches!(source, ControlError::Place(_)) { elsewhere } else { "" };
         StartError::Control { path, source, advice }
     })

@@ -2,13 +2,18 @@
 
 use std::sync::{Arc, Weak};
 
+use tokio::sync::oneshot;
+
 use super::certificates::ServerCertificate;
 use super::client_certificates::tls_settings;
 use super::error::StartError;
 use super::proxy::login;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, Transport};
+use crate::domain::audit::{Actor, Origin};
 use crate::http::ServedCatalogue;
+use crate::storage::command::Command;
+use crate::storage::command::server::ServerCommand;
 use crate::storage::write::queue::{Progress, WriterHandle};
 
 /// A handle on the running server.
@@ -33,6 +38,20 @@ impl Remote {
     /// Takes the event types of this configuration.
     pub fn reload_event_types(&self, config: &Config) {
         self.catalogue.replace(Arc::clone(&config.catalogue));
+    }
+
+    /// Records in the audit that the configuration was reloaded, by the signal that asked for it.
+    pub fn note_reload(&self, after: serde_json::Map<String, serde_json::Value>) {
+        let Some(writer) = self.writer.upgrade() else { return };
+        // Nobody can wait here: signals are handled on an executor.
+        let (reply, _) = oneshot::channel();
+        let actor = Actor::Operator { user: "SIGHUP".to_owned() };
+        let origin = Box::new(Origin { actor, request_id: String::new(), source: None });
+        let command =
+            Box::new(Command::Server(ServerCommand::NoteChange { action: "configuration.reloaded", after, reply }));
+        if let Err(error) = writer.try_send(Command::Audited { origin, command }) {
+            log::error!("the reload is not in the audit: {error}");
+        }
     }
 
     /// Number of attempts in flight.

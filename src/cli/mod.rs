@@ -1,5 +1,6 @@
 //! The definition of the command line, one file per group of commands. Types only; the implementation is in `command`.
 
+mod alerts;
 mod audit;
 mod clock;
 mod config;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use self::alerts::AlertsCommand;
 pub use self::audit::AuditCommand;
 pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
@@ -145,6 +147,9 @@ pub enum Command {
     /// List who changed what
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks audit list")]
     Audit(AuditCommand),
+    /// Try how alerts arrive
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks alerts test")]
+    Alerts(AlertsCommand),
     /// Check and show the configuration
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks config check")]
     Config(ConfigCommand),

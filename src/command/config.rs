@@ -16,7 +16,13 @@ use crate::domain::escape::escape_controls;
 const ERRORS: usize = 20;
 const USUAL_FILE: &str = "/etc/tempclock-webhooks/config.toml";
 /// Keys that name a file with a secret. If there is no such file, the value may be the secret itself.
-const SECRET_FILES: [&str; 3] = ["server.tls_key", "storage.encryption_key_file", "delivery.proxy_credentials_file"];
+const SECRET_FILES: [&str; 5] = [
+    "server.tls_key",
+    "storage.encryption_key_file",
+    "delivery.proxy_credentials_file",
+    "alerts.smtp_credentials_file",
+    "alerts.webhook_secret_file",
+];
 
 /// The environment variables that are valid text.
 fn environment() -> Vec<(String, String)> {

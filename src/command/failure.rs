@@ -17,7 +17,9 @@ pub fn failed(error: impl std::fmt::Display) -> Failure {
 /// The exit code and message of a start that failed.
 pub fn start_failure(error: &StartError) -> Failure {
     let exit = match error {
-        StartError::Certificate { .. } | StartError::SecretFile { .. } => Exit::Configuration,
+        StartError::Certificate { .. } | StartError::SecretFile { .. } | StartError::Alerts { .. } => {
+            Exit::Configuration
+        }
         StartError::Store(error) if error.is_of_the_configuration() => Exit::Configuration,
         _ => Exit::Failed,
     };

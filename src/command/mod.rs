@@ -31,6 +31,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Evidence(args) => manage::evidence::run(args),
         Command::Dashboard(args) => manage::dashboard::run(&args),
         Command::Audit(command) => manage::audit::run(command),
+        Command::Alerts(command) => manage::alerts::run(&command),
         Command::Jobs(command) => manage::jobs::run(command),
         Command::Clock(command) => manage::clock::run(&command),
         Command::Config(command) => config::run(&command),

@@ -4,6 +4,7 @@
 //! the given sources, print a secret, or accept an invalid value.
 
 mod address_entries;
+mod alerts;
 mod client_certificates;
 mod error;
 mod event_types;
@@ -20,6 +21,7 @@ mod value;
 use std::collections::BTreeMap;
 
 pub use address_entries::Direct;
+pub use alerts::AlertsSection;
 pub use client_certificates::ClientCertificateFiles;
 pub use error::ConfigError;
 pub use origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};

@@ -22,7 +22,9 @@ pub(super) fn suggestion<'a>(
 pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<(&'a str, bool)> {
     let written: String = written.chars().take(COMPARED_CHARACTERS).collect();
     let written = written.to_lowercase();
-    let (far, key) = known.map(|key| (distance(&written, key), key)).min()?;
+    // Of those that are equally far, one in the same section is meant rather.
+    let is_elsewhere = |key: &str| section(key) != section(&written);
+    let (far, _, key) = known.map(|key| (distance(&written, key), is_elsewhere(key), key)).min()?;
     Some((key, far <= 2 + last(&written).chars().count() / 4))
 }
 
@@ -31,6 +33,10 @@ fn distance(written: &str, key: &str) -> usize {
     let whole = strsim::damerau_levenshtein(written, key);
     let name = strsim::damerau_levenshtein(last(written), last(key));
     whole.min(name + 1)
+}
+
+fn section(key: &str) -> Option<&str> {
+    key.split_once('.').map(|(section, _)| section)
 }
 
 fn last(key: &str) -> &str {

@@ -10,6 +10,7 @@ use super::error::ErrorCollector;
 use super::origin::Origin;
 use super::sections::Config;
 use crate::config::address_entries;
+use crate::domain::smtp::MailSecurity;
 
 /// Idempotency keys are guaranteed for this long, and are stored with their event.
 const IDEMPOTENCY: Duration = Duration::from_hours(24);
@@ -26,6 +27,27 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, e
             format!("{set} is set but {missing} is not; set both or none")
         });
     }
+    let alerts = &config.alerts;
+    let has_mail = !alerts.email_to.is_empty();
+    for (set, given, missing, lacking) in [
+        ("alerts.email_to", has_mail, "alerts.email_from", alerts.email_from.is_none()),
+        ("alerts.email_to", has_mail, "alerts.smtp", alerts.smtp.is_none()),
+        (
+            "alerts.webhook_url",
+            alerts.webhook_url.is_some(),
+            "alerts.webhook_secret_file",
+            alerts.webhook_secret_file.is_none(),
+        ),
+    ] {
+        rules.require(!(given && lacking), missing, set, || {
+            format!("{set} is set but {missing} is not; set both or none")
+        });
+    }
+    let (credentials, smtp) = ("alerts.smtp_credentials_file", "alerts.smtp");
+    let is_plain = alerts.smtp.as_ref().is_some_and(|server| server.security == MailSecurity::Plain);
+    rules.require(!(is_plain && alerts.smtp_credentials_file.is_some()), credentials, smtp, || {
+        format!("{credentials} is set, and {smtp} is not encrypted; use smtp+starttls:// or smtps://")
+    });
     let (most, threads) = ("delivery.max_in_flight_per_endpoint", "delivery.threads");
     let delivery = &config.delivery;
     // The default adapts to fewer threads.

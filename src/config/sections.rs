@@ -16,6 +16,7 @@ use super::event_types;
 use super::read::ConfigReader;
 use super::value;
 use crate::config::address_entries::{self, Direct};
+use crate::config::alerts::AlertsSection;
 use crate::config::client_certificates::{self, ClientCertificateFiles};
 use crate::domain::event::catalogue::Catalogue;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub limits: LimitsSection,
     /// Request rates per API key.
     pub rate_limit: RateLimitSection,
+    /// Who is told of what goes wrong.
+    pub alerts: AlertsSection,
     /// Logging.
     pub log: LogSection,
     /// The event types that can be published: the built-in ones and those that are declared.
@@ -65,6 +68,7 @@ impl Config {
             delivery: DeliverySection::read(reader)?,
             limits: LimitsSection::read(reader)?,
             rate_limit: RateLimitSection::read(reader)?,
+            alerts: AlertsSection::read(reader)?,
             log: LogSection::read(reader)?,
             catalogue: event_types::read(reader)?,
         })

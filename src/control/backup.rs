@@ -18,6 +18,7 @@ use crate::http::request::error::ApiError;
 use crate::http::request::extract::JsonText;
 use crate::http::request::respond;
 use crate::storage::command::Command;
+use crate::storage::command::server::ServerCommand;
 use crate::storage::maintenance::DumpError;
 
 /// Nice value of the backup thread.
@@ -70,7 +71,7 @@ pub async fn note(state: web::Data<HttpState>, body: JsonText) -> Result<HttpRes
     let sent: Value = serde_json::from_str(&body.text).map_err(|error| ApiError::not_json(&body.text, &error))?;
     let at = sent["at"].as_str().and_then(|text| Timestamp::read(text).ok());
     let at = at.ok_or_else(|| ApiError::invalid_field("at", "must be the time of a backup"))?.min(state.clock.wall());
-    state.ask(|reply| Command::NoteBackup { at, reply }).await?;
+    state.ask(|reply| Command::Server(ServerCommand::NoteBackup { at, reply })).await?;
     Ok(respond::single(HttpResponse::Ok(), &json!({"at": at})))
 }
 

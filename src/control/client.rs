@@ -132,7 +132,8 @@ impl<R: Read> Read for WholeStream<R> {
 }
 
 /// Whose name the audit shows: who called sudo, else the user of this process.
-fn user() -> String {
+#[must_use]
+pub fn user() -> String {
     let is_name = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok()).find(is_name);
     named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::domain::timestamp::span_in_words;
 use crate::http::HttpState;
 use crate::http::request::error::ApiError;
+use crate::http::request::extract::OperatorOrigin;
 use crate::http::request::respond;
 use crate::storage::command::Command;
 use crate::storage::read::reader::ReadView;
@@ -22,8 +23,8 @@ pub async fn show(state: State) -> Answer {
     Ok(respond::single(HttpResponse::Ok(), &json!({"now": clocks.wall, "left_out_s": left_out.as_secs()})))
 }
 
-pub async fn confirm(state: State) -> Answer {
-    let counted = state.ask(|reply| Command::ConfirmClock { reply }).await?;
+pub async fn confirm(state: State, OperatorOrigin(origin): OperatorOrigin) -> Answer {
+    let counted = state.change(origin, |reply| Command::ConfirmClock { reply }).await?;
     let (now, event_time) = (state.clock.wall(), state.reader.now(state.clock.read()));
     log::info!("clock confirmed; {} that had been left out count for retention now", span_in_words(counted));
     Ok(respond::single(

@@ -2,6 +2,7 @@
 //! a Unix socket for its own user only, with additional routes for keys and backups. The owner is the running server
 //! or, without one, the command itself.
 
+mod alerts;
 mod backup;
 pub mod client;
 mod clock;

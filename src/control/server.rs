@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -13,9 +14,10 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use rustix::io::Errno;
 
-use super::{backup, clock, dashboard, keys};
+use super::{alerts, backup, clock, dashboard, keys};
 use crate::http::server_thread::ServerThread;
 use crate::http::{self, HttpState};
+use crate::notify::status::WaysStatus;
 
 /// Maximum number of connections; others wait.
 const CONNECTIONS: usize = 32;
@@ -48,9 +50,9 @@ pub struct ControlServer {
 
 impl ControlServer {
     /// Creates the socket and starts its thread.
-    pub fn start(path: PathBuf, state: web::Data<HttpState>) -> Result<Self, ControlError> {
+    pub fn start(path: PathBuf, state: web::Data<HttpState>, ways: Arc<WaysStatus>) -> Result<Self, ControlError> {
         let listener = bind(&path)?;
-        let thread = ServerThread::start("control", move || serve(listener, state))?;
+        let thread = ServerThread::start("control", move || serve(listener, state, web::Data::from(ways)))?;
         Ok(Self { path, thread })
     }
 
@@ -70,12 +72,13 @@ impl ControlServer {
     }
 }
 
-fn serve(listener: UnixListener, state: web::Data<HttpState>) -> std::io::Result<Server> {
+fn serve(listener: UnixListener, state: web::Data<HttpState>, ways: web::Data<WaysStatus>) -> std::io::Result<Server> {
     let backups = web::Data::new(backup::BackupPermits::default());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
             .app_data(backups.clone())
+            .app_data(ways.clone())
             .wrap(from_fn(http::finish_response))
             .configure(routes)
             .configure(http::operator_routes)
@@ -100,6 +103,7 @@ fn routes(config: &mut web::ServiceConfig) {
             .route("/keys/revoke", web::post().to(keys::revoke))
             .route("/sign-in-link", web::post().to(dashboard::sign_in_link))
             .route("/attempts", web::get().to(http::api::follow::list))
+            .route("/alerts", web::get().to(alerts::show))
             .route("/clock", web::get().to(clock::show))
             .route("/clock/confirm", web::post().to(clock::confirm))
             .route("/backup", web::get().to(backup::stream))

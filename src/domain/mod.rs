@@ -2,6 +2,7 @@
 //! so every function here is deterministic and may run on any thread.
 
 pub mod access;
+pub mod alert;
 pub mod audit;
 pub mod calendar;
 pub mod delivery;
@@ -18,6 +19,7 @@ pub mod outage;
 pub mod secret_text;
 pub mod signing;
 pub mod signing_keys;
+pub mod smtp;
 pub mod subscription;
 pub mod time_text;
 pub mod timestamp;

@@ -1,10 +1,13 @@
 //! The writer's commands and their results. Any thread creates commands; only the writer executes them.
 
+pub mod server;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::server::ServerCommand;
 use super::error::Rejection;
 use crate::domain::access::{KeyHash, Scopes, Session, SessionId};
 use crate::domain::audit::Origin;
@@ -128,6 +131,8 @@ pub enum Command {
         /// For what.
         command: Box<Command>,
     },
+    /// Something about the server itself.
+    Server(ServerCommand),
     /// Reply when everything queued before is committed.
     Flush {
         /// Replied to then.
@@ -137,13 +142,6 @@ pub enum Command {
     ConfirmClock {
         /// How much that is.
         reply: ReplySender<Duration>,
-    },
-    /// Note of when a backup is that was made.
-    NoteBackup {
-        /// When what it holds was read.
-        at: Timestamp,
-        /// Replied to when it is noted.
-        reply: ReplySender<()>,
     },
     /// Create an API key, and its account if there is none of that name.
     CreateKey {
@@ -332,6 +330,8 @@ pub struct Committed {
     pub cancelled: Vec<DeliveryId>,
     /// How many deliveries were exhausted while others waited for them, which go on without them.
     pub order_gaps: u64,
+    /// Whether an alert was stored.
+    pub has_alert: bool,
     /// Number of new events.
     pub events: u64,
     /// Its duration, disk included.

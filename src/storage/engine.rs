@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::domain::access::{ApiKey, Session, SessionId};
+use crate::domain::alert::{AlertKind, Notice, Told};
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
@@ -258,6 +259,12 @@ pub trait Tx: OutboxTx {
     ) -> Result<Option<EventId>>;
     /// Stores what is left of an event that is erased, and removes its tags and all that it was found by.
     fn erase_event(&mut self, account: AccountId, id: EventId, left: &EventRow) -> Result<()>;
+    /// Stores an alert that waits to be handed over.
+    fn put_notice(&mut self, notice: &Notice) -> Result<()>;
+    /// Takes an alert out.
+    fn take_notice(&mut self, id: EventId) -> Result<Option<Stored<Notice>>>;
+    /// Stores when something was told; none: it is forgotten.
+    fn put_told(&mut self, kind: AlertKind, of: &str, told: Option<Told>) -> Result<()>;
     /// Notes of when the last backup is.
     fn put_last_backup(&mut self, at: Timestamp) -> Result<()>;
     /// Adds up to so many events of an account to the find index, oldest first of those that are not there.
@@ -317,6 +324,8 @@ pub struct Retry {
 pub trait View: Send + Sync {
     /// How far the store's time had come.
     fn seen(&self) -> Result<Seen>;
+    /// The alerts that wait to be handed over, oldest first.
+    fn notices(&self) -> Result<Vec<Notice>>;
     /// Of when the last backup is that is known of.
     fn last_backup(&self) -> Result<Option<Timestamp>>;
     /// One event of an account.

@@ -151,15 +151,15 @@ impl<'a> Maintenance<'a> {
         }
     }
 
-    /// Restores a backup in the place of the database. The old file is kept. `progress` is called with the rows done and
+    /// Restores a backup in the place of the database, in the name of a user. The old file is kept. `progress` is called with the rows done and
     /// the total.
     pub fn restore(
         &self,
         backup: &Path,
-        now: Timestamp,
+        by: (Timestamp, &str),
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Restored, BackupError> {
-        restore::restore(backup, self.folder, now, progress)
+        restore::restore(backup, self.folder, by, progress)
     }
 
     /// Compacts the database. Returns its size in bytes before and after.

@@ -22,5 +22,5 @@ pub use crate::storage::redb::file::catch_panic::expects_panic;
 #[cfg(test)]
 pub(in crate::storage) use crate::storage::redb::file::folder::DATABASE_FILE;
 pub use crate::storage::redb::file::open::{Opened, Store, StoreSettings};
-pub use crate::storage::rules::settings::{RetentionRule, Rules};
+pub use crate::storage::rules::settings::{AlertRule, RetentionRule, Rules};
 pub use random::Randomness;

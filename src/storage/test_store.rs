@@ -43,6 +43,7 @@ pub fn opened(folder: &Path, keep: Duration) -> Opened {
         health: HealthRule::new(Duration::MAX, Duration::ZERO),
         retention: RetentionRule { events: keep, attempts: keep, held: Duration::MAX },
         audit_kept: Duration::MAX,
+        alerts: None,
         subscriptions_per_account: 10,
     };
     let settings = StoreSettings {

@@ -79,6 +79,7 @@ pub fn draw_settings(dice: &mut Dice) -> StoreSettings {
         health: HealthRule::new(Duration::from_hours(dice.pick(&[1, 120])), Duration::from_hours(3)),
         retention: RetentionRule { events: keep(dice), attempts: keep(dice), held: keep(dice) },
         audit_kept: Duration::MAX,
+        alerts: None,
         subscriptions_per_account: 8,
     };
     StoreSettings {

@@ -168,7 +168,7 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
         ));
     }
     let bar = bar(0, ROWS);
-    let restored = files.restore(file, Clock::start().wall(), &mut |done, all| {
+    let restored = files.restore(file, (Clock::start().wall(), &client::user()), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });

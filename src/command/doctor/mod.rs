@@ -1,6 +1,7 @@
 //! `doctor`: checks for problems that keep the server from working, and says how to fix them. Read-only. Each check
 //! runs on its own thread with a time limit, so that none can hang the command.
 
+mod alerts;
 mod context;
 mod file_system;
 mod finding;
@@ -100,6 +101,7 @@ fn run_checks(subject: &Arc<DoctorContext>) -> Vec<Finding> {
         Err(late) => (false, vec![late]),
     };
     findings.extend(seen);
+    findings.extend(check("alerts", alerts::check));
     // Also true with a random port, where HTTP cannot be checked.
     let is_up = is_up || subject.control.is_some();
     let asked = Arc::clone(subject);

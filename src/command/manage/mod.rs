@@ -1,5 +1,6 @@
 //! Commands on accounts' subscriptions, events, deliveries and keys. Runs on the main thread.
 
+pub(super) mod alerts;
 pub(super) mod audit;
 pub(super) mod clock;
 pub(super) mod dashboard;

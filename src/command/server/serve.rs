@@ -87,17 +87,21 @@ fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
         Err((_, message)) => log::error!("SIGHUP: the configuration is not valid, so it stays as it was: {message}"),
         Ok(Loaded { config: wanted, .. }) => {
             log_output::init(&wanted.log);
+            let mut after = serde_json::Map::new();
+            after.insert("log_level".to_owned(), wanted.log.level.clone().into());
             remote.reload_event_types(&wanted);
             // Certificate paths are those from the start, whatever the file names now.
             match remote.reload_certificates(present) {
                 Ok(()) => {
                     log::info!("SIGHUP: log level, event types and certificates reloaded");
+                    after.insert("certificates".to_owned(), "reloaded".into());
                     for aging in app::certificate_warnings(present, Clock::start().wall()) {
                         log::warn!("{aging}");
                     }
                 }
                 Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
             }
+            remote.note_reload(after);
             if (Config { log: present.log.clone(), catalogue: Arc::clone(&present.catalogue), ..wanted }) != *present {
                 log::warn!("SIGHUP: further changes of the configuration take effect at the next start");
             }
@@ -169,7 +173,10 @@ fn finish(app: App, end: &End) -> Outcome {
             Ok(())
         }
         // A failed store cannot be trusted, so nothing is drained.
-        End::StoreFailed => Err((Exit::StoreFailed, "the store failed; see the log".to_owned())),
+        End::StoreFailed => {
+            app.tell_of_failed_store();
+            Err((Exit::StoreFailed, "the store failed; see the log".to_owned()))
+        }
         // Nor can what a fault has left half done.
         End::Faulted => Err((Exit::Failed, "a fault in the program; see the log".to_owned())),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Readings;
+use crate::domain::alert::Notice;
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
@@ -223,6 +224,11 @@ impl ReadView {
     ) -> Result<Vec<PendingEvent>, StorageError> {
         let Some(subscription) = self.registry().subscription(id) else { return Ok(Vec::new()) };
         self.snapshot.view.unattempted_after((subscription.account, id), after, limit, bodies_bytes)
+    }
+
+    /// The alerts that wait to be handed over, oldest first.
+    pub fn notices(&self) -> Result<Vec<Notice>, StorageError> {
+        self.snapshot.view.notices()
     }
 
     /// Of when the last backup is that is known of.

@@ -1,6 +1,7 @@
 //! The engine on redb: its tables, the file that they lie in, and the operations on that file. The only folder that
 //! names redb.
 
+pub(in crate::storage) mod alerts;
 pub(in crate::storage) mod audit;
 pub(in crate::storage) mod bulk_insert;
 pub mod copy;

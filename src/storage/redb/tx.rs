@@ -8,6 +8,7 @@ use std::sync::Arc;
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use crate::domain::access::{ApiKey, Session, SessionId};
+use crate::domain::alert::{AlertKind, Notice, Told};
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
@@ -22,6 +23,7 @@ use crate::storage::engine::{
     Due, DueKind, EventFound, Front, Indexed, Numbered, Purged, RemovedOutcome, Selected, Stored, Tx,
 };
 use crate::storage::error::StorageError;
+use crate::storage::redb::alerts::{notices, told};
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::counts::CountsWriter;
 use crate::storage::redb::event_rows::EventKey;
@@ -326,6 +328,18 @@ impl Tx for RedbTx<'_> {
             find_index::remove(self.transaction, account, id, before.value())?;
         }
         self.put_receivers(account, id, left)
+    }
+
+    fn put_notice(&mut self, notice: &Notice) -> Result<()> {
+        notices::put(self.transaction, notice)
+    }
+
+    fn take_notice(&mut self, id: EventId) -> Result<Option<Stored<Notice>>> {
+        notices::take(self.transaction, id)
+    }
+
+    fn put_told(&mut self, kind: AlertKind, of: &str, when: Option<Told>) -> Result<()> {
+        told::put(self.transaction, kind, of, when)
     }
 
     fn put_last_backup(&mut self, at: Timestamp) -> Result<()> {

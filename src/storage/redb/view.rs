@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use redb::ReadTransaction;
 
+use crate::domain::alert::Notice;
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
@@ -17,6 +18,7 @@ use crate::storage::engine::{PendingEvent, Retry, Selected, Stored, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
+use crate::storage::redb::alerts::notices;
 use crate::storage::redb::copy::dump::{self, DumpError, Manifest};
 use crate::storage::redb::found::{DeliveryWalk, Events, ListedEvent, PENDING, range_of};
 use crate::storage::redb::outbox::Outbox;
@@ -52,6 +54,10 @@ impl RedbView {
 impl View for RedbView {
     fn seen(&self) -> Result<Seen, StorageError> {
         time::read(&self.rows.open_table(tables::META)?, None)
+    }
+
+    fn notices(&self) -> Result<Vec<Notice>, StorageError> {
+        notices::waiting(&self.rows)
     }
 
     fn last_backup(&self) -> Result<Option<Timestamp>, StorageError> {

@@ -8,6 +8,7 @@ pub(super) mod digest;
 pub mod format_2;
 pub mod job_record;
 pub mod key_record;
+pub mod notice_record;
 pub mod outbox_row;
 pub mod record;
 pub mod sealing;

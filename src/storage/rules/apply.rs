@@ -18,6 +18,7 @@ use crate::storage::error::{Rejection, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
 use crate::storage::rows::record::{EventRow, History, IdempotencyRow};
+use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::backlog_positions::Backlogs;
 use crate::storage::rules::retain::look::Look;
 use crate::storage::rules::service_time::{Note, ServiceTime};
@@ -42,6 +43,7 @@ pub struct State {
     pub look: Option<Look>,
     pub ids: EventIds,
     pub random: Randomness,
+    pub alerts: Alerts,
 }
 
 pub(in crate::storage) type CommandResult<T> = Result<Result<T, Rejection>, StorageError>;

@@ -333,7 +333,7 @@ impl<T: Tx> Batch<T> {
     /// Gives up what has been held for too long for a subscription that is off. Gives whether there is no more.
     pub(in crate::storage) fn expire_held(
         &mut self,
-        state: &State,
+        state: &mut State,
         subscription: &Subscription,
         before: Cutoffs,
         budget: &mut Budget,
@@ -391,6 +391,7 @@ impl<T: Tx> Batch<T> {
             log::warn!(
                 "{count} deliveries of subscription {of} of account {name} expired: they were held for longer than retention.held"
             );
+            self.alert_of_expired(state, subscription)?;
         }
         Ok(count < wanted)
     }

@@ -106,6 +106,39 @@ impl<T: Tx> Batch<T> {
         Ok(Ok(after))
     }
 
+    /// Enables a subscription that was disabled because its endpoint failed, or notes that the endpoint is gone. One that was
+    /// changed since is left alone.
+    pub fn end_probe(
+        &mut self,
+        state: &mut State,
+        id: SubscriptionId,
+        since: Timestamp,
+        is_gone: bool,
+    ) -> CommandResult<()> {
+        let probed = SubscriptionState::Disabled { reason: DisabledReason::FailedTooLong, since };
+        let Some(before) = state.registry.subscription(id).filter(|found| found.state == probed).cloned() else {
+            return Ok(Ok(()));
+        };
+        let (found, name) = if is_gone {
+            (SubscriptionState::Disabled { reason: DisabledReason::Gone, since }, "its endpoint is gone")
+        } else {
+            (SubscriptionState::Active, "its endpoint answers again, and it is enabled")
+        };
+        let account = state.registry.account_name(before.account);
+        log::warn!("subscription {id} of account {account} was probed: {name}");
+        let updated_at = state.clock.wall();
+        self.put_subscription(state, Subscription { state: found, updated_at, ..(*before).clone() })?;
+        if !is_gone {
+            if let Some(history) = state.histories.get_mut(&id) {
+                history.health = crate::domain::delivery::health::EndpointHealth::default();
+                history.last_success = None;
+            }
+            self.hasten(state, id);
+            self.alert_of_recovery(state, &before)?;
+        }
+        Ok(Ok(()))
+    }
+
     /// Wipes secrets that a rotation has kept and that are no longer valid.
     pub fn wipe_ended_secrets(&mut self, state: &mut State) -> Result<(), StorageError> {
         let now = state.clock.wall();
@@ -140,6 +173,7 @@ impl<T: Tx> Batch<T> {
             return Ok(Err(Rejection::NotFound));
         };
         self.tx.remove_subscription(account, id)?;
+        self.forget_alerts(state, id)?;
         self.note(Change::of_subscription(Some(&before), None));
         Arc::make_mut(&mut state.registry).remove_subscription(id);
         state.histories.remove(&id);

@@ -1,5 +1,6 @@
 //! What each command does to the store, inside the open write transaction. Runs on the writer thread; never commits.
 
+pub(super) mod alerts;
 pub(super) mod apply;
 pub(super) mod audit;
 pub(super) mod backlog;

@@ -113,6 +113,7 @@ impl<T: Tx> Batch<T> {
                 None
             }
         };
+        self.alert_of_attempt(state, &subscription, &delivery, disabled)?;
         self.changes.recorded.push(RecordedAttempt { delivery: id, due, is_delivered, attempt: Some(figures), before });
         if let Some(reason) = disabled
             && subscription.state.is_active()
@@ -229,6 +230,9 @@ impl<T: Tx> Batch<T> {
         self.tx.count_events(account, 1);
         self.count(account, id, None, Some(Kind::of(delivery.state)));
         self.tx.put_delivery(account, id, &delivery)?;
+        if matches!(delivery.state, DeliveryState::Delivered { .. }) {
+            self.alert_of_recovery(state, &subscription)?;
+        }
         Ok(Ok(()))
     }
 

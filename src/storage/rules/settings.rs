@@ -16,8 +16,17 @@ pub struct Rules {
     pub retention: RetentionRule,
     /// How long records of the audit are kept.
     pub audit_kept: Duration,
+    /// When those who run the server are told; none: never.
+    pub alerts: Option<AlertRule>,
     /// How many subscriptions an account may have.
     pub subscriptions_per_account: u32,
+}
+
+/// When those who run the server are told.
+#[derive(Clone, Copy, Debug)]
+pub struct AlertRule {
+    /// After so long without a success an endpoint is told of.
+    pub failing_after: Duration,
 }
 
 /// How long finished events and attempts are kept.

@@ -8,14 +8,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, json};
+
 use crate::domain::DeliveryId;
+use crate::domain::alert::AlertKind;
 use crate::domain::audit::Change;
 use crate::storage::StoreEngine;
+use crate::storage::command::server::ServerCommand;
 use crate::storage::command::{Command, Committed, ReplySender, Report};
 use crate::storage::engine::{Engine as _, Transaction as _, Tx};
 use crate::storage::error::{Rejection, StorageError, WriterError};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
+use crate::storage::rules::alerts::SERVER;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::budget::Budget;
 use crate::storage::rules::find::FindIndexing;
@@ -186,6 +191,7 @@ impl Writer {
                 batch.forget_changes();
                 self.load.step();
             }
+            batch.alert_of_space(&mut self.state, self.space.is_enough())?;
             // In the same transaction, so that it makes progress under load and needs no sync of its own.
             let rows = if reason == Reason::Idle { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_SHARED };
             if let Some(housekeeping) = &mut self.work.housekeeping {
@@ -272,6 +278,8 @@ impl Writer {
             }
             Command::ConfirmClock { reply } => {
                 let counted = state.time.confirm(state.clock.read());
+                let after = json!({"counted_s": counted.as_secs()});
+                batch.note_server_change(state, "clock.confirmed", after.as_object().unwrap_or(&Map::new()));
                 if let Some(housekeeping) = &mut self.work.housekeeping {
                     housekeeping.pass_now();
                 }
@@ -295,11 +303,8 @@ impl Writer {
                 batch.record_changes(&mut self.state, &origin)?;
                 return Ok(reply);
             }
+            Command::Server(command) => return self.apply_to_server(batch, command),
             Command::Flush { reply } => defer_reply(reply, Ok(())),
-            Command::NoteBackup { at, reply } => {
-                batch.tx.put_last_backup(at)?;
-                defer_reply(reply, Ok(()))
-            }
             Command::CreateKey { new, reply } => defer_reply(reply, batch.create_key(state, *new)?),
             Command::RotateKey { account, id, prefix, hash, overlap, reply } => {
                 defer_reply(reply, batch.rotate_key(state, (account, id), (prefix, hash), overlap)?)
@@ -307,6 +312,36 @@ impl Writer {
             Command::OpenSession { session, reply } => defer_reply(reply, batch.open_session(state, *session)?),
             Command::CloseSession { id, reply } => defer_reply(reply, batch.close_session(state, id)?),
             Command::RevokeKey { id, reply } => defer_reply(reply, batch.revoke_key(state, id)?),
+        })
+    }
+
+    fn apply_to_server(
+        &mut self,
+        batch: &mut Batch<impl Tx>,
+        command: ServerCommand,
+    ) -> Result<DeferredReply, StorageError> {
+        let state = &mut self.state;
+        Ok(match command {
+            ServerCommand::RaiseAlert { kind, of, message, reply } => {
+                batch.alert(state, (kind, &of), None, message)?;
+                defer_reply(reply, Ok(()))
+            }
+            ServerCommand::HandedOver { alerts, way, ways, reply } => {
+                batch.handed_over(state, &alerts, &way, &ways)?;
+                defer_reply(reply, Ok(()))
+            }
+            ServerCommand::EndProbe { id, since, is_gone, reply } => {
+                defer_reply(reply, batch.end_probe(state, id, since, is_gone)?)
+            }
+            ServerCommand::NoteChange { action, after, reply } => {
+                batch.note_server_change(state, action, &after);
+                defer_reply(reply, Ok(()))
+            }
+            ServerCommand::NoteBackup { at, reply } => {
+                batch.tx.put_last_backup(at)?;
+                batch.end_alert(state, AlertKind::BackupMissed, SERVER)?;
+                defer_reply(reply, Ok(()))
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Receiver, Server, assert_has_fields, clock_in};
+use crate::harness::{Client, Receiver, Server, assert_has_fields, clock_in, eventually};
 
 const SCOPES: &str = "webhooks:read,webhooks:write,events:write,events:read,keys:admin,audit:read";
 
@@ -115,7 +115,38 @@ fn a_command_is_recorded_with_the_user_and_records_outlast_a_restart_and_a_backu
     server.terminate();
     let restored = server.cli(&["restore", "--yes", file.to_str().unwrap()]);
     assert_eq!(restored.code, Some(0), "{restored:?}");
-    assert_eq!(list(&server)["data"], before["data"]);
+    let after = list(&server);
+    let restored = &after["data"][0];
+    assert_eq!((&restored["action"], &restored["object"]), (&json!("backup.restored"), &json!("server")));
+    assert!(restored["after"]["created_at"].is_string() && restored["actor"]["user"].is_string(), "{restored}");
+    assert_eq!(after["data"].as_array().unwrap()[1..], before["data"].as_array().unwrap()[..]);
     let verified = server.cli(&["verify", file.to_str().unwrap()]);
     assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+#[test]
+fn a_reload_and_a_confirmed_clock_are_recorded_for_every_account() {
+    let mut server = Server::start(&[]);
+    let clients = ["default", "acme"].map(|name| server.client_with(&server.key_for(name, "audit:read")));
+    server.wait_until_it_heeds_signals();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap(),
+        rustix::process::Signal::HUP,
+    )
+    .unwrap();
+    let newest = |client: &Client, action: &str| {
+        eventually(&format!("{action} is recorded"), || {
+            records(client).first().filter(|record| record["action"] == action).cloned()
+        })
+    };
+    for client in &clients {
+        let record = newest(client, "configuration.reloaded");
+        assert_eq!((&record["object"], &record["actor"]["user"]), (&json!("server"), &json!("SIGHUP")));
+        assert!(record["after"]["log_level"].is_string(), "{record}");
+    }
+    assert_eq!(server.cli(&["clock", "confirm"]).code, Some(0));
+    for client in &clients {
+        let record = newest(client, "clock.confirmed");
+        assert!(record["after"]["counted_s"].is_u64() && record["actor"]["user"].is_string(), "{record}");
+    }
 }

@@ -36,6 +36,7 @@ fn who_calls_over_tcp_is_never_taken_for_the_operator() {
                 ("POST", "/control/keys/revoke"),
                 ("GET", "/control/backup"),
                 ("POST", "/control/backup/note"),
+                ("GET", "/control/alerts"),
                 ("GET", "/control/clock"),
                 ("POST", "/control/clock/confirm"),
                 ("POST", "/control/sign-in-link"),

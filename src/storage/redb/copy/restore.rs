@@ -8,9 +8,13 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use redb::Database;
+use serde_json::json;
 
-use crate::domain::Timestamp;
+use crate::domain::audit::{Actor, AuditRecord, Change, Origin};
+use crate::domain::ids::EventIds;
+use crate::domain::{AccountId, AuditId, Timestamp};
 use crate::storage::error::{OpenError, StorageError};
+use crate::storage::random::Randomness;
 use crate::storage::redb::copy::backup::{Verified, verify_database};
 use crate::storage::redb::copy::dump::{Head, Manifest};
 use crate::storage::redb::copy::error::BackupError;
@@ -24,8 +28,7 @@ use crate::storage::redb::file::folder::{
 use crate::storage::redb::file::formats;
 use crate::storage::redb::file::identity::check_format;
 use crate::storage::redb::file::owner::Owner;
-use crate::storage::redb::tables;
-use crate::storage::redb::time;
+use crate::storage::redb::{audit, tables, time};
 
 /// After a restore, numbers continue this far beyond the greatest known one, so that none is reused even if some were
 /// assigned after the backup and the old file cannot be read.
@@ -52,7 +55,7 @@ pub struct Restored {
 pub fn restore(
     backup: &Path,
     folder: &Path,
-    now: Timestamp,
+    (now, user): (Timestamp, &str),
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, BackupError> {
     // First of all, so that an invalid backup changes nothing.
@@ -76,7 +79,7 @@ pub fn restore(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&fresh, error).into()),
         _ => {}
     }
-    let made = make(backup, &fresh, (old.as_ref(), now), &mut |done| progress(done, all));
+    let made = make(backup, &fresh, (old.as_ref(), now, user), &mut |done| progress(done, all));
     let Filled { head, store_id, has_clear_secrets } = made.map_err(|error| {
         // What it takes up is needed; a server that starts would remove it too.
         drop(fs::remove_file(&fresh));
@@ -163,10 +166,10 @@ struct Filled {
 fn make(
     backup: &Path,
     fresh: &Path,
-    (old, now): (Option<&Database>, Timestamp),
+    from: (Option<&Database>, Timestamp, &str),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Filled, BackupError> {
-    let filled = fill(backup, fresh, (old, now), progress)?;
+    let filled = fill(backup, fresh, from, progress)?;
     let verified = catch_panic::catch_redb_panic(|| verify_database(fresh));
     match verified.ok_or_else(|| BackupError::Faults("the database cannot be read".to_owned()))?? {
         Verified::Database(findings) => {
@@ -179,7 +182,7 @@ fn make(
 fn fill(
     backup: &Path,
     fresh: &Path,
-    (old, now): (Option<&Database>, Timestamp),
+    (old, now, user): (Option<&Database>, Timestamp, &str),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Filled, BackupError> {
     let db = open_database(fresh, CACHE_BYTES)?;
@@ -196,8 +199,34 @@ fn fill(
     formats::run_steps(&db).map_err(failed)?;
     skip_numbers(&db, old).map_err(failed)?;
     time::skip_to(&db, now, old).map_err(failed)?;
+    note(&db, &head, (now, user)).map_err(failed)?;
     let has_clear_secrets = reseal::has_clear_secrets(&db);
     Ok(Filled { head, store_id: check_format(&db, fresh)?.store_id, has_clear_secrets })
+}
+
+/// Records in the audit of every account that a backup was restored, and of when the last backup is.
+fn note(db: &Database, head: &Head, (now, user): (Timestamp, &str)) -> Result<(), StorageError> {
+    use redb::{ReadableDatabase as _, ReadableTable as _};
+    let rows = db.begin_read()?;
+    let mut ids = EventIds::after(time::last_event(&rows)?);
+    let mut random = Randomness::new();
+    let after = json!({"created_at": head.created_at, "version": head.version, "format": head.format});
+    let transaction = db.begin_write()?;
+    for account in rows.open_table(tables::ACCOUNTS)?.iter()? {
+        let change = Change {
+            after: after.as_object().cloned(),
+            ..Change::of(AccountId(account?.0.value()), "backup.restored", "server".to_owned())
+        };
+        let actor = Actor::Operator { user: user.to_owned() };
+        let origin = Origin { actor, request_id: String::new(), source: None };
+        let id = AuditId(ids.next(now, random.next_u128()?).0);
+        audit::put(&transaction, &AuditRecord { id, origin, change })?;
+    }
+    if let Some(at) = Timestamp::parse(&head.created_at) {
+        transaction.open_table(tables::META)?.insert(tables::LAST_BACKUP_MS, u128::from(at.as_ms()))?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 fn skip_numbers(db: &Database, old: Option<&Database>) -> Result<(), StorageError> {

@@ -17,6 +17,7 @@ use crate::storage::random::Randomness;
 use crate::storage::read::reader::Reader;
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
+use crate::storage::redb::alerts::{notices, told};
 use crate::storage::redb::copy::reseal::{self, EncryptionStep};
 use crate::storage::redb::engine::RedbEngine;
 use crate::storage::redb::file::catch_panic;
@@ -34,6 +35,7 @@ use crate::storage::redb::time::{self, last_event};
 use crate::storage::redb::tx::RedbTx;
 use crate::storage::redb::{retained, sessions, tables};
 use crate::storage::rows::sealing::Seal;
+use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::apply::State;
 use crate::storage::rules::backlog_positions::Backlogs;
 use crate::storage::rules::find::FindIndexing;
@@ -317,11 +319,14 @@ fn load(
             *front = Front::default();
         }
     }
-    let ids = EventIds::after(last_event);
+    let waiting = notices::waiting(&transaction)?;
+    let newest_alert = waiting.last().map(|notice| notice.alert.id);
+    let alerts = Alerts::resume(told::all(&transaction)?, &waiting);
+    let ids = EventIds::after(last_event.max(newest_alert));
     let registry = Arc::new(registry);
     let snapshot = Arc::new(SharedSnapshot::new(Arc::clone(engine), Arc::clone(&registry), pending, time.calendar())?);
     Ok((
         snapshot,
-        State { rules, clock, time, registry, histories, backlogs, pending, fronts, look: None, ids, random },
+        State { rules, clock, time, registry, histories, backlogs, pending, fronts, look: None, ids, random, alerts },
     ))
 }

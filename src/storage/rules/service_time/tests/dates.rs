@@ -71,7 +71,8 @@ fn a_restored_backup_is_as_old_as_it_was_and_ids_go_on_after_what_it_replaced() 
     machine.kill();
     machine.time.pass(SIXTY_DAYS);
     let folder = machine.settings.data_dir.clone();
-    crate::storage::redb::copy::restore::restore(&backup, &folder, machine.clock().wall(), &mut |_, _| {}).unwrap();
+    crate::storage::redb::copy::restore::restore(&backup, &folder, (machine.clock().wall(), "test"), &mut |_, _| {})
+        .unwrap();
     machine.start();
     machine.at_work_for(9 * DAY);
     assert!(machine.has(old), "20 days before the backup and 9 after the restore");

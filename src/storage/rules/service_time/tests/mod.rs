@@ -60,6 +60,7 @@ impl Machine {
             retry,
             retention: RetentionRule { events: 30 * DAY, attempts: 10 * DAY, held: 300 * DAY },
             audit_kept: Duration::MAX,
+            alerts: None,
             subscriptions_per_account: 10,
         };
         let settings = StoreSettings {

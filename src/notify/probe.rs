@@ -1,0 +1,227 @@
+//! Probes endpoints whose subscription was disabled because they failed for too long: a signed ping every 30 minutes for 7
+//! days. Two in a row that are taken enable the subscription, and a 410 ends the probing. One thread looks, a few more send.
+//! Nothing of a probe is stored but what it leads to; after a restart two in a row are needed anew.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::delivery::Transport;
+use crate::domain::delivery::outcome::EndpointSignal;
+use crate::domain::event;
+use crate::domain::event::event_type::EventType;
+use crate::domain::ids::EventIds;
+use crate::domain::subscription::{DisabledReason, Subscription, SubscriptionState};
+use crate::domain::{SubscriptionId, Timestamp};
+use crate::storage::Randomness;
+use crate::storage::command::Command;
+use crate::storage::command::server::ServerCommand;
+use crate::storage::read::reader::Reader;
+use crate::storage::rows::record::EventRow;
+use crate::storage::write::queue::WriterHandle;
+
+/// How far probes of an endpoint are apart, and for how long they are made.
+const EVERY: Duration = Duration::from_mins(30);
+const FOR: Duration = Duration::from_hours(7 * 24);
+/// How many in a row show that it works again.
+const ENOUGH: u32 = 2;
+/// How many are under way at a time. An endpoint that does not answer takes as long as an attempt may.
+const AT_ONCE: usize = 8;
+/// How often it is looked for endpoints that are due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What came of a probe.
+enum Heard {
+    Ended(SubscriptionId, EndpointSignal),
+    Stop,
+}
+
+/// An endpoint that is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Probed {
+    /// Since when its subscription is disabled; with another time it is another row of probes.
+    since: Timestamp,
+    next: Timestamp,
+    successes: u32,
+    is_under_way: bool,
+}
+
+impl Probed {
+    /// The first probe is half an hour after it was disabled, or now, if that has passed.
+    fn new(since: Timestamp) -> Self {
+        Self { since, next: since.plus(EVERY), successes: 0, is_under_way: false }
+    }
+
+    fn is_due(self, now: Timestamp) -> bool {
+        !self.is_under_way && now >= self.next && now.since(self.since) <= FOR
+    }
+
+    /// Notes what came of a probe. Gives whether the probing ends, and how.
+    fn ended(&mut self, signal: EndpointSignal, now: Timestamp) -> Option<ProbeEnd> {
+        self.is_under_way = false;
+        self.next = now.plus(EVERY);
+        match signal {
+            EndpointSignal::Healthy => self.successes += 1,
+            EndpointSignal::Gone => return Some(ProbeEnd::Gone),
+            // Nothing was learned of the endpoint.
+            EndpointSignal::Unknown => {}
+            EndpointSignal::Failing | EndpointSignal::Unresponsive => self.successes = 0,
+        }
+        (self.successes >= ENOUGH).then_some(ProbeEnd::Works)
+    }
+}
+
+/// How probing ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProbeEnd {
+    Works,
+    Gone,
+}
+
+/// The running probe.
+pub struct Probe {
+    heard: Sender<Heard>,
+    thread: JoinHandle<()>,
+}
+
+struct Running {
+    transport: Arc<Transport>,
+    reader: Reader,
+    writer: WriterHandle,
+    clock: Clock,
+    probed: BTreeMap<SubscriptionId, Probed>,
+    heard: Sender<Heard>,
+}
+
+impl Probe {
+    /// Starts its thread.
+    pub fn start(
+        transport: &Arc<Transport>,
+        (reader, writer): (Reader, WriterHandle),
+        clock: Clock,
+    ) -> std::io::Result<Self> {
+        let (heard, signals) = channel();
+        let transport = Arc::clone(transport);
+        let running = Running { transport, reader, writer, clock, probed: BTreeMap::new(), heard: heard.clone() };
+        let thread = std::thread::Builder::new().name("probe".to_owned()).spawn(move || running.run(&signals))?;
+        Ok(Self { heard, thread })
+    }
+
+    /// Stops it. What is under way ends by itself and changes nothing.
+    pub fn stop(self) {
+        drop(self.heard.send(Heard::Stop));
+        if self.thread.join().is_err() {
+            log::error!("the probe had panicked");
+        }
+    }
+}
+
+impl Running {
+    fn run(mut self, signals: &Receiver<Heard>) {
+        loop {
+            self.begin();
+            match signals.recv_timeout(LOOK) {
+                Ok(Heard::Ended(id, signal)) => self.ended(id, signal),
+                Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        let registry = self.reader.registry();
+        let now = self.clock.wall();
+        let mut found = BTreeMap::new();
+        for subscription in registry.subscriptions() {
+            let SubscriptionState::Disabled { reason: DisabledReason::FailedTooLong, since } = subscription.state
+            else {
+                continue;
+            };
+            let known = self.probed.get(&subscription.id).copied().filter(|known| known.since == since);
+            found.insert(subscription.id, known.unwrap_or_else(|| Probed::new(since)));
+        }
+        self.probed = found;
+        let mut under_way = self.probed.values().filter(|probed| probed.is_under_way).count();
+        for (id, probed) in &mut self.probed {
+            if under_way >= AT_ONCE || !probed.is_due(now) {
+                continue;
+            }
+            let Some(subscription) = registry.subscription(*id).cloned() else { continue };
+            let account = registry.account_name(subscription.account).to_owned();
+            let (transport, heard, id) = (Arc::clone(&self.transport), self.heard.clone(), *id);
+            let spawned = std::thread::Builder::new().name("probe-ping".to_owned()).spawn(move || {
+                let sent = AssertUnwindSafe(|| ping(&transport, &subscription, &account, now));
+                let signal = catch_unwind(sent).unwrap_or(EndpointSignal::Unknown);
+                drop(heard.send(Heard::Ended(id, signal)));
+            });
+            match spawned {
+                Ok(_) => {
+                    probed.is_under_way = true;
+                    under_way += 1;
+                }
+                Err(error) => log::warn!("subscription {id} could not be probed: {error}"),
+            }
+        }
+    }
+
+    fn ended(&mut self, id: SubscriptionId, signal: EndpointSignal) {
+        let Some(probed) = self.probed.get_mut(&id) else { return };
+        let end = probed.ended(signal, self.clock.wall());
+        log::info!(
+            "subscription {id} was probed: {}",
+            if signal == EndpointSignal::Healthy { "it answers" } else { "it fails" }
+        );
+        let Some(end) = end else { return };
+        let (since, is_gone) = (probed.since, end == ProbeEnd::Gone);
+        let (reply, answer) = oneshot::channel();
+        let asked = self.writer.try_send(Command::Server(ServerCommand::EndProbe { id, since, is_gone, reply }));
+        match asked.and_then(|()| answer.blocking_recv().unwrap_or(Ok(()))) {
+            Ok(()) => drop(self.probed.remove(&id)),
+            Err(error) => log::warn!("subscription {id} stays disabled until the next probe: {error}"),
+        }
+    }
+}
+
+fn ping(transport: &Transport, subscription: &Subscription, account: &str, now: Timestamp) -> EndpointSignal {
+    let Ok(random) = Randomness::new().next_u128() else { return EndpointSignal::Unknown };
+    let event = EventIds::after(None).next(now, random);
+    let data = format!(r#"{{"message":"Probe of subscription {0}","webhook_id":{0}}}"#, subscription.id);
+    let body = event::body(event, EventType::Ping, now, &data);
+    let row = EventRow::new(EventType::Ping, vec![subscription.id], Vec::new(), body);
+    transport.send_on_new_connection(subscription, account, event, &row, 1).attempt.outcome.signal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: u64) -> Timestamp {
+        Timestamp::from_ms(minutes * 60_000)
+    }
+
+    #[test]
+    fn probes_are_half_an_hour_apart_and_end_after_seven_days() {
+        let probed = Probed::new(at(0));
+        assert!(!probed.is_due(at(29)) && probed.is_due(at(30)));
+        assert!(!Probed { is_under_way: true, ..probed }.is_due(at(30)));
+        assert!(probed.is_due(at(95)), "after a restart");
+        assert!(probed.is_due(at(7 * 24 * 60)) && !probed.is_due(at(7 * 24 * 60 + 1)));
+    }
+
+    #[test]
+    fn two_successes_in_a_row_end_it_and_a_410_does_at_once() {
+        let mut probed = Probed::new(at(0));
+        assert_eq!(probed.ended(EndpointSignal::Healthy, at(30)), None);
+        assert_eq!(probed.next, at(60));
+        assert_eq!(probed.ended(EndpointSignal::Failing, at(60)), None);
+        assert_eq!(probed.ended(EndpointSignal::Healthy, at(90)), None);
+        assert_eq!(probed.ended(EndpointSignal::Healthy, at(120)), Some(ProbeEnd::Works));
+        assert_eq!(Probed::new(at(0)).ended(EndpointSignal::Gone, at(30)), Some(ProbeEnd::Gone));
+    }
+}
