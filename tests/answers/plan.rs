@@ -88,7 +88,7 @@ const ODD_LINES: [&[u8]; 9] = [
     b"X Y: a\r\n",
     b"PHP Warning:  Module x is already loaded\r\n",
     b"!#$%&'*+-.^_`|~09: a\r\n",
-    b"Keep-Alive: timeout=5\r\n",
+    b"Keep-Alive: timeout=60\r\n",
 ];
 const SUCCESSES: [u16; 5] = [200, 200, 201, 202, 204];
 const FAILURES: [u16; 9] = [500, 500, 503, 400, 404, 429, 302, 304, 410];

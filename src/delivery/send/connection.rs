@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ureq::Error;
 
@@ -270,7 +270,7 @@ impl Connection {
 
     /// Keeps it for the next request, after a whole answer, unless there is more than that. What has come to the kernel
     /// meanwhile is looked at when the next request is sent.
-    pub(in crate::delivery) fn put_away(mut self) {
+    pub(in crate::delivery) fn put_away(mut self, closed_after: Option<Duration>) {
         let is_clean = self.refused.is_none()
             && self.input().is_empty()
             && match &mut self.open.stream {
@@ -283,7 +283,7 @@ impl Connection {
         // Of many servers each may have one that is kept.
         self.open.input = Input::default();
         let Place { kept, budget, server, peer, generation, .. } = self.place;
-        kept.put(&server, peer, generation, self.open);
+        kept.put(&server, (peer, generation), closed_after, self.open);
         // Whoever waits may have looked before it was there.
         if budget.is_short() {
             kept.close_oldest();
@@ -354,7 +354,7 @@ mod tests {
             let mut limit = Limit::within(Duration::from_secs(10));
             assert!(connection.receive(&mut limit).unwrap());
             connection.consume(connection.input().len());
-            connection.put_away();
+            connection.put_away(None);
             let (peer, open) = all.take(&server, &[peer]).expect("it is kept");
             let mut connection = Connection::kept(open, place(peer));
             match more {

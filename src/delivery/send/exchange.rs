@@ -116,7 +116,7 @@ pub(in crate::delivery) fn exchange(
         return Err(end.err().unwrap_or_else(|| Error::Io(ErrorKind::UnexpectedEof.into())));
     };
     if is_complete && head.keeps_open && matches!(end, Ok(Sent::All)) {
-        connection.put_away();
+        connection.put_away(head.closed_after);
     }
     Ok(Received { head, body, cut: end.err() })
 }

@@ -3,7 +3,8 @@
 //! use. The lock is held for a few steps, and nothing is closed under it.
 //!
 //! A receiver that serves one connection at a time, or a few, serves no new one while one is kept. So it is known which new
-//! ones wait for an answer: none is kept beside one that starves.
+//! ones wait for an answer: none is kept beside one that starves. A server that answered one soon after the kept ones were
+//! closed is remembered for a while, in which none is kept.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -15,12 +16,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
-/// How long a connection is kept without a request.
+/// How long a connection is kept without a request, unless the receiver says that it closes it sooner.
 const KEPT_FOR: Duration = Duration::from_secs(15);
+/// A connection is given up so long before the receiver closes it, so that no request meets its end.
+const CLOSED_BEFORE: Duration = Duration::from_secs(1);
 /// A new connection that waits for so long, while others of the server were answered on, starves.
 const STARVES_AFTER: Duration = Duration::from_millis(500);
 /// How many answers come on others meanwhile: one may have been under way already.
 const ANSWERS_MEANWHILE: u64 = 2;
+/// A new connection that is answered so soon after the kept ones were closed has waited for that.
+const SERVED_AFTER_CLOSING: Duration = Duration::from_millis(300);
+/// How long a server that serves no new connection beside a kept one is remembered, and how many such servers.
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
+const REMEMBERED: usize = 1024;
 /// How many are looked at under one lock.
 const LOOKED_AT: usize = 256;
 
@@ -56,6 +64,8 @@ struct State<T> {
     /// The one that was put in first in front.
     by_age: BTreeMap<u64, Kept<T>>,
     by_server: HashMap<ServerName, OfServer>,
+    /// Servers that serve no new connection beside a kept one, and until when that is remembered.
+    without_kept: HashMap<ServerName, Instant>,
 }
 
 /// What there is of one server.
@@ -67,6 +77,8 @@ struct OfServer {
     waiting: Vec<Waiter>,
     /// How many answers came on its connections while some were here.
     answers: u64,
+    /// When one was closed, or not kept, because a new one starved.
+    closed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -87,11 +99,7 @@ pub(in crate::delivery) struct Waiting<T: AsFd> {
 
 impl<T: AsFd> Drop for Waiting<T> {
     fn drop(&mut self) {
-        let mut state = self.all.lock();
-        if let Some(of_server) = state.by_server.get_mut(&self.server) {
-            of_server.waiting.retain(|waiter| waiter.number != self.number);
-        }
-        state.forget_if_unused(&self.server);
+        self.all.lock().end_of_wait(&self.server, self.number, Instant::now());
     }
 }
 
@@ -108,7 +116,7 @@ impl OfServer {
 struct Kept<T> {
     server: ServerName,
     peer: SocketAddr,
-    since: Instant,
+    until: Instant,
     connection: T,
 }
 
@@ -120,6 +128,28 @@ impl<T> State<T> {
         }
         self.forget_if_unused(&kept.server);
         Some(kept)
+    }
+
+    /// A new connection was answered or has failed: an answer soon after the kept ones were closed shows why it had to wait.
+    fn end_of_wait(&mut self, server: &ServerName, number: u64, now: Instant) {
+        if let Some(of_server) = self.by_server.get_mut(server) {
+            let waited = of_server
+                .waiting
+                .iter()
+                .any(|waiter| waiter.number == number && now.duration_since(waiter.since) >= STARVES_AFTER);
+            of_server.waiting.retain(|waiter| waiter.number != number);
+            if waited && of_server.closed_at.is_some_and(|at| now.duration_since(at) <= SERVED_AFTER_CLOSING) {
+                self.remember(server, now);
+            }
+        }
+        self.forget_if_unused(server);
+    }
+
+    fn remember(&mut self, server: &ServerName, now: Instant) {
+        self.without_kept.retain(|_, until| now < *until);
+        if self.without_kept.len() < REMEMBERED {
+            self.without_kept.insert(server.clone(), now + REMEMBERED_FOR);
+        }
     }
 
     fn forget_if_unused(&mut self, server: &ServerName) {
@@ -138,7 +168,8 @@ impl<T> State<T> {
 
 impl<T: AsFd> KeptConnections<T> {
     pub(in crate::delivery) fn new(per_server: usize) -> Self {
-        let state = State { next: 0, generation: 0, by_age: BTreeMap::new(), by_server: HashMap::new() };
+        let (by_server, without_kept) = (HashMap::new(), HashMap::new());
+        let state = State { next: 0, generation: 0, by_age: BTreeMap::new(), by_server, without_kept };
         Self { per_server, state: Mutex::new(state) }
     }
 
@@ -151,22 +182,24 @@ impl<T: AsFd> KeptConnections<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the newest that goes to one of these addresses. Those of the server that go elsewhere are closed: its
-    /// name has moved.
+    /// Takes out the newest that goes to one of these addresses and was not kept for too long. Those of the server that go
+    /// elsewhere are closed: its name has moved.
     pub(in crate::delivery) fn take(&self, server: &ServerName, addresses: &[SocketAddr]) -> Option<(SocketAddr, T)> {
-        let mut elsewhere = Vec::new();
+        let (mut useless, now) = (Vec::new(), Instant::now());
         let mut state = self.lock();
         let taken = loop {
             let Some(number) = state.by_server.get(server).and_then(|of_server| of_server.kept.last()).copied() else {
                 break None;
             };
             match state.remove(number) {
-                Some(kept) if addresses.contains(&kept.peer) => break Some((kept.peer, kept.connection)),
-                kept => elsewhere.push(kept),
+                Some(kept) if addresses.contains(&kept.peer) && now < kept.until => {
+                    break Some((kept.peer, kept.connection));
+                }
+                kept => useless.push(kept),
             }
         };
         drop(state);
-        drop(elsewhere);
+        drop(useless);
         taken
     }
 
@@ -179,14 +212,28 @@ impl<T: AsFd> KeptConnections<T> {
         Waiting { all: Arc::clone(self), server: server.clone(), number }
     }
 
-    /// Keeps a connection that was made in this generation, after an answer, unless another one of the server starves.
-    /// Gives up the server's oldest if it has too many.
-    pub(in crate::delivery) fn put(&self, server: &ServerName, peer: SocketAddr, generation: u64, connection: T) {
-        let kept = Kept { server: server.clone(), peer, since: Instant::now(), connection };
+    /// Keeps a connection that was made in this generation, after an answer, unless another one of the server starves, or
+    /// did lately. `closed_after` is after what time without a request the receiver closes it, if it says so. Gives up the
+    /// server's oldest if it has too many.
+    pub(in crate::delivery) fn put(
+        &self,
+        server: &ServerName,
+        (peer, generation): (SocketAddr, u64),
+        closed_after: Option<Duration>,
+        connection: T,
+    ) {
+        let now = Instant::now();
+        let kept_for = closed_after.map_or(KEPT_FOR, |after| after.saturating_sub(CLOSED_BEFORE).min(KEPT_FOR));
+        let kept = Kept { server: server.clone(), peer, until: now + kept_for, connection };
         let mut state = self.lock();
+        let is_remembered = state.without_kept.get(server).is_some_and(|until| now < *until);
         let of_server = state.by_server.entry(server.clone()).or_default();
         of_server.answers += 1;
-        if of_server.starves(ANSWERS_MEANWHILE, kept.since) || state.generation != generation {
+        let starves = of_server.starves(ANSWERS_MEANWHILE, now);
+        if starves {
+            of_server.closed_at = Some(now);
+        }
+        if starves || is_remembered || kept_for.is_zero() || state.generation != generation {
             state.forget_if_unused(server);
             drop(state);
             // Closed without the lock.
@@ -250,6 +297,12 @@ impl<T: AsFd> KeptConnections<T> {
             let starves = |kept: &Kept<T>| state.by_server.get(&kept.server).is_some_and(|of| of.starves(1, now));
             let useless = useless(&looked_at, starves, now);
             let closed: Vec<_> = useless.into_iter().map(|number| state.remove(number)).collect();
+            for kept in closed.iter().flatten() {
+                // A waiter keeps the entry.
+                if let Some(of_server) = state.by_server.get_mut(&kept.server).filter(|of| of.starves(1, now)) {
+                    of_server.closed_at = Some(now);
+                }
+            }
             drop(state);
             drop(closed);
         }
@@ -262,128 +315,11 @@ fn useless<T: AsFd>(looked_at: &[(&u64, &Kept<T>)], starves: impl Fn(&Kept<T>) -
         looked_at.iter().map(|(_, kept)| PollFd::new(&kept.connection, PollFlags::RDHUP)).collect();
     // On an error nothing is known to have ended.
     let _ = poll(&mut sockets, Some(&Timespec::default()));
-    let is_useless = |kept: &Kept<T>, socket: &PollFd<'_>| {
-        socket.revents().intersects(ended) || now.duration_since(kept.since) >= KEPT_FOR || starves(kept)
-    };
+    let is_useless =
+        |kept: &Kept<T>, socket: &PollFd<'_>| socket.revents().intersects(ended) || kept.until <= now || starves(kept);
     let pairs = looked_at.iter().zip(&sockets);
     pairs.filter(|((_, kept), socket)| is_useless(kept, socket)).map(|((number, _), _)| **number).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read as _;
-    use std::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    fn server(name: &str) -> ServerName {
-        ServerName::of(&format!("http://{name}/hook").parse().unwrap(), None).unwrap()
-    }
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (near, listener.accept().unwrap().0)
-    }
-
-    #[test]
-    fn the_newest_one_to_an_address_of_the_name_is_taken_and_others_are_closed() {
-        let kept = KeptConnections::new(4);
-        let [old, new]: [SocketAddr; 2] = ["192.0.2.1:443".parse().unwrap(), "192.0.2.2:443".parse().unwrap()];
-        let (a, mut far_a) = pair();
-        let (b, far_b) = pair();
-        kept.put(&server("crm.example"), new, 0, b);
-        kept.put(&server("crm.example"), old, 0, a);
-        assert!(kept.take(&server("other.example"), &[old, new]).is_none());
-        let (_, taken) = kept.take(&server("crm.example"), &[new]).unwrap();
-        assert_eq!(taken.peer_addr().unwrap(), far_b.local_addr().unwrap());
-        far_a.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        assert_eq!(far_a.read(&mut [0]).unwrap(), 0, "the other one is closed");
-        assert!(kept.take(&server("crm.example"), &[old, new]).is_none());
-    }
-
-    #[test]
-    fn a_server_has_so_many_and_all_together_go_from_the_oldest_on() {
-        let kept = KeptConnections::new(2);
-        let peer = "192.0.2.1:443".parse().unwrap();
-        for name in ["a.example", "a.example", "a.example", "b.example"] {
-            kept.put(&server(name), peer, 0, pair().0);
-        }
-        assert!(kept.close_oldest() && kept.close_oldest());
-        assert!(kept.take(&server("a.example"), &[peer]).is_none());
-        assert!(kept.take(&server("b.example"), &[peer]).is_some());
-        assert!(!kept.close_oldest());
-    }
-
-    #[test]
-    fn a_connection_is_used_again_only_with_the_certificate_that_was_shown_on_it() {
-        let kept = KeptConnections::new(4);
-        let peer: SocketAddr = "192.0.2.1:443".parse().unwrap();
-        let with = |name: Option<&str>| {
-            let uri = "https://crm.example/".parse().unwrap();
-            ServerName::of(&uri, name.map(Arc::from).as_ref()).unwrap()
-        };
-        kept.put(&with(Some("north")), peer, 0, pair().0);
-        assert!(kept.take(&with(None), &[peer]).is_none() && kept.take(&with(Some("south")), &[peer]).is_none());
-        assert!(kept.take(&with(Some("north")), &[peer]).is_some());
-    }
-
-    #[test]
-    fn none_is_kept_while_a_new_one_waits_and_others_are_answered_on() {
-        let kept = Arc::new(KeptConnections::new(4));
-        let (peer, name) = ("192.0.2.1:443".parse().unwrap(), server("a.example"));
-        let mut others = Vec::new();
-        let mut near = || {
-            let (near, far) = pair();
-            others.push(far);
-            near
-        };
-        let is_kept = |seconds| {
-            kept.close_useless(Instant::now() + Duration::from_secs(seconds));
-            kept.take(&name, &[peer]).is_some()
-        };
-        let waiting = kept.wait(&name, Instant::now() + Duration::from_secs(10));
-        assert!(!is_kept(11));
-        kept.put(&name, peer, 0, near());
-        assert!(is_kept(0), "it may be answered soon");
-        kept.put(&name, peer, 0, near());
-        kept.put(&server("b.example"), peer, 0, near());
-        assert!(!is_kept(11));
-        assert!(kept.take(&server("b.example"), &[peer]).is_some(), "another server serves it");
-        drop(waiting);
-        kept.put(&name, peer, 0, near());
-        assert!(is_kept(11));
-        assert!(kept.lock().by_server.is_empty());
-    }
-
-    #[test]
-    fn what_was_made_before_all_were_closed_does_not_come_back() {
-        let kept = KeptConnections::new(2);
-        let peer = "192.0.2.1:443".parse().unwrap();
-        let before = kept.generation();
-        kept.close_all();
-        kept.put(&server("a.example"), peer, before, pair().0);
-        assert!(kept.take(&server("a.example"), &[peer]).is_none());
-        kept.put(&server("a.example"), peer, kept.generation(), pair().0);
-        assert!(kept.take(&server("a.example"), &[peer]).is_some());
-    }
-
-    #[test]
-    fn what_the_other_side_closed_and_what_was_kept_long_enough_is_closed() {
-        let kept = KeptConnections::new(1000);
-        let peer = "192.0.2.1:443".parse().unwrap();
-        let mut others = Vec::new();
-        for number in 0..LOOKED_AT + 3 {
-            let (near, far) = pair();
-            kept.put(&server("a.example"), peer, 0, near);
-            if number % 2 == 0 {
-                others.push(far);
-            }
-        }
-        let now = Instant::now();
-        kept.close_useless(now);
-        assert_eq!(kept.lock().by_age.len(), others.len());
-        kept.close_useless(now + KEPT_FOR);
-        assert!(kept.lock().by_age.is_empty() && kept.lock().by_server.is_empty());
-    }
-}
+mod tests;

@@ -222,6 +222,21 @@ fn a_receiver_that_serves_one_tls_connection_at_a_time_does_not_starve_behind_a_
 }
 
 #[test]
+fn a_connection_that_the_receiver_says_it_will_close_at_once_is_not_kept() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    for (says, connections) in [("timeout=60, max=100", 1), ("timeout=1", 3)] {
+        let receiver = Receiver::answering(move |_| Reply::with(200, &[("Keep-Alive", says)], "taken"));
+        let subscription = client.subscribe(&receiver.url("/"), &["clock_in"]);
+        for entry in 1..=3 {
+            assert_eq!(attempts(&client, entry).len(), 1);
+        }
+        assert_eq!(receiver.connections(), connections, "{says}");
+        client.delete(&format!("/webhooks/{}", subscription.id)).expect(200);
+    }
+}
+
+#[test]
 fn doctor_tries_the_addresses_of_a_name_as_deliveries_do() {
     on_an_island("receivers::addresses::doctor_tries_the_addresses_of_a_name_as_deliveries_do", || {
         let order = named(loopback(8));

@@ -4,6 +4,7 @@
 //! name has, which are passed over. What says where the answer ends is never passed over.
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use httparse::{Header, ParserConfig, Status};
 
@@ -26,6 +27,8 @@ pub(in crate::delivery) struct Head {
     pub(in crate::delivery) body: Body,
     /// Whether the connection may carry another request when the body has come.
     pub(in crate::delivery) keeps_open: bool,
+    /// After what time without a request the receiver closes it, if it says so.
+    pub(in crate::delivery) closed_after: Option<Duration>,
 }
 
 /// What input begins with.
@@ -89,7 +92,9 @@ fn read(input: &[u8]) -> Result<Beginning, Fault> {
     let is_clear = fields.coding == Coding::None || fields.length.is_none();
     let keeps_open = is_clear && status != 101 && !fields.closes && (response.version == Some(1) || fields.keeps_open);
     let retry_after = fields.retry_after.map(str::to_owned);
-    Ok(Beginning::Answer(length, Head { status, headers: kept(response.headers), retry_after, body, keeps_open }))
+    let closed_after = fields.closed_after;
+    let headers = kept(response.headers);
+    Ok(Beginning::Answer(length, Head { status, headers, retry_after, body, keeps_open, closed_after }))
 }
 
 /// The last transfer coding.
@@ -108,6 +113,7 @@ struct Fields<'a> {
     coding: Coding,
     closes: bool,
     keeps_open: bool,
+    closed_after: Option<Duration>,
     retry_after: Option<&'a str>,
     framing_lines: usize,
 }
@@ -137,6 +143,9 @@ impl<'a> Fields<'a> {
                         fields.keeps_open |= token.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
+                10 if name.eq_ignore_ascii_case("keep-alive") => {
+                    fields.closed_after = tokens(value).find_map(seconds_of_timeout).or(fields.closed_after);
+                }
                 11 if fields.retry_after.is_none() && name.eq_ignore_ascii_case("retry-after") => {
                     fields.retry_after = str::from_utf8(value).ok();
                 }
@@ -159,6 +168,13 @@ impl<'a> Fields<'a> {
         }
         if self.length.is_none() { Err(no_length()) } else { Ok(()) }
     }
+}
+
+/// The time of `timeout=5`.
+fn seconds_of_timeout(token: &[u8]) -> Option<Duration> {
+    let (name, value) = str::from_utf8(token).ok()?.split_once('=')?;
+    let seconds = value.trim().trim_matches('"').parse().ok()?;
+    name.trim().eq_ignore_ascii_case("timeout").then_some(Duration::from_secs(seconds))
 }
 
 /// The parts of a list.
@@ -248,6 +264,23 @@ mod tests {
         }
         let folded = head("HTTP/1.1 204 x\r\nX-Long: a\r\n \t b\r\n\r\n").unwrap();
         assert_eq!(folded.headers, [("x-long".to_owned(), "a b".to_owned())]);
+    }
+
+    #[test]
+    fn a_receiver_says_when_it_closes_a_connection() {
+        for (line, seconds) in [
+            ("Keep-Alive: timeout=5", Some(5)),
+            ("keep-alive: max=100, Timeout = 15", Some(15)),
+            ("Keep-Alive: timeout=\"2\", max=1", Some(2)),
+            ("Keep-Alive: max=100", None),
+            ("Keep-Alive: timeout=-1", None),
+            ("Keep-Alive: timeout=5s", None),
+            ("Keep-Alive: \u{fc}", None),
+            ("Connection: keep-alive", None),
+        ] {
+            let head = head(&format!("HTTP/1.1 204 No Content\r\n{line}\r\n\r\n")).unwrap();
+            assert_eq!(head.closed_after, seconds.map(Duration::from_secs), "{line}");
+        }
     }
 
     #[test]
