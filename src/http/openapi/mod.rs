@@ -76,8 +76,8 @@ fn show_page(page: &HtmlPage) -> HttpResponse {
 const INTRODUCTION: &str = "Takes the events of a staffing time clock and delivers them, signed, to every system that \
     subscribed. Every route but the open ones needs an API key: `Authorization: Bearer tc_live_…`. A key belongs to one \
     account; other accounts' resources return 404. Requests and responses are JSON in UTF-8; times are RFC 3339. \
-    Empty or unknown query parameters are ignored. Malformed HTTP requests get 400, 408 or 431 without a body, whatever \
-    their path, and the connection is closed.";
+    An empty or unknown query parameter is ignored; one that is nearly a known one is misspelled, and gets 400. Malformed \
+    HTTP requests get 400, 408 or 431 without a body, whatever their path, and the connection is closed.";
 
 const LICENSE: &str = env!("CARGO_PKG_LICENSE");
 

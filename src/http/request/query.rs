@@ -1,19 +1,24 @@
 //! Extractor for a request's query parameters. Runs on the HTTP workers.
 
+use std::cell::RefCell;
+
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 
 use crate::domain::FieldError;
+use crate::domain::field_error::nearest;
 use crate::http::request::error::ApiError;
 use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
 use crate::storage::read::reader::PageRequest;
 
 /// A request's query parameters; the first of several values counts. Errors are collected until [`Query::finish`], so
-/// that the caller gets all at once.
+/// that the caller gets all at once. A parameter that nobody has asked for by then is ignored unless its name is near to one
+/// that was: a filter whose name is misspelled must not return everything.
 #[derive(Clone, Default)]
 pub struct Query {
     pairs: Vec<(String, String)>,
     errors: Vec<FieldError>,
+    known: RefCell<Vec<String>>,
 }
 
 impl FromRequest for Query {
@@ -31,7 +36,7 @@ impl Query {
     /// Of these names and values.
     #[must_use]
     pub fn of(pairs: Vec<(String, String)>) -> Self {
-        Self { pairs, errors: Vec::new() }
+        Self { pairs, errors: Vec::new(), known: RefCell::default() }
     }
 
     /// Every name with its value that is not empty.
@@ -43,6 +48,7 @@ impl Query {
     /// The value of a parameter, if present and not empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
+        self.known.borrow_mut().push(name.to_owned());
         self.pairs
             .iter()
             .find(|(known, _)| known == name)
@@ -72,7 +78,12 @@ impl Query {
     }
 
     /// An error that names every invalid parameter.
-    pub fn finish(self) -> Result<(), ApiError> {
+    pub fn finish(mut self) -> Result<(), ApiError> {
+        let asked = self.known.take();
+        let known: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let names = self.pairs.iter().map(|(name, _)| name.as_str());
+        let misspelled = names.filter(|name| !known.contains(name) && nearest(name, &known).is_some());
+        self.errors.extend(misspelled.map(|name| FieldError::unknown(name, &known)));
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.errors)) }
     }
 

@@ -337,6 +337,29 @@ fn what_is_no_url_is_told_how_one_begins() {
 }
 
 #[test]
+fn a_misspelled_parameter_of_a_query_is_refused_and_the_right_one_is_named() {
+    let server = Server::start(&[]);
+    let client = server.client_with(&server.key("*"));
+    for (path, field, near) in [
+        ("/events?work_id=9", "work_id", "worker_id"),
+        ("/deliveries?statsu=exhausted&limit=2", "statsu", "status"),
+        ("/webhooks?limits=2", "limits", "limit"),
+        ("/jobs?ofset=1", "ofset", "offset"),
+        ("/audit?sinse=1d", "sinse", "since"),
+    ] {
+        let refused = client.get(path).expect(400);
+        let error = &refused.json["errors"][0];
+        assert_eq!(error["field"], field, "{path}: {}", refused.text);
+        assert!(error["message"].as_str().unwrap().contains(near), "{path}: {}", refused.text);
+    }
+    // Every fault at once, and nothing of an empty one.
+    client.get("/deliveries?statsu=x&response_code=7").expect_wrong(&["response_code", "statsu"]);
+    client.get("/deliveries?status=&limit=").expect(200);
+    // What is like nothing that is known is ignored.
+    client.get("/webhooks.php?active=true&_=1772438292").expect(200);
+}
+
+#[test]
 fn strangers_leave_no_line_in_the_log_and_nobody_a_long_one() {
     let server = Server::start(&[("log.level", "\"info\"")]);
     let stranger = server.stranger();
