@@ -7,6 +7,7 @@ pub mod event_type;
 pub mod event_types;
 pub mod field;
 pub mod find;
+pub mod meaning;
 mod number;
 pub mod parsed_data;
 

@@ -9,6 +9,7 @@ use crate::domain::event::catalogue::{Catalogue, TypeDescription};
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::event_types::TYPES_PATTERN;
 use crate::domain::event::field::{FieldKind, ID_CHARS};
+use crate::domain::event::meaning;
 use crate::domain::time_text;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::Caller;
@@ -72,7 +73,7 @@ pub fn clock_in() -> Value {
 pub fn schema<N: AsRef<str>>(fields: &[(N, FieldKind)]) -> Value {
     let required = fields.iter().filter(|(_, kind)| !kind.is_optional());
     let properties: serde_json::Map<String, Value> =
-        fields.iter().map(|(name, kind)| (name.as_ref().to_owned(), field_schema(*kind))).collect();
+        fields.iter().map(|(name, kind)| (name.as_ref().to_owned(), described(name.as_ref(), field_schema(*kind)))).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -94,6 +95,16 @@ pub fn types_schema() -> Value {
         "pattern": TYPES_PATTERN,
         "examples": EventType::BASE_NAMES,
     })
+}
+
+/// With what the field means before what its kind of value is.
+fn described(name: &str, mut schema: Value) -> Value {
+    let words = [meaning::of_field(name), schema["description"].as_str()];
+    let words: Vec<_> = words.into_iter().flatten().collect();
+    if !words.is_empty() {
+        schema["description"] = words.join(" ").into();
+    }
+    schema
 }
 
 fn field_schema(kind: FieldKind) -> Value {

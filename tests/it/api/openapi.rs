@@ -211,6 +211,17 @@ fn every_example_fits_its_schema() {
 }
 
 #[test]
+fn every_field_of_an_event_says_what_it_means() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    for event in client.get("/event-types").expect(200).rows() {
+        for (name, field) in event["schema"]["properties"].as_object().unwrap() {
+            assert!(field["description"].as_str().is_some_and(|text| text.ends_with('.')), "{name}: {event}");
+        }
+    }
+}
+
+#[test]
 fn every_body_and_every_success_has_an_example() {
     let paths = http::document()["paths"].as_object().unwrap();
     let mut bodies = 0;
