@@ -30,7 +30,7 @@ pub fn man(output: Option<&Path>) -> Outcome {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = output else {
-        return put(&String::from_utf8_lossy(&page(&command, NAME).map_err(failed)?));
+        return put(&String::from_utf8_lossy(&page(&command).map_err(failed)?));
     };
     fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
     let mut written = Vec::new();
@@ -41,7 +41,7 @@ pub fn man(output: Option<&Path>) -> Outcome {
 
 fn write_pages(command: &Command, name: &str, folder: &Path, written: &mut Vec<String>) -> Outcome {
     let path = folder.join(format!("{name}.1"));
-    let page = page(command, name).map_err(failed)?;
+    let page = page(command).map_err(failed)?;
     fs::write(&path, page).map_err(|error| failed(format!("{}: {error}", path.display())))?;
     written.push(format!("{}\n", path.display()));
     let further = command.get_subcommands().filter(|further| further.get_name() != "help");
@@ -50,13 +50,19 @@ fn write_pages(command: &Command, name: &str, folder: &Path, written: &mut Vec<S
         .try_for_each(|further| write_pages(further, &format!("{name}-{}", further.get_name()), folder, written))
 }
 
-fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
-    let man = Man::new(command.clone()).title(name).source(concat!("tempclock-webhooks ", env!("CARGO_PKG_VERSION")));
+fn page(command: &Command) -> io::Result<Vec<u8>> {
+    // Arguments without a dash have a section of their own.
+    let options = command.clone().mut_args(|arg| if arg.is_positional() { arg.hide(true) } else { arg });
+    // The name of the program alone: that of a command may be too long for one line, whose parts then overlap.
+    let man = Man::new(options).title(NAME).source(concat!("tempclock-webhooks ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     synopsis(command, &mut page)?;
-    man.render_description_section(&mut page)?;
+    if command.get_long_about().is_some() {
+        man.render_description_section(&mut page)?;
+    }
+    arguments(command, &mut page)?;
     man.render_options_section(&mut page)?;
     if command.has_subcommands() {
         man.render_subcommands_section(&mut page)?;
@@ -84,6 +90,20 @@ fn synopsis(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     let mut section = Roff::default();
     section.control("SH", ["SYNOPSIS"]);
     section.text([roman(usage.trim_start_matches("Usage:").trim())]);
+    section.to_writer(page)
+}
+
+/// The arguments without a dash.
+fn arguments(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let mut section = Roff::default();
+    for (place, argument) in command.get_positionals().filter(|argument| !argument.is_hide_set()).enumerate() {
+        if place == 0 {
+            section.control("SH", ["ARGUMENTS"]);
+        }
+        section.control("TP", []);
+        section.text([roman(argument.to_string())]);
+        section.text([roman(argument.get_help().map(ToString::to_string).unwrap_or_default())]);
+    }
     section.to_writer(page)
 }
 

@@ -280,12 +280,18 @@ fn there_is_a_manual_page_for_every_command() {
         for wanted in [".TH", ".SH NAME", ".SH SYNOPSIS", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", "not valid"] {
             assert!(page.contains(wanted), "{name} has no {wanted}: {page}");
         }
+        // Head and foot have the title twice beside other words, so a long one overlaps them.
+        assert!(page.contains(&format!(".TH {NAME} 1 ")), "{page}");
+        assert!(!page.contains(".SH DESCRIPTION"), "{name} says again what it is: {page}");
         let plain = page.replace("\\-", "-").replace("\\*(Aq", "'");
         for line in examples.iter().flat_map(|example| example.lines()) {
             let line = line.trim().trim_end_matches('\\');
             assert!(plain.contains(line), "{name} has no {line}: {page}");
         }
     }
+    let retry = fs::read_to_string(folder.path().join("man1").join(format!("{NAME}-deliveries-retry.1"))).unwrap();
+    let (arguments, options) = retry.split_once(".SH OPTIONS").unwrap();
+    assert!(arguments.contains(".SH ARGUMENTS") && arguments.contains("[ID]") && !options.contains("[ID]"), "{retry}");
     let first = run(&["man"], &[]);
     assert_eq!(first.stdout, fs::read_to_string(folder.path().join("man1").join(format!("{NAME}.1"))).unwrap());
 }
