@@ -13,18 +13,15 @@ const GAP: usize = 2;
 /// Minimum width of a value.
 const VALUE_CHARS: usize = 20;
 
-/// A table with a header line and a line per row. Columns that do not fit continue on further, indented lines, as the
-/// header shows.
+/// A table with a header line and a line per row. Columns that do not fit follow on further, indented lines, each value
+/// with its name.
 pub fn table(names: &[&str], rows: &[Vec<String>], width: usize, paint: Paint) -> String {
     let columns: Vec<Column> = names.iter().enumerate().map(|(place, name)| Column::of(place, name, rows)).collect();
-    let lines = folded(&columns, width);
+    let (line, rest) = columns.split_at(fitting_columns(&columns, width));
     let head: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let head = lines.iter().enumerate().map(|(depth, line)| shown(line, &head, depth * GAP, width, None));
-    let rows = rows.iter().flat_map(|row| {
-        let line = |(depth, line): (usize, &Vec<Column>)| shown(line, row, depth * GAP, width, Some(paint));
-        lines.iter().enumerate().map(line).filter(|line| !line.trim().is_empty())
-    });
-    head.chain(rows).collect()
+    let head = shown(line, &head, width, None);
+    let rows = rows.iter().flat_map(|row| [shown(line, row, width, Some(paint)), named(rest, row, width)]);
+    std::iter::once(head).chain(rows).collect()
 }
 
 #[derive(Clone, Copy)]
@@ -42,44 +39,46 @@ impl<'a> Column<'a> {
     }
 }
 
-/// The columns distributed over as few lines as possible.
-fn folded<'a>(columns: &[Column<'a>], width: usize) -> Vec<Vec<Column<'a>>> {
-    let mut lines: Vec<Vec<Column>> = vec![Vec::new()];
-    let mut at = 0;
-    for column in columns {
-        let depth = lines.len();
-        match lines.last_mut() {
-            Some(line) if line.is_empty() || at + column.chars <= width => line.push(*column),
-            _ => {
-                lines.push(vec![*column]);
-                at = depth * GAP;
-            }
-        }
-        at += column.chars + GAP;
-    }
-    lines
+/// How many columns fit into a line; at least one.
+fn fitting_columns(columns: &[Column], width: usize) -> usize {
+    let ends = columns.iter().scan(0, |at, column| {
+        let end = *at + column.chars;
+        *at = end + GAP;
+        Some(end)
+    });
+    ends.take_while(|end| *end <= width).count().max(1)
 }
 
-/// One line of a row, or several if a cell has to wrap. Words are not broken, so that they can be copied.
-fn shown(columns: &[Column], row: &[String], indent: usize, width: usize, paint: Option<Paint>) -> String {
-    let mut line = " ".repeat(indent);
+/// The line of a row.
+fn shown(columns: &[Column], row: &[String], width: usize, paint: Option<Paint>) -> String {
+    let mut line = String::new();
     for Column { place, name, chars } in columns {
         let cell = row.get(*place).map_or("", String::as_str);
         let space = " ".repeat(chars.saturating_sub(cell.width()) + GAP);
-        let room = width.saturating_sub(indent).max(VALUE_CHARS);
-        let cell = if CUT.contains(name) {
-            cut(cell, room)
-        } else if cell.contains(' ') {
-            wrapped(cell, room).join(&format!("\n{:indent$}", ""))
-        } else {
-            cell.to_owned()
-        };
+        let cell = if CUT.contains(name) { cut(cell, width.max(VALUE_CHARS)) } else { cell.to_owned() };
         let tone = tone(&cell).filter(|_| *name == COLOURED);
         let painted = paint.zip(tone).map(|(paint, tone)| paint.word(tone, &cell));
         line.push_str(&painted.unwrap_or(cell));
         line.push_str(&space);
     }
     line.trim_end().to_owned() + "\n"
+}
+
+/// The further lines of a row: values with their names, as many on a line as fit. Words are not broken, so that they can be
+/// copied, and an empty value is left out.
+fn named(columns: &[Column], row: &[String], width: usize) -> String {
+    let room = width.saturating_sub(GAP).max(VALUE_CHARS);
+    let mut lines: Vec<String> = Vec::new();
+    for Column { place, name, .. } in columns {
+        let Some(cell) = row.get(*place).filter(|cell| !cell.is_empty()) else { continue };
+        let text = format!("{}: {cell}", name.to_lowercase());
+        let text = if CUT.contains(name) { cut(&text, room) } else { wrapped(&text, room).join("\n  ") };
+        match lines.last_mut().filter(|line| line.width() + GAP + text.width() <= room) {
+            Some(line) => *line = format!("{line}  {text}"),
+            None => lines.push(text),
+        }
+    }
+    lines.iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 fn tone(word: &str) -> Option<Tone> {
@@ -164,13 +163,12 @@ mod tests {
         let text = table(&DELIVERIES, &[delivery(""), delivery(long)], 80, PLAIN);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
-        assert_eq!(lines[1], "  TRIES  ANSWER  NEXT ATTEMPT");
-        assert_eq!(lines[2], "    ERROR");
-        assert_eq!(lines[3], "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001  exhausted  document_expired  1");
-        assert_eq!(lines[4], "  10     404");
-        assert_eq!(lines[5], lines[3], "a line that says nothing is left out");
-        assert!(lines[7].starts_with("    the endpoint answered 404") && lines[7].ends_with('…'), "{text}");
-        assert_eq!(lines.len(), 8, "{text}");
+        assert_eq!(lines[0], "ID                                            STATUS     EVENT             FOR");
+        assert_eq!(lines[1], "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001  exhausted  document_expired  1");
+        assert_eq!(lines[2], "  tries: 10  answer: 404");
+        assert_eq!(lines[3], lines[1], "what is empty is left out");
+        assert!(lines[5].starts_with("  error: the endpoint answered 404") && lines[5].ends_with('…'), "{text}");
+        assert_eq!(lines.len(), 6, "{text}");
     }
 
     #[test]
@@ -184,7 +182,7 @@ mod tests {
     fn what_no_other_command_shows_in_whole_is_broken_between_words_and_not_cut() {
         let rows = [vec!["clock_in".to_owned(), "one two three four five six".to_owned()]];
         let text = table(&["NAME", "MEANING"], &rows, 24, PLAIN);
-        assert_eq!(text, "NAME\n  MEANING\nclock_in\n  one two three four\n  five six\n");
+        assert_eq!(text, "NAME\nclock_in\n  meaning: one two three\n  four five six\n");
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("onetwothree", 7), ["onetwothree"]);
         assert_eq!(wrapped("one twothreefour five", 7), ["one", "twothreefour", "five"]);
