@@ -70,7 +70,7 @@ pub enum KeysCommand {
         json: bool,
     },
     /// Revoke a key with immediate effect
-    #[command(after_help = "Example:\n  tempclock-webhooks keys revoke 3")]
+    #[command(after_help = "Example, after which its programs are refused:\n  tempclock-webhooks keys revoke 3")]
     Revoke {
         /// Configuration.
         #[command(flatten)]

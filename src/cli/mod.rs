@@ -167,7 +167,9 @@ pub enum Command {
         output: String,
     },
     /// Restore a backup; the old database is kept as a copy; the server must not run
-    #[command(after_help = "Example:\n  tempclock-webhooks restore --yes /var/backups/tempclock-2026-03-02.bak")]
+    #[command(
+        after_help = "Example, which replaces the database without asking:\n  tempclock-webhooks restore --yes /var/backups/tempclock-2026-03-02.bak"
+    )]
     Restore {
         /// Configuration.
         #[command(flatten)]

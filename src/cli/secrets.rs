@@ -26,7 +26,7 @@ pub enum SecretsCommand {
         new_key_file: PathBuf,
     },
     /// Store signing secrets unencrypted from now on; the server must not run
-    #[command(after_help = "Example:\n  tempclock-webhooks secrets decrypt --yes")]
+    #[command(after_help = "Example, which does it without asking:\n  tempclock-webhooks secrets decrypt --yes")]
     Decrypt {
         /// Configuration.
         #[command(flatten)]

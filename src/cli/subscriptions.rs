@@ -146,7 +146,9 @@ pub enum SubscriptionsCommand {
         id: u32,
     },
     /// Delete a subscription with its delivery history; pending deliveries are dropped
-    #[command(after_help = "Example:\n  tempclock-webhooks subscriptions delete 1 --yes")]
+    #[command(
+        after_help = "Example, which deletes it without asking:\n  tempclock-webhooks subscriptions delete 1 --yes"
+    )]
     Delete {
         /// Account and output.
         #[command(flatten)]

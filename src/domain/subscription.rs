@@ -73,7 +73,7 @@ impl DisabledReason {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Owner => "disabled by its owner",
+            Self::Owner => "disabled by request",
             Self::Gone => "the endpoint responded 410 Gone",
             Self::FailedTooLong => "the endpoint failed for too long without a success",
         }

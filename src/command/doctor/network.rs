@@ -119,7 +119,9 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
         Ok(()) => Finding::ok(CONNECTION, format!("{place}: connected, over plain http")),
         Err(ConnectError::Connect(error)) => {
             let fix = "Check that the receiver runs, and that firewalls let this machine connect to it";
-            Finding::problem(CONNECTION, format!("{place} cannot be connected to: {error}"), fix)
+            let error = error.to_string();
+            let cause = error.split(" (os error").next().unwrap_or_default().to_lowercase();
+            Finding::problem(CONNECTION, format!("{place} cannot be connected to: {cause}"), fix)
         }
         Err(ConnectError::Tls(fault)) => {
             let words = fault.in_words();

@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn every_field_of_a_base_type_has_a_meaning() {
-        for (name, _) in EventType::BASE.iter().chain([&EventType::Ping]).flat_map(EventType::fields) {
+        for (name, _) in EventType::BASE.iter().flat_map(EventType::fields) {
             assert!(of_field(name).is_some(), "{name}");
         }
         assert_eq!(of_field("site"), None);

@@ -28,7 +28,8 @@ pub fn status_filters() -> impl Iterator<Item = &'static str> {
     DeliveryState::NAMES.into_iter().chain([HELD])
 }
 
-const HELD: &str = "held";
+/// Pending, of a subscription that is disabled: a filter of lists, and no state of a delivery.
+pub const HELD: &str = "held";
 /// Valid response codes.
 pub const STATUSES: RangeInclusive<u16> = 100..=999;
 /// What a person is told after a redelivery was asked for.

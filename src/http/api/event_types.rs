@@ -72,8 +72,10 @@ pub fn clock_in() -> Value {
 /// JSON Schema of `data` with these fields.
 pub fn schema<N: AsRef<str>>(fields: &[(N, FieldKind)]) -> Value {
     let required = fields.iter().filter(|(_, kind)| !kind.is_optional());
-    let properties: serde_json::Map<String, Value> =
-        fields.iter().map(|(name, kind)| (name.as_ref().to_owned(), described(name.as_ref(), field_schema(*kind)))).collect();
+    let properties: serde_json::Map<String, Value> = fields
+        .iter()
+        .map(|(name, kind)| (name.as_ref().to_owned(), described(name.as_ref(), field_schema(*kind))))
+        .collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",

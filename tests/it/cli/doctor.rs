@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gate, Output, Receiver, Reply, Server, clock_in, eventually, run};
+use crate::harness::{Gate, Nobody, Output, Receiver, Reply, Server, clock_in, eventually, run};
 
 /// The findings, after looking at their form.
 #[track_caller]
@@ -330,6 +330,15 @@ fn tls_is_tried_for_real_and_a_host_that_says_nothing_does_not_hold_it_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("127.0.0.1:{}", silent.local_addr().unwrap().port());
     assert_level(&findings(&server.cli(&["doctor", "--json", "--host", &host])), "tls", "problem");
+}
+
+#[test]
+fn a_refused_connection_is_told_without_a_number_of_the_system() {
+    let server = Server::start(&[]);
+    let nobody = Nobody::new();
+    let seen = findings(&server.cli(&["doctor", "--json", "--host", &nobody.url("/")]));
+    let message = worst(&seen, "connection")["message"].as_str().unwrap();
+    assert!(message.ends_with("cannot be connected to: connection refused"), "{message}");
 }
 
 #[test]

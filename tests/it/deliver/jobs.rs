@@ -123,6 +123,8 @@ fn every_wrong_field_of_a_redelivery_of_many_is_named() {
     });
     let refused = client.post("/deliveries/retry", &wrong).expect(400);
     refused.expect_wrong(&["subscription", "status", "event", "since", "until", "dry_run", "statu"]);
+    let held = client.post("/deliveries/retry", &json!({"status": "held"})).expect(400);
+    assert!(held.json["errors"][0]["message"].as_str().unwrap().contains("when their subscription is enabled"));
     client.post_text("/deliveries/retry", r#"{"since": null, "since": null}"#).expect(400).expect_wrong(&["since"]);
     for (subscription, client) in [(id + 1, &client), (id, &server.client_of("other"))] {
         let missing = client.post("/deliveries/retry", &json!({"subscription": subscription})).expect(404);

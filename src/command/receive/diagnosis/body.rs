@@ -196,14 +196,15 @@ pub fn oddity(body: &[u8], names: &Names) -> Option<Cause> {
     let is_ours = payload(body).is_some_and(|payload| has_keys(payload.as_bytes(), &names.envelope))
         || has_keys(body, &names.envelope)
         || has_keys(body, &["specversion", "id", "source", "type"])
-        || has_keys(body, &["id", "events"]);
+        || has_keys(body, &["id", "events"])
+        || has_keys(body, &["data", "pagination"]);
     (!is_ours).then(|| {
         let [id, event, timestamp, data] = &names.envelope;
         Cause::new(
             "body_foreign",
             format!(
                 "the body is not one of this server's, which are JSON with {id}, {event}, {timestamp} and {data}, such JSON \
-                 as the payload of a form, CloudEvents or batches"
+                 as the payload of a form, CloudEvents, batches or pages of a feed"
             ),
             "Check the whole body of the request, not a part of it; if the subscription has other names of keys, give them \
              with --names",

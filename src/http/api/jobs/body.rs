@@ -8,6 +8,7 @@ use crate::domain::event::event_type::{EventType, NAME_CHARS, NAME_PATTERN};
 use crate::domain::event::event_types::EventTypes;
 use crate::domain::job::{DeliverySelection, ReplayOnly};
 use crate::domain::{FieldError, FieldErrors, SubscriptionId, Timestamp, time_text};
+use crate::http::api::deliveries::HELD;
 use crate::http::api::event_types::types_schema;
 use crate::http::api::fields::ObjectFields;
 use crate::http::request::error::ApiError;
@@ -124,7 +125,11 @@ fn subscription(value: &Value) -> Result<SubscriptionId, String> {
 }
 
 fn status(value: &Value) -> Result<&'static str, String> {
-    let known = value.as_str().and_then(|text| DeliveryState::NAMES.into_iter().find(|name| *name == text));
+    let text = value.as_str().unwrap_or_default();
+    if text == HELD {
+        return Err("cannot be held: such deliveries go out when their subscription is enabled".to_owned());
+    }
+    let known = DeliveryState::NAMES.into_iter().find(|name| *name == text);
     known.ok_or_else(|| format!("must be one of {}", DeliveryState::NAMES.join(", ")))
 }
 
