@@ -15,7 +15,7 @@ use std::{
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, ServerConnection, StreamOwned, WantsVerifier};
 
@@ -25,12 +25,15 @@ static AUTHORITIES: AtomicUsize = AtomicUsize::new(0);
 pub struct Authority {
     certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
+    /// What is shown above the certificates that it issues: its own and those of the authorities between it and the first.
+    shown: Vec<CertificateDer<'static>>,
 }
 
 /// A certificate with its key.
 pub struct Identity {
     certificate: Certificate,
     key: KeyPair,
+    above: Vec<CertificateDer<'static>>,
 }
 
 /// A receiver over TLS that answers 200 to every request.
@@ -41,14 +44,29 @@ pub struct TlsReceiver {
 
 impl Authority {
     pub fn new() -> Self {
+        let params = Self::params();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate, issuer: Issuer::new(params, key), shown: Vec::new() }
+    }
+
+    /// An authority that this one vouches for; `change` makes its certificate odd.
+    pub fn between(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = Self::params();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let shown = std::iter::once(certificate.der().clone()).chain(self.shown.iter().cloned()).collect();
+        Self { certificate, issuer: Issuer::new(params, key), shown }
+    }
+
+    fn params() -> CertificateParams {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         // Two authorities of one name would be told apart by their signatures only.
         let name = format!("Authority {}", AUTHORITIES.fetch_add(1, Ordering::SeqCst));
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        params
     }
 
     /// Writes the authority's certificate for `delivery.ca_certificates`.
@@ -63,7 +81,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         change(&mut params);
-        Identity { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity { certificate, key, above: self.shown.clone() }
     }
 }
 
@@ -73,7 +92,7 @@ impl Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         change(&mut params);
-        Self { certificate: params.self_signed(&key).unwrap(), key }
+        Self { certificate: params.self_signed(&key).unwrap(), key, above: Vec::new() }
     }
 
     /// What serves with the certificate, for callers that need none.
@@ -102,7 +121,8 @@ impl Identity {
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = clients(builder.with_safe_default_protocol_versions().unwrap());
-        builder.with_single_cert(vec![self.certificate.der().clone()], key).unwrap()
+        let chain = std::iter::once(self.certificate.der().clone()).chain(self.above.iter().cloned()).collect();
+        builder.with_single_cert(chain, key).unwrap()
     }
 
     /// Writes the certificate and its key, under a name, for `server.tls_certificate` and `server.tls_key`.

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use rcgen::date_time_ymd;
+use rcgen::{BasicConstraints, GeneralSubtree, IsCa, NameConstraints, date_time_ymd};
 
 use crate::harness::{Authority, Client, Identity, ScriptedReceiver, Server, Step, TlsReceiver, clock_in};
 use crate::operate::service::{hang_up, logged};
@@ -55,6 +55,36 @@ fn an_expired_certificate_is_refused() {
     let cause = cause(&client, "localhost", receiver.port());
     assert!(cause.contains("certificate has expired on 2020-01-01; the receiver has to renew it"), "{cause}");
     assert_eq!(receiver.requests(), 0);
+}
+
+#[test]
+fn what_is_wrong_with_an_authority_between_is_told_of_that_authority() {
+    let first = Authority::new();
+    let (_server, client) = trusting(&first);
+    let expired = first.between(|params| {
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let last = first.between(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+    let of_others = first.between(|params| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName("other.example".to_owned())];
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    });
+    for (authority, words) in [
+        (&expired, "an authority in its chain"),
+        (&last.between(|_| {}), "its chain is longer than one of its authorities permits"),
+        (&of_others, "may not issue certificates for this host"),
+        (&first.between(|params| params.is_ca = IsCa::ExplicitNoCa), "is not that of an authority"),
+    ] {
+        let receiver = TlsReceiver::start(&authority.identity("localhost", |_| {}));
+        let cause = cause(&client, "localhost", receiver.port());
+        assert!(cause.contains(words), "{words}: {cause}");
+        assert_eq!(receiver.requests(), 0);
+        client.delete(&format!("/webhooks/{}", client.get("/webhooks").expect(200).rows()[0]["id"])).expect(200);
+    }
+    let receiver = TlsReceiver::start(&first.between(|_| {}).between(|_| {}).identity("localhost", |_| {}));
+    client.subscribe(&format!("https://localhost:{}/hook", receiver.port()), &["clock_in"]);
+    client.settled(&client.publish("clock_in", &clock_in(2)), "delivered");
 }
 
 #[test]
