@@ -44,8 +44,25 @@ def wait_for(port, process):
     raise RuntimeError("it does not listen")
 
 
-def check(name, command, path="/hook", verify="yes", files=None, **wanted):
-    """`wanted`: fields of the answer; for `remark` whether there is one."""
+def wait_for_line(file, words, process):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if words in file.read_text():
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"it does not say {words!r}")
+
+
+def of_page(heading):
+    """The JSON under a heading of docs/bridges.md."""
+    page = (Path(__file__).parents[2] / "docs" / "bridges.md").read_text()
+    section = next(section for section in page.split("\n## ") if section.startswith(heading))
+    return section.split("```json\n")[1].split("```")[0]
+
+
+def check(name, command, path="/hook", verify="yes", files=None, ready=None, **wanted):
+    """`wanted`: fields of the answer; for `remark` whether there is one. `ready`: what it says when it is, if its port does
+    not tell."""
     if shutil.which(command[0]) is None:
         return print(f"{name}: left out, there is no {command[0]}")
     port = free_port()
@@ -56,10 +73,14 @@ def check(name, command, path="/hook", verify="yes", files=None, **wanted):
         (RUN / file).write_text(text)
     command = [part.replace("PORT", str(port)).replace("RUN", str(RUN)) for part in command]
     env = os.environ | {"PORT": str(port), "SECRET_FILE": str(SECRET), "VERIFY": verify, "PYTHONPATH": str(SOURCES)}
+    env["WEBHOOK_SECRET"] = subscription["secret"]
     with open(RUN / "receiver.log", "wb") as log:
-        process = subprocess.Popen(command, env=env, cwd=RUN, stdout=log, stderr=log)
+        # Apache ends its whole process group, so it has one of its own.
+        process = subprocess.Popen(command, env=env, cwd=RUN, stdout=log, stderr=log, start_new_session=True)
         try:
             wait_for(port, process)
+            if ready:
+                wait_for_line(RUN / "receiver.log", ready, process)
             answer = call("POST", f"/webhooks/{subscription['id']}/test", {"verify": True})
         except (RuntimeError, OSError) as error:
             failures.append(name)
@@ -145,6 +166,57 @@ backend back
  server one 127.0.0.1:%s
 """ % NOBODY
 check("HAProxy, receiver down", ["haproxy", "-db", "-f", "RUN/haproxy.cfg"], files={"haproxy.cfg": HAPROXY}, success=False, response_code=503)
+
+# PHP in Apache, and beside nginx.
+USER = "User nobody\nGroup nogroup\n" if os.getuid() == 0 else ""
+MODULES = Path(shutil.which("apache2") or "/x/x").parent.parent / "lib/apache2/modules"
+APACHE = ["apache2", "-D", "FOREGROUND", "-d", "RUN", "-f", "RUN/apache.conf"]
+shutil.copy(source("php.php"), RUN / "www")
+
+
+def apache(modules, lines):
+    loaded = "".join(f"LoadModule {name}_module {MODULES}/{file}\n" for name, file in modules)
+    own = "ServerName localhost\nPidFile RUN/apache.pid\nDefaultRuntimeDir RUN\nErrorLog RUN/apache.log\nListen 127.0.0.1:PORT\n"
+    return {"apache.conf": loaded + USER + own + "DocumentRoot RUN/www\n" + lines}
+
+
+PLAIN = [("mpm_event", "mod_mpm_event.so"), ("authz_core", "mod_authz_core.so"), ("dir", "mod_dir.so")]
+PROXY = PLAIN + [("proxy", "mod_proxy.so"), ("proxy_http", "mod_proxy_http.so")]
+MOD_PHP = [("mpm_prefork", "mod_mpm_prefork.so"), *PLAIN[1:], ("php", "libphp8.2.so")]
+HANDLER = '<FilesMatch "\\.php$">\nSetHandler application/x-httpd-php\n</FilesMatch>\n'
+check("Apache, static page", APACHE, "/", files=apache(PLAIN, "DirectoryIndex index.html\n"), success=True, remark=True)
+down = apache(PROXY, f"ProxyPass / http://127.0.0.1:{NOBODY}/\n")
+check("Apache, receiver down", APACHE, files=down, success=False, response_code=503)
+for path, name in [("/php.php", "Apache mod_php"), ("/php.php?exact", "Apache mod_php, exact name")]:
+    check(name, APACHE, path, files=apache(MOD_PHP, HANDLER), success=True, verifies_signatures=True)
+if shutil.which("php-fpm8.2"):
+    fpm_port = free_port()
+    user = "user = nobody\ngroup = nogroup\n" if os.getuid() == 0 else ""
+    (RUN / "fpm.conf").write_text(
+        f"[global]\nerror_log = {RUN}/fpm.log\n[www]\n{user}listen = 127.0.0.1:{fpm_port}\npm = static\n"
+        "pm.max_children = 2\nclear_env = no\n"
+    )
+    environment = os.environ | {"SECRET_FILE": str(SECRET), "VERIFY": "yes"}
+    fpm = subprocess.Popen(["php-fpm8.2", "-n", "-F", "-y", str(RUN / "fpm.conf")], env=environment, stderr=subprocess.DEVNULL)
+    wait_for(fpm_port, fpm)
+    parameters = {"SCRIPT_FILENAME": "RUN/www/php.php", "REQUEST_METHOD": "$request_method", "QUERY_STRING": "$query_string",
+                  "CONTENT_LENGTH": "$content_length", "CONTENT_TYPE": "$content_type"}
+    passed = f"fastcgi_pass 127.0.0.1:{fpm_port};" + "".join(f" fastcgi_param {k} {v};" for k, v in parameters.items())
+    check("nginx with php-fpm", NGINX, files={"nginx.conf": HTTP % passed}, success=True, verifies_signatures=True)
+    check("nginx with php-fpm, exact name", NGINX, "/hook?exact", files={"nginx.conf": HTTP % passed}, success=False, response_code=401)
+    fpm.terminate()
+    fpm.wait()
+else:
+    print("php-fpm: left out, there is no php-fpm8.2")
+
+# The set-ups of docs/bridges.md.
+hook = of_page("adnanh/webhook").replace("/usr/local/bin/on-event", "/bin/true").replace("the subscription's secret", "SECRET")
+check("webhook of the page", WEBHOOK, "/hooks/tempclock", files={"hooks.json": hook}, success=True, verifies_signatures=True)
+check("webhook of the page, command fails", WEBHOOK, "/hooks/tempclock",
+      files={"hooks.json": hook.replace("/bin/true", "/bin/false")}, success=False, response_code=500)
+RED = ["node", str(RUN / "node_modules/node-red/red.js"), "--userDir", "RUN/red", "-D", "uiHost=127.0.0.1", "--port", "PORT", "RUN/flow.json"]
+(RUN / "flow.json").write_text(of_page("Node-RED"))
+check("Node-RED of the page", RED, "/tempclock", ready="Started flows", success=True, verifies_signatures=True)
 
 print(f"{len(failures)} failed" if failures else "all as docs/receivers.md says")
 sys.exit(bool(failures))
