@@ -22,6 +22,16 @@ pub(super) fn tls_settings(config: &Config) -> Result<TlsSettings, StartError> {
     Ok(TlsSettings { certificates: certificates.collect::<Result<_, _>>()?, plain })
 }
 
+/// How a delivery to a host speaks TLS: with the client certificate and the authorities that are declared for it, if any are.
+pub fn tls_with(config: &Config, host: &str) -> Result<ClientConfig, StartError> {
+    let plain = client_config(config)?;
+    let declared = config.delivery.client_certificates.iter().find(|files| files.used.has_host(host));
+    match declared {
+        Some(files) => Ok(load(files, &plain)?.config),
+        None => Ok(plain),
+    }
+}
+
 /// Who may use which certificate for where.
 pub(super) fn uses(config: &Config) -> Vec<CertificateUse> {
     config.delivery.client_certificates.iter().map(|files| files.used.clone()).collect()

@@ -23,6 +23,7 @@ use actix_web::web;
 use self::alerts::LastWords;
 use self::certificates::ServerCertificate;
 pub use self::certificates::trusted_roots;
+pub use self::client_certificates::tls_with;
 pub use self::error::StartError;
 pub use self::files::{certificate_warnings, check_files};
 pub use self::offline::{Offline, check_user, open_store, user_name};

@@ -14,7 +14,6 @@ use crate::command::doctor::queue::QueueReport;
 use crate::delivery::send::address::look_up::{LookUpError, look_up};
 use crate::delivery::send::dial::dial;
 use crate::delivery::send::proxy::Proxy;
-use crate::delivery::send::tls::client_config;
 use crate::delivery::send::tls::error as tls_error;
 use crate::domain::delivery::tls_fault::TlsFault;
 use crate::domain::endpoint::address::AddressRule;
@@ -200,8 +199,7 @@ fn handshake(context: &DoctorContext, target: &Target, mut stream: TcpStream) ->
         |error: &dyn std::fmt::Display| ConnectError::Connect(std::io::Error::other(error.to_string()));
     let limits = stream.set_read_timeout(Some(NETWORK_LIMIT)).and(stream.set_write_timeout(Some(NETWORK_LIMIT)));
     limits.map_err(ConnectError::Connect)?;
-    let trusted = app::trusted_roots(&context.config).map_err(|error| of_configuration(&error))?;
-    let config = client_config(trusted).map_err(|error| of_configuration(&error))?;
+    let config = app::tls_with(&context.config, &target.host).map_err(|error| of_configuration(&error))?;
     let name = ServerName::try_from(target.host.clone()).map_err(|error| of_configuration(&error))?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| of_configuration(&error))?;
     while connection.is_handshaking() {

@@ -34,7 +34,9 @@ impl CertificateUse {
         self.accounts.iter().any(|allowed| allowed == account)
     }
 
-    fn has_host(&self, host: &str) -> bool {
+    /// Whether it is for that host.
+    #[must_use]
+    pub fn has_host(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
         self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
     }

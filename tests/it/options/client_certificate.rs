@@ -223,6 +223,8 @@ fn an_authority_of_its_own_is_the_only_one_that_is_trusted_there() {
         let id = subscribe(&client, &format!("https://localhost:{}/", receiver.port()), Some("own"));
         let said = tested(&client, id);
         assert_eq!(said.is_none(), is_trusted, "{said:?}");
+        let doctor = server.cli(&["doctor", "--host", &format!("localhost:{}", receiver.port())]);
+        assert_eq!(doctor.stdout.contains("its certificate is trusted"), is_trusted, "{doctor:?}");
         let plain = subscribe(&client, &format!("https://localhost:{}/", receiver.port()), None);
         assert_eq!(tested(&client, plain).is_none(), !is_trusted);
     }
