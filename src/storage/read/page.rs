@@ -128,6 +128,10 @@ pub(in crate::storage) fn collect<C: Copy + Ord, F: Found, I: Iterator<Item = Re
     let mut bytes_left = PAGE_BYTES;
     let mut last = after;
     for row in walk(after)? {
+        // There are no more of them, however much else there is.
+        if after.is_none() && known.is_some_and(|total| page.total >= total) {
+            break;
+        }
         if !looks.has_one_more() {
             page.is_exact = false;
             page.next = page.next.or(last);
@@ -238,6 +242,25 @@ mod tests {
         assert_eq!((numbers(&second), second.is_exact, second.next), (vec![9_000], false, Some(5_000)));
         let last = page(25_000, 9_000, PageRequest { after: second.next, ..FIRST }, &ReadLimit::default());
         assert_eq!((numbers(&last), last.is_exact, last.next), (vec![0], false, None));
+    }
+
+    #[test]
+    fn nothing_is_looked_for_beyond_a_known_total() {
+        let looked = std::cell::Cell::new(0);
+        let page = |known, request| {
+            looked.set(0);
+            let walk = |after: Option<usize>| {
+                let rows = (0..after.unwrap_or(25_000)).rev().inspect(|_| looked.set(looked.get() + 1));
+                Ok(rows.map(|number| Ok((number, Multiple(number, 20_000)))))
+            };
+            let page = collect(request, Some(known), &ReadLimit::default(), walk).unwrap();
+            (numbers(&page), page.total, page.next, looked.get())
+        };
+        assert_eq!(page(0, FIRST), (vec![], 0, None, 1));
+        assert_eq!(page(1, FIRST), (vec![20_000], 1, None, 5_001));
+        assert_eq!(page(2, FIRST), (vec![20_000], 2, Some(15_000), 10_001), "the other one lies deeper");
+        let second = page(2, PageRequest { after: Some(15_000), ..FIRST });
+        assert_eq!((second.0, second.2), (vec![], Some(5_000)));
     }
 
     #[test]
