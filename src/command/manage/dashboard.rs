@@ -5,11 +5,11 @@ use crate::command::client::control_api::{ask, running};
 use crate::command::client::reply::ApiReply;
 use crate::command::console::output::{put, put_answer, say, text};
 use crate::command::{Failure, Outcome};
-use crate::control::client::{Client, ControlSocket};
+use crate::control::client::Client;
 
 pub fn run(DashboardArgs { account }: &DashboardArgs) -> Outcome {
     let AccountArgs { json, account: name, .. } = account;
-    let answer = link(&running(account)?, name)?;
+    let answer = link(&Client::new(&running(account)?), name)?;
     if *json {
         return put_answer(&answer);
     }
@@ -18,6 +18,6 @@ pub fn run(DashboardArgs { account }: &DashboardArgs) -> Outcome {
 }
 
 /// Asks the running server for a link.
-pub fn link(socket: &ControlSocket, account: &str) -> Result<ApiReply, Failure> {
-    ask(&Client::new(socket), "POST", "/control/sign-in-link", &[("account", account)], None)
+pub fn link(client: &Client, account: &str) -> Result<ApiReply, Failure> {
+    ask(client, "POST", "/control/sign-in-link", &[("account", account)], None)
 }

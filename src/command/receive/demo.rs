@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::clock::Clock;
 use crate::command::client::control_api::with_store;
 use crate::command::console::output::text;
-use crate::command::manage::keys;
+use crate::command::manage::{dashboard, keys};
 use crate::command::receive::diagnosis::Expected;
 use crate::command::receive::receiver::{self, Received, ReceiverResponse};
 use crate::command::server::log_output;
@@ -20,6 +20,7 @@ use crate::config::{Config, Sources};
 use crate::domain::options::names::Names;
 use crate::domain::signing::SigningSecret;
 
+const ACCOUNT: &str = "demo";
 const USUAL_ADDRESS: &str = "127.0.0.1:8080";
 /// Workers and times; the receiver responds "busy" once, to show a retry.
 const MORNING: [(&str, &str); 6] = [
@@ -57,7 +58,8 @@ pub fn run(listen: Option<&str>) -> Outcome {
     };
     let key = make_key(&config)?;
     let hook = format!("http://{address}/crm");
-    let demo = Demo { url: app.url(), key, receiver: hook };
+    let link = with_store(&config, |client| dashboard::link(client, ACCOUNT))?;
+    let demo = Demo { url: app.url(), key, receiver: hook, link: text(&link["data"], "url") };
     serve::watch_signals(ends, || log::warn!("SIGHUP: the demo has no configuration to reload"));
     let outcome = demo.play(&mut io::stdout(), &received, &end);
     app.stop();
@@ -90,7 +92,7 @@ fn load(address: &str, folder: &std::path::Path) -> Result<Config, (Exit, String
 }
 
 fn make_key(config: &Config) -> Result<String, (Exit, String)> {
-    let answer = with_store(config, |client| keys::create_first(client, "demo", "demo"))?;
+    let answer = with_store(config, |client| keys::create_first(client, ACCOUNT, "demo"))?;
     Ok(text(&answer["data"], "key"))
 }
 
@@ -98,6 +100,8 @@ struct Demo {
     url: String,
     key: String,
     receiver: String,
+    /// Signs in to the dashboard.
+    link: String,
 }
 
 impl Demo {
@@ -157,12 +161,16 @@ impl Demo {
     }
 
     fn say_what_next(&self, out: &mut impl Write, secret: &SigningSecret, id: &Value) -> io::Result<()> {
-        let Self { url, key, receiver } = self;
+        let Self { url, key, receiver, link } = self;
         let secret = secret.expose();
         write!(
             out,
             "
-All delivered. Try next, in another terminal; what arrives is printed here:
+All delivered. See it in your browser; the link signs in once, within five minutes:
+
+  {link}
+
+Try next, in another terminal; what arrives is printed here:
 
   export URL={url} KEY={key}
 

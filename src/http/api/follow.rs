@@ -1,5 +1,5 @@
-//! What was attempted since the operator asked last, for `deliveries tail`. Served on the control socket alone, where a
-//! position means something to one command at a time.
+//! What was attempted since somebody asked last: for `deliveries tail` on the control socket, and for the live view of the
+//! dashboard. A position means something to one of them at a time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,14 +7,17 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use crate::domain::SubscriptionId;
 use crate::domain::access::Scope;
+use crate::domain::{AccountId, DeliveryId, SubscriptionId};
 use crate::http::api::view::{DeliveryView, ViewContext};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, Query};
 use crate::http::request::recent_attempts::Page;
 use crate::http::request::respond;
 use crate::http::request::state::HttpState;
+
+/// Pages in one look of a live view: all attempts that are kept.
+const PAGES: usize = 9;
 
 #[derive(Serialize)]
 struct PageView {
@@ -25,22 +28,67 @@ struct PageView {
     has_more: bool,
 }
 
-/// Deliveries of an account, or of one of its subscriptions, that were attempted from `position` on.
-pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query) -> Result<HttpResponse, ApiError> {
+/// The newest of what was attempted from a position on.
+pub struct Newest {
+    /// Each once, as it is now, earliest attempt first.
+    pub data: Vec<DeliveryView>,
+    /// Where to go on.
+    pub position: u64,
+    /// How many more there were.
+    pub missed: u64,
+}
+
+/// The newest deliveries that the caller sees, at most `limit`, of what was attempted from `position` on; of one
+/// subscription if one is wanted.
+pub async fn newest(
+    state: &web::Data<HttpState>,
+    caller: &Caller,
+    wanted: Option<SubscriptionId>,
+    position: u64,
+    limit: usize,
+) -> Result<Newest, ApiError> {
     let account = caller.require(Scope::WebhooksRead)?;
-    let wanted = query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId));
-    let position = query.parse("position", "the position of an earlier answer", |text| text.parse().ok());
-    query.finish()?;
-    let Page { deliveries, missed, position, has_more } = state.recent_attempts.page(position);
+    let sees = caller.sight();
+    let registry = state.reader.registry();
+    let is_wanted = |id: &DeliveryId| {
+        let is_own = registry.subscription_of(account, id.subscription).is_some() && sees(id.subscription);
+        is_own && wanted.is_none_or(|wanted| id.subscription == wanted)
+    };
+    let (mut ids, mut missed, mut position) = (Vec::new(), 0, position);
+    // No more than are kept, however fast more come.
+    for _ in 0..PAGES {
+        let page = state.recent_attempts.page(Some(position));
+        ids.extend(page.deliveries.into_iter().filter(is_wanted));
+        missed += page.missed;
+        position = page.position;
+        if !page.has_more {
+            break;
+        }
+    }
+    // The last attempt of each decides over its place.
+    let mut known = HashSet::new();
+    ids.reverse();
+    ids.retain(|id| known.insert(*id));
+    missed += ids.len().saturating_sub(limit) as u64;
+    ids.truncate(limit);
+    ids.reverse();
+    let data = if ids.is_empty() { Vec::new() } else { views(state, caller, account, ids).await? };
+    Ok(Newest { data, position, missed })
+}
+
+/// Deliveries as they are now; those that are gone are left out.
+async fn views(
+    state: &web::Data<HttpState>,
+    caller: &Caller,
+    account: AccountId,
+    ids: Vec<DeliveryId>,
+) -> Result<Vec<DeliveryView>, ApiError> {
     let clocks = state.clock.read_for_display();
     let dispatcher = Arc::clone(&state.dispatcher);
-    let data = state.read(caller.counted_account(), move |snapshot| {
-        let (mut seen, mut views) = (HashSet::new(), Vec::new());
-        for id in deliveries {
+    let read = state.read(caller.counted_account(), move |snapshot| {
+        let mut views = Vec::new();
+        for id in ids {
             let Some(subscription) = snapshot.registry().subscription_of(account, id.subscription) else { continue };
-            if wanted.is_some_and(|wanted| id.subscription != wanted) || !seen.insert(id) {
-                continue;
-            }
             let delivery = snapshot.delivery(id)?;
             let context =
                 ViewContext { snapshot, is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
@@ -48,6 +96,19 @@ pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query)
         }
         Ok(views)
     });
-    let view = PageView { data: data.await?, position, missed, has_more };
+    read.await
+}
+
+/// Deliveries of an account, or of one of its subscriptions, that were attempted from `position` on.
+pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query) -> Result<HttpResponse, ApiError> {
+    let account = caller.require(Scope::WebhooksRead)?;
+    let wanted = query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId));
+    let position = query.parse("position", "the position of an earlier answer", |text| text.parse().ok());
+    query.finish()?;
+    let Page { deliveries, missed, position, has_more } = state.recent_attempts.page(position);
+    let mut seen = HashSet::new();
+    let is_wanted = |id: &DeliveryId| wanted.is_none_or(|wanted| id.subscription == wanted) && seen.insert(*id);
+    let ids = deliveries.into_iter().filter(is_wanted).collect();
+    let view = PageView { data: views(&state, &caller, account, ids).await?, position, missed, has_more };
     Ok(respond::json(&mut HttpResponse::Ok(), &view))
 }

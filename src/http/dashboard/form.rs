@@ -22,10 +22,27 @@ const FORM_BYTES: u64 = 256 * 1024;
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
+    /// Of these names and values.
+    #[cfg(test)]
+    pub fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
     /// The first value of a field without the blanks around it; empty if there is none.
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value.trim())
+    }
+
+    /// Whether a box is ticked.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        !self.text(name).is_empty()
+    }
+
+    /// Every value of a field.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// Every field but the token.

@@ -52,10 +52,16 @@ pub struct May {
 }
 
 /// Every section with the scope that it needs.
-const SECTIONS: [(&str, &str, Option<Scope>); 3] = [
+const SECTIONS: [(&str, &str, Option<Scope>); 9] = [
     ("/", "Overview", None),
     ("/deliveries", "Deliveries", Some(Scope::WebhooksRead)),
+    ("/subscriptions", "Subscriptions", Some(Scope::WebhooksRead)),
+    ("/events", "Events", Some(Scope::EventsRead)),
+    ("/event-types", "Event types", None),
     ("/jobs", "Jobs", Some(Scope::WebhooksRead)),
+    ("/keys", "API keys", Some(Scope::KeysAdmin)),
+    ("/audit", "Audit", Some(Scope::AuditRead)),
+    ("/system", "System", None),
 ];
 
 impl Frame {

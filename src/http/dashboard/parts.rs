@@ -3,7 +3,7 @@
 use askama::Template;
 use serde_json::{Map, Value};
 
-use crate::http::dashboard::answers::Delivery;
+use crate::http::dashboard::answers::{Delivery, Subscription};
 
 /// A time of the API: to the second and in UTC; the script shows it in the visitor's own zone.
 #[derive(Template)]
@@ -48,6 +48,16 @@ pub fn delivery_state(delivery: &Delivery) -> String {
         "pending" if delivery.attempt_count > 0 => state("retrying"),
         status => state(status),
     }
+}
+
+/// The state of a subscription.
+#[must_use]
+pub fn subscription_state(subscription: &Subscription) -> String {
+    state(match (subscription.active, &subscription.failing_since) {
+        (false, _) => "off",
+        (true, Some(_)) => "failing",
+        (true, None) => "active",
+    })
 }
 
 /// A state by its word.

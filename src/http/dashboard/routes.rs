@@ -4,7 +4,10 @@ use actix_web::dev::HttpServiceFactory;
 use actix_web::middleware::from_fn;
 use actix_web::{Resource, Route, web};
 
-use crate::http::dashboard::pages::{deliveries, delivery, jobs, overview};
+use crate::http::dashboard::pages::{
+    audit, deliveries, delivery, events, jobs, keys, live, overview, replay, subscription_form, subscriptions, system,
+    worker,
+};
 use crate::http::dashboard::{assets, guard, sign_in};
 
 /// Registers the routes. If two paths match a request, the first wins.
@@ -22,11 +25,48 @@ pub fn serve(config: &mut web::ServiceConfig) {
             "/deliveries/retry",
             [web::get().to(deliveries::ask_to_retry), web::post().to(deliveries::retry)],
         ))
+        .service(page("/deliveries/live", [web::get().to(live::stream)]))
         .service(page("/deliveries/{id}", [web::get().to(delivery::show)]))
         .service(page("/deliveries/{id}/retry", [web::post().to(delivery::retry)]))
         .service(page("/jobs", [web::get().to(jobs::list)]))
         .service(page("/jobs/{id}", [web::get().to(jobs::show)]))
-        .service(page("/jobs/{id}/stop", [web::post().to(jobs::stop)]));
+        .service(page("/jobs/{id}/stop", [web::post().to(jobs::stop)]))
+        .service(page("/events", [web::get().to(events::list)]))
+        .service(page("/events/{id}", [web::get().to(events::show)]))
+        .service(page("/evidence", [web::get().to(worker::evidence)]))
+        .service(page("/erasures", [web::get().to(worker::ask_to_erase), web::post().to(worker::erase)]))
+        .service(page("/event-types", [web::get().to(events::types)]))
+        .service(page("/keys", [web::get().to(keys::list), web::post().to(keys::create)]))
+        .service(page("/keys/{id}/rotate", [web::post().to(keys::rotate)]))
+        .service(page("/keys/{id}/revoke", [web::post().to(keys::revoke)]))
+        .service(page("/audit", [web::get().to(audit::list)]))
+        .service(page("/system", [web::get().to(system::show)]))
+        .configure(serve_subscriptions);
+}
+
+fn serve_subscriptions(config: &mut web::ServiceConfig) {
+    config
+        .service(page("/subscriptions", [web::get().to(subscriptions::list)]))
+        .service(page(
+            "/subscriptions/new",
+            [web::get().to(subscription_form::new), web::post().to(subscription_form::create)],
+        ))
+        .service(page("/subscriptions/{id}", [web::get().to(subscriptions::show)]))
+        .service(page(
+            "/subscriptions/{id}/edit",
+            [web::get().to(subscription_form::edit), web::post().to(subscription_form::update)],
+        ))
+        .service(page("/subscriptions/{id}/active", [web::post().to(subscriptions::set_active)]))
+        .service(page("/subscriptions/{id}/test", [web::post().to(subscriptions::test)]))
+        .service(page(
+            "/subscriptions/{id}/rotate",
+            [web::get().to(subscriptions::ask_to_rotate), web::post().to(subscriptions::rotate)],
+        ))
+        .service(page("/subscriptions/{id}/replay", [web::get().to(replay::ask), web::post().to(replay::replay)]))
+        .service(page(
+            "/subscriptions/{id}/delete",
+            [web::get().to(subscriptions::ask_to_delete), web::post().to(subscriptions::delete)],
+        ));
 }
 
 /// A page for those who have signed in.

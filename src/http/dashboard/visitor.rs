@@ -63,10 +63,28 @@ impl Visitor {
         Caller::of_session(self.account, self.key.clone(), self.origin.clone())
     }
 
+    /// The account whose pages are shown.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// Whether the session can still be used, for what lasts longer than a page.
+    #[must_use]
+    pub fn is_signed_in(&self, state: &HttpState) -> bool {
+        state.reader.registry().signed_in(self.session, state.clock.wall(), self.origin.source).is_some()
+    }
+
     /// Whether the API would let them.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.key.as_ref().map_or(Scopes::OPERATOR, |key| key.scopes).contains(scope)
+    }
+
+    /// Whether they run the server, and may see what concerns it as a whole.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.key.is_none()
     }
 }
 

@@ -35,6 +35,7 @@ fn the_demo_delivers_a_morning_signed_and_leaves_nothing_behind() {
     let refused: Vec<_> = attempts.iter().filter(|line| line.contains("answered 503")).collect();
     assert_eq!(refused.len(), 1, "{attempts:#?}");
     assert!(attempts.iter().any(|line| line.contains("attempt 2  answered 200")), "{attempts:#?}");
+    assert!(shown.iter().any(|line| line.contains("/sign-in/link?link=")), "{shown:#?}");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert!(left.is_empty(), "the demo left {left:?}");
 }

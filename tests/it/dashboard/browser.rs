@@ -73,6 +73,13 @@ impl Browser {
     }
 }
 
+/// A secret that a page shows once.
+#[track_caller]
+pub fn shown_once(page: &str) -> String {
+    let (_, rest) = page.split_once("<pre id=\"secret\"").unwrap_or_else(|| panic!("no secret in {page}"));
+    rest.split_once('>').unwrap().1.split_once('<').unwrap().0.to_owned()
+}
+
 /// The token of a page's forms.
 #[track_caller]
 pub fn form_token(page: &str) -> String {

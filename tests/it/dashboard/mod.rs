@@ -1,7 +1,10 @@
 //! The pages for people: who may sign in, what they see and do, and what a page of another site cannot do.
 
+mod account;
 mod browser;
 mod deliveries;
+mod live;
 mod signing_in;
+mod subscriptions;
 
 pub use browser::Browser;

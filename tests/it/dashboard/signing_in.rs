@@ -5,8 +5,25 @@ use super::browser::form_token;
 use crate::harness::{ALL_SCOPES, Server, clock_in, printed};
 
 /// Every path that takes a form.
-const FORMS: [&str; 6] =
-    ["/sign-in", "/sign-in/link", "/sign-out", "/deliveries/retry", "/deliveries/dlv_1/retry", "/jobs/job_1/stop"];
+const FORMS: [&str; 17] = [
+    "/erasures",
+    "/sign-in",
+    "/sign-in/link",
+    "/sign-out",
+    "/deliveries/retry",
+    "/deliveries/dlv_1/retry",
+    "/jobs/job_1/stop",
+    "/subscriptions/new",
+    "/subscriptions/1/edit",
+    "/subscriptions/1/active",
+    "/subscriptions/1/test",
+    "/subscriptions/1/rotate",
+    "/subscriptions/1/replay",
+    "/subscriptions/1/delete",
+    "/keys",
+    "/keys/1/rotate",
+    "/keys/1/revoke",
+];
 
 #[test]
 fn a_key_signs_in_and_sees_what_it_may_see() {

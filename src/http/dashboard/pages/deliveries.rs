@@ -38,6 +38,8 @@ struct DeliveriesPage {
     next: Option<String>,
     /// The page that sends all of these again, where there is such a thing.
     retry: Option<String>,
+    /// Where live rows come from.
+    live: String,
 }
 
 #[derive(Template)]
@@ -73,6 +75,7 @@ pub async fn list(state: AppState, visitor: Visitor, query: Query) -> HandlerRes
         first: filters.link("/deliveries", &[]),
         next,
         retry,
+        live: filters.link("/deliveries/live", &[]),
         filters,
     })
 }

@@ -1,0 +1,67 @@
+//! `/system`: how the server is. What concerns it as a whole is for whoever runs it. Runs on the HTTP workers.
+
+use actix_web::{HttpResponse, web};
+use askama::Template;
+
+use crate::http::api::health;
+use crate::http::dashboard::answers::{Readiness, read};
+use crate::http::dashboard::frame::{Frame, page};
+use crate::http::dashboard::parts;
+use crate::http::dashboard::visitor::Visitor;
+use crate::http::request::error::ApiError;
+use crate::http::request::state::HttpState;
+use crate::storage::read::reader::ReadView;
+
+#[derive(Template)]
+#[template(path = "system.html")]
+struct SystemPage {
+    frame: Frame,
+    version: &'static str,
+    readiness: Readiness,
+    checks: Vec<(&'static str, String)>,
+    whole: Option<Whole>,
+}
+
+/// What concerns the whole server.
+struct Whole {
+    size: String,
+    free: String,
+    reserve: String,
+    last_backup: String,
+    unattempted: u64,
+    retrying: u64,
+}
+
+const CHECKS: [(&str, &str); 3] =
+    [("store", "The store can be written"), ("threads", "Every thread is alive"), ("disk_space", "The disk has room")];
+
+/// `GET /system`.
+pub async fn show(state: web::Data<HttpState>, visitor: Visitor) -> Result<HttpResponse, ApiError> {
+    let readiness: Readiness = read(Ok(health::readyz(state.clone()).await)).await?;
+    let checks = CHECKS.map(|(name, words)| (words, readiness.checks.get(name).map(parts::plain).unwrap_or_default()));
+    let whole = if visitor.is_operator() { Some(whole(&state).await?) } else { None };
+    page(&SystemPage {
+        frame: Frame::of(&visitor, "System", "/system"),
+        version: env!("CARGO_PKG_VERSION"),
+        checks: checks.to_vec(),
+        readiness,
+        whole,
+    })
+}
+
+async fn whole(state: &web::Data<HttpState>) -> Result<Whole, ApiError> {
+    let pending = state.read(None, |snapshot| Ok(snapshot.backlog()?.pending)).await?;
+    let last_backup = state.read(None, ReadView::last_backup).await?;
+    let reader = state.reader.clone();
+    // It may wait for the file system.
+    let vitals = web::block(move || reader.vitals()).await.map_err(|error| ApiError::internal(&error))?;
+    let size = |bytes: u64| bytesize::ByteSize(bytes).display().iec().to_string();
+    Ok(Whole {
+        size: size(vitals.size_bytes),
+        free: vitals.free_bytes.map_or_else(|| "unknown".to_owned(), size),
+        reserve: size(state.settings.free_space_reserve_bytes),
+        last_backup: last_backup.map(|time| time.to_string()).unwrap_or_default(),
+        unattempted: pending.unattempted,
+        retrying: pending.retrying,
+    })
+}
