@@ -92,6 +92,7 @@ fn host_name() -> String {
 }
 
 /// What the notifier looks after by itself, and when the store failed before, if nobody was told.
+#[must_use]
 pub fn watch(config: &Config, failed_at: Option<String>) -> Watch {
     let config = config.clone();
     let after = config.alerts.backup_missed_after;
@@ -144,6 +145,7 @@ pub struct LastWords {
 
 impl LastWords {
     /// By these ways, for the store in that folder.
+    #[must_use]
     pub fn new(ways: Vec<Arc<dyn Way>>, folder: &Path) -> Self {
         Self { ways, file: folder.join(FAILED_FILE) }
     }
@@ -171,6 +173,7 @@ impl LastWords {
     }
 
     /// When the store failed, if nobody was told of it. It is forgotten with this.
+    #[must_use]
     pub fn take_untold(&self) -> Option<String> {
         let at = fs::read_to_string(&self.file).ok()?;
         drop(fs::remove_file(&self.file));
