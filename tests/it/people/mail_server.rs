@@ -63,7 +63,7 @@ impl MailServer {
             for stream in listener.incoming().flatten() {
                 let (shared, protection) = (Arc::clone(&kept), protection.clone());
                 // A caller that leaves ends its thread.
-                thread::spawn(move || serve(stream, &protection, manner, &shared).err());
+                thread::spawn(move || serve(&stream, &protection, manner, &shared).err());
             }
         });
         Self { port, shared }
@@ -98,7 +98,7 @@ impl MailServer {
 }
 
 fn serve(
-    stream: TcpStream,
+    stream: &TcpStream,
     protection: &Protection,
     manner: Manner,
     shared: &(Mutex<State>, Condvar),
@@ -106,7 +106,7 @@ fn serve(
     shared.0.lock().unwrap().connections += 1;
     shared.1.notify_all();
     if let Manner::Hangs = manner {
-        return std::io::copy(&mut &stream, &mut std::io::sink()).map(drop);
+        return std::io::copy(&mut {stream}, &mut std::io::sink()).map(drop);
     }
     let plain = stream.try_clone()?;
     let over_tls = |config: &Arc<ServerConfig>| -> Box<dyn Wire> {
@@ -140,13 +140,14 @@ fn serve(
                 taken.login = Some(String::from_utf8(decoded).unwrap().replace('\0', ","));
                 say(&mut lines, "235 welcome")?;
             }
-            "RCPT" => match manner {
-                Manner::Refuses(answer) => say(&mut lines, answer)?,
-                _ => {
+            "RCPT" => {
+                if let Manner::Refuses(answer) = manner {
+                    say(&mut lines, answer)?;
+                } else {
                     taken.to = line;
                     say(&mut lines, "250 ok")?;
                 }
-            },
+            }
             "DATA" => {
                 say(&mut lines, "354 go on")?;
                 taken.text.clear();
