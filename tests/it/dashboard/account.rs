@@ -40,8 +40,8 @@ fn events_are_found_by_worker_and_shown_with_their_deliveries() {
     eventually("the event is erased", || {
         client.get(&format!("/events/{wanted}")).data()["data"].is_null().then_some(())
     });
-    let erased = browser.page(&format!("/events/{wanted}"));
-    assert!(erased.contains("Erased <time") && !erased.contains("img src"), "{erased}");
+    let left = browser.page(&format!("/events/{wanted}"));
+    assert!(left.contains("Erased <time") && !left.contains("img src"), "{left}");
     assert!(browser.page("/events").contains("erased"));
     let types = browser.page("/event-types");
     assert!(types.contains("document_expired") && types.contains("additionalProperties"), "{types}");
