@@ -106,7 +106,7 @@ fn serve(
     shared.0.lock().unwrap().connections += 1;
     shared.1.notify_all();
     if let Manner::Hangs = manner {
-        return std::io::copy(&mut {stream}, &mut std::io::sink()).map(drop);
+        return std::io::copy(&mut { stream }, &mut std::io::sink()).map(drop);
     }
     let plain = stream.try_clone()?;
     let over_tls = |config: &Arc<ServerConfig>| -> Box<dyn Wire> {
