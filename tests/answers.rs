@@ -28,7 +28,7 @@ use tempclock_webhooks::clock::Clock;
 use tempclock_webhooks::delivery::Transport;
 use tempclock_webhooks::delivery::send::address::guard::Guard;
 use tempclock_webhooks::delivery::send::tls::{TlsSettings, client_config};
-use tempclock_webhooks::delivery::send::transport::TransportSettings;
+use tempclock_webhooks::delivery::send::transport::{Sent, TransportSettings};
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::event_type::EventType;
@@ -113,7 +113,7 @@ fn deliver(kind: &Kind) {
         give.send(Arc::clone(&plan)).unwrap();
         let body = vec![b'e'; if dice.one_in(10) { dice.below(20_000) } else { 200 }];
         let row = EventRow::new(EventType::ClockIn, Vec::new(), Vec::new(), body);
-        let sent = transport.send(&subscription, "own", EventId(number.into()), &row, 1);
+        let sent = transport.send(&subscription, "own", &Sent::One(EventId(number.into()), &row), 1);
         bell.write_all(b"x").unwrap();
         let happened = reports.recv().unwrap();
 

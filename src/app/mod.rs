@@ -272,9 +272,11 @@ fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) ->
     Listeners {
         committed: Box::new(move |mut committed, registry| {
             count(&heard.metrics, &committed);
-            let attempted = committed.recorded.iter().filter(|recorded| recorded.attempt.is_some());
+            let attempted = committed.recorded.iter().chain(&committed.in_batches);
+            let attempted = attempted.filter(|recorded| recorded.attempt.is_some());
             heard.recent_attempts.push(attempted.map(|recorded| recorded.delivery));
             heard.failures.log_failures(&mut committed.recorded, registry);
+            heard.failures.log_failures(&mut committed.in_batches, registry);
             for id in committed.changed.iter().filter(|id| registry.subscription(**id).is_none()) {
                 heard.transport.forget(*id);
             }
@@ -291,7 +293,7 @@ fn count(metrics: &Metrics, committed: &Committed) {
     metrics.committed(committed.took, committed.events);
     metrics.expired(committed.expired.len() as u64);
     metrics.order_gaps(committed.order_gaps);
-    for recorded in &committed.recorded {
+    for recorded in committed.recorded.iter().chain(&committed.in_batches) {
         let Some(attempt) = &recorded.attempt else { continue };
         for attempt in recorded.before.iter().chain([attempt]) {
             metrics.attempted(attempt.outcome, attempt.took);

@@ -36,6 +36,9 @@ pub struct SubscriptionOptions {
     /// Which deliveries wait for one another: none, worker or subscription
     #[arg(long, value_name = "ORDER")]
     pub order: Option<String>,
+    /// Several events in one request: {"max": 100, "wait": "5s"}
+    #[arg(long, value_name = "JSON")]
+    pub batch: Option<String>,
     /// How often attempts may start: 10/s, 600/m
     #[arg(long, value_name = "RATE")]
     pub rate_limit: Option<String>,

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use super::dispatcher::{Dispatcher, Finished};
 use crate::delivery::schedule::job::{AttemptResult, Job, Work};
-use crate::delivery::send::transport::{AttemptReport, Transport};
-use crate::domain::DeliveryId;
+use crate::delivery::send::transport::{AttemptReport, Sent, Transport};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::event::event_type::EventType;
 use crate::domain::subscription::Subscription;
+use crate::domain::{BatchId, DeliveryId};
 use crate::storage::command::Completion;
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::{ReadView, Reader};
@@ -57,10 +57,21 @@ impl Worker {
         };
         let account = registry.shared_account_name(subscription.account);
         drop(registry);
+        let is_batch = matches!(job.work, Work::Batch);
         // A snapshot of its own, which ends before the attempt begins.
-        let prepared = prepare(&self.reader.view(), &subscription, job);
+        let prepared = if is_batch {
+            prepare_batch(&self.reader.view(), &subscription, delivery).map(|found| found.map(Prepared::Batch))
+        } else {
+            prepare(&self.reader.view(), &subscription, job).map(|found| found.map(Prepared::One))
+        };
         let sent = match prepared {
-            Ok(Some((row, number))) => self.send(&subscription, &account, delivery, &row, number),
+            Ok(Some(Prepared::One((row, number)))) => {
+                self.send(&subscription, &account, delivery, &Sent::One(delivery.event, &row), number)
+            }
+            Ok(Some(Prepared::Batch((rows, number)))) => {
+                let content = Sent::Batch(BatchId(delivery.event.0), &rows);
+                self.send(&subscription, &account, delivery, &content, number)
+            }
             Ok(None) => return Finished { job: finished, ended: None },
             Err(error) => {
                 // Recorded as a failed attempt, so that a damaged row is visible, is retried later, and blocks nothing
@@ -75,7 +86,7 @@ impl Worker {
             log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
         let ended = AttemptResult::of(&attempt.outcome, started.elapsed().saturating_sub(waited), retry_after);
-        self.writer.complete(Completion::new(delivery, attempt, retry_after).after(before));
+        self.writer.complete(Completion::new(delivery, attempt, retry_after).after(before).of_batch(is_batch));
         Finished { job: finished, ended: Some(ended) }
     }
 
@@ -84,10 +95,10 @@ impl Worker {
         subscription: &Subscription,
         account: &str,
         delivery: DeliveryId,
-        row: &EventRow,
+        content: &Sent<'_>,
         number: u32,
     ) -> AttemptReport {
-        let sent = AssertUnwindSafe(|| self.transport.send(subscription, account, delivery.event, row, number));
+        let sent = AssertUnwindSafe(|| self.transport.send(subscription, account, content, number));
         catch_unwind(sent).unwrap_or_else(|_| {
             // A panic of the HTTP client must not end the thread or lose the delivery.
             log::error!("sending {delivery} panicked");
@@ -100,6 +111,33 @@ impl Worker {
     }
 }
 
+/// What is sent, with the number of the attempt.
+enum Prepared {
+    One((Arc<EventRow>, u32)),
+    Batch((Vec<EventRow>, u32)),
+}
+
+/// The events of a batch that are still pending, and the attempt number; `None` if there is nothing to send any more.
+fn prepare_batch(
+    snapshot: &ReadView,
+    subscription: &Subscription,
+    item: DeliveryId,
+) -> Result<Option<(Vec<EventRow>, u32)>, Unreadable> {
+    let batch = BatchId(item.event.0);
+    let unreadable = |error: StorageError| Unreadable { number: 1, cause: error.to_string() };
+    let Some((head, members)) = snapshot.batch(subscription.id, batch).map_err(unreadable)? else { return Ok(None) };
+    let number = head.attempts.saturating_add(1);
+    let mut rows = Vec::with_capacity(members.len());
+    for event in members {
+        match snapshot.event_to_send(subscription.account, event) {
+            Ok(Some(row)) => rows.push(row),
+            Ok(None) => return Err(Unreadable { number, cause: format!("event {event} is not in the store") }),
+            Err(error) => return Err(Unreadable { number, cause: error.to_string() }),
+        }
+    }
+    Ok((!rows.is_empty()).then_some((rows, number)))
+}
+
 /// The event and the attempt number; `None` if there is nothing to send any more.
 pub fn prepare(
     snapshot: &ReadView,
@@ -108,6 +146,8 @@ pub fn prepare(
 ) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
     let (number, row) = match job.work {
         Work::First(row) => (1, row),
+        // It is prepared as a whole.
+        Work::Batch => return Ok(None),
         Work::Retry => match snapshot.delivery(job.delivery) {
             Ok(Some(delivery)) if delivery.state.is_pending() => (delivery.next_number(), None),
             Ok(_) => return Ok(None),

@@ -62,6 +62,10 @@ pub struct AttemptId {
     pub number: u32,
 }
 
+/// Several events in one request; `bat_` and 32 hexadecimal digits. Its number is from the same source as an event's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u128);
+
 /// A job; `job_` and 32 hexadecimal digits, which sort by the time of its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u128);
@@ -128,6 +132,20 @@ impl DeliveryId {
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_id::<44>(f, "dlv_", &self.to_bytes())
+    }
+}
+
+impl BatchId {
+    /// The batch as the outbox and the schedule know it, which take it for an event.
+    #[must_use]
+    pub fn of(self, subscription: SubscriptionId) -> DeliveryId {
+        DeliveryId { event: EventId(self.0), subscription }
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_id::<36>(f, "bat_", &self.0.to_be_bytes())
     }
 }
 

@@ -25,5 +25,5 @@ pub mod time_text;
 pub mod timestamp;
 
 pub use field_error::{FieldError, FieldErrors};
-pub use ids::{AccountId, AttemptId, AuditId, DeliveryId, EventId, JobId, KeyId, SubscriptionId};
+pub use ids::{AccountId, AttemptId, AuditId, BatchId, DeliveryId, EventId, JobId, KeyId, SubscriptionId};
 pub use timestamp::Timestamp;

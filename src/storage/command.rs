@@ -270,6 +270,8 @@ pub struct Completion {
     pub(super) explanation: Option<String>,
     /// The attempts just before it, each of which it followed at once.
     pub(super) before: Vec<Attempt>,
+    /// It was of a batch, whose number is in place of the event.
+    pub(super) is_batch: bool,
 }
 
 impl Completion {
@@ -277,13 +279,19 @@ impl Completion {
     #[must_use]
     pub fn new(delivery: DeliveryId, attempt: Attempt, retry_after: Option<Duration>) -> Self {
         let explanation = attempt.explanation();
-        Self { delivery, attempt, retry_after, explanation, before: Vec::new() }
+        Self { delivery, attempt, retry_after, explanation, before: Vec::new(), is_batch: false }
     }
 
     /// The same after attempts that this one followed at once. All are recorded together.
     #[must_use]
     pub fn after(self, before: Vec<Attempt>) -> Self {
         Self { before, ..self }
+    }
+
+    /// The same of a batch, whose number is in place of the event.
+    #[must_use]
+    pub fn of_batch(self, is_batch: bool) -> Self {
+        Self { is_batch, ..self }
     }
 
     /// Did the endpoint fail? What else did not arrive is rare, and recorded as soon as what arrived.
@@ -320,6 +328,8 @@ pub struct Committed {
     pub unattempted: Vec<NewDelivery>,
     /// Deliveries whose attempt was recorded.
     pub recorded: Vec<RecordedAttempt>,
+    /// Deliveries in batches whose attempt was recorded, beside those.
+    pub in_batches: Vec<RecordedAttempt>,
     /// Deliveries that were redelivered by hand.
     pub redelivered: Vec<(SubscriptionId, Timestamp)>,
     /// Subscriptions that were created, changed or deleted.

@@ -18,16 +18,17 @@ use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::options::order::OrderKey;
 use crate::domain::subscription::Subscription;
-use crate::domain::{AccountId, AuditId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
 pub use crate::storage::counts::Pending;
 use crate::storage::counts::{Counts, Kind};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit};
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
 use crate::storage::rules::service_time::Seen;
 
-pub use self::outbox::OutboxTx;
+pub use self::outbox::{BatchHead, OutboxTx};
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -318,6 +319,8 @@ pub struct Retry {
     pub event: EventId,
     /// What it goes in order by.
     pub key: Option<OrderKey>,
+    /// It is no delivery, but a batch of that number.
+    pub is_batch: bool,
 }
 
 /// Everything as of one commit, whatever is committed meanwhile.
@@ -365,8 +368,10 @@ pub trait View: Send + Sync {
     ) -> Result<Vec<PendingEvent>>;
     /// Up to so many retries of a subscription, earliest due first: those due by then, and the first one after them.
     fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<Retry>>;
-    /// Whether a delivery waits for the first one of its order key.
-    fn is_waiting(&self, id: DeliveryId) -> Result<bool>;
+    /// The row of a delivery that waits for the first one of its order key, or in a batch.
+    fn waiting(&self, id: DeliveryId) -> Result<Option<OutboxRow>>;
+    /// A batch with its members, oldest event first.
+    fn batch(&self, id: SubscriptionId, batch: BatchId) -> Result<Option<(BatchHead, Vec<EventId>)>>;
     /// The tags of an event.
     fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>>;
     /// The events of an account before that one that may have that id or tag, newest first.

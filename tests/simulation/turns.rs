@@ -74,7 +74,7 @@ impl Turns {
         for other in of_key {
             let Some(delivery) = view.delivery(other).unwrap() else { continue };
             let DeliveryState::Pending { .. } = delivery.state else { continue };
-            if is_pending && !view.is_waiting(other).unwrap() {
+            if is_pending && view.waiting(other).unwrap().is_none() {
                 return Err(format!("{id} starts, and {other} of its order may start too"));
             }
             let is_in_place = |id: &DeliveryId| !self.redelivered.contains(id);

@@ -321,7 +321,7 @@ impl World {
             *self.happened.entry(delivery.state.name()).or_default() += 1;
         }
         let view = self.process.reader.view();
-        let waiting = self.model.last.keys().filter(|id| view.is_waiting(**id).unwrap()).count();
+        let waiting = self.model.last.keys().filter(|id| view.waiting(**id).unwrap().is_some()).count();
         drop(view);
         if waiting > 0 {
             *self.happened.entry("waits in order").or_default() += waiting;

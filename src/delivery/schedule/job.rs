@@ -17,6 +17,8 @@ pub enum Work {
     First(Option<Arc<EventRow>>),
     /// A retry; event and attempt number have to be read.
     Retry,
+    /// A batch, whose number is in place of the event; its events have to be read.
+    Batch,
 }
 
 impl Work {

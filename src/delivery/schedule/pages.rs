@@ -18,7 +18,7 @@ impl Schedule {
         }
         let Some(place) = lane.ready.iter().position(|queued| queued.event == delivery.event) else { return };
         let Some(Queued { event, work, .. }) = lane.ready.remove(place) else { return };
-        if matches!(work, Work::Retry) {
+        if !matches!(work, Work::First(_)) {
             lane.claims.remove(&event);
         }
         self.leave(1, work.body_bytes());
@@ -49,7 +49,7 @@ impl Schedule {
         let ended = std::mem::take(&mut lane.ended_during_read);
         let mut next = None;
         let mut taken = 0;
-        for Retry { due, event, key } in rows {
+        for Retry { due, event, key, is_batch } in rows {
             if lane.claims.contains(event) || ended.contains(event) {
                 continue;
             }
@@ -59,7 +59,8 @@ impl Schedule {
                 break;
             }
             lane.claims.insert(*event);
-            lane.ready.push_back(Queued { event: *event, key: *key, work: Work::Retry });
+            let work = if *is_batch { Work::Batch } else { Work::Retry };
+            lane.ready.push_back(Queued { event: *event, key: *key, work });
             taken += 1;
         }
         self.in_memory += taken;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tests::{pending, retry};
 use super::*;
 use crate::domain::delivery::attempt::{Attempt, Signed, VERSION};
 use crate::domain::delivery::outcome::Outcome;
@@ -12,7 +13,6 @@ use crate::domain::delivery::retry::RetryRule;
 use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::Signatures;
-use crate::storage::read::reader::{PendingEvent, Retry};
 
 const LANE: SubscriptionId = SubscriptionId(1);
 const SECOND_US: u64 = 1_000_000;
@@ -223,14 +223,12 @@ impl World {
             match page {
                 PageWanted::Unattempted { after, limit, .. } => {
                     let from = after.map_or(0, |event| event.0 + 1);
-                    let page = |event: &u128| PendingEvent { event: EventId(*event), key: None, row: None };
-                    let events = self.fresh.range(from..).take(limit).map(page).collect();
+                    let events = self.fresh.range(from..).take(limit).map(|event| pending(*event, None)).collect();
                     self.schedule.add_unattempted_page(LANE, limit, events);
                 }
                 PageWanted::Retries { until, limit, .. } => {
                     let due = self.retries.iter().take_while(|(due, _)| *due <= until).count();
-                    let rows = self.retries.iter().take(limit.min(due + 1));
-                    let rows = rows.map(|(due, event)| Retry { due: *due, event: EventId(*event), key: None });
+                    let rows = self.retries.iter().take(limit.min(due + 1)).map(|(due, event)| retry(*due, *event));
                     self.schedule.add_retry_page(LANE, limit, &rows.collect::<Vec<_>>(), until);
                 }
             }

@@ -25,12 +25,12 @@ fn row() -> Arc<EventRow> {
     Arc::new(EventRow::new(EventType::ClockIn, vec![LANE], Vec::new(), b"{}".to_vec()))
 }
 
-fn pending(event: u128, row: Option<Arc<EventRow>>) -> PendingEvent {
+pub(super) fn pending(event: u128, row: Option<Arc<EventRow>>) -> PendingEvent {
     PendingEvent { event: EventId(event), key: None, row }
 }
 
-fn retry(due: Timestamp, event: u128) -> Retry {
-    Retry { due, event: EventId(event), key: None }
+pub(super) fn retry(due: Timestamp, event: u128) -> Retry {
+    Retry { due, event: EventId(event), key: None, is_batch: false }
 }
 
 fn offer(schedule: &mut Schedule, event: u128) {
@@ -379,7 +379,7 @@ fn one_of_an_order_key_is_under_way_until_its_outcome_is_recorded_and_others_go_
     drain(&mut schedule);
     let (ana, jonas) = (Some(OrderKey::of_worker("52")), Some(OrderKey::of_worker("53")));
     let keys = [(3, ana), (4, ana), (5, None), (6, jonas)];
-    let rows: Vec<_> = keys.map(|(event, key)| Retry { due: now, event: EventId(event), key }).into();
+    let rows: Vec<_> = keys.map(|(event, key)| Retry { due: now, event: EventId(event), key, is_batch: false }).into();
     schedule.add_retry_page(LANE, 10, &rows, now);
     let take = |schedule: &mut Schedule| schedule.take(now).map(|job| (job.delivery.event.0, job.finished()));
     let (first, job) = take(&mut schedule).unwrap();

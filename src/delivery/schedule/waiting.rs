@@ -15,6 +15,8 @@ pub enum Waiting {
     RateLimit,
     /// The subscription's `delivery_window`.
     Window,
+    /// Further events for one request, by the subscription's `batch`.
+    Batch,
     /// Its subscription is disabled.
     Off,
     /// A free thread, or its turn.
@@ -23,7 +25,8 @@ pub enum Waiting {
 
 impl Waiting {
     /// Every word.
-    pub const WORDS: [&str; 8] = ["in_flight", "retry", "backoff", "order", "rate_limit", "window", "off", "thread"];
+    pub const WORDS: [&str; 9] =
+        ["in_flight", "retry", "backoff", "order", "rate_limit", "window", "batch", "off", "thread"];
 
     /// The word.
     #[must_use]
@@ -35,6 +38,7 @@ impl Waiting {
             Self::Order => "order",
             Self::RateLimit => "rate_limit",
             Self::Window => "window",
+            Self::Batch => "batch",
             Self::Off => "off",
             Self::Thread => "thread",
         }

@@ -21,14 +21,14 @@ use crate::delivery::send::token::{Need, Token, Tokens, Wanted, fetch};
 use crate::delivery::send::{classify, phase};
 use crate::domain::delivery::attempt::{Attempt, KEPT_BODY_BYTES, RequestHeaders, Signed, VERSION};
 use crate::domain::delivery::outcome::Outcome;
-use crate::domain::delivery::request::RequestOf;
+use crate::domain::delivery::request::{Content, RequestOf};
 use crate::domain::delivery::retry::parse_retry_after;
 use crate::domain::delivery::token_fault::TokenFault;
 use crate::domain::options::auth::Auth;
 use crate::domain::secret_text::SecretText;
 use crate::domain::signing::Signatures;
 use crate::domain::subscription::Subscription;
-use crate::domain::{DeliveryId, EventId, SubscriptionId};
+use crate::domain::{BatchId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::rows::record::EventRow;
 
 /// Settings of requests.
@@ -54,6 +54,42 @@ pub struct Transport {
     kept: Arc<KeptConnections<Open>>,
     connections: Connections,
     tokens: Tokens,
+}
+
+/// What is sent in one request.
+#[derive(Clone, Copy, Debug)]
+pub enum Sent<'a> {
+    /// One event.
+    One(EventId, &'a EventRow),
+    /// Several events.
+    Batch(BatchId, &'a [EventRow]),
+}
+
+impl Sent<'_> {
+    fn is_intact(&self) -> bool {
+        match self {
+            Self::One(_, row) => row.is_intact(),
+            Self::Batch(_, rows) => rows.iter().all(EventRow::is_intact),
+        }
+    }
+
+    fn envelopes(&self) -> Vec<&[u8]> {
+        match self {
+            Self::One(_, row) => vec![row.body()],
+            Self::Batch(_, rows) => rows.iter().map(EventRow::body).collect(),
+        }
+    }
+
+    /// The same as a request has it. `envelopes`: all of them.
+    fn in_request<'b>(&'b self, subscription: SubscriptionId, envelopes: &'b [&'b [u8]]) -> Content<'b> {
+        match self {
+            Self::One(event, row) => {
+                let delivery = DeliveryId { event: *event, subscription };
+                Content::One { delivery, event_type: row.event_type, envelope: row.body() }
+            }
+            Self::Batch(id, _) => Content::Batch { id: *id, envelopes },
+        }
+    }
 }
 
 /// A finished attempt and when the receiver wants the next one.
@@ -132,21 +168,14 @@ impl Transport {
     /// most likely because it was idle, the next attempt follows at once on a new one; if it refuses an access token, with
     /// a new one. Each happens once at most. Always returns within three times the time limit.
     #[must_use]
-    pub fn send(
-        &self,
-        subscription: &Subscription,
-        account: &str,
-        event: EventId,
-        row: &EventRow,
-        number: u32,
-    ) -> AttemptReport {
+    pub fn send(&self, subscription: &Subscription, account: &str, content: &Sent<'_>, number: u32) -> AttemptReport {
         // An attempt that follows at once would exceed a rate.
         let may_follow = subscription.options.rate_limit.is_none();
         let used = if may_follow { Use::Kept } else { Use::New };
         let mut how = How { used, token: Wanted::Valid, may_follow_refusal: may_follow };
         let (mut before, mut waited, mut number) = (Vec::new(), Duration::ZERO, number);
         loop {
-            let report = self.attempt(subscription, account, event, row, number, how);
+            let report = self.attempt(subscription, account, content, number, how);
             waited += report.waited;
             match report.attempt.outcome {
                 Outcome::KeptConnectionClosed(_) if how.used == Use::Kept => how.used = Use::New,
@@ -169,38 +198,40 @@ impl Transport {
         number: u32,
     ) -> AttemptReport {
         let how = How { used: Use::New, token: Wanted::New, may_follow_refusal: false };
-        self.attempt(subscription, account, event, row, number, how)
+        self.attempt(subscription, account, &Sent::One(event, row), number, how)
     }
 
     fn attempt(
         &self,
         subscription: &Subscription,
         account: &str,
-        event: EventId,
-        row: &EventRow,
+        content: &Sent<'_>,
         number: u32,
         how: How,
     ) -> AttemptReport {
-        let delivery = DeliveryId { event, subscription: subscription.id };
         phase::begin();
         let started_at = self.clock.wall();
         let started = Instant::now();
         let timestamp_s = started_at.as_seconds();
-        let is_shaped = subscription.shapes_requests();
-        let signatures =
-            if is_shaped { Signatures::NONE } else { subscription.keys.secret.sign(event, timestamp_s, row.body()) };
-        let signed = Signed { timestamp_s, signatures };
+        let mut signed = Signed { timestamp_s, signatures: Signatures::NONE };
         let mut sent = None;
         let mut limit = Limit::within(self.timeout(subscription));
-        let answer = match self.permitted(subscription, account, row) {
-            Err(outcome) => ReceivedResponse::of(outcome),
-            Ok(certificate) if is_shaped => {
+        let answer = match (self.permitted(subscription, account, content), content) {
+            (Err(outcome), _) => ReceivedResponse::of(outcome),
+            (Ok(certificate), Sent::One(event, row)) if !subscription.shapes_requests() => {
+                let delivery = DeliveryId { event: *event, subscription: subscription.id };
+                signed.signatures = subscription.keys.secret.sign(*event, timestamp_s, row.body());
+                let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
+                let headers = headers.iter();
+                self.exchange(subscription, certificate.as_deref(), headers, row.body(), how.used, &mut limit)
+            }
+            (Ok(certificate), _) => {
                 let shown = certificate.as_deref();
                 let token = self.access_token(subscription, account, shown, how, &mut limit);
                 let access_token = token.as_ref().ok().and_then(Option::as_ref);
-                let (event_type, envelope, now) = (row.event_type, row.body(), started_at);
-                let of =
-                    RequestOf { delivery, event_type, number, version: VERSION, account, now, envelope, access_token };
+                let envelopes = content.envelopes();
+                let content = content.in_request(subscription.id, &envelopes);
+                let of = RequestOf { content, number, version: VERSION, account, now: started_at, access_token };
                 match (subscription.request(&of), &token) {
                     (None, _) => ReceivedResponse::of(Outcome::BodyDamaged),
                     (Some(shaped), Err(outcome)) => {
@@ -214,11 +245,6 @@ impl Transport {
                         self.after_token(subscription, access_token, how, answer)
                     }
                 }
-            }
-            Ok(certificate) => {
-                let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
-                let headers = headers.iter();
-                self.exchange(subscription, certificate.as_deref(), headers, row.body(), how.used, &mut limit)
             }
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
@@ -244,9 +270,9 @@ impl Transport {
         &self,
         subscription: &Subscription,
         account: &str,
-        row: &EventRow,
+        content: &Sent<'_>,
     ) -> Result<Option<Arc<NamedClient>>, Outcome> {
-        if !row.is_intact() {
+        if !content.is_intact() {
             return Err(Outcome::BodyDamaged);
         }
         if !subscription.endpoint.is_https() && !self.settings.allow_http {

@@ -3,6 +3,7 @@
 //! defaults, and costs nothing more.
 
 pub mod auth;
+pub mod batch;
 pub mod certificate;
 pub mod filter;
 pub mod format;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use self::auth::Auth;
+use self::batch::Batch;
 use self::filter::Filter;
 use self::format::Format;
 use self::headers::OwnHeader;
@@ -53,6 +55,8 @@ pub struct Options {
     pub filter: Option<Filter>,
     /// Which deliveries wait for one another.
     pub order: Order,
+    /// How many events go in one request.
+    pub batch: Option<Batch>,
     /// How often attempts may start.
     pub rate_limit: Option<Rate>,
     /// The most attempts in flight.
@@ -84,7 +88,7 @@ const IN_FLIGHT_MAX: usize = 256;
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// The names of all options, in the order in which they are shown.
-pub const OPTIONS: [&str; 13] = [
+pub const OPTIONS: [&str; 14] = [
     "headers",
     "auth",
     "client_certificate",
@@ -93,6 +97,7 @@ pub const OPTIONS: [&str; 13] = [
     "signatures",
     "filter",
     "order",
+    "batch",
     "rate_limit",
     "max_in_flight",
     "timeout",
@@ -126,6 +131,7 @@ impl Options {
             || self.format != Format::default()
             || self.signatures != SignatureKinds::default()
             || self.names != Names::default()
+            || self.batch.is_some()
     }
 
     /// Where an access token is asked for, if one is.
@@ -156,6 +162,7 @@ impl Options {
             "filter" => self.filter = unless_null(value, Filter::read)?.flatten(),
             "order" if is_default => self.order = default().order,
             "order" => self.order = Order::read(value)?,
+            "batch" => self.batch = unless_null(value, Batch::read)?,
             "rate_limit" => self.rate_limit = unless_null(value, Rate::read)?,
             "max_in_flight" => self.max_in_flight = unless_null(value, read_in_flight)?,
             "timeout" => self.timeout = unless_null(value, read_timeout)?,
@@ -179,6 +186,7 @@ impl Options {
             self.signatures.names().into(),
             self.filter.as_ref().map(Filter::to_json).into(),
             self.order.name().into(),
+            self.batch.as_ref().map(Batch::to_json).into(),
             self.rate_limit.as_ref().map(Rate::as_str).into(),
             self.max_in_flight.into(),
             self.timeout.as_ref().map(Span::as_str).into(),
@@ -246,6 +254,14 @@ impl Options {
         if self.format == Format::CloudEvents && !self.names.has_plain_envelope() {
             let message = "has no place in the format cloudevents, whose keys are fixed; leave one of them out";
             errors.push(FieldError::new("names.envelope", message));
+        }
+        if self.batch.is_some() && self.format != Format::Json {
+            let message = "goes with the format json alone; leave one of them out";
+            errors.push(FieldError::new("batch", message));
+        }
+        if self.batch.is_some() && self.order == Order::Worker {
+            let message = "cannot go in order by worker, as one request has events of many; choose the order subscription, or none";
+            errors.push(FieldError::new("batch", message));
         }
         errors
     }
@@ -339,11 +355,12 @@ mod tests {
             "headers": {"X-Site": "north"},
             "auth": {"type": "bearer", "token": "t0ken"},
             "client_certificate": "payroll",
-            "format": "form",
+            "format": "json",
             "names": {"event": "X-Event"},
             "signatures": ["ed25519"],
             "filter": {"location_id": [3, 4], "site.name": {"prefix": "N"}},
-            "order": "worker",
+            "order": "subscription",
+            "batch": {"max": 100, "wait": "5s"},
             "rate_limit": "10/s",
             "max_in_flight": 2,
             "timeout": "5s",
@@ -395,6 +412,8 @@ mod tests {
             (json!({"headers": {"authorization": "x"}}), json!({"auth": {"type": "bearer", "token": "x"}})),
             (json!({"headers": {"X-A": "x"}}), json!({"names": {"event": "x-a"}})),
             (json!({"format": "cloudevents"}), json!({"names": {"envelope": {"id": "i"}}})),
+            (json!({"format": "form"}), json!({"batch": {"max": 2, "wait": "1s"}})),
+            (json!({"order": "worker"}), json!({"batch": {"max": 2, "wait": "1s"}})),
         ] {
             for (first, second) in [(&first, &second), (&second, &first)] {
                 let before = change(first).apply(&Options::default()).unwrap();

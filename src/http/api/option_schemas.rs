@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::options::auth::oauth2::WAYS;
+use crate::domain::options::batch::EVENTS_MAX;
 use crate::domain::options::certificate::NAME_CHARS;
 use crate::domain::options::format::FORMATS;
 use crate::domain::options::headers::{HEADERS_MAX, VALUE_BYTES};
@@ -161,6 +162,18 @@ fn of_pace() -> Vec<(&'static str, Value)> {
                 "description": "Which deliveries wait for one another: those of one worker, or all of them. The next one starts when the one before is delivered, exhausted, expired or cancelled.",
                 "type": ["string", "null"],
                 "enum": [ORDERS[0], ORDERS[1], ORDERS[2], null],
+            }),
+        ),
+        (
+            "batch",
+            json!({
+                "description": "Several events in one request, as `{\"id\": \"bat_…\", \"events\": [envelope, …]}`, at most 1 MiB unless one event alone is longer. With the format `json` alone, and not with the order `worker`.",
+                "type": ["object", "null"],
+                "required": ["max", "wait"],
+                "properties": {
+                    "max": {"description": "The most events.", "type": "integer", "minimum": 1, "maximum": EVENTS_MAX},
+                    "wait": name("How long the first one waits for others, such as `5s`."),
+                },
             }),
         ),
         (

@@ -10,8 +10,8 @@ use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
-use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::{Pending, Selected, StoreVitals, View as _};
+use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::engine::{BatchHead, Pending, Selected, StoreVitals, View as _};
 pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::{DumpError, Manifest};
@@ -20,6 +20,7 @@ use crate::storage::read::find::{self, Wanted};
 pub use crate::storage::read::page::{PAGE_BYTES, Page, PageRequest, ReadLimit};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::{SharedSnapshot, Snapshot};
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::{EventRow, History};
 
 /// A reader of the store; cheap to clone.
@@ -302,8 +303,13 @@ impl ReadView {
         self.snapshot.view.retries(id, until, limit)
     }
 
-    /// Whether a delivery waits for the one before it of its order.
-    pub fn is_waiting(&self, id: DeliveryId) -> Result<bool, StorageError> {
-        self.snapshot.view.is_waiting(id)
+    /// The row of a delivery that waits for the one before it of its order, or in a batch.
+    pub fn waiting(&self, id: DeliveryId) -> Result<Option<OutboxRow>, StorageError> {
+        self.snapshot.view.waiting(id)
+    }
+
+    /// A batch with its members, oldest event first.
+    pub fn batch(&self, id: SubscriptionId, batch: BatchId) -> Result<Option<(BatchHead, Vec<EventId>)>, StorageError> {
+        self.snapshot.view.batch(id, batch)
     }
 }

@@ -12,7 +12,6 @@ pub(in crate::storage) mod file;
 mod find_index;
 mod found;
 pub(in crate::storage) mod jobs;
-mod orders;
 pub(in crate::storage) mod outbox;
 mod pending;
 mod receiver_sets;

@@ -7,6 +7,7 @@ use redb::{ReadOnlyTable, ReadTransaction};
 
 use crate::domain::delivery::Delivery;
 use crate::domain::{DeliveryId, EventId};
+use crate::storage::engine::Retry;
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::read::page::{LOOKED_AT_MAX, Page, PageRequest, ReadLimit, collect};
@@ -63,12 +64,13 @@ fn retries(outbox: &OutboxAt, filter: &DeliveryFilter) -> Result<Option<Vec<Deli
     let mut retries = Vec::new();
     for subscription in &filter.subscriptions {
         for retry in outbox.retries_of(*subscription)? {
-            let id = DeliveryId { event: retry?.event, subscription: *subscription };
+            let Retry { event, is_batch, .. } = retry?;
+            let id = DeliveryId { event, subscription: *subscription };
             looked_at += 1;
             if looked_at > LOOKED_AT_MAX {
                 return Ok(None);
             }
-            if (first..=last).contains(&id.event.0) {
+            if !is_batch && (first..=last).contains(&id.event.0) {
                 retries.push(id);
             }
         }

@@ -58,6 +58,10 @@ pub const SESSIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("session
 /// backups of earlier versions lack it, and so do those without any order.
 pub const ORDERS: TableDefinition<OutboxKey, &[u8]> = TableDefinition::new("orders");
 
+/// (subscription, batch, event) → a delivery in a batch; with event 0 the batch itself. Files and backups of earlier versions
+/// lack it, and so do those without a batch.
+pub const BATCHES: TableDefinition<BatchKey, &[u8]> = TableDefinition::new("batches");
+
 /// Key in [`META`]: the version of this layout.
 pub const FORMAT: &str = "format";
 /// Key in [`META`]: a random number that identifies this store.
@@ -87,6 +91,8 @@ pub const FORMAT_VERSION: u128 = 3;
 
 /// (subscription, due time in ms, event).
 pub type OutboxKey = (u32, u64, u128);
+/// (subscription, batch, event).
+pub type BatchKey = (u32, u128, u128);
 /// (account, event, subscription).
 pub type OutcomeKey = (u32, u128, u32);
 /// (kind, time in ms when it was settled, account, event, subscription).
@@ -160,5 +166,8 @@ pub fn visit_all<V: Visit>(visitor: &mut V) -> Result<(), V::Error> {
     if visitor.has(AUDIT.name())? {
         visitor.table(AUDIT)?;
     }
-    if visitor.has(ORDERS.name())? { visitor.table(ORDERS) } else { Ok(()) }
+    if visitor.has(ORDERS.name())? {
+        visitor.table(ORDERS)?;
+    }
+    if visitor.has(BATCHES.name())? { visitor.table(BATCHES) } else { Ok(()) }
 }

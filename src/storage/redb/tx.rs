@@ -27,8 +27,9 @@ use crate::storage::redb::alerts::{notices, told};
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::counts::CountsWriter;
 use crate::storage::redb::event_rows::EventKey;
-use crate::storage::redb::orders::OrderWriter;
-use crate::storage::redb::outbox::OutboxWriter;
+use crate::storage::redb::outbox::batches::BatchWriter;
+use crate::storage::redb::outbox::orders::OrderWriter;
+use crate::storage::redb::outbox::writer::OutboxWriter;
 use crate::storage::redb::receiver_sets::SetWriter;
 use crate::storage::redb::retained::RetentionWriter;
 use crate::storage::redb::tables::{JobKey, OutcomeKey};
@@ -59,6 +60,8 @@ pub struct RedbTx<'txn> {
     jobs: RowTable<'txn, JobKey>,
     /// Opened at the first use: most stores have no order.
     orders: Option<OrderWriter<'txn>>,
+    /// Likewise.
+    batches: Option<BatchWriter<'txn>>,
     transaction: &'txn WriteTransaction,
     seal: &'txn Seal,
 }
@@ -67,6 +70,11 @@ impl<'txn> RedbTx<'txn> {
     fn orders(&mut self) -> Result<&mut OrderWriter<'txn>> {
         let orders = self.orders.take().map_or_else(|| OrderWriter::open(self.transaction), Ok)?;
         Ok(self.orders.insert(orders))
+    }
+
+    fn batches(&mut self) -> Result<&mut BatchWriter<'txn>> {
+        let batches = self.batches.take().map_or_else(|| BatchWriter::open(self.transaction), Ok)?;
+        Ok(self.batches.insert(batches))
     }
 
     /// Opens every table of the transaction, creating missing ones.
@@ -86,6 +94,7 @@ impl<'txn> RedbTx<'txn> {
             purges: transaction.open_table(tables::PURGES)?,
             jobs: transaction.open_table(tables::JOBS)?,
             orders: None,
+            batches: None,
             transaction,
             seal,
         })
@@ -167,6 +176,9 @@ impl Tx for RedbTx<'_> {
         let (mut rows, pending, events) = self.outbox.remove_some(SubscriptionId(id), limit)?;
         if rows < limit {
             rows += self.orders()?.remove_some(SubscriptionId(id), limit - rows)?;
+        }
+        if rows < limit {
+            rows += self.batches()?.remove_some(SubscriptionId(id), limit - rows)?;
         }
         if rows < limit {
             self.purges.remove(id)?;

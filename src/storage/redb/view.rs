@@ -12,16 +12,16 @@ use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
-use crate::domain::{AccountId, AuditId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Counts;
-use crate::storage::engine::{PendingEvent, Retry, Selected, Stored, View};
+use crate::storage::engine::{BatchHead, PendingEvent, Retry, Selected, Stored, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
 use crate::storage::redb::alerts::notices;
 use crate::storage::redb::copy::dump::{self, DumpError, Manifest};
 use crate::storage::redb::found::{DeliveryWalk, Events, ListedEvent, PENDING, range_of};
-use crate::storage::redb::outbox::Outbox;
+use crate::storage::redb::outbox::{Outbox, batches};
 use crate::storage::redb::tables::OutcomeKey;
 use crate::storage::redb::{audit, counts, find_index, jobs, pending, tables, time};
 use crate::storage::rows::outbox_row::OutboxRow;
@@ -79,7 +79,7 @@ impl View for RedbView {
         let outcome = self.rows.open_table(tables::OUTCOMES)?.get(key)?;
         let Some(row) = outcome else {
             let outbox = Outbox::of(&self.rows)?;
-            let is_pending = outbox.is_unattempted(id)? || outbox.is_waiting(id)?;
+            let is_pending = outbox.is_unattempted(id)? || outbox.waiting(id)?.is_some();
             return Ok(is_pending.then(|| Delivery::unattempted(head.event_type, id.event.time())));
         };
         let row = tables::open::<OutcomeKey>(key, row.value(), digest::named("delivery", id))?;
@@ -175,8 +175,12 @@ impl View for RedbView {
         Ok(rows)
     }
 
-    fn is_waiting(&self, id: DeliveryId) -> Result<bool, StorageError> {
-        Outbox::of(&self.rows)?.is_waiting(id)
+    fn waiting(&self, id: DeliveryId) -> Result<Option<OutboxRow>, StorageError> {
+        Outbox::of(&self.rows)?.waiting(id)
+    }
+
+    fn batch(&self, id: SubscriptionId, batch: BatchId) -> Result<Option<(BatchHead, Vec<EventId>)>, StorageError> {
+        batches::read(&self.rows, id, batch)
     }
 
     fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>, StorageError> {
@@ -237,7 +241,8 @@ impl View for RedbView {
         let outbox = Outbox::of(&self.rows)?;
         let mut oldest = outbox.unattempted_of(id, ..)?.next().transpose()?;
         for row in outbox.retries_of(id)?.take(*retries_left) {
-            oldest = oldest.into_iter().chain([row?.event]).min();
+            let Retry { event, is_batch, .. } = row?;
+            oldest = oldest.into_iter().chain((!is_batch).then_some(event)).min();
             *retries_left -= 1;
         }
         let waiting = outbox.waiting_of(id, EventId(0)..=EventId(u128::MAX))?.next().transpose()?;

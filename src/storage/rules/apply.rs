@@ -20,6 +20,7 @@ use crate::storage::read::registry::Registry;
 use crate::storage::rows::record::{EventRow, History, IdempotencyRow};
 use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::backlog_positions::Backlogs;
+use crate::storage::rules::batches::gathering::Gatherings;
 use crate::storage::rules::retain::look::Look;
 use crate::storage::rules::service_time::{Note, ServiceTime};
 use crate::storage::rules::settings::Rules;
@@ -36,6 +37,8 @@ pub struct State {
     pub registry: Arc<Registry>,
     pub histories: HashMap<SubscriptionId, History>,
     pub backlogs: Backlogs,
+    /// What is gathered for batches.
+    pub gatherings: Gatherings,
     pub pending: Pending,
     /// How far retention has come.
     pub fronts: BTreeMap<AccountId, Front>,
@@ -162,10 +165,11 @@ impl<T: Tx> Batch<T> {
         let event_type = event.event_type;
         let happened_at = event.occurred_at.unwrap_or_else(|| state.clock.wall().max(now));
         let body = event::body(id, event_type, happened_at, &event.data);
-        let wanting: Vec<_> = wanting(state, account, event).map(|found| (found.id, found.options.order)).collect();
+        let of = |found: &Arc<Subscription>| (found.id, found.options.order, found.options.batch.is_some());
+        let wanting: Vec<_> = wanting(state, account, event).map(of).collect();
         let deliveries = u32::try_from(wanting.len()).unwrap_or(u32::MAX);
         let keys = event.idempotency.iter().map(|known| known.key).collect();
-        let receivers = wanting.iter().map(|(id, _)| *id).collect();
+        let receivers = wanting.iter().map(|(id, ..)| *id).collect();
         let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
         self.tx.put_event(account, id, &row)?;
         if !event.tags.is_empty() {
@@ -177,9 +181,13 @@ impl<T: Tx> Batch<T> {
         }
         self.tx.count_events(account, 1);
         let worker = LazyCell::new(|| find::worker_key(&event.data));
-        for (subscription, order) in wanting {
-            let key = order.key(|| *worker);
+        for (subscription, order, is_batched) in wanting {
             self.tx.count(account, subscription, Kind::Unattempted, 1);
+            if is_batched && let Some(of) = state.registry.subscription(subscription).cloned() {
+                self.gather(state, &of, id, row.body().len())?;
+                continue;
+            }
+            let key = order.key(|| *worker);
             if self.put_new(DeliveryId { event: id, subscription }, key)? {
                 self.changes.unattempted.push(NewDelivery { subscription, event: id, key, row: Arc::clone(&row) });
             }

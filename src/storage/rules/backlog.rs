@@ -8,11 +8,11 @@ use std::time::Instant;
 use crate::domain::delivery::Delivery;
 use crate::domain::delivery::repair::Repair;
 use crate::domain::event::event_type::EventType;
-use crate::domain::options::order::OrderKey;
-use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::History;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::backlog_positions::Position;
@@ -99,7 +99,7 @@ impl<T: Tx> Batch<T> {
                 _ => continue,
             };
             self.take_waiting(delivery_id)?;
-            self.put_cancelled(state, (account, delivery_id), before, delivery, None)?;
+            self.put_cancelled(state, (account, delivery_id), before, delivery, row)?;
         }
         Ok(Some(last.map_or(Position::Unattempted(EventId(0)), Position::Waiting)))
     }
@@ -120,9 +120,9 @@ impl<T: Tx> Batch<T> {
             if let Ok(event_type) = self.tx.event_type(account, event)?
                 && history.withdraws(event_type, event)
             {
-                let key = self.take_unattempted(delivery)?.and_then(|row| row.key);
+                let row = self.take_unattempted(delivery)?.unwrap_or_default();
                 let unattempted = Delivery::unattempted(event_type, event.time());
-                self.put_cancelled(state, (account, delivery), Kind::Unattempted, unattempted, key)?;
+                self.put_cancelled(state, (account, delivery), Kind::Unattempted, unattempted, row)?;
             }
         }
         Ok(Some(last.map_or(Position::FIRST_RETRY, Position::Unattempted)))
@@ -141,15 +141,24 @@ impl<T: Tx> Batch<T> {
         let mut hastened = None;
         for (due, event) in retries {
             let delivery_id = DeliveryId { event, subscription: id };
-            // A damaged one is left alone: its attempt tells of it.
-            let Some(Ok(mut delivery)) = self.tx.delivery(account, delivery_id)? else { continue };
+            let mut delivery = match self.tx.delivery(account, delivery_id)? {
+                Some(Ok(delivery)) => delivery,
+                None => {
+                    if history.repair.is_some_and(|repair| repair.is_open) {
+                        self.hasten_batch(state, id, BatchId(event.0))?;
+                    }
+                    continue;
+                }
+                // A damaged one is left alone: its attempt tells of it.
+                Some(Err(_)) => continue,
+            };
             if history.withdraws(delivery.event_type, event) {
-                let key = self.take_attempted(delivery_id, due)?;
-                self.put_cancelled(state, (account, delivery_id), Kind::Retrying, delivery, key)?;
+                let row = self.take_attempted(delivery_id, due)?;
+                self.put_cancelled(state, (account, delivery_id), Kind::Retrying, delivery, row)?;
             } else if let Some(repair) = history.repair.filter(|repair| repair.hastens(due, &delivery)) {
-                let key = self.take_attempted(delivery_id, due)?;
+                let row = self.take_attempted(delivery_id, due)?;
                 delivery.hasten(repair.monotonic);
-                self.put_pending(delivery_id, repair.monotonic, key)?;
+                self.put_pending(delivery_id, repair.monotonic, row.key)?;
                 self.tx.put_delivery(account, delivery_id, &delivery)?;
                 hastened = Some((id, repair.monotonic));
             }
@@ -164,9 +173,9 @@ impl<T: Tx> Batch<T> {
         (account, id): (AccountId, DeliveryId),
         before: Kind,
         mut delivery: Delivery,
-        key: Option<OrderKey>,
+        row: OutboxRow,
     ) -> Result<(), StorageError> {
         delivery.cancel(state.time.now());
-        self.settle(state, (account, id), before, &delivery, key).map(drop)
+        self.settle(state, (account, id), before, &delivery, row).map(drop)
     }
 }

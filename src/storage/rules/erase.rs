@@ -12,6 +12,7 @@ use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::EventRow;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::jobs::{Step, StepSize};
@@ -124,7 +125,7 @@ impl<T: Tx> Batch<T> {
             let is_pending = match self.tx.delivery_state(account, id)? {
                 Some(Ok(found)) => found.is_pending(),
                 Some(Err(_)) => false,
-                None => self.tx.is_unattempted(id)? || self.tx.is_waiting(id)?,
+                None => self.tx.is_unattempted(id)? || self.tx.waiting_row(id)?.is_some(),
             };
             if is_pending {
                 return Ok(true);
@@ -142,7 +143,7 @@ impl<T: Tx> Batch<T> {
         id: DeliveryId,
     ) -> Result<(), StorageError> {
         let is_known = state.registry.subscription(id.subscription).is_some();
-        let mut key = None;
+        let mut place = OutboxRow::default();
         let (before, mut delivery) = match self.tx.delivery(account, id)? {
             Some(Ok(delivery)) => (Kind::of(delivery.state), delivery),
             Some(Err(error)) => {
@@ -155,7 +156,7 @@ impl<T: Tx> Batch<T> {
                     None => self.take_waiting(id)?,
                 };
                 let Some(row) = row else { return Ok(()) };
-                key = row.key;
+                place = row;
                 (Kind::Unattempted, Delivery::unattempted(event_type, id.event.time()))
             }
             None => return Ok(()),
@@ -166,10 +167,12 @@ impl<T: Tx> Batch<T> {
         if let crate::domain::delivery::DeliveryState::Pending { due } = delivery.state
             && is_known
         {
-            let key = key.or(self.take_attempted(id, due)?);
+            if before == Kind::Retrying {
+                place = self.take_attempted(id, due)?;
+            }
             delivery.cancel(state.time.now());
             self.changes.cancelled.push(id);
-            return self.settle(state, (account, id), before, &delivery, key).map(drop);
+            return self.settle(state, (account, id), before, &delivery, place).map(drop);
         }
         self.tx.put_delivery(account, id, &delivery)
     }

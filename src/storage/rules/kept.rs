@@ -6,12 +6,12 @@ use std::collections::btree_map::Entry;
 
 use crate::domain::delivery::Delivery;
 use crate::domain::event::event_type::EventType;
-use crate::domain::options::order::OrderKey;
 use crate::domain::subscription::{Subscription, SubscriptionState};
-use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
 use crate::storage::engine::{Due, DueKind, Front, Tx};
 use crate::storage::error::StorageError;
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::EventHead;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::budget::Budget;
@@ -355,7 +355,10 @@ impl<T: Tx> Batch<T> {
         let count = waiting.len() + unattempted.len() + retries.len();
         for (event, row) in waiting {
             let id = DeliveryId { event, subscription: of };
-            self.take_waiting(id)?;
+            // A batch ends with the last delivery in it, and those are older.
+            if row.is_batch() || self.take_waiting(id)?.is_none() {
+                continue;
+            }
             let (before, delivery) = match self.tx.delivery(account, id)? {
                 Some(Ok(delivery)) if row.has_outcome => (Kind::Retrying, delivery),
                 _ => (
@@ -363,18 +366,21 @@ impl<T: Tx> Batch<T> {
                     self.unattempted(account, event)?,
                 ),
             };
-            self.expire(state, (account, id), before, delivery, None)?;
+            self.expire(state, (account, id), before, delivery, row)?;
         }
         for event in unattempted {
             let id = DeliveryId { event, subscription: of };
             if let Some(row) = self.take_unattempted(id)? {
                 let delivery = self.unattempted(account, event)?;
-                self.expire(state, (account, id), Kind::Unattempted, delivery, row.key)?;
+                self.expire(state, (account, id), Kind::Unattempted, delivery, row)?;
             }
         }
         for (due, event) in retries {
             let id = DeliveryId { event, subscription: of };
-            let key = self.take_attempted(id, due)?;
+            if self.tx.batch(of, BatchId(event.0))?.is_some() {
+                continue;
+            }
+            let row = self.take_attempted(id, due)?;
             let delivery = match self.tx.delivery(account, id)? {
                 Some(Ok(delivery)) => delivery,
                 lost => {
@@ -383,7 +389,7 @@ impl<T: Tx> Batch<T> {
                     Delivery::unattempted(EventType::Ping, event.time())
                 }
             };
-            self.expire(state, (account, id), Kind::Retrying, delivery, key)?;
+            self.expire(state, (account, id), Kind::Retrying, delivery, row)?;
         }
         budget.spend(count * 2);
         if count > 0 {
@@ -402,10 +408,10 @@ impl<T: Tx> Batch<T> {
         (account, id): (AccountId, DeliveryId),
         before: Kind,
         mut delivery: Delivery,
-        key: Option<OrderKey>,
+        row: OutboxRow,
     ) -> Result<(), StorageError> {
         delivery.expire(state.time.now());
         self.changes.expired.push(id);
-        self.settle(state, (account, id), before, &delivery, key).map(drop)
+        self.settle(state, (account, id), before, &delivery, row).map(drop)
     }
 }

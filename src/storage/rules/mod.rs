@@ -5,6 +5,7 @@ pub(super) mod apply;
 pub(super) mod audit;
 pub(super) mod backlog;
 pub(super) mod backlog_positions;
+pub(super) mod batches;
 pub(super) mod budget;
 pub(super) mod erase;
 pub(super) mod find;

@@ -23,7 +23,7 @@ impl<T: Tx> Batch<T> {
         if let Some(key) = key
             && self.turn(id, key)? == Turn::Waits
         {
-            self.tx.put_waiting(id, key, false)?;
+            self.tx.put_waiting(id, OutboxRow::of(Some(key)))?;
             return Ok(false);
         }
         self.tx.put_unattempted(id, key)?;
@@ -38,15 +38,17 @@ impl<T: Tx> Batch<T> {
         key: Option<OrderKey>,
     ) -> Result<(), StorageError> {
         let is_new = match key {
-            Some(key) if self.turn(id, key)? == Turn::Waits => self.tx.put_waiting(id, key, true)?,
-            _ => self.tx.put_retry(id, due, key)?,
+            Some(key) if self.turn(id, key)? == Turn::Waits => {
+                self.tx.put_waiting(id, OutboxRow { has_outcome: true, ..OutboxRow::of(Some(key)) })?
+            }
+            _ => self.tx.put_retry(id, due, OutboxRow::of(key))?,
         };
         self.pending.retrying += u64::from(is_new);
         Ok(())
     }
 
     /// The turn of a delivery, which is the first one from now on if it may start.
-    fn turn(&mut self, id: DeliveryId, key: OrderKey) -> Result<Turn, StorageError> {
+    pub(in crate::storage) fn turn(&mut self, id: DeliveryId, key: OrderKey) -> Result<Turn, StorageError> {
         let first = self.tx.first_of(id.subscription, key)?;
         let turn = Turn::of(id.event, first);
         if turn == Turn::Starts && first.is_none() {
@@ -82,17 +84,16 @@ impl<T: Tx> Batch<T> {
         Ok(row)
     }
 
-    /// Takes a delivery with an outcome, which is due then, out of the outbox. Returns its order key.
+    /// Takes a delivery with an outcome, which is due then, out of the outbox. Returns its row.
     pub(in crate::storage) fn take_attempted(
         &mut self,
         id: DeliveryId,
         due: Timestamp,
-    ) -> Result<Option<OrderKey>, StorageError> {
-        let row = match self.take_retry(id, due)? {
-            Some(row) => Some(row),
-            None => self.take_waiting(id)?,
-        };
-        Ok(row.and_then(|row| row.key))
+    ) -> Result<OutboxRow, StorageError> {
+        Ok(match self.take_retry(id, due)? {
+            Some(row) => row,
+            None => self.take_waiting(id)?.unwrap_or_default(),
+        })
     }
 
     /// Lets the next one of an order key start, if that delivery was the first one. Returns whether there is a next one.
@@ -125,6 +126,10 @@ impl<T: Tx> Batch<T> {
         key: Option<OrderKey>,
     ) -> Result<(), StorageError> {
         let now = state.clock.monotonic();
+        if let Some(row) = self.tx.waiting_row(id)?.filter(|row| row.is_batch()) {
+            self.tx.take_waiting(id)?;
+            return self.start_batch(state, id, row);
+        }
         let row = self.take_waiting(id)?.unwrap_or_default();
         let mut delivery = match self.tx.delivery(account, id)? {
             Some(Ok(delivery)) => delivery,
@@ -135,7 +140,7 @@ impl<T: Tx> Batch<T> {
             }
         };
         delivery.state = DeliveryState::Pending { due: now };
-        self.pending.retrying += u64::from(self.tx.put_retry(id, now, key)?);
+        self.pending.retrying += u64::from(self.tx.put_retry(id, now, OutboxRow::of(key))?);
         self.tx.put_delivery(account, id, &delivery)?;
         if !row.has_outcome {
             self.count(account, id, Some(Kind::Unattempted), Some(Kind::Retrying));

@@ -91,7 +91,7 @@ impl<T: Tx> Batch<T> {
         id: DeliveryId,
         mut row: EventRow,
     ) -> Result<bool, StorageError> {
-        if self.tx.is_unattempted(id)? || self.tx.is_waiting(id)? {
+        if self.tx.is_unattempted(id)? || self.tx.waiting_row(id)?.is_some() {
             return Ok(false);
         }
         match self.tx.delivery(job.account, id)? {

@@ -153,7 +153,9 @@ impl Writer {
 
     fn housekeeping_due_in(&self) -> Duration {
         let now = self.state.clock.monotonic();
-        self.work.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now))
+        let housekeeping = self.work.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now));
+        let batch = self.state.gatherings.next_close().map_or(NOTHING_DUE, |at| at.since(now));
+        housekeeping.min(batch)
     }
 
     /// When a job, or the find index, makes its next step in a commit of its own. While callers keep coming, it has a part
@@ -191,6 +193,7 @@ impl Writer {
                 batch.forget_changes();
                 self.load.step();
             }
+            batch.close_due(&mut self.state)?;
             batch.alert_of_space(&mut self.state, self.space.is_enough())?;
             // In the same transaction, so that it makes progress under load and needs no sync of its own.
             let rows = if reason == Reason::Idle { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_SHARED };
@@ -236,6 +239,7 @@ impl Writer {
 
     fn record(&mut self, batch: &mut Batch<impl Tx>, report: Report) -> Result<(), StorageError> {
         match report {
+            Report::Attempt(completion) if completion.is_batch => batch.complete_batch(&mut self.state, *completion),
             Report::Attempt(completion) => batch.complete(&mut self.state, *completion),
             Report::KeyUsed(id) => batch.record_key_use(&mut self.state, id),
             Report::SessionUsed(id) => batch.record_session_use(&mut self.state, id),

@@ -6,6 +6,7 @@ use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::{DeliveryId, Timestamp};
 use crate::storage::read::reader::ReadView;
+use crate::storage::rows::outbox_row::{InBatch, OutboxRow};
 
 /// What a delivery waits for: whether its subscription is on, and what the clocks say.
 #[derive(Clone, Copy)]
@@ -27,10 +28,15 @@ impl ViewContext<'_> {
         if !self.is_active {
             return Some(Waiting::Off);
         }
-        if self.is_in_turn(id) {
-            return Some(Waiting::Order);
-        }
-        let waiting = self.dispatcher.waiting(id);
+        let item = match self.place(id) {
+            None => id,
+            Some(row) => match row.batch {
+                InBatch::Gathered => return Some(Waiting::Batch),
+                InBatch::Member(batch) if self.place(batch.of(id.subscription)).is_none() => batch.of(id.subscription),
+                _ => return Some(Waiting::Order),
+            },
+        };
+        let waiting = self.dispatcher.waiting(item);
         let is_due = delivery.attempt_count == 0 || due <= self.clocks.monotonic || waiting == Waiting::InFlight;
         Some(if is_due { waiting } else { Waiting::Retry })
     }
@@ -46,8 +52,16 @@ impl ViewContext<'_> {
         .filter(|_| self.is_active && !self.is_in_turn(id))
     }
 
-    /// Whether it waits for the one before it of its order. What cannot be read is told by its attempt.
+    /// Whether it, or the batch that it is in, waits for the one before it of its order, or for more to be gathered.
     fn is_in_turn(self, id: DeliveryId) -> bool {
-        self.snapshot.is_waiting(id).unwrap_or_default()
+        self.place(id).is_some_and(|row| match row.batch {
+            InBatch::Member(batch) => self.place(batch.of(id.subscription)).is_some(),
+            _ => true,
+        })
+    }
+
+    /// Its row, if it waits for others. What cannot be read is told by its attempt.
+    fn place(self, id: DeliveryId) -> Option<OutboxRow> {
+        self.snapshot.waiting(id).unwrap_or_default()
     }
 }

@@ -1,6 +1,7 @@
 //! Verifies a whole store: page checksums, rows that decode, bodies that match their digests, and an outbox consistent
 //! with the deliveries (I3). Runs in a command, on the main thread. Read-only.
 
+mod batches;
 mod deliveries;
 mod orders;
 mod report;
@@ -10,6 +11,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable as _};
 use crate::domain::delivery::DeliveryState;
 use crate::domain::{AccountId, KeyId, SubscriptionId};
 use crate::storage::error::StorageError;
+use crate::storage::redb::copy::verify::batches::Batches;
 use crate::storage::redb::copy::verify::orders::Orders;
 use crate::storage::redb::copy::verify::report::Subscriptions;
 pub use crate::storage::redb::copy::verify::report::VerifyReport;
@@ -76,6 +78,8 @@ fn outbox(
     let outcomes = transaction.open_table(tables::OUTCOMES)?;
     let orders = Orders::of(transaction)?;
     orders.check(subscriptions, report)?;
+    let batches = Batches::of(transaction)?;
+    batches.check(subscriptions, report)?;
     for entry in Outbox::of(transaction)?.entries()? {
         let (id, due, checked) = match entry? {
             OutboxEntry::History(id, history) => {
@@ -84,10 +88,16 @@ fn outbox(
             }
             OutboxEntry::Unattempted(id, checked) => (id, None, checked),
             OutboxEntry::Retry(id, due, checked) => (id, Some(due), checked),
+            OutboxEntry::Batch(id, checked) => {
+                report.check("batch", checked);
+                batches.check_batch(subscriptions, id, report)?;
+                continue;
+            }
             OutboxEntry::Waiting(id, row) => {
                 report.pending += 1;
                 if let Some(row) = report.check("outbox", row) {
                     orders.check_waiting(subscriptions, id, row, report)?;
+                    batches.check_waiting(subscriptions, id, row, report)?;
                 }
                 continue;
             }

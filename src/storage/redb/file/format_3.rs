@@ -21,6 +21,7 @@ use crate::storage::redb::file::progress::Progress;
 use crate::storage::redb::small_rows::subscription_row;
 use crate::storage::redb::tables::{self, OutboxKey, Visit};
 use crate::storage::redb::tx::RedbTx;
+use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::{History, IdempotencyRow};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{delivery_record, format_2};
@@ -294,7 +295,7 @@ fn move_outbox_row(tx: &mut RedbTx<'_>, owners: &Owners, key: OutboxKey, row: &[
             }
         },
         (0, _) => tx.put_unattempted(id, None),
-        (due_ms, _) => tx.put_retry(id, Timestamp::from_ms(due_ms), None).map(drop),
+        (due_ms, _) => tx.put_retry(id, Timestamp::from_ms(due_ms), OutboxRow::default()).map(drop),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Opens the store: distinguishes a first start from a lost, swapped, foreign or newer file before writing a row, and
 //! reports the holder of a file in use. Runs on the main thread, before any other thread exists.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use redb::{Database, ReadableDatabase, ReadableTable as _};
+use redb::{Database, ReadableDatabase, ReadableTable as _, TableHandle as _};
 
 use crate::clock::Clock;
 use crate::domain::ids::EventIds;
@@ -29,7 +30,7 @@ use crate::storage::redb::file::formats;
 use crate::storage::redb::file::identity::{Identity, check_format};
 use crate::storage::redb::file::migrate;
 use crate::storage::redb::file::owner::{OwnedDatabase, Owner};
-use crate::storage::redb::outbox::Outbox;
+use crate::storage::redb::outbox::{Outbox, orders};
 use crate::storage::redb::small_rows::{account_name, key_row, subscription_row};
 use crate::storage::redb::time::{self, last_event};
 use crate::storage::redb::tx::RedbTx;
@@ -38,6 +39,7 @@ use crate::storage::rows::sealing::Seal;
 use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::apply::State;
 use crate::storage::rules::backlog_positions::Backlogs;
+use crate::storage::rules::batches::gathering::Gatherings;
 use crate::storage::rules::find::FindIndexing;
 use crate::storage::rules::jobs::Jobs;
 use crate::storage::rules::retain::Housekeeping;
@@ -304,6 +306,17 @@ fn load(
         }
     }
     let backlogs = Backlogs::default();
+    let mut gathered = BTreeMap::new();
+    if tables::has(&transaction, tables::ORDERS.name())? {
+        let orders = transaction.open_table(tables::ORDERS)?;
+        for subscription in registry.subscriptions() {
+            let events = orders::gathered(&orders, subscription.id)?;
+            if !events.is_empty() {
+                gathered.insert(subscription.id, events);
+            }
+        }
+    }
+    let gatherings = Gatherings::resume(gathered);
     let pending = outbox.count()?;
     let last_event = last_event(&transaction)?;
     let seen = time::read(&transaction.open_table(tables::META)?, last_event)?;
@@ -327,6 +340,20 @@ fn load(
     let snapshot = Arc::new(SharedSnapshot::new(Arc::clone(engine), Arc::clone(&registry), pending, time.calendar())?);
     Ok((
         snapshot,
-        State { rules, clock, time, registry, histories, backlogs, pending, fronts, look: None, ids, random, alerts },
+        State {
+            rules,
+            clock,
+            time,
+            registry,
+            histories,
+            backlogs,
+            gatherings,
+            pending,
+            fronts,
+            look: None,
+            ids,
+            random,
+            alerts,
+        },
     ))
 }

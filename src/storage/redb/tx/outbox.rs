@@ -1,11 +1,12 @@
 //! The rows of the outbox in a write transaction. Runs on the writer thread, and never commits.
 
 use crate::domain::options::order::OrderKey;
-use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::OutboxTx;
+use crate::domain::{BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::engine::{BatchHead, OutboxTx};
 use crate::storage::error::StorageError;
+use crate::storage::redb::outbox::orders;
 use crate::storage::redb::tx::RedbTx;
-use crate::storage::rows::outbox_row::OutboxRow;
+use crate::storage::rows::outbox_row::{InBatch, OutboxRow};
 use crate::storage::rows::record::History;
 
 type Result<T> = std::result::Result<T, StorageError>;
@@ -36,8 +37,8 @@ impl OutboxTx for RedbTx<'_> {
         self.outbox.retries_before(id, before, limit)
     }
 
-    fn put_retry(&mut self, id: DeliveryId, due: Timestamp, key: Option<OrderKey>) -> Result<bool> {
-        self.outbox.put_retry(id, due, key)
+    fn put_retry(&mut self, id: DeliveryId, due: Timestamp, row: OutboxRow) -> Result<bool> {
+        self.outbox.put_retry(id, due, row)
     }
 
     fn take_retry(&mut self, id: DeliveryId, due: Timestamp) -> Result<Option<OutboxRow>> {
@@ -61,21 +62,35 @@ impl OutboxTx for RedbTx<'_> {
         self.outbox.retries_after(id, after, limit)
     }
 
-    fn put_waiting(&mut self, id: DeliveryId, key: OrderKey, has_outcome: bool) -> Result<bool> {
-        self.orders()?.put(id, key)?;
-        self.outbox.put_waiting(id, OutboxRow { key: Some(key), has_outcome })
+    fn put_waiting(&mut self, id: DeliveryId, row: OutboxRow) -> Result<bool> {
+        match row.batch {
+            InBatch::Member(batch) => self.batches()?.put_member(id, batch)?,
+            InBatch::Gathered => self.orders()?.put(id, orders::GATHERED)?,
+            InBatch::No | InBatch::Whole => {
+                if let Some(key) = row.key {
+                    self.orders()?.put(id, key.0.get())?;
+                }
+            }
+        }
+        self.outbox.put_waiting(id, row)
     }
 
     fn take_waiting(&mut self, id: DeliveryId) -> Result<Option<OutboxRow>> {
-        let row = self.outbox.take_waiting(id)?;
-        if let Some(key) = row.and_then(|row| row.key) {
-            self.orders()?.remove(id, key)?;
+        let Some(row) = self.outbox.take_waiting(id)? else { return Ok(None) };
+        match row.batch {
+            InBatch::Member(batch) => self.batches()?.remove_member(id, batch)?,
+            InBatch::Gathered => self.orders()?.remove(id, orders::GATHERED)?,
+            InBatch::No | InBatch::Whole => {
+                if let Some(key) = row.key {
+                    self.orders()?.remove(id, key.0.get())?;
+                }
+            }
         }
-        Ok(row)
+        Ok(Some(row))
     }
 
-    fn is_waiting(&mut self, id: DeliveryId) -> Result<bool> {
-        self.outbox.is_waiting(id)
+    fn waiting_row(&mut self, id: DeliveryId) -> Result<Option<OutboxRow>> {
+        self.outbox.waiting_row(id)
     }
 
     fn waiting(
@@ -97,6 +112,22 @@ impl OutboxTx for RedbTx<'_> {
 
     fn next_of(&mut self, id: SubscriptionId, key: OrderKey) -> Result<Option<EventId>> {
         self.orders()?.next(id, key)
+    }
+
+    fn batch(&mut self, id: SubscriptionId, batch: BatchId) -> Result<Option<BatchHead>> {
+        self.batches()?.head(id, batch)
+    }
+
+    fn put_batch(&mut self, id: SubscriptionId, batch: BatchId, head: Option<BatchHead>) -> Result<()> {
+        self.batches()?.put_head(id, batch, head)
+    }
+
+    fn batch_members(&mut self, id: SubscriptionId, batch: BatchId) -> Result<Vec<EventId>> {
+        self.batches()?.members(id, batch)
+    }
+
+    fn has_batch_members(&mut self, id: SubscriptionId, batch: BatchId) -> Result<bool> {
+        self.batches()?.has_members(id, batch)
     }
 
     fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()> {

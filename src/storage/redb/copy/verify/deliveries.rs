@@ -114,7 +114,7 @@ fn kind(
 ) -> Result<Kind, StorageError> {
     let key = (account.0, id.event.0, id.subscription.0);
     let Some(row) = outcomes.get(key)? else {
-        if !outbox.is_unattempted(id)? && !outbox.is_waiting(id)? {
+        if !outbox.is_unattempted(id)? && outbox.waiting(id)?.is_none() {
             report.fault(format!("delivery {id}: never attempted, but not in the outbox"));
         }
         return Ok(Kind::Unattempted);
@@ -127,7 +127,7 @@ fn kind(
     };
     if let DeliveryState::Pending { due } = delivery.state
         && !outbox.has_retry(id, due)?
-        && !outbox.is_waiting(id)?
+        && outbox.waiting(id)?.is_none()
     {
         report.fault(format!("delivery {id}: pending, but not in the outbox"));
     }

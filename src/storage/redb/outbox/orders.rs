@@ -1,11 +1,12 @@
 //! Which delivery of an order key is the first one, and which wait behind it. Belongs to the writer's transaction.
 //!
 //! A key is (subscription, order key, event); what waits has an empty row. The row with event 0 holds the event of the first
-//! one, which is not among them. What waits has a row in the outbox as well.
+//! one, which is not among them. What waits has a row in the outbox as well. In place of an order key, 0 stands for what is
+//! gathered for the next batch.
 
 use std::ops::Bound;
 
-use redb::{ReadableTable as _, Table, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::domain::options::order::OrderKey;
 use crate::domain::{DeliveryId, EventId, SubscriptionId};
@@ -19,6 +20,9 @@ pub const FIRST: u128 = 0;
 
 /// The order keys of a transaction.
 pub struct OrderWriter<'txn>(Table<'txn, OutboxKey, &'static [u8]>);
+
+/// In place of an order key: what is gathered for the next batch.
+pub const GATHERED: u64 = 0;
 
 fn key(id: SubscriptionId, key: OrderKey, event: u128) -> OutboxKey {
     (id.0, key.0.get(), event)
@@ -64,15 +68,15 @@ impl<'txn> OrderWriter<'txn> {
     }
 
     /// Notes that a delivery waits.
-    pub fn put(&mut self, id: DeliveryId, of: OrderKey) -> Result<(), StorageError> {
-        let at = key(id.subscription, of, id.event.0);
+    pub fn put(&mut self, id: DeliveryId, of: u64) -> Result<(), StorageError> {
+        let at = (id.subscription.0, of, id.event.0);
         self.0.insert(at, tables::seal::<OutboxKey>(at, Vec::new()).as_slice())?;
         Ok(())
     }
 
     /// Notes that it does not wait any more.
-    pub fn remove(&mut self, id: DeliveryId, of: OrderKey) -> Result<(), StorageError> {
-        self.0.remove(key(id.subscription, of, id.event.0))?;
+    pub fn remove(&mut self, id: DeliveryId, of: u64) -> Result<(), StorageError> {
+        self.0.remove((id.subscription.0, of, id.event.0))?;
         Ok(())
     }
 
@@ -86,4 +90,13 @@ impl<'txn> OrderWriter<'txn> {
         }
         Ok(removed)
     }
+}
+
+/// What is gathered for the next batch of a subscription, oldest event first.
+pub fn gathered(
+    orders: &impl ReadableTable<OutboxKey, &'static [u8]>,
+    id: SubscriptionId,
+) -> Result<Vec<EventId>, StorageError> {
+    let all = (Bound::Excluded((id.0, GATHERED, FIRST)), Bound::Included((id.0, GATHERED, u128::MAX)));
+    orders.range::<OutboxKey>(all)?.map(|row| Ok(EventId(row?.0.value().2))).collect()
 }
