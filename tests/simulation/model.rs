@@ -234,7 +234,8 @@ impl Model {
             }
         }
         let view = reader.view();
-        let in_outbox = now.iter().filter(|(id, _)| view.waiting(**id).unwrap().is_none());
+        let pending = now.iter().filter(|(_, delivery)| delivery.state.is_pending());
+        let in_outbox = pending.filter(|(id, _)| view.waiting(**id).unwrap().is_none());
         let pending = in_outbox.filter_map(|(id, delivery)| match delivery.state {
             // What was never attempted waits for a retry if it was sent again, or has waited for its turn.
             DeliveryState::Pending { due }
