@@ -65,9 +65,13 @@ impl Shown {
         };
         let none = Map::new();
         let (before, after) = (record.before.as_ref().unwrap_or(&none), record.after.as_ref().unwrap_or(&none));
-        let text = |fields: &Map<String, Value>, name: &str| fields.get(name).map(parts::plain).unwrap_or_default();
+        let text = |fields: &Map<String, Value>, name: &str| {
+            fields.get(name).filter(|value| !value.is_null()).map(parts::plain).unwrap_or_default()
+        };
         let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let changes = names.into_iter().map(|name| (name.clone(), text(before, name), text(after, name))).collect();
+        let changes = names.into_iter().map(|name| (name.clone(), text(before, name), text(after, name)));
+        // What was never given says nothing.
+        let changes = changes.filter(|(_, before, after)| !before.is_empty() || !after.is_empty()).collect();
         Self { who, record, changes }
     }
 }
