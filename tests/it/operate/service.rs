@@ -116,7 +116,7 @@ fn sighup_takes_over_the_log_level_and_names_what_it_does_not_take_over() {
     assert!(!server.log().contains("POST /api/v1/webhooks"), "{}", server.log());
     server.configure(&[("log.level", "\"debug\"")]);
     hang_up(&server);
-    logged(&server, "log level and certificates reloaded", 1);
+    logged(&server, "log level, event types and certificates reloaded", 1);
     let event = client.publish("clock_in", &clock_in(1));
     client.settled(&event, "delivered");
     logged(&server, "delivered dlv_", 1);
