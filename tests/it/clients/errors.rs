@@ -20,7 +20,7 @@ fn every_kind_of_refusal_has_the_same_shape() {
         (403, "forbidden", server.client_with(&server.key("events:write")).get("/webhooks")),
         (404, "not_found", client.get("/webhooks/999999")),
         (404, "not_found", client.get("/nowhere")),
-        (404, "not_found", client.send("GET", "/", &[], None)),
+        (404, "not_found", client.send("GET", "/api", &[], None)),
         (405, "method_not_allowed", client.delete("/webhooks")),
         (413, "too_large", client.post("/events", &json!({"event": "clock_in", "data": large}))),
         (415, "unsupported_media_type", client.send("POST", "/api/v1/webhooks", &text, Some(b"{}"))),

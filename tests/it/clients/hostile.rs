@@ -143,7 +143,7 @@ fn odd_methods_and_targets_are_no_way_in() {
         "OPTIONS * HTTP/1.1",
         "CONNECT 169.254.169.254:80 HTTP/1.1",
         "TRACE /api/v1/webhooks HTTP/1.1",
-        "GET http://169.254.169.254/ HTTP/1.1",
+        "GET http://169.254.169.254/latest/meta-data HTTP/1.1",
         "GET //169.254.169.254/ HTTP/1.1",
         "GET /../../etc/passwd HTTP/1.1",
         "GET /api/v1/../../etc/passwd HTTP/1.1",
