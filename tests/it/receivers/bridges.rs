@@ -140,6 +140,30 @@ fn an_event_becomes_a_note_of_bullhorn_also_after_its_session_has_ended() {
     assert_eq!(fs::read_to_string(bridge.folder.path().join("refresh.txt")).unwrap(), "after-after-one");
 }
 
+#[test]
+fn salesforce_gets_events_with_a_token_by_the_options_of_the_page() {
+    let json = [("Content-Type", "application/json")];
+    let salesforce = Receiver::answering(move |request| match request.path.as_str() {
+        "/services/oauth2/token" => Reply::with(200, &json, r#"{"access_token": "00Dxx", "token_type": "Bearer"}"#),
+        _ => Reply::with(200, &json, r#""taken""#),
+    });
+    let page = fs::read_to_string(in_repository("docs/bridges.md")).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("Salesforce")).expect("the heading");
+    let options = section.split("```json\n").nth(1).expect("the options").split("```").next().unwrap();
+    let options = options.replace("https://MYDOMAIN.my.salesforce.com", &salesforce.url("")).replace('…', "agency");
+    let server = Server::start(&[]);
+    let client = server.client();
+    client.post_text("/webhooks", &options).expect(201);
+    client.settled(&client.publish("clock_in", &clock_in(1)), "delivered");
+    let came = salesforce.wait_for(2, "a token and the event");
+    assert!(came[0].text().contains("grant_type=client_credentials"), "{}", came[0].text());
+    assert_eq!(
+        (came[1].path.as_str(), came[1].header("authorization")),
+        ("/services/apexrest/tempclock", "Bearer 00Dxx")
+    );
+    assert_eq!(came[1].json()["event"], "clock_in");
+}
+
 /// A parameter of a request's URL.
 fn query(request: &Received, name: &str) -> String {
     let url = url::Url::parse(&format!("http://x{}", request.path)).unwrap();
