@@ -39,8 +39,9 @@ use crate::config::Config;
 use crate::control::server::ControlServer;
 use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
 use crate::http::metrics::MetricsPage;
+use crate::http::request::feed_waiters::FeedWaiters;
 use crate::http::request::recent_attempts::RecentAttempts;
-use crate::http::{self, HttpState, ServedCatalogue, Vitals};
+use crate::http::{self, HttpSettings, HttpState, ServedCatalogue, Vitals};
 use crate::metrics::Metrics;
 use crate::notify::bell::Bell;
 use crate::notify::notifier::Notifier;
@@ -64,6 +65,7 @@ pub struct App {
     transport: Arc<Transport>,
     certificate: Option<Arc<ServerCertificate>>,
     catalogue: ServedCatalogue,
+    feed_waiters: Arc<FeedWaiters>,
     pipeline: Pipeline,
     writer: Arc<WriterHandle>,
     writer_thread: JoinHandle<()>,
@@ -109,12 +111,14 @@ impl App {
         let failures = FailureLog::start(clock).map_err(|error| StartError::Threads(error.to_string()))?;
         let recent_attempts = Arc::new(RecentAttempts::default());
         let (bell, signals) = Bell::new();
+        let feed_waiters = Arc::new(FeedWaiters::default());
         let heard = Heard {
             metrics: Arc::clone(&metrics),
             recent_attempts: Arc::clone(&recent_attempts),
             failures,
             transport: Arc::clone(&transport),
             bell: bell.clone(),
+            feed_waiters: Arc::clone(&feed_waiters),
         };
         let failed = store_failed(&vitals, on_failure);
         let lost = Arc::clone(&failed);
@@ -125,7 +129,10 @@ impl App {
         let listeners = listeners(&dispatcher, heard, failed);
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
-        let settings = http_settings(config, rule, dashboard_settings(config, address));
+        let settings = HttpSettings {
+            feed_waiters: Arc::clone(&feed_waiters),
+            ..http_settings(config, rule, dashboard_settings(config, address))
+        };
         let catalogue = settings.catalogue.clone();
         let state = web::Data::new(HttpState::new(
             settings,
@@ -172,6 +179,7 @@ impl App {
             transport,
             certificate,
             catalogue,
+            feed_waiters,
             pipeline,
             writer: Arc::new(writer),
             writer_thread: thread,
@@ -218,6 +226,8 @@ impl App {
         let deadline = Instant::now() + self.drain;
         self.vitals.is_stopping.store(true, Ordering::Relaxed);
         self.dispatcher.begin_stop();
+        // A request that waits for an event is answered without one.
+        self.feed_waiters.close();
         // Requests in progress await the writer, which runs until the end.
         self.http.stop();
         let cut_off = self.pipeline.stop(deadline);
@@ -265,6 +275,7 @@ struct Heard {
     failures: FailureLog,
     transport: Arc<Transport>,
     bell: Bell,
+    feed_waiters: Arc<FeedWaiters>,
 }
 
 fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) -> Listeners {
@@ -283,6 +294,7 @@ fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) ->
             if committed.has_alert {
                 heard.bell.ring();
             }
+            heard.feed_waiters.committed(&committed);
             dispatcher.committed(committed, registry);
         }),
         failed: Box::new(move |error| failed(error)),

@@ -127,6 +127,8 @@ pub fn http_settings(config: &Config, rule: AddressRule, dashboard: DashboardSet
         event_bytes: config.limits.event_bytes,
         management_per_minute: config.rate_limit.management_per_minute,
         publish_per_minute: config.rate_limit.publish_per_minute,
+        feed_per_minute: config.rate_limit.feed_per_minute,
+        feed_waiters: Arc::default(),
         wrong_keys_per_minute: config.rate_limit.wrong_keys_per_minute,
         read_threads: config.server.workers * BLOCKING_THREADS,
         read_threads_of_one: READS_OF_ONE,

@@ -12,6 +12,9 @@ const WINDOW: &str =
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of the subscription (@FILE reads the value from a file; none takes it back)")]
 pub struct SubscriptionOptions {
+    /// Whether deliveries are sent (push) or read by the receiver (pull); fixed when the subscription is made
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
     /// Own headers: {"X-Site": "north"}
     #[arg(long, value_name = "JSON")]
     pub headers: Option<String>,

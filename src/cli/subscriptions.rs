@@ -21,7 +21,7 @@ pub enum SubscriptionsCommand {
         account: AccountArgs,
         /// Where events are sent to
         #[arg(long)]
-        url: String,
+        url: Option<String>,
         /// Event types, or * for all
         #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = value_parsers::Names::of_event_types(), required = true)]
         events: Vec<String>,

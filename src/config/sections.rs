@@ -253,6 +253,8 @@ pub struct RateLimitSection {
     pub management_per_minute: u32,
     /// Publishing requests a minute; 0: no limit.
     pub publish_per_minute: u32,
+    /// Requests to feeds a minute; 0: no limit.
+    pub feed_per_minute: u32,
     /// Invalid keys per minute and source before responses are delayed; 0: no limit.
     pub wrong_keys_per_minute: u32,
 }
@@ -263,6 +265,7 @@ impl RateLimitSection {
         Some(Self {
             management_per_minute: reader.take("rate_limit.management_per_minute", rate)?,
             publish_per_minute: reader.take("rate_limit.publish_per_minute", rate)?,
+            feed_per_minute: reader.take("rate_limit.feed_per_minute", rate)?,
             wrong_keys_per_minute: reader.take("rate_limit.wrong_keys_per_minute", rate)?,
         })
     }

@@ -86,7 +86,12 @@ fn the_defaults_are_the_published_ones() {
             no_proxy: Vec::new(),
         },
         limits: LimitsSection { event_bytes: 256 << 10, subscriptions_per_account: 100 },
-        rate_limit: RateLimitSection { management_per_minute: 60, publish_per_minute: 0, wrong_keys_per_minute: 20 },
+        rate_limit: RateLimitSection {
+            management_per_minute: 60,
+            publish_per_minute: 0,
+            feed_per_minute: 0,
+            wrong_keys_per_minute: 20,
+        },
         alerts: AlertsSection {
             email_to: Vec::new(),
             email_from: None,

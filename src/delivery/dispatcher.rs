@@ -109,7 +109,8 @@ impl Dispatcher {
     /// Creates a lane for every subscription, each marked as having a backlog.
     pub fn resume(&self, reader: &Reader) -> Result<(), StorageError> {
         let snapshot = reader.view();
-        for subscription in snapshot.registry().subscriptions() {
+        // What is read by its receiver is never sent, and needs no lane.
+        for subscription in snapshot.registry().subscriptions().filter(|found| !found.is_pull()) {
             let history = snapshot.history(subscription.id)?;
             let responsiveness = match history.health {
                 EndpointHealth { is_suspect: true, .. } => Responsiveness::Suspect,
@@ -134,6 +135,7 @@ impl Dispatcher {
         let mut state = self.lock();
         for id in committed.changed {
             match registry.subscription(id) {
+                Some(subscription) if subscription.is_pull() => {}
                 Some(subscription) => {
                     state.schedule.put_lane(id, subscription.state.is_active(), Responsiveness::Unknown, false);
                     state.schedule.set_options(id, &subscription.options, self.clock.monotonic(), false);

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod escape;
 pub mod event;
+pub mod feed;
 pub mod field_error;
 pub mod gaps;
 pub mod ids;

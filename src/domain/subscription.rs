@@ -80,6 +80,14 @@ impl DisabledReason {
     }
 }
 
+impl Subscription {
+    /// Whether the receiver reads its deliveries, and none is sent.
+    #[must_use]
+    pub fn is_pull(&self) -> bool {
+        self.options.is_pull()
+    }
+}
+
 impl SubscriptionState {
     /// Whether deliveries go out.
     #[must_use]

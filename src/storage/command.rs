@@ -104,6 +104,17 @@ pub enum Command {
         /// Replied to when it is due.
         reply: ReplySender<()>,
     },
+    /// Move the position of a feed: everything up to there is delivered.
+    AcknowledgeFeed {
+        /// Whose.
+        account: AccountId,
+        /// The feed of which subscription.
+        id: SubscriptionId,
+        /// The last event that its reader has.
+        up_to: EventId,
+        /// The position now.
+        reply: ReplySender<EventId>,
+    },
     /// Create a job.
     CreateJob {
         /// Whose.

@@ -24,8 +24,9 @@ use crate::storage::counts::{Counts, Kind};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit};
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::{EventHead, EventRow, History, IdempotencyRow};
+use crate::storage::rows::record::{EventHead, EventRow, IdempotencyRow};
 use crate::storage::rules::service_time::Seen;
 
 pub use self::outbox::{BatchHead, OutboxTx};
@@ -137,6 +138,17 @@ pub struct Selected {
     pub last: Option<DeliveryId>,
     /// Whether there is nothing behind it.
     pub is_end: bool,
+}
+
+/// Events that went to a subscription, found by a walk through the log.
+#[derive(Debug)]
+pub struct Received {
+    /// Oldest first.
+    pub events: Vec<EventId>,
+    /// The last event that was looked at, or the end of the span.
+    pub last: EventId,
+    /// Whether the span goes on behind it.
+    pub has_more: bool,
 }
 
 /// An event, or how its row is damaged.
@@ -366,6 +378,14 @@ pub trait View: Send + Sync {
         limit: usize,
         bodies_bytes: usize,
     ) -> Result<Vec<PendingEvent>>;
+    /// The events of an account that went to a subscription, after the first and up to the second of these, oldest first,
+    /// among so many.
+    fn received(
+        &self,
+        whose: (AccountId, SubscriptionId),
+        span: (EventId, EventId),
+        looked_at: usize,
+    ) -> Result<Received>;
     /// Up to so many retries of a subscription, earliest due first: those due by then, and the first one after them.
     fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<Retry>>;
     /// The row of a delivery that waits for the first one of its order key, or in a batch.

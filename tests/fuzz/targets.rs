@@ -24,6 +24,7 @@ use tempclock_webhooks::http::api::{event_body, subscription_body};
 use tempclock_webhooks::http::request::error::ApiError;
 use tempclock_webhooks::storage::rows::delivery_record;
 use tempclock_webhooks::storage::rows::format_2;
+use tempclock_webhooks::storage::rows::history;
 use tempclock_webhooks::storage::rows::record;
 use tempclock_webhooks::storage::rows::sealing::Seal;
 use tempclock_webhooks::storage::rows::subscription_record::{self, SubscriptionRow};
@@ -172,7 +173,7 @@ pub fn record(data: &[u8]) {
         let again = delivery_record::encode(&delivery).expect("a delivery that was read can be written");
         assert!(delivery_record::decode(&again, EventType::ClockIn).is_ok());
     }
-    if let Ok(history) = record::History::decode(data) {
+    if let Ok(history) = history::History::decode(data) {
         assert!(history.encode().is_ok());
     }
     let open = |data: &[u8]| SubscriptionRow::decode(data)?.open(SubscriptionId(1), &Seal::NONE);

@@ -20,6 +20,7 @@ enum Written {
 /// The given options as fields of a request.
 pub fn fields(given: &SubscriptionOptions) -> Result<Map<String, Value>, (Exit, String)> {
     let SubscriptionOptions {
+        mode,
         headers,
         auth,
         client_certificate,
@@ -36,6 +37,7 @@ pub fn fields(given: &SubscriptionOptions) -> Result<Map<String, Value>, (Exit, 
         delivery_window,
     } = given;
     let all: [(Written, &Option<String>); OPTIONS.len()] = [
+        (Written::Text, mode),
         (Written::Json, headers),
         (Written::Json, auth),
         (Written::Text, client_certificate),

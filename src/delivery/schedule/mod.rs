@@ -171,7 +171,8 @@ impl Schedule {
     pub fn waiting(&self, delivery: DeliveryId, now: Timestamp) -> Waiting {
         let wall = self.wall_at(now);
         let lane = self.lanes.get(&delivery.subscription);
-        lane.map_or(Waiting::Off, |lane| lane.waiting(delivery.event, self.per_endpoint, now, wall))
+        // Only what is read by its receiver has no lane.
+        lane.map_or(Waiting::Pull, |lane| lane.waiting(delivery.event, self.per_endpoint, now, wall))
     }
 
     /// Removes the lane of a deleted subscription; attempts in flight finish.

@@ -21,12 +21,14 @@ pub enum Waiting {
     Off,
     /// A free thread, or its turn.
     Thread,
+    /// Its receiver, who reads it.
+    Pull,
 }
 
 impl Waiting {
     /// Every word.
-    pub const WORDS: [&str; 9] =
-        ["in_flight", "retry", "backoff", "order", "rate_limit", "window", "batch", "off", "thread"];
+    pub const WORDS: [&str; 10] =
+        ["in_flight", "retry", "backoff", "order", "rate_limit", "window", "batch", "off", "thread", "pull"];
 
     /// The word.
     #[must_use]
@@ -41,6 +43,7 @@ impl Waiting {
             Self::Batch => "batch",
             Self::Off => "off",
             Self::Thread => "thread",
+            Self::Pull => "pull",
         }
     }
 }

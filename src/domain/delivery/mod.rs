@@ -208,6 +208,11 @@ impl Delivery {
         self.state = DeliveryState::Cancelled { at: now };
     }
 
+    /// Settles it, as its reader has it.
+    pub fn acknowledge(&mut self, now: Timestamp) {
+        self.state = DeliveryState::Delivered { at: now };
+    }
+
     /// Gives it up, as it was held for too long.
     pub fn expire(&mut self, now: Timestamp) {
         self.state = DeliveryState::Expired { at: now };

@@ -140,6 +140,12 @@ impl Endpoint {
         Ok(check_host(&self.host, &policy.addresses)?)
     }
 
+    /// That of a subscription to which nothing is sent.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { text: "".into(), origin: String::new(), host: String::new(), port: 0, https: true }
+    }
+
     /// Parses a text that [`Endpoint::as_str`] returned.
     ///
     /// The policy may have changed since, so it is not checked here; `None` for any text that is not canonical.

@@ -5,9 +5,11 @@
 pub mod auth;
 pub mod batch;
 pub mod certificate;
+mod conflicts;
 pub mod filter;
 pub mod format;
 pub mod headers;
+pub mod mode;
 pub mod names;
 pub mod order;
 pub mod rate;
@@ -26,6 +28,7 @@ use self::batch::Batch;
 use self::filter::Filter;
 use self::format::Format;
 use self::headers::OwnHeader;
+use self::mode::Mode;
 use self::names::Names;
 use self::order::Order;
 use self::rate::Rate;
@@ -39,6 +42,8 @@ use crate::domain::endpoint::Endpoint;
 /// The options of a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// Whether deliveries are sent or read.
+    pub mode: Mode,
     /// Sent with every attempt.
     pub headers: Vec<OwnHeader>,
     /// The receiver's own login.
@@ -88,7 +93,8 @@ const IN_FLIGHT_MAX: usize = 256;
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// The names of all options, in the order in which they are shown.
-pub const OPTIONS: [&str; 14] = [
+pub const OPTIONS: [&str; 15] = [
+    "mode",
     "headers",
     "auth",
     "client_certificate",
@@ -148,6 +154,8 @@ impl Options {
         let default = Self::default;
         let is_default = value.is_null();
         match name {
+            "mode" if is_default => self.mode = default().mode,
+            "mode" => self.mode = Mode::read(value)?,
             "headers" if is_default => self.headers = default().headers,
             "headers" => self.headers = headers::read(value, &before.headers)?,
             "auth" if is_default => self.auth = None,
@@ -178,6 +186,7 @@ impl Options {
     pub fn to_json(&self, with_secrets: bool) -> Map<String, Value> {
         let headers = (!self.headers.is_empty()).then(|| headers::to_json(&self.headers, with_secrets));
         let values: [Value; OPTIONS.len()] = [
+            self.mode.name().into(),
             headers.into(),
             self.auth.as_ref().map(|auth| auth.to_json(with_secrets)).into(),
             self.client_certificate.as_deref().into(),
@@ -236,34 +245,10 @@ impl Options {
         errors
     }
 
-    /// What does not go together.
-    fn conflicts(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        for OwnHeader { name, .. } in &self.headers {
-            if self.auth.is_some() && name.eq_ignore_ascii_case("authorization") {
-                let message = "cannot be given beside auth, which sets it; leave one of them out";
-                errors.push(FieldError::new(format!("headers.{name}"), message));
-            }
-            if self.names.headers().any(|taken| name.eq_ignore_ascii_case(taken)) {
-                errors.push(FieldError::new(
-                    format!("headers.{name}"),
-                    "is the name of another header by the option names",
-                ));
-            }
-        }
-        if self.format == Format::CloudEvents && !self.names.has_plain_envelope() {
-            let message = "has no place in the format cloudevents, whose keys are fixed; leave one of them out";
-            errors.push(FieldError::new("names.envelope", message));
-        }
-        if self.batch.is_some() && self.format != Format::Json {
-            let message = "goes with the format json alone; leave one of them out";
-            errors.push(FieldError::new("batch", message));
-        }
-        if self.batch.is_some() && self.order == Order::Worker {
-            let message = "cannot go in order by worker, as one request has events of many; choose the order subscription, or none";
-            errors.push(FieldError::new("batch", message));
-        }
-        errors
+    /// Whether deliveries are read by the receiver.
+    #[must_use]
+    pub fn is_pull(&self) -> bool {
+        self.mode == Mode::Pull
     }
 }
 
@@ -352,6 +337,7 @@ mod tests {
 
     fn all() -> Options {
         let given = json!({
+            "mode": "push",
             "headers": {"X-Site": "north"},
             "auth": {"type": "bearer", "token": "t0ken"},
             "client_certificate": "payroll",

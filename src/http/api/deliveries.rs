@@ -128,7 +128,10 @@ pub async fn retry(state: AppState, caller: Caller, path: web::Path<String>) -> 
     let id = DeliveryId::parse(&path).ok_or_else(missing)?;
     caller.seen(id.subscription).map_err(|_| missing())?;
     let registry = state.reader.registry();
-    registry.subscription_of(account, id.subscription).ok_or_else(missing)?;
+    let subscription = registry.subscription_of(account, id.subscription).ok_or_else(missing)?;
+    if subscription.is_pull() {
+        return Err(ApiError::is_a_feed(id.subscription));
+    }
     state.change(caller.origin(), |reply| Command::Redeliver { account, id, reply }).await?;
     log::info!("redelivery of {id} asked for");
     let (view, memory) = view(&state, caller.counted_account(), account, id).await?;

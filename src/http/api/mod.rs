@@ -8,6 +8,7 @@ pub mod event_body;
 pub(super) mod event_types;
 pub(super) mod events;
 pub(super) mod evidence;
+pub(super) mod feeds;
 pub(super) mod fields;
 pub mod follow;
 pub(super) mod health;

@@ -11,6 +11,7 @@ use crate::domain::options::batch::EVENTS_MAX;
 use crate::domain::options::certificate::NAME_CHARS;
 use crate::domain::options::format::FORMATS;
 use crate::domain::options::headers::{HEADERS_MAX, VALUE_BYTES};
+use crate::domain::options::mode::MODES;
 use crate::domain::options::order::ORDERS;
 use crate::domain::options::signatures::KINDS;
 use crate::domain::options::{Options, auth};
@@ -55,6 +56,14 @@ fn name(what: &str) -> Value {
 /// Of those that shape requests.
 fn of_requests() -> Vec<(&'static str, Value)> {
     vec![
+        (
+            "mode",
+            json!({
+                "description": "`push`, unless you say `pull`: nothing is sent, and the receiver reads its events with `GET /feeds/{id}`. Fixed when a subscription is made.",
+                "type": ["string", "null"],
+                "enum": [MODES[0], MODES[1], null],
+            }),
+        ),
         (
             "headers",
             json!({

@@ -71,7 +71,7 @@ pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> R
     let SubscriptionRules { policy, limits, catalogue, certificates, account } = rules;
     let defaults = Options::defaults();
     let (required, before, had): (&[&str], &Options, _) = match purpose {
-        Purpose::Create => (&["url", "events"], &defaults, None),
+        Purpose::Create => (&["events"], &defaults, None),
         Purpose::Change(before) => (&[], &before.options, Some(&before.events)),
     };
     let ObjectFields(mut fields) = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
@@ -84,9 +84,13 @@ pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> R
     }
     let mut change = SubscriptionChange { catalogue, ..SubscriptionChange::default() };
     let mut secret = None;
+    let mut has_url = false;
     for (name, value) in &ObjectFields(fields).once_each(&mut errors) {
         let result = match name.as_str() {
-            "url" => parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)),
+            "url" => {
+                has_url = !value.is_null();
+                if has_url { parse_url(value, policy).map(|endpoint| change.endpoint = Some(endpoint)) } else { Ok(()) }
+            }
             "events" => parse_events(value, &change.catalogue, had).map(|events| change.events = Some(events)),
             "description" => parse_description(value).map(|text| change.description = Some(text)),
             "active" => value
@@ -105,6 +109,7 @@ pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> R
     let options = change.options.apply(before);
     match &options {
         Ok(options) => {
+            errors.extend(fault_of_mode(options, purpose, has_url));
             errors.extend(options.excesses(before, limits));
             let new_url = options.token_url().filter(|url| before.token_url() != Some(*url));
             let refused = new_url.and_then(|url| url.check(policy).err());
@@ -138,6 +143,21 @@ fn certificate_fault(
     certificate::fault(name, account, endpoint, certificates)
 }
 
+/// What does not fit the mode, which is fixed when a subscription is made.
+fn fault_of_mode(options: &Options, purpose: Purpose<'_>, has_url: bool) -> Option<FieldError> {
+    match purpose {
+        Purpose::Change(before) if before.options.mode != options.mode => {
+            let message = "is fixed when a subscription is made; make another one with the mode that you want";
+            Some(FieldError::new("mode", message))
+        }
+        _ if options.is_pull() && has_url => {
+            Some(FieldError::new("url", "has no place in mode pull, where nothing is sent; leave it out"))
+        }
+        Purpose::Create if !options.is_pull() && !has_url => Some(FieldError::new("url", "is missing")),
+        _ => None,
+    }
+}
+
 fn parse_secret(value: &Value, purpose: Purpose<'_>) -> Result<Option<SigningSecret>, Vec<FieldError>> {
     let wrong = |message: &str| Err(vec![FieldError::new("secret", message)]);
     match (purpose, value) {
@@ -157,8 +177,8 @@ fn parse_secret(value: &Value, purpose: Purpose<'_>) -> Result<Option<SigningSec
 pub fn schema(required: &[&str]) -> Value {
     let mut properties = json!({
         "url": {
-            "description": "The endpoint: an `https` URL of a public address, unless the server allows others.",
-            "type": "string",
+            "description": "The endpoint: an `https` URL of a public address, unless the server allows others. Needed, but in mode pull, where there is none.",
+            "type": ["string", "null"],
             "format": "uri",
             "examples": ["https://crm.example.com/hooks/tempclock"],
         },

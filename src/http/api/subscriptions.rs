@@ -8,6 +8,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::domain::access::Scope;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::event::catalogue::Catalogue;
 use crate::domain::event::event_type::EventType;
 use crate::domain::options::Options;
@@ -28,6 +29,8 @@ type AppState = web::Data<HttpState>;
 
 /// Message after creating one.
 pub const CREATED: &str = "Subscription created. Keep the secret: it is not shown again.";
+const CREATED_TO_READ: &str =
+    "Subscription created. Read its events with GET /feeds/{id}. Keep the secret: it is not shown again.";
 const CREATED_WITH_SHORT_SECRET: &str = "Subscription created. Its secret has fewer than 24 characters, which may be \
                                          guessed: change it when the receiver can take a longer one.";
 /// Message after a change.
@@ -46,7 +49,8 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
         return Err(ApiError::limited_to_subscriptions());
     }
     let Read { change, secret, options } = read_body(state.get_ref(), account, &body, Purpose::Create)?;
-    let (Some(endpoint), Some(events)) = (change.endpoint, change.events) else {
+    let endpoint = change.endpoint.or_else(|| options.is_pull().then(Endpoint::none));
+    let (Some(endpoint), Some(events)) = (endpoint, change.events) else {
         return Err(ApiError::internal(&"a parsed subscription lacks a required field"));
     };
     let new = NewSubscription {
@@ -57,6 +61,7 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
         options: Options::shared(options),
     };
     let message = match &secret {
+        _ if new.options.is_pull() => CREATED_TO_READ,
         Some(secret) if secret.is_short() => CREATED_WITH_SHORT_SECRET,
         _ => CREATED,
     };
@@ -64,7 +69,8 @@ pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerR
     let seed = random()?;
     let keys = SigningKeys::of(secret).with_pair_for(&new.options, Some(&seed));
     let made = state.change(caller.origin(), |reply| Command::CreateSubscription { account, new, keys, reply }).await?;
-    log::info!("subscription {} created for {}", made.id, made.endpoint.origin());
+    let place = if made.is_pull() { "its reader".to_owned() } else { made.endpoint.origin() };
+    log::info!("subscription {} created for {place}", made.id);
     Ok(respond::single_with_message(HttpResponse::Created(), &SubscriptionView::with_secret(&made), message))
 }
 

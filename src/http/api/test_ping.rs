@@ -135,6 +135,9 @@ pub async fn test_one(
 ) -> HandlerResult {
     let registry = state.reader.registry();
     let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
+    if subscription.is_pull() {
+        return Err(ApiError::is_a_feed(id));
+    }
     let subscription = &match secrets {
         Secrets::Valid => Arc::clone(subscription),
         Secrets::Newest => Arc::new(with_newest_secret(subscription)),

@@ -20,7 +20,8 @@ use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::http::api::option_schemas::OptionsView;
 pub use crate::http::api::view::context::ViewContext;
-use crate::storage::rows::record::{EventRow, History};
+use crate::storage::rows::history::History;
+use crate::storage::rows::record::EventRow;
 
 /// A subscription as its owner sees it.
 #[derive(Serialize, JsonSchema)]
@@ -28,9 +29,10 @@ use crate::storage::rows::record::{EventRow, History};
 pub struct SubscriptionView<'a> {
     /// Its number, never reused.
     id: SubscriptionId,
-    /// Where its deliveries go.
-    #[schemars(example = "https://crm.example.com/hooks/tempclock")]
-    url: &'a str,
+    /// Where its deliveries go; absent in mode pull, where they are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = "https://crm.example.com/hooks/tempclock")]
+    url: Option<&'a str>,
     /// Its event types; `*` stands for all.
     #[schemars(example = ["clock_in", "clock_out"])]
     events: Vec<String>,
@@ -90,7 +92,7 @@ impl<'a> SubscriptionView<'a> {
         };
         Self {
             id: subscription.id,
-            url: subscription.endpoint.as_str(),
+            url: (!subscription.is_pull()).then(|| subscription.endpoint.as_str()),
             events: subscription.events.names(),
             active: subscription.state.is_active(),
             description: &subscription.description,

@@ -3,13 +3,14 @@
 use actix_web::http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use crate::domain::SubscriptionId;
 use crate::domain::access::{Excess, Scope};
 use crate::domain::event::KeySource;
 use crate::http::request::error::ApiError;
 use crate::storage::error::Rejection;
 
 /// A sample of every kind of error.
-fn samples() -> [ApiError; 29] {
+fn samples() -> [ApiError; 32] {
     [
         ApiError::invalid_field("limit", "must be an integer from 1 on (above 100 it counts as 100)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
@@ -26,6 +27,9 @@ fn samples() -> [ApiError; 29] {
         ApiError::from(Rejection::TooManyJobs(16)),
         ApiError::from(Rejection::ReplayUnderWay),
         ApiError::from(Rejection::EventErased),
+        ApiError::is_a_feed(SubscriptionId(1)),
+        ApiError::not_a_feed(SubscriptionId(1)),
+        ApiError::feed_disabled(SubscriptionId(1)),
         ApiError::from(Rejection::TooManyKeys(1000)),
         ApiError::from(Rejection::KeyEnded),
         ApiError::from(Rejection::OutOfNumbers),

@@ -5,6 +5,7 @@ mod admin_routes;
 mod answers;
 mod errors;
 mod example;
+mod feed_routes;
 mod headers;
 pub(super) mod operation;
 mod page;
@@ -28,7 +29,7 @@ use crate::domain::event::catalogue::Catalogue;
 use crate::domain::event::event_type::EventType;
 use crate::http::api::jobs::{body, erasure};
 use crate::http::api::subscription_tools::{matching, rotation};
-use crate::http::api::{event_body, event_types, key_body, subscription_body, test_ping};
+use crate::http::api::{event_body, event_types, feeds, key_body, subscription_body, test_ping};
 use crate::http::openapi::operation::{Access, BASE, Operation, Parameter, Resource, ResponseSpec};
 use crate::http::request::error::ErrorBody;
 use crate::http::request::respond;
@@ -87,6 +88,7 @@ fn tag(name: &str) -> Value {
         "Subscriptions" => "Who gets which events, and where.",
         "Events" => "Publish events, and find published ones.",
         "Deliveries" => "One event for one subscription: its attempts, and redelivery.",
+        "Feeds" => "Events for a receiver that reads them, behind a firewall for example.",
         "Jobs" => "Work on many deliveries that continues after the response: read its progress, or stop it.",
         "Audit" => "Who changed what.",
         "API keys" => "Create, rotate and revoke the keys of your account.",
@@ -183,7 +185,7 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>, types: &
     let bodies = [
         (
             "NewSubscription",
-            subscription_body::schema(&["url", "events"]),
+            subscription_body::schema(&["events"]),
             json!({"url": url, "events": ["clock_in", "clock_out"], "description": "Time sheets to the CRM"}),
         ),
         ("SubscriptionChange", subscription_body::schema(&[]), json!({"active": true})),
@@ -196,6 +198,7 @@ fn schemas(mut generator: SchemaGenerator, answers: Map<String, Value>, types: &
         ("KeyRotation", key_body::rotation_schema(), json!({"overlap": "24h"})),
         ("NewReplay", body::replay_schema(), json!({"since": "2026-03-02T08:00:00Z", "events": ["clock_in"]})),
         ("NewErasure", erasure::schema(), json!({"worker_id": 52})),
+        ("FeedAcknowledgement", feeds::schema(), json!({"cursor": "cur_1_019cadc7b1c07ad1ea45cf36ac5ac543"})),
         ("SecretRotation", rotation::schema(), json!({"overlap": "24h"})),
         ("EventToMatch", matching::schema(), json!({"event": "clock_in", "data": event_types::clock_in()})),
         ("SubscriptionTest", test_ping::schema(), json!({"verify": true})),

@@ -15,7 +15,8 @@ use crate::http::request::respond::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET};
 
 const TIME: &str = "2026-03-02T08:00:00Z";
 
-fn query(name: &'static str, description: &'static str, schema: Value) -> Parameter {
+/// A parameter of the query.
+pub fn query(name: &'static str, description: &'static str, schema: Value) -> Parameter {
     Parameter { place: "query", name, is_required: false, description, schema }
 }
 

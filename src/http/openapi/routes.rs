@@ -26,6 +26,7 @@ use crate::http::api::view::{DeliveryView, SubscriptionView};
 use crate::http::api::{compat, deliveries, event_types, events, evidence, health, jobs, subscriptions, test_ping};
 use crate::http::openapi::Description;
 use crate::http::openapi::admin_routes::admin_routes;
+use crate::http::openapi::feed_routes::feed_routes;
 use crate::http::openapi::operation::{BASE, Operation, Resource, at, list, operation, plain, single};
 use crate::http::openapi::parameters as take;
 use crate::http::request::error::ApiError;
@@ -98,6 +99,7 @@ pub fn table() -> Vec<Resource> {
         vec![evidence_route()],
         delivery_routes(),
         job_routes(),
+        feed_routes(),
         admin_routes(),
         vec![compat_route()],
         open_routes(),
@@ -150,7 +152,8 @@ fn subscription_routes() -> Vec<Resource> {
                 .takes(take::newest_secret())
                 .optional_body("SubscriptionTest")
                 .answers(200, "How it went.", single::<TestResult>)
-                .with_message(test_ping::ACCEPTED),
+                .with_message(test_ping::ACCEPTED)
+                .may_conflict(),
         ]),
         at(HEADING, "/webhooks/{id}/replay", [
             operation(Method::POST, jobs::replay, "replayEvents", "Deliver stored events to a subscription")

@@ -59,7 +59,7 @@ const IDEMPOTENCY_CONFLICT: &str = "idempotency_conflict";
 pub const DIFFERS: &str = "differs from the event sent before";
 
 impl ApiError {
-    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             code,

@@ -99,6 +99,18 @@ pub struct Publisher {
     pub account: AccountId,
 }
 
+/// A caller that reads feeds, counted against their own limit; or the operator.
+pub struct FeedReader(pub Caller);
+
+impl FromRequest for FeedReader {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(grant(request, |state| &state.feeds).map(|grant| Self(Caller(grant))))
+    }
+}
+
 impl Caller {
     /// The holder of a session, whose requests are counted by its pages.
     #[must_use]

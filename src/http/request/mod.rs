@@ -5,6 +5,8 @@ mod body_text;
 pub mod chunks;
 pub mod error;
 pub mod extract;
+mod feed_error;
+pub mod feed_waiters;
 pub(super) mod free_space;
 pub(super) mod json_body;
 pub(super) mod middleware;

@@ -18,6 +18,7 @@ use crate::domain::{AccountId, KeyId};
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::dashboard::state::DashboardState;
 use crate::http::request::error::ApiError;
+use crate::http::request::feed_waiters::FeedWaiters;
 use crate::http::request::free_space::FreeSpace;
 use crate::http::request::ping_limit::PingLimit;
 use crate::http::request::rate_limit::RateLimit;
@@ -46,6 +47,10 @@ pub struct HttpSettings {
     pub management_per_minute: u32,
     /// Publish requests per minute and key; 0: unlimited.
     pub publish_per_minute: u32,
+    /// Requests per minute and key to feeds; 0: unlimited.
+    pub feed_per_minute: u32,
+    /// Who waits for an event of a feed.
+    pub feed_waiters: Arc<FeedWaiters>,
     /// Invalid keys per minute and source before responses are delayed; 0: unlimited.
     pub wrong_keys_per_minute: u32,
     /// Threads that read, of all HTTP workers together.
@@ -79,6 +84,9 @@ pub struct HttpState {
     pub(in crate::http) vitals: Arc<Vitals>,
     pub(in crate::http) management: RateLimit<KeyId>,
     pub(in crate::http) publishing: RateLimit<KeyId>,
+    pub(in crate::http) feeds: RateLimit<KeyId>,
+    /// Who waits for an event of a feed.
+    pub(in crate::http) feed_waiters: Arc<FeedWaiters>,
     pub(in crate::http) guesses: RateLimit<IpAddr>,
     pub(in crate::http) pings: Arc<PingLimit>,
     /// Remaining bytes for request bodies.
@@ -128,6 +136,8 @@ impl HttpState {
         Self {
             management: RateLimit::new(settings.management_per_minute),
             publishing: RateLimit::new(settings.publish_per_minute),
+            feeds: RateLimit::new(settings.feed_per_minute),
+            feed_waiters: Arc::clone(&settings.feed_waiters),
             guesses: RateLimit::new(settings.wrong_keys_per_minute),
             pings: Arc::default(),
             body_room: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),

@@ -3,8 +3,8 @@
 use crate::domain::options::order::OrderKey;
 use crate::domain::{BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::History;
 
 type Result<T> = std::result::Result<T, StorageError>;
 

@@ -10,8 +10,9 @@ use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
+use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::{BatchHead, Pending, Selected, StoreVitals, View as _};
+use crate::storage::engine::{BatchHead, Pending, Received, Selected, StoreVitals, View as _};
 pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::{DumpError, Manifest};
@@ -20,8 +21,9 @@ use crate::storage::read::find::{self, Wanted};
 pub use crate::storage::read::page::{PAGE_BYTES, Page, PageRequest, ReadLimit};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::{SharedSnapshot, Snapshot};
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::{EventRow, History};
+use crate::storage::rows::record::EventRow;
 
 /// A reader of the store; cheap to clone.
 #[derive(Clone)]
@@ -237,6 +239,17 @@ impl ReadView {
         self.snapshot.view.last_backup()
     }
 
+    /// The events of an account that went to a subscription, after the first and up to the second of these, oldest first,
+    /// among so many.
+    pub(in crate::storage) fn received(
+        &self,
+        subscription: &Subscription,
+        span: (EventId, EventId),
+        looked_at: usize,
+    ) -> Result<Received, StorageError> {
+        self.snapshot.view.received((subscription.account, subscription.id), span, looked_at)
+    }
+
     /// The jobs of an account, newest first.
     pub fn jobs(&self, account: AccountId) -> Result<Vec<Job>, StorageError> {
         self.snapshot.view.jobs(account)
@@ -251,7 +264,8 @@ impl ReadView {
         after: Option<DeliveryId>,
         limit: usize,
     ) -> Result<(u64, Option<DeliveryId>), StorageError> {
-        let all = self.registry().subscriptions_of(account).iter().map(|found| found.id);
+        let all =
+            self.registry().subscriptions_of(account).iter().filter(|found| !found.is_pull()).map(|found| found.id);
         let wanted: Vec<_> = all.filter(|id| which.subscription.is_none_or(|wanted| wanted == *id)).collect();
         let Selected { deliveries, last, is_end } =
             self.snapshot.view.select((account, &wanted), which, after, limit)?;
@@ -290,7 +304,8 @@ impl ReadView {
         let (mut oldest, mut oldest_held): (Option<EventId>, Option<EventId>) = (None, None);
         let mut left = SCANNED_MAX;
         for subscription in snapshot.registry.subscriptions() {
-            let oldest = if subscription.state.is_active() { &mut oldest } else { &mut oldest_held };
+            let oldest =
+                if subscription.state.is_active() && !subscription.is_pull() { &mut oldest } else { &mut oldest_held };
             let found = snapshot.view.oldest_pending(subscription.id, &mut left)?;
             *oldest = (*oldest).into_iter().chain(found).min();
         }

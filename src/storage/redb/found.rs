@@ -30,6 +30,9 @@ pub(super) fn range_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (u
 /// The status of what is in the outbox.
 pub(crate) const PENDING: &str = DeliveryState::NAMES[0];
 
+/// Who an event goes to, unless that cannot be read.
+type Receivers = Result<Arc<[SubscriptionId]>, StorageError>;
+
 /// The events of an account in a snapshot.
 pub(crate) struct Events {
     account: AccountId,
@@ -77,6 +80,22 @@ impl Events {
     /// How long an event's row is.
     pub fn bytes(&self, id: EventId) -> Result<usize, StorageError> {
         Ok(self.row(id)?.map_or(0, |row| row.value().len()))
+    }
+
+    /// The events after the first and up to the second of these with their receivers, oldest first.
+    pub fn oldest_first(
+        &self,
+        after: EventId,
+        until: EventId,
+    ) -> Result<impl Iterator<Item = Result<(EventId, Receivers), StorageError>>, StorageError> {
+        let key = |id: EventId| (self.account.0, id.0);
+        let range = (Bound::Excluded(key(after)), Bound::Included(key(until)));
+        let rows = if after < until { Some(self.table.range::<EventKey>(range)?) } else { None };
+        Ok(rows.into_iter().flatten().map(|row| {
+            let (key, row) = row?;
+            let id = EventId(key.value().1);
+            Ok((id, self.decode_head(id, &row).and_then(|head| self.sets.members(head.receivers))))
+        }))
     }
 
     /// Rows from the newest to the oldest of these.

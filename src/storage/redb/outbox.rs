@@ -19,8 +19,8 @@ use crate::storage::engine::{Pending, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::redb::tables::{self, OutboxKey};
 use crate::storage::rows::digest;
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::History;
 
 /// The due time of deliveries that were never attempted.
 const UNATTEMPTED_DUE_MS: u64 = 0;

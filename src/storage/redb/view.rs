@@ -14,7 +14,7 @@ use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Counts;
-use crate::storage::engine::{BatchHead, PendingEvent, Retry, Selected, Stored, View};
+use crate::storage::engine::{BatchHead, PendingEvent, Received, Retry, Selected, Stored, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
@@ -24,8 +24,9 @@ use crate::storage::redb::found::{DeliveryWalk, Events, ListedEvent, PENDING, ra
 use crate::storage::redb::outbox::{Outbox, batches};
 use crate::storage::redb::tables::OutcomeKey;
 use crate::storage::redb::{audit, counts, find_index, jobs, pending, tables, time};
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::{EventRow, History};
+use crate::storage::rows::record::EventRow;
 use crate::storage::rows::{delivery_record, digest};
 use crate::storage::rules::service_time::Seen;
 
@@ -161,6 +162,29 @@ impl View for RedbView {
             page.push(PendingEvent { event, key, row });
         }
         Ok(page)
+    }
+
+    fn received(
+        &self,
+        (account, id): (AccountId, SubscriptionId),
+        (after, until): (EventId, EventId),
+        looked_at: usize,
+    ) -> Result<Received, StorageError> {
+        let events = Events::of(&self.rows, account)?;
+        let mut found = Received { events: Vec::new(), last: after, has_more: false };
+        for (place, row) in events.oldest_first(after, until)?.enumerate() {
+            if place >= looked_at {
+                return Ok(Received { has_more: true, ..found });
+            }
+            let (event, receivers) = row?;
+            found.last = event;
+            match receivers {
+                Ok(receivers) if receivers.binary_search(&id).is_ok() => found.events.push(event),
+                Ok(_) => {}
+                Err(error) => log::error!("event {event} is left out of a feed: {error}"),
+            }
+        }
+        Ok(Received { last: until, ..found })
     }
 
     fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<Retry>, StorageError> {

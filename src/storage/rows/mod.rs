@@ -6,6 +6,7 @@ pub(super) mod codec;
 pub mod delivery_record;
 pub(super) mod digest;
 pub mod format_2;
+pub mod history;
 pub mod job_record;
 pub mod key_record;
 pub mod notice_record;

@@ -159,7 +159,10 @@ impl SubscriptionRow {
         };
         Ok(Self {
             account: AccountId(row.account),
-            endpoint: Endpoint::from_stored(&row.url).ok_or_else(invalid)?,
+            endpoint: match row.url.as_str() {
+                "" => Endpoint::none(),
+                url => Endpoint::from_stored(url).ok_or_else(invalid)?,
+            },
             events: EventTypes::from_stored(row.events.iter().map(String::as_str)).ok_or_else(invalid)?,
             description: row.description,
             options: serde_json::from_str(&row.options).map_err(|_| invalid())?,

@@ -3,6 +3,8 @@
 //! subscription's history, and steps of bounded size go through the rows, beside what callers do. A restart begins the
 //! steps of a mark again, which changes nothing that was done. Runs on the writer thread.
 
+pub(in crate::storage) mod positions;
+
 use std::time::Instant;
 
 use crate::domain::delivery::Delivery;
@@ -12,10 +14,10 @@ use crate::domain::{AccountId, BatchId, DeliveryId, EventId, SubscriptionId, Tim
 use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::History;
 use crate::storage::rules::apply::{Batch, State};
-use crate::storage::rules::backlog_positions::Position;
+use crate::storage::rules::backlog::positions::Position;
 use crate::storage::rules::jobs::StepSize;
 
 impl<T: Tx> Batch<T> {
@@ -116,6 +118,10 @@ impl<T: Tx> Batch<T> {
         let last = events.last().copied().filter(|_| events.len() == rows);
         for event in events {
             let delivery = DeliveryId { event, subscription: id };
+            if event <= history.acknowledged {
+                self.settle_read(state, account, delivery)?;
+                continue;
+            }
             // One whose event cannot be read is told by its attempt.
             if let Ok(event_type) = self.tx.event_type(account, event)?
                 && history.withdraws(event_type, event)

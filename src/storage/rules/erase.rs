@@ -150,6 +150,8 @@ impl<T: Tx> Batch<T> {
                 log::error!("delivery {id} cannot be read, and is left alone: {error}");
                 return Ok(());
             }
+            // Its reader is told that it was erased.
+            None if state.registry.subscription(id.subscription).is_some_and(|found| found.is_pull()) => return Ok(()),
             None if is_known => {
                 let row = match self.take_unattempted(id)? {
                     Some(row) => Some(row),

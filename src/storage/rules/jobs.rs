@@ -271,7 +271,7 @@ impl<T: Tx> Batch<T> {
 
 /// The subscriptions that a selection is about, by number; none if the one that it names is gone.
 fn concerned(state: &State, account: AccountId, selection: &DeliverySelection) -> Option<Vec<SubscriptionId>> {
-    let all = state.registry.subscriptions_of(account).iter().map(|found| found.id);
+    let all = state.registry.subscriptions_of(account).iter().filter(|found| !found.is_pull()).map(|found| found.id);
     let wanted: Vec<_> = all.filter(|id| selection.subscription.is_none_or(|wanted| wanted == *id)).collect();
     (!wanted.is_empty() || selection.subscription.is_none()).then_some(wanted)
 }

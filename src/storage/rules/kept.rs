@@ -342,6 +342,8 @@ impl<T: Tx> Batch<T> {
         let (calendar, monotonic) = before.held;
         match subscription.state {
             SubscriptionState::Disabled { since, .. } if since < calendar => {}
+            // What nobody reads is held from the time when it could be read.
+            SubscriptionState::Active if subscription.is_pull() => {}
             _ => return Ok(true),
         }
         let (account, of) = (subscription.account, subscription.id);

@@ -296,6 +296,9 @@ impl Writer {
                 }
                 defer_reply(reply, result)
             }
+            Command::AcknowledgeFeed { account, id, up_to, reply } => {
+                defer_reply(reply, batch.acknowledge(state, account, id, up_to)?)
+            }
             Command::CreateJob { account, task, of, reply } => {
                 defer_reply(reply, self.work.jobs.create(batch, state, (account, task), of)?)
             }

@@ -69,7 +69,8 @@ fn every_path_has_the_methods_that_are_described_and_no_other() {
 #[test]
 fn each_operation_wants_the_scope_that_is_described_and_no_other() {
     let server = Server::start(&[]);
-    let all: Vec<&str> = ALL_SCOPES.split(',').chain(["keys:admin", "audit:read", "events:erase"]).collect();
+    let all: Vec<&str> =
+        ALL_SCOPES.split(',').chain(["keys:admin", "audit:read", "feed:read", "events:erase"]).collect();
     let with = |scopes: &[&str]| server.client_with(&server.key(&scopes.join(",")));
     for wanted in &all {
         let without: Vec<&str> = all.iter().copied().filter(|scope| scope != wanted).collect();
@@ -132,10 +133,13 @@ fn every_refusal_that_is_described_is_met() {
 
 #[test]
 fn every_route_with_a_key_is_counted_as_described() {
-    let server = Server::start(&[("rate_limit.management_per_minute", "1"), ("rate_limit.publish_per_minute", "1")]);
-    let client = server.client();
+    let limits =
+        ["management_per_minute", "publish_per_minute", "feed_per_minute"].map(|limit| format!("rate_limit.{limit}"));
+    let server = Server::start(&limits.each_ref().map(|limit| (limit.as_str(), "1")));
+    let client = server.client_with(&server.key("*"));
     client.get("/webhooks").expect(200);
     client.publish("clock_in", &clock_in(1));
+    client.get("/feeds/999999").expect(404);
     for (path, method, operation) in operations() {
         let is_counted = operation["security"] != json!([]);
         assert_eq!(operation["responses"].get("429").is_some(), is_counted, "{method} {path}");

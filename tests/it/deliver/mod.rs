@@ -4,6 +4,7 @@ mod backlog;
 pub(super) mod deliveries;
 pub(super) mod descriptors;
 pub(super) mod failure_words;
+mod feed;
 pub(super) mod isolation;
 pub(super) mod jobs;
 pub(super) mod pushback;

@@ -171,7 +171,11 @@ pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerRe
 pub async fn replay(state: AppState, caller: Caller, path: web::Path<String>, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
     let id = caller.seen(parse_id(&path)?)?;
-    let wanted = find(&state, account, id)?.events.clone();
+    let subscription = find(&state, account, id)?;
+    if subscription.is_pull() {
+        return Err(ApiError::is_a_feed(id));
+    }
+    let wanted = subscription.events.clone();
     let catalogue = state.settings.catalogue.get();
     let ReplayBody { since, until, events, only, is_dry_run } = body::replay(&body.text, &catalogue, &wanted)?;
     let events = events.as_ref().unwrap_or(&wanted).within(&wanted, &catalogue);

@@ -90,7 +90,8 @@ fn result(subscription: &Subscription, known: &TypeDescription, data: &Value) ->
         Some(lines) => because.extend(lines.into_iter().map(|(_, sentence)| sentence)),
         None => because.push("it has no filter".to_owned()),
     }
-    because.push("its mode is push: it is sent".to_owned());
+    let mode = if subscription.is_pull() { "its mode is pull: it is read" } else { "its mode is push: it is sent" };
+    because.push(mode.to_owned());
     because.push(match subscription.state {
         SubscriptionState::Active => "it is active".to_owned(),
         SubscriptionState::Disabled { reason, .. } => {

@@ -21,8 +21,9 @@ use crate::storage::redb::file::progress::Progress;
 use crate::storage::redb::small_rows::subscription_row;
 use crate::storage::redb::tables::{self, OutboxKey, Visit};
 use crate::storage::redb::tx::RedbTx;
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::{History, IdempotencyRow};
+use crate::storage::rows::record::IdempotencyRow;
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{delivery_record, format_2};
 

@@ -38,7 +38,7 @@ use crate::storage::redb::{retained, sessions, tables};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::apply::State;
-use crate::storage::rules::backlog_positions::Backlogs;
+use crate::storage::rules::backlog::positions::Backlogs;
 use crate::storage::rules::batches::gathering::Gatherings;
 use crate::storage::rules::find::FindIndexing;
 use crate::storage::rules::jobs::Jobs;

@@ -14,8 +14,8 @@ use crate::storage::redb::outbox::{
     retries_range, retry_key, unattempted_key, waiting_key,
 };
 use crate::storage::redb::tables::{self, OutboxKey};
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::History;
 
 /// The writer's outbox.
 pub struct OutboxWriter<'txn>(BulkInsert<'txn, OutboxKey>);

@@ -6,8 +6,8 @@ use crate::storage::engine::{BatchHead, OutboxTx};
 use crate::storage::error::StorageError;
 use crate::storage::redb::outbox::orders;
 use crate::storage::redb::tx::RedbTx;
+use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::{InBatch, OutboxRow};
-use crate::storage::rows::record::History;
 
 type Result<T> = std::result::Result<T, StorageError>;
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::domain::{EventId, SubscriptionId, Timestamp};
-use crate::storage::rows::record::History;
+use crate::storage::rows::history::History;
 
 /// The backlogs that are gone through, in turn.
 #[derive(Default)]
@@ -29,6 +29,7 @@ impl Position {
     fn first(history: &History) -> Self {
         match history.repair {
             _ if !history.withdrawn.is_empty() => Self::Waiting(EventId(0)),
+            _ if history.is_settling => Self::Unattempted(EventId(0)),
             // What was due before it is due already.
             Some(repair) => Self::Retries(repair.monotonic, EventId(u128::MAX)),
             None => Self::FIRST_RETRY,
