@@ -21,7 +21,6 @@ use crate::http::api::fields::ObjectFields;
 use crate::http::api::subscriptions::{find, parse_id};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{FeedReader, JsonText, Query};
-
 use crate::http::request::respond;
 use crate::http::request::shares::Share;
 use crate::http::request::state::HttpState;
@@ -127,33 +126,21 @@ pub async fn read(
     feed_of(&state, account, id)?;
     let until = Instant::now() + wish.wait;
     loop {
-        // Before it reads, so that no event is missed in between.
-        let waiter = (!wish.wait.is_zero()).then(|| state.feed_waiters.wait_for(id)).flatten();
-        let told = waiter.as_ref().map(|waiter| Arc::clone(&waiter.told));
-        let mut told = std::pin::pin!(async move {
-            match told {
-                Some(told) => told.notified().await,
-                None => std::future::pending().await,
-            }
-        });
-        // Polled once, it is among those that are told.
-        let is_told = futures_poll(told.as_mut()).await;
+        // Before it reads: what is told from here on is not missed, even before it is waited for.
+        let waiter = if wish.wait.is_zero() { None } else { state.feed_waiters.wait_for(id) };
+        let told = waiter.as_ref().map(|waiter| waiter.told.notified());
         let subscription = feed_of(&state, account, id)?;
         let (page, memory) = page(&state, reader.counted_account(), &subscription, wish).await?;
         let left = until.saturating_duration_since(Instant::now());
-        if !page.items.is_empty() || page.has_more || left.is_zero() || waiter.is_none() {
-            return Ok(memory.until_sent(answer(&state, &subscription, page)?));
-        }
-        if !is_told {
-            drop(memory);
-            let _ = tokio::time::timeout(left, told).await;
+        match told {
+            Some(told) if page.items.is_empty() && !page.has_more && !left.is_zero() => {
+                drop(memory);
+                // Whether it was told or the time is over, the next look shows.
+                let _ = tokio::time::timeout(left, told).await;
+            }
+            _ => return Ok(memory.until_sent(answer(&state, &subscription, page)?)),
         }
     }
-}
-
-/// Polls a future once. Returns whether it was ready.
-async fn futures_poll(mut future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
-    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_ready())).await
 }
 
 fn wish(state: &HttpState, id: SubscriptionId, mut query: Query) -> Result<Wish, ApiError> {

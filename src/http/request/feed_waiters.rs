@@ -65,12 +65,6 @@ impl FeedWaiters {
         waiting.is_closed = true;
         waiting.feeds.values().for_each(|(told, _)| told.notify_waiters());
     }
-
-    /// How many requests wait.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.lock().feeds.values().map(|(_, count)| count).sum()
-    }
 }
 
 impl Drop for Waiter {

@@ -6,8 +6,7 @@ use crate::domain::delivery::Delivery;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
-use crate::storage::error::Rejection;
-use crate::storage::error::StorageError;
+use crate::storage::error::{Rejection, StorageError};
 use crate::storage::rules::apply::{Batch, CommandResult, State};
 
 /// How many rows are settled in the commit that others wait for.
