@@ -27,8 +27,8 @@ pub struct RetryBody {
     pub is_dry_run: bool,
 }
 
-/// Parses it. Whether there is such an event type is left to the caller.
-pub fn retry(text: &str, catalogue: &Catalogue) -> Result<RetryBody, ApiError> {
+/// Parses it. Returns with it what is wrong, to which the caller adds whether there is such an event type.
+pub fn retry(text: &str, catalogue: &Catalogue) -> Result<(RetryBody, FieldErrors), ApiError> {
     let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     let mut errors = FieldErrors::default();
     let mut selection =
@@ -51,7 +51,7 @@ pub fn retry(text: &str, catalogue: &Catalogue) -> Result<RetryBody, ApiError> {
             errors.add(|| FieldError::new(name, message));
         }
     }
-    if errors.is_empty() { Ok(RetryBody { selection, is_dry_run }) } else { Err(ApiError::invalid(errors)) }
+    Ok((RetryBody { selection, is_dry_run }, errors))
 }
 
 /// A replay that is asked for.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::domain::access::Scope;
 use crate::domain::job::{Job, JobState, JobTask, Replay};
-use crate::domain::{AccountId, DeliveryId, JobId, Timestamp};
+use crate::domain::{AccountId, DeliveryId, FieldError, JobId, Timestamp};
 use crate::http::api::events::known_type;
 use crate::http::api::jobs::body::{ReplayBody, RetryBody};
 use crate::http::api::subscriptions::{find, parse_id};
@@ -139,7 +139,17 @@ fn missing() -> ApiError {
 /// Redelivers all that is selected.
 pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
-    let RetryBody { mut selection, is_dry_run } = body::retry(&body.text, &state.settings.catalogue.get())?;
+    let counted = caller.counted_account();
+    let (asked, mut errors) = body::retry(&body.text, &state.settings.catalogue.get())?;
+    let RetryBody { mut selection, is_dry_run } = asked;
+    if let Some(event_type) = &selection.event_type
+        && let Err(unknown) = known_type(&state, (counted, account), event_type.name()).await?
+    {
+        errors.add(|| FieldError::new("event", unknown));
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
     let no_subscription = || ApiError::not_found("subscription");
     match selection.subscription {
         Some(id) => {
@@ -150,11 +160,6 @@ pub async fn retry(state: AppState, caller: Caller, body: JsonText) -> HandlerRe
             let message = "is needed: the API key is limited to some subscriptions";
             return Err(ApiError::invalid_field("subscription", message));
         }
-    }
-    let counted = caller.counted_account();
-    if let Some(event_type) = &selection.event_type {
-        let known = known_type(&state, (counted, account), event_type.name()).await?;
-        known.map_err(|unknown| ApiError::invalid_field("event", unknown))?;
     }
     selection.until = Some(until_now(&state, selection.until));
     let which = selection.clone();
