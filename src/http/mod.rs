@@ -49,12 +49,13 @@ pub fn server(
         App::new()
             .app_data(state.clone())
             .wrap(from_fn(request::middleware::finish_response))
+            // First: a request tries the paths in this order, and each with a parameter costs it a regular expression.
+            .configure(openapi::routes::serve)
             .configure(|config| {
                 if is_served {
                     dashboard::routes::serve(config);
                 }
             })
-            .configure(openapi::routes::serve)
     })
 }
 

@@ -31,6 +31,12 @@ impl CompositeKey for (u32, u128, u32) {
     }
 }
 
+impl CompositeKey for (u32, u128, u64, u128) {
+    fn first(&self) -> u32 {
+        self.0
+    }
+}
+
 /// Fewer rows than this are cheaper to insert one by one, since a run rebuilds the page.
 const RUN_ROWS_MIN: usize = 4;
 

@@ -3,6 +3,8 @@
 //! behind that has to be looked through. A backup leaves the index out, as it can be made again. Belongs to the thread of
 //! its transaction.
 
+mod runs;
+
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableHandle as _, WriteTransaction};
 use sha2::{Digest as _, Sha256};
 
@@ -10,13 +12,14 @@ use crate::domain::event::find::{self, FindKey};
 use crate::domain::{AccountId, EventId};
 use crate::storage::engine::Indexed;
 use crate::storage::error::StorageError;
+use crate::storage::redb::find_index::runs::{RUNS, RUNS_MERGED};
 use crate::storage::redb::tables::{self, TAGS};
 use crate::storage::rows::{self, codec, record};
 
-/// (digest, event). The digest alone is no proof: another text may have the same.
-const FIND: TableDefinition<(u64, u128), ()> = TableDefinition::new("find");
-/// Account → the last event in the index.
-const FIND_POSITIONS: TableDefinition<u32, u128> = TableDefinition::new("find_positions");
+/// Account → (the last event in the index, the first event of the runs that are not merged yet, how many those are).
+const POSITIONS: TableDefinition<u32, (u128, u128, u32)> = TableDefinition::new("find_run_positions");
+/// Bodies of about so many bytes are read for one run.
+const BYTES_A_RUN: usize = 2 << 20;
 
 const TAGS_VERSION: u8 = 1;
 
@@ -85,7 +88,7 @@ fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
     Ok(if tables::has(rows, table.name())? { Some(rows.open_table(table)?) } else { None })
 }
 
-/// Indexes up to so many events of an account, oldest first.
+/// Indexes up to so many events of an account, oldest first, as one run.
 pub fn index_some(
     transaction: &WriteTransaction,
     events: &impl ReadableTable<(u32, u128), Bytes>,
@@ -93,35 +96,46 @@ pub fn index_some(
     limit: usize,
 ) -> Result<Indexed> {
     let tags = transaction.open_table(TAGS)?;
-    let mut positions = transaction.open_table(FIND_POSITIONS)?;
-    let from = positions.get(account.0)?.map_or(0, |position| position.value().saturating_add(1));
+    let mut positions = transaction.open_table(POSITIONS)?;
+    let (position, mut unmerged, mut count) = positions.get(account.0)?.map_or((None, 0, 0), |row| {
+        let (last, unmerged, count) = row.value();
+        (Some(last), unmerged, count)
+    });
     let mut indexed = Indexed { count: 0, has_more: false };
-    let (mut entries, mut last) = (Vec::new(), None);
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let (mut first, mut last) = (None, None);
+    let from = position.map_or(0, |position| position.saturating_add(1));
     for row in events.range((account.0, from)..=(account.0, u128::MAX))? {
-        if indexed.count == limit {
+        if indexed.count == limit || bytes >= BYTES_A_RUN {
             indexed.has_more = true;
             break;
         }
         let (key, row) = row?;
-        let event = EventId(key.value().1);
-        let keys = keys_of(account, event, row.value(), &tags);
-        entries.extend(keys.iter().map(|key| (digest(account, key), event.0)));
+        let event = key.value().1;
+        let keys = keys_of(account, EventId(event), row.value(), &tags);
+        entries.extend(keys.iter().map(|key| (digest(account, key), event)));
+        first = first.or(Some(event));
         last = Some(event);
+        bytes += row.value().len();
         indexed.count += 1;
     }
-    // In the order of their pages.
-    entries.sort_unstable();
-    let mut index = transaction.open_table(FIND)?;
-    for entry in entries {
-        index.insert(entry, ())?;
+    if let (Some(first), false) = (first, entries.is_empty()) {
+        entries.sort_unstable();
+        runs::add(transaction, account, first, &entries)?;
+        unmerged = if count == 0 { first } else { unmerged };
+        count += 1;
+        if count >= RUNS_MERGED {
+            runs::merge(transaction, account, unmerged)?;
+            count = 0;
+        }
     }
     if let Some(last) = last {
-        positions.insert(account.0, last.0)?;
+        positions.insert(account.0, (last, unmerged, count))?;
     }
     Ok(indexed)
 }
 
-/// The first event of an account after that one, up to `until`, that is in the index under this key.
+/// The first event of an account after that one, up to `until`, that the index may have under this key.
 pub fn indexed_after(
     transaction: &WriteTransaction,
     account: AccountId,
@@ -129,14 +143,12 @@ pub fn indexed_after(
     after: EventId,
     until: EventId,
 ) -> Result<Option<EventId>> {
-    let digest = digest(account, key);
     let first = after.0.saturating_add(1);
     if first > until.0 {
         return Ok(None);
     }
-    let index = transaction.open_table(FIND)?;
-    let found = index.range((digest, first)..=(digest, until.0))?.next().transpose()?;
-    Ok(found.map(|(entry, _)| EventId(entry.value().1)))
+    let found = runs::first_in(&transaction.open_table(RUNS)?, account, digest(account, key), (first, until.0))?;
+    Ok(found.map(EventId))
 }
 
 /// A damaged event is found by nothing.
@@ -156,9 +168,9 @@ fn keys_of(
 /// Removes what is here of an event with that row.
 pub fn remove(transaction: &WriteTransaction, account: AccountId, event: EventId, row: &[u8]) -> Result<()> {
     let mut tags = transaction.open_table(TAGS)?;
-    let mut index = transaction.open_table(FIND)?;
+    let mut runs = transaction.open_table(RUNS)?;
     for key in keys_of(account, event, row, &tags) {
-        index.remove((digest(account, &key), event.0))?;
+        runs::remove(&mut runs, account, (digest(account, &key), event.0))?;
     }
     tags.remove((account.0, event.0))?;
     Ok(())
@@ -172,8 +184,8 @@ pub fn candidates<'a>(
     key: &FindKey,
     before: Option<EventId>,
 ) -> Result<Box<dyn Iterator<Item = Result<EventId>> + 'a>> {
-    let position = match table(rows, FIND_POSITIONS)? {
-        Some(positions) => positions.get(account.0)?.map(|position| position.value()),
+    let position = match table(rows, POSITIONS)? {
+        Some(positions) => positions.get(account.0)?.map(|position| position.value().0),
         None => None,
     };
     let first = position.map_or(0, |position| position.saturating_add(1));
@@ -181,12 +193,13 @@ pub fn candidates<'a>(
     let events = rows.open_table(tables::EVENTS)?;
     let tail = if first <= end { Some(events.range((account.0, first)..=(account.0, end))?.rev()) } else { None };
     let tail = tail.into_iter().flatten().map(|row| Ok(EventId(row?.0.value().1)));
-    let digest = digest(account, key);
-    let indexed = match (table(rows, FIND)?, position) {
-        (Some(index), Some(position)) => Some(index.range((digest, 0)..=(digest, end.min(position)))?.rev()),
+    let indexed = match (table(rows, RUNS)?, position) {
+        (Some(runs), Some(position)) => {
+            Some(runs::Newest::up_to(runs, account, digest(account, key), end.min(position)))
+        }
         _ => None,
     };
-    let indexed = indexed.into_iter().flatten().map(|row| Ok(EventId(row?.0.value().1)));
+    let indexed = indexed.into_iter().flatten();
     Ok(Box::new(tail.chain(indexed)))
 }
 
@@ -213,7 +226,7 @@ mod tests {
         let tags = table(&rows, TAGS).unwrap();
         let events = rows.open_table(tables::EVENTS).unwrap();
         let is_it = |event: &EventId| {
-            let row = events.get((OWN.0, event.0)).unwrap().unwrap();
+            let Some(row) = events.get((OWN.0, event.0)).unwrap() else { return false };
             let tags = tags.as_ref().map_or_else(Vec::new, |tags| tags_in(tags, OWN, *event).unwrap());
             find::keys(body(OWN, *event, row.value()).unwrap(), &tags).contains(key)
         };
@@ -222,10 +235,22 @@ mod tests {
         all.into_iter().filter(is_it).map(|event| event.0).collect()
     }
 
+    /// Events that the index names to an erasure, one after the other.
+    fn named(db: &Database, key: &FindKey) -> Vec<u128> {
+        let transaction = db.begin_write().unwrap();
+        let (mut named, mut after) = (Vec::new(), EventId(0));
+        while let Some(event) = indexed_after(&transaction, OWN, key, after, EventId(u128::MAX)).unwrap() {
+            assert!(event > after, "{event} is behind {after}");
+            named.push(event.0);
+            after = event;
+        }
+        named
+    }
+
     proptest! {
         #[test]
         fn what_is_stored_is_found_however_far_the_index_is_and_what_is_removed_leaves_nothing(
-            steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<bool>(), 1..4_usize), 1..60),
+            steps in prop::collection::vec((0..5_u8, 0..3_u8, any::<bool>(), 1..4_usize), 1..60),
         ) {
             let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
             let mut stored: Vec<(u128, u8, bool)> = Vec::new();
@@ -241,7 +266,7 @@ mod tests {
                             }
                             stored.push((number, worker, is_tagged));
                         }
-                        2 => drop(index_some(&transaction, &events, OWN, limit).unwrap()),
+                        2 | 3 => drop(index_some(&transaction, &events, OWN, limit).unwrap()),
                         _ if stored.is_empty() => {}
                         _ => {
                             let (event, ..) = stored.remove(usize::from(worker) % stored.len());
@@ -254,7 +279,12 @@ mod tests {
                 for worker in 0..3 {
                     let key = FindKey::wanted(FindKind::Worker, &worker.to_string()).unwrap();
                     let wanted: Vec<_> = stored.iter().rev().filter(|one| one.1 == worker).map(|one| one.0).collect();
-                    prop_assert_eq!(found(&db, &key), wanted);
+                    prop_assert_eq!(found(&db, &key), &wanted[..]);
+                    let named = named(&db, &key);
+                    let last = db.begin_read().unwrap();
+                    let last = table(&last, POSITIONS).unwrap().and_then(|rows| Some(rows.get(OWN.0).unwrap()?.value().0));
+                    let indexed = |event: &&u128| last.is_some_and(|last| **event <= last);
+                    prop_assert!(wanted.iter().filter(indexed).all(|event| named.contains(event)), "{wanted:?} {named:?}");
                 }
                 let wanted: Vec<_> = stored.iter().rev().filter(|one| one.2).map(|one| one.0).collect();
                 prop_assert_eq!(found(&db, &FindKey::wanted(FindKind::Tag, "night").unwrap()), wanted);
@@ -265,7 +295,7 @@ mod tests {
                 let row = events.remove((OWN.0, event)).unwrap().unwrap();
                 remove(&transaction, OWN, EventId(event), row.value()).unwrap();
             }
-            prop_assert!(transaction.open_table(FIND).unwrap().is_empty().unwrap());
+            prop_assert!(transaction.open_table(RUNS).unwrap().is_empty().unwrap());
             prop_assert!(transaction.open_table(TAGS).unwrap().is_empty().unwrap());
         }
     }

@@ -2,74 +2,63 @@
 //! on the writer thread, in a server and in no command. A publish pays nothing for it; a search looks through the few
 //! events that are not in the index yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::domain::AccountId;
 use crate::storage::engine::{Indexed, Tx};
 use crate::storage::error::StorageError;
 
-/// So many events are left to searches before the next ones are indexed together.
-const BATCH_EVENTS: usize = 256;
+/// So many events of an account are left to searches before they are indexed together: the more, the less is written
+/// for each, and the longer take a search, which reads them, and the commit that indexes them. A few milliseconds here.
+const BATCH_EVENTS: usize = 512;
 /// A body counts as one more event for each of so many bytes, since a search reads it.
 const BYTES_OF_AN_EVENT: usize = 4096;
-/// Events that are indexed between two looks at the clock.
-const EVENTS_A_LOOK: usize = 32;
-/// How much time of a commit is spent on it: where callers wait, and else.
-const SHARED: Duration = Duration::from_micros(500);
+/// How much time of a commit is spent on it where nobody waits. Where callers wait, one batch is indexed.
 const ALONE: Duration = Duration::from_millis(5);
 
 /// What is not in the index yet.
 pub struct FindIndexing {
     /// About how many events of each account; none has 0.
     behind: BTreeMap<AccountId, usize>,
-    /// In all accounts.
-    total: usize,
-    /// Indexing goes on until nothing is left.
-    is_catching_up: bool,
+    /// Those with enough for a batch, or with an unknown number.
+    due: BTreeSet<AccountId>,
 }
 
 impl FindIndexing {
     /// At a start it is unknown what is missing.
     pub fn of_accounts(accounts: impl Iterator<Item = AccountId>) -> Self {
-        let mut indexing = Self { behind: BTreeMap::new(), total: 0, is_catching_up: false };
-        for account in accounts {
-            indexing.add(account, BATCH_EVENTS);
-        }
-        indexing
+        let due: BTreeSet<_> = accounts.collect();
+        Self { behind: due.iter().map(|account| (*account, usize::MAX)).collect(), due }
     }
 
     /// Notes that an account has so many new events, with bodies of so many bytes in all.
     pub fn published(&mut self, account: AccountId, events: usize, bytes: usize) {
-        self.add(account, events + bytes / BYTES_OF_AN_EVENT);
-    }
-
-    fn add(&mut self, account: AccountId, events: usize) {
-        *self.behind.entry(account).or_default() += events;
-        self.total += events;
-        self.is_catching_up |= self.total >= BATCH_EVENTS;
+        let behind = self.behind.entry(account).or_default();
+        *behind = behind.saturating_add(events + bytes / BYTES_OF_AN_EVENT);
+        if *behind >= BATCH_EVENTS {
+            self.due.insert(account);
+        }
     }
 
     /// Whether there is enough to index.
     pub fn is_due(&self) -> bool {
-        self.is_catching_up
+        !self.due.is_empty()
     }
 
     /// Indexes for a bounded time, if it is due.
     pub fn step(&mut self, tx: &mut impl Tx, has_caller: bool) -> Result<(), StorageError> {
         let begun = Instant::now();
-        let time = if has_caller { SHARED } else { ALONE };
-        while self.is_catching_up {
-            let Some(account) = self.behind.first_key_value().map(|(account, _)| *account) else {
-                self.is_catching_up = false;
-                return Ok(());
-            };
-            let Indexed { has_more, .. } = tx.index_events(account, EVENTS_A_LOOK)?;
-            if !has_more {
-                let left = self.behind.remove(&account).unwrap_or_default();
-                self.total = self.total.saturating_sub(left);
+        while let Some(account) = self.due.first().copied() {
+            let Indexed { count, has_more } = tx.index_events(account, BATCH_EVENTS)?;
+            let behind = self.behind.remove(&account).unwrap_or_default().saturating_sub(count);
+            if has_more && behind > 0 {
+                self.behind.insert(account, behind);
             }
-            if begun.elapsed() >= time {
+            if !has_more || behind < BATCH_EVENTS {
+                self.due.remove(&account);
+            }
+            if has_caller || begun.elapsed() >= ALONE {
                 return Ok(());
             }
         }
