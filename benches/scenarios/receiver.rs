@@ -37,6 +37,8 @@ pub enum Behaviour {
     Down,
     /// Takes so many a second, and as many at once after a quiet time; answers 429 beyond that.
     Limited(u32),
+    /// Gives an `OAuth2` access token to every request.
+    Tokens,
 }
 
 /// Endpoints that behave alike and are counted together.
@@ -62,8 +64,26 @@ impl Group {
 pub struct Spec {
     /// Its endpoints.
     pub groups: Vec<Group>,
-    /// Speak TLS; the authority's certificate goes to this file.
-    pub authority: Option<PathBuf>,
+    /// Speak TLS.
+    pub tls: Option<Tls>,
+}
+
+/// How it speaks TLS.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tls {
+    /// Where the authority's certificate goes.
+    pub authority: PathBuf,
+    /// Take no caller without a client certificate; one goes here.
+    pub client: Option<PemFiles>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PemFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// The receiver at work.
@@ -112,7 +132,7 @@ pub fn run(spec: &str) -> Result<()> {
 async fn serve_all(spec: &Spec) -> Result<()> {
     let mut listeners = Vec::new();
     let mut urls = BTreeMap::<String, Vec<String>>::new();
-    let scheme = if spec.authority.is_some() { "https" } else { "http" };
+    let scheme = if spec.tls.is_some() { "https" } else { "http" };
     for group in &spec.groups {
         let list = urls.entry(group.name.clone()).or_default();
         for _ in 0..group.endpoints {
@@ -122,8 +142,8 @@ async fn serve_all(spec: &Spec) -> Result<()> {
         }
     }
     let addresses = listeners.iter().map(|(_, listener)| listener.local_addr()).collect::<Result<Vec<_>, _>>()?;
-    let mut tls = match &spec.authority {
-        Some(path) => certificates::issue(path, &addresses)?.into_iter().map(Some).collect(),
+    let mut tls = match &spec.tls {
+        Some(tls) => certificates::issue(tls, &addresses)?.into_iter().map(Some).collect(),
         None => vec![None; addresses.len()],
     };
     let tally = Rc::new(RefCell::new(Tally::new(&spec.groups)));

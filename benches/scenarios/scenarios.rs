@@ -1,13 +1,16 @@
 //! The situations that are measured, and what is to be reached in each.
 
 mod backlog;
+mod fan_out;
 mod isolation;
 mod memory;
+mod options;
 mod outage;
 mod pushback;
 mod rare;
 mod slow_disk;
 mod speed;
+mod wrong_keys;
 
 use crate::Result;
 use crate::report::{Row, System, Target};
@@ -42,7 +45,9 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pace-100", about: "1 endpoint, 100 events a second", run: speed::pace_100 },
     Scenario { name: "pace-1000", about: "1 endpoint, 1,000 events a second", run: speed::pace_1000 },
     Scenario { name: "thousand", about: "1,000 subscriptions on 1,000 origins", run: speed::thousand },
+    Scenario { name: "fan-out", about: "60 events for 1,000 and 10,000 subscriptions", run: fan_out::run },
     Scenario { name: "rare", about: "1,000 origins, an event each 65 s, http and https", run: rare::run },
+    Scenario { name: "options", about: "logins, headers, signatures and client certificates", run: options::run },
     Scenario { name: "hanging", about: "healthy endpoints beside hanging ones", run: isolation::hanging },
     Scenario { name: "failing", about: "healthy endpoints beside ones that answer 500", run: isolation::failing },
     Scenario { name: "backlog", about: "1,000,000 pending: publish, rest, restart, drain", run: backlog::run },
@@ -55,6 +60,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "an endpoint that takes 100 a second and answers 429 beyond",
         run: pushback::run,
     },
+    Scenario { name: "wrong-keys", about: "whether time tells invalid keys apart", run: wrong_keys::run },
 ];
 
 const TEN: &str = "10 endpoints, 128 connections";

@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::http::Request;
 
 use crate::Result;
+use crate::receiver::PemFiles;
 
 const READY: &str = "listening on http://";
 /// A start that takes longer has failed.
@@ -28,10 +31,25 @@ pub struct Settings {
     pub retry_schedule: Option<&'static [&'static str]>,
     /// A certificate authority for deliveries.
     pub authority: Option<PathBuf>,
+    /// The client certificates that deliveries show.
+    pub certificates: Vec<ShownCertificate>,
     /// Takes in this many connections that send nothing, for as long as a scenario takes.
     pub idle_connections: Option<usize>,
     /// Words in front of the program, for what it is to run through.
     pub through: &'static [&'static str],
+}
+
+/// A client certificate, who uses it, and for where.
+#[derive(Clone, Debug)]
+pub struct ShownCertificate {
+    /// What subscriptions call it.
+    pub name: String,
+    /// The certificate and its key.
+    pub files: PemFiles,
+    /// Whose subscriptions use it.
+    pub account: String,
+    /// The host that it is shown to.
+    pub host: String,
 }
 
 /// The program to measure, if there is one.
@@ -50,6 +68,9 @@ pub struct Server {
     data_dir: PathBuf,
     child: Child,
     keys: BTreeMap<String, String>,
+    /// Of each account, in the order in which they were made.
+    subscriptions: BTreeMap<String, Vec<u64>>,
+    agent: Agent,
     /// Where it listens.
     pub addr: SocketAddr,
     /// How long the last start took.
@@ -66,7 +87,9 @@ impl Server {
         let through = settings.through;
         let (child, addr, started_in) = launch(binary, through, &config, &data_dir)?;
         let binary = binary.to_owned();
-        Ok(Self { binary, through, config, data_dir, child, keys: BTreeMap::new(), addr, started_in })
+        let (keys, subscriptions) = (BTreeMap::new(), BTreeMap::new());
+        let agent = Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
+        Ok(Self { binary, through, config, data_dir, child, keys, subscriptions, agent, addr, started_in })
     }
 
     /// Its process id.
@@ -98,27 +121,53 @@ impl Server {
 
     /// Subscribes endpoints to what the driver publishes.
     pub fn subscribe(&mut self, account: &str, urls: &[String]) -> Result<()> {
-        let key = self.key(account)?;
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
         for url in urls {
-            let mut answer = agent
-                .post(format!("http://{}/api/v1/webhooks", self.addr))
-                .header("Authorization", format!("Bearer {key}"))
-                .header("Content-Type", "application/json")
-                .send(json!({"url": url, "events": ["clock_in"]}).to_string())?;
-            let text = answer.body_mut().read_to_string()?;
-            if answer.status() != 201 {
-                return Err(format!("subscribing {url}: {} {text}", answer.status()).into());
-            }
+            let wish = json!({"url": url, "events": ["clock_in"]});
+            let made = self.write(account, "POST", "/webhooks", &wish)?;
+            let id = made["data"]["id"].as_u64().ok_or_else(|| format!("no id in {made}"))?;
+            self.subscriptions.entry(account.to_owned()).or_default().push(id);
         }
         Ok(())
+    }
+
+    /// Changes each subscription of an account, by its number among them.
+    pub fn change(&mut self, account: &str, to: impl Fn(usize) -> Value) -> Result<()> {
+        for (index, id) in self.subscriptions.get(account).cloned().unwrap_or_default().into_iter().enumerate() {
+            self.write(account, "PUT", &format!("/webhooks/{id}"), &to(index))?;
+        }
+        Ok(())
+    }
+
+    /// Gives each subscription of an account another secret, beside which the one before stays valid.
+    pub fn rotate(&mut self, account: &str) -> Result<()> {
+        for id in self.subscriptions.get(account).cloned().unwrap_or_default() {
+            self.write(account, "POST", &format!("/webhooks/{id}/secret"), &json!({"overlap": "1d"}))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a request of the API, and returns its answer.
+    fn write(&mut self, account: &str, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let key = self.key(account)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}/api/v1{path}", self.addr))
+            .header("Authorization", format!("Bearer {key}"))
+            .header("Content-Type", "application/json")
+            .body(body.to_string())?;
+        let mut answer = self.agent.run(request)?;
+        let text = answer.body_mut().read_to_string()?;
+        if !answer.status().is_success() {
+            return Err(format!("{method} {path} {body}: {} {text}", answer.status()).into());
+        }
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// How many deliveries of an account have that status.
     pub fn count(&mut self, account: &str, status: &str) -> Result<u64> {
         let key = self.key(account)?;
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
-        let mut answer = agent
+        let mut answer = self
+            .agent
             .get(format!("http://{}/api/v1/deliveries?limit=1&status={status}", self.addr))
             .header("Authorization", format!("Bearer {key}"))
             .call()?;
@@ -167,14 +216,25 @@ fn configuration(data_dir: &Path, settings: &Settings) -> String {
     let connections = settings
         .idle_connections
         .map(|count| format!("[server]\nmax_connections = {}\nrequest_timeout = \"10m\"\n\n", count + 100));
+    let certificate = |shown: &ShownCertificate| {
+        format!(
+            "[[delivery.client_certificate]]\nname = {}\ncertificate = {}\nkey = {}\naccounts = [{}]\nhosts = [{}]\n\n",
+            text(&shown.name),
+            text(&shown.files.certificate.display()),
+            text(&shown.files.key.display()),
+            text(&shown.account),
+            text(&shown.host),
+        )
+    };
     format!(
         "{}[storage]\ndata_dir = {}\n\n[delivery]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\n\
-         [limits]\nsubscriptions_per_account = 2000\n\n\
-         [rate_limit]\nmanagement_per_minute = 0\npublish_per_minute = 0\n",
+         {}[limits]\nsubscriptions_per_account = 10000\n\n\
+         [rate_limit]\nmanagement_per_minute = 0\npublish_per_minute = 0\nwrong_keys_per_minute = 0\n",
         connections.unwrap_or_default(),
         text(&data_dir.display()),
         schedule.unwrap_or_default(),
         authority.unwrap_or_default(),
+        settings.certificates.iter().map(certificate).collect::<String>(),
     )
 }
 

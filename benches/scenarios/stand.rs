@@ -8,9 +8,9 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::driver::{self, Driver, FIRST_SEQUENCE};
 use crate::measure::{Usage, float};
-use crate::receiver::{self, Group, GroupReport, Receiver};
+use crate::receiver::{self, Group, GroupReport, PemFiles, Receiver, Tls};
 use crate::report::{Row, System};
-use crate::server::{Server, Settings};
+use crate::server::{Server, Settings, ShownCertificate};
 use crate::yardstick::{self, Yardstick};
 
 /// How often the receiver is asked while the last deliveries are awaited.
@@ -25,6 +25,22 @@ const THREADS: usize = 8;
 enum Subject {
     Yardstick(Yardstick),
     Server(Server),
+}
+
+/// What the endpoints speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// The same, to callers with a client certificate alone. Each endpoint's is declared under [`certificate_name`].
+    HttpsToKnownCallers,
+}
+
+/// The name of the client certificate for an endpoint.
+pub fn certificate_name(index: usize) -> String {
+    format!("n{index}")
 }
 
 /// What is put on it.
@@ -76,10 +92,14 @@ pub struct Stand {
 
 impl Stand {
     /// Sets it up, each group of endpoints subscribed in an account of its own name.
-    pub fn new(system: &System, groups: Vec<Group>, tls: bool, settings: &Settings) -> Result<Self> {
+    pub fn new(system: &System, groups: Vec<Group>, speaks: Speaks, settings: &Settings) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("bench").tempdir_in(folder()?)?;
-        let authority = tls.then(|| dir.path().join("ca.pem"));
-        let receiver = Receiver::start(&receiver::Spec { groups: groups.clone(), authority: authority.clone() })?;
+        let file = |name: &str| dir.path().join(name);
+        let client = (speaks == Speaks::HttpsToKnownCallers)
+            .then(|| PemFiles { certificate: file("client.pem"), key: file("client.key") });
+        let tls = (speaks != Speaks::Http).then(|| Tls { authority: file("ca.pem"), client: client.clone() });
+        let authority = tls.as_ref().map(|tls| tls.authority.clone());
+        let receiver = Receiver::start(&receiver::Spec { groups: groups.clone(), tls })?;
         let subject = match system {
             System::Yardstick => Subject::Yardstick(Yardstick::start(&yardstick::Spec {
                 endpoints: groups.iter().flat_map(|group| receiver.urls(&group.name)).cloned().collect(),
@@ -88,7 +108,8 @@ impl Stand {
                 threads: THREADS,
             })?),
             System::Server(binary) => {
-                let settings = Settings { authority, ..settings.clone() };
+                let certificates = client.map_or_else(Vec::new, |files| shown(&files, &groups, &receiver));
+                let settings = Settings { authority, certificates, ..settings.clone() };
                 let mut server = Server::start(binary, dir.path(), &settings)?;
                 for group in &groups {
                     server.subscribe(&group.name, receiver.urls(&group.name))?;
@@ -205,6 +226,19 @@ impl Stand {
     fn endpoints(&self, name: &str) -> u64 {
         self.groups.iter().filter(|group| group.name == name).map(|group| group.endpoints as u64).sum()
     }
+}
+
+/// The client certificate of each endpoint.
+fn shown(files: &PemFiles, groups: &[Group], receiver: &Receiver) -> Vec<ShownCertificate> {
+    let endpoints = groups.iter().flat_map(|group| receiver.urls(&group.name).iter().map(|url| (&group.name, url)));
+    let host = |url: &str| url.trim_start_matches("https://").split(':').next().unwrap_or_default().to_owned();
+    let shown = |(index, (account, url)): (usize, (&String, &String))| ShownCertificate {
+        name: certificate_name(index),
+        files: files.clone(),
+        account: account.clone(),
+        host: host(url),
+    };
+    endpoints.enumerate().map(shown).collect()
 }
 
 /// Where data goes: a real disk. A temporary folder is often memory, where a durable commit costs nothing.

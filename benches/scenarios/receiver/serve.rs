@@ -18,6 +18,9 @@ use crate::wire::{self, Extent};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
 const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nno";
 
+const TOKEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 79\r\n\r\n\
+    {\"access_token\": \"benchmark-token\", \"token_type\": \"Bearer\", \"expires_in\": 3600}";
+
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 /// One endpoint.
@@ -119,6 +122,7 @@ impl Endpoint {
             Behaviour::Healthy | Behaviour::Down => (true, OK),
             Behaviour::Limited(a_second) if self.has_token(a_second.into()) => (true, OK),
             Behaviour::Limited(_) => (false, TOO_MANY),
+            Behaviour::Tokens => (false, TOKEN),
             Behaviour::Failing => (false, ERROR),
             Behaviour::Hanging => (false, &[][..]),
         };

@@ -9,7 +9,7 @@ use crate::measure::{Latency, Usage, float};
 use crate::receiver::{Behaviour, Group, GroupReport};
 use crate::report::{Row, System};
 use crate::server::Settings;
-use crate::stand::{Load, Stand};
+use crate::stand::{Load, Speaks, Stand};
 use crate::wire::now_us;
 
 const GROUP: &str = "default";
@@ -26,7 +26,7 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let sample = bench.pick(5.0, 3.0);
     let label = if bench.quick { "100,000 pending" } else { "1,000,000 pending" };
     let groups = vec![Group::new(GROUP, Behaviour::Down, 1)];
-    let mut stand = Stand::new(system, groups, false, &Settings::default())?;
+    let mut stand = Stand::new(system, groups, Speaks::Http, &Settings::default())?;
     let mut rows = Vec::new();
 
     // So few that the backlog hardly grows by them.

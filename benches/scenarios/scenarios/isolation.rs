@@ -7,7 +7,7 @@ use crate::Result;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System};
 use crate::server::Settings;
-use crate::stand::{Load, Stand};
+use crate::stand::{Load, Speaks, Stand};
 
 const HEALTHY: &str = "healthy";
 const SICK: &str = "sick";
@@ -56,7 +56,7 @@ fn pair(
 /// The figures of the healthy ones.
 fn beside(system: &System, seconds: f64, groups: Vec<Group>) -> Result<Row> {
     let ill = groups.iter().any(|group| group.name == SICK);
-    let mut stand = Stand::new(system, groups, false, &Settings::default())?;
+    let mut stand = Stand::new(system, groups, Speaks::Http, &Settings::default())?;
     stand.warm_up(HEALTHY, 50)?;
     // From the first event on: the time until the server has learnt who is ill is when it is most at risk.
     let other = if ill { Some(stand.drive(SICK, Load::paced(RATE, seconds + 5.0))?) } else { None };

@@ -12,7 +12,7 @@ use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System, Target};
 use crate::server::Settings;
-use crate::stand::{Load, Stand};
+use crate::stand::{Load, Speaks, Stand};
 
 const GROUP: &str = "default";
 const FAILING: &str = "failing";
@@ -36,7 +36,7 @@ fn measure_lists(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let (first, second, exhausted) = bench.pick((300_000, 500_000, 20_000), (60_000, 0, 4_000));
     let groups = vec![Group::new(GROUP, Behaviour::Healthy, 1), Group::new(FAILING, Behaviour::Failing, 1)];
     let settings = Settings { retry_schedule: Some(&["1s"]), ..Settings::default() };
-    let mut stand = Stand::new(system, groups, false, &settings)?;
+    let mut stand = Stand::new(system, groups, Speaks::Http, &settings)?;
     let mut rows = vec![resident(&stand, "at rest", f64::INFINITY)?];
     let mut delivered = deliver(&mut stand, first)?;
     rows.push(resident(&stand, &format!("{delivered} delivered"), WORKING_MB)?);
@@ -78,7 +78,7 @@ pub fn connections(bench: &Bench) -> Vec<Row> {
     bench.server_alone("connections", |system| {
         let count = bench.pick(CONNECTIONS, CONNECTIONS / 5);
         let settings = Settings { idle_connections: Some(count), ..Settings::default() };
-        let mut stand = Stand::new(system, vec![Group::new(GROUP, Behaviour::Healthy, 1)], false, &settings)?;
+        let mut stand = Stand::new(system, vec![Group::new(GROUP, Behaviour::Healthy, 1)], Speaks::Http, &settings)?;
         let mut rows = vec![resident(&stand, "at rest", f64::INFINITY)?];
         let (address, pid) = (stand.server()?.addr, stand.server()?.pid());
         let files = open_files(pid)?;

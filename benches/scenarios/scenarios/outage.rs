@@ -8,7 +8,7 @@ use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System};
 use crate::server::Settings;
-use crate::stand::{Load, Stand};
+use crate::stand::{Load, Speaks, Stand};
 
 const STEADY: &str = "steady";
 const BACK: &str = "back";
@@ -30,7 +30,7 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let pending: u64 = bench.pick(100_000, 20_000);
     let groups = vec![Group::new(STEADY, Behaviour::Healthy, 1), Group::new(BACK, Behaviour::Down, 1)];
     let mut stand =
-        Stand::new(system, groups, false, &Settings { retry_schedule: Some(SCHEDULE), ..Settings::default() })?;
+        Stand::new(system, groups, Speaks::Http, &Settings { retry_schedule: Some(SCHEDULE), ..Settings::default() })?;
     stand.warm_up(STEADY, 50)?;
     let alone = stand.measure(STEADY, Load::paced(RATE, bench.pick(15.0, 5.0)), PATIENCE)?;
 

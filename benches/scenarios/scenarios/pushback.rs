@@ -9,7 +9,7 @@ use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System};
 use crate::server::Settings;
-use crate::stand::{Load, Stand};
+use crate::stand::{Load, Speaks, Stand};
 
 const LIMITED: &str = "limited";
 const A_SECOND: u32 = 100;
@@ -26,7 +26,7 @@ pub fn run(bench: &Bench) -> Vec<Row> {
 fn measure(bench: &Bench, system: &System) -> Result<Row> {
     let events: u64 = bench.pick(5_000, 1_000);
     let groups = vec![Group::new(LIMITED, Behaviour::Limited(A_SECOND), 1)];
-    let mut stand = Stand::new(system, groups, false, &Settings::default())?;
+    let mut stand = Stand::new(system, groups, Speaks::Http, &Settings::default())?;
     let before = stand.usage()?;
     let fill = stand.drive(LIMITED, Load::full(1, 60.0).batch(1_000).limit(events))?.finish()?;
     stand.done(&fill);

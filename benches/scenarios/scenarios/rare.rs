@@ -9,7 +9,7 @@ use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System};
 use crate::server::Settings;
-use crate::stand::{Load, Stand};
+use crate::stand::{Load, Speaks, Stand};
 
 const GROUP: &str = "default";
 const ORIGINS: usize = 1_000;
@@ -21,15 +21,15 @@ const MORE_RSS_MB: f64 = 60.0;
 
 /// The first attempts and later ones, without TLS and with it.
 pub fn run(bench: &Bench) -> Vec<Row> {
-    let mut rows = bench.server_alone("rare, http", |system| measure(bench, system, false));
-    rows.extend(bench.server_alone("rare, https", |system| measure(bench, system, true)));
+    let mut rows = bench.server_alone("rare, http", |system| measure(bench, system, Speaks::Http));
+    rows.extend(bench.server_alone("rare, https", |system| measure(bench, system, Speaks::Https)));
     rows
 }
 
-fn measure(bench: &Bench, system: &System, tls: bool) -> Result<Vec<Row>> {
-    let scheme = if tls { "https" } else { "http" };
+fn measure(bench: &Bench, system: &System, speaks: Speaks) -> Result<Vec<Row>> {
+    let scheme = if speaks == Speaks::Http { "http" } else { "https" };
     let groups = vec![Group::new(GROUP, Behaviour::Healthy, ORIGINS)];
-    let mut stand = Stand::new(system, groups, tls, &Settings::default())?;
+    let mut stand = Stand::new(system, groups, speaks, &Settings::default())?;
     let without = stand.usage()?.rss;
     let one = Load::full(1, 10.0).limit(1);
     let mut first = stand.measure(GROUP, one, PATIENCE)?;

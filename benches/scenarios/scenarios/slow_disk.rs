@@ -9,7 +9,7 @@ use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System};
 use crate::server::Settings;
-use crate::stand::{Load, Stand};
+use crate::stand::{Load, Speaks, Stand};
 
 const HEALTHY: &str = "healthy";
 const FAILING: &str = "failing";
@@ -40,7 +40,7 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let pending: u64 = bench.pick(200_000, 50_000);
     let seconds = bench.pick(20.0, 8.0);
     let groups = vec![Group::new(HEALTHY, Behaviour::Healthy, 1), Group::new(FAILING, Behaviour::Failing, 1)];
-    let mut stand = Stand::new(system, groups, false, &Settings { through: SLOW, ..Settings::default() })?;
+    let mut stand = Stand::new(system, groups, Speaks::Http, &Settings { through: SLOW, ..Settings::default() })?;
     stand.warm_up(HEALTHY, 50)?;
     let alone = stand.measure(HEALTHY, Load::paced(RATE, seconds), PATIENCE)?;
 

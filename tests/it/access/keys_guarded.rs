@@ -1,7 +1,5 @@
 //! A key is good from where and for as long as it may be, its use is noted, and a wrong one learns nothing.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use crate::harness::{ALL_SCOPES, Server, clock_in, eventually, time};
@@ -129,54 +127,4 @@ fn every_kind_of_wrong_key_gets_the_very_same_answer() {
     let twice = [("Authorization", good.as_str()), ("Authorization", good.as_str())];
     server.stranger().send("GET", "/api/v1/webhooks", &twice, None).expect(401);
     server.stranger().send("GET", "/api/v1/webhooks", &twice[..1], None).expect(200);
-}
-
-/// Mean and variance of what is measured, in nanoseconds.
-fn moments(samples: &[f64]) -> (f64, f64) {
-    #[expect(clippy::cast_precision_loss, reason = "a count of samples is small")]
-    let count = samples.len() as f64;
-    let mean = samples.iter().sum::<f64>() / count;
-    (mean, samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / (count - 1.0) / count)
-}
-
-/// Run by hand on a quiet machine: `cargo test --test it -- --ignored no_wrong_key`.
-#[test]
-#[ignore = "it measures time, which a busy machine spoils"]
-fn no_wrong_key_is_told_from_another_by_time() {
-    const TRIES: usize = 10_000;
-    let server = Server::start(&[]);
-    let made = server.create_key(&["--name", "a", "--scopes", ALL_SCOPES]);
-    server.cli(&["keys", "revoke", &made["id"].to_string()]);
-    let revoked = made["key"].as_str().unwrap().to_owned();
-    let near = format!("{}{}", &revoked[..47], if revoked.ends_with('0') { '1' } else { '0' });
-    let far = format!("tc_live_{}", "0".repeat(40));
-    // On one connection, so that one thread of the server answers all of them.
-    let client = server.stranger();
-    let kinds = [revoked, near, far].map(|key| (format!("Bearer {key}"), Vec::with_capacity(TRIES)));
-    let mut kinds = Vec::from(kinds);
-    for round in 0..TRIES {
-        // In every order in turn, so that none profits from its place.
-        kinds.rotate_left(1);
-        if round % 3 == 0 {
-            kinds.swap(0, 1);
-        }
-        for (authorization, samples) in &mut kinds {
-            let begun = Instant::now();
-            client.send("GET", "/api/v1/webhooks", &[("Authorization", authorization)], None).expect(401);
-            samples.push(Duration::as_secs_f64(&begun.elapsed()) * 1e9);
-        }
-    }
-    for (_, samples) in &mut kinds {
-        // The slowest tenth is what the machine did meanwhile.
-        samples.sort_by(f64::total_cmp);
-        samples.truncate(TRIES * 9 / 10);
-    }
-    for (index, (_, one)) in kinds.iter().enumerate() {
-        for (_, other) in &kinds[index + 1..] {
-            let ((a, spread_a), (b, spread_b)) = (moments(one), moments(other));
-            let t = (a - b) / (spread_a + spread_b).sqrt();
-            println!("{a:.0} ns and {b:.0} ns: t = {t:.2}");
-            assert!(t.abs() < 4.5, "{a:.0} ns and {b:.0} ns differ: t = {t:.2}");
-        }
-    }
 }
