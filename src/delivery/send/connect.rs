@@ -90,11 +90,13 @@ impl Connections {
                     let request = request.through_proxy(to.uri, login.map(SecretText::expose));
                     self.send(to, &request, used, most_kept, limit).map_err(|error| proxy.ended(error))
                 };
-                let login = proxy.login_asked_for();
+                let login = proxy.login_asked_for(Instant::now());
                 let mut received = send(login.as_ref())?;
                 // The receiver has not got it yet.
-                if received.head.status == 407 && proxy.asks(login.is_some()) {
-                    received = send(proxy.login_asked_for().as_ref())?;
+                if received.head.status == 407
+                    && let Some(login) = proxy.asks(login.is_some(), Instant::now())
+                {
+                    received = send(Some(&login))?;
                 }
                 let (host, port) = target(to.uri);
                 proxy.own_answer(&received.head, &format!("{host}:{port}")).map_or(Ok(received), Err)

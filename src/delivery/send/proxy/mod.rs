@@ -8,9 +8,8 @@ pub(in crate::delivery) mod error;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +33,10 @@ const REFUSALS: [u16; 5] = [400, 401, 403, 405, 407];
 /// How the names of proxies begin that put them into their own answers alone.
 const SERVERS: [&str; 3] = ["squid/", "tinyproxy/", "mitmproxy "];
 
+/// How long a proxy that has asked for a login is given it over plain http unasked. Then it has to ask again, as it may want
+/// none any more.
+const ASKED_LASTS: Duration = Duration::from_mins(5);
+
 /// Where the proxy is, and what does not go through it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyAddress {
@@ -52,21 +55,22 @@ pub struct ProxyAddress {
 pub struct Proxy {
     address: ProxyAddress,
     login: Mutex<Option<SecretText>>,
-    /// It has asked for a login over plain http.
-    has_asked: AtomicBool,
+    /// When it last asked for a login over plain http.
+    asked_at: Mutex<Option<Instant>>,
 }
 
 impl Proxy {
     /// A proxy with a login of `user:password`, if it wants one.
     #[must_use]
     pub fn new(address: ProxyAddress, login: Option<&SecretText>) -> Self {
-        let proxy = Self { address, login: Mutex::default(), has_asked: AtomicBool::new(false) };
+        let proxy = Self { address, login: Mutex::default(), asked_at: Mutex::default() };
         proxy.set_login(login);
         proxy
     }
 
-    /// Uses this login from now on.
+    /// Uses this login from now on, over plain http once it is asked for.
     pub fn set_login(&self, login: Option<&SecretText>) {
+        self.note_asked(None);
         let login = login.map(|login| SecretText::new(&format!("Basic {}", STANDARD.encode(login.expose()))));
         *self.login.lock().unwrap_or_else(PoisonError::into_inner) = login;
     }
@@ -94,15 +98,21 @@ impl Proxy {
         self.login.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The login for a request over plain http, if the proxy has asked for it.
-    pub(in crate::delivery) fn login_asked_for(&self) -> Option<SecretText> {
-        if self.has_asked.load(Ordering::Relaxed) { self.login() } else { None }
+    /// The login for a request over plain http, if the proxy has asked for it lately.
+    pub(in crate::delivery) fn login_asked_for(&self, now: Instant) -> Option<SecretText> {
+        let asked_at = *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_asked = asked_at.is_some_and(|at| now.saturating_duration_since(at) < ASKED_LASTS);
+        if is_asked { self.login() } else { None }
     }
 
-    /// Notes that it has asked for a login. Returns whether there is one that was not sent yet.
-    pub(in crate::delivery) fn asks(&self, was_sent: bool) -> bool {
-        self.has_asked.store(true, Ordering::Relaxed);
-        !was_sent && self.login().is_some()
+    /// Notes that it has asked for a login. Returns the one to answer with, if it was not sent yet.
+    pub(in crate::delivery) fn asks(&self, was_sent: bool, now: Instant) -> Option<SecretText> {
+        self.note_asked(Some(now));
+        if was_sent { None } else { self.login() }
+    }
+
+    fn note_asked(&self, at: Option<Instant>) {
+        *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Connects to it, and through it to a host if one is given, as a delivery does. For `doctor`, which keeps nothing. The
@@ -296,14 +306,17 @@ mod tests {
     }
 
     #[test]
-    fn over_plain_http_the_login_is_given_only_when_it_was_asked_for() {
-        let proxy = proxy();
-        assert!(proxy.login_asked_for().is_none());
-        assert!(proxy.asks(false));
-        assert_eq!(proxy.login_asked_for().unwrap().expose(), "Basic dXNlcjpwYXNzOndvcmQ=");
-        assert!(!proxy.asks(true), "it was wrong");
+    fn over_plain_http_the_login_is_given_only_while_it_is_asked_for() {
+        let (proxy, now) = (proxy(), Instant::now());
+        assert!(proxy.login_asked_for(now).is_none());
+        assert_eq!(proxy.asks(false, now).unwrap().expose(), "Basic dXNlcjpwYXNzOndvcmQ=");
+        assert!(proxy.login_asked_for(now + ASKED_LASTS / 2).is_some());
+        assert!(proxy.login_asked_for(now + ASKED_LASTS).is_none(), "it has to ask again");
+        assert!(proxy.asks(true, now).is_none(), "it was wrong");
+        proxy.set_login(Some(&SecretText::new("user:another")));
+        assert!(proxy.login_asked_for(now).is_none(), "nor is it known whether it wants this one");
         proxy.set_login(None);
-        assert!(proxy.login_asked_for().is_none() && !proxy.asks(false));
+        assert!(proxy.asks(false, now).is_none() && proxy.login_asked_for(now).is_none());
         assert!(!format!("{:?}", self::proxy()).contains("dXNl"));
     }
 

@@ -36,14 +36,14 @@ pub struct ForwardProxy {
 }
 
 struct Shared {
-    /// The value of `Proxy-Authorization` that it wants.
-    login: Option<String>,
     state: Mutex<State>,
     stopped: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
+    /// The value of `Proxy-Authorization` that it wants.
+    login: Option<String>,
     /// The head of each request.
     heads: Vec<String>,
     instead: VecDeque<Instead>,
@@ -64,7 +64,7 @@ impl ForwardProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let stopped = AtomicBool::new(false);
-        let shared = Arc::new(Shared { login, state: Mutex::default(), stopped });
+        let shared = Arc::new(Shared { state: Mutex::new(State { login, ..State::default() }), stopped });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -81,6 +81,11 @@ impl ForwardProxy {
     /// The value of `delivery.proxy`.
     pub fn setting(&self) -> String {
         format!("\"http://127.0.0.1:{}\"", self.port)
+    }
+
+    /// Serves everybody from now on, and hands on what they sign in with.
+    pub fn want_no_login(&self) {
+        self.shared.state.lock().unwrap().login = None;
     }
 
     /// Does something else with the next requests.
@@ -138,7 +143,8 @@ impl Shared {
             Some(Instead::Die(bytes)) => Some(bytes),
             None => None,
         };
-        if let Some(wanted) = &self.login
+        let login = self.state.lock().unwrap().login.clone();
+        if let Some(wanted) = &login
             && header(head, "proxy-authorization") != Some(wanted)
         {
             let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\
@@ -157,8 +163,7 @@ impl Shared {
             return false;
         }
         let path = &target["http://".len() + host.len()..];
-        let lines =
-            head.lines().skip(1).filter(|line| self.login.is_none() || !line.starts_with("Proxy-Authorization"));
+        let lines = head.lines().skip(1).filter(|line| login.is_none() || !line.starts_with("Proxy-Authorization"));
         let rest: Vec<&str> = lines.collect();
         let _ = far.write_all(format!("{method} {path} HTTP/1.1\r\n{}\r\n", rest.join("\r\n")).as_bytes());
         let _ = far.write_all(&body);

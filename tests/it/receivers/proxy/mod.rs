@@ -120,6 +120,23 @@ fn a_wrong_login_is_the_proxys_failure_and_a_right_one_is_taken_at_a_reload() {
 }
 
 #[test]
+fn a_proxy_that_wants_a_login_no_more_is_given_none_after_a_reload() {
+    let proxy = ForwardProxy::with_login("user:right");
+    let server = behind(&proxy.setting(), Some("user:right"), &[]);
+    let (client, receiver) = (server.client(), Receiver::start());
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    deliver(&client, 1);
+    proxy.want_no_login();
+    hang_up(&server);
+    logged(&server, "certificates reloaded", 1);
+    deliver(&client, 2);
+    assert_eq!(proxy.heads().iter().map(|head| has_login(head)).collect::<Vec<_>>(), [false, true, false]);
+    for request in receiver.requests() {
+        assert!(request.headers.iter().all(|(name, _)| !name.to_lowercase().starts_with("proxy-")), "{request:?}");
+    }
+}
+
+#[test]
 fn what_is_named_is_connected_to_directly_and_loopback_only_then() {
     let proxy = ForwardProxy::start();
     let mut server = behind(&proxy.setting(), None, &[("delivery.no_proxy", r#"["127.0.0.2/32", "localhost"]"#)]);
