@@ -174,8 +174,8 @@ impl TlsFault {
     fn of_handshake(&self) -> &'static str {
         match self {
             Self::ClientCertificateWanted => {
-                "it wants a client certificate, and none is shown; set the subscription's client_certificate, or let \
-                the receiver take requests without one and verify their signature"
+                "it wants a client certificate, and none is shown; set the subscription's client_certificate to one that \
+                is declared for this host, or let the receiver take requests without one and verify their signature"
             }
             Self::UnknownName => {
                 "it knows no host of this name; check the URL, and the host names that the receiver \

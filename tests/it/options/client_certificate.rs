@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -50,11 +50,15 @@ fn tested(client: &Client, id: i64) -> Option<String> {
     result["error"].as_str().map(str::to_owned)
 }
 
-/// A receiver that keeps connections open and knows which certificate was shown on each.
+/// A receiver that keeps connections open and knows which certificate was shown on each. It answers with an access token,
+/// as a token server does.
 struct Knowing {
     port: u16,
     requests: Arc<Mutex<Vec<Shown>>>,
 }
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n\
+    {\"access_token\": \"token\", \"expires_in\": \"3600\"}";
 
 /// The number of a request's connection, and the certificate that was shown on it.
 type Shown = (usize, Vec<u8>);
@@ -73,8 +77,11 @@ impl Knowing {
                     while read_request(&mut stream).is_some() {
                         let shown = stream.conn.peer_certificates().map_or(Vec::new(), |chain| chain[0].to_vec());
                         all.lock().unwrap().push((number, shown));
-                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                        let _ = stream.write_all(ANSWER);
                     }
+                    // Closed with something unread, the system would throw away the alert that says why.
+                    let _ = stream.sock.shutdown(Shutdown::Write);
+                    let _ = stream.sock.read_to_end(&mut Vec::new());
                 });
             }
         });
@@ -228,6 +235,47 @@ fn an_authority_of_its_own_is_the_only_one_that_is_trusted_there() {
         let plain = subscribe(&client, &format!("https://localhost:{}/", receiver.port()), None);
         assert_eq!(tested(&client, plain).is_none(), !is_trusted);
     }
+}
+
+#[test]
+fn a_token_is_asked_for_with_the_certificate_where_that_may_be_shown() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let identity = authority.identity("north", |_| {});
+    let mut server = with(&authority, |folder| {
+        let north = declared(folder, "north", &identity, FOR_ALL);
+        let stranger = declared(folder, "stranger", &stranger.identity("x", |_| {}), FOR_ALL);
+        vec![north, stranger]
+    });
+    server.launch();
+    let client = server.client();
+    let known = |host: &str| Knowing::start(authority.identity(host, |_| {}).server_config_for_clients_of(&authority));
+    let (tokens, elsewhere, receiver) = (known("localhost"), known("127.0.0.1"), Receiver::start());
+    let login = |token_url: String| json!({"type": "oauth2_client_credentials", "token_url": token_url, "client_id": "a", "client_secret": "b"});
+    let at_both = json!({
+        "url": tokens.url(), "events": ["clock_in"], "client_certificate": "north", "auth": login(tokens.url()),
+    });
+    let id = client.post("/webhooks", &at_both).expect(201).data()["id"].as_i64().unwrap();
+    assert_eq!(tested(&client, id), None);
+    let shown: Vec<_> = tokens.requests().into_iter().map(|(_, shown)| shown).collect();
+    assert_eq!(shown, [identity.der(), identity.der()], "for the token and for the ping");
+
+    // It is declared for another host than this one, so it is not shown, and the sentence says what to do.
+    client.change(id, &json!({"auth": login(format!("https://127.0.0.1:{}/", elsewhere.port))}));
+    let said = tested(&client, id).unwrap();
+    assert!(
+        said.starts_with("no access token: no trusted TLS connection to the token URL: it wants a client"),
+        "{said}"
+    );
+    assert!(said.contains("declared for this host"), "{said}");
+    // One that the token server does not accept is told of the token server, and the receiver is left alone.
+    client.change(id, &json!({"auth": login(tokens.url()), "client_certificate": "stranger"}));
+    let said = tested(&client, id).unwrap();
+    assert!(said.starts_with("no access token: ") && said.contains("does not accept the client certificate"), "{said}");
+    // Without one as well, also where the receiver itself needs none.
+    client.change(id, &json!({"url": receiver.url("/"), "client_certificate": null}));
+    let said = tested(&client, id).unwrap();
+    assert!(said.starts_with("no access token: ") && said.contains("wants a client certificate"), "{said}");
+    assert_eq!((tokens.requests().len(), elsewhere.requests().len(), receiver.requests().len()), (2, 0, 0));
 }
 
 #[test]
