@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -16,11 +16,12 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Authority, BlackHole, Client, NameServer, PATIENCE, Receiver, Reply, Server, clock_in, eventually, hosts,
-    on_an_island,
+    Authority, BlackHole, Client, NameServer, Receiver, Reply, Server, clock_in, eventually, hosts, on_an_island,
 };
 
 const PORT: u16 = 8080;
+/// Names of which the first address is a black hole.
+const FIRSTS: u8 = 4;
 
 /// What `/etc/hosts` says of a name, and its addresses in the order in which the C library gives them.
 fn named(addresses: impl Iterator<Item = IpAddr>) -> Vec<SocketAddr> {
@@ -42,8 +43,12 @@ fn attempts(client: &Client, entry: u64) -> Vec<Value> {
     client.settled(&event, "delivered")["attempts"].as_array().unwrap().clone()
 }
 
-fn duration(attempt: &Value) -> Duration {
-    Duration::from_millis(attempt["duration_ms"].as_u64().unwrap())
+/// Publishes one event, which arrives with its first attempt, and gives how long that took.
+#[track_caller]
+fn only_attempt(client: &Client, entry: u64) -> Duration {
+    let attempts = attempts(client, entry);
+    assert_eq!(attempts.len(), 1, "{attempts:#?}");
+    Duration::from_millis(attempts[0]["duration_ms"].as_u64().unwrap())
 }
 
 /// A receiver that ends each connection after its answer, so that every delivery makes a new one.
@@ -58,17 +63,33 @@ fn with_the_first_of_two_addresses_black_holed_the_first_attempt_arrives_soon_an
     on_an_island(
         "receivers::addresses::with_the_first_of_two_addresses_black_holed_the_first_attempt_arrives_soon_and_the_next_at_once",
         || {
-            let order = named(loopback(2));
-            let _hole = BlackHole::at(order[0]);
-            let _receiver = of_one_request(order[1]);
+            // One of many first attempts is enough, because a machine may stand still for a while.
+            let mut lines = String::new();
+            let pairs: Vec<[IpAddr; 2]> =
+                (1..=FIRSTS).map(|name| [1, 2].map(|last| IpAddr::from([127, 0, name, last]))).collect();
+            for (name, pair) in pairs.iter().enumerate() {
+                for address in pair {
+                    writeln!(lines, "{address} {name}.example").unwrap();
+                }
+            }
+            hosts(&lines);
+            let order = |name: usize| -> Vec<SocketAddr> {
+                (format!("{name}.example"), PORT).to_socket_addrs().unwrap().collect()
+            };
+            let _holes: Vec<BlackHole> = (0..pairs.len()).map(|name| BlackHole::at(order(name)[0])).collect();
+            let _receivers: Vec<Receiver> = (0..pairs.len()).map(|name| of_one_request(order(name)[1])).collect();
             let server = Server::start(&[("delivery.timeout", r#""60s""#)]);
             let client = server.client();
-            client.subscribe(&format!("http://many.example:{PORT}/"), &["clock_in"]);
-            let first = attempts(&client, 1);
+            let (mut first, mut next) = (Vec::new(), Vec::new());
+            for name in 0..pairs.len() {
+                let id = client.subscribe(&format!("http://{name}.example:{PORT}/"), &["clock_in"]).id;
+                first.push(only_attempt(&client, 1));
+                next.extend((2..6).map(|entry| only_attempt(&client, entry)));
+                client.delete(&format!("/webhooks/{id}")).expect(200);
+            }
             // In equal shares of the time limit it would be half a minute.
-            assert!(first.len() == 1 && duration(&first[0]) < Duration::from_secs(15), "{first:#?}");
-            // One of many is enough, because a machine may stand still for a while.
-            let next: Vec<Duration> = (2..12).map(|entry| duration(&attempts(&client, entry)[0])).collect();
+            assert!(first.iter().all(|duration| *duration < Duration::from_secs(15)), "{first:?}");
+            assert!(first.iter().any(|duration| *duration < Duration::from_millis(1_500)), "{first:?}");
             assert!(next.iter().any(|duration| *duration < Duration::from_millis(200)), "{next:?}");
         },
     );
@@ -129,29 +150,36 @@ fn a_name_with_too_many_addresses_is_refused_in_words() {
 #[test]
 fn a_name_that_moves_is_followed_under_steady_traffic() {
     on_an_island("receivers::addresses::a_name_that_moves_is_followed_under_steady_traffic", || {
-        let has_moved = Arc::new(AtomicBool::new(false));
-        let moved = Arc::clone(&has_moved);
-        let _name_server = NameServer::start(move |_, _| {
-            let last = if moved.load(Ordering::SeqCst) { 3 } else { 2 };
-            Some(vec![IpAddr::from([127, 0, 0, last])])
-        });
-        let [old, new] = ["127.0.0.2", "127.0.0.3"].map(|address| Receiver::at(&format!("{address}:{PORT}")));
+        let place = Arc::new(AtomicU8::new(2));
+        let placed = Arc::clone(&place);
+        let _name_server =
+            NameServer::start(move |_, _| Some(vec![IpAddr::from([127, 0, 0, placed.load(Ordering::SeqCst)])]));
+        let at = |last: u8| Receiver::at(&format!("127.0.0.{last}:{PORT}"));
         let server = Server::start(&[]);
         let client = server.client();
         client.subscribe(&format!("http://moving.example:{PORT}/"), &["clock_in"]);
-        attempts(&client, 1);
+        let (mut old, mut entry) = (at(2), 1);
+        attempts(&client, entry);
         assert_eq!(old.requests().len(), 1);
-        has_moved.store(true, Ordering::SeqCst);
-        let (begun, mut entry) = (std::time::Instant::now(), 1);
-        eventually("the new address is used", || {
+        // One move is enough, because a machine may stand still for a while.
+        let is_soon = (3..6).any(|last| {
+            let new = at(last);
+            place.store(last, Ordering::SeqCst);
+            let begun = Instant::now();
+            eventually("the new address is used", || {
+                entry += 1;
+                attempts(&client, entry);
+                (!new.requests().is_empty()).then_some(())
+            });
+            let took = begun.elapsed();
+            let before = old.requests().len();
             entry += 1;
             attempts(&client, entry);
-            (!new.requests().is_empty()).then_some(())
+            assert_eq!(old.requests().len(), before, "nothing goes to the old address any more");
+            old = new;
+            took < Duration::from_secs(10)
         });
-        assert!(begun.elapsed() < PATIENCE / 2);
-        let before = old.requests().len();
-        attempts(&client, entry + 1);
-        assert_eq!(old.requests().len(), before, "nothing goes to the old address any more");
+        assert!(is_soon, "within ten seconds");
     });
 }
 
