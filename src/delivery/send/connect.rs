@@ -17,9 +17,8 @@ use crate::delivery::send::connection::{Connection, ConnectionError, Open, Place
 use crate::delivery::send::dial::{DialError, Dialler};
 use crate::delivery::send::exchange::{Received, Request, exchange};
 use crate::delivery::send::kept::{KeptConnections, ServerName as Server};
-use crate::delivery::send::phase;
+use crate::delivery::send::limit::Limit;
 use crate::delivery::send::proxy::{Proxy, target};
-use crate::delivery::send::tcp::Limit;
 use crate::delivery::send::tls::clients::{NamedClient, TlsClients, certificate_refused};
 use crate::delivery::send::tls::stream::TlsStream;
 use crate::domain::delivery::outcome::Phase;
@@ -132,7 +131,7 @@ impl Connections {
         let server = Server::of(uri, certificate.map(NamedClient::name)).ok_or(Error::HostNotFound)?;
         let generation = self.kept.generation();
         let way = self.way(uri);
-        phase::enter(Phase::Resolve);
+        limit.enter(Phase::Resolve);
         let addresses = match way {
             Way::Direct => self.guard.addresses(uri, limit)?,
             Way::Tunnel(proxy) | Way::Forward(proxy) => {
@@ -142,7 +141,7 @@ impl Connections {
                 found.map_err(|error| proxy.unreachable(error, Phase::Resolve))?
             }
         };
-        phase::enter(Phase::Connect);
+        limit.enter(Phase::Connect);
         if used == Use::New {
             self.kept.close_all_of(&server);
         } else if let Some((peer, open)) = self.kept.take(&server, &addresses) {
@@ -170,7 +169,7 @@ impl Connections {
             let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned());
             let name = name.map_err(|_| Error::Tls("no certificate can be made for that host name"))?;
-            phase::enter(Phase::Handshake);
+            limit.enter(Phase::Handshake);
             let config = certificate.map_or_else(|| self.tls.plain(), NamedClient::config);
             let stream = TlsStream::connect(socket, config, name, limit);
             Stream::Tls(Box::new(stream.inspect_err(|_| place.note_silence())?))

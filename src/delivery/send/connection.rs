@@ -16,8 +16,8 @@ use crate::delivery::send::address::failed::FailedAddresses;
 use crate::delivery::send::answer::error::HEAD_BYTES;
 use crate::delivery::send::budget::{Budget, Permit};
 use crate::delivery::send::kept::{KeptConnections, ServerName as Server, Waiting};
-use crate::delivery::send::phase;
-use crate::delivery::send::tcp::{Limit, Socket, Unasked, was_ended};
+use crate::delivery::send::limit::Limit;
+use crate::delivery::send::tcp::{Socket, Unasked, was_ended};
 use crate::delivery::send::tls::stream::TlsStream;
 use crate::domain::delivery::outcome::Phase;
 
@@ -130,12 +130,18 @@ impl Stream {
     }
 }
 
+impl Open {
+    fn socket(&self) -> &Socket {
+        match &self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.socket(),
+        }
+    }
+}
+
 impl AsFd for Open {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            Stream::Plain(socket) => socket.as_fd(),
-            Stream::Tls(stream) => stream.as_fd(),
-        }
+        self.socket().as_fd()
     }
 }
 
@@ -174,9 +180,10 @@ impl Connection {
     }
 
     /// Begins a request, unless something has come.
-    pub(in crate::delivery) fn begin(&mut self) -> Result<(), Error> {
-        phase::enter(Phase::Send);
+    pub(in crate::delivery) fn begin(&mut self, limit: &mut Limit) -> Result<(), Error> {
+        limit.enter(Phase::Send);
         self.check_silence()?;
+        self.open.socket().begin_request();
         self.stage = Stage::Asked { was_kept: self.stage == Stage::Kept };
         Ok(())
     }
@@ -216,14 +223,14 @@ impl Connection {
         };
         match received {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            received => self.received(received),
+            received => self.received(received, limit),
         }
     }
 
     /// The request is sent, and nothing has come.
-    pub(in crate::delivery) fn await_answer(&self) {
+    pub(in crate::delivery) fn await_answer(&self, limit: &mut Limit) {
         if self.stage != Stage::Answered {
-            phase::enter(Phase::Wait);
+            limit.enter(Phase::Wait);
         }
     }
 
@@ -245,10 +252,10 @@ impl Connection {
             Stream::Plain(socket) => socket.receive(room, limit),
             Stream::Tls(stream) => stream.receive(room, limit),
         };
-        self.received(received)
+        self.received(received, limit)
     }
 
-    fn received(&mut self, received: Result<usize, Error>) -> Result<bool, Error> {
+    fn received(&mut self, received: Result<usize, Error>, limit: &mut Limit) -> Result<bool, Error> {
         match received {
             Ok(0) if self.stage != Stage::Answered => {
                 let error = self.refused.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
@@ -259,7 +266,7 @@ impl Connection {
                     self.place.failed.forget(self.place.peer);
                     self.stage = Stage::Answered;
                     self.waiting = None;
-                    phase::enter(Phase::Read);
+                    limit.enter(Phase::Read);
                 }
                 self.open.input.end += count;
                 Ok(count > 0)
@@ -359,7 +366,7 @@ mod tests {
             let mut connection = Connection::kept(open, place(peer));
             match more {
                 None => {
-                    connection.begin().unwrap();
+                    connection.begin(&mut limit).unwrap();
                     assert!(connection.send(&mut &b"x"[..]).unwrap());
                     continue;
                 }
@@ -368,7 +375,7 @@ mod tests {
             }
             // Until it has arrived.
             while seen.peek(&mut [0]).is_err() {}
-            let refused = connection.begin().unwrap_err();
+            let refused = connection.begin(&mut limit).unwrap_err();
             assert!(matches!(ConnectionError::of(&refused), Some(ConnectionError::Unused)), "{refused:?}");
         }
     }

@@ -17,8 +17,8 @@ use crate::delivery::send::address::failed::FailedAddresses;
 use crate::delivery::send::address::look_up::is_lack_of_descriptors;
 use crate::delivery::send::address::order::{AT_A_TIME, Race, Step, in_order};
 use crate::delivery::send::budget::{Budget, Permit};
-use crate::delivery::send::phase;
-use crate::delivery::send::tcp::{Limit, Socket};
+use crate::delivery::send::limit::Limit;
+use crate::delivery::send::tcp::Socket;
 
 /// What dialling takes.
 pub(in crate::delivery) struct Dialler<'a> {
@@ -73,7 +73,7 @@ impl Dialler<'_> {
                 }
                 Step::GiveUp(number) => {
                     self.give_up(&mut dialled, number);
-                    cause = limit.error();
+                    cause = Limit::error();
                 }
                 Step::Wait(until) => {
                     let left = match limit.left() {
@@ -106,7 +106,7 @@ impl Dialler<'_> {
     fn first_permit(&self, limit: &mut Limit) -> Result<Permit, DialError> {
         let begun = Instant::now();
         let permit = self.budget.acquire(limit.deadline(), self.make_room);
-        phase::set_wait(phase::waited() + begun.elapsed());
+        limit.add_wait(begun.elapsed());
         permit.ok_or(DialError::NoneLeft)
     }
 

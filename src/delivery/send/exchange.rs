@@ -12,7 +12,7 @@ use crate::delivery::send::answer::head::Head;
 use crate::delivery::send::answer::incoming::Incoming;
 use crate::delivery::send::classify;
 use crate::delivery::send::connection::Connection;
-use crate::delivery::send::tcp::Limit;
+use crate::delivery::send::limit::Limit;
 use crate::domain::delivery::attempt::Response;
 use crate::domain::delivery::outcome::Outcome;
 
@@ -134,7 +134,7 @@ fn converse(
     answer: &mut Incoming,
     limit: &mut Limit,
 ) -> Result<Sent, Error> {
-    connection.begin()?;
+    connection.begin(limit)?;
     let mut unsent = [&request.head[..], request.body];
     while !send(connection, &mut unsent)? {
         let waited = connection.wait(limit);
@@ -145,7 +145,7 @@ fn converse(
             return Ok(if is_sent { Sent::All } else { Sent::Part });
         }
     }
-    connection.await_answer();
+    connection.await_answer(limit);
     loop {
         let received = connection.receive(limit);
         if take_in(connection, answer, received)? {

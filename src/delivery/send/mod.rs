@@ -9,7 +9,7 @@ pub(super) mod connection;
 pub mod dial;
 pub(super) mod exchange;
 pub(super) mod kept;
-pub(super) mod phase;
+pub(super) mod limit;
 pub mod proxy;
 pub(super) mod tcp;
 pub mod tls;

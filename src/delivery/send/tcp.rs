@@ -1,23 +1,26 @@
-//! The TCP connections of deliveries, under TLS and the HTTP client. Runs on delivery threads, which block in it. It
-//! keeps an attempt's time limit exactly, where the limits that a socket itself can have are rounded up by an eighth, and
-//! it asks as little of the kernel as can be.
+//! The TCP connections of deliveries, under TLS and HTTP. Runs on delivery threads, which block in it. It keeps an
+//! attempt's time limit exactly, where the limits that a socket itself can have are rounded up by an eighth, and it asks as
+//! little of the kernel as can be.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use ureq::{Error, Timeout};
+use ureq::Error;
 
-use crate::delivery::send::phase;
+use crate::delivery::send::limit::Limit;
 
 /// Longest single receive before the deadline is checked again.
 const RECEIVE_FOR: Duration = Duration::from_secs(1);
 /// With less time left than this, the kernel's rounding could matter, so an exact timer is used.
 const EXACT_TIMER_BELOW: Duration = Duration::from_secs(2);
+/// Maximum bytes received for one request; certificates, headers and the part of the body that is read need a quarter of it.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// Does an error of this kind mean that the other side ended the connection?
 pub(in crate::delivery) fn was_ended(kind: io::ErrorKind) -> bool {
@@ -30,6 +33,8 @@ pub(in crate::delivery) fn was_ended(kind: io::ErrorKind) -> bool {
 pub(in crate::delivery) struct Socket {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
+    /// Bytes received since the last request was begun.
+    received: Cell<usize>,
 }
 
 impl AsFd for Socket {
@@ -49,51 +54,12 @@ pub(in crate::delivery) enum Unasked {
     End,
 }
 
-/// A deadline, and the client's name for it. The time runs from the first wait on, so that what does not wait asks no
-/// clock.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::delivery) struct Limit {
-    after: Duration,
-    /// Known from the first wait on.
-    at: Option<Instant>,
-    reason: Timeout,
-}
-
-impl Limit {
-    pub(in crate::delivery) fn within(after: Duration) -> Self {
-        Self { after, at: None, reason: Timeout::Global }
-    }
-
-    /// When it is over, if ever.
-    pub(in crate::delivery) fn deadline(&mut self) -> Option<Instant> {
-        self.at = self.at.or_else(|| Instant::now().checked_add(self.after));
-        self.at
-    }
-
-    /// The error when it is over.
-    pub(in crate::delivery) fn error(&self) -> Error {
-        Error::Timeout(self.reason)
-    }
-
-    /// Remaining time, if there is a deadline.
-    pub(in crate::delivery) fn left(&mut self) -> Result<Option<Duration>, Error> {
-        let now = Instant::now();
-        // A deadline beyond the clock's range is none.
-        let Some(at) = self.at.or_else(|| now.checked_add(self.after)) else { return Ok(None) };
-        self.at = Some(at);
-        match at.saturating_duration_since(now) {
-            Duration::ZERO => Err(Error::Timeout(self.reason)),
-            left => Ok(Some(left)),
-        }
-    }
-}
-
 impl Socket {
     /// A connection that is made already.
     pub(in crate::delivery) fn over(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(RECEIVE_FOR))?;
-        Ok(Self { stream, peer })
+        Ok(Self { stream, peer, received: Cell::new(0) })
     }
 
     /// The connection itself.
@@ -104,6 +70,18 @@ impl Socket {
     /// The address that it goes to.
     pub(in crate::delivery) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Another request begins: what comes from now on is its answer.
+    pub(in crate::delivery) fn begin_request(&self) {
+        self.received.set(0);
+    }
+
+    /// Counts received bytes. An error beyond the maximum, as with a receiver that sends without end what is no answer.
+    fn note_received(&self, bytes: usize) -> Result<(), Error> {
+        let received = self.received.get().saturating_add(bytes);
+        self.received.set(received);
+        if received > MOST_BYTES { Err(Error::LargeResponseHeader(received, MOST_BYTES)) } else { Ok(()) }
     }
 
     /// Sends what can be sent by now, and fails with [`io::ErrorKind::WouldBlock`] if nothing can.
@@ -147,7 +125,7 @@ impl Socket {
             };
             match recv(&self.stream, &mut *into, flags) {
                 Ok((count, _)) => {
-                    phase::note_received(count)?;
+                    self.note_received(count)?;
                     return Ok(count);
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -159,7 +137,7 @@ impl Socket {
     /// Takes what has come by now, and fails with [`io::ErrorKind::WouldBlock`] if nothing has.
     pub(in crate::delivery) fn receive_at_once(&self, into: &mut [u8]) -> Result<usize, Error> {
         let (count, _) = recv(&self.stream, into, RecvFlags::DONTWAIT).map_err(io::Error::from)?;
-        phase::note_received(count)?;
+        self.note_received(count)?;
         Ok(count)
     }
 
@@ -176,9 +154,9 @@ impl Socket {
     /// Waits until the connection can be read from or written to, and fails at the limit.
     fn wait_until(&self, ready: PollFlags, limit: &mut Limit) -> Result<(), Error> {
         let left = limit.left()?.map(Timespec::try_from).transpose();
-        let left = left.map_err(|_| Error::Timeout(limit.reason))?;
+        let left = left.map_err(|_| Limit::error())?;
         match poll(&mut [PollFd::new(&self.stream, ready)], left.as_ref()) {
-            Ok(0) => Err(Error::Timeout(limit.reason)),
+            Ok(0) => Err(Limit::error()),
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Error::Io(error.into())),
         }
@@ -188,6 +166,9 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::time::Instant;
+
+    use ureq::Timeout;
 
     use super::*;
 

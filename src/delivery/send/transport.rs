@@ -9,16 +9,16 @@ use ureq::http::Uri;
 use crate::clock::Clock;
 use crate::delivery::send::address::guard::Guard;
 use crate::delivery::send::budget::Budget;
+use crate::delivery::send::classify;
 use crate::delivery::send::connect::{Connections, Peer, Use};
 use crate::delivery::send::connection::Open;
 use crate::delivery::send::exchange::{ReceivedResponse, Request};
 use crate::delivery::send::kept::KeptConnections;
+use crate::delivery::send::limit::Limit;
 use crate::delivery::send::proxy::Proxy;
-use crate::delivery::send::tcp::Limit;
 use crate::delivery::send::tls::TlsSettings;
 use crate::delivery::send::tls::clients::{NamedClient, TlsClients};
 use crate::delivery::send::token::{Need, Token, Tokens, Wanted, fetch};
-use crate::delivery::send::{classify, phase};
 use crate::domain::delivery::attempt::{Attempt, KEPT_BODY_BYTES, RequestHeaders, Signed, VERSION};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::request::{Content, RequestOf};
@@ -209,7 +209,6 @@ impl Transport {
         number: u32,
         how: How,
     ) -> AttemptReport {
-        phase::begin();
         let started_at = self.clock.wall();
         let started = Instant::now();
         let timestamp_s = started_at.as_seconds();
@@ -262,7 +261,7 @@ impl Transport {
             response: answer.response,
             request: sent,
         };
-        AttemptReport { before: Vec::new(), attempt, retry_after, waited: phase::waited() }
+        AttemptReport { before: Vec::new(), attempt, retry_after, waited: limit.waited() }
     }
 
     /// The client certificate to show, if there is one, unless nothing may be sent.
@@ -308,10 +307,11 @@ impl Transport {
         let certificate = certificate.filter(|shown| shown.used.is_for(account, &credentials.token_url));
         let ask = |need| {
             let mut of_renewal = Limit::within(timeout / RENEWAL_SHARE);
-            let limit = if need == Need::Renewal { &mut of_renewal } else { limit };
-            fetch(&self.connections, credentials, certificate, limit)
-                .map(Token::of)
-                .map_err(|outcome| own_fault(outcome, timeout, started))
+            let used = if need == Need::Renewal { &mut of_renewal } else { &mut *limit };
+            let fetched = fetch(&self.connections, credentials, certificate, used).map(Token::of);
+            let fetched = fetched.map_err(|outcome| own_fault(outcome, timeout, started, used.waited()));
+            limit.add_wait(of_renewal.waited());
+            fetched
         };
         self.tokens.get(subscription.id, credentials, how.token, ask).map(Some)
     }
@@ -379,20 +379,20 @@ impl Transport {
         match self.connections.ask(to, &request, used, KEPT_BODY_BYTES, limit) {
             Ok(received) => received.into(),
             Err(error) => {
-                let outcome = classify::outcome(&error, phase::current());
-                ReceivedResponse::of(own_fault(outcome, self.timeout(subscription), started))
+                let outcome = classify::outcome(&error, limit.phase());
+                ReceivedResponse::of(own_fault(outcome, self.timeout(subscription), started, limit.waited()))
             }
         }
     }
 }
 
 /// What an attempt without an answer says, after its own causes are told from the other side's.
-fn own_fault(outcome: Outcome, timeout: Duration, started: Instant) -> Outcome {
+fn own_fault(outcome: Outcome, timeout: Duration, started: Instant, waited: Duration) -> Outcome {
     match outcome {
         // The receiver was at work for longer than a connection takes to close that was idle.
         Outcome::KeptConnectionClosed(text) if started.elapsed() >= STALE_CONNECTION => Outcome::ConnectionLost(text),
         // With that much of its time spent waiting for others, it says nothing about the endpoint.
-        Outcome::TimedOut(_) | Outcome::TokenFailed(TokenFault::Unreachable(_)) if phase::waited() >= timeout / 4 => {
+        Outcome::TimedOut(_) | Outcome::TokenFailed(TokenFault::Unreachable(_)) if waited >= timeout / 4 => {
             Outcome::LookupsBusy
         }
         outcome => outcome,

@@ -12,8 +12,7 @@ use ureq::Error;
 use ureq::http::Uri;
 
 use crate::delivery::send::address::look_up::{LookUpError, look_up};
-use crate::delivery::send::phase;
-use crate::delivery::send::tcp::Limit;
+use crate::delivery::send::limit::Limit;
 use crate::domain::endpoint::address::AddressRule;
 
 /// How long a look-up result is cached. Its addresses are checked at every attempt all the same.
@@ -66,7 +65,8 @@ impl Guard {
     /// All addresses of the URL's host with its port, if all are allowed.
     pub(in crate::delivery) fn addresses(&self, uri: &Uri, limit: &mut Limit) -> Result<Vec<SocketAddr>, Error> {
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
-        let found = self.allowed(uri.host().unwrap_or_default(), limit.left()?.unwrap_or(NO_LIMIT));
+        limit.left()?;
+        let found = self.allowed(uri.host().unwrap_or_default(), limit);
         let found = found.map_err(|error| Error::Other(Box::new(error)))?;
         Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
@@ -77,7 +77,7 @@ impl Guard {
         if !is_known(host) {
             return Ok(());
         }
-        self.allowed(host, NO_LIMIT).map(drop).map_err(|error| Error::Other(Box::new(error)))
+        self.allowed(host, &mut Limit::within(NO_LIMIT)).map(drop).map_err(|error| Error::Other(Box::new(error)))
     }
 
     /// All addresses of a host that the operator has named, whatever they are.
@@ -90,13 +90,14 @@ impl Guard {
         let found = if let Ok(address) = host.parse::<IpAddr>() {
             vec![address]
         } else {
-            let found = self.names.look_up(host, limit.left()?.unwrap_or(NO_LIMIT));
+            limit.left()?;
+            let found = self.names.look_up(host, limit);
             found.map_err(|error| Error::Other(Box::new(error)))?
         };
         Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 
-    fn allowed(&self, host: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
+    fn allowed(&self, host: &str, limit: &mut Limit) -> Result<Vec<IpAddr>, GuardError> {
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = literal.parse::<IpAddr>() {
             return self.check_addresses(literal, vec![address]);
@@ -132,14 +133,14 @@ fn is_known(host: &str) -> bool {
 }
 
 impl LookupCache {
-    fn look_up(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Vec<IpAddr>, GuardError> {
+    fn look_up(self: &Arc<Self>, name: &str, limit: &mut Limit) -> Result<Vec<IpAddr>, GuardError> {
         if let Some((at, addresses)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name)
             && at.elapsed() < CACHE_TTL
         {
             return Ok(addresses.clone());
         }
-        let deadline = Instant::now() + limit;
-        self.wait_for_lookup_permit(deadline)?;
+        let deadline = limit.deadline().unwrap_or_else(|| Instant::now() + NO_LIMIT);
+        self.wait_for_lookup_permit(deadline, limit)?;
         let (sender, answer) = mpsc::sync_channel(1);
         let asked = name.to_owned();
         let names = Arc::clone(self);
@@ -170,15 +171,17 @@ impl LookupCache {
 
 impl LookupCache {
     /// Acquires a look-up permit. The waiting time is recorded as caused by others.
-    fn wait_for_lookup_permit(&self, deadline: Instant) -> Result<(), GuardError> {
-        let begun = Instant::now();
+    fn wait_for_lookup_permit(&self, deadline: Instant, limit: &mut Limit) -> Result<(), GuardError> {
+        let mut begun = Instant::now();
         while self.under_way.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
-            if Instant::now() >= deadline {
+            if begun >= deadline {
                 return Err(GuardError::Busy);
             }
             std::thread::sleep(Duration::from_millis(10));
-            phase::set_wait(begun.elapsed());
+            let now = Instant::now();
+            limit.add_wait(now - begun);
+            begun = now;
         }
         Ok(())
     }
@@ -188,13 +191,15 @@ impl LookupCache {
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(5);
+    fn limit() -> Limit {
+        Limit::within(Duration::from_secs(5))
+    }
 
     #[test]
     fn a_forbidden_literal_is_refused_without_a_look_up() {
         let guard = Guard::new(AddressRule::default(), 1);
         for host in ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1", "localhost", "LOCALHOST.", "a.localhost"] {
-            assert!(matches!(guard.allowed(host, LIMIT), Err(GuardError::NotAllowed(_))), "{host}");
+            assert!(matches!(guard.allowed(host, &mut limit()), Err(GuardError::NotAllowed(_))), "{host}");
         }
     }
 
@@ -219,6 +224,6 @@ mod tests {
     #[test]
     fn localhost_is_whichever_loopback_is_allowed() {
         let guard = Guard::new(AddressRule::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()), 1);
-        assert_eq!(guard.allowed("localhost", LIMIT).unwrap(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        assert_eq!(guard.allowed("localhost", &mut limit()).unwrap(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     }
 }

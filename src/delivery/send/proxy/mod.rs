@@ -24,7 +24,8 @@ use crate::delivery::send::answer::error::{AnswerError, HEAD_BYTES};
 use crate::delivery::send::answer::head::{Beginning, Head, begin};
 use crate::delivery::send::classify;
 use crate::delivery::send::dial::dial;
-use crate::delivery::send::tcp::{Limit, Socket};
+use crate::delivery::send::limit::Limit;
+use crate::delivery::send::tcp::Socket;
 use crate::domain::delivery::outcome::{Outcome, Phase};
 use crate::domain::secret_text::SecretText;
 

@@ -2,14 +2,14 @@
 //! come, decrypted or not, so that nothing that came before a request can be taken for its answer.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, IoState};
 use ureq::Error;
 
-use crate::delivery::send::tcp::{Limit, Socket, Unasked, was_ended};
+use crate::delivery::send::limit::Limit;
+use crate::delivery::send::tcp::{Socket, Unasked, was_ended};
 
 /// What is sent at a time: a record of TLS.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -59,6 +59,11 @@ impl TlsStream {
     /// Has everything been sent that it took?
     pub(in crate::delivery) fn has_sent(&self) -> bool {
         !self.session.wants_write()
+    }
+
+    /// What it goes over.
+    pub(in crate::delivery) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Waits until it can be sent to or received from.
@@ -149,12 +154,6 @@ impl TlsStream {
             self.session.write_tls(&mut Outgoing { socket: &self.socket, limit: limit.as_deref_mut() })?;
         }
         Ok(())
-    }
-}
-
-impl AsFd for TlsStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
 

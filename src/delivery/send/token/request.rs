@@ -3,13 +3,13 @@
 
 use ureq::http::Uri;
 
+use crate::delivery::send::classify;
 use crate::delivery::send::connect::{Connections, Peer, Use};
 use crate::delivery::send::connection::ConnectionError;
 use crate::delivery::send::exchange::{Received, Request};
-use crate::delivery::send::tcp::Limit;
+use crate::delivery::send::limit::Limit;
 use crate::delivery::send::tls::clients::NamedClient;
 use crate::delivery::send::token::answer::{self, Given, TOKEN_BYTES};
-use crate::delivery::send::{classify, phase};
 use crate::domain::delivery::attempt::VERSION;
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::token_fault::TokenFault;
@@ -44,7 +44,7 @@ pub(in crate::delivery) fn fetch(
         Err(error) if matches!(ConnectionError::of(&error), Some(ConnectionError::Unanswered(_))) => ask(Use::New),
         received => received,
     };
-    let received = received.map_err(|error| of_failure(classify::outcome(&error, phase::current())))?;
+    let received = received.map_err(|error| of_failure(classify::outcome(&error, limit.phase())))?;
     let Received { head, body, cut } = &received;
     if cut.is_some() || body.len() >= ANSWER_BYTES {
         // A refusal counts as it is, however its body ends.
