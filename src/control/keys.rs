@@ -36,13 +36,13 @@ pub async fn list(state: AppState, query: Query) -> HandlerResult {
 
 /// As `POST /keys`, with the account's name beside the other fields.
 pub async fn create(state: AppState, OperatorOrigin(origin): OperatorOrigin, body: JsonText) -> HandlerResult {
-    let mut fields = key_body::object(&body.text)?;
+    let (mut fields, errors) = key_body::object(&body.text)?;
     let account = fields.remove("account");
     let account = key_body::name("account", account.as_ref());
     let registry = state.reader.registry();
     let existing = account.as_ref().ok().and_then(|name| registry.account_named(name));
     let knows = |id| existing.is_some_and(|account| registry.subscription_of(account, id).is_some());
-    match (account, key_body::read(&fields, state.clock.wall(), knows)) {
+    match (account, key_body::read(&fields, errors, state.clock.wall(), knows)) {
         (Ok(account), Ok(wish)) => {
             let view = keys::create_one(&state, origin, account, wish).await?;
             Ok(respond::single(HttpResponse::Created(), &view))
@@ -57,7 +57,7 @@ pub async fn create(state: AppState, OperatorOrigin(origin): OperatorOrigin, bod
 
 /// As `POST /keys/{id}/rotate`, with the key's number, visible prefix or name beside the other fields.
 pub async fn rotate(state: AppState, OperatorOrigin(origin): OperatorOrigin, body: JsonText) -> HandlerResult {
-    let mut fields = key_body::object(&body.text)?;
+    let mut fields = fields_of(&body)?;
     let (account, id) = find(&state, &mut fields)?;
     let view = keys::rotate_one(&state, origin, (account, id), Some(&Value::Object(fields).to_string())).await?;
     Ok(respond::single(HttpResponse::Ok(), &view))
@@ -65,9 +65,14 @@ pub async fn rotate(state: AppState, OperatorOrigin(origin): OperatorOrigin, bod
 
 /// Revokes the key with that number, visible prefix or name.
 pub async fn revoke(state: AppState, OperatorOrigin(origin): OperatorOrigin, body: JsonText) -> HandlerResult {
-    let mut fields = key_body::object(&body.text)?;
+    let mut fields = fields_of(&body)?;
     let (_, id) = find(&state, &mut fields)?;
     Ok(respond::single(HttpResponse::Ok(), &keys::revoke_one(&state, origin, id).await?))
+}
+
+fn fields_of(body: &JsonText) -> Result<Map<String, Value>, ApiError> {
+    let (fields, errors) = key_body::object(&body.text)?;
+    if errors.is_empty() { Ok(fields) } else { Err(ApiError::invalid(errors)) }
 }
 
 /// Takes the field `key` out of the others: a number, a visible prefix or a name.

@@ -1,14 +1,13 @@
 //! `/webhooks.php`, as `TempClock`'s clients call it: id and action in the query, the rest as in `subscriptions`. Runs
 //! on the HTTP workers.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, web};
 
 use crate::domain::SubscriptionId;
 use crate::domain::access::Scope;
-use crate::http::api::test_ping::Secrets;
 use crate::http::api::{subscriptions, test_ping};
 use crate::http::request::error::ApiError;
-use crate::http::request::extract::{Caller, JsonText, Query};
+use crate::http::request::extract::{Caller, JsonText, OptionalJson, Query};
 use crate::http::request::state::HttpState;
 
 type HandlerResult = Result<HttpResponse, ApiError>;
@@ -32,25 +31,22 @@ pub async fn post(
     state: AppState,
     caller: Caller,
     query: Query,
-    request: actix_web::HttpRequest,
+    request: HttpRequest,
     payload: web::Payload,
 ) -> HandlerResult {
     match query.get("action") {
         None => {
-            let body = read_body(&request, payload).await?;
+            let body = JsonText::from_request(&request, &mut payload.into_inner()).await?;
             subscriptions::create(state, caller, body).await
         }
         Some("test") => {
             let account = caller.require(Scope::WebhooksWrite)?;
-            test_ping::test_one(&state, account, caller.seen(required_id(&query)?)?, false, Secrets::Valid).await
+            let id = caller.seen(required_id(&query)?)?;
+            let body = OptionalJson::from_request(&request, &mut payload.into_inner()).await?;
+            test_ping::test_one(&state, account, id, query, &body).await
         }
         Some(_) => Err(ApiError::invalid_field("action", "must be \"test\", or left out to make a subscription")),
     }
-}
-
-async fn read_body(request: &actix_web::HttpRequest, payload: web::Payload) -> Result<JsonText, ApiError> {
-    use actix_web::FromRequest as _;
-    JsonText::from_request(request, &mut payload.into_inner()).await
 }
 
 pub async fn put(state: AppState, caller: Caller, query: Query, body: JsonText) -> HandlerResult {

@@ -239,7 +239,7 @@ pub async fn acknowledge(
 }
 
 fn acknowledged(state: &HttpState, id: SubscriptionId, text: &str) -> Result<EventId, ApiError> {
-    let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
+    let fields = ObjectFields::parse(text)?;
     let mut errors = FieldErrors::default();
     let mut found = None;
     for (name, value) in &fields.once_each(&mut errors) {

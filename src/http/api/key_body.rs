@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::access::{Rights, Scope, Scopes};
 use crate::domain::{FieldError, FieldErrors, SubscriptionId, Timestamp};
+use crate::http::api::fields::ObjectFields;
 use crate::http::request::error::ApiError;
 
 /// Maximum length of an account's or key's name, in characters.
@@ -45,18 +46,19 @@ impl KeyWish {
     }
 }
 
-/// The fields of an object.
-pub fn object(text: &str) -> Result<Map<String, Value>, ApiError> {
-    serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))
+/// The fields of an object by their names, and what is given twice.
+pub fn object(text: &str) -> Result<(Map<String, Value>, FieldErrors), ApiError> {
+    let mut errors = FieldErrors::default();
+    Ok((ObjectFields::parse(text)?.by_name(&mut errors), errors))
 }
 
-/// Parses a new key. `knows` tells whether the account has that subscription.
+/// Parses a new key, and adds what is wrong to the errors so far. `knows` tells whether the account has that subscription.
 pub fn read(
     fields: &Map<String, Value>,
+    mut errors: FieldErrors,
     now: Timestamp,
     knows: impl Fn(SubscriptionId) -> bool,
 ) -> Result<KeyWish, FieldErrors> {
-    let mut errors = FieldErrors::default();
     let name = name("name", fields.get("name")).map_err(|error| errors.add(|| error)).ok();
     let scopes = scopes(fields.get("scopes")).map_err(|error| errors.add(|| error)).ok();
     let expires = non_null(fields.get("expires")).map(lifetime).transpose();
@@ -89,9 +91,8 @@ pub fn name(field: &str, value: Option<&Value>) -> Result<String, FieldError> {
     value.as_str().filter(is_good).map(str::to_owned).ok_or_else(wanted)
 }
 
-/// Parses for how long a rotated key is valid beside its successor.
-pub fn overlap(fields: &Map<String, Value>) -> Result<Duration, FieldErrors> {
-    let mut errors = FieldErrors::default();
+/// Parses for how long a rotated key is valid beside its successor, and adds what is wrong to the errors so far.
+pub fn overlap(fields: &Map<String, Value>, mut errors: FieldErrors) -> Result<Duration, FieldErrors> {
     for name in fields.keys().filter(|name| *name != "overlap") {
         errors.add(|| FieldError::unknown(name, &["overlap"]));
     }

@@ -114,10 +114,10 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
 /// `POST /keys`.
 pub async fn create(state: AppState, caller: Caller, body: JsonText) -> HandlerResult {
     let account = caller.require(Scope::KeysAdmin)?;
-    let fields = key_body::object(&body.text)?;
+    let (fields, errors) = key_body::object(&body.text)?;
     let registry = state.reader.registry();
     let knows = |id| registry.subscription_of(account, id).is_some();
-    let wish = key_body::read(&fields, state.clock.wall(), knows).map_err(ApiError::invalid)?;
+    let wish = key_body::read(&fields, errors, state.clock.wall(), knows).map_err(ApiError::invalid)?;
     if let Some(excess) = caller.key().and_then(|own| own.rights().excess_of(&wish.rights())) {
         return Err(ApiError::beyond_rights(excess));
     }
@@ -156,7 +156,8 @@ pub async fn rotate_one(
     (account, id): (AccountId, KeyId),
     body: Option<&str>,
 ) -> Result<KeyView, ApiError> {
-    let overlap = key_body::overlap(&key_body::object(body.unwrap_or("{}"))?).map_err(ApiError::invalid)?;
+    let (fields, errors) = key_body::object(body.unwrap_or("{}"))?;
+    let overlap = key_body::overlap(&fields, errors).map_err(ApiError::invalid)?;
     let text = new_text()?;
     let (prefix, hash) = (text.prefix(), text.hash());
     let successor =

@@ -74,18 +74,17 @@ pub fn read(text: &str, rules: SubscriptionRules<'_>, purpose: Purpose<'_>) -> R
         Purpose::Create => (&["events"], &defaults, None),
         Purpose::Change(before) => (&[], &before.options, Some(&before.events)),
     };
-    let ObjectFields(mut fields) = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
-    fields.retain(|(name, _)| !SHOWN.contains(&name.as_str()));
+    let fields = ObjectFields::parse(text)?.without(&SHOWN);
     let mut errors = FieldErrors::default();
     for name in required {
-        if !fields.iter().any(|(given, _)| given == name) {
+        if !fields.has(name) {
             errors.add(|| FieldError::new(name, "is missing"));
         }
     }
     let mut change = SubscriptionChange { catalogue, ..SubscriptionChange::default() };
     let mut secret = None;
     let mut has_url = false;
-    for (name, value) in &ObjectFields(fields).once_each(&mut errors) {
+    for (name, value) in &fields.once_each(&mut errors) {
         let result = match name.as_str() {
             "url" => {
                 has_url = !value.is_null();

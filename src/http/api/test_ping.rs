@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::delivery::send::transport::Transport;
 use crate::domain::access::Scope;
@@ -18,6 +18,7 @@ use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, FieldError, FieldErrors, SubscriptionId, Timestamp, event};
+use crate::http::api::fields::ObjectFields;
 use crate::http::api::subscriptions::parse_id;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, OptionalJson, Query};
@@ -85,20 +86,17 @@ pub async fn test(
     state: AppState,
     caller: Caller,
     path: web::Path<String>,
-    mut query: Query,
+    query: Query,
     body: OptionalJson,
 ) -> HandlerResult {
     let account = caller.require(Scope::WebhooksWrite)?;
     let id = caller.seen(parse_id(&path)?)?;
-    let secret = query.parse("secret", "new", |text| (text == NEWEST).then_some(Secrets::Newest));
-    query.finish()?;
-    let is_verifying = body.text().map_or(Ok(false), wants_verification)?;
-    test_one(&state, account, id, is_verifying, secret.unwrap_or(Secrets::Valid)).await
+    test_one(&state, account, id, query, &body).await
 }
 
 fn wants_verification(text: &str) -> Result<bool, ApiError> {
-    let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     let mut errors = FieldErrors::default();
+    let fields = ObjectFields::parse(text)?.by_name(&mut errors);
     for (name, value) in &fields {
         if name != "verify" {
             errors.add(|| FieldError::unknown(name, &["verify"]));
@@ -115,7 +113,7 @@ fn wants_verification(text: &str) -> Result<bool, ApiError> {
 
 /// What signs a test ping.
 #[derive(Clone, Copy)]
-pub enum Secrets {
+enum Secrets {
     /// Every valid secret, as for a delivery.
     Valid,
     /// The newest alone.
@@ -125,14 +123,18 @@ pub enum Secrets {
 /// Asks for the newest secret alone.
 pub const NEWEST: &str = "new";
 
-/// Sends one ping now and waits for it; with `is_verifying` another one with a wrong signature.
+/// Sends one ping now and waits for it; if that is asked for, another one with a wrong signature.
 pub async fn test_one(
     state: &AppState,
     account: AccountId,
     id: SubscriptionId,
-    is_verifying: bool,
-    secrets: Secrets,
+    mut query: Query,
+    body: &OptionalJson,
 ) -> HandlerResult {
+    let secrets = query.parse("secret", "new", |text| (text == NEWEST).then_some(Secrets::Newest));
+    query.finish()?;
+    let secrets = secrets.unwrap_or(Secrets::Valid);
+    let is_verifying = body.text().map_or(Ok(false), wants_verification)?;
     let registry = state.reader.registry();
     let subscription = registry.subscription_of(account, id).ok_or_else(|| ApiError::not_found("subscription"))?;
     if subscription.is_pull() {

@@ -97,11 +97,21 @@ impl FromRequest for OptionalJson {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if !request.headers().contains_key(CONTENT_TYPE) {
-            return Box::pin(std::future::ready(Ok(Self(None))));
+        if is_json(request) {
+            let body = JsonText::from_request(request, payload);
+            return Box::pin(async { body.await.map(|body| Self(Some(body))) });
         }
-        let body = JsonText::from_request(request, payload);
-        Box::pin(async { body.await.map(|body| Self(Some(body))) })
+        let (state, mut payload) = (HttpState::of(request).cloned(), payload.take());
+        Box::pin(async move {
+            let state = state?;
+            // Libraries name a type for nothing, or send nothing in chunks; and some name none for a body, which must not be
+            // taken for nothing.
+            match read(&state, &mut payload, 0).await {
+                Ok(_) => Ok(Self(None)),
+                Err(error) if error.status() == 413 => Err(ApiError::unsupported_media_type()),
+                Err(error) => Err(error),
+            }
+        })
     }
 }
 

@@ -90,6 +90,94 @@ fn a_field_given_twice_is_refused_wherever_the_server_reads_it() {
 }
 
 #[test]
+fn a_field_given_twice_is_named_on_every_other_route_and_within_every_object() {
+    let server = Server::start(&[]);
+    let made = server.create_key(&["--name", "all", "--scopes", "*,events:erase"]);
+    let client = server.client_with(made["key"].as_str().unwrap());
+    let id = client.subscribe(UNUSED, &["clock_in"]).id;
+    let (before, keys) = (client.subscription(id), client.total("/keys"));
+    let of = |rest: &str| format!("/webhooks/{id}{rest}");
+    let option = |option: &str| ("PUT", of(""), format!("{{{option}}}"));
+    let feed = json!({"mode": "pull", "events": ["clock_in"]});
+    let feed = client.post("/webhooks", &feed).expect(201).data()["id"].clone();
+    for ((method, path, body), field) in [
+        (
+            ("POST", "/keys".to_owned(), r#"{"name":"b","scopes":["webhooks:read"],"scopes":["*"]}"#.to_owned()),
+            "scopes",
+        ),
+        (("POST", format!("/keys/{}/rotate", made["id"]), r#"{"overlap":"0s","overlap":"7d"}"#.to_owned()), "overlap"),
+        (("POST", of("/secret"), r#"{"overlap":"0s","overlap":"7d"}"#.to_owned()), "overlap"),
+        (("POST", of("/test"), r#"{"verify":true,"verify":false}"#.to_owned()), "verify"),
+        (("POST", of("/match"), r#"{"event":"ping","event":"clock_in","data":{}}"#.to_owned()), "event"),
+        (
+            ("POST", of("/replay"), r#"{"since":"2026-01-01T00:00:00Z","only":"all","only":"failed"}"#.to_owned()),
+            "only",
+        ),
+        (
+            ("POST", "/deliveries/retry".to_owned(), r#"{"status":"exhausted","status":"delivered"}"#.to_owned()),
+            "status",
+        ),
+        (("POST", "/erasures".to_owned(), r#"{"worker_id":1,"worker_id":2}"#.to_owned()), "worker_id"),
+        (("POST", format!("/feeds/{feed}/ack"), r#"{"cursor":"a","cursor":"b"}"#.to_owned()), "cursor"),
+        (option(r#""description":"a","description":"b""#), "description"),
+        (option(r#""headers":{"X-A":"1","X-A":"2"}"#), "headers.X-A"),
+        (option(r#""auth":{"type":"bearer","token":"a","token":"b"}"#), "auth.token"),
+        (option(r#""filter":{"location_id":{"not":[1],"not":[2]}}"#), "filter.location_id.not"),
+        (option(r#""names":{"envelope":{"id":"a","id":"b"}}"#), "names.envelope.id"),
+        (option(r#""batch":{"max":5,"max":6,"wait":"5s"}"#), "batch.max"),
+    ] {
+        let json = [("Content-Type", "application/json")];
+        let answer = client.send(method, &format!("/api/v1{path}"), &json, Some(body.as_bytes())).expect(400);
+        assert!(answer.wrong_fields().contains(&field), "{method} {path} {body}: {}", answer.text);
+        assert!(answer.text.contains("is given twice"), "{}", answer.text);
+    }
+    assert_eq!((client.subscription(id), client.total("/keys"), client.total("/jobs")), (before, keys, 0));
+    // What an event may hold is what is matched.
+    let data = r#"{"event":"clock_in","data":{"note":{"a":1,"a":2}}}"#;
+    assert_eq!(client.post_text(&of("/match"), data).expect(200).data()["matches"], true);
+}
+
+#[test]
+fn a_body_without_its_type_is_not_taken_for_none_and_none_is_taken_whatever_its_type() {
+    let server = Server::start(&[]);
+    let made = server.create_key(&["--name", "all", "--scopes", "*"]);
+    let client = server.client_with(made["key"].as_str().unwrap());
+    let receiver = Receiver::start();
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    let spare = server.create_key(&["--name", "spare", "--scopes", "webhooks:read"]);
+    let send = |path: &str, rest: &str| {
+        let head = client.raw_head("POST", &format!("/api/v1{path}"));
+        client.raw(format!("{head}{rest}").as_bytes()).expect("an answer")
+    };
+    let routes = [
+        (format!("/webhooks/{id}/secret"), r#"{"overlap":"0s"}"#),
+        (format!("/webhooks/{id}/test"), r#"{"verify":true}"#),
+        (format!("/webhooks.php?id={id}&action=test"), r#"{"verify":true}"#),
+        (format!("/keys/{}/rotate", spare["id"]), r#"{"overlap":"0s"}"#),
+    ];
+    let keys = client.total("/keys");
+    for (path, body) in &routes {
+        for rest in [
+            format!("Content-Length: {}\r\n\r\n{body}", body.len()),
+            format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+            format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+        ] {
+            send(path, &rest).expect(415).expect_error("unsupported_media_type");
+        }
+    }
+    // What they would have done was not done.
+    assert_eq!((receiver.requests().len(), client.total("/keys")), (0, keys));
+    for (path, _) in &routes {
+        for content_type in ["", "Content-Type: application/x-www-form-urlencoded\r\n", "Content-Type: text/plain\r\n"]
+        {
+            send(path, &format!("{content_type}Content-Length: 0\r\n\r\n")).expect(200);
+        }
+        send(path, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n").expect(200);
+        send(path, "\r\n").expect(200);
+    }
+}
+
+#[test]
 fn ten_megabytes_are_refused_before_they_are_read() {
     let server = Server::start(&[]);
     let client = server.client();

@@ -29,7 +29,7 @@ pub struct RetryBody {
 
 /// Parses it. Returns with it what is wrong, to which the caller adds whether there is such an event type.
 pub fn retry(text: &str, catalogue: &Catalogue) -> Result<(RetryBody, FieldErrors), ApiError> {
-    let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
+    let fields = ObjectFields::parse(text)?;
     let mut errors = FieldErrors::default();
     let mut selection =
         DeliverySelection { subscription: None, status: EXHAUSTED, event_type: None, since: None, until: None };
@@ -71,7 +71,7 @@ pub struct ReplayBody {
 
 /// Parses a replay for a subscription to these types.
 pub fn replay(text: &str, catalogue: &Catalogue, wanted: &EventTypes) -> Result<ReplayBody, ApiError> {
-    let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
+    let fields = ObjectFields::parse(text)?;
     let mut errors = FieldErrors::default();
     let (mut since, mut until, mut events, mut only, mut is_dry_run) = (None, None, None, ReplayOnly::Missing, false);
     let mut has_since = false;

@@ -52,7 +52,7 @@ pub async fn create(state: web::Data<HttpState>, caller: Caller, body: JsonText)
 
 /// The worker, and whether pending deliveries are awaited.
 fn read(text: &str) -> Result<(FindKey, bool), ApiError> {
-    let fields: ObjectFields = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
+    let fields = ObjectFields::parse(text)?;
     let mut errors = FieldErrors::default();
     let (mut worker, mut deliver_pending) = (Err("is missing".to_owned()), Ok(false));
     for (name, value) in fields.once_each(&mut errors).iter().filter(|(_, value)| !value.is_null()) {

@@ -3,13 +3,14 @@
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::domain::access::Scope;
 use crate::domain::event::catalogue::{Catalogue, TypeDescription};
 use crate::domain::event::event_type::{NAME_CHARS, NAME_PATTERN};
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{FieldError, FieldErrors};
+use crate::http::api::fields::ObjectFields;
 use crate::http::api::subscriptions::{find, parse_id};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, JsonText};
@@ -57,9 +58,8 @@ pub async fn match_event(
 }
 
 fn read<'a>(text: &str, catalogue: &'a Catalogue) -> Result<(&'a TypeDescription, Value), ApiError> {
-    let mut fields: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
     let mut errors = FieldErrors::default();
+    let mut fields = ObjectFields::parse(text)?.with_any("data").by_name(&mut errors);
     for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
         errors.add(|| FieldError::unknown(name, &FIELDS));
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::domain::access::Scope;
 use crate::domain::options::span::Span;
 use crate::domain::signing::SigningSecret;
 use crate::domain::{FieldError, FieldErrors, SubscriptionId, Timestamp};
+use crate::http::api::fields::ObjectFields;
 use crate::http::api::subscriptions::{find, parse_id, random};
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, OptionalJson};
@@ -82,10 +83,10 @@ pub async fn rotate(
 }
 
 fn read(text: &str, present: &SigningSecret) -> Result<(Option<SigningSecret>, Duration), ApiError> {
-    let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
+    let fields = ObjectFields::parse(text)?;
     let mut errors = FieldErrors::default();
     let (mut secret, mut overlap) = (None, OVERLAP);
-    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+    for (name, value) in fields.once_each(&mut errors).iter().filter(|(_, value)| !value.is_null()) {
         match name.as_str() {
             "secret" => match value.as_str().and_then(SigningSecret::parse) {
                 Some(given) if given == *present => {
