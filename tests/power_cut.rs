@@ -114,7 +114,12 @@ fn settings(data_dir: &Path) -> StoreSettings {
     let rules = Rules {
         retry: RetryRule { waits: vec![Duration::from_secs(5)], retry_after_max: Duration::ZERO },
         health: HealthRule::new(Duration::MAX, Duration::ZERO),
-        retention: RetentionRule { events: Duration::MAX, attempts: Duration::MAX, held: Duration::MAX },
+        retention: RetentionRule {
+            events: Duration::MAX,
+            idempotency: Duration::MAX,
+            attempts: Duration::MAX,
+            held: Duration::MAX,
+        },
         audit_kept: Duration::MAX,
         alerts: None,
         subscriptions_per_account: 10,

@@ -46,7 +46,12 @@ pub fn store_settings(config: &Config) -> StoreSettings {
         rules: Rules {
             health: HealthRule::new(delivery.disable_after, retry.longest_wait()),
             retry,
-            retention: RetentionRule { events: retention.events, attempts: retention.attempts, held: retention.held },
+            retention: RetentionRule {
+                events: retention.events,
+                idempotency: retention.idempotency,
+                attempts: retention.attempts,
+                held: retention.held,
+            },
             audit_kept: retention.audit,
             alerts: config.alerts.is_on().then_some(AlertRule { failing_after: config.alerts.failing_after }),
             subscriptions_per_account: config.limits.subscriptions_per_account,

@@ -25,6 +25,7 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 const YEAR: Duration = Duration::from_hours(366 * 24);
 const HOUR: Duration = Duration::from_hours(1);
 const WAITS: RangeInclusive<Duration> = WAIT_MIN..=YEAR;
+const REPEATS_KNOWN: RangeInclusive<Duration> = Duration::from_hours(24)..=Duration::from_hours(7 * 24);
 const AUDIT_KEPT: RangeInclusive<Duration> = Duration::from_hours(24)..=Duration::from_hours(3660 * 24);
 const TIMEOUTS: RangeInclusive<Duration> = WAIT_MIN..=HOUR;
 const KEEP_ALIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
@@ -149,6 +150,8 @@ impl StorageSection {
 pub struct RetentionSection {
     /// How long events are kept, 24 hours to 366 days.
     pub events: Duration,
+    /// How long a repeated publish is recognized, 24 hours to 7 days.
+    pub idempotency: Duration,
     /// How long attempts are kept, up to 366 days.
     pub attempts: Duration,
     /// How long records of the audit are kept, 24 hours to 3,660 days.
@@ -161,6 +164,7 @@ impl RetentionSection {
     pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         Some(Self {
             events: reader.take("retention.events", |raw| value::duration(raw, &WAITS))?,
+            idempotency: reader.take("retention.idempotency", |raw| value::duration(raw, &REPEATS_KNOWN))?,
             attempts: reader.take("retention.attempts", |raw| value::duration(raw, &WAITS))?,
             audit: reader.take("retention.audit", |raw| value::duration(raw, &AUDIT_KEPT))?,
             held: reader.take("retention.held", |raw| value::duration(raw, &WAITS))?,

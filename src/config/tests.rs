@@ -64,6 +64,7 @@ fn the_defaults_are_the_published_ones() {
         },
         retention: RetentionSection {
             events: seconds(30 * DAY),
+            idempotency: seconds(3 * DAY),
             attempts: seconds(30 * DAY),
             held: seconds(30 * DAY),
             audit: seconds(366 * DAY),
@@ -256,7 +257,7 @@ fn the_ends_of_a_range_are_inside_it() {
     let text = "
         server = { workers = 64, max_connections = 100_000, request_timeout = '1h', keep_alive = '1h' }
         storage = { cache = '8MiB', free_space_reserve = '0' }
-        retention = { events = '24h', attempts = '366d', held = '1h' }
+        retention = { events = '24h', idempotency = '7d', attempts = '366d', held = '1h' }
         limits = { event_bytes = 1024, subscriptions_per_account = 1 }
         rate_limit = { publish_per_minute = 0xffff_ffff }
         [delivery]

@@ -41,7 +41,7 @@ pub fn opened(folder: &Path, keep: Duration) -> Opened {
     let rules = Rules {
         retry: RetryRule { waits: Vec::new(), retry_after_max: Duration::ZERO },
         health: HealthRule::new(Duration::MAX, Duration::ZERO),
-        retention: RetentionRule { events: keep, attempts: keep, held: Duration::MAX },
+        retention: RetentionRule { events: keep, idempotency: keep, attempts: keep, held: Duration::MAX },
         audit_kept: Duration::MAX,
         alerts: None,
         subscriptions_per_account: 10,

@@ -77,7 +77,12 @@ pub fn draw_settings(dice: &mut Dice) -> StoreSettings {
     let rules = Rules {
         retry: RetryRule { waits, retry_after_max: Duration::from_hours(2) },
         health: HealthRule::new(Duration::from_hours(dice.pick(&[1, 120])), Duration::from_hours(3)),
-        retention: RetentionRule { events: keep(dice), attempts: keep(dice), held: keep(dice) },
+        retention: RetentionRule {
+            events: keep(dice),
+            idempotency: Duration::MAX,
+            attempts: keep(dice),
+            held: keep(dice),
+        },
         audit_kept: Duration::MAX,
         alerts: None,
         subscriptions_per_account: 8,

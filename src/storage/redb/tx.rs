@@ -247,6 +247,11 @@ impl Tx for RedbTx<'_> {
 
     fn remove_event(&mut self, account: AccountId, id: EventId, head: &EventHead) -> Result<()> {
         for key in &head.idempotency {
+            // A key whose time was over may stand for a later event meanwhile. One that cannot be read stands for none.
+            let used_for = self.idempotency(account, *key)?;
+            if used_for.is_some_and(|row| row.is_ok_and(|row| row.event != id.0)) {
+                continue;
+            }
             self.idempotency.remove((account.0, key.0))?;
         }
         self.sets.release(head.receivers);

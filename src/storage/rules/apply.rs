@@ -103,6 +103,7 @@ impl<T: Tx> Batch<T> {
         account: AccountId,
         events: &[NewEvent],
     ) -> CommandResult<Vec<Published>> {
+        let known_from = state.time.kept_from(state.rules.retention.idempotency);
         let mut in_batch = HashMap::new();
         let mut known = Vec::with_capacity(events.len());
         let mut conflicts = Vec::new();
@@ -110,12 +111,15 @@ impl<T: Tx> Batch<T> {
             let mut earlier = None;
             for known in &event.idempotency {
                 let stored = match self.tx.idempotency(account, known.key)? {
-                    Some(Ok(row)) => Some(EarlierPublish::Stored(row)),
+                    Some(Ok(row)) if EventId(row.event).time() >= known_from => Some(EarlierPublish::Stored(row)),
                     Some(Err(error)) => {
                         log::error!("an idempotency key cannot be read: {error}");
                         return Ok(Err(Rejection::StoreFailed));
                     }
-                    None => in_batch.get(&known.key).map(|(first, print)| EarlierPublish::InBatch(*first, *print)),
+                    // What was used too long ago may be used again.
+                    Some(Ok(_)) | None => {
+                        in_batch.get(&known.key).map(|(first, print)| EarlierPublish::InBatch(*first, *print))
+                    }
                 };
                 let Some(found) = stored else { continue };
                 let (EarlierPublish::Stored(IdempotencyRow { fingerprint, .. })

@@ -81,7 +81,7 @@ impl Housekeeping {
         if budget.is_spent() || (self.stage.is_none() && self.next_pass > now) {
             return Ok(());
         }
-        let RetentionRule { events, attempts, held } = state.rules.retention;
+        let RetentionRule { events, attempts, held, .. } = state.rules.retention;
         if self.stage.is_none() {
             batch.wipe_ended_secrets(state)?;
             state.time.forget_gaps(events.max(attempts).max(held).max(state.rules.health.disable_after));

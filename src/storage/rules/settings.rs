@@ -34,6 +34,8 @@ pub struct AlertRule {
 pub struct RetentionRule {
     /// Events with all their deliveries, from when the last delivery finished.
     pub events: Duration,
+    /// What idempotency keys were used for, from when that was.
+    pub idempotency: Duration,
     /// Attempts, from when their delivery finished.
     pub attempts: Duration,
     /// What is pending for a disabled subscription, from when it was last to be sent or was disabled.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, thread};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Receiver, Server, clock_in, sample};
+use crate::harness::{Answer, Client, Receiver, Server, WallClock, clock_in, eventually, sample};
 
 fn publish_under(client: &Client, key: &str, event: &str, data: &Value) -> Answer {
     let body = json!({"event": event, "data": data}).to_string();
@@ -242,4 +242,28 @@ fn a_key_outlives_a_crash() {
     assert_eq!(id_of(&publish_under(&client, "key", "clock_in", &clock_in(1)), true), id);
     publish_under(&client, "key", "clock_in", &clock_in(2)).expect(409);
     assert_eq!(client.total("/events"), 1);
+}
+
+#[test]
+fn a_repeat_is_recognized_for_as_long_as_is_set_and_a_key_that_is_used_again_outlives_its_first_event() {
+    let mut server = Server::stopped(&[("retention.events", r#""96h""#), ("retention.idempotency", r#""72h""#)]);
+    let clock = WallClock::of(&mut server);
+    server.launch();
+    let client = server.client();
+    let publish = || publish_under(&client, "shift-1", "clock_in", &clock_in(1));
+    let first = id_of(&publish(), false);
+    // Only somebody who confirms the clock makes that time count.
+    let pass = |hours: i64| {
+        clock.set(hours * 3600);
+        let confirmed = server.cli(&["clock", "confirm", "--yes"]);
+        assert_eq!(confirmed.code, Some(0), "{confirmed:?}");
+    };
+    pass(71);
+    assert_eq!(id_of(&publish(), true), first);
+    pass(80);
+    let second = id_of(&publish(), false);
+    assert_ne!(first, second);
+    pass(100);
+    eventually("the first event is removed", || (client.get(&format!("/events/{first}")).status == 404).then_some(()));
+    assert_eq!(id_of(&publish(), true), second);
 }

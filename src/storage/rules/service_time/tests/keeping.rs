@@ -152,7 +152,7 @@ fn a_store_that_a_command_has_opened_loses_nothing() {
     let old = machine.deliver(subscription);
     machine.at_work_for(DAY);
     machine.kill();
-    machine.settings.rules.retention = RetentionRule { events: HOUR, attempts: HOUR, held: HOUR };
+    machine.settings.rules.retention = RetentionRule { events: HOUR, idempotency: HOUR, attempts: HOUR, held: HOUR };
     let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
     let store = Opened::open(&machine.settings, machine.clock()).unwrap().start_for_a_command(listeners).unwrap();
     for _ in 0..5 {

@@ -58,7 +58,7 @@ impl Machine {
         let rules = Rules {
             health: HealthRule::new(5 * DAY, retry.longest_wait()),
             retry,
-            retention: RetentionRule { events: 30 * DAY, attempts: 10 * DAY, held: 300 * DAY },
+            retention: RetentionRule { events: 30 * DAY, idempotency: 3 * DAY, attempts: 10 * DAY, held: 300 * DAY },
             audit_kept: Duration::MAX,
             alerts: None,
             subscriptions_per_account: 10,
