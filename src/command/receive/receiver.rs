@@ -40,9 +40,10 @@ pub struct ReceiverResponse {
 }
 
 impl ReceiverResponse {
-    /// A response without a body.
+    /// A response with that status. A 200 says a word, as a test ping remarks on an empty one.
     pub fn status(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        let body = if status == 200 { b"taken\n".to_vec() } else { Vec::new() };
+        Self { status, body, fault: None }
     }
 }
 

@@ -57,6 +57,8 @@ fn a_subscription_lasts_as_long_as_the_command_and_its_deliveries_are_valid() {
         );
         assert_eq!(line["causes"], json!([]));
         assert_eq!(json_of(line["body"].as_str().unwrap())["data"]["entry_id"], 1);
+        let ping = client.post_nothing(&format!("/webhooks/{}/test", begun["subscription_id"])).expect(200);
+        assert_eq!((&ping.data()["success"], &ping.data()["remark"]), (&json!(true), &Value::Null), "{}", ping.text);
         let end = process.stop(signal);
         assert!(end.status.success(), "{end:?}");
         assert_eq!(client.total("/webhooks"), 0, "the subscription is still there");
