@@ -8,6 +8,7 @@ use crate::command::Exit;
 use crate::command::console::input;
 use crate::command::console::output::text;
 use crate::domain::options::{OPTIONS, Options};
+use crate::http::api::fields::fault_within;
 
 /// How a value is written on the command line.
 #[derive(Clone, Copy)]
@@ -91,10 +92,17 @@ fn read(name: &str, written: Written, value: &str) -> Result<Value, (Exit, Strin
         Written::Text => Ok(value.into()),
         // As a list in JSON, or its items alone.
         Written::List if !value.starts_with('[') => Ok(value.split(',').map(str::trim).collect()),
-        Written::List | Written::Json => serde_json::from_str(value).map_err(|error| {
-            let flag = name.replace('_', "-");
-            (Exit::Usage, format!("--{flag} is not JSON: {error}; write it in single quotes, or give @FILE"))
-        }),
+        Written::List | Written::Json => {
+            let read = serde_json::from_str(value).map_err(|error| {
+                let flag = name.replace('_', "-");
+                (Exit::Usage, format!("--{flag} is not JSON: {error}; write it in single quotes, or give @FILE"))
+            })?;
+            // The request has one of the two alone.
+            match fault_within(name, value) {
+                Some(fault) => Err((Exit::Usage, format!("{}: {}", fault.field, fault.message))),
+                None => Ok(read),
+            }
+        }
     }
 }
 

@@ -39,6 +39,9 @@ impl Span {
 pub fn in_words(length: Duration) -> String {
     const UNITS: [(&str, u128); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
     let milliseconds = length.as_millis();
+    if milliseconds == 0 {
+        return "0s".to_owned();
+    }
     let whole = UNITS.into_iter().find(|(_, unit)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit));
     whole.map_or_else(|| format!("{milliseconds}ms"), |(name, unit)| format!("{}{name}", milliseconds / unit))
 }
@@ -56,7 +59,7 @@ mod tests {
             let span = Span::read(&json!(text), &range).unwrap();
             assert_eq!((span.as_str(), span.length), (text, Duration::from_secs(seconds)));
         }
-        assert_eq!(in_words(Duration::from_mins(90)), "90m");
+        assert_eq!((in_words(Duration::from_mins(90)), in_words(Duration::ZERO)), ("90m".to_owned(), "0s".to_owned()));
         for wrong in [json!("999ms"), json!("61m"), json!(30), json!("30"), json!("1M"), json!(null), json!("-1s")] {
             let error = Span::read(&wrong, &range).unwrap_err();
             assert!(error.contains("from 1s to 1h"), "{error}");

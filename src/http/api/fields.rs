@@ -70,6 +70,15 @@ impl ObjectFields {
     }
 }
 
+/// What is wrong with the JSON value of a field, if a name is given twice within it.
+#[must_use]
+pub fn fault_within(field: &str, json: &str) -> Option<FieldError> {
+    let Checked { errors: inside, .. } = serde_json::from_str(json).ok()?;
+    let mut errors = FieldErrors::default();
+    errors.add_part(field, inside);
+    errors.kept().first().cloned()
+}
+
 fn twice(name: &str) -> FieldError {
     FieldError::new(name, "is given twice")
 }

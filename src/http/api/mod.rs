@@ -9,7 +9,7 @@ pub(super) mod event_types;
 pub(super) mod events;
 pub(super) mod evidence;
 pub(super) mod feeds;
-pub(super) mod fields;
+pub mod fields;
 pub mod follow;
 pub(super) mod health;
 pub(super) mod jobs;

@@ -288,6 +288,9 @@ fn the_command_line_sets_shows_and_takes_back_every_option() {
     let wrong = world.server.cli(&["subscriptions", "update", &id, "--names", "event=X"]);
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(wrong.stderr.contains("--names is not JSON"), "{}", wrong.stderr);
+    let twice = r#"{"X-A": "1", "X-A": "2"}"#;
+    let wrong = world.server.cli(&["subscriptions", "update", &id, "--headers", twice]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("headers.X-A: is given twice"), "{wrong:?}");
     let wrong = world.server.cli(&["subscriptions", "update", &id, "--format", "xml"]);
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(wrong.stderr.contains("cloudevents"), "{}", wrong.stderr);
