@@ -55,6 +55,8 @@ pub struct Metrics {
     subscriptions: Family<SubscriptionLabels, Gauge>,
     database: Gauge,
     free_space: Gauge,
+    unchecked_rows: Gauge,
+    damaged_rows: Gauge,
 }
 
 /// Values read at each scrape.
@@ -80,6 +82,10 @@ pub struct Gauges {
     pub database_bytes: u64,
     /// Free space on its file system.
     pub free_bytes: u64,
+    /// Rows that were not compared with their digests yet, neither at the start nor since.
+    pub unchecked_rows: u64,
+    /// How many of the others are damaged.
+    pub damaged_rows: u64,
 }
 
 /// Exposition format.
@@ -153,28 +159,23 @@ impl Metrics {
         let latency = Histogram::new(LATENCY_BUCKETS);
         let help = "Time from storing an event to its successful delivery";
         registry.register_with_unit("delivery_latency", help, Unit::Seconds, latency.clone());
-        let pending = Gauge::default();
-        registry.register(
-            "pending_deliveries",
-            "Deliveries that are not settled, including held ones",
-            pending.clone(),
-        );
-        let retrying = Gauge::default();
-        registry.register("retrying_deliveries", "Pending deliveries that have failed at least once", retrying.clone());
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let pending = gauge("pending_deliveries", "Deliveries that are not settled, including held ones");
+        let retrying = gauge("retrying_deliveries", "Pending deliveries that have failed at least once");
+        let in_flight = gauge("attempts_in_flight", "Delivery attempts in flight");
+        let threads = gauge("delivery_threads", "Live threads that send deliveries, including the dispatcher");
+        let unchecked_rows = gauge("unchecked_rows", "Stored rows that the check since the start has not come to yet");
+        let damaged_rows = gauge("damaged_rows", "Stored rows that the check since the start has found damaged");
         let oldest_pending = Gauge::default();
         let help = "Age of the oldest pending delivery that is not held; exact up to 10000 retries";
         registry.register_with_unit("oldest_pending", help, Unit::Seconds, oldest_pending.clone());
         let oldest_held = Gauge::default();
         let help = "Age of the oldest delivery held for a disabled subscription";
         registry.register_with_unit("oldest_held", help, Unit::Seconds, oldest_held.clone());
-        let in_flight = Gauge::default();
-        registry.register("attempts_in_flight", "Delivery attempts in flight", in_flight.clone());
-        let threads = Gauge::default();
-        registry.register(
-            "delivery_threads",
-            "Live threads that send deliveries, including the dispatcher",
-            threads.clone(),
-        );
         let subscriptions = Family::<SubscriptionLabels, Gauge>::default();
         registry.register("subscriptions", "Subscriptions by state", subscriptions.clone());
         let database = Gauge::default();
@@ -206,6 +207,8 @@ impl Metrics {
             subscriptions,
             database,
             free_space,
+            unchecked_rows,
+            damaged_rows,
         })
     }
 
@@ -255,6 +258,8 @@ impl Metrics {
         set(&self.threads, now.threads);
         set(&self.database, now.database_bytes);
         set(&self.free_space, now.free_bytes);
+        set(&self.damaged_rows, now.damaged_rows);
+        set(&self.unchecked_rows, now.unchecked_rows);
         for (state, count) in [("active", now.active), ("disabled", now.disabled)] {
             set(&self.subscriptions.get_or_create(&SubscriptionLabels { state }), count);
         }

@@ -50,6 +50,7 @@ use crate::notify::status::WaysStatus;
 use crate::storage::command::Committed;
 use crate::storage::error::{StorageError, WriterError};
 use crate::storage::read::reader::Reader;
+use crate::storage::read::row_check::{CheckProgress, RowCheck};
 use crate::storage::write::queue::WriterHandle;
 use crate::storage::write::writer::Listeners;
 use crate::storage::{Opened, Store};
@@ -69,6 +70,7 @@ pub struct App {
     pipeline: Pipeline,
     writer: Arc<WriterHandle>,
     writer_thread: JoinHandle<()>,
+    row_check: Option<RowCheck>,
     vitals: Arc<Vitals>,
     notifier: Option<Notifier>,
     probe: Probe,
@@ -98,7 +100,7 @@ impl App {
         let ways = alerts::ways(config, &transport, &rule)?;
         check_user(config)?;
         let opened = Opened::open(&store_settings(config), clock)?;
-        let clock = opened.clock();
+        let (clock, is_checked) = (opened.clock(), opened.is_checked());
         check_free_space(&config.storage.data_dir, &opened.reader())?;
         let listener = listen(config.server.listen)?;
         let address =
@@ -147,7 +149,8 @@ impl App {
         let control = start_control(control_socket(config).path, (&state, Arc::clone(&status)), ANOTHER_SOCKET)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
-        let page = MetricsPage { metrics, reader: reader.clone(), dispatcher: Arc::clone(&dispatcher), clock };
+        let (row_check, check) = check_rows(is_checked, &reader).map_err(threads)?;
+        let page = MetricsPage { metrics, reader: reader.clone(), dispatcher: Arc::clone(&dispatcher), check, clock };
         let build = |listener, ready| http::metrics::server(listener, page, ready);
         let start_page = |listener| WebServer::start("metrics", listener, http::metrics::SETTINGS.workers, build);
         let metrics_page = metrics_listener.map(start_page).transpose().map_err(threads)?;
@@ -183,6 +186,7 @@ impl App {
             pipeline,
             writer: Arc::new(writer),
             writer_thread: thread,
+            row_check,
             vitals,
             notifier,
             probe,
@@ -244,6 +248,9 @@ impl App {
         }
         if let Some(page) = self.metrics_page {
             page.stop();
+        }
+        if let Some(check) = self.row_check {
+            check.stop();
         }
         // Delivery threads that did not finish still hold a writer handle, so the writer's end cannot be awaited; what
         // they reported is recorded all the same.
@@ -329,4 +336,14 @@ fn check_free_space(folder: &Path, reader: &Reader) -> Result<(), StartError> {
         0 => Ok(()),
         pending => Err(StartError::NoRoom { path: folder.to_owned(), free_bytes, pending }),
     }
+}
+
+/// Checks all rows unless the start has, and tells how far that has come.
+fn check_rows(is_checked: bool, reader: &Reader) -> std::io::Result<(Option<RowCheck>, Arc<CheckProgress>)> {
+    if is_checked {
+        return Ok((None, Arc::default()));
+    }
+    let check = RowCheck::start(reader.clone())?;
+    let progress = Arc::clone(&check.progress);
+    Ok((Some(check), progress))
 }

@@ -14,6 +14,7 @@ use crate::delivery::schedule::lane::Responsiveness;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::health::EndpointHealth;
 use crate::domain::{DeliveryId, Timestamp};
+use crate::storage::catch_damage;
 use crate::storage::command::Committed;
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::{PendingEvent, Reader, Retry};
@@ -309,14 +310,15 @@ impl Dispatcher {
 
     /// Reads a page, without any lock.
     pub fn read_page(reader: &Reader, page: PageWanted) -> Result<PageRead, StorageError> {
-        match page {
+        let read = catch_damage(|| match page {
             PageWanted::Unattempted { subscription, after, limit, bodies_bytes } => {
                 reader.view().unattempted_after(subscription, after, limit, bodies_bytes).map(PageRead::Unattempted)
             }
             PageWanted::Retries { subscription, until, limit } => {
                 reader.view().retries(subscription, until, limit).map(|rows| PageRead::Retries { until, rows })
             }
-        }
+        });
+        read.unwrap_or_else(|| Err(StorageError::Damaged("a page of the outbox".to_owned())))
     }
 
     /// Adds the page to the schedule, or notes that it could not be read.

@@ -13,6 +13,7 @@ use crate::domain::delivery::outcome::Outcome;
 use crate::domain::event::event_type::EventType;
 use crate::domain::subscription::Subscription;
 use crate::domain::{BatchId, DeliveryId};
+use crate::storage::catch_damage;
 use crate::storage::command::Completion;
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::{ReadView, Reader};
@@ -59,11 +60,14 @@ impl Worker {
         drop(registry);
         let is_batch = matches!(job.work, Work::Batch);
         // A snapshot of its own, which ends before the attempt begins.
-        let prepared = if is_batch {
-            prepare_batch(&self.reader.view(), &subscription, delivery).map(|found| found.map(Prepared::Batch))
-        } else {
-            prepare(&self.reader.view(), &subscription, job).map(|found| found.map(Prepared::One))
-        };
+        let prepared = catch_damage(|| {
+            if is_batch {
+                prepare_batch(&self.reader.view(), &subscription, delivery).map(|found| found.map(Prepared::Batch))
+            } else {
+                prepare(&self.reader.view(), &subscription, job).map(|found| found.map(Prepared::One))
+            }
+        })
+        .unwrap_or_else(|| Err(Unreadable { number: 1, cause: "a page of the database is damaged".to_owned() }));
         let sent = match prepared {
             Ok(Some(Prepared::One((row, number)))) => {
                 self.send(&subscription, &account, delivery, &Sent::One(delivery.event, &row), number)

@@ -17,6 +17,7 @@ use crate::domain::Timestamp;
 use crate::metrics::{Gauges, Metrics, TextForm};
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::Reader;
+use crate::storage::read::row_check::CheckProgress;
 
 /// The sources of the page.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct MetricsPage {
     pub reader: Reader,
     /// For attempts in flight.
     pub dispatcher: Arc<Dispatcher>,
+    /// How far the check of all rows has come.
+    pub check: Arc<CheckProgress>,
     /// For the age of pending deliveries.
     pub clock: Clock,
 }
@@ -110,6 +113,8 @@ impl MetricsPage {
             disabled: count(registry.subscriptions().count() - active),
             database_bytes: vitals.size_bytes,
             free_bytes: vitals.free_bytes.unwrap_or_default(),
+            unchecked_rows: self.check.left(),
+            damaged_rows: self.check.damaged(),
         })
     }
 }

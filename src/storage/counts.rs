@@ -18,6 +18,12 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Counts others along.
+    pub(in crate::storage) fn add(&mut self, other: Self) {
+        self.unattempted += other.unattempted;
+        self.retrying += other.retrying;
+    }
+
     /// Leaves out those that are no longer pending.
     pub(in crate::storage) fn subtract(&mut self, other: Self) {
         debug_assert!(

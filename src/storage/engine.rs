@@ -2,6 +2,7 @@
 //! events, the outbox, deliveries, histories and metadata, and an engine knows where those lie. Traits and the types
 //! that they need; the writer has the one transaction, any thread may have views.
 
+mod check;
 mod outbox;
 
 use std::ops::RangeInclusive;
@@ -29,6 +30,7 @@ use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::{EventHead, EventRow, IdempotencyRow};
 use crate::storage::rules::service_time::Seen;
 
+pub use self::check::{RowPosition, RowsChecked};
 pub use self::outbox::{BatchHead, OutboxTx};
 
 type Result<T> = std::result::Result<T, StorageError>;
@@ -171,9 +173,7 @@ pub struct Indexed {
 pub struct Purged {
     /// How many rows.
     pub rows: usize,
-    /// Pending deliveries among them.
-    pub pending: Pending,
-    /// The account of the subscription and the events of these.
+    /// The account of the subscription and the events of pending deliveries among them.
     pub events: Vec<(AccountId, EventId)>,
     /// Whether there is more to remove.
     pub has_more: bool,
@@ -200,8 +200,8 @@ pub trait Tx: OutboxTx {
     fn remove_session(&mut self, id: SessionId) -> Result<()>;
     /// Stores a subscription, its secret sealed if there is a key.
     fn put_subscription(&mut self, subscription: &Subscription) -> Result<()>;
-    /// Removes a subscription with its counts, and notes that its rows in the outbox are to be removed.
-    fn remove_subscription(&mut self, account: AccountId, id: SubscriptionId) -> Result<()>;
+    /// Removes a subscription with its counts, which it gives, and notes that its rows in the outbox are to be removed.
+    fn remove_subscription(&mut self, account: AccountId, id: SubscriptionId) -> Result<Counts>;
     /// Removes up to so many rows of subscriptions that were removed.
     fn purge_some(&mut self, limit: usize) -> Result<Purged>;
 
@@ -423,4 +423,8 @@ pub trait View: Send + Sync {
     ) -> Result<Selected>;
     /// The oldest event of a subscription's pending deliveries, as far as so many retries tell; less are left afterwards.
     fn oldest_pending(&self, id: SubscriptionId, retries_left: &mut usize) -> Result<Option<EventId>>;
+    /// How many rows a check of all of them comes to.
+    fn row_count(&self) -> Result<u64>;
+    /// Compares up to so many rows with their digests, from that position on.
+    fn check_rows(&self, from: &RowPosition, limit: usize) -> Result<RowsChecked>;
 }

@@ -18,7 +18,7 @@ pub mod write;
 pub use crate::storage::engine::Pending;
 /// The engine of every store. With a second one this becomes an enum of both.
 pub(crate) use crate::storage::redb::engine::RedbEngine as StoreEngine;
-pub use crate::storage::redb::file::catch_panic::expects_panic;
+pub use crate::storage::redb::file::catch_panic::{catch_redb_panic as catch_damage, expects_panic};
 #[cfg(test)]
 pub(in crate::storage) use crate::storage::redb::file::folder::DATABASE_FILE;
 pub use crate::storage::redb::file::open::{Opened, Store, StoreSettings};

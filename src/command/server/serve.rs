@@ -47,7 +47,9 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     ignore_sigxfsz();
     forbid_core_dumps();
     let (sender, end) = channel();
+    let starting = service_manager::starting();
     let app = start(&config, &sender)?;
+    drop(starting);
     let remote = Arc::new(app.remote());
     let args = args.clone();
     let reloaded = Arc::clone(&remote);

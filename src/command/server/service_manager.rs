@@ -2,6 +2,8 @@
 //! watchdog has its own thread.
 
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -12,6 +14,48 @@ fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::debug!("the service manager could not be told: {error}");
     }
+}
+
+/// How often the start is looked at, and for how long each look that finds it at work extends its time limit.
+const LOOK_AT_START: Duration = Duration::from_secs(5);
+const EXTENSION_US: u32 = 300_000_000;
+
+/// Tells the service manager that the start goes on, for as long as it is not dropped.
+pub struct Starting {
+    _ends: Sender<()>,
+}
+
+/// The server is starting, which may take long after an unclean end or with an upgrade. Its time limit is extended while the
+/// process reads or writes.
+#[must_use = "nothing more is told once it is dropped"]
+pub fn starting() -> Starting {
+    let (ends, ended) = channel();
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return Starting { _ends: ends };
+    }
+    notify(&[NotifyState::ExtendTimeoutUsec(EXTENSION_US), NotifyState::Status("opening the database")]);
+    let thread = std::thread::Builder::new().name("starting".to_owned()).spawn(move || {
+        let mut before = transferred_bytes();
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK_AT_START) {
+            let now = transferred_bytes();
+            if now > before {
+                let status = format!("opening the database: {} MB read and written", now / 1_000_000);
+                notify(&[NotifyState::ExtendTimeoutUsec(EXTENSION_US), NotifyState::Status(&status)]);
+            }
+            before = now;
+        }
+    });
+    if let Err(error) = thread {
+        log::warn!("the service manager is not told how a long start goes on: {error}");
+    }
+    Starting { _ends: ends }
+}
+
+/// How many bytes this process has read and written; 0 if unknown.
+fn transferred_bytes() -> u64 {
+    let figures = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let of = |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    of("rchar:").unwrap_or(0).saturating_add(of("wchar:").unwrap_or(0))
 }
 
 /// The server is ready, at this URL.
@@ -98,5 +142,12 @@ mod tests {
         assert!((0..LOOKS_ON_DISK).all(|_| pulse.moves(at(100, true, true))));
         assert!(!pulse.moves(at(100, true, true)));
         assert!(pulse.moves(at(101, true, true)));
+    }
+
+    #[test]
+    fn a_process_at_work_is_known_by_what_it_reads_and_writes() {
+        let before = transferred_bytes();
+        drop(std::fs::read("/proc/self/maps"));
+        assert!(before > 0 && transferred_bytes() > before);
     }
 }

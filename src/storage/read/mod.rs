@@ -7,4 +7,5 @@ mod find;
 pub mod page;
 pub mod reader;
 pub mod registry;
+pub mod row_check;
 pub(super) mod snapshot;

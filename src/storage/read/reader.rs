@@ -12,7 +12,9 @@ use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::{BatchHead, Pending, Received, Selected, StoreVitals, View as _};
+use crate::storage::engine::{
+    BatchHead, Pending, Received, RowPosition, RowsChecked, Selected, StoreVitals, View as _,
+};
 pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::{DumpError, Manifest};
@@ -311,6 +313,16 @@ impl ReadView {
         }
         let (oldest, oldest_held) = (oldest.map(EventId::time), oldest_held.map(EventId::time));
         Ok(Backlog { pending: snapshot.pending, oldest, oldest_held })
+    }
+
+    /// How many rows a check of all of them comes to.
+    pub(in crate::storage) fn row_count(&self) -> Result<u64, StorageError> {
+        self.snapshot.view.row_count()
+    }
+
+    /// Compares up to so many rows with their digests, from that position on.
+    pub(in crate::storage) fn check_rows(&self, from: &RowPosition, limit: usize) -> Result<RowsChecked, StorageError> {
+        self.snapshot.view.check_rows(from, limit)
     }
 
     /// Up to `limit` retries of a subscription, earliest due first: those due by then, and the first one after them.

@@ -9,6 +9,7 @@ use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
 use crate::domain::{AccountId, EventId, SubscriptionId};
 use crate::storage::counts::{Counts, Kind};
+use crate::storage::engine::Pending;
 use crate::storage::error::StorageError;
 use crate::storage::redb::{retained, tables};
 use crate::storage::rows::{codec, delivery_record};
@@ -93,6 +94,25 @@ pub fn all(
     }))
 }
 
+/// How many deliveries are pending in all; none if a count cannot be read.
+pub fn pending(rows: &ReadTransaction) -> Result<Option<Pending>, StorageError> {
+    let mut pending = Pending::default();
+    for row in all(rows)? {
+        match row? {
+            Ok(counts) => {
+                for (_, of_account) in counts.into_iter().filter(|((_, of), _)| *of == WHOLE_ACCOUNT) {
+                    pending.add(of_account.pending());
+                }
+            }
+            Err(error) => {
+                log::error!("{error}");
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(pending))
+}
+
 fn page(table: &impl ReadableTable<CountsKey, &'static [u8]>, first: CountsKey) -> Result<Page, StorageError> {
     let mut page = Page::new();
     for row in table.range(range(first))? {
@@ -141,15 +161,15 @@ impl<'txn> CountsWriter<'txn> {
         }
     }
 
-    /// Forgets the counts of a deleted subscription.
-    pub fn remove(&mut self, account: AccountId, subscription: SubscriptionId) -> Result<(), StorageError> {
+    /// Forgets the counts of a deleted subscription. Gives them.
+    pub fn remove(&mut self, account: AccountId, subscription: SubscriptionId) -> Result<Counts, StorageError> {
         let key = key(account, Some(subscription));
         let mut page = self.stored(page_of(key))?;
         let mut gone = page.remove(&key.1).unwrap_or_default();
         gone.merge(&self.changes.remove(&key).unwrap_or_default(), 1);
         self.put(page_of(key), &page)?;
         self.changes.entry((account.0, WHOLE_ACCOUNT)).or_default().merge(&gone, -1);
-        Ok(())
+        Ok(gone)
     }
 
     /// Writes the changes.
@@ -242,7 +262,10 @@ mod tests {
         assert_eq!(rows(&db), 16);
         change(&db, |counts| counts.add(OWN, SubscriptionId(700), Kind::Unattempted, 2));
         assert_eq!([None, Some(64), Some(700), Some(1001)].map(|id| pending_of(&db, id)), [1002, 1, 3, 0]);
-        change(&db, |counts| counts.remove(OWN, SubscriptionId(700)).unwrap());
+        assert_eq!(pending(&db.begin_read().unwrap()).unwrap().map(|pending| pending.unattempted), Some(1002));
+        change(&db, |counts| {
+            assert_eq!(counts.remove(OWN, SubscriptionId(700)).unwrap().pending().unattempted, 3);
+        });
         assert_eq!([None, Some(700), Some(701)].map(|id| pending_of(&db, id)), [999, 0, 1]);
         change(&db, |counts| {
             (1..=1000)
@@ -284,6 +307,7 @@ mod tests {
         transaction.commit().unwrap();
         let said = read(&db.begin_read().unwrap(), OWN, Some(SubscriptionId(70))).unwrap_err().to_string();
         assert!(said.contains("counts of account 1 from 64 on"), "{said}");
+        assert!(pending(&db.begin_read().unwrap()).unwrap().is_none());
         change(&db, |counts| counts.add(OWN, SubscriptionId(71), Kind::Unattempted, 1));
         assert_eq!([Some(70), Some(71)].map(|id| pending_of(&db, id)), [0, 1]);
     }

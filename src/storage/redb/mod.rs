@@ -5,7 +5,7 @@ pub(in crate::storage) mod alerts;
 pub(in crate::storage) mod audit;
 pub(in crate::storage) mod bulk_insert;
 pub mod copy;
-mod counts;
+pub(in crate::storage) mod counts;
 pub(in crate::storage) mod engine;
 mod event_rows;
 pub(in crate::storage) mod file;

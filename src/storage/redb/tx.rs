@@ -18,7 +18,7 @@ use crate::domain::gaps::Gaps;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
-use crate::storage::counts::Kind;
+use crate::storage::counts::{Counts, Kind};
 use crate::storage::engine::{
     Due, DueKind, EventFound, Front, Indexed, Numbered, Purged, RemovedOutcome, Selected, Stored, Tx,
 };
@@ -162,18 +162,18 @@ impl Tx for RedbTx<'_> {
         Ok(())
     }
 
-    fn remove_subscription(&mut self, account: AccountId, id: SubscriptionId) -> Result<()> {
+    fn remove_subscription(&mut self, account: AccountId, id: SubscriptionId) -> Result<Counts> {
         self.subscriptions.remove(id.0)?;
-        self.counts.remove(account, id)?;
+        let counts = self.counts.remove(account, id)?;
         let row = codec::encode(PURGE_VERSION, &account.0)?;
         self.purges.insert(id.0, tables::seal::<u32>(id.0, row).as_slice())?;
-        Ok(())
+        Ok(counts)
     }
 
     fn purge_some(&mut self, limit: usize) -> Result<Purged> {
         let first = self.purges.first()?.map(|(id, row)| (id.value(), purged_account(id.value(), row.value())));
         let Some((id, account)) = first else { return Ok(Purged::default()) };
-        let (mut rows, pending, events) = self.outbox.remove_some(SubscriptionId(id), limit)?;
+        let (mut rows, events) = self.outbox.remove_some(SubscriptionId(id), limit)?;
         if rows < limit {
             rows += self.orders()?.remove_some(SubscriptionId(id), limit - rows)?;
         }
@@ -186,7 +186,7 @@ impl Tx for RedbTx<'_> {
         // Without its account the events are kept for longer than they need be.
         let of_account = |account| events.into_iter().map(move |event| (account, event)).collect();
         let events = account.inspect_err(|error| log::error!("{error}")).map(of_account).unwrap_or_default();
-        Ok(Purged { rows, pending, events, has_more: self.purges.first()?.is_some() })
+        Ok(Purged { rows, events, has_more: self.purges.first()?.is_some() })
     }
 
     fn count_events(&mut self, account: AccountId, more: i64) {

@@ -14,7 +14,9 @@ use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Counts;
-use crate::storage::engine::{BatchHead, PendingEvent, Received, Retry, Selected, Stored, View};
+use crate::storage::engine::{
+    BatchHead, PendingEvent, Received, Retry, RowPosition, RowsChecked, Selected, Stored, View,
+};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
@@ -29,6 +31,8 @@ use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::EventRow;
 use crate::storage::rows::{delivery_record, digest};
 use crate::storage::rules::service_time::Seen;
+
+mod check;
 
 /// A read transaction.
 pub struct RedbView {
@@ -271,6 +275,14 @@ impl View for RedbView {
         }
         let waiting = outbox.waiting_of(id, EventId(0)..=EventId(u128::MAX))?.next().transpose()?;
         Ok(oldest.into_iter().chain(waiting).min())
+    }
+
+    fn row_count(&self) -> Result<u64, StorageError> {
+        check::len(&self.rows)
+    }
+
+    fn check_rows(&self, from: &RowPosition, limit: usize) -> Result<RowsChecked, StorageError> {
+        check::step(&self.rows, from, limit)
     }
 }
 

@@ -172,7 +172,8 @@ impl<T: Tx> Batch<T> {
         let Some(before) = state.registry.subscription_of(account, id).cloned() else {
             return Ok(Err(Rejection::NotFound));
         };
-        self.tx.remove_subscription(account, id)?;
+        let counts = self.tx.remove_subscription(account, id)?;
+        self.pending.subtract(counts.pending());
         self.forget_alerts(state, id)?;
         self.note(Change::of_subscription(Some(&before), None));
         Arc::make_mut(&mut state.registry).remove_subscription(id);

@@ -105,7 +105,6 @@ impl<T: Tx> Batch<T> {
     fn purge(&mut self, state: &State, budget: &mut Budget) -> Result<bool, StorageError> {
         loop {
             let purged = self.tx.purge_some(budget.rows())?;
-            self.pending.subtract(purged.pending);
             for (account, event) in purged.events {
                 self.settled_of_kept(state, account, event, state.time.now())?;
             }

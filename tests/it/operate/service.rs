@@ -148,6 +148,8 @@ fn the_service_manager_is_told_ready_alive_reloading_and_stopping() {
         })
     };
     server.launch();
+    let starting = next("STATUS=opening the database");
+    assert!(starting.contains("EXTEND_TIMEOUT_USEC="), "{starting}");
     let ready = next("READY=1");
     assert!(ready.contains(&format!("STATUS=listening on http://{}", server.address())), "{ready}");
     next("WATCHDOG=1");

@@ -2,6 +2,7 @@
 
 pub(super) mod backup;
 pub(super) mod clock;
+pub(super) mod damage;
 pub(super) mod disk;
 pub(super) mod formats;
 pub(super) mod kill;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableHandle as _};
+use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, TableHandle as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -144,7 +144,6 @@ impl Visit for Counter<'_> {
         &mut self,
         table: TableDefinition<'static, K, V>,
     ) -> Result<(), StorageError> {
-        use redb::ReadableTableMetadata as _;
         self.rows += self.transaction.open_table(table)?.len()?;
         Ok(())
     }
@@ -152,6 +151,11 @@ impl Visit for Counter<'_> {
     fn has(&mut self, name: &str) -> Result<bool, StorageError> {
         tables::has(self.transaction, name)
     }
+}
+
+/// Pages of a table lead to more or fewer rows than there are, or in another order.
+fn pages_of(table: &str) -> DumpError {
+    DumpError::Storage(StorageError::Damaged(format!("the tree of the table {table}")))
 }
 
 struct RowWriter<'a, W> {
@@ -171,16 +175,26 @@ impl<W: Write> Visit for RowWriter<'_, W> {
         table: TableDefinition<'static, K, V>,
     ) -> Result<(), DumpError> {
         self.out.frame(TABLE, table.name().as_bytes())?;
+        let stored = self.transaction.open_table(table).map_err(StorageError::from)?;
         let mut rows = 0;
-        for row in self.transaction.open_table(table).map_err(StorageError::from)?.iter().map_err(StorageError::from)? {
+        let mut before: Option<Vec<u8>> = None;
+        for row in stored.iter().map_err(StorageError::from)? {
             let (key, value) = row.map_err(StorageError::from)?;
-            self.out.frame(KEY, K::as_bytes(&key.value()).as_ref())?;
+            let key = K::as_bytes(&key.value()).as_ref().to_vec();
+            if before.as_ref().is_some_and(|before| K::compare(before, &key).is_ge()) {
+                return Err(pages_of(table.name()));
+            }
+            self.out.frame(KEY, &key)?;
+            before = Some(key);
             self.out.frame(VALUE, V::as_bytes(&value.value()).as_ref())?;
             rows += 1;
             self.done += 1;
             if self.done.is_multiple_of(1000) {
                 (self.progress)(self.done, self.head.rows);
             }
+        }
+        if rows != stored.len().map_err(StorageError::from)? {
+            return Err(pages_of(table.name()));
         }
         self.manifest.rows.insert(table.name().to_owned(), rows);
         Ok(())

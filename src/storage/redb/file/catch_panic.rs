@@ -7,8 +7,8 @@ thread_local! {
     static EXPECTS_PANIC: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs work on a file that may be damaged; `None` if redb panicked. Do not use the database after `None`.
-pub(in crate::storage) fn catch_redb_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+/// Runs work on a file that may be damaged; `None` if redb panicked. After `None` read nothing more of the same snapshot.
+pub fn catch_redb_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     let before = EXPECTS_PANIC.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     EXPECTS_PANIC.set(before);

@@ -22,7 +22,7 @@ use crate::storage::redb::alerts::{notices, told};
 use crate::storage::redb::copy::reseal::{self, EncryptionStep};
 use crate::storage::redb::engine::RedbEngine;
 use crate::storage::redb::file::catch_panic;
-use crate::storage::redb::file::database_file::{OpenFile, check_magic, open_checked, open_database, open_file_of};
+use crate::storage::redb::file::database_file::{OpenFile, check_magic, open_database, open_file_of, open_to_use};
 use crate::storage::redb::file::folder::{
     DATABASE_FILE, MARKER_FILE, check_or_write_marker, create_folder, file_error, remove_unfinished, sync_folder_of,
 };
@@ -34,7 +34,7 @@ use crate::storage::redb::outbox::{Outbox, orders};
 use crate::storage::redb::small_rows::{account_name, key_row, subscription_row};
 use crate::storage::redb::time::{self, last_event};
 use crate::storage::redb::tx::RedbTx;
-use crate::storage::redb::{retained, sessions, tables};
+use crate::storage::redb::{counts, retained, sessions, tables};
 use crate::storage::rows::sealing::Seal;
 use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::apply::State;
@@ -70,6 +70,7 @@ pub struct Opened {
     snapshot: Arc<SharedSnapshot>,
     folder: PathBuf,
     reserve_bytes: u64,
+    is_checked: bool,
 }
 
 /// The running store.
@@ -129,7 +130,7 @@ impl Opened {
             create(&path, store_id, settings.cache_bytes)?;
         }
         check_magic(&path)?;
-        let OpenFile { db, file } = open_checked(&path, settings.cache_bytes)?;
+        let (OpenFile { db, file }, is_checked) = open_to_use(&path, settings.cache_bytes)?;
         let Identity { store_id, format } = check_format(&db, &path)?;
         check_or_write_marker(&path, &marker, store_id)?;
         remove_unfinished(&path);
@@ -144,7 +145,7 @@ impl Opened {
         let (snapshot, state) = loaded.ok_or_else(|| OpenError::unreadable(&path))?.map_err(failed)?;
         engine.db().check_owner()?;
         let (folder, reserve_bytes) = (folder.clone(), settings.free_space_reserve_bytes);
-        Ok(Self { engine, state, snapshot, folder, reserve_bytes })
+        Ok(Self { engine, state, snapshot, folder, reserve_bytes, is_checked })
     }
 
     /// A store on an open database with any backend, initialised if it is empty. For tests with a storage backend of
@@ -162,13 +163,20 @@ impl Opened {
         let engine = Arc::new(RedbEngine::new(OwnedDatabase::elsewhere(db), path.clone(), Seal::NONE));
         let (snapshot, state) = load(&engine, settings.rules.clone(), clock, random).map_err(failed)?;
         let (folder, reserve_bytes) = (settings.data_dir.clone(), settings.free_space_reserve_bytes);
-        Ok(Self { engine, state, snapshot, folder, reserve_bytes })
+        Ok(Self { engine, state, snapshot, folder, reserve_bytes, is_checked: true })
     }
 
     /// The clock that the store goes by; its steady reading goes on from where it stood.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.state.clock
+    }
+
+    /// Whether everything in it was verified as it was opened. Otherwise rows are compared with their digests when they are
+    /// read, and a server checks all of them meanwhile.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.is_checked
     }
 
     /// The reader, before the writer runs.
@@ -317,7 +325,7 @@ fn load(
         }
     }
     let gatherings = Gatherings::resume(gathered);
-    let pending = outbox.count()?;
+    let pending = counts::pending(&transaction)?.map_or_else(|| outbox.count(), Ok)?;
     let last_event = last_event(&transaction)?;
     let seen = time::read(&transaction.open_table(tables::META)?, last_event)?;
     let (time, clock) = ServiceTime::resume(seen, clock);

@@ -6,12 +6,11 @@ use redb::{ReadableTable as _, WriteTransaction};
 
 use crate::domain::options::order::OrderKey;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::Pending;
 use crate::storage::error::StorageError;
 use crate::storage::redb::bulk_insert::BulkInsert;
 use crate::storage::redb::outbox::{
-    NONE, OutboxEntry, UNATTEMPTED_DUE_MS, WAITING_DUE_MS, count_waiting, entry, history_key, outbox_row,
-    retries_range, retry_key, unattempted_key, waiting_key,
+    NONE, OutboxEntry, UNATTEMPTED_DUE_MS, WAITING_DUE_MS, entry, history_key, outbox_row, retries_range, retry_key,
+    unattempted_key, waiting_key,
 };
 use crate::storage::redb::tables::{self, OutboxKey};
 use crate::storage::rows::history::History;
@@ -170,33 +169,20 @@ impl<'txn> OutboxWriter<'txn> {
         Ok(())
     }
 
-    /// Removes up to `limit` rows of a subscription, of any kind. Returns how many, and the pending deliveries of them.
-    pub fn remove_some(
-        &mut self,
-        id: SubscriptionId,
-        limit: usize,
-    ) -> Result<(usize, Pending, Vec<EventId>), StorageError> {
+    /// Removes up to `limit` rows of a subscription, of any kind. Returns how many, and the events of pending deliveries.
+    pub fn remove_some(&mut self, id: SubscriptionId, limit: usize) -> Result<(usize, Vec<EventId>), StorageError> {
         let all = (id.0, UNATTEMPTED_DUE_MS, NONE)..=(id.0, u64::MAX, u128::MAX);
-        let (mut removed, mut pending, mut events) = (0, Pending::default(), Vec::new());
+        let (mut removed, mut events) = (0, Vec::new());
         for row in self.0.table()?.extract_from_if(all, |_, _| true)?.take(limit) {
             let (key, value) = row?;
             match entry(key.value(), value.value()) {
                 OutboxEntry::History(..) | OutboxEntry::Batch(..) => {}
-                OutboxEntry::Unattempted(id, _) => {
-                    pending.unattempted += 1;
-                    events.push(id.event);
-                }
-                OutboxEntry::Retry(id, ..) => {
-                    pending.retrying += 1;
-                    events.push(id.event);
-                }
-                OutboxEntry::Waiting(id, row) => {
-                    count_waiting(&mut pending, row.unwrap_or_default());
+                OutboxEntry::Unattempted(id, _) | OutboxEntry::Retry(id, ..) | OutboxEntry::Waiting(id, _) => {
                     events.push(id.event);
                 }
             }
             removed += 1;
         }
-        Ok((removed, pending, events))
+        Ok((removed, events))
     }
 }

@@ -28,6 +28,12 @@ impl Machine {
         self.reader().view().deliveries(&filter, page).unwrap().total
     }
 
+    /// How many deliveries were never attempted, and how many wait for a retry.
+    fn pending(&self) -> (u64, u64) {
+        let pending = self.reader().view().backlog().unwrap().pending;
+        (pending.unattempted, pending.retrying)
+    }
+
     /// How many outcomes of an event are there. The server is down meanwhile.
     fn outcomes_of(&mut self, event: EventId) -> usize {
         self.kill();
@@ -271,13 +277,19 @@ fn a_subscription_that_is_deleted_takes_along_what_it_was_counted_for() {
     let event = machine.deliver(gone);
     machine.fail(stays, FAILED);
     machine.at_work_for(31 * DAY);
+    machine.publish(EventType::ClockIn);
+    assert_eq!(machine.pending(), (4, 1));
     machine.ask(|reply| Command::DeleteSubscription { account: OWN, id: gone, reply });
+    assert_eq!(machine.pending(), (2, 1), "what is being removed is pending no more");
+    machine.kill();
+    machine.start();
+    assert_eq!(machine.pending(), (2, 1));
     machine.idle();
-    assert_eq!(machine.total(stays, None), 2);
+    assert_eq!(machine.total(stays, None), 3);
     let all = DeliveryFilter::of(OWN, vec![stays]);
     let page = PageRequest { limit: 10, offset: 0, after: None };
     let listed = machine.reader().view().deliveries(&all, page).unwrap();
-    assert_eq!((listed.items.len(), listed.total), (2, 2));
+    assert_eq!((listed.items.len(), listed.total), (3, 3));
     machine.verify();
     machine.attempt(stays, event, OK);
     machine.at_work_for(31 * DAY);
