@@ -16,7 +16,7 @@ pub mod token_fault;
 use std::time::Duration;
 
 use super::Timestamp;
-use crate::domain::delivery::attempt::Attempt;
+use crate::domain::delivery::attempt::{Attempt, Response};
 use crate::domain::delivery::outcome::{EndpointSignal, Outcome};
 use crate::domain::delivery::retry::{RetryDecision, RetryRule};
 use crate::domain::event::event_type::EventType;
@@ -188,6 +188,36 @@ impl Delivery {
             self.attempts.remove(0);
         }
         self.attempts.push(attempt);
+        self.keep_one_body_for_each_outcome();
+    }
+
+    /// Of attempts that ended in the same way only the last one's answer keeps its body, so that an endpoint that fails for
+    /// days does not fill the store. Equal ones in a row stay, as they are stored once, and so does one that the cause was
+    /// told by.
+    fn keep_one_body_for_each_outcome(&mut self) {
+        let Some((last, earlier)) = self.attempts.split_last_mut() else { return };
+        let Some(Response { body, .. }) = last.response.as_ref().filter(|response| !response.body.is_empty()) else {
+            return;
+        };
+        let mut is_same = true;
+        for attempt in earlier.iter_mut().rev() {
+            let tells_cause = attempt.was_for_https();
+            let Some(response) = &mut attempt.response else { continue };
+            is_same &= response.body == *body;
+            if !is_same && attempt.outcome == last.outcome && !tells_cause {
+                response.body = Vec::new();
+            }
+        }
+    }
+
+    /// The body of an attempt's answer; none if only that of a later attempt with the same outcome was kept.
+    #[must_use]
+    pub fn kept_body<'a>(&self, attempt: &'a Attempt) -> Option<&'a [u8]> {
+        let body = attempt.response.as_ref()?.body.as_slice();
+        let mut later = self.attempts.iter().filter(|later| later.number > attempt.number);
+        let has_body = |other: &Attempt| other.response.as_ref().is_some_and(|response| !response.body.is_empty());
+        let is_left_out = body.is_empty() && later.any(|later| later.outcome == attempt.outcome && has_body(later));
+        (!is_left_out).then_some(body)
     }
 
     /// Restarts the whole schedule, with an attempt due now. Attempt numbers continue.

@@ -187,3 +187,47 @@ fn a_name_server_that_fails_is_held_against_the_endpoint_after_an_hour_in_a_row(
     assert!(delivery.is_short_name_server_failure(&failed(80)));
     assert!(!delivery.is_short_name_server_failure(&attempt(5, at(80 * MINUTE_MS), Outcome::HttpError(500))));
 }
+
+/// An attempt that was answered with that body.
+fn answered(delivery: &mut Delivery, outcome: Outcome, body: &str) {
+    let response = Some(Response { headers: Vec::new(), body: body.into() });
+    let attempt = Attempt { response, ..attempt(delivery.next_number(), at(1), outcome) };
+    delivery.record(attempt, &rule(), &circumstances(2, None));
+}
+
+#[test]
+fn of_attempts_with_the_same_outcome_only_the_last_ones_body_is_kept_however_many_there_are() {
+    let (broken, gone) = (Outcome::HttpError(500), Outcome::HttpError(404));
+    let mut delivery = fresh();
+    answered(&mut delivery, broken.clone(), "no 1");
+    answered(&mut delivery, gone.clone(), "gone");
+    answered(&mut delivery, broken.clone(), "no 2");
+    answered(&mut delivery, broken.clone(), "no 2");
+    run(&mut delivery, std::slice::from_ref(&broken));
+    answered(&mut delivery, broken.clone(), "");
+    let kept = |delivery: &Delivery| -> Vec<Option<String>> {
+        let body = |attempt| delivery.kept_body(attempt).map(|body| String::from_utf8_lossy(body).into_owned());
+        delivery.attempts.iter().map(body).collect()
+    };
+    let some = |body: &str| Some(body.to_owned());
+    assert_eq!(kept(&delivery), [None, some("gone"), some("no 2"), some("no 2"), None, some("")]);
+    for number in 0..KEPT_ATTEMPTS {
+        answered(&mut delivery, if number % 2 == 0 { gone.clone() } else { broken.clone() }, &format!("{number}"));
+    }
+    assert_eq!(kept(&delivery).iter().flatten().count(), 2);
+}
+
+#[test]
+fn a_body_that_the_cause_was_told_by_is_kept() {
+    let mut delivery = fresh();
+    for page in ["plain HTTP to HTTPS port, 1", "plain HTTP to HTTPS port, 2"] {
+        answered(&mut delivery, Outcome::HttpError(400), page);
+        for attempt in &mut delivery.attempts {
+            attempt.url = "http://crm.example.com/".into();
+        }
+    }
+    answered(&mut delivery, Outcome::HttpError(400), "bad");
+    let told: Vec<_> = delivery.attempts.iter().map(Attempt::explanation).collect();
+    assert_eq!(told[0], told[1]);
+    assert_ne!(told[1], told[2]);
+}

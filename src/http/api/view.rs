@@ -193,9 +193,10 @@ struct ResponseView {
     /// The first 2 KiB of its headers: values by name in lower case, several of one name joined by commas.
     #[schemars(with = "BTreeMap<String, String>")]
     headers: serde_json::Map<String, serde_json::Value>,
-    /// The first 1 KiB of its body.
+    /// The first 1 KiB of its body. Of attempts that ended in the same way only the last one's is kept, and null stands for
+    /// the others.
     #[schemars(example = &"ok")]
-    body: String,
+    body: Option<String>,
 }
 
 const ATTEMPT_STATUS: [&str; 2] = [DELIVERED, FAILED];
@@ -232,7 +233,7 @@ impl AttemptView {
         let request = RequestView { method: METHOD, url: attempt.url.as_ref().to_owned(), headers, body_sha256 };
         let response = attempt.response.as_ref().map(|response| ResponseView {
             headers: joined(&response.headers),
-            body: String::from_utf8_lossy(&response.body).into_owned(),
+            body: delivery.kept_body(attempt).map(|body| String::from_utf8_lossy(body).into_owned()),
         });
         Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, context) }
     }

@@ -146,7 +146,7 @@ pub struct Request {
 #[derive(Deserialize)]
 pub struct Response {
     pub headers: Map<String, Value>,
-    pub body: String,
+    pub body: Option<String>,
 }
 
 /// An event, with its deliveries where one is read.

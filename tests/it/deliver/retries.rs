@@ -19,6 +19,29 @@ fn assert_waited(before: &Received, after: &Received, least: Duration) {
 }
 
 #[test]
+fn of_attempts_that_ended_in_the_same_way_the_last_one_shows_the_response_body_and_all_show_the_rest() {
+    let server = Server::start(&[("delivery.retry_schedule", r#"["10ms", "10ms", "10ms", "10ms"]"#)]);
+    let client = server.client();
+    let replies = [(500, "page 1"), (404, "no such page"), (500, "page 2"), (500, "page 2"), (200, "")];
+    let reply = |(status, body): (u16, &str)| Reply::with(status, &[("X-Page", body)], body);
+    let receiver = Receiver::first(replies.map(reply));
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let event = client.publish("clock_in", &clock_in(1));
+    let delivery = client.settled(&event, "delivered");
+    let mut attempts = delivery["attempts"].as_array().unwrap().clone();
+    attempts.sort_by_key(|attempt| attempt["attempt"].as_u64());
+    let bodies: Vec<&Value> = attempts.iter().map(|attempt| &attempt["response"]["body"]).collect();
+    let wanted = [json!(null), json!("no such page"), json!("page 2"), json!("page 2"), json!("")];
+    assert_eq!(bodies, wanted.iter().collect::<Vec<_>>());
+    for (attempt, (status, body)) in attempts.iter().zip(replies) {
+        assert_eq!(
+            (&attempt["response_code"], &attempt["response"]["headers"]["x-page"]),
+            (&json!(status), &json!(body))
+        );
+    }
+}
+
+#[test]
 fn two_failures_and_a_success_are_three_attempts_of_one_delivery() {
     let server = Server::start(&[("delivery.retry_schedule", r#"["1s", "2s", "1h"]"#)]);
     let client = server.client();

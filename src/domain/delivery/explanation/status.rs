@@ -70,7 +70,7 @@ impl Attempt {
     }
 
     /// Whether a TLS server said that it got plain HTTP, as nginx, Apache and Go do.
-    fn was_for_https(&self) -> bool {
+    pub(in crate::domain::delivery) fn was_for_https(&self) -> bool {
         let body = self.response.as_ref().map(|response| String::from_utf8_lossy(&response.body));
         self.url.starts_with("http:")
             && body.is_some_and(|body| {
