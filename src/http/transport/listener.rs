@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::Connection;
 use super::connection_limit::ConnectionLimit;
+use super::first_byte;
 use super::guarded_body::with_guard;
 use super::guarded_stream::{GuardedStream, LINGER, serve_connection};
 
@@ -73,7 +74,7 @@ where
     let connections = ConnectionLimit::new(settings.max_connections);
     let acceptor = tls.map(Acceptor::new);
     let make_services = move || {
-        let stopping = stopping.clone();
+        let (stopping, silent_until) = (stopping.clone(), stopping.clone());
         let app = make_app().into_factory().map_err(|error| error.into().error_response());
         let app = apply_fn_factory(app, |request: Request, app: &_| {
             let in_flight = request.conn_data::<Connection>().map(|connection| connection.begin(&request));
@@ -102,7 +103,7 @@ where
             .finish(map_config(app, |()| AppConfig::default()));
         let (acceptor, connections) = (acceptor.clone(), Arc::clone(&connections));
         fn_factory(move || {
-            let connections = Arc::clone(&connections);
+            let (connections, stopping) = (Arc::clone(&connections), silent_until.clone());
             let http = http.new_service(());
             let acceptor = acceptor.as_ref().map(|acceptor| ServiceFactory::<TcpStream>::new_service(acceptor, ()));
             async move {
@@ -113,11 +114,15 @@ where
                 };
                 Ok::<_, ()>(fn_service(move |stream: TcpStream| {
                     let (http, acceptor, connections) = (Rc::clone(&http), acceptor.clone(), Arc::clone(&connections));
+                    let stopping = stopping.clone();
                     async move {
                         let peer = stream.peer_addr().ok();
                         let Some(_permit) = peer.and_then(|peer| connections.try_acquire(peer.ip())) else {
                             return Ok(());
                         };
+                        if !first_byte::has_come(&stream, limit, stopping.notified()).await {
+                            return Ok(());
+                        }
                         let stream: Box<dyn Stream> = match acceptor {
                             Some(acceptor) => match Box::pin(acceptor.call(stream)).await {
                                 Ok(stream) => Box::new(stream),

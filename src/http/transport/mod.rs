@@ -7,10 +7,12 @@
 //! | `guarded_stream` | It reads on while responses wait to be sent; only the first head of a connection has a time limit; closing with unread input resets the connection. |
 //! | `piecewise_body` | A body that comes in one piece is copied whole before any of it is sent. |
 //! | `unread_body` | A chunked body that no handler reads is drained without a limit. |
+//! | `first_byte` | A connection has two buffers of 8 KiB before anything has come. |
 //! | `connection_limit` | Connections are limited in all, not by source. |
 
 mod connection;
 mod connection_limit;
+mod first_byte;
 mod framing;
 mod guarded_body;
 mod guarded_stream;
