@@ -1,4 +1,4 @@
-//! What the options of a subscription cost: OAuth2, headers and further signatures in processor time of a delivery, client
+//! What the options of a subscription cost: `OAuth2`, headers and further signatures in processor time of a delivery, client
 //! certificates in memory.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::server::Settings;
 use crate::stand::{Load, Speaks, Stand, certificate_name};
 
 const NONE: &str = "none";
-/// OAuth2, three headers, and the signature of a second secret.
+/// `OAuth2`, three headers, and the signature of a second secret.
 const SIGNED_IN: &str = "signed-in";
 /// The same, and the signature of a key pair.
 const KEY_PAIR: &str = "key-pair";

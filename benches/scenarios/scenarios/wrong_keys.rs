@@ -31,7 +31,7 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let groups = vec![Group::new(ACCOUNT, Behaviour::Healthy, 1)];
     let mut stand = Stand::new(system, groups, Speaks::Http, &Settings::default())?;
     let server = stand.server()?;
-    let revoked = revoked_key(server.command(&["keys", "create", "--name", "revoked", "--scopes", "*", "--json"])?)?;
+    let revoked = revoked_key(&server.command(&["keys", "create", "--name", "revoked", "--scopes", "*", "--json"])?)?;
     server.command(&["keys", "revoke", "revoked"])?;
     let (start, last) = revoked.split_at(revoked.len() - 1);
     let near = format!("{start}{}", if last == "0" { '1' } else { '0' });
@@ -72,8 +72,8 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     })
 }
 
-fn revoked_key(answer: Vec<u8>) -> Result<String> {
-    let answer: Value = serde_json::from_slice(&answer)?;
+fn revoked_key(answer: &[u8]) -> Result<String> {
+    let answer: Value = serde_json::from_slice(answer)?;
     Ok(answer["data"]["key"].as_str().ok_or("keys create gave no key")?.to_owned())
 }
 
