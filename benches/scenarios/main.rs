@@ -5,6 +5,7 @@
 //! Driver, receiver and yardstick are this same program under a first word of its own, each in its own process, so that
 //! what one uses can be told from what another does.
 
+mod browser;
 mod child;
 mod driver;
 mod measure;

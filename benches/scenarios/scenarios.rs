@@ -1,6 +1,8 @@
 //! The situations that are measured, and what is to be reached in each.
 
 mod backlog;
+mod dashboard;
+mod evidence;
 mod fan_out;
 mod isolation;
 mod memory;
@@ -53,6 +55,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "backlog", about: "1,000,000 pending: publish, rest, restart, drain", run: backlog::run },
     Scenario { name: "memory", about: "memory after lists of 800,000 deliveries and a redelivery", run: memory::lists },
     Scenario { name: "connections", about: "memory after waves of 10,000 idle connections", run: memory::connections },
+    Scenario { name: "dashboard", about: "pages beside 10,000,000 deliveries, 50 live views", run: dashboard::run },
+    Scenario { name: "evidence", about: "memory while 1,000,000 rows are streamed", run: evidence::run },
     Scenario { name: "slow-disk", about: "publishing beside failures on a slow disk", run: slow_disk::run },
     Scenario { name: "outage", about: "an endpoint that comes back with 100,000 pending", run: outage::run },
     Scenario {

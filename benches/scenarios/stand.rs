@@ -174,6 +174,16 @@ impl Stand {
         Ok(self.row(group, &driver, &arrived, before, after, requests.max(driver.accepted), helpers))
     }
 
+    /// Publishes so many events in batches, and waits until all that were taken have arrived. Gives how many they are.
+    pub fn deliver(&mut self, group: &str, events: u64, patience: Duration) -> Result<u64> {
+        self.receiver.reset()?;
+        let report = self.drive(group, Load::full(4, 600.0).batch(100).limit(events))?.finish()?;
+        self.done(&report);
+        let arrived = self.await_deliveries(group, report.accepted, patience)?;
+        let is_all = arrived.delivered == report.accepted * self.endpoints(group);
+        if is_all { Ok(report.accepted) } else { Err("not all was delivered".into()) }
+    }
+
     /// Waits until everything that was accepted has arrived at every endpoint of the group.
     pub fn await_deliveries(&mut self, group: &str, accepted: u64, patience: Duration) -> Result<GroupReport> {
         let expected = accepted * self.endpoints(group);

@@ -12,7 +12,7 @@ use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System, Target};
 use crate::server::Settings;
-use crate::stand::{Load, Speaks, Stand};
+use crate::stand::{Speaks, Stand};
 
 const GROUP: &str = "default";
 const FAILING: &str = "failing";
@@ -38,18 +38,18 @@ fn measure_lists(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let settings = Settings { retry_schedule: Some(&["1s"]), ..Settings::default() };
     let mut stand = Stand::new(system, groups, Speaks::Http, &settings)?;
     let mut rows = vec![resident(&stand, "at rest", f64::INFINITY)?];
-    let mut delivered = deliver(&mut stand, first)?;
+    let mut delivered = stand.deliver(GROUP, first, PATIENCE)?;
     rows.push(resident(&stand, &format!("{delivered} delivered"), WORKING_MB)?);
     rows.extend(list(&mut stand)?);
     if second > 0 {
-        delivered += deliver(&mut stand, second)?;
+        delivered += stand.deliver(GROUP, second, PATIENCE)?;
         rows.push(resident(&stand, &format!("{delivered} delivered"), WORKING_MB)?);
         rows.extend(list(&mut stand)?);
     }
     // Subscribed to the same account only now: an attempt and a retry for each, and then none is left.
     let failing = stand.receiver.urls(FAILING).to_vec();
     stand.server()?.subscribe(GROUP, &failing)?;
-    let exhausted = deliver(&mut stand, exhausted)?;
+    let exhausted = stand.deliver(GROUP, exhausted, PATIENCE)?;
     await_requests(&mut stand, 2 * exhausted)?;
     rows.push(resident(&stand, &format!("{exhausted} exhausted"), WORKING_MB)?);
     let began = Instant::now();
@@ -113,15 +113,6 @@ fn resident(stand: &Stand, what: &str, limit: f64) -> Result<Row> {
 fn named(scenario: &str, row: Row, system: &System) -> Row {
     let name = format!("{scenario}: {}", row.scenario);
     row.named(&name, system)
-}
-
-/// Publishes this many, of which some can be refused, and waits until they have arrived. Returns how many they are.
-fn deliver(stand: &mut Stand, events: u64) -> Result<u64> {
-    stand.receiver.reset()?;
-    let report = stand.drive(GROUP, Load::full(4, 600.0).batch(100).limit(events))?.finish()?;
-    stand.done(&report);
-    let arrived = stand.await_deliveries(GROUP, report.accepted, PATIENCE)?;
-    if arrived.delivered == report.accepted { Ok(report.accepted) } else { Err("not all was delivered".into()) }
 }
 
 fn await_requests(stand: &mut Stand, requests: u64) -> Result<()> {
