@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lettre::transport::smtp::authentication::Credentials;
 
-use crate::app::certificates::trusted_roots;
+use crate::app::certificates::client_config;
 use crate::app::error::StartError;
 use crate::app::files::certificate_warnings;
 use crate::app::parts::transport;
@@ -46,7 +46,7 @@ pub fn ways(config: &Config, transport: &Arc<Transport>, rule: &AddressRule) -> 
             server: server.clone(),
             credentials: alerts.smtp_credentials_file.as_deref().map(credentials).transpose()?,
             from: from.clone(),
-            roots: trusted_roots(config)?,
+            tls: Arc::new(client_config(config)?),
             host: host_name(),
             time_of_day: alerts.digest,
         });

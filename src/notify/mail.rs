@@ -1,25 +1,25 @@
-//! Alerts by mail, one a recipient. Blocks for some time limits in a row; the notifier gives it a thread of its own. Texts of
-//! others are in a mail: control characters are taken out of them before they reach a header or the body.
+//! Alerts by mail, one a recipient. Blocks until the mail is taken, but never beyond its time limit, however slowly the mail
+//! server answers; the notifier gives it a thread of its own. Texts of others are in a mail: control characters are taken out
+//! of them before they reach a header or the body.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lettre::Message;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Certificate, CertificateStore, SmtpConnection, TlsParameters};
+use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::extension::ClientId;
-use rustls::pki_types::CertificateDer;
+use rustls::ClientConfig;
 
 use crate::domain::alert::Alert;
 use crate::domain::smtp::{MailSecurity, MailServer};
+use crate::notify::smtp_session::{SmtpError, SmtpSession};
 use crate::notify::way::{HandOverError, Way};
 
-/// For connecting, and for each answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// For a mail in all. Servers that keep callers waiting against junk mail do so for half a minute.
+const LIMIT: Duration = Duration::from_secs(45);
 /// How much of a server's answer is kept.
 const ANSWER_CHARS: usize = 300;
 
@@ -31,8 +31,8 @@ pub struct MailSettings {
     pub credentials: Option<Credentials>,
     /// The sender.
     pub from: String,
-    /// Who vouches for the server's certificate.
-    pub roots: Vec<CertificateDer<'static>>,
+    /// What checks the server's certificate.
+    pub tls: Arc<ClientConfig>,
     /// The name of this machine.
     pub host: String,
     /// When mail goes out, if not at once.
@@ -44,6 +44,7 @@ pub struct Mail {
     settings: Arc<MailSettings>,
     to: String,
     name: String,
+    limit: Duration,
 }
 
 impl Mail {
@@ -51,7 +52,7 @@ impl Mail {
     #[must_use]
     pub fn new(settings: Arc<MailSettings>, to: String) -> Self {
         let name = format!("mail to {to}");
-        Self { settings, to, name }
+        Self { settings, to, name, limit: LIMIT }
     }
 
     fn message(&self, alerts: &[Alert]) -> Result<Message, HandOverError> {
@@ -101,27 +102,42 @@ impl Mail {
         Ok(found)
     }
 
-    fn tls(&self) -> Result<TlsParameters, HandOverError> {
-        let mut builder =
-            TlsParameters::builder(self.settings.server.host.clone()).certificate_store(CertificateStore::None);
-        for root in &self.settings.roots {
-            if let Ok(root) = Certificate::from_der(root.to_vec()) {
-                builder = builder.add_root_certificate(root);
-            }
-        }
-        builder.build_rustls().map_err(|error| HandOverError::passing(in_words(&error)))
-    }
-
-    fn connect(&self, tls: Option<&TlsParameters>, hello: &ClientId) -> Result<SmtpConnection, HandOverError> {
-        let immediate = tls.filter(|_| self.settings.server.security == MailSecurity::Tls);
+    /// A conversation with the first address that takes a connection.
+    fn connect(&self, end: Instant) -> Result<SmtpSession, HandOverError> {
         let mut last = HandOverError::passing("the mail server has no address");
         for address in self.addresses()? {
-            match SmtpConnection::connect(address, Some(TIMEOUT), hello, immediate, None) {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = HandOverError::passing(in_words(&error)),
+            match SmtpSession::open(address, end) {
+                Ok(session) => return Ok(session),
+                Err(error) => last = self.failed(&error),
             }
         }
         Err(last)
+    }
+
+    /// Greets and logs in, over TLS where that is wanted.
+    fn begin(&self, session: SmtpSession) -> Result<SmtpSession, SmtpError> {
+        let MailSettings { server, credentials, tls, .. } = &*self.settings;
+        let name = ClientId::Domain(self.settings.host.clone());
+        let is_tls = server.security == MailSecurity::Tls;
+        let mut session = if is_tls { session.secure(tls, &server.host)? } else { session };
+        session.greet(&name)?;
+        if server.security == MailSecurity::StartTls {
+            session = session.start_tls(tls, &server.host, &name)?;
+        }
+        if let Some(credentials) = credentials {
+            session.log_in(credentials)?;
+        }
+        Ok(session)
+    }
+
+    /// What the mail server did, without control characters and in short.
+    fn failed(&self, error: &SmtpError) -> HandOverError {
+        let text = match error {
+            SmtpError::Late => format!("did not take the mail within {} s", self.limit.as_secs()),
+            other => other.to_string(),
+        };
+        let plain = text.chars().map(|character| if character.is_control() { ' ' } else { character });
+        HandOverError::passing(format!("the mail server {}", plain.take(ANSWER_CHARS).collect::<String>()))
     }
 }
 
@@ -136,66 +152,89 @@ impl Way for Mail {
 
     fn hand_over(&self, alerts: &[Alert]) -> Result<(), HandOverError> {
         let message = self.message(alerts)?;
-        let hello = ClientId::Domain(self.settings.host.clone());
-        let tls = match self.settings.server.security {
-            MailSecurity::Plain => None,
-            MailSecurity::StartTls | MailSecurity::Tls => Some(self.tls()?),
-        };
-        let mut connection = self.connect(tls.as_ref(), &hello)?;
-        let passing = |error: lettre::transport::smtp::Error| HandOverError::passing(in_words(&error));
-        if let (MailSecurity::StartTls, Some(tls)) = (self.settings.server.security, &tls) {
-            connection.starttls(tls, &hello).map_err(passing)?;
-        }
-        if let Some(credentials) = &self.settings.credentials {
-            connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).map_err(passing)?;
-        }
-        connection
-            .send(message.envelope(), &message.formatted())
-            .map_err(|error| HandOverError { text: in_words(&error), is_final: error.is_permanent() })?;
-        // The mail is taken; how the server says goodbye does not matter.
-        drop(connection.quit());
-        Ok(())
+        let session = self.connect(Instant::now() + self.limit)?;
+        let mut session = self.begin(session).map_err(|error| self.failed(&error))?;
+        let sent = session.send(message.envelope(), &message.formatted());
+        session.leave();
+        sent.map_err(|error| HandOverError { is_final: error.is_permanent(), ..self.failed(&error) })
     }
-}
-
-/// What happened, with its causes.
-fn in_words(error: &lettre::transport::smtp::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    let mut is_late = false;
-    while let Some(cause) = source {
-        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        is_late |= matches!(kind, Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            let _ = write!(text, ": {cause_text}");
-        }
-        source = cause.source();
-    }
-    if is_late {
-        return format!("the mail server did not answer within {} s", TIMEOUT.as_secs());
-    }
-    let plain = text.chars().map(|character| if character.is_control() { ' ' } else { character });
-    format!("the mail server: {}", plain.take(ANSWER_CHARS).collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
+    use crate::delivery::send::tls::client_config;
     use crate::domain::alert::{AlertEndpoint, AlertKind};
     use crate::domain::{EventId, SubscriptionId, Timestamp};
 
-    #[test]
-    fn nothing_that_others_wrote_makes_a_header_of_a_mail() {
+    fn mail_to(server: &str) -> Mail {
         let settings = MailSettings {
-            server: MailServer::parse("smtp://127.0.0.1:25").unwrap(),
+            server: MailServer::parse(server).unwrap(),
             credentials: None,
             from: "server@example.com".to_owned(),
-            roots: Vec::new(),
+            tls: Arc::new(client_config(Vec::new()).unwrap()),
             host: "clock.example.com".to_owned(),
             time_of_day: None,
         };
-        let mail = Mail::new(Arc::new(settings), "ops@example.com".to_owned());
+        Mail::new(Arc::new(settings), "ops@example.com".to_owned())
+    }
+
+    fn alert(endpoint: Option<AlertEndpoint>, message: String) -> Alert {
+        let id = EventId::first_at(Timestamp::from_ms(1_772_438_400_000));
+        Alert { id, kind: AlertKind::EndpointOff, endpoint, message }
+    }
+
+    /// A server that never ends an answer: so many further bytes follow each other after that time, until the caller goes.
+    fn endless_server(begin: &'static [u8], further: usize, pause: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("smtp://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let further = vec![b'2'; further];
+            let mut sent = stream.write_all(begin);
+            while sent.is_ok() {
+                thread::sleep(pause);
+                sent = stream.write_all(&further);
+            }
+        });
+        url
+    }
+
+    fn dripping_server(begin: &'static [u8]) -> String {
+        endless_server(begin, 1, Duration::from_millis(10))
+    }
+
+    #[test]
+    fn an_answer_without_end_is_not_kept_in_memory() {
+        let mail = mail_to(&endless_server(b"220 ", 64 * 1024, Duration::ZERO));
+        let refused = mail.hand_over(&[alert(None, "long".to_owned())]).unwrap_err();
+        assert!(!refused.is_final && refused.text.contains("its answers are too long"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_server_that_drips_bytes_takes_no_longer_than_the_limit_of_a_mail() {
+        for begin in
+            [&b""[..], b"220 mail.test\r\n250 ok\r\n", b"220 mail.test\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n"]
+        {
+            let mail = Mail { limit: Duration::from_millis(300), ..mail_to(&dripping_server(begin)) };
+            let refused = mail.hand_over(&[alert(None, "slow".to_owned())]).unwrap_err();
+            assert!(!refused.is_final && refused.text.contains("did not take the mail within"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_goodbye_that_never_ends_does_not_send_a_taken_mail_again() {
+        let taken = b"220 mail.test\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n";
+        mail_to(&dripping_server(taken)).hand_over(&[alert(None, "once".to_owned())]).unwrap();
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_makes_a_header_of_a_mail() {
+        let mail = mail_to("smtp://127.0.0.1:25");
         for evil in [
             "a\r\nBcc: x@example.com",
             "a\nBcc: x@example.com",
@@ -205,9 +244,7 @@ mod tests {
         ] {
             let endpoint =
                 AlertEndpoint { account: evil.to_owned(), subscription: SubscriptionId(1), host: evil.to_owned() };
-            let id = EventId::first_at(Timestamp::from_ms(1_772_438_400_000));
-            let message = format!("{evil}\r\n\r\n.\r\n{evil}");
-            let alert = Alert { id, kind: AlertKind::EndpointOff, endpoint: Some(endpoint), message };
+            let alert = alert(Some(endpoint), format!("{evil}\r\n\r\n.\r\n{evil}"));
             let sent = mail.message(&[alert]).unwrap().formatted();
             let sent = String::from_utf8(sent).unwrap();
             let (head, body) = sent.split_once("\r\n\r\n").unwrap();

@@ -6,6 +6,7 @@ pub mod mail;
 pub mod notifier;
 pub mod probe;
 pub mod program;
+mod smtp_session;
 pub mod status;
 pub mod watch;
 pub mod way;
