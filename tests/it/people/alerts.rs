@@ -13,7 +13,7 @@ const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
 const AT_ONCE: (&str, &str) = ("alerts.failing_after", r#""0s""#);
 
 /// A server that tells a webhook.
-fn server_that_tells(told: &Receiver, further: &[(&str, &str)]) -> Server {
+pub fn server_that_tells(told: &Receiver, further: &[(&str, &str)]) -> Server {
     let mut server = Server::stopped(further);
     let secret = server.folder().join("alert.secret");
     fs::write(&secret, format!("{SECRET}\n")).unwrap();
