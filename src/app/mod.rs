@@ -38,6 +38,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::server::ControlServer;
 use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
+use crate::domain::SubscriptionId;
+use crate::http::dashboard::activity::Activity;
 use crate::http::metrics::MetricsPage;
 use crate::http::request::feed_waiters::FeedWaiters;
 use crate::http::request::recent_attempts::RecentAttempts;
@@ -111,12 +113,12 @@ impl App {
         let vitals = Arc::new(Vitals::default());
         let metrics = Metrics::new();
         let failures = FailureLog::start(clock).map_err(|error| StartError::Threads(error.to_string()))?;
-        let recent_attempts = Arc::new(RecentAttempts::default());
+        let attempts = (Arc::default(), Arc::new(Activity::beginning_at(clock.wall())));
         let (bell, signals) = Bell::new();
         let feed_waiters = Arc::new(FeedWaiters::default());
         let heard = Heard {
             metrics: Arc::clone(&metrics),
-            recent_attempts: Arc::clone(&recent_attempts),
+            attempts: attempts.clone(),
             failures,
             transport: Arc::clone(&transport),
             bell: bell.clone(),
@@ -128,7 +130,7 @@ impl App {
             log::error!("the process ends: {loss}");
             lost(&WriterError::from(StorageError::from(loss.clone())));
         });
-        let listeners = listeners(&dispatcher, heard, failed);
+        let listeners = listeners(&dispatcher, heard, failed, clock);
         let Store { writer, reader, thread } = opened.start(listeners)?;
         dispatcher.resume(&reader).map_err(|error| StartError::Threads(error.to_string()))?;
         let settings = HttpSettings {
@@ -142,7 +144,7 @@ impl App {
             (Arc::clone(&dispatcher), Arc::clone(&transport)),
             clock,
             Arc::clone(&vitals),
-            recent_attempts,
+            attempts,
         ));
         let names: Vec<String> = ways.iter().map(|way| way.name().to_owned()).collect();
         let status = Arc::new(WaysStatus::of(&names));
@@ -278,21 +280,24 @@ fn store_failed(vitals: &Arc<Vitals>, on_failure: impl Fn(&WriterError) + Send +
 /// What hears of each commit besides the dispatcher.
 struct Heard {
     metrics: Arc<Metrics>,
-    recent_attempts: Arc<RecentAttempts>,
+    /// The last ones, and how many there were in each hour.
+    attempts: (Arc<RecentAttempts>, Arc<Activity>),
     failures: FailureLog,
     transport: Arc<Transport>,
     bell: Bell,
     feed_waiters: Arc<FeedWaiters>,
 }
 
-fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) -> Listeners {
+fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed, clock: Clock) -> Listeners {
     let dispatcher = Arc::clone(dispatcher);
     Listeners {
         committed: Box::new(move |mut committed, registry| {
             count(&heard.metrics, &committed);
+            let (recent, activity) = &heard.attempts;
+            activity.push(clock.wall(), ended_attempts(&committed));
             let attempted = committed.recorded.iter().chain(&committed.in_batches);
             let attempted = attempted.filter(|recorded| recorded.attempt.is_some());
-            heard.recent_attempts.push(attempted.map(|recorded| recorded.delivery));
+            recent.push(attempted.map(|recorded| recorded.delivery));
             heard.failures.log_failures(&mut committed.recorded, registry);
             heard.failures.log_failures(&mut committed.in_batches, registry);
             for id in committed.changed.iter().filter(|id| registry.subscription(**id).is_none()) {
@@ -306,6 +311,14 @@ fn listeners(dispatcher: &Arc<Dispatcher>, heard: Heard, failed: StoreFailed) ->
         }),
         failed: Box::new(move |error| failed(error)),
     }
+}
+
+/// Whose attempts were recorded, whether they delivered, and how long they took.
+fn ended_attempts(committed: &Committed) -> impl Iterator<Item = (SubscriptionId, bool, Duration)> {
+    committed.recorded.iter().chain(&committed.in_batches).flat_map(|recorded| {
+        let attempts = recorded.before.iter().chain(&recorded.attempt);
+        attempts.map(move |attempt| (recorded.delivery.subscription, attempt.delivered_after.is_some(), attempt.took))
+    })
 }
 
 fn count(metrics: &Metrics, committed: &Committed) {

@@ -16,6 +16,7 @@ use crate::control::client::ControlSocket;
 use crate::control::server::ControlServer;
 use crate::delivery::Dispatcher;
 use crate::descriptors::{Shares, raise_limit};
+use crate::http::dashboard::activity::Activity;
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::{HttpState, Vitals};
 use crate::storage::maintenance::{Maintenance, NoAccess};
@@ -74,7 +75,7 @@ impl Offline {
         let Store { writer, reader, thread: writer_thread } = opened.start_for_a_command(listeners)?;
         let settings = http_settings(config, rule, DashboardSettings::none());
         let vitals = Arc::new(Vitals::default());
-        let nothing = Arc::default();
+        let nothing = (Arc::default(), Arc::new(Activity::beginning_at(clock.wall())));
         let state = HttpState::new(settings, (reader, writer), (dispatcher, transport), clock, vitals, nothing);
         let control =
             start_control(folder.path().join(SOCKET), (&web::Data::new(state), Arc::default()), ANOTHER_FOLDER)?;

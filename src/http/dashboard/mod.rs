@@ -5,8 +5,10 @@
 //! Every page goes through `guard`: Origin, session, limit of pages, security headers, errors as pages. A form's body is
 //! read by `form` alone, which checks the token against forged requests.
 
+pub mod activity;
 mod answers;
 mod assets;
+mod chart;
 mod cookie;
 mod form;
 mod frame;

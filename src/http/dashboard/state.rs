@@ -1,8 +1,10 @@
 //! The dashboard's part of the state of all handlers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::access::SessionId;
+use crate::http::dashboard::activity::Activity;
 use crate::http::dashboard::links::SignInLinks;
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::request::rate_limit::RateLimit;
@@ -27,17 +29,20 @@ pub struct DashboardState {
     pub pages: RateLimit<SessionId>,
     /// Live views.
     pub streams: Shares,
+    /// What the charts show.
+    pub activity: Arc<Activity>,
 }
 
 impl DashboardState {
     /// With nobody there.
     #[must_use]
-    pub fn new(settings: DashboardSettings) -> Self {
+    pub fn new(settings: DashboardSettings, activity: Arc<Activity>) -> Self {
         Self {
             settings,
             links: SignInLinks::default(),
             pages: RateLimit::new(PAGES_PER_MINUTE),
             streams: Shares::new(STREAMS, STREAMS_OF_ONE, STREAM_WAIT),
+            activity,
         }
     }
 }

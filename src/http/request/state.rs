@@ -15,6 +15,7 @@ use crate::domain::endpoint::EndpointPolicy;
 use crate::domain::options::OptionLimits;
 use crate::domain::options::certificate::CertificateUse;
 use crate::domain::{AccountId, KeyId};
+use crate::http::dashboard::activity::Activity;
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::dashboard::state::DashboardState;
 use crate::http::request::error::ApiError;
@@ -131,7 +132,7 @@ impl HttpState {
         (dispatcher, transport): (Arc<Dispatcher>, Arc<Transport>),
         clock: Clock,
         vitals: Arc<Vitals>,
-        recent_attempts: Arc<RecentAttempts>,
+        (recent_attempts, activity): (Arc<RecentAttempts>, Arc<Activity>),
     ) -> Self {
         Self {
             management: RateLimit::new(settings.management_per_minute),
@@ -144,7 +145,7 @@ impl HttpState {
             free_space: FreeSpace::of(reader.clone()),
             read_threads: Shares::new(settings.read_threads, settings.read_threads_of_one, WAIT),
             answer_bytes: Shares::new(ANSWERS_BYTES, ANSWERS_BYTES_OF_ONE, WAIT),
-            dashboard: DashboardState::new(settings.dashboard.clone()),
+            dashboard: DashboardState::new(settings.dashboard.clone(), activity),
             settings,
             reader,
             writer,

@@ -2,6 +2,7 @@
 
 mod account;
 mod browser;
+mod charts;
 mod deliveries;
 mod live;
 mod signing_in;

@@ -7,6 +7,7 @@ use crate::domain::access::Scope;
 use crate::domain::subscription::DisabledReason;
 use crate::http::api::{deliveries, events, subscriptions};
 use crate::http::dashboard::answers::{Attempt, Delivery, Event, List, One, Subscription, read};
+use crate::http::dashboard::chart::{self, Chart};
 use crate::http::dashboard::frame::{Frame, page};
 use crate::http::dashboard::parts;
 use crate::http::dashboard::visitor::Visitor;
@@ -34,6 +35,7 @@ struct OverviewPage {
     /// How many more there are.
     unnamed: usize,
     cards: Vec<Card>,
+    chart: Option<Chart>,
     events: Vec<Event>,
     url: String,
 }
@@ -66,7 +68,7 @@ const CARDS: [(&str, &str); 5] = [
 ];
 
 /// `GET /`.
-pub async fn show(state: AppState, visitor: Visitor) -> Result<HttpResponse, ApiError> {
+pub async fn show(state: AppState, visitor: Visitor, asked: Query) -> Result<HttpResponse, ApiError> {
     let frame = Frame::of(&visitor, "Overview", "/");
     let url = state.dashboard.settings.link("");
     let mut shown = OverviewPage {
@@ -75,6 +77,7 @@ pub async fn show(state: AppState, visitor: Visitor) -> Result<HttpResponse, Api
         troubled: Vec::new(),
         unnamed: 0,
         cards: Vec::new(),
+        chart: None,
         events: Vec::new(),
         url,
     };
@@ -95,6 +98,7 @@ pub async fn show(state: AppState, visitor: Visitor) -> Result<HttpResponse, Api
             let found: List<Delivery> = read(deliveries::list(state.clone(), visitor.caller(), query).await).await?;
             shown.cards.push(Card { status, meaning, count: found.pagination.total as u64 });
         }
+        shown.chart = Some(chart_of_all(&state, &visitor, asked.get(chart::RANGE)));
     }
     if visitor.may(Scope::EventsRead) {
         let query = query(&[("limit", EVENTS)]);
@@ -102,6 +106,14 @@ pub async fn show(state: AppState, visitor: Visitor) -> Result<HttpResponse, Api
         shown.events = found.data;
     }
     page(&shown)
+}
+
+/// What all subscriptions that the visitor sees have attempted.
+fn chart_of_all(state: &AppState, visitor: &Visitor, range: Option<&str>) -> Chart {
+    let (registry, account, caller) = (state.reader.registry(), visitor.account(), visitor.caller());
+    let sees = caller.sight();
+    let is_own = |id| registry.subscription_of(account, id).is_some() && sees(id);
+    Chart::of(&state.dashboard.activity.history(), state.clock.wall(), range, "/", is_own)
 }
 
 fn query(pairs: &[(&str, &str)]) -> Query {

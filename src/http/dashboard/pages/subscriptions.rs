@@ -5,10 +5,12 @@ use actix_web::{HttpResponse, web};
 use askama::Template;
 use serde_json::{Value, json};
 
+use crate::domain::SubscriptionId;
 use crate::domain::access::Scope;
 use crate::http::api::subscription_tools::rotation;
 use crate::http::api::{option_schemas, subscriptions, test_ping};
 use crate::http::dashboard::answers::{Attempt, List, One, Rotated, Subscription, TestResult, read};
+use crate::http::dashboard::chart::{self, Chart, Total};
 use crate::http::dashboard::form::Form;
 use crate::http::dashboard::frame::{Frame, go_to, page};
 use crate::http::dashboard::pages::filters::Filters;
@@ -28,7 +30,8 @@ const SECTION: &str = "/subscriptions";
 #[template(path = "subscriptions/list.html")]
 struct SubscriptionsPage {
     frame: Frame,
-    subscriptions: Vec<Subscription>,
+    /// Each with what it attempted in the last 24 hours.
+    subscriptions: Vec<(Subscription, Total)>,
     total: usize,
     next: Option<String>,
 }
@@ -41,6 +44,7 @@ struct SubscriptionPage {
     /// The options that were set, as text.
     options: Vec<(&'static str, String)>,
     attempts: Vec<Attempt>,
+    chart: Chart,
 }
 
 #[derive(Template)]
@@ -97,14 +101,19 @@ fn note(query: &Query) -> &'static str {
 pub async fn list(state: AppState, visitor: Visitor, query: Query) -> HandlerResult {
     let note = note(&query);
     let filters = Filters::of(query);
+    let (history, now) = (state.dashboard.activity.history(), state.clock.wall());
     let asked = subscriptions::list(state, visitor.caller(), filters.for_api()?).await;
     let found: List<Subscription> = read(asked).await?;
     let end = found.pagination.offset + found.data.len();
+    let with_last_day = found.data.into_iter().map(|subscription| {
+        let total = Total::of(&history.last_day_of(SubscriptionId(subscription.id), now));
+        (subscription, total)
+    });
     page(&SubscriptionsPage {
         frame: Frame::of(&visitor, "Subscriptions", SECTION).with_note(note),
         total: found.pagination.total,
         next: found.pagination.has_more.then(|| filters.link(SECTION, &[("offset", &end.to_string())])),
-        subscriptions: found.data,
+        subscriptions: with_last_day.collect(),
     })
 }
 
@@ -123,10 +132,14 @@ pub async fn show(state: AppState, visitor: Visitor, id: Id, query: Query) -> Ha
         Some((name, if value.is_object() { parts::indented(&value.to_string()) } else { parts::plain(value) }))
     });
     let options = options.collect();
+    let id = SubscriptionId(subscription.id);
+    let (history, path) = (state.dashboard.activity.history(), format!("{SECTION}/{id}"));
+    let chart = Chart::of(&history, state.clock.wall(), query.get(chart::RANGE), &path, |wanted| wanted == id);
     page(&SubscriptionPage {
         frame: Frame::of(&visitor, format!("Subscription {}", subscription.id), SECTION).with_note(note(&query)),
         options,
         attempts: std::mem::take(&mut subscription.recent_deliveries),
+        chart,
         subscription,
     })
 }
