@@ -117,9 +117,9 @@ async function picture(file) {
 const screens = async () => {
   const delivery = (await api("GET", "/deliveries?subscription=2&limit=1"))[0];
   return [
-    "/", "/deliveries", "/deliveries?status=exhausted", "/deliveries?status=lost", `/deliveries/${delivery.id}`,
+    "/", "/?range=7d", "/deliveries", "/deliveries?status=exhausted", "/deliveries?status=lost", `/deliveries/${delivery.id}`,
     "/deliveries/retry?status=exhausted", "/subscriptions", "/subscriptions/new", "/subscriptions/1", "/subscriptions/2",
-    "/subscriptions/1/edit", "/subscriptions/1/rotate", "/subscriptions/1/replay?from=2020-01-01", "/subscriptions/1/delete",
+    "/subscriptions/1/edit", "/subscriptions/1/verify", "/subscriptions/1/rotate", "/subscriptions/1/replay?from=2020-01-01", "/subscriptions/1/delete",
     "/events", `/events/${delivery.event_id}`, "/event-types", "/jobs", "/keys", "/audit", "/system", "/deliveries/dlv_1",
   ];
 };
@@ -203,6 +203,14 @@ async function flows() {
   if (!(await page.evaluate(() => document.activeElement.closest("tr")))) note("j goes to no row");
   await page.keyboard.press("/");
   if ((await page.evaluate(() => document.activeElement.id)) !== "status") note("/ does not go to the filters");
+  // The chosen colours are those of every page, whatever the system has.
+  const colour = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  const before = await colour();
+  await page.goto(`${origin}/system`);
+  await page.getByRole("button", { name: "Dark" }).press("Enter");
+  await page.waitForURL(`${origin}/system?done=theme`);
+  await page.goto(`${origin}/`);
+  if ((await colour()) === before) note("dark is as light");
   // Without scripts everything can be read, and a form be sent.
   const plain = await open({ javaScriptEnabled: false });
   await signIn(plain);

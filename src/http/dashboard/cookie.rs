@@ -30,10 +30,7 @@ impl Token {
     /// The one that the request's cookie has.
     #[must_use]
     pub fn of(request: &HttpRequest, settings: &DashboardSettings) -> Option<Self> {
-        let name = name(settings);
-        let headers = request.headers().get_all(COOKIE).filter_map(|header| header.to_str().ok());
-        let mut pairs = headers.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let (_, value) = pairs.find(|(given, value)| *given == name && is_token(value))?;
+        let value = value_in(request, &name(settings), is_token)?;
         Some(Self(Zeroizing::new(value.to_owned())))
     }
 
@@ -62,6 +59,13 @@ impl Token {
     pub fn to_header(&self, settings: &DashboardSettings) -> Result<HeaderValue, ApiError> {
         header(settings, &self.0, "")
     }
+}
+
+/// The first value of a cookie that is one.
+pub fn value_in<'a>(request: &'a HttpRequest, name: &str, is_value: impl Fn(&str) -> bool) -> Option<&'a str> {
+    let headers = request.headers().get_all(COOKIE).filter_map(|header| header.to_str().ok());
+    let mut pairs = headers.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(given, value)| *given == name && is_value(value)).map(|(_, value)| value)
 }
 
 /// The header that takes the token from the browser.

@@ -7,6 +7,7 @@ use askama::Template;
 
 use crate::domain::access::Scope;
 use crate::http::dashboard::assets;
+use crate::http::dashboard::theme::Theme;
 use crate::http::dashboard::visitor::Visitor;
 use crate::http::request::error::ApiError;
 
@@ -20,6 +21,8 @@ pub struct Frame {
     pub who: Option<Who>,
     /// A sentence about what was done just now.
     pub note: &'static str,
+    /// Which colours it has.
+    pub theme: Theme,
     /// Paths of the icon, the style and the script.
     pub icon: &'static str,
     pub style: &'static str,
@@ -80,7 +83,7 @@ impl Frame {
                 read_deliveries: visitor.may(Scope::WebhooksRead),
             },
         };
-        Self { who: Some(who), ..Self::outside(title, visitor.form_token.text()) }
+        Self { who: Some(who), theme: visitor.theme, ..Self::outside(title, visitor.form_token.text()) }
     }
 
     /// Around a page for somebody who has not signed in.
@@ -91,10 +94,17 @@ impl Frame {
             form_token: form_token.to_owned(),
             who: None,
             note: "",
+            theme: Theme::default(),
             icon: assets::ICON.path(),
             style: assets::STYLE.path(),
             script: assets::SCRIPT.path(),
         }
+    }
+
+    /// In other colours.
+    #[must_use]
+    pub fn with_theme(self, theme: Theme) -> Self {
+        Self { theme, ..self }
     }
 
     /// With a sentence about what was done just now.

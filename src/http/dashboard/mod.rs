@@ -20,6 +20,7 @@ pub(super) mod routes;
 pub mod settings;
 mod sign_in;
 pub(super) mod state;
+mod theme;
 mod visitor;
 
 pub use sign_in::make_link;

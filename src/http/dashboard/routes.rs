@@ -6,7 +6,7 @@ use actix_web::{Resource, Route, web};
 
 use crate::http::dashboard::pages::{
     audit, deliveries, delivery, events, jobs, keys, live, overview, replay, subscription_form, subscriptions, system,
-    worker,
+    verify, worker,
 };
 use crate::http::dashboard::{assets, guard, sign_in};
 
@@ -41,6 +41,7 @@ pub fn serve(config: &mut web::ServiceConfig) {
         .service(page("/keys/{id}/revoke", [web::post().to(keys::revoke)]))
         .service(page("/audit", [web::get().to(audit::list)]))
         .service(page("/system", [web::get().to(system::show)]))
+        .service(page("/theme", [web::post().to(system::choose_theme)]))
         .configure(serve_subscriptions);
 }
 
@@ -62,6 +63,7 @@ fn serve_subscriptions(config: &mut web::ServiceConfig) {
             "/subscriptions/{id}/rotate",
             [web::get().to(subscriptions::ask_to_rotate), web::post().to(subscriptions::rotate)],
         ))
+        .service(page("/subscriptions/{id}/verify", [web::get().to(verify::show)]))
         .service(page("/subscriptions/{id}/replay", [web::get().to(replay::ask), web::post().to(replay::replay)]))
         .service(page(
             "/subscriptions/{id}/delete",

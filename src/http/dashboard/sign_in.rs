@@ -16,6 +16,7 @@ use crate::http::dashboard::form::Form;
 use crate::http::dashboard::frame::{Frame, go_to, page, page_with};
 use crate::http::dashboard::guard::SIGN_IN_PATH;
 use crate::http::dashboard::links::{Invitation, VALID_FOR};
+use crate::http::dashboard::theme::Theme;
 use crate::http::dashboard::visitor::Visitor;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Query, source};
@@ -67,11 +68,11 @@ pub async fn show(state: AppState, request: HttpRequest, token: Token, query: Qu
     if Visitor::find(&state, &request, &token).is_some() {
         return Ok(go_to(next));
     }
-    page(&SignInPage { frame: frame(&token), next, problem: "" })
+    page(&SignInPage { frame: frame(&token, Theme::of(&request)), next, problem: "" })
 }
 
-fn frame(token: &Token) -> Frame {
-    Frame::outside("Sign in", token.form_token().text())
+fn frame(token: &Token, theme: Theme) -> Frame {
+    Frame::outside("Sign in", token.form_token().text()).with_theme(theme)
 }
 
 /// `POST /sign-in`.
@@ -83,7 +84,7 @@ pub async fn sign_in(state: AppState, request: HttpRequest, token: Token, form: 
     let known = registry.usable_key(&KeyHash::of(given), now, source(&request)).filter(|_| is_key_shaped(given));
     let Some(key) = known else {
         count_guess(&state, &request)?;
-        let page = SignInPage { frame: frame(&token), next, problem: WRONG_KEY };
+        let page = SignInPage { frame: frame(&token, Theme::of(&request)), next, problem: WRONG_KEY };
         return page_with(HttpResponse::build(StatusCode::FORBIDDEN), &page);
     };
     if key.is_use_news(now) {
@@ -136,16 +137,20 @@ pub fn make_link(state: &HttpState, account: AccountId, actor: Actor) -> Result<
 }
 
 /// `GET /sign-in/link`: asks before it signs in, so that whoever looks at a link beforehand does not use it up.
-pub async fn show_link(token: Token, query: Query) -> HandlerResult {
+pub async fn show_link(request: HttpRequest, token: Token, query: Query) -> HandlerResult {
     let link = query.get("link").filter(|text| is_token(text)).unwrap_or_default();
-    page(&LinkPage { frame: frame(&token), link, problem: if link.is_empty() { WRONG_LINK } else { "" } })
+    page(&LinkPage {
+        frame: frame(&token, Theme::of(&request)),
+        link,
+        problem: if link.is_empty() { WRONG_LINK } else { "" },
+    })
 }
 
 /// `POST /sign-in/link`.
 pub async fn follow_link(state: AppState, request: HttpRequest, token: Token, form: Form) -> HandlerResult {
     let Some(invitation) = state.dashboard.links.take(SessionId::of(form.text("link"))) else {
         count_guess(&state, &request)?;
-        let page = LinkPage { frame: frame(&token), link: "", problem: WRONG_LINK };
+        let page = LinkPage { frame: frame(&token, Theme::of(&request)), link: "", problem: WRONG_LINK };
         return page_with(HttpResponse::build(StatusCode::FORBIDDEN), &page);
     };
     log::info!("{} signed in to the dashboard by a link", invitation.user);

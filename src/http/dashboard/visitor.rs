@@ -9,6 +9,7 @@ use crate::domain::access::{ApiKey, Holder, Scope, Scopes, Session, SessionId};
 use crate::domain::audit::{Actor, Origin};
 use crate::domain::{AccountId, Timestamp};
 use crate::http::dashboard::cookie::{FormToken, Token};
+use crate::http::dashboard::theme::Theme;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{self, Caller};
 use crate::http::request::state::HttpState;
@@ -27,6 +28,8 @@ pub struct Visitor {
     pub name: String,
     /// The account's name.
     pub account_name: String,
+    /// Which colours they have chosen.
+    pub theme: Theme,
 }
 
 impl Visitor {
@@ -54,6 +57,7 @@ impl Visitor {
             form_token: token.form_token(),
             name,
             account_name: registry.account_name(session.account).to_owned(),
+            theme: Theme::of(request),
         })
     }
 

@@ -1,4 +1,4 @@
-//! A browser as far as HTTP goes: it keeps the cookie, sends forms with the token of their page, and follows nothing.
+//! A browser as far as HTTP goes: it keeps the cookies, sends forms with the token of their page, and follows nothing.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,13 @@ pub struct Browser {
     address: SocketAddr,
     /// `name=value`.
     pub cookie: Option<String>,
+    /// The same of the colours that were chosen.
+    theme: Option<String>,
 }
 
 impl Browser {
     pub fn new(server: &Server) -> Self {
-        Self { client: Client::elsewhere(server.address()), address: server.address(), cookie: None }
+        Self { client: Client::elsewhere(server.address()), address: server.address(), cookie: None, theme: None }
     }
 
     /// A browser that has signed in with a key.
@@ -61,12 +63,17 @@ impl Browser {
 
     #[track_caller]
     pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
-        let cookie = self.cookie.clone();
+        let kept: Vec<&str> = [&self.theme, &self.cookie].into_iter().filter_map(|cookie| cookie.as_deref()).collect();
+        let cookies = kept.join("; ");
         let mut all = headers.to_vec();
-        all.extend(cookie.as_deref().map(|cookie| ("Cookie", cookie)));
+        all.extend((!cookies.is_empty()).then_some(("Cookie", cookies.as_str())));
         let answer = self.client.send(method, path, &all, body);
         if let Some(given) = answer.header("set-cookie") {
             let pair = given.split(';').next().unwrap();
+            if pair.starts_with("tempclock_theme=") {
+                self.theme = Some(pair.to_owned());
+                return answer;
+            }
             self.cookie = (!pair.ends_with('=')).then(|| pair.to_owned());
         }
         answer

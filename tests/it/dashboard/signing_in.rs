@@ -5,7 +5,8 @@ use super::browser::form_token;
 use crate::harness::{ALL_SCOPES, Server, clock_in, printed};
 
 /// Every path that takes a form.
-const FORMS: [&str; 17] = [
+pub const FORMS: [&str; 18] = [
+    "/theme",
     "/erasures",
     "/sign-in",
     "/sign-in/link",

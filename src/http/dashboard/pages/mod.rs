@@ -15,4 +15,5 @@ pub mod replay;
 pub mod subscription_form;
 pub mod subscriptions;
 pub mod system;
+pub mod verify;
 pub mod worker;
