@@ -120,6 +120,14 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_tries_within_a_minute_get_no_further_than_the_first_few() {
+        let limit: RateLimit<&str> = RateLimit::new(30);
+        // Spread over nearly a minute, which no window may forget.
+        let allowed = (0..10_000_u64).filter(|number| limit.count_at("a", 100 + number * 59 / 10_000).is_ok()).count();
+        assert_eq!(allowed, 30);
+    }
+
+    #[test]
     fn zero_is_no_limit() {
         let limit: RateLimit<&str> = RateLimit::new(0);
         assert!((0..10_000).all(|_| limit.count_at("a", 1).is_ok()));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Receiver, Server, assert_has_fields, clock_in, eventually};
+use crate::harness::{Client, Fault, Receiver, Server, assert_has_fields, clock_in, eventually};
 
 const SCOPES: &str = "webhooks:read,webhooks:write,events:write,events:read,keys:admin,audit:read";
 
@@ -148,5 +148,37 @@ fn a_reload_and_a_confirmed_clock_are_recorded_for_every_account() {
     for client in &clients {
         let record = newest(client, "clock.confirmed");
         assert!(record["after"]["counted_s"].is_u64() && record["actor"]["user"].is_string(), "{record}");
+    }
+}
+
+#[test]
+fn a_change_whose_record_cannot_be_written_is_not_made() {
+    let mut server = Server::start(&[("server.workers", "1")]);
+    let key = server.key(SCOPES);
+    let id = server.client_with(&key).subscribe("http://127.0.0.1:9/", &["clock_in"]).id;
+    // The first sync that fails, the second, and so on until all have passed: each is one of the commit with both.
+    for number in 1.. {
+        assert!(number < 20, "the commit has no end");
+        let tracer = Fault { call: "fdatasync", what: "error=EIO", number }.arm(&server);
+        let description = format!("change {number}");
+        let body = json!({"description": description}).to_string();
+        let client = server.client_with(&key);
+        let headers = [("Content-Type", "application/json")];
+        let answer = client.try_send("PUT", &format!("/api/v1/webhooks/{id}"), &headers, Some(body.as_bytes()));
+        let has_struck = tracer.disarm();
+        if has_struck {
+            assert_eq!(server.wait_for_exit().code(), Some(74), "{}", server.log());
+            server.launch();
+        }
+        let client = server.client_with(&key);
+        let is_changed = client.subscription(id)["description"] == description;
+        let is_recorded = records(&client).iter().any(|record| record["after"]["description"] == description);
+        assert_eq!(is_changed, is_recorded, "with the fault at sync {number}");
+        let is_acknowledged = answer.is_ok_and(|answer| answer.status == 200);
+        assert!(is_changed || !is_acknowledged, "an acknowledged change is lost at sync {number}");
+        if !has_struck {
+            assert!(number > 1 && is_changed, "no sync failed, so nothing is proven");
+            return;
+        }
     }
 }
