@@ -1,23 +1,17 @@
 //! What `docs/integrate.md` and the README tell a receiver to do is right. Each program on the page is taken from it,
 //! run as the page says, and sent real deliveries of the real server, then the same ones spoilt in every way.
-//! `tests/run` installs the languages.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use super::feed_readers;
+use super::programs::{PAGE, Program, Running, block, blocks};
 use crate::harness::{PATIENCE, Received, Receiver, Server, WallClock, clock_in, signature_hex, signature_standard};
 
-const PAGE: &str = include_str!("../../../docs/integrate.md");
 const README: &str = include_str!("../../../README.md");
 
 /// Where the programs on the page listen.
@@ -46,60 +40,35 @@ const GO: Language = Language::new("go", 3060, "isGenuine(", "isGenuineAndRecent
 const RUBY: Language = Language::new("ruby", 3070, "genuine?(", "genuine_and_recent?(");
 const RUN_HERE: [Language; 7] = [PHP, PYTHON, NODE, C_SHARP, JAVA, GO, RUBY];
 
-/// The fenced blocks of a text with what they are marked as.
-fn blocks(text: &str) -> Vec<(&str, &str)> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some((_, fenced)) = rest.split_once("\n```") {
-        let (mark, fenced) = fenced.split_once('\n').expect("a line that opens a block");
-        let (block, after) = fenced.split_once("\n```\n").expect("a line that closes a block");
-        found.push((mark, block));
-        // The next block may open on the line after.
-        rest = after;
-    }
-    found
-}
-
-/// The only block of the page that is marked so.
-#[track_caller]
-fn block(mark: &str) -> &'static str {
-    let found: Vec<_> = blocks(PAGE).into_iter().filter(|(present, _)| *present == mark).collect();
-    assert_eq!(found.len(), 1, "blocks marked {mark}");
-    found[0].1
-}
-
 impl Language {
     const fn new(fence: &'static str, first_port: u16, simple: &'static str, standard: &'static str) -> Self {
         Self { fence, first_port, simple, standard }
     }
 
-    /// The program on the page and the command that runs it.
-    fn program(&self) -> Program {
-        let source = block(self.fence);
-        let first = source.lines().next().unwrap();
-        let (_, command) = first.split_once(", run with: ").expect("a first line that says how to run it");
-        Program { source: source.to_owned(), command: command.to_owned(), port: self.first_port }
+    /// The program on the page.
+    fn receiver(&self) -> ListeningProgram {
+        ListeningProgram { program: Program::of_page(self.fence, "receiver"), port: self.first_port }
     }
 
     /// The program with the second check in the place of the first.
-    fn program_with_standard(&self) -> Program {
-        let Program { source, command, port } = self.program();
+    fn receiver_with_standard(&self) -> ListeningProgram {
+        let ListeningProgram { program, port } = self.receiver();
+        let Program { source, .. } = &program;
         let call = source.rfind(self.simple).unwrap();
         let source = format!("{}{}{}", &source[..call], self.standard, &source[call + self.simple.len()..]);
         assert_eq!(source.matches(self.simple).count(), 1, "the first check is only defined: {source}");
         assert_eq!(source.matches(self.standard).count(), 2, "the second check is defined and called: {source}");
-        Program { source, command, port: port + 1 }
+        ListeningProgram { program: Program { source, ..program }, port: port + 1 }
     }
 }
 
-/// A program of the page, not yet run. No port is used twice, because one that was killed may still hold its own.
-struct Program {
-    source: String,
-    command: String,
+/// A receiver of the page, not yet run. No port is used twice, because one that was killed may still hold its own.
+struct ListeningProgram {
+    program: Program,
     port: u16,
 }
 
-impl Program {
+impl ListeningProgram {
     /// An address that nobody else on this machine takes: it is made of the number of this process.
     fn address(&self) -> SocketAddr {
         let bits = Ipv4Addr::new(127, 64, 0, 0).to_bits() | std::process::id();
@@ -113,30 +82,19 @@ impl Program {
     }
 }
 
-/// A program of the page that runs. Ended with all its children, whatever happens.
-struct Running {
-    folder: TempDir,
-    child: Child,
+/// A receiver of the page that runs.
+struct Listener {
+    running: Running,
     address: SocketAddr,
 }
 
-impl Running {
-    fn launch(program: &Program, secret: Option<&str>) -> Self {
-        let (source, command) = (program.here(&program.source), program.here(&program.command));
-        let folder = TempDir::new().unwrap();
-        let mut words = command.split(' ');
-        let name = words.find(|word| word.to_lowercase().starts_with("receiver.")).expect("a file in the command");
-        fs::write(folder.path().join(name), source).unwrap();
-        let said = File::create(folder.path().join("said.txt")).unwrap();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &command]).current_dir(folder.path()).process_group(0);
-        shell.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
-        shell.env_remove("WEBHOOK_SECRET").envs(secret.map(|secret| ("WEBHOOK_SECRET", secret)));
-        // What Go has compiled of its library is kept; nothing here is to be fetched.
-        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop/go");
-        shell.env("GOCACHE", cache).env("GOPROXY", "off").env("GOFLAGS", "-mod=mod");
-        let child = shell.spawn().unwrap();
-        Self { folder, child, address: program.address() }
+impl Listener {
+    fn launch(listening: &ListeningProgram, secret: Option<&str>) -> Self {
+        let Program { file, source, command } = &listening.program;
+        let (source, command) = (listening.here(source), listening.here(command));
+        let program = Program { file: file.clone(), source, command };
+        let running = Running::launch(&program, &[("WEBHOOK_SECRET", secret)]);
+        Self { running, address: listening.address() }
     }
 
     /// Waits until it accepts connections; `false` if it ends before that.
@@ -147,7 +105,7 @@ impl Running {
             if TcpStream::connect(self.address).is_ok() {
                 return true;
             }
-            if self.child.try_wait().unwrap().is_some() {
+            if self.running.has_ended() {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -156,8 +114,7 @@ impl Running {
     }
 
     fn said(&self) -> String {
-        let text = fs::read(self.folder.path().join("said.txt")).unwrap();
-        format!("it said: {}", String::from_utf8_lossy(&text))
+        format!("it said: {}", self.running.said())
     }
 
     fn url(&self) -> String {
@@ -185,13 +142,6 @@ impl Running {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(&[head.as_bytes(), b"\r\n", body].concat()).unwrap();
         stream
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
     }
 }
 
@@ -317,15 +267,15 @@ fn assert_receives(language: &Language) {
     let rotated = genuine.with(STANDARD, &format!("v1,{} v2,{} {signature}", "A".repeat(43), &signature[3..]));
 
     for (what, program, accepted, refused) in [
-        ("the first check", language.program(), vec![&genuine], simple_refusals(&delivered)),
+        ("the first check", language.receiver(), vec![&genuine], simple_refusals(&delivered)),
         (
             "the second check",
-            language.program_with_standard(),
+            language.receiver_with_standard(),
             vec![&genuine, &rotated],
             standard_refusals(secret, &delivered),
         ),
     ] {
-        let mut running = Running::launch(&program, Some(secret));
+        let mut running = Listener::launch(&program, Some(secret));
         assert!(running.starts(), "{what} does not run: is the language installed? run tests/run; {}", running.said());
         client.change(subscription.id, &json!({"url": running.url()})).expect(200);
         let event = client.publish("clock_in", &clock_in(1));
@@ -345,7 +295,8 @@ fn assert_receives(language: &Language) {
         assert_eq!(answer, GENUINE, "{what} after all refusals; {}", running.said());
     }
 
-    let mut keyless = Running::launch(&Program { port: language.first_port + 2, ..language.program() }, None);
+    let mut keyless =
+        Listener::launch(&ListeningProgram { port: language.first_port + 2, ..language.receiver() }, None);
     if keyless.starts() {
         let signed = genuine.with(SIMPLE, &signature_hex("", &genuine.body));
         assert_eq!(keyless.answer(&signed.headers, &signed.body), 500, "{}", keyless.said());
@@ -390,10 +341,12 @@ fn the_ruby_of_the_page_accepts_what_is_genuine_and_nothing_else() {
 
 #[test]
 fn every_program_on_the_page_is_run_here_but_the_one_that_says_it_is_not() {
-    let run_here = RUN_HERE.map(|language| language.fence);
+    let receivers = RUN_HERE.map(|language| language.fence);
     let marks: BTreeSet<&str> = blocks(PAGE).into_iter().map(|(mark, _)| mark).collect();
-    let wanted: BTreeSet<&str> = run_here.into_iter().chain(["apex", "http", "sh", "toml"]).collect();
+    let wanted: BTreeSet<&str> = receivers.into_iter().chain(["apex", "http", "sh", "toml"]).collect();
     assert_eq!(marks, wanted);
+    let programs = blocks(PAGE).into_iter().filter(|(mark, _)| receivers.contains(mark)).count();
+    assert_eq!(programs, receivers.len() + feed_readers::RUN_HERE.len());
     let (_, after) = PAGE.split_once("```apex\n").unwrap();
     assert!(after.contains("not run by the tests"));
 }
@@ -439,5 +392,5 @@ fn what_the_readme_shows_of_a_check_is_in_the_program_that_is_run() {
     assert_eq!(code.len(), 1, "{shown:?}");
     let (mark, text) = code[0];
     assert_eq!(*mark, PYTHON.fence);
-    assert!(block(mark).contains(text), "{text}");
+    assert!(Program::of_page(mark, "receiver").source.contains(text), "{text}");
 }
