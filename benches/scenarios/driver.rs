@@ -17,7 +17,7 @@ use crate::child::{Worker, say};
 use crate::measure::{Latency, Usage, histogram, record};
 use crate::wire::now_us;
 
-pub use request::FIRST_SEQUENCE;
+pub use request::{FIRST_SEQUENCE, FIRST_WORKER};
 
 /// What to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Spec {
     pub seconds: f64,
     /// How many events at most.
     pub events: u64,
+    /// Workers, whose events come in turn.
+    pub workers: u64,
     /// The number of the first event.
     pub first: u64,
 }

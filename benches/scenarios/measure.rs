@@ -1,6 +1,7 @@
 //! What a process has used so far, read from `/proc`, and how waiting times are summed up.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,23 @@ fn value(text: &str, label: &str) -> u64 {
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
         .unwrap_or(0)
+}
+
+/// How many files and connections a process has open.
+pub fn open_files(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Waits until as many are open as wished.
+pub fn await_files(pid: u32, is_wished: impl Fn(usize) -> bool) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_mins(1) {
+        if is_wished(open_files(pid)?) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err("the connections were not taken in, or not let go".into())
 }
 
 /// What it is measured on, in a line, with what else was going on: beside a build, waiting times mean nothing.

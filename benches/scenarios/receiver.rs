@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -39,6 +40,8 @@ pub enum Behaviour {
     Limited(u32),
     /// Gives an `OAuth2` access token to every request.
     Tokens,
+    /// Answers 500 to the events of that worker, and 200 to all others.
+    Refusing(u64),
 }
 
 /// Endpoints that behave alike and are counted together.
@@ -50,12 +53,21 @@ pub struct Group {
     pub behaviour: Behaviour,
     /// How many.
     pub endpoints: usize,
+    /// Options of their subscriptions.
+    #[serde(skip)]
+    pub options: Map<String, Value>,
 }
 
 impl Group {
     /// A group in one line.
     pub fn new(name: &str, behaviour: Behaviour, endpoints: usize) -> Self {
-        Self { name: name.to_owned(), behaviour, endpoints }
+        Self { name: name.to_owned(), behaviour, endpoints, options: Map::new() }
+    }
+
+    /// With an option of their subscriptions.
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.options.insert(name.to_owned(), value);
+        self
     }
 }
 

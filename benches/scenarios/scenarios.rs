@@ -4,12 +4,16 @@ mod backlog;
 mod dashboard;
 mod evidence;
 mod fan_out;
+mod feed;
+mod find;
 mod isolation;
 mod memory;
 mod options;
 mod outage;
+mod pacing;
 mod pushback;
 mod rare;
+mod replay;
 mod slow_disk;
 mod speed;
 mod wrong_keys;
@@ -65,6 +69,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: pushback::run,
     },
     Scenario { name: "wrong-keys", about: "whether time tells invalid keys apart", run: wrong_keys::run },
+    Scenario { name: "order", about: "1,000 workers, in order by worker beside unordered", run: pacing::order },
+    Scenario { name: "batches", about: "100 events a request beside one a request", run: pacing::batches },
+    Scenario { name: "rate", about: "an endpoint with a rate of 100/s", run: pacing::rate },
+    Scenario { name: "workers", about: "10,000 workers in order, one of them failing", run: pacing::workers },
+    Scenario { name: "replay", about: "200,000 events again, behind live traffic", run: replay::run },
+    Scenario { name: "find", about: "one worker among 2,000,000 events", run: find::run },
+    Scenario { name: "feed", about: "10,000 readers that wait for a feed", run: feed::run },
 ];
 
 const TEN: &str = "10 endpoints, 128 connections";

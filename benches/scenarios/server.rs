@@ -119,21 +119,22 @@ impl Server {
         Ok(output.stdout)
     }
 
-    /// Subscribes endpoints to what the driver publishes.
-    pub fn subscribe(&mut self, account: &str, urls: &[String]) -> Result<()> {
-        for url in urls {
-            let wish = json!({"url": url, "events": ["clock_in"]});
-            let made = self.write(account, "POST", "/webhooks", &wish)?;
-            let id = made["data"]["id"].as_u64().ok_or_else(|| format!("no id in {made}"))?;
-            self.subscriptions.entry(account.to_owned()).or_default().push(id);
+    /// Makes a subscription to what the driver publishes, unless the wish names other types. Returns its number.
+    pub fn subscribe(&mut self, account: &str, wish: &Value) -> Result<u64> {
+        let mut whole = json!({"events": ["clock_in"]});
+        if let (Some(whole), Some(wish)) = (whole.as_object_mut(), wish.as_object()) {
+            whole.extend(wish.clone());
         }
-        Ok(())
+        let made = self.call(account, "POST", "/webhooks", &whole)?;
+        let id = made["data"]["id"].as_u64().ok_or_else(|| format!("no id in {made}"))?;
+        self.subscriptions.entry(account.to_owned()).or_default().push(id);
+        Ok(id)
     }
 
     /// Changes each subscription of an account, by its number among them.
     pub fn change(&mut self, account: &str, to: impl Fn(usize) -> Value) -> Result<()> {
         for (index, id) in self.subscriptions.get(account).cloned().unwrap_or_default().into_iter().enumerate() {
-            self.write(account, "PUT", &format!("/webhooks/{id}"), &to(index))?;
+            self.call(account, "PUT", &format!("/webhooks/{id}"), &to(index))?;
         }
         Ok(())
     }
@@ -141,21 +142,22 @@ impl Server {
     /// Gives each subscription of an account another secret, beside which the one before stays valid.
     pub fn rotate(&mut self, account: &str) -> Result<()> {
         for id in self.subscriptions.get(account).cloned().unwrap_or_default() {
-            self.write(account, "POST", &format!("/webhooks/{id}/secret"), &json!({"overlap": "1d"}))?;
+            self.call(account, "POST", &format!("/webhooks/{id}/secret"), &json!({"overlap": "1d"}))?;
         }
         Ok(())
     }
 
-    /// Sends a request of the API, and returns its answer.
-    fn write(&mut self, account: &str, method: &str, path: &str, body: &Value) -> Result<Value> {
+    /// Sends a request of the API, without a body if there is nothing to send, and returns its answer.
+    pub fn call(&mut self, account: &str, method: &str, path: &str, body: &Value) -> Result<Value> {
         let key = self.key(account)?;
         let request = Request::builder()
             .method(method)
             .uri(format!("http://{}/api/v1{path}", self.addr))
-            .header("Authorization", format!("Bearer {key}"))
-            .header("Content-Type", "application/json")
-            .body(body.to_string())?;
-        let mut answer = self.agent.run(request)?;
+            .header("Authorization", format!("Bearer {key}"));
+        let mut answer = match body {
+            Value::Null => self.agent.run(request.body(())?)?,
+            body => self.agent.run(request.header("Content-Type", "application/json").body(body.to_string())?)?,
+        };
         let text = answer.body_mut().read_to_string()?;
         if !answer.status().is_success() {
             return Err(format!("{method} {path} {body}: {} {text}", answer.status()).into());
@@ -165,13 +167,7 @@ impl Server {
 
     /// How many deliveries of an account have that status.
     pub fn count(&mut self, account: &str, status: &str) -> Result<u64> {
-        let key = self.key(account)?;
-        let mut answer = self
-            .agent
-            .get(format!("http://{}/api/v1/deliveries?limit=1&status={status}", self.addr))
-            .header("Authorization", format!("Bearer {key}"))
-            .call()?;
-        let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
+        let answer = self.call(account, "GET", &format!("/deliveries?limit=1&status={status}"), &Value::Null)?;
         answer["pagination"]["total"].as_u64().ok_or_else(|| format!("no total in {answer}").into())
     }
 

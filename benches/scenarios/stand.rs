@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::Result;
@@ -56,22 +57,29 @@ pub struct Load {
     pub seconds: f64,
     /// Events at most.
     pub events: u64,
+    /// Workers, whose events come in turn.
+    pub workers: u64,
 }
 
 impl Load {
     /// As fast as the answers come, one event a request.
     pub fn full(connections: usize, seconds: f64) -> Self {
-        Self { connections, batch: 1, rate: None, seconds, events: u64::MAX }
+        Self { connections, batch: 1, rate: None, seconds, events: u64::MAX, workers: 1 }
     }
 
     /// A given number of events a second, one a request.
     pub fn paced(rate: f64, seconds: f64) -> Self {
-        Self { connections: 16, batch: 1, rate: Some(rate), seconds, events: u64::MAX }
+        Self { connections: 16, batch: 1, rate: Some(rate), seconds, events: u64::MAX, workers: 1 }
     }
 
     /// So many events at most.
     pub fn limit(self, events: u64) -> Self {
         Self { events, ..self }
+    }
+
+    /// Of so many workers.
+    pub fn workers(self, workers: u64) -> Self {
+        Self { workers, ..self }
     }
 
     /// So many events a request.
@@ -112,7 +120,11 @@ impl Stand {
                 let settings = Settings { authority, certificates, ..settings.clone() };
                 let mut server = Server::start(binary, dir.path(), &settings)?;
                 for group in &groups {
-                    server.subscribe(&group.name, receiver.urls(&group.name))?;
+                    for url in receiver.urls(&group.name) {
+                        let wish = group.options.iter().map(|(name, value)| (name.clone(), value.clone()));
+                        let wish = wish.chain([("url".to_owned(), url.as_str().into())]).collect();
+                        server.subscribe(&group.name, &Value::Object(wish))?;
+                    }
                 }
                 Subject::Server(server)
             }
@@ -142,8 +154,9 @@ impl Stand {
             Subject::Yardstick(yardstick) => (yardstick.addr, yardstick::KEY.to_owned()),
             Subject::Server(server) => (server.addr, server.key(account)?),
         };
-        let Load { connections, batch, rate, seconds, events } = load;
-        Driver::start(&driver::Spec { addr, key, connections, batch, rate, seconds, events, first: self.next })
+        let Load { connections, batch, rate, seconds, events, workers } = load;
+        let first = self.next;
+        Driver::start(&driver::Spec { addr, key, connections, batch, rate, seconds, events, workers, first })
     }
 
     /// Notes that a driver is done, so that the next one's events have other numbers.

@@ -61,6 +61,11 @@ pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     }
 }
 
+/// What follows `label` where it comes first.
+pub fn behind<'a>(hay: &'a [u8], label: &[u8]) -> Option<&'a [u8]> {
+    find(hay, label).map(|at| &hay[at + label.len()..])
+}
+
 /// The decimal number that `bytes` begin with, and what follows it.
 pub fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());

@@ -119,7 +119,8 @@ impl Endpoint {
             return Ok(None);
         };
         let (takes, answer) = match self.behaviour {
-            Behaviour::Healthy | Behaviour::Down => (true, OK),
+            Behaviour::Refusing(worker) if is_of(worker, &inbox[extent.head..extent.total()]) => (false, ERROR),
+            Behaviour::Healthy | Behaviour::Down | Behaviour::Refusing(_) => (true, OK),
             Behaviour::Limited(a_second) if self.has_token(a_second.into()) => (true, OK),
             Behaviour::Limited(_) => (false, TOO_MANY),
             Behaviour::Tokens => (false, TOKEN),
@@ -140,6 +141,11 @@ impl Endpoint {
         self.bucket.set((if has_one { tokens - 1.0 } else { tokens }, now));
         has_one
     }
+}
+
+/// Whether an event is of that worker.
+fn is_of(worker: u64, body: &[u8]) -> bool {
+    wire::behind(body, b"\"worker_id\":").and_then(wire::number).is_some_and(|(found, _)| found == worker)
 }
 
 /// A socket of the executor as rustls wants it: it never waits, it says that it would have to.

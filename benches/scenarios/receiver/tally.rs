@@ -9,7 +9,7 @@ use super::Group;
 use crate::Result;
 use crate::driver::FIRST_SEQUENCE;
 use crate::measure::{Latency, Usage, histogram, record};
-use crate::wire::{find, now_us, number};
+use crate::wire::{behind, now_us, number};
 
 /// The answer to every command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,22 +80,27 @@ impl Tally {
         let Origin { group, seen, .. } = &mut self.origins[origin];
         let Counts { latency, report, .. } = &mut self.groups[*group];
         report.requests += 1;
-        let Some((sequence, sent_us)) = event(body) else {
+        let Some(first) = event(body) else {
             report.unreadable += 1;
             return;
         };
         if !takes {
             return;
         }
-        if !mark(seen, sequence) {
-            report.doubled += 1;
-            return;
-        }
         let now = now_us();
-        report.delivered += 1;
-        report.first_us.get_or_insert(now);
-        report.last_us = Some(now);
-        record(latency, now.saturating_sub(sent_us));
+        let mut next = Some(first);
+        // Several, where they come in a batch.
+        while let Some(Event { sequence, sent_us, rest }) = next {
+            next = event(rest);
+            if !mark(seen, sequence) {
+                report.doubled += 1;
+                continue;
+            }
+            report.delivered += 1;
+            report.first_us.get_or_insert(now);
+            report.last_us = Some(now);
+            record(latency, now.saturating_sub(sent_us));
+        }
     }
 
     /// Notes a connection.
@@ -147,10 +152,17 @@ fn mark(seen: &mut Vec<u64>, sequence: u64) -> bool {
     new
 }
 
-/// The number and the time that the driver wrote into an event.
-fn event(body: &[u8]) -> Option<(u64, u64)> {
-    let from = find(body, b"\"entry_id\":")? + 11;
-    let (sequence, rest) = number(&body[from..])?;
-    let (sent_us, _) = number(rest.strip_prefix(b",\"sent_us\":")?)?;
-    Some((sequence, sent_us))
+/// What the driver wrote into an event.
+struct Event<'a> {
+    sequence: u64,
+    sent_us: u64,
+    /// What follows it.
+    rest: &'a [u8],
+}
+
+/// The next event in a body.
+fn event(body: &[u8]) -> Option<Event<'_>> {
+    let (sequence, rest) = number(behind(body, b"\"entry_id\":")?)?;
+    let (sent_us, rest) = number(rest.strip_prefix(b",\"sent_us\":")?)?;
+    Some(Event { sequence, sent_us, rest })
 }

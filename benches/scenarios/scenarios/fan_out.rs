@@ -1,6 +1,8 @@
 //! Events for very many subscriptions of one account: whoever publishes and awaits each answer is never told to come again,
 //! although each event makes as many deliveries, and their outcomes are stored meanwhile.
 
+use serde_json::json;
+
 use super::{Bench, at_most};
 use crate::Result;
 use crate::measure::float;
@@ -27,8 +29,10 @@ pub fn run(bench: &Bench) -> Vec<Row> {
 fn measure(system: &System, subscriptions: usize) -> Result<Row> {
     let mut stand =
         Stand::new(system, vec![Group::new(GROUP, Behaviour::Healthy, 1)], Speaks::Http, &Settings::default())?;
-    let urls = vec![stand.receiver.urls(GROUP).first().cloned().ok_or("no endpoint")?; subscriptions - 1];
-    stand.server()?.subscribe(GROUP, &urls)?;
+    let wish = json!({"url": stand.receiver.urls(GROUP).first().ok_or("no endpoint")?});
+    for _ in 1..subscriptions {
+        stand.server()?.subscribe(GROUP, &wish)?;
+    }
     let report = stand.drive(GROUP, Load::full(CONNECTIONS, SECONDS).limit(EVENTS))?.finish()?;
     let refused = report.refused + report.unanswered;
     let row = Row {

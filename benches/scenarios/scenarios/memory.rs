@@ -1,14 +1,15 @@
 //! Memory after what takes much of it: lists of a long history, many deliveries sent again, waves of idle connections.
 //! What counts is that it goes back, so each row shows what is resident then and a minute later.
 
-use std::fs;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::{Bench, at_most};
 use crate::Result;
-use crate::measure::float;
+use crate::measure::{await_files, float, open_files};
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, System, Target};
 use crate::server::Settings;
@@ -47,7 +48,7 @@ fn measure_lists(bench: &Bench, system: &System) -> Result<Vec<Row>> {
         rows.extend(list(&mut stand)?);
     }
     // Subscribed to the same account only now: an attempt and a retry for each, and then none is left.
-    let failing = stand.receiver.urls(FAILING).to_vec();
+    let failing = json!({"url": stand.receiver.urls(FAILING)[0]});
     stand.server()?.subscribe(GROUP, &failing)?;
     let exhausted = stand.deliver(GROUP, exhausted, PATIENCE)?;
     await_requests(&mut stand, 2 * exhausted)?;
@@ -149,19 +150,4 @@ fn read(stand: &mut Stand, path: &str, at_once: usize) -> Result<()> {
     })?;
     let is_share = statuses.iter().all(|status| matches!(status, 200 | 503)) && statuses.contains(&200);
     if is_share { Ok(()) } else { Err(format!("{path}: {statuses:?}").into()) }
-}
-
-fn open_files(pid: u32) -> Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
-}
-
-fn await_files(pid: u32, enough: impl Fn(usize) -> bool) -> Result<()> {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_mins(1) {
-        if enough(open_files(pid)?) {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Err("the connections were not taken in, or not let go".into())
 }
