@@ -196,6 +196,7 @@ fn work(lies: bool, operations: usize, mut look: impl FnMut(Vec<u8>, &[EventId])
             data,
             occurred_at: None,
             tags: Vec::new(),
+            worker: None,
             unfit: Vec::new(),
             idempotency: Vec::new(),
         };

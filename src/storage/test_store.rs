@@ -81,6 +81,7 @@ pub fn publish(store: &Store) -> EventId {
         data: "{}".into(),
         occurred_at: None,
         tags: Vec::new(),
+        worker: None,
         unfit: Vec::new(),
         idempotency: Vec::new(),
     };

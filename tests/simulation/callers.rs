@@ -7,6 +7,7 @@ use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::event_type::EventType;
 use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
+use tempclock_webhooks::domain::options::order::OrderKey;
 use tempclock_webhooks::domain::options::{Options, OptionsChange};
 use tempclock_webhooks::domain::signing::SigningSecret;
 use tempclock_webhooks::domain::signing_keys::SigningKeys;
@@ -76,6 +77,7 @@ impl World {
                 worker => format!(r#"{{"worker_id":{worker},"note":"{}"}}"#, "x".repeat(length)).into(),
             },
             occurred_at: None,
+            worker: (one.worker != 0).then(|| OrderKey::of_worker(&one.worker.to_string())),
             unfit: Vec::new(),
             idempotency: one
                 .key

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tempclock_webhooks::domain::delivery::DeliveryState;
-use tempclock_webhooks::domain::event::{self, find};
+use tempclock_webhooks::domain::event::find;
 use tempclock_webhooks::domain::options::order::OrderKey;
 use tempclock_webhooks::domain::subscription::Subscription;
 use tempclock_webhooks::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -39,7 +39,7 @@ impl Turns {
         of.options.order.key(|| {
             *self.workers.entry(event).or_insert_with(|| {
                 let row = view.event(of.account, event).unwrap();
-                row.and_then(|row| event::data_of(row.body()).and_then(find::worker_key))
+                row.and_then(|row| find::worker_key_of(row.body()))
             })
         })
     }

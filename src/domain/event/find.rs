@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::event::data_of;
 use crate::domain::event::field::{self, ID_CHARS, Text};
+use crate::domain::event::parsed_data::ParsedData;
 use crate::domain::options::order::OrderKey;
 
 /// Maximum number of tags of an event.
@@ -113,9 +114,15 @@ pub fn keys(body: &[u8], tags: &[Box<str>]) -> Vec<FindKey> {
 
 /// The order key of the worker that `data` is about, if it names one at its top level.
 #[must_use]
-pub fn worker_key(data: &str) -> Option<OrderKey> {
-    let Ids(keys) = serde_json::from_str(data).ok()?;
-    keys.iter().find(|key| key.kind == FindKind::Worker).map(|key| OrderKey::of_worker(&key.text))
+pub fn worker_key(data: &ParsedData<'_>) -> Option<OrderKey> {
+    let id = field::id(data.raw(FindKind::Worker.name())?).ok()?;
+    Some(OrderKey::of_worker(without_zero_fraction(&id)))
+}
+
+/// The same of an event that is stored, by its body.
+#[must_use]
+pub fn worker_key_of(body: &[u8]) -> Option<OrderKey> {
+    worker_key(&ParsedData::read(data_of(body)?)?)
 }
 
 /// The ids at the top level of an object.
@@ -176,6 +183,26 @@ mod tests {
         assert_eq!(found, wanted);
         assert_eq!(of("[]", &[]), []);
         assert_eq!(keys(b"damaged", &[]), []);
+    }
+
+    #[test]
+    fn the_order_key_of_a_worker_is_the_same_when_it_is_published_and_when_it_is_read_again() {
+        for (worker, key) in [
+            (r#""worker_id": 52"#, Some("52")),
+            (r#""worker_id": "52", "x": {"worker_id": 7}"#, Some("52")),
+            (r#""worker_id": 52.0"#, Some("52")),
+            (r#""worker_id": 7, "worker_id": "0052""#, Some("0052")),
+            (r#""worker_id": null"#, None),
+            (r#""worker_id": 52, "worker_id": []"#, None),
+            (r#""x": 1"#, None),
+        ] {
+            let data = format!("{{{worker}}}");
+            let body = format!(r#"{{"id":"evt_1","event":"clock_in","timestamp":"t","data":{data}}}"#);
+            let published = worker_key(&ParsedData::read(&data).unwrap());
+            assert_eq!(published, key.map(OrderKey::of_worker), "{data}");
+            assert_eq!(worker_key_of(body.as_bytes()), published, "{data}");
+        }
+        assert_eq!(worker_key_of(b"damaged"), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::{EventId, SubscriptionId, Timestamp};
 use crate::domain::event::event_type::EventType;
+use crate::domain::options::order::OrderKey;
 
 /// A validated event that is not stored yet.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct NewEvent {
     pub occurred_at: Option<Timestamp>,
     /// What the publisher marked it with, for finding it.
     pub tags: Vec<Box<str>>,
+    /// By what it goes in order with others of its worker, if its data names one.
+    pub worker: Option<OrderKey>,
     /// Subscriptions whose filter it does not fit, by number.
     pub unfit: Vec<SubscriptionId>,
     /// The keys that identify duplicates: none, one, or both header and `id`.

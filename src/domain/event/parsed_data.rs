@@ -38,6 +38,12 @@ impl<'a> ParsedData<'a> {
         self.fields.insert(name, Field { raw, value: OnceCell::new() });
     }
 
+    /// The text of a field.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&'a str> {
+        self.fields.get(name).map(|field| field.raw.get())
+    }
+
     /// The value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
@@ -56,7 +62,7 @@ mod tests {
     #[test]
     fn every_field_has_its_value_and_the_last_of_two_counts() {
         let data = ParsedData::read(r#"{"a": 1, "b": {"c": ["x"]}, "\u0061": 2.50, "none": null}"#).unwrap();
-        assert_eq!(data.get("a"), Some(&json!(2.5)));
+        assert_eq!((data.get("a"), data.raw("a")), (Some(&json!(2.5)), Some("2.50")));
         assert_eq!(data.get("b"), Some(&json!({"c": ["x"]})));
         assert_eq!(data.get("none"), Some(&Value::Null));
         assert_eq!(data.get("c"), None);

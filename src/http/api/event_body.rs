@@ -13,7 +13,7 @@ use crate::domain::event::catalogue::{Catalogue, TypeDescription};
 use crate::domain::event::data;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::field::{self, FieldKind, ID_CHARS};
-use crate::domain::event::find::{TAG_CHARS, TAGS};
+use crate::domain::event::find::{self, TAG_CHARS, TAGS};
 use crate::domain::event::parsed_data::ParsedData;
 use crate::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
 use crate::domain::json_fault::explain;
@@ -245,14 +245,13 @@ impl EventFields<'_> {
                 .and_then(|name| rules.catalogue.parse(&name)),
         };
         let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
-        let unfit = match (self.data, event_type) {
+        let read = match (self.data, event_type) {
             (None, _) => Err(vec![FieldError::new("data", "is missing")]),
-            (Some(data), Some(known)) => {
-                data::check(&known.fields, data.get()).map(|data| unfit(rules.filtered, known, &data))
-            }
-            (Some(_), None) => Ok(Vec::new()),
+            (Some(data), Some(known)) => data::check(&known.fields, data.get())
+                .map(|data| (unfit(rules.filtered, known, &data), find::worker_key(&data))),
+            (Some(_), None) => Ok((Vec::new(), None)),
         };
-        let unfit = unfit.map_err(|found| errors.extend(found)).unwrap_or_default();
+        let (unfit, worker) = read.map_err(|found| errors.extend(found)).unwrap_or_default();
         let occurred_at = given(self.occurred_at).and_then(|raw| {
             let time = serde_json::from_str::<String>(raw).ok().and_then(|text| Timestamp::parse(&text));
             if time.is_none() {
@@ -296,7 +295,7 @@ impl EventFields<'_> {
         let by_request =
             request_key.map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: fingerprint() });
         let idempotency = by_id.into_iter().chain(by_request).collect();
-        Ok(NewEvent { event_type, is_opt_in, data: data.get().into(), occurred_at, tags, unfit, idempotency })
+        Ok(NewEvent { event_type, is_opt_in, data: data.get().into(), occurred_at, tags, worker, unfit, idempotency })
     }
 }
 

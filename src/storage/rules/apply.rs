@@ -1,13 +1,12 @@
 //! Executes one command inside the open write transaction: checks first, then writes. Runs on the writer thread. It
 //! never commits or replies, and writes nothing for a command that it rejects.
 
-use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::domain::audit::Change;
-use crate::domain::event::{self, NewEvent, find};
+use crate::domain::event::{self, NewEvent};
 use crate::domain::ids::EventIds;
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
@@ -185,14 +184,13 @@ impl<T: Tx> Batch<T> {
             self.tx.put_idempotency(account, known.key, &answer)?;
         }
         self.tx.count_events(account, 1);
-        let worker = LazyCell::new(|| find::worker_key(&event.data));
         for (subscription, order, is_batched) in wanting {
             self.tx.count(account, subscription, Kind::Unattempted, 1);
             if is_batched && let Some(of) = state.registry.subscription(subscription).cloned() {
                 self.gather(state, &of, id, row.body().len())?;
                 continue;
             }
-            let key = order.key(|| *worker);
+            let key = order.key(|| event.worker);
             if self.put_new(DeliveryId { event: id, subscription }, key)? {
                 self.changes.unattempted.push(NewDelivery { subscription, event: id, key, row: Arc::clone(&row) });
             }

@@ -7,7 +7,7 @@
 use crate::domain::delivery::order::Turn;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::event_type::EventType;
-use crate::domain::event::{self, find};
+use crate::domain::event::find;
 use crate::domain::options::order::{Order, OrderKey};
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
@@ -172,7 +172,7 @@ impl<T: Tx> Batch<T> {
         }
         // One that cannot be read is told by its attempt.
         let row = self.tx.event_rows(account, id.event..=id.event, 1)?.pop().and_then(|(_, row)| row.ok());
-        Ok(row.and_then(|row| event::data_of(row.body()).and_then(find::worker_key)))
+        Ok(row.and_then(|row| find::worker_key_of(row.body())))
     }
 }
 

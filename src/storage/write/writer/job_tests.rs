@@ -83,6 +83,7 @@ impl Bench {
         };
         let published = self.ask(|reply| Command::Publish { account, events: vec![event; count], reply });
         published.into_iter().map(|published| published.id).collect()
+            worker: None,
     }
 
     /// Fails one more attempt of every delivery of a subscription that waits for a retry.

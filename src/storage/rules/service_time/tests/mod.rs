@@ -163,6 +163,7 @@ impl Machine {
             data: "{}".into(),
             occurred_at: None,
             tags: Vec::new(),
+            worker: None,
             unfit: Vec::new(),
             idempotency: Vec::new(),
         };
