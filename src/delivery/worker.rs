@@ -188,7 +188,7 @@ fn is_withdrawn(
         return Ok(false);
     }
     let is_pending = snapshot.delivery(id)?.is_some_and(|delivery| delivery.state.is_pending());
-    Ok(!is_pending || snapshot.history(subscription.id)?.withdraws(event_type, id.event))
+    Ok(!is_pending || snapshot.history(subscription.id)?.withdraws(event_type, id.event, &subscription.events))
 }
 
 /// Why an attempt cannot be made, with its number.

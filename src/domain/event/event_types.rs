@@ -31,6 +31,52 @@ enum Others {
 
 const STAR: u8 = 0x80;
 
+/// What was taken away from a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// One type.
+    One(EventType),
+    /// `prefix.*`: the types that begin so and that the set does not have otherwise.
+    Under(TypeName),
+    /// `*`: all types but the base types that the set does not have otherwise.
+    Star,
+}
+
+impl Removed {
+    /// Reads what was written of it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.strip_suffix(".*") {
+            _ if name == "*" => Some(Self::Star),
+            Some(prefix) => TypeName::new(prefix).map(Self::Under),
+            None => EventType::from_name(name).map(Self::One),
+        }
+    }
+
+    /// Whether a type went with it from a set of which that is left. Nobody knows whether `*` stands for a type that is no
+    /// longer declared, so where that is left the type is, too.
+    #[must_use]
+    pub fn covers(&self, event_type: &EventType, left: &EventTypes) -> bool {
+        let is_gone = || !left.has_star() && !left.contains_by_name(event_type);
+        match (self, event_type) {
+            (Self::One(one), _) => one == event_type,
+            (Self::Under(prefix), EventType::Other(name)) => is_under(name.as_str(), prefix.as_str()) && is_gone(),
+            (Self::Star, EventType::Other(_)) => is_gone(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(event_type) => f.write_str(event_type.name()),
+            Self::Under(prefix) => write!(f, "{}.*", prefix.as_str()),
+            Self::Star => f.write_str("*"),
+        }
+    }
+}
+
 impl Others {
     fn covers(&self, name: &TypeName) -> bool {
         match self {
@@ -155,21 +201,35 @@ impl EventTypes {
         }
     }
 
-    /// The types that are in this set and not in the other. Of types that are no longer declared only those that it names.
+    /// What is in this set and not in the other: types that are declared or that it names, and what else it has by a prefix
+    /// or by `*`, whether that was ever declared or not.
     #[must_use]
-    pub fn without(&self, other: &Self, catalogue: &Catalogue) -> Vec<EventType> {
+    pub fn without(&self, other: &Self, catalogue: &Catalogue) -> Vec<Removed> {
+        let under = self.others.iter().filter_map(|others| match others {
+            Others::Under(prefix) if !other.has_star() && !other.has_prefix(prefix) => Some(Removed::Under(*prefix)),
+            _ => None,
+        });
+        let under: Vec<_> = under.collect();
         let declared = catalogue.types().iter().filter(|found| {
             self.contains(&found.event_type, found.is_opt_in) && !other.contains(&found.event_type, found.is_opt_in)
         });
-        let mut types: Vec<_> = declared.map(|found| found.event_type).collect();
-        for others in &self.others {
-            let Others::One(name) = others else { continue };
-            let event_type = EventType::Other(*name);
-            if catalogue.get(&event_type).is_none() && !other.contains_by_name(&event_type) {
-                types.push(event_type);
-            }
-        }
-        types
+        let named = self.others.iter().filter_map(|others| match others {
+            Others::One(name) => Some(EventType::Other(*name)),
+            Others::Under(_) => None,
+        });
+        let undeclared = named.filter(|named| catalogue.get(named).is_none() && !other.contains_by_name(named));
+        let mut types: Vec<_> = declared.map(|found| found.event_type).chain(undeclared).collect();
+        types.retain(|event_type| !under.iter().any(|under| under.covers(event_type, other)));
+        let star = (self.has_star() && !other.has_star()).then_some(Removed::Star);
+        types.into_iter().map(Removed::One).chain(under).chain(star).collect()
+    }
+
+    /// Whether it has all types that begin with this and a dot.
+    fn has_prefix(&self, prefix: &TypeName) -> bool {
+        self.others.iter().any(|known| match known {
+            Others::Under(wider) => wider == prefix || is_under(prefix.as_str(), wider.as_str()),
+            Others::One(_) => false,
+        })
     }
 
     /// The types that are in both sets, without a `*` that stands for more than the base types: what it stands for now is
@@ -186,10 +246,7 @@ impl EventTypes {
             for others in &one.others {
                 let is_in_another = match others {
                     Others::One(name) => another.contains_by_name(&EventType::Other(*name)),
-                    Others::Under(prefix) => another.others.iter().any(|known| match known {
-                        Others::Under(wider) => wider == prefix || is_under(prefix.as_str(), wider.as_str()),
-                        Others::One(_) => false,
-                    }),
+                    Others::Under(prefix) => another.has_prefix(prefix),
                 };
                 if is_in_another {
                     both.add_others(*others);
@@ -272,12 +329,33 @@ mod tests {
 
     #[test]
     fn what_is_taken_away_is_known_by_the_catalogue_and_by_name() {
-        let names = |types: Vec<EventType>| types.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = |types: Vec<Removed>| types.iter().map(ToString::to_string).collect::<Vec<_>>();
         let without = |one: &[&str], other: &[&str]| names(set(one).without(&set(other), &catalogue()));
-        assert_eq!(without(&["clock_in", "shift.*", "gone"], &["shift.moved"]), ["clock_in", "shift.swapped", "gone"]);
+        assert_eq!(without(&["clock_in", "shift.*", "gone"], &["shift.moved"]), ["clock_in", "gone", "shift.*"]);
         assert_eq!(without(&["*", "shift.*"], &["*"]), ["shift.swapped"]);
+        assert_eq!(without(&["a.b.*", "shift.*"], &["a.*", "shift.moved", "shift.*"]), [] as [&str; 0]);
         assert_eq!(without(&["*"], &["*", "clock_in"]), [] as [&str; 0]);
-        assert!(without(&["*"], &["clock_in"]).contains(&"approved".to_owned()));
+        let star = without(&["*"], &["clock_in"]);
+        assert!(["approved", "*"].iter().all(|name| star.contains(&(*name).to_owned())), "{star:?}");
+    }
+
+    #[test]
+    fn what_went_with_a_prefix_or_a_star_need_not_be_declared_and_what_is_left_stays() {
+        // What was removed, what is left, what went with it, and what did not.
+        type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+        let cases: [Case; 5] = [
+            ("shift.*", &["shift.kept", "shift.a.*"], &["shift.moved", "shift.never"], &["shift.kept", "shift.a.b"]),
+            ("shift.*", &["*"], &[], &["shift.moved", "shift.swapped"]),
+            ("shift.*", &["clock_in"], &["shift.x.y"], &["shift", "shifts.x", "ping", "clock_in"]),
+            ("*", &["ping", "gone.*"], &["approved", "never"], &["gone.x", "ping", "clock_in"]),
+            ("clock_in", &[], &["clock_in"], &["clock_out", "clock.x"]),
+        ];
+        for (removed, left, gone, stays) in cases {
+            let is_gone = |name: &&&str| Removed::from_name(removed).unwrap().covers(&of(name), &set(left));
+            assert_eq!(gone.iter().chain(stays).filter(is_gone).collect::<Vec<_>>(), gone.iter().collect::<Vec<_>>());
+            assert_eq!(Removed::from_name(removed).unwrap().to_string(), removed);
+        }
+        assert!(["", "a.*.*", ".*", "A"].iter().all(|name| Removed::from_name(name).is_none()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::domain::access::Scope;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::catalogue::Catalogue;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::Removed;
 use crate::domain::options::Options;
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
@@ -182,7 +183,8 @@ fn what_changed(before: &Subscription, after: &Subscription, catalogue: &Catalog
         _ => UPDATED,
     };
     let removed = before.events.without(&after.events, catalogue);
-    let removed: Vec<_> = removed.iter().filter(|of| **of != EventType::Ping).map(EventType::name).collect();
+    let is_said = |of: &&Removed| !matches!(of, Removed::One(EventType::Ping) | Removed::Star);
+    let removed: Vec<_> = removed.iter().filter(is_said).map(ToString::to_string).collect();
     if removed.is_empty() {
         return said.to_owned();
     }

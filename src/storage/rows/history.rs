@@ -7,10 +7,10 @@ use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::health::EndpointHealth;
 use crate::domain::delivery::repair::Repair;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::{EventTypes, Removed};
 use crate::domain::{EventId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::rows::codec;
-use crate::storage::rows::record::event_type;
 
 const VERSION: u8 = 4;
 const WITHOUT_FEED: u8 = 3;
@@ -28,9 +28,9 @@ pub struct History {
     pub recent: Vec<(EventId, u32)>,
     /// The last repair of the endpoint.
     pub repair: Option<Repair>,
-    /// Types that were removed from the subscription: what is pending of events up to that one is cancelled. It is emptied
-    /// when there is none left.
-    pub withdrawn: Vec<(EventType, EventId)>,
+    /// What was removed from the types of the subscription: what is pending of events up to that one is cancelled. It is
+    /// emptied when there is none left.
+    pub withdrawn: Vec<(Removed, EventId)>,
     /// How many events of its types did not fit its filter.
     pub filtered: u64,
     /// Of a subscription that is read: up to which event its reader has acknowledged.
@@ -94,10 +94,10 @@ impl History {
         }
     }
 
-    /// Whether a pending delivery of that event is to be cancelled.
+    /// Whether a pending delivery of that event is to be cancelled, where the subscription has these types left.
     #[must_use]
-    pub fn withdraws(&self, event_type: EventType, event: EventId) -> bool {
-        self.withdrawn.iter().any(|(withdrawn, last)| *withdrawn == event_type && event <= *last)
+    pub fn withdraws(&self, event_type: EventType, event: EventId, left: &EventTypes) -> bool {
+        self.withdrawn.iter().any(|(removed, last)| event <= *last && removed.covers(&event_type, left))
     }
 
     /// Adds an attempt.
@@ -119,8 +119,7 @@ impl History {
         let last_success_ms = self.last_success.map(Timestamp::as_ms);
         let before = HistoryV2 { failing, is_suspect, recent, last_success_ms };
         let repair = self.repair.map(|repair| (repair.monotonic.as_ms(), repair.wall.as_ms(), repair.is_open));
-        let withdrawn =
-            self.withdrawn.iter().map(|(event_type, last)| (event_type.name().to_owned(), last.0)).collect();
+        let withdrawn = self.withdrawn.iter().map(|(removed, last)| (removed.to_string(), last.0)).collect();
         let before = HistoryV3 { before, repair, withdrawn, filtered: self.filtered };
         let (acknowledged, is_settling) = (self.acknowledged.0, self.is_settling);
         codec::encode(VERSION, &HistoryV4 { before, acknowledged, is_settling })
@@ -142,7 +141,11 @@ impl History {
         };
         let HistoryV3 { before, repair, withdrawn, filtered } = before;
         let HistoryV2 { failing, is_suspect, recent, last_success_ms } = before;
-        let withdrawn = withdrawn.into_iter().map(|(name, last)| Ok((event_type(&name)?, EventId(last))));
+        let withdrawn = withdrawn.into_iter().map(|(name, last)| {
+            let removed = Removed::from_name(&name);
+            let removed = removed.ok_or_else(|| StorageError::Codec(format!("{name:?} is no event type")))?;
+            Ok((removed, EventId(last)))
+        });
         Ok(Self {
             health: EndpointHealth {
                 failing_since: failing.map(|(since, ..)| Timestamp::from_ms(since)),
@@ -187,7 +190,8 @@ mod tests {
 
         let at = Timestamp::from_ms(9);
         let repair = Some(Repair { monotonic: at, wall: at, is_open: true });
-        let withdrawn = vec![(EventType::ClockOut, EventId(7))];
+        let names = ["clock_out", "shift.moved", "shift.*", "*"];
+        let withdrawn: Vec<_> = names.map(|name| (Removed::from_name(name).unwrap(), EventId(7))).into();
         let marked = History { repair, withdrawn: withdrawn.clone(), ..History::default() };
         let again = History::decode(&marked.encode().unwrap()).unwrap();
         assert_eq!((again.repair, again.withdrawn), (repair, withdrawn));

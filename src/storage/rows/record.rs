@@ -173,7 +173,7 @@ impl EventRow {
 }
 
 /// The type of that name, as stored.
-pub(super) fn event_type(name: &str) -> Result<EventType, StorageError> {
+fn event_type(name: &str) -> Result<EventType, StorageError> {
     EventType::from_name(name).ok_or_else(|| StorageError::Codec(format!("the event type {name:?} is not known")))
 }
 

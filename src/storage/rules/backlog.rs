@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crate::domain::delivery::Delivery;
 use crate::domain::delivery::repair::Repair;
-use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::Removed;
+use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
@@ -30,12 +31,12 @@ impl<T: Tx> Batch<T> {
         self.changed_histories.insert(id);
     }
 
-    /// Cancels what waits of these types.
-    pub(in crate::storage) fn withdraw(&mut self, state: &mut State, id: SubscriptionId, types: &[EventType]) {
+    /// Cancels what waits of what was removed.
+    pub(in crate::storage) fn withdraw(&mut self, state: &mut State, id: SubscriptionId, removed: &[Removed]) {
         let Some(last) = state.ids.last() else { return };
         let history = state.histories.entry(id).or_default();
-        history.withdrawn.retain(|(event_type, _)| !types.contains(event_type));
-        history.withdrawn.extend(types.iter().map(|event_type| (*event_type, last)));
+        history.withdrawn.retain(|(earlier, _)| !removed.contains(earlier));
+        history.withdrawn.extend(removed.iter().map(|removed| (*removed, last)));
         state.backlogs.begin(id, history);
         self.changed_histories.insert(id);
     }
@@ -43,8 +44,8 @@ impl<T: Tx> Batch<T> {
     /// Goes on with the backlog whose turn it is.
     pub(in crate::storage) fn step_backlogs(&mut self, state: &mut State, size: StepSize) -> Result<(), StorageError> {
         let Some((id, position)) = state.backlogs.next() else { return Ok(()) };
-        let (Some(account), Some(history)) =
-            (state.registry.subscription(id).map(|found| found.account), state.histories.get(&id).cloned())
+        let (Some(subscription), Some(history)) =
+            (state.registry.subscription(id).cloned(), state.histories.get(&id).cloned())
         else {
             // Deleted, and its rows are removed by other steps.
             return Ok(());
@@ -53,12 +54,12 @@ impl<T: Tx> Batch<T> {
         let mut next = Some(position);
         while let Some(position) = next {
             next = match position {
-                Position::Waiting(after) => self.step_waiting(state, (account, id), &history, after, size.rows)?,
+                Position::Waiting(after) => self.step_waiting(state, &subscription, &history, after, size.rows)?,
                 Position::Unattempted(after) => {
-                    self.step_unattempted(state, (account, id), &history, after, size.rows)?
+                    self.step_unattempted(state, &subscription, &history, after, size.rows)?
                 }
                 Position::Retries(due, after) => {
-                    self.step_retries(state, (account, id), &history, (due, after), size.rows)?
+                    self.step_retries(state, &subscription, &history, (due, after), size.rows)?
                 }
             };
             if begun.elapsed() >= size.time {
@@ -79,20 +80,22 @@ impl<T: Tx> Batch<T> {
     fn step_waiting(
         &mut self,
         state: &State,
-        (account, id): (AccountId, SubscriptionId),
+        subscription: &Subscription,
         history: &History,
         after: EventId,
         rows: usize,
     ) -> Result<Option<Position>, StorageError> {
+        let Subscription { id, account, events: left, .. } = subscription;
+        let (id, account) = (*id, *account);
         let waiting = self.tx.waiting(id, (after, EventId(u128::MAX)), rows)?;
         if waiting.is_empty() {
-            return self.step_unattempted(state, (account, id), history, EventId(0), rows);
+            return self.step_unattempted(state, subscription, history, EventId(0), rows);
         }
         let last = waiting.last().map(|(event, _)| *event).filter(|_| waiting.len() == rows);
         for (event, row) in waiting {
             let delivery_id = DeliveryId { event, subscription: id };
             let Ok(event_type) = self.tx.event_type(account, event)? else { continue };
-            if !history.withdraws(event_type, event) {
+            if !history.withdraws(event_type, event, left) {
                 continue;
             }
             let (before, delivery) = match self.tx.delivery(account, delivery_id)? {
@@ -109,11 +112,13 @@ impl<T: Tx> Batch<T> {
     fn step_unattempted(
         &mut self,
         state: &State,
-        (account, id): (AccountId, SubscriptionId),
+        subscription: &Subscription,
         history: &History,
         after: EventId,
         rows: usize,
     ) -> Result<Option<Position>, StorageError> {
+        let Subscription { id, account, events: left, .. } = subscription;
+        let (id, account) = (*id, *account);
         let events = self.tx.unattempted_after(id, after, rows)?;
         let last = events.last().copied().filter(|_| events.len() == rows);
         for event in events {
@@ -124,7 +129,7 @@ impl<T: Tx> Batch<T> {
             }
             // One whose event cannot be read is told by its attempt.
             if let Ok(event_type) = self.tx.event_type(account, event)?
-                && history.withdraws(event_type, event)
+                && history.withdraws(event_type, event, left)
             {
                 let row = self.take_unattempted(delivery)?.unwrap_or_default();
                 let unattempted = Delivery::unattempted(event_type, event.time());
@@ -137,11 +142,13 @@ impl<T: Tx> Batch<T> {
     fn step_retries(
         &mut self,
         state: &State,
-        (account, id): (AccountId, SubscriptionId),
+        subscription: &Subscription,
         history: &History,
         after: (Timestamp, EventId),
         rows: usize,
     ) -> Result<Option<Position>, StorageError> {
+        let Subscription { id, account, events: left, .. } = subscription;
+        let (id, account) = (*id, *account);
         let retries = self.tx.retries_after(id, after, rows)?;
         let last = retries.last().copied().filter(|_| retries.len() == rows);
         let mut hastened = None;
@@ -158,7 +165,7 @@ impl<T: Tx> Batch<T> {
                 // A damaged one is left alone: its attempt tells of it.
                 Some(Err(_)) => continue,
             };
-            if history.withdraws(delivery.event_type, event) {
+            if history.withdraws(delivery.event_type, event, left) {
                 let row = self.take_attempted(delivery_id, due)?;
                 self.put_cancelled(state, (account, delivery_id), Kind::Retrying, delivery, row)?;
             } else if let Some(repair) = history.repair.filter(|repair| repair.hastens(due, &delivery)) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::audit::Change;
 use crate::domain::event::event_type::EventType;
+use crate::domain::event::event_types::Removed;
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{
@@ -77,7 +78,7 @@ impl<T: Tx> Batch<T> {
             self.hasten(state, id);
         }
         let mut removed = before.events.without(&after.events, &catalogue);
-        removed.retain(|event_type| *event_type != EventType::Ping);
+        removed.retain(|removed| *removed != Removed::One(EventType::Ping));
         if !removed.is_empty() {
             self.withdraw(state, id, &removed);
         }

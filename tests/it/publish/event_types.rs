@@ -123,6 +123,45 @@ fn what_is_pending_of_a_type_that_a_prefix_took_along_is_cancelled_with_it() {
 }
 
 #[test]
+fn what_is_pending_of_a_type_that_is_no_longer_declared_is_cancelled_with_its_prefix_or_star() {
+    let mut server = Server::start(&[("event_type", TYPES)]);
+    let key = server.key("*");
+    let client = server.client_with(&key);
+    let off = |events: Value| {
+        let wish = json!({"url": "http://127.0.0.1:9/", "events": events, "active": false});
+        client.post("/webhooks", &wish).expect(201).data()["id"].as_i64().unwrap()
+    };
+    let (prefix, star) = (off(json!(["shift.*"])), off(json!(["*"])));
+    let (named, wider) = (off(json!(["shift.*", "shift.moved"])), off(json!(["shift.*", "*"])));
+    assert_eq!(receivers(&client, "shift.moved", &json!({"shift_id": 1})), 4);
+    assert!(server.terminate().success());
+    server.configure(&[("event_type", "")]);
+    server.launch();
+    let client = server.client_with(&key);
+    let change = |id: i64, events: Value| {
+        let changed = client.change(id, &json!({"events": events})).expect(200);
+        changed.json["message"].as_str().unwrap().to_owned()
+    };
+    assert!(change(prefix, json!(["ping"])).ends_with("Pending deliveries of shift.* are cancelled."));
+    change(star, json!(["clock_in"]));
+    assert_eq!(
+        change(named, json!(["shift.moved"])),
+        "Subscription updated. Pending deliveries of shift.* are cancelled."
+    );
+    // A `*` may stand for it.
+    assert_eq!(change(wider, json!(["*"])), "Subscription updated.");
+    for id in [prefix, star] {
+        client.wait_for_total(&format!("/webhooks/{id}/deliveries?status=cancelled"), 1);
+    }
+    for id in [named, wider] {
+        client.change(id, &json!({"active": true})).expect(200);
+        let delivery = client.get(&format!("/webhooks/{id}/deliveries")).expect(200).rows()[0]["id"].clone();
+        let delivery = delivery.as_str().unwrap();
+        client.wait_for_delivery(delivery, "is attempted", |delivery| delivery["attempt_count"] != 0);
+    }
+}
+
+#[test]
 fn a_type_that_is_no_longer_declared_is_refused_and_what_is_stored_of_it_stays() {
     let mut server = Server::start(&[("event_type", TYPES)]);
     let key = server.key("*");
