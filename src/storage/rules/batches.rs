@@ -64,7 +64,7 @@ impl<T: Tx> Batch<T> {
     }
 
     /// Makes a batch of what is gathered and still pending.
-    fn close(&mut self, state: &mut State, id: SubscriptionId) -> Result<(), StorageError> {
+    pub(in crate::storage) fn close(&mut self, state: &mut State, id: SubscriptionId) -> Result<(), StorageError> {
         let Some(Gathering { events, .. }) = state.gatherings.0.remove(&id) else { return Ok(()) };
         let Some(subscription) = state.registry.subscription(id).cloned() else { return Ok(()) };
         let batch = BatchId(state.ids.next(state.time.now(), state.random.next_u128()?).0);

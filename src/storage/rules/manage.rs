@@ -82,6 +82,9 @@ impl<T: Tx> Batch<T> {
         if !removed.is_empty() {
             self.withdraw(state, id, &removed);
         }
+        if before.options.batch != after.options.batch {
+            self.close(state, id)?;
+        }
         self.put_subscription(state, after.clone())?;
         self.note(Change::of_subscription(Some(&before), Some(&after)));
         Ok(Ok(after))

@@ -166,6 +166,24 @@ fn a_batch_ends_before_a_mebibyte_and_one_event_that_is_longer_goes_alone() {
 }
 
 #[test]
+fn a_change_of_batch_sends_what_was_gathered_at_once_and_holds_for_new_events() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let receiver = Receiver::start();
+    let id = subscribe(&client, &receiver, &json!({"batch": {"max": 100, "wait": "1h"}}));
+    let gathered = publish(&client, 1..=3);
+    client.change(id, &json!({"batch": null}));
+    for event in &gathered {
+        client.settled(event, "delivered");
+    }
+    client.settled(&publish(&client, 4..=4)[0], "delivered");
+    let requests = receiver.requests();
+    check(&requests[0]);
+    assert_eq!(entries(&requests[0]), [1, 2, 3]);
+    assert_eq!(requests[1].header("x-tempclock-event"), "clock_in");
+}
+
+#[test]
 fn with_the_order_of_a_subscription_one_batch_goes_at_a_time() {
     let server = Server::start(&[]);
     let client = server.client();

@@ -183,6 +183,34 @@ fn what_waits_is_held_and_cancelled_like_everything_else_and_an_event_without_wo
 }
 
 #[test]
+fn a_change_of_order_holds_for_new_events_and_what_is_pending_goes_on_as_it_was_stored() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let gate = Gate::default();
+    let held = gate.clone();
+    let receiver = Receiver::answering(move |request| match entry(request) {
+        1 => Reply::Held(held.clone(), 200),
+        _ => Reply::status(200),
+    });
+    let id = subscribe(&client, &receiver, &json!({"order": "worker"}));
+    // An endpoint that is known gets more than one at a time.
+    for n in 11..=14 {
+        client.settled(&of_worker(&client, &json!(n), n), "delivered");
+    }
+    let first = of_worker(&client, &json!(52), 1);
+    receiver.wait_for(5, "the first one");
+    let behind = of_worker(&client, &json!(52), 2);
+    client.change(id, &json!({"order": "none"}));
+    client.settled(&of_worker(&client, &json!(52), 3), "delivered");
+    assert_eq!(waiting_for(&client, &behind), "order");
+    gate.open();
+    for event in [&first, &behind] {
+        client.settled(event, "delivered");
+    }
+    assert_eq!(entries(&receiver)[4..], [1, 3, 2]);
+}
+
+#[test]
 fn a_replay_keeps_to_one_event_at_a_time() {
     let server = Server::start(&[]);
     let client = server.client();
