@@ -66,10 +66,11 @@ impl Kind {
     }
 }
 
-/// Numbers of events and deliveries, of an account or of a subscription.
+/// Numbers of events and deliveries, of an account or of a subscription. Those of an account change with each event, and lie
+/// in a row with those of the first subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events; of an account only.
+    /// Of an account its events, of a subscription those of its types that did not fit its filter.
     pub events: i64,
     deliveries: [i64; KINDS],
 }
@@ -79,6 +80,12 @@ impl Counts {
     #[must_use]
     pub fn of(&self, kind: Kind) -> u64 {
         number(self.deliveries[kind as usize])
+    }
+
+    /// How many events did not fit the filter of the subscription that it counts for.
+    #[must_use]
+    pub fn filtered(&self) -> u64 {
+        number(self.events)
     }
 
     /// All deliveries.

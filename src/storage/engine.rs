@@ -207,6 +207,8 @@ pub trait Tx: OutboxTx {
 
     /// Counts so many more events of an account, or less.
     fn count_events(&mut self, account: AccountId, more: i64);
+    /// Counts an event that did not fit the filter of a subscription.
+    fn count_filtered(&mut self, account: AccountId, subscription: SubscriptionId);
     /// Counts so many more deliveries of a kind, or less.
     fn count(&mut self, account: AccountId, subscription: SubscriptionId, kind: Kind, more: i64);
 

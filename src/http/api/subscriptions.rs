@@ -138,11 +138,12 @@ pub async fn read_one(
                 let attempt = delivery.attempts.iter().find(|attempt| attempt.number == *number);
                 recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, context)));
             }
-            Ok(Some((subscription, history, recent)))
+            let filtered = snapshot.filtered(&subscription, &history)?;
+            Ok(Some((subscription, history.health.failing_since, filtered, recent)))
         })
         .await?;
-    let (subscription, history, recent) = found.ok_or_else(|| ApiError::not_found("subscription"))?;
-    let view = SubscriptionView::with_history(&subscription, &history, recent);
+    let (subscription, failing_since, filtered, recent) = found.ok_or_else(|| ApiError::not_found("subscription"))?;
+    let view = SubscriptionView::with_history(&subscription, failing_since, filtered, recent);
     Ok(respond::single(HttpResponse::Ok(), &view))
 }
 

@@ -20,7 +20,6 @@ use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::http::api::option_schemas::OptionsView;
 pub use crate::http::api::view::context::ViewContext;
-use crate::storage::rows::history::History;
 use crate::storage::rows::record::EventRow;
 
 /// A subscription as its owner sees it.
@@ -120,10 +119,14 @@ impl<'a> SubscriptionView<'a> {
     }
 
     /// With its endpoint's health and its last attempts, newest first.
-    pub fn with_history(subscription: &'a Subscription, history: &History, recent: Vec<AttemptView>) -> Self {
+    pub fn with_history(
+        subscription: &'a Subscription,
+        failing_since: Option<Timestamp>,
+        filtered: u64,
+        recent: Vec<AttemptView>,
+    ) -> Self {
         let recent_deliveries = Some(recent);
-        let filtered = Some(history.filtered);
-        Self { filtered, recent_deliveries, ..Self::with_health(subscription, history.health.failing_since) }
+        Self { filtered: Some(filtered), recent_deliveries, ..Self::with_health(subscription, failing_since) }
     }
 }
 

@@ -153,6 +153,12 @@ impl ReadView {
 
     /// Since when the endpoints of these subscriptions have been failing, in the same order.
     pub fn failing_since(&self, ids: &[SubscriptionId]) -> Result<Vec<Option<Timestamp>>, StorageError> {
+    /// How many events of its types did not fit the filter of a subscription with that history.
+    pub fn filtered(&self, subscription: &Subscription, history: &History) -> Result<u64, StorageError> {
+        let counts = self.snapshot.view.counts(subscription.account, Some(subscription.id))?;
+        Ok(history.filtered.saturating_add(counts.filtered()))
+    }
+
         let view = &self.snapshot.view;
         ids.iter().map(|id| Ok(view.history(*id)?.and_then(|history| history.health.failing_since))).collect()
     }

@@ -154,6 +154,11 @@ impl<'txn> CountsWriter<'txn> {
         self.changes.entry(key(account, None)).or_default().events += more;
     }
 
+    /// Counts an event that did not fit the filter of a subscription.
+    pub fn add_filtered(&mut self, account: AccountId, subscription: SubscriptionId) {
+        self.changes.entry(key(account, Some(subscription))).or_default().events += 1;
+    }
+
     /// Counts so many more deliveries of a kind, or less.
     pub fn add(&mut self, account: AccountId, subscription: SubscriptionId, kind: Kind, more: i64) {
         for key in [key(account, None), key(account, Some(subscription))] {
@@ -167,6 +172,8 @@ impl<'txn> CountsWriter<'txn> {
         let mut page = self.stored(page_of(key))?;
         let mut gone = page.remove(&key.1).unwrap_or_default();
         gone.merge(&self.changes.remove(&key).unwrap_or_default(), 1);
+        // They were counted for the subscription alone.
+        gone.events = 0;
         self.put(page_of(key), &page)?;
         self.changes.entry((account.0, WHOLE_ACCOUNT)).or_default().merge(&gone, -1);
         Ok(gone)
@@ -264,10 +271,18 @@ mod tests {
         assert_eq!([None, Some(64), Some(700), Some(1001)].map(|id| pending_of(&db, id)), [1002, 1, 3, 0]);
         assert_eq!(pending(&db.begin_read().unwrap()).unwrap().map(|pending| pending.unattempted), Some(1002));
         change(&db, |counts| {
+            counts.add_events(OWN, 5);
+            counts.add_filtered(OWN, SubscriptionId(700));
+        });
+        let counts = |id| read(&db.begin_read().unwrap(), OWN, id).unwrap();
+        assert_eq!((counts(None).events, counts(Some(SubscriptionId(700))).filtered()), (5, 1));
+        change(&db, |counts| {
             assert_eq!(counts.remove(OWN, SubscriptionId(700)).unwrap().pending().unattempted, 3);
         });
+        assert_eq!(counts(None).events, 5);
         assert_eq!([None, Some(700), Some(701)].map(|id| pending_of(&db, id)), [999, 0, 1]);
         change(&db, |counts| {
+            counts.add_events(OWN, -5);
             (1..=1000)
                 .filter(|id| *id != 700)
                 .for_each(|id| counts.add(OWN, SubscriptionId(id), Kind::Unattempted, -1));

@@ -193,6 +193,10 @@ impl Tx for RedbTx<'_> {
         self.counts.add_events(account, more);
     }
 
+    fn count_filtered(&mut self, account: AccountId, subscription: SubscriptionId) {
+        self.counts.add_filtered(account, subscription);
+    }
+
     fn count(&mut self, account: AccountId, subscription: SubscriptionId, kind: Kind, more: i64) {
         self.counts.add(account, subscription, kind, more);
     }

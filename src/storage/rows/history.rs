@@ -31,7 +31,8 @@ pub struct History {
     /// What was removed from the types of the subscription: what is pending of events up to that one is cancelled. It is
     /// emptied when there is none left.
     pub withdrawn: Vec<(Removed, EventId)>,
-    /// How many events of its types did not fit its filter.
+    /// How many events of its types had not fitted its filter when they were counted here; from then on they are beside its
+    /// deliveries.
     pub filtered: u64,
     /// Of a subscription that is read: up to which event its reader has acknowledged.
     pub acknowledged: EventId,

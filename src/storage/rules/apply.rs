@@ -197,8 +197,7 @@ impl<T: Tx> Batch<T> {
         }
         for unfit in &event.unfit {
             if state.registry.subscription(*unfit).is_some() {
-                state.histories.entry(*unfit).or_default().filtered += 1;
-                self.changed_histories.insert(*unfit);
+                self.tx.count_filtered(account, *unfit);
             }
         }
         self.changes.events += 1;

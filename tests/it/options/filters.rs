@@ -43,8 +43,15 @@ fn only_events_that_fit_make_a_delivery_and_the_others_are_counted() {
     client.wait_for_total(&format!("/webhooks/{id}/deliveries?status=delivered"), 3);
     assert_eq!(client.total(&format!("/webhooks/{id}/deliveries")), 3);
     assert!(server.terminate().success());
+    let database = server.data_dir().join("tempclock.redb");
+    let verified = server.command(&["verify", database.to_str().unwrap()]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
     server.launch();
-    assert_eq!(server.client_with(&key).subscription(id)["filtered"], 4, "it is stored");
+    let client = server.client_with(&key);
+    assert_eq!(client.subscription(id)["filtered"], 4, "it is stored");
+    let events = client.total("/events");
+    client.delete(&format!("/webhooks/{id}")).expect(200);
+    assert_eq!(client.total("/events"), events);
 }
 
 #[test]
