@@ -50,6 +50,7 @@ pub struct Metrics {
     retrying: Gauge,
     oldest_pending: Gauge,
     oldest_held: Gauge,
+    feed_lag: Gauge,
     in_flight: Gauge,
     threads: Gauge,
     subscriptions: Family<SubscriptionLabels, Gauge>,
@@ -70,6 +71,8 @@ pub struct Gauges {
     pub oldest_pending: Duration,
     /// Age of the oldest held delivery.
     pub oldest_held: Duration,
+    /// Age of the oldest event that a reader of a feed has not acknowledged.
+    pub feed_lag: Duration,
     /// Attempts in flight.
     pub in_flight: u64,
     /// Delivery threads alive, the dispatcher's included.
@@ -176,6 +179,9 @@ impl Metrics {
         let oldest_held = Gauge::default();
         let help = "Age of the oldest delivery held for a disabled subscription";
         registry.register_with_unit("oldest_held", help, Unit::Seconds, oldest_held.clone());
+        let feed_lag = Gauge::default();
+        let help = "Age of the oldest event that the reader of an active feed has not acknowledged";
+        registry.register_with_unit("feed_lag", help, Unit::Seconds, feed_lag.clone());
         let subscriptions = Family::<SubscriptionLabels, Gauge>::default();
         registry.register("subscriptions", "Subscriptions by state", subscriptions.clone());
         let database = Gauge::default();
@@ -202,6 +208,7 @@ impl Metrics {
             retrying,
             oldest_pending,
             oldest_held,
+            feed_lag,
             in_flight,
             threads,
             subscriptions,
@@ -254,6 +261,7 @@ impl Metrics {
         set(&self.retrying, now.retrying);
         set(&self.oldest_pending, now.oldest_pending.as_secs());
         set(&self.oldest_held, now.oldest_held.as_secs());
+        set(&self.feed_lag, now.feed_lag.as_secs());
         set(&self.in_flight, now.in_flight);
         set(&self.threads, now.threads);
         set(&self.database, now.database_bytes);

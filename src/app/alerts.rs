@@ -25,7 +25,7 @@ use crate::domain::ids::EventIds;
 use crate::domain::signing::SigningSecret;
 use crate::notify::mail::{Mail, MailSettings};
 use crate::notify::program::Program;
-use crate::notify::watch::Watch;
+use crate::notify::watch::{Limits, Watch};
 use crate::notify::way::{HandOverError, Way};
 use crate::notify::webhook::Webhook;
 use crate::storage::Randomness;
@@ -95,8 +95,11 @@ fn host_name() -> String {
 #[must_use]
 pub fn watch(config: &Config, failed_at: Option<String>) -> Watch {
     let config = config.clone();
-    let after = config.alerts.backup_missed_after;
-    Watch::new(after, failed_at, Box::new(move |now| certificate_warnings(&config, now)))
+    let limits = Limits {
+        backup_missed_after: config.alerts.backup_missed_after,
+        feed_behind_after: config.alerts.feed_behind_after,
+    };
+    Watch::new(limits, failed_at, Box::new(move |now| certificate_warnings(&config, now)))
 }
 
 fn alert(kind: AlertKind, message: String, now: Timestamp) -> Alert {

@@ -53,7 +53,10 @@ pub fn store_settings(config: &Config) -> StoreSettings {
                 held: retention.held,
             },
             audit_kept: retention.audit,
-            alerts: config.alerts.is_on().then_some(AlertRule { failing_after: config.alerts.failing_after }),
+            alerts: config.alerts.is_on().then_some(AlertRule {
+                failing_after: config.alerts.failing_after,
+                feed_behind_after: config.alerts.feed_behind_after,
+            }),
             subscriptions_per_account: config.limits.subscriptions_per_account,
         },
     }
@@ -117,6 +120,7 @@ pub fn dashboard_settings(config: &Config, listens: SocketAddr) -> DashboardSett
         own_url: format!("{}://{address}", if is_tls { "https" } else { "http" }),
         is_tls,
         port: listens.port(),
+        feed_behind_after: config.alerts.feed_behind_after,
     }
 }
 

@@ -139,7 +139,7 @@ pub struct AlertEndpoint {
     pub account: String,
     /// The subscription.
     pub subscription: SubscriptionId,
-    /// The endpoint's host. The rest of its URL may be secret.
+    /// The endpoint's host, empty of a feed. The rest of its URL may be secret.
     pub host: String,
 }
 
@@ -170,7 +170,8 @@ impl Alert {
     #[must_use]
     pub fn title(&self) -> String {
         let of = self.endpoint.as_ref().map_or_else(String::new, |AlertEndpoint { account, subscription, host }| {
-            format!(": subscription {subscription} of account {account} ({host})")
+            let at = if host.is_empty() { String::new() } else { format!(" ({host})") };
+            format!(": subscription {subscription} of account {account}{at}")
         });
         plain(&format!("{}{of}", self.kind.words())).chars().take(TITLE_CHARS).collect()
     }
@@ -196,7 +197,7 @@ impl Alert {
                 "message": self.message,
                 "account": endpoint.map(|endpoint| &endpoint.account),
                 "subscription_id": endpoint.map(|endpoint| endpoint.subscription),
-                "host": endpoint.map(|endpoint| &endpoint.host),
+                "host": endpoint.map(|endpoint| &endpoint.host).filter(|host| !host.is_empty()),
             },
         })
         .to_string()

@@ -107,6 +107,7 @@ impl MetricsPage {
             retrying: backlog.pending.retrying,
             oldest_pending: age(backlog.oldest),
             oldest_held: age(backlog.oldest_held),
+            feed_lag: age(backlog.oldest_in_feeds),
             in_flight: count(self.dispatcher.in_flight()),
             threads: count(self.dispatcher.alive_threads()),
             active: count(active),

@@ -137,7 +137,20 @@ impl Running {
 
     /// Raises what nobody else notices.
     fn look_around(&mut self, now: Instant) {
-        for found in self.watch.look(&self.reader.view(), self.clock.wall(), now) {
+        if !self.watch.is_due(now) {
+            return;
+        }
+        let (view, wall) = (self.reader.view(), self.clock.wall());
+        let feeds = self.watch.changed_feeds(&view, wall, now);
+        let noticed = self.watch.look(&view, wall, now);
+        drop(view);
+        if !feeds.is_empty()
+            && let Err(error) = self.ask(|reply| ServerCommand::LookAtFeeds { feeds: feeds.clone(), reply })
+        {
+            log::error!("feeds could not be looked at, and will be again: {error}");
+            self.watch.forget_feeds();
+        }
+        for found in noticed {
             let raised = self.ask(|reply| ServerCommand::RaiseAlert {
                 kind: found.kind,
                 of: found.of.clone(),

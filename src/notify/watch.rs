@@ -1,12 +1,13 @@
-//! What goes wrong by itself, without a commit that could tell of it: a backup that was missed, a certificate that ends. Looked
-//! at by the notifier's thread.
+//! What goes wrong by itself, without a commit that could tell of it: a backup that was missed, a certificate that ends, a
+//! feed whose reader is behind. Looked at by the notifier's thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::domain::Timestamp;
 use crate::domain::alert::AlertKind;
+use crate::domain::subscription::Subscription;
 use crate::domain::timestamp::span_in_words;
+use crate::domain::{SubscriptionId, Timestamp};
 use crate::storage::read::reader::ReadView;
 
 /// How often it is looked at, unless something is to be told sooner.
@@ -31,20 +32,31 @@ pub struct Noticed {
 /// Tells of certificates that end soon.
 pub type Certificates = Box<dyn Fn(Timestamp) -> Vec<String> + Send>;
 
+/// From when on something is told of; no time: never.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A backup is missed when the last one is older.
+    pub backup_missed_after: Duration,
+    /// A feed is behind when its oldest event has waited for longer.
+    pub feed_behind_after: Duration,
+}
+
 /// What is looked at.
 pub struct Watch {
-    backup_missed_after: Duration,
+    limits: Limits,
     failed_at: Option<String>,
     certificates: Certificates,
     asked: BTreeMap<String, Instant>,
+    /// When the writer looked at all feeds last, and which of them are behind, with their oldest events since then.
+    behind: Option<(Instant, BTreeSet<(SubscriptionId, Timestamp)>)>,
     next: Instant,
 }
 
 impl Watch {
-    /// With these settings; a backup is never missed after no time. `failed_at`: when the store failed, if nobody was told.
+    /// With these limits. `failed_at`: when the store failed, if nobody was told.
     #[must_use]
-    pub fn new(backup_missed_after: Duration, failed_at: Option<String>, certificates: Certificates) -> Self {
-        Self { backup_missed_after, failed_at, certificates, asked: BTreeMap::new(), next: Instant::now() }
+    pub fn new(limits: Limits, failed_at: Option<String>, certificates: Certificates) -> Self {
+        Self { limits, failed_at, certificates, asked: BTreeMap::new(), behind: None, next: Instant::now() }
     }
 
     /// When it is to be looked at next.
@@ -53,13 +65,19 @@ impl Watch {
         self.next
     }
 
-    /// What is to be told, if it is time to look.
-    pub fn look(&mut self, view: &ReadView, wall: Timestamp, now: Instant) -> Vec<Noticed> {
+    /// Whether it is time to look. If it is, the next time is later.
+    pub fn is_due(&mut self, now: Instant) -> bool {
         if now < self.next {
-            return Vec::new();
+            return false;
         }
-        let every = if self.backup_missed_after.is_zero() { EVERY } else { EVERY.min(self.backup_missed_after) };
-        self.next = now + every.max(SOONEST);
+        let Limits { backup_missed_after, feed_behind_after } = self.limits;
+        let limits = [backup_missed_after, feed_behind_after].into_iter().filter(|limit| !limit.is_zero());
+        self.next = now + limits.fold(EVERY, Duration::min).max(SOONEST);
+        true
+    }
+
+    /// What is to be told.
+    pub fn look(&mut self, view: &ReadView, wall: Timestamp, now: Instant) -> Vec<Noticed> {
         self.asked.retain(|_, at| now.duration_since(*at) < ASKED_AGAIN);
         let certificates = (self.certificates)(wall).into_iter().map(|message| Noticed {
             kind: AlertKind::CertificateEnds,
@@ -75,18 +93,45 @@ impl Watch {
         all.into_iter().filter(|found| self.asked.insert(found.message.clone(), now).is_none()).collect()
     }
 
+    /// The feeds that the writer has to look at: their readers are behind with other events than before, or are not any more.
+    /// All of them after a start, as it is not known which were told of, and now and then, as the same is not told again at
+    /// once.
+    pub fn changed_feeds(&mut self, view: &ReadView, wall: Timestamp, now: Instant) -> Vec<SubscriptionId> {
+        let limit = self.limits.feed_behind_after;
+        let feeds = || view.registry().subscriptions().filter(|found| found.is_pull());
+        let behind_since = |feed: &Subscription| {
+            let since = view.unacknowledged_since(feed).inspect_err(|error| log::error!("{error}")).ok()??;
+            let is_behind = feed.state.is_active() && !limit.is_zero() && wall.since(since) >= limit;
+            is_behind.then_some((feed.id, since))
+        };
+        let behind: BTreeSet<_> = feeds().filter_map(|feed| behind_since(feed)).collect();
+        let known = self.behind.take().filter(|(at, _)| now.duration_since(*at) < ASKED_AGAIN);
+        let (at, changed) = match known {
+            Some((at, before)) => (at, before.symmetric_difference(&behind).map(|(id, _)| *id).collect()),
+            None => (now, feeds().map(|feed| feed.id).collect()),
+        };
+        self.behind = Some((at, behind));
+        changed
+    }
+
+    /// The writer could not look at them.
+    pub fn forget_feeds(&mut self) {
+        self.behind = None;
+    }
+
     fn backup(&self, view: &ReadView, wall: Timestamp) -> Option<Noticed> {
         let last = view.last_backup().inspect_err(|error| log::error!("{error}")).ok()?;
         // Without any, there was none since somebody began to use the store.
         let begun = view.registry().keys().map(|key| key.created_at).min();
-        let is_missed = wall.since(last.or(begun)?) >= self.backup_missed_after;
-        (is_missed && !self.backup_missed_after.is_zero()).then(|| Noticed {
+        let limit = self.limits.backup_missed_after;
+        let is_missed = wall.since(last.or(begun)?) >= limit;
+        (is_missed && !limit.is_zero()).then(|| Noticed {
             kind: AlertKind::BackupMissed,
             of: SERVER.to_owned(),
             message: match last {
                 Some(at) => format!(
                     "the last backup was made at {at}, and alerts.backup_missed_after is {}; look at what makes them",
-                    span_in_words(self.backup_missed_after)
+                    span_in_words(limit)
                 ),
                 None => "no backup was ever made; make one with: tempclock-webhooks backup --output FILE".to_owned(),
             },

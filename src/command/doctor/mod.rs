@@ -110,9 +110,10 @@ fn run_checks(subject: &Arc<DoctorContext>) -> Vec<Finding> {
         Err(late) => Err(late),
     };
     let outbox = outbox.map_err(|finding| findings.push(finding)).ok();
+    let behind_after = subject.config.alerts.feed_behind_after;
     findings.push(machine::clock(subject.now, outbox.as_ref().and_then(|outbox| outbox.newest_event)));
     findings.extend(outbox.as_ref().and_then(|outbox| machine::left_out(outbox.left_out)));
-    findings.extend(outbox.iter().flat_map(|outbox| outbox.assess(subject.now, is_up)));
+    findings.extend(outbox.iter().flat_map(|outbox| outbox.assess(subject.now, is_up, behind_after)));
     for target in network::targets(subject, outbox.as_ref(), &mut findings) {
         let subject = Arc::clone(subject);
         let looked = within("network", move || network::check(&subject, &target));

@@ -17,6 +17,7 @@ use crate::storage::error::OpenError;
 use crate::storage::maintenance::{InspectError, Inspection, Maintenance};
 
 const QUEUE: &str = "queue";
+const FEEDS: &str = "feeds";
 /// A delivery overdue by this long is stuck.
 const STUCK: Duration = Duration::from_mins(5);
 /// Maximum number of subscriptions named in a finding.
@@ -41,6 +42,16 @@ pub struct QueueReport {
     /// Subscriptions by number, with a description.
     disabled: BTreeMap<u64, String>,
     failing: BTreeMap<u64, String>,
+    /// Feeds by number, with what is not acknowledged, if there is something.
+    feeds: BTreeMap<u64, Option<Unacknowledged>>,
+}
+
+/// The oldest event of a feed that its reader has not acknowledged.
+#[derive(Debug)]
+struct Unacknowledged {
+    since: Timestamp,
+    /// Whose feed it is.
+    whose: String,
 }
 
 /// Reads the queue's state by whichever way is available.
@@ -111,7 +122,13 @@ fn of_file(seen: Inspection) -> QueueReport {
     };
     for waiting in seen.subscriptions {
         let whose = of_account(&waiting.account);
-        queue.urls.insert(waiting.id.0.into(), waiting.endpoint.as_str().to_owned());
+        if waiting.is_pull {
+            let since = waiting.unacknowledged_since.filter(|_| waiting.state.is_active());
+            let oldest = since.map(|since| Unacknowledged { since, whose: whose.clone() });
+            queue.feeds.insert(waiting.id.0.into(), oldest);
+        } else {
+            queue.urls.insert(waiting.id.0.into(), waiting.endpoint.as_str().to_owned());
+        }
         match waiting.state {
             SubscriptionState::Active => {
                 queue.oldest_due = queue.oldest_due.into_iter().chain(waiting.oldest_due).min();
@@ -203,6 +220,10 @@ impl QueueReport {
     fn note(&mut self, subscription: &Value, whose: &str) {
         let id = number(&subscription["id"]);
         self.urls.extend(subscription["url"].as_str().map(|url| (id, url.to_owned())));
+        if subscription["mode"] == "pull" {
+            let since = time(&subscription["unacknowledged_since"]).filter(|_| subscription["active"] == true);
+            self.feeds.insert(id, since.map(|since| Unacknowledged { since, whose: whose.to_owned() }));
+        }
         if subscription["active"] == false {
             let word = |field: &str| subscription[field].as_str().unwrap_or_default().to_owned();
             let (at, reason) = (word("disabled_at"), word("disabled_reason"));
@@ -218,8 +239,8 @@ impl QueueReport {
         }
     }
 
-    /// The findings.
-    pub fn assess(&self, now: Timestamp, is_up: bool) -> Vec<Finding> {
+    /// The findings. A feed is behind when its oldest event has waited for that long; after no time it never is.
+    pub fn assess(&self, now: Timestamp, is_up: bool, behind_after: Duration) -> Vec<Finding> {
         let mut findings = Vec::new();
         let overdue = self.oldest_due.map(|due| (due, now.since(due))).filter(|(_, late)| *late > STUCK);
         let pending = self.pending;
@@ -236,10 +257,11 @@ impl QueueReport {
             ),
             None => Finding::ok(QUEUE, format!("{pending} pending deliveries, none overdue")),
         });
+        let total = self.urls.len() + self.feeds.len();
         if !self.disabled.is_empty() {
             findings.push(Finding::warning(
                 "endpoints",
-                format!("disabled: {} of {}: {}", self.disabled.len(), self.urls.len(), listed(&self.disabled)),
+                format!("disabled: {} of {total}: {}", self.disabled.len(), listed(&self.disabled)),
                 "Fix the endpoint, then enable it: tempclock-webhooks subscriptions resume N [--account NAME]",
             ));
         }
@@ -250,7 +272,26 @@ impl QueueReport {
                 "See why: tempclock-webhooks subscriptions show N [--account NAME]",
             ));
         }
+        findings.extend(self.assess_feeds(now, behind_after));
         findings
+    }
+
+    fn assess_feeds(&self, now: Timestamp, behind_after: Duration) -> Option<Finding> {
+        let is_behind = |since: Timestamp| !behind_after.is_zero() && now.since(since) >= behind_after;
+        let behind = self.feeds.iter().filter_map(|(id, oldest)| {
+            let Unacknowledged { since, whose } = oldest.as_ref().filter(|oldest| is_behind(oldest.since))?;
+            Some((*id, format!("{whose} since {since}")))
+        });
+        let (behind, total): (BTreeMap<_, _>, _) = (behind.collect(), self.feeds.len());
+        match behind.len() {
+            _ if total == 0 => None,
+            0 => Some(Finding::ok(FEEDS, format!("behind: none of {total}"))),
+            count => Some(Finding::warning(
+                FEEDS,
+                format!("behind: {count} of {total}: {}", listed(&behind)),
+                "See whether their readers run: what they do not acknowledge expires after retention.held",
+            )),
+        }
     }
 }
 
@@ -269,7 +310,7 @@ mod tests {
     fn level(late: Duration, is_up: bool) -> Level {
         let now = Timestamp::parse("2026-03-02T08:00:00Z").unwrap();
         let queue = QueueReport { pending: 1, oldest_due: Some(now.minus(late)), ..QueueReport::default() };
-        queue.assess(now, is_up)[0].level
+        queue.assess(now, is_up, Duration::ZERO)[0].level
     }
 
     #[test]

@@ -214,6 +214,7 @@ fn put_one(found: &Value) -> Outcome {
         ("disabled reason", text(found, "disabled_reason")),
         ("disabled at", time(found, "disabled_at")),
         ("failing since", time(found, "failing_since")),
+        ("unacknowledged since", time(found, "unacknowledged_since")),
         ("last failure", cause.to_owned()),
         ("what to do", advice.to_owned()),
         ("next attempt", next),

@@ -100,13 +100,15 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
         let all: Vec<_> = all.iter().filter(|found| sees(found.id)).collect();
         let shown: Vec<_> = all.iter().skip(offset).take(limit).map(|found| Arc::clone(found)).collect();
         let ids: Vec<_> = shown.iter().map(|found| found.id).collect();
-        Ok((all.len(), shown, snapshot.failing_since(&ids)?))
+        let unacknowledged = shown.iter().map(|found| snapshot.unacknowledged_since(found));
+        let unacknowledged = unacknowledged.collect::<Result<Vec<_>, _>>()?;
+        Ok((all.len(), shown, snapshot.failing_since(&ids)?, unacknowledged))
     });
-    let (total, shown, healths) = read.await?;
+    let (total, shown, failing, unacknowledged) = read.await?;
     let page: Vec<_> = shown
         .iter()
-        .zip(healths)
-        .map(|(found, failing_since)| SubscriptionView::with_health(found, failing_since))
+        .zip(failing.into_iter().zip(unacknowledged))
+        .map(|(found, (failing, unacknowledged))| SubscriptionView::with_health(found, failing, unacknowledged))
         .collect();
     Ok(respond::list(&page, &Pagination::of_whole(total, limit, offset, page.len())))
 }
@@ -139,11 +141,13 @@ pub async fn read_one(
                 recent.extend(attempt.map(|attempt| AttemptView::short(delivery_id, &delivery, attempt, context)));
             }
             let filtered = snapshot.filtered(&subscription, &history)?;
-            Ok(Some((subscription, history.health.failing_since, filtered, recent)))
+            let health = (history.health.failing_since, snapshot.unacknowledged_since(&subscription)?);
+            Ok(Some((subscription, health, filtered, recent)))
         })
         .await?;
-    let (subscription, failing_since, filtered, recent) = found.ok_or_else(|| ApiError::not_found("subscription"))?;
-    let view = SubscriptionView::with_history(&subscription, failing_since, filtered, recent);
+    let (subscription, health, filtered, recent) = found.ok_or_else(|| ApiError::not_found("subscription"))?;
+    let (failing, unacknowledged) = health;
+    let view = SubscriptionView::with_health(&subscription, failing, unacknowledged).with_history(filtered, recent);
     Ok(respond::single(HttpResponse::Ok(), &view))
 }
 

@@ -72,6 +72,11 @@ pub struct SubscriptionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     failing_since: Option<Timestamp>,
+    /// When the oldest event was stored that its reader has not acknowledged; only in mode pull, if there is one, and only
+    /// where subscriptions are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Timestamp")]
+    unacknowledged_since: Option<Timestamp>,
     /// How many events of its types did not fit its filter; only where one subscription is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
@@ -103,6 +108,7 @@ impl<'a> SubscriptionView<'a> {
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
             failing_since: None,
+            unacknowledged_since: None,
             filtered: None,
             recent_deliveries: None,
         }
@@ -113,20 +119,18 @@ impl<'a> SubscriptionView<'a> {
         Self { secret: Some(subscription.keys.secret.expose()), ..Self::new(subscription) }
     }
 
-    /// With its endpoint's health.
-    pub fn with_health(subscription: &'a Subscription, failing_since: Option<Timestamp>) -> Self {
-        Self { failing_since, ..Self::new(subscription) }
-    }
-
-    /// With its endpoint's health and its last attempts, newest first.
-    pub fn with_history(
+    /// With how its endpoint, or its reader, does.
+    pub fn with_health(
         subscription: &'a Subscription,
         failing_since: Option<Timestamp>,
-        filtered: u64,
-        recent: Vec<AttemptView>,
+        unacknowledged_since: Option<Timestamp>,
     ) -> Self {
-        let recent_deliveries = Some(recent);
-        Self { filtered: Some(filtered), recent_deliveries, ..Self::with_health(subscription, failing_since) }
+        Self { failing_since, unacknowledged_since, ..Self::new(subscription) }
+    }
+
+    /// The same with how many events did not fit its filter, and its last attempts, newest first.
+    pub fn with_history(self, filtered: u64, recent: Vec<AttemptView>) -> Self {
+        Self { filtered: Some(filtered), recent_deliveries: Some(recent), ..self }
     }
 }
 

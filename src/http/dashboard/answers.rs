@@ -77,6 +77,8 @@ pub struct Subscription {
     #[serde(default)]
     pub failing_since: Option<String>,
     #[serde(default)]
+    pub unacknowledged_since: Option<String>,
+    #[serde(default)]
     pub secret: String,
     #[serde(default)]
     pub public_key: String,

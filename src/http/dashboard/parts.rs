@@ -67,7 +67,7 @@ pub fn state(word: &str) -> String {
         "delivered" | "active" | "finished" | "ok" | "ready" => ("good", "✓"),
         "exhausted" | "failed" | "failing" | "not_ready" | "revoked" => ("bad", "✕"),
         "pending" | "waiting" | "running" => ("soft", "…"),
-        "retrying" | "held" | "paused" | "off" | "stopped" => ("warn", "‖"),
+        "retrying" | "held" | "paused" | "off" | "stopped" | "behind" => ("warn", "‖"),
         _ => ("soft", "–"),
     };
     html(&StatePart { kind, sign, word })

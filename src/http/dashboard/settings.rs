@@ -1,5 +1,7 @@
 //! What the dashboard has to know of the server: whether it is served, and under which address. Pure.
 
+use std::time::Duration;
+
 use url::Url;
 
 /// Settings of the dashboard.
@@ -15,13 +17,22 @@ pub struct DashboardSettings {
     pub is_tls: bool,
     /// The port in the cookie's name: browsers send cookies to every port of a host, and there may be two servers.
     pub port: u16,
+    /// A feed is shown as behind when its oldest event was not acknowledged for so long; 0: never.
+    pub feed_behind_after: Duration,
 }
 
 impl DashboardSettings {
     /// Of a command that has no server.
     #[must_use]
     pub fn none() -> Self {
-        Self { is_served: false, public_url: None, own_url: String::new(), is_tls: false, port: 0 }
+        Self {
+            is_served: false,
+            public_url: None,
+            own_url: String::new(),
+            is_tls: false,
+            port: 0,
+            feed_behind_after: Duration::ZERO,
+        }
     }
 
     /// The URL of a page for people.

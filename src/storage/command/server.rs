@@ -24,6 +24,13 @@ pub enum ServerCommand {
         /// Replied to when it is stored, or was told before.
         reply: Reply,
     },
+    /// Tell those who run the server of these feeds if their readers are behind, and note that they are not if they are not.
+    LookAtFeeds {
+        /// The subscriptions that are read.
+        feeds: Vec<SubscriptionId>,
+        /// Replied to when it is stored.
+        reply: Reply,
+    },
     /// Note that alerts were handed over.
     HandedOver {
         /// Which.

@@ -4,7 +4,7 @@
 
 use crate::domain::delivery::DeliveryState;
 use crate::domain::subscription::Subscription;
-use crate::domain::{DeliveryId, EventId};
+use crate::domain::{DeliveryId, EventId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::ReadView;
 use crate::storage::rows::record::EventRow;
@@ -26,6 +26,17 @@ pub struct FeedPage {
 }
 
 impl ReadView {
+    /// When the oldest event was stored that the reader of a subscription has not acknowledged; none if there is none, or if
+    /// it is not read.
+    pub fn unacknowledged_since(&self, subscription: &Subscription) -> Result<Option<Timestamp>, StorageError> {
+        if !subscription.is_pull() {
+            return Ok(None);
+        }
+        let position = self.history(subscription.id)?.acknowledged;
+        let first = self.unattempted_after(subscription.id, Some(position), 1, 0)?;
+        Ok(first.first().map(|pending| pending.event.time()))
+    }
+
     /// A page of the feed of a subscription, behind that event, or behind what was acknowledged.
     pub fn feed(
         &self,
@@ -54,11 +65,14 @@ impl ReadView {
             }
         }
         let wanted = limit.saturating_sub(page.items.len()).saturating_add(1);
-        for pending in self.unattempted_after(subscription.id, Some(after.max(position)), wanted, 0)? {
+        let pending = self.unattempted_after(subscription.id, Some(after.max(position)), wanted, 0)?;
+        for pending in &pending {
             if !self.add_to(&mut page, &mut bytes, subscription, pending.event, limit)? {
                 return Ok(page);
             }
         }
+        // Only events that are damaged have left room for the last one of these.
+        page.has_more = pending.len() == wanted;
         Ok(page)
     }
 

@@ -45,10 +45,12 @@ pub struct ReadView {
 pub struct Backlog {
     /// How many deliveries are pending.
     pub pending: Pending,
-    /// Creation time of the oldest one that is not held; at most 10,000 retries are read for it.
+    /// Creation time of the oldest one that is sent and not held; at most 10,000 retries are read for it.
     pub oldest: Option<Timestamp>,
     /// The same of those that are held for a disabled subscription.
     pub oldest_held: Option<Timestamp>,
+    /// The same of those that are read, and not acknowledged.
+    pub oldest_in_feeds: Option<Timestamp>,
 }
 
 /// Retries are not ordered by age, and reading a whole backlog for one figure would be too expensive.
@@ -151,14 +153,14 @@ impl ReadView {
         Ok(self.snapshot.view.history(id)?.unwrap_or_default())
     }
 
-    /// Since when the endpoints of these subscriptions have been failing, in the same order.
-    pub fn failing_since(&self, ids: &[SubscriptionId]) -> Result<Vec<Option<Timestamp>>, StorageError> {
     /// How many events of its types did not fit the filter of a subscription with that history.
     pub fn filtered(&self, subscription: &Subscription, history: &History) -> Result<u64, StorageError> {
         let counts = self.snapshot.view.counts(subscription.account, Some(subscription.id))?;
         Ok(history.filtered.saturating_add(counts.filtered()))
     }
 
+    /// Since when the endpoints of these subscriptions have been failing, in the same order.
+    pub fn failing_since(&self, ids: &[SubscriptionId]) -> Result<Vec<Option<Timestamp>>, StorageError> {
         let view = &self.snapshot.view;
         ids.iter().map(|id| Ok(view.history(*id)?.and_then(|history| history.health.failing_since))).collect()
     }
@@ -306,19 +308,21 @@ impl ReadView {
         Ok((count, next))
     }
 
-    /// Number of pending deliveries, and the age of the oldest and of the oldest held one.
+    /// Number of pending deliveries, and the ages of the oldest ones.
     pub fn backlog(&self) -> Result<Backlog, StorageError> {
         let snapshot = &self.snapshot;
-        let (mut oldest, mut oldest_held): (Option<EventId>, Option<EventId>) = (None, None);
+        let mut found = Backlog { pending: snapshot.pending, oldest: None, oldest_held: None, oldest_in_feeds: None };
         let mut left = SCANNED_MAX;
         for subscription in snapshot.registry.subscriptions() {
-            let oldest =
-                if subscription.state.is_active() && !subscription.is_pull() { &mut oldest } else { &mut oldest_held };
-            let found = snapshot.view.oldest_pending(subscription.id, &mut left)?;
-            *oldest = (*oldest).into_iter().chain(found).min();
+            let (oldest, of_this) = if subscription.state.is_active() && subscription.is_pull() {
+                (&mut found.oldest_in_feeds, self.unacknowledged_since(subscription)?)
+            } else {
+                let oldest = if subscription.state.is_active() { &mut found.oldest } else { &mut found.oldest_held };
+                (oldest, snapshot.view.oldest_pending(subscription.id, &mut left)?.map(EventId::time))
+            };
+            *oldest = (*oldest).into_iter().chain(of_this).min();
         }
-        let (oldest, oldest_held) = (oldest.map(EventId::time), oldest_held.map(EventId::time));
-        Ok(Backlog { pending: snapshot.pending, oldest, oldest_held })
+        Ok(found)
     }
 
     /// How many rows a check of all of them comes to.

@@ -2,6 +2,7 @@
 //! the commit of the position and the rest in steps beside the commits, which a restart goes on with. Runs on the writer
 //! thread, inside the open write transaction; never commits.
 
+use crate::domain::alert::AlertKind;
 use crate::domain::delivery::Delivery;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::counts::Kind;
@@ -30,6 +31,9 @@ impl<T: Tx> Batch<T> {
         }
         history.acknowledged = up_to;
         self.changed_histories.insert(id);
+        if state.alerts.is_open(AlertKind::FeedBehind, &id.to_string()) {
+            self.look_at_feed(state, id)?;
+        }
         let rows = self.tx.unattempted_before(id, EventId(up_to.0.saturating_add(1)), ROWS_AT_ONCE)?;
         let is_all = rows.len() < ROWS_AT_ONCE;
         for event in rows {

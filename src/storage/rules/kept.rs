@@ -1,17 +1,13 @@
 //! What is kept and until when. Each account's events are passed once, from the oldest on, when their time is over: what is
-//! settled is removed, and what is not is noted and comes back when it is. A delivery that is held for too long expires.
+//! settled is removed, and what is not is noted and comes back when it is.
 //! Runs on the writer thread, as steps of housekeeping. It removes nothing that is pending.
 
 use std::collections::btree_map::Entry;
 
-use crate::domain::delivery::Delivery;
-use crate::domain::event::event_type::EventType;
-use crate::domain::subscription::{Subscription, SubscriptionState};
-use crate::domain::{AccountId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::counts::Kind;
 use crate::storage::engine::{Due, DueKind, Front, Tx};
 use crate::storage::error::StorageError;
-use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::EventHead;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::budget::Budget;
@@ -23,7 +19,7 @@ pub(in crate::storage) struct Cutoffs {
     pub events: Timestamp,
     pub attempts: Timestamp,
     /// What is held since before this time expires: by the calendar, and by the steady clock.
-    held: (Timestamp, Timestamp),
+    pub held: (Timestamp, Timestamp),
 }
 
 impl Cutoffs {
@@ -328,92 +324,5 @@ impl<T: Tx> Batch<T> {
                 return Ok(false);
             }
         }
-    }
-
-    /// Gives up what has been held for too long for a subscription that is off. Gives whether there is no more.
-    pub(in crate::storage) fn expire_held(
-        &mut self,
-        state: &mut State,
-        subscription: &Subscription,
-        before: Cutoffs,
-        budget: &mut Budget,
-    ) -> Result<bool, StorageError> {
-        budget.spend(1);
-        let (calendar, monotonic) = before.held;
-        match subscription.state {
-            SubscriptionState::Disabled { since, .. } if since < calendar => {}
-            // What nobody reads is held from the time when it could be read.
-            SubscriptionState::Active if subscription.is_pull() => {}
-            _ => return Ok(true),
-        }
-        let (account, of) = (subscription.account, subscription.id);
-        let wanted = budget.rows().max(1);
-        // What waits for its turn first, or else it would come to its turn here.
-        let waiting = self.tx.waiting(of, (EventId(0), EventId::first_at(calendar)), wanted)?;
-        let unattempted =
-            self.tx.unattempted_before(of, EventId::first_at(calendar), wanted.saturating_sub(waiting.len()))?;
-        let left = wanted.saturating_sub(waiting.len() + unattempted.len());
-        let retries = self.tx.retries_before(of, monotonic, left)?;
-        let count = waiting.len() + unattempted.len() + retries.len();
-        for (event, row) in waiting {
-            let id = DeliveryId { event, subscription: of };
-            // A batch ends with the last delivery in it, and those are older.
-            if row.is_batch() || self.take_waiting(id)?.is_none() {
-                continue;
-            }
-            let (before, delivery) = match self.tx.delivery(account, id)? {
-                Some(Ok(delivery)) if row.has_outcome => (Kind::Retrying, delivery),
-                _ => (
-                    if row.has_outcome { Kind::Retrying } else { Kind::Unattempted },
-                    self.unattempted(account, event)?,
-                ),
-            };
-            self.expire(state, (account, id), before, delivery, row)?;
-        }
-        for event in unattempted {
-            let id = DeliveryId { event, subscription: of };
-            if let Some(row) = self.take_unattempted(id)? {
-                let delivery = self.unattempted(account, event)?;
-                self.expire(state, (account, id), Kind::Unattempted, delivery, row)?;
-            }
-        }
-        for (due, event) in retries {
-            let id = DeliveryId { event, subscription: of };
-            if self.tx.batch(of, BatchId(event.0))?.is_some() {
-                continue;
-            }
-            let row = self.take_attempted(id, due)?;
-            let delivery = match self.tx.delivery(account, id)? {
-                Some(Ok(delivery)) => delivery,
-                lost => {
-                    let why = lost.and_then(Result::err).map(|error| error.to_string());
-                    log::error!("delivery {id} has lost its attempts: {}", why.as_deref().unwrap_or("it has no row"));
-                    Delivery::unattempted(EventType::Ping, event.time())
-                }
-            };
-            self.expire(state, (account, id), Kind::Retrying, delivery, row)?;
-        }
-        budget.spend(count * 2);
-        if count > 0 {
-            let name = state.registry.account_name(account);
-            log::warn!(
-                "{count} deliveries of subscription {of} of account {name} expired: they were held for longer than retention.held"
-            );
-            self.alert_of_expired(state, subscription)?;
-        }
-        Ok(count < wanted)
-    }
-
-    fn expire(
-        &mut self,
-        state: &State,
-        (account, id): (AccountId, DeliveryId),
-        before: Kind,
-        mut delivery: Delivery,
-        row: OutboxRow,
-    ) -> Result<(), StorageError> {
-        delivery.expire(state.time.now());
-        self.changes.expired.push(id);
-        self.settle(state, (account, id), before, &delivery, row).map(drop)
     }
 }

@@ -2,11 +2,13 @@
 //! subscriptions go first; then a pass goes through what retention has come to. Runs on the writer thread, in a server and
 //! in no command.
 
+mod held;
 pub(in crate::storage) mod look;
 mod receivers;
 
 use std::time::Duration;
 
+use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, SubscriptionId, Timestamp};
 use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
@@ -140,10 +142,11 @@ impl<T: Tx> Batch<T> {
             Stage::LateEvents if self.remove_late_events(state, before, budget)? => Stage::Held(SubscriptionId(0)),
             Stage::LateAttempts | Stage::LateEvents => present,
             Stage::Held(done) => {
-                let off = state.registry.subscriptions_after(done).find(|found| !found.state.is_active()).cloned();
-                match off {
+                let holds = |found: &Subscription| !found.state.is_active() || found.is_pull();
+                let holding = state.registry.subscriptions_after(done).find(|found| holds(found)).cloned();
+                match holding {
                     None => return Ok(None),
-                    Some(off) if self.expire_held(state, &off, before, budget)? => Stage::Held(off.id),
+                    Some(found) if self.expire_held(state, &found, before, budget)? => Stage::Held(found.id),
                     Some(_) => present,
                 }
             }

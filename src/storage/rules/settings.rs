@@ -27,6 +27,8 @@ pub struct Rules {
 pub struct AlertRule {
     /// After so long without a success an endpoint is told of.
     pub failing_after: Duration,
+    /// A feed is told of when its oldest event was not acknowledged for so long; 0: never.
+    pub feed_behind_after: Duration,
 }
 
 /// How long finished events and attempts are kept.

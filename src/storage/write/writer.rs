@@ -333,6 +333,10 @@ impl Writer {
                 batch.alert(state, (kind, &of), None, message)?;
                 defer_reply(reply, Ok(()))
             }
+            ServerCommand::LookAtFeeds { feeds, reply } => {
+                feeds.into_iter().try_for_each(|id| batch.look_at_feed(state, id))?;
+                defer_reply(reply, Ok(()))
+            }
             ServerCommand::HandedOver { alerts, way, ways, reply } => {
                 batch.handed_over(state, &alerts, &way, &ways)?;
                 defer_reply(reply, Ok(()))

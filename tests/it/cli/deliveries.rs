@@ -69,6 +69,8 @@ fn one_delivery_is_sent_again_also_when_it_was_asked_for_while_the_server_was_do
     client.wait_for_delivery(&id, "was sent twice", |delivery| delivery["attempt_count"] == 2);
     assert!(server.terminate().success());
     assert_eq!(server.cli(&["deliveries", "retry", &id]).code, Some(0));
+    let waits = printed(&server.cli(&["deliveries", "show", &id, "--json"]));
+    assert_eq!(waits["data"]["waiting_for"], "thread", "{waits}");
     assert_eq!(receiver.requests_to("/").len(), 2, "sent without a server");
     server.launch();
     server.client().wait_for_delivery(&id, "was sent three times", |delivery| delivery["attempt_count"] == 3);

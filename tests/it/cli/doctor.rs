@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gate, Nobody, Output, Receiver, Reply, Server, clock_in, eventually, run};
+use crate::harness::{Gate, Nobody, Output, Receiver, Reply, Server, WallClock, clock_in, eventually, run};
 
 /// The findings, after looking at their form.
 #[track_caller]
@@ -141,6 +141,38 @@ fn an_endpoint_that_fails_is_named_with_its_account_also_when_nothing_waits_for_
         let message = worst(&seen, "endpoints")["message"].as_str().unwrap();
         assert!(message.starts_with("failing: 1 of 1: 1 of account north since 20"), "{message}");
     }
+}
+
+#[test]
+fn a_feed_is_behind_when_nobody_reads_it_and_its_events_are_never_overdue() {
+    let mut server = Server::stopped(&[]);
+    let clock = WallClock::of(&mut server);
+    server.launch();
+    write_listen(&mut server);
+    let client = server.client_with(&server.key("*"));
+    let feed = || {
+        let made = client.post("/webhooks", &json!({"events": ["clock_in"], "mode": "pull"})).expect(201);
+        made.data()["id"].clone()
+    };
+    let (id, _) = (feed(), feed());
+    let event = client.publish("clock_in", &clock_in(1));
+    let delivery = client.delivery_ids(&event).remove(0);
+    assert_eq!(client.delivery(&delivery)["next_attempt_at"], Value::Null);
+    assert_level(&findings(&server.cli(&["doctor", "--json"])), "feeds", "ok");
+    let read = client.get(&format!("/feeds/{id}")).expect(200);
+    let cursor = &read.json["pagination"]["next_cursor"];
+    clock.set(3600);
+    let assert_one_is_behind = |server: &Server| {
+        let seen = findings(&server.cli(&["doctor", "--json"]));
+        assert_level(&seen, "queue", "ok");
+        assert_level(&seen, "feeds", "warning");
+        let message = worst(&seen, "feeds")["message"].as_str().unwrap();
+        assert!(message.starts_with("behind: 1 of 2: 2 of account default since 20"), "{message}");
+    };
+    client.post(&format!("/feeds/{id}/ack"), &json!({"cursor": cursor})).expect(200);
+    assert_one_is_behind(&server);
+    server.terminate();
+    assert_one_is_behind(&server);
 }
 
 #[test]

@@ -79,6 +79,33 @@ fn publishing_can_have_a_limit_of_its_own() {
     server.client().post("/events", &body).expect(202);
 }
 
+#[test]
+fn reading_a_feed_can_have_a_limit_of_its_own() {
+    let unlimited = u64::from(u32::MAX);
+    for (configured, limit) in [("0", unlimited), ("3", 3)] {
+        let server =
+            Server::start(&[("rate_limit.feed_per_minute", configured), ("rate_limit.management_per_minute", "2")]);
+        let client = server.client_with(&server.key("*"));
+        let made = client.post("/webhooks", &json!({"events": ["clock_in"], "mode": "pull"})).expect(201);
+        let feed = format!("/feeds/{}", made.data()["id"]);
+        let left = |used: u64| if limit == unlimited { unlimited } else { limit - used };
+        let page = client.get(&format!("{feed}?wait=1ms")).expect(200);
+        assert_allowance(&page, limit, left(1));
+        let acknowledge = || {
+            let cursor = &page.json["pagination"]["next_cursor"];
+            client.post(&format!("{feed}/ack"), &json!({"cursor": cursor}))
+        };
+        assert_allowance(&acknowledge().expect(200), limit, left(2));
+        assert_allowance(&client.get(&format!("{feed}?wait=x")).expect(400), limit, left(3));
+        if limit != unlimited {
+            assert_refused(&client.get(&feed), limit);
+            assert_refused(&acknowledge(), limit);
+        }
+        // Creating it was the other one.
+        assert_allowance(&client.get("/webhooks").expect(200), 2, 0);
+    }
+}
+
 /// A key that looks like one and is none.
 fn guess() -> String {
     format!("tc_live_{}", "0".repeat(40))

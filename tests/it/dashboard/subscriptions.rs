@@ -77,6 +77,28 @@ fn a_subscription_is_created_with_options_and_its_secret_is_shown_once() {
 }
 
 #[test]
+fn a_feed_whose_reader_is_behind_is_on_the_overview_until_it_has_caught_up() {
+    let server = Server::start(&[("alerts.feed_behind_after", r#""1ms""#)]);
+    let key = server.key("*");
+    let (client, mut browser) = (server.client_with(&key), Browser::signed_in(&server, &key));
+    client.post("/webhooks", &json!({"events": ["clock_in"], "mode": "pull", "description": "Pay <b>"})).expect(201);
+    assert!(browser.page("/subscriptions/1").contains("has acknowledged everything"));
+    client.publish("clock_in", &clock_in(1));
+    let behind = "Its reader has not acknowledged what was stored since";
+    let seen = eventually("it is behind", || Some(browser.page("/")).filter(|page| page.contains(behind)));
+    assert!(seen.contains("Pay &#60;b&#62; (feed)"), "{seen}");
+    for path in ["/subscriptions", "/subscriptions/1"] {
+        let page = browser.page(path);
+        assert!(page.contains("not acknowledged"), "{page}");
+    }
+    let read = client.get("/feeds/1").expect(200);
+    let cursor = &read.json["pagination"]["next_cursor"];
+    client.post("/feeds/1/ack", &json!({"cursor": cursor})).expect(200);
+    assert!(!browser.page("/").contains(behind));
+    assert!(browser.page("/subscriptions/1").contains("has acknowledged everything"));
+}
+
+#[test]
 fn a_form_changes_what_differs_and_nothing_else() {
     let World { server, client, mut browser, receiver } = World::new();
     let wish = json!({

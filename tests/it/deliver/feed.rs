@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Receiver, Server, clock_in, eventually, signature_standard};
+use crate::harness::{Answer, Client, Receiver, Server, WallClock, clock_in, eventually, signature_standard};
 
 /// A subscription whose events are read: its number and secret.
 #[track_caller]
@@ -59,7 +59,14 @@ fn a_feed_is_read_page_by_page_and_full_pages_stay_as_they_were() {
         pending.text
     );
 
+    let assert_oldest = |page: &Answer| {
+        let stored = client.delivery(page.rows()[0]["delivery_id"].as_str().unwrap())["created_at"].clone();
+        assert_eq!(client.subscription(id)["unacknowledged_since"], stored);
+        assert_eq!(client.get("/webhooks").expect(200).rows()[0]["unacknowledged_since"], stored);
+    };
+    assert_oldest(&first);
     assert_eq!(acknowledge(&client, id, &next(&second)), next(&second));
+    assert_oldest(&last);
     assert_eq!(acknowledge(&client, id, &next(&first)), next(&second), "it never goes back");
     assert_eq!(entries(&read(&client, id, "")), [5]);
     assert_eq!(client.total(&format!("/webhooks/{id}/deliveries?status=delivered")), 4);
@@ -157,6 +164,65 @@ fn a_feed_has_no_options_of_sending_and_nothing_is_sent_for_it() {
     let stranger = server.client_with(&server.key("webhooks:read"));
     stranger.get(&format!("/feeds/{id}")).expect(403);
     server.client_with(&server.key_for("other", "*")).get(&format!("/feeds/{id}")).expect(404);
+}
+
+#[test]
+fn an_event_that_was_erased_keeps_its_place_before_and_after_it_is_acknowledged() {
+    let server = Server::start(&[]);
+    let scopes = "webhooks:read,webhooks:write,events:write,events:read,events:erase,feed:read";
+    let client = server.client_with(&server.key(scopes));
+    let (id, _) = feed(&client);
+    for (entry, worker) in [(1, 52), (2, 53), (3, 52)] {
+        let mut data = clock_in(entry);
+        data["worker_id"] = worker.into();
+        client.publish("clock_in", &data);
+    }
+    let whole = read(&client, id, "");
+    acknowledge(&client, id, &next(&read(&client, id, "limit=1")));
+    let erasure = client.post("/erasures", &json!({"worker_id": 52})).expect(202);
+    let job = format!("/jobs/{}", erasure.data()["job"]["id"].as_str().unwrap());
+    eventually("both events are erased", || (client.get(&job).data()["state"] == "finished").then_some(()));
+    let beginning = format!("cursor=cur_{id}_{:032x}", 0);
+    let after = read(&client, id, &beginning);
+    let expected: Vec<Value> = whole
+        .rows()
+        .iter()
+        .map(|item| {
+            let is_erased = item["event"]["data"]["worker_id"] == 52;
+            if is_erased { json!({"delivery_id": item["delivery_id"], "erased": true}) } else { item.clone() }
+        })
+        .collect();
+    assert_eq!(*after.rows(), expected);
+    acknowledge(&client, id, &next(&after));
+    client.wait_for_total(&format!("/webhooks/{id}/deliveries?status=delivered"), 3);
+    assert_eq!(read(&client, id, &beginning).text, after.text);
+}
+
+#[test]
+fn what_is_not_acknowledged_in_time_expires_and_the_reader_goes_on_with_what_comes() {
+    let mut server = Server::stopped(&[("retention.held", r#""1h""#)]);
+    let clock = WallClock::of(&mut server);
+    server.launch();
+    let client = server.client_with(&server.key("*"));
+    let (id, _) = feed(&client);
+    let read_one = client.publish("clock_in", &clock_in(1));
+    let late = client.publish("clock_in", &clock_in(2));
+    acknowledge(&client, id, &next(&read(&client, id, "limit=1")));
+    let before = read(&client, id, "");
+    assert_eq!(entries(&before), [2]);
+    clock.set(2 * 3600);
+    assert_eq!(server.cli(&["clock", "confirm", "--yes"]).code, Some(0));
+    let expired = client.settled(&late, "expired");
+    assert_eq!(expired["attempt_count"], 0, "{expired}");
+    assert_eq!(client.delivery_of(&read_one)["status"], "delivered");
+    assert_eq!(read(&client, id, "").rows().len(), 0);
+    assert_eq!(client.subscription(id).get("unacknowledged_since"), None);
+    // A page that was read before it expired changes nothing any more.
+    acknowledge(&client, id, &next(&before));
+    assert_eq!(client.delivery_of(&late)["status"], "expired");
+    client.publish("clock_in", &clock_in(3));
+    assert_eq!(entries(&read(&client, id, "")), [3]);
+    assert_eq!(entries(&read(&client, id, &format!("cursor=cur_{id}_{:032x}", 0))), [1, 3]);
 }
 
 #[test]

@@ -94,6 +94,26 @@ fn what_is_held_for_a_disabled_subscription_is_not_an_old_outbox() {
 }
 
 #[test]
+fn the_lag_of_a_feed_is_the_age_of_what_its_reader_has_not_acknowledged() {
+    let server = Server::start(&[("server.metrics_listen", "\"127.0.0.1:0\""), ("log.level", "\"info\"")]);
+    let client = server.client_with(&server.key("*"));
+    let made = client.post("/webhooks", &json!({"events": ["clock_in"], "mode": "pull"})).expect(201);
+    let id = made.data()["id"].clone();
+    let page = page(&server);
+    client.publish("clock_in", &clock_in(1));
+    let ages = || {
+        let text = read(&page);
+        ["feed_lag", "oldest_pending", "oldest_held"].map(|name| value(&text, &format!("tempclock_{name}_seconds")))
+    };
+    let late = eventually("the oldest event is a second old", || Some(ages()).filter(|ages| ages[0] > 0));
+    assert_eq!(late[1..], [0, 0], "it is neither late nor held");
+    let read = client.get(&format!("/feeds/{id}")).expect(200);
+    let cursor = read.json["pagination"]["next_cursor"].clone();
+    client.post(&format!("/feeds/{id}/ack"), &json!({"cursor": cursor})).expect(200);
+    eventually("nothing is left to acknowledge", || (ages()[0] == 0).then_some(()));
+}
+
+#[test]
 fn an_exhausted_delivery_is_counted() {
     let server = Server::start(&[
         ("server.metrics_listen", "\"127.0.0.1:0\""),

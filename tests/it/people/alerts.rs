@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Reply, Server, clock_in, eventually, signature_standard};
+use crate::harness::{Receiver, Reply, Server, WallClock, clock_in, eventually, signature_standard};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
@@ -122,6 +122,44 @@ fn a_backup_that_is_missed_is_told_of_once_and_a_backup_ends_that() {
     assert_eq!(server.cli(&["backup", "--output", file.to_str().unwrap()]).code, Some(0));
     server.restart();
     assert_eq!(told.requests().len(), 1, "within the hour it is not told again");
+}
+
+#[test]
+fn a_feed_whose_reader_is_behind_is_told_of_once_and_again_when_it_had_caught_up() {
+    let told = Receiver::start();
+    let mut server = server_that_tells(
+        &told,
+        &[("alerts.feed_behind_after", r#""100ms""#), ("alerts.backup_missed_after", r#""0s""#)],
+    );
+    let clock = WallClock::of(&mut server);
+    server.launch();
+    let client = server.client_with(&server.key("*"));
+    let made = client.post("/webhooks", &json!({"events": ["clock_in"], "mode": "pull"})).expect(201);
+    let id = made.data()["id"].clone();
+    client.publish("clock_in", &clock_in(1));
+    let alert = told.wait_for(1, "the alert").remove(0);
+    assert_eq!(alert.json()["event"], "alert.feed_behind");
+    let data = alert.json()["data"].clone();
+    assert_eq!(
+        (&data["account"], &data["subscription_id"], &data["host"]),
+        (&json!("default"), &id, &Value::Null),
+        "{data}"
+    );
+    assert!(data["message"].as_str().unwrap().contains("alerts.feed_behind_after"), "{data}");
+    // The reader catches up with one of two events, and then with both.
+    client.publish("clock_in", &clock_in(2));
+    server.restart();
+    let client = server.client_with(&server.key("*"));
+    for _ in 0..2 {
+        let read = client.get(&format!("/feeds/{id}?limit=1")).expect(200);
+        let cursor = &read.json["pagination"]["next_cursor"];
+        client.post(&format!("/feeds/{id}/ack"), &json!({"cursor": cursor})).expect(200);
+    }
+    assert_eq!(kinds(&told).len(), 1, "a state is told once");
+    clock.set(2 * 3600);
+    client.publish("clock_in", &clock_in(3));
+    told.wait_for(2, "the next alert");
+    assert_eq!(kinds(&told), ["alert.feed_behind"; 2]);
 }
 
 #[test]

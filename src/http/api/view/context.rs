@@ -36,7 +36,11 @@ impl ViewContext<'_> {
                 _ => return Some(Waiting::Order),
             },
         };
-        let waiting = self.dispatcher.waiting(item);
+        let waiting = match self.dispatcher.waiting(item) {
+            // Nothing has a lane where no server runs.
+            Waiting::Pull if !self.is_read(id) => Waiting::Thread,
+            waiting => waiting,
+        };
         let is_due = delivery.attempt_count == 0 || due <= self.clocks.monotonic || waiting == Waiting::InFlight;
         Some(if is_due { waiting } else { Waiting::Retry })
     }
@@ -49,7 +53,12 @@ impl ViewContext<'_> {
             DeliveryState::Pending { due } => Some(self.clocks.on_the_wall(due)),
             _ => None,
         }
-        .filter(|_| self.is_active && !self.is_in_turn(id))
+        .filter(|_| self.is_active && !self.is_read(id) && !self.is_in_turn(id))
+    }
+
+    /// Whether its receiver reads it.
+    fn is_read(self, id: DeliveryId) -> bool {
+        self.snapshot.registry().subscription(id.subscription).is_some_and(|found| found.is_pull())
     }
 
     /// Whether it, or the batch that it is in, waits for the one before it of its order, or for more to be gathered.

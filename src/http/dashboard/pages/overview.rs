@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web};
 use askama::Template;
 
+use crate::domain::Timestamp;
 use crate::domain::access::Scope;
 use crate::domain::subscription::DisabledReason;
 use crate::http::api::{deliveries, events, subscriptions};
@@ -40,7 +41,7 @@ struct OverviewPage {
     url: String,
 }
 
-/// An endpoint that fails, or was turned off by failures.
+/// An endpoint that fails, or was turned off by failures, or a feed that is behind.
 struct Troubled {
     id: u32,
     name: String,
@@ -84,7 +85,10 @@ pub async fn show(state: AppState, visitor: Visitor, asked: Query) -> Result<Htt
     if visitor.may(Scope::WebhooksRead) {
         let all = subscriptions(&state, &visitor).await?;
         shown.subscriptions = all.len();
-        let mut troubled: Vec<_> = all.into_iter().filter_map(Troubled::of).collect();
+        let (now, limit) = (state.clock.wall(), state.dashboard.settings.feed_behind_after);
+        let is_behind =
+            |since: &str| !limit.is_zero() && Timestamp::parse(since).is_some_and(|since| now.since(since) >= limit);
+        let mut troubled: Vec<_> = all.into_iter().filter_map(|one| Troubled::of(one, is_behind)).collect();
         // What was turned off is worse than what fails.
         troubled.sort_by_key(|one| (one.kind != "bad", one.id));
         shown.unnamed = troubled.len().saturating_sub(SHOWN);
@@ -143,13 +147,19 @@ async fn last_error(state: &AppState, visitor: &Visitor, id: u32) -> Result<Stri
 
 impl Troubled {
     /// If it is in trouble.
-    fn of(subscription: Subscription) -> Option<Self> {
+    fn of(subscription: Subscription, is_behind: impl Fn(&str) -> bool) -> Option<Self> {
         let Subscription { id, url, description, active, disabled_reason, disabled_at, failing_since, .. } =
             subscription;
-        let name = if description.is_empty() { url } else { format!("{description} ({url})") };
+        let unacknowledged_since = subscription.unacknowledged_since.filter(|since| is_behind(since));
+        let name = match (description.is_empty(), url.is_empty()) {
+            (true, true) => "feed".to_owned(),
+            (true, false) => url,
+            (false, true) => format!("{description} (feed)"),
+            (false, false) => format!("{description} ({url})"),
+        };
         let last_error = String::new();
-        match (active, failing_since) {
-            (false, _) if disabled_reason != DisabledReason::Owner.words() => Some(Self {
+        match (active, failing_since, unacknowledged_since) {
+            (false, ..) if disabled_reason != DisabledReason::Owner.words() => Some(Self {
                 id,
                 name,
                 kind: "bad",
@@ -159,12 +169,22 @@ impl Troubled {
                 reason: disabled_reason,
                 last_error,
             }),
-            (true, Some(since)) => Some(Self {
+            (true, Some(since), _) => Some(Self {
                 id,
                 name,
                 kind: "warn",
                 state: "failing",
                 since_words: "Every attempt has failed since",
+                since,
+                reason: String::new(),
+                last_error,
+            }),
+            (true, None, Some(since)) => Some(Self {
+                id,
+                name,
+                kind: "warn",
+                state: "behind",
+                since_words: "Its reader has not acknowledged what was stored since",
                 since,
                 reason: String::new(),
                 last_error,

@@ -50,8 +50,12 @@ pub struct SubscriptionBacklog {
     pub state: SubscriptionState,
     /// Since when its endpoint has been failing.
     pub failing_since: Option<Timestamp>,
-    /// The earliest due time of its pending deliveries.
+    /// Whether its deliveries are read by its receiver.
+    pub is_pull: bool,
+    /// The earliest due time of its pending deliveries; none where they are read.
     pub oldest_due: Option<Timestamp>,
+    /// When the oldest event was stored that its reader has not acknowledged.
+    pub unacknowledged_since: Option<Timestamp>,
 }
 
 /// Why the store could not be inspected.
@@ -131,14 +135,20 @@ fn subscription_backlog(
     account: String,
     row: SubscriptionRow,
 ) -> Result<SubscriptionBacklog, StorageError> {
-    let oldest_unattempted = outbox.unattempted_of(id, ..)?.next().transpose()?.map(EventId::time);
+    let history = outbox.history(id)?.unwrap_or_default();
+    let behind = EventId(history.acknowledged.0.saturating_add(1));
+    let oldest_unattempted = outbox.unattempted_of(id, behind..)?.next().transpose()?.map(EventId::time);
     let oldest_retry = outbox.retries_of(id)?.next().transpose()?.map(|retry| seen.on_the_calendar(retry.due));
+    // What is read has no endpoint.
+    let is_pull = row.endpoint.as_str().is_empty();
     Ok(SubscriptionBacklog {
         id,
         account,
         endpoint: row.endpoint,
         state: row.state,
-        failing_since: outbox.history(id)?.and_then(|history| history.health.failing_since),
-        oldest_due: oldest_unattempted.into_iter().chain(oldest_retry).min(),
+        failing_since: history.health.failing_since,
+        oldest_due: oldest_unattempted.into_iter().chain(oldest_retry).min().filter(|_| !is_pull),
+        is_pull,
+        unacknowledged_since: oldest_unattempted.filter(|_| is_pull),
     })
 }

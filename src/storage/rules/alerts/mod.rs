@@ -12,6 +12,7 @@ use crate::domain::{EventId, SubscriptionId};
 use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
 use crate::storage::rules::apply::{Batch, State};
+use crate::storage::rules::settings::AlertRule;
 
 /// How many alerts wait at most. Beyond it the oldest is dropped: nobody has taken one for long.
 const WAITING: usize = 1000;
@@ -156,10 +157,38 @@ impl<T: Tx> Batch<T> {
         state: &mut State,
         subscription: &Subscription,
     ) -> Result<(), StorageError> {
-        let message = "deliveries that were held for longer than retention.held expired, and are not sent".to_owned();
+        let message = if subscription.is_pull() {
+            "events that its reader did not acknowledge within retention.held expired, and are not in its feed any more"
+        } else {
+            "deliveries that were held for longer than retention.held expired, and are not sent"
+        };
         let of = subscription.id.to_string();
         let about = Some(endpoint(state, subscription));
-        self.alert(state, (AlertKind::DeliveryExpired, &of), about, message).map(drop)
+        self.alert(state, (AlertKind::DeliveryExpired, &of), about, message.to_owned()).map(drop)
+    }
+
+    /// The reader of a feed does not keep up, or does again.
+    pub(in crate::storage) fn look_at_feed(
+        &mut self,
+        state: &mut State,
+        id: SubscriptionId,
+    ) -> Result<(), StorageError> {
+        let Some(AlertRule { feed_behind_after: limit, .. }) = state.rules.alerts else { return Ok(()) };
+        let Some(subscription) = state.registry.subscription(id).cloned() else { return Ok(()) };
+        let acknowledged = state.histories.get(&id).map_or(EventId(0), |history| history.acknowledged);
+        let oldest = self.tx.unattempted_after(id, acknowledged, 1)?.first().map(|event| event.time());
+        let is_read = subscription.is_pull() && subscription.state.is_active() && !limit.is_zero();
+        let of = id.to_string();
+        let Some(since) = oldest.filter(|at| is_read && state.time.now().since(*at) >= limit) else {
+            return self.end_alert(state, AlertKind::FeedBehind, &of);
+        };
+        let message = format!(
+            "the oldest event that its reader has not acknowledged was stored at {since}, and alerts.feed_behind_after is {}; \
+             see whether the reader runs",
+            span_in_words(limit)
+        );
+        let about = Some(endpoint(state, &subscription));
+        self.alert(state, (AlertKind::FeedBehind, &of), about, message).map(drop)
     }
 
     /// The disk is too full to publish, or not.

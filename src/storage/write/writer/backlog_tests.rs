@@ -60,6 +60,30 @@ fn what_waits_of_a_removed_type_is_cancelled_step_by_step_also_after_a_restart()
 }
 
 #[test]
+fn what_was_acknowledged_is_delivered_though_its_time_is_over_before_it_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(folder.path());
+    let id = bench.feed(OWN);
+    let events = bench.publish(OWN, 1_500);
+    bench.commit(|_, batch, state| batch.acknowledge(state, OWN, id, events[1_499])).unwrap().unwrap();
+    assert_eq!(bench.writer.state.pending.unattempted, 500);
+    bench.writer.state.rules.retention.held = Duration::ZERO;
+    let stored = bench.writer.state.clock.wall();
+    while bench.writer.state.clock.wall() <= stored {
+        std::thread::yield_now();
+    }
+    let mut housekeeping = Housekeeping::default();
+    let budget = Budget::new(HOUSEKEEPING_ROWS, false);
+    bench.commit(|_, batch, state| housekeeping.step(batch, state, budget)).unwrap();
+    assert_eq!(bench.writer.state.pending.unattempted, 0);
+    let view = bench.writer.engine.view().unwrap();
+    for event in events {
+        let delivery = view.delivery(OWN, DeliveryId { event, subscription: id }).unwrap().unwrap();
+        assert!(matches!(delivery.state, DeliveryState::Delivered { .. }), "{delivery:?}");
+    }
+}
+
+#[test]
 fn retries_are_due_step_by_step_after_a_repair_and_each_of_them_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut bench = Bench::open(folder.path());

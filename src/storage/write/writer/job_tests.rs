@@ -14,6 +14,7 @@ use crate::domain::event::event_type::EventType;
 use crate::domain::event::event_types::EventTypes;
 use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
 use crate::domain::options::Options;
+use crate::domain::options::mode::Mode;
 use crate::domain::signing::{Signatures, SigningSecret};
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::NewSubscription;
@@ -49,19 +50,23 @@ impl Bench {
         self.waiting(account, count)
     }
 
+    /// A subscription that is read.
+    pub fn feed(&mut self, account: AccountId) -> SubscriptionId {
+        self.subscribe(account, Endpoint::none(), Options { mode: Mode::Pull, ..Options::default() })
+    }
+
+    fn subscribe(&mut self, account: AccountId, endpoint: Endpoint, options: Options) -> SubscriptionId {
+        let events = EventTypes::from_stored(["clock_in"]).unwrap();
+        let options = Options::shared(options);
+        let new = NewSubscription { endpoint, events, description: String::new(), active: true, options };
+        let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
+        self.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).id
+    }
+
     /// A subscription with so many deliveries whose first attempt failed. The rule says whether there is a next one.
     pub fn waiting(&mut self, account: AccountId, count: usize) -> SubscriptionId {
         let endpoint = Endpoint::parse("https://crm.example.com/hook", &EndpointPolicy::default()).unwrap();
-        let events = EventTypes::from_stored(["clock_in"]).unwrap();
-        let new = NewSubscription {
-            endpoint,
-            events,
-            description: String::new(),
-            active: true,
-            options: Options::defaults(),
-        };
-        let keys = SigningKeys::of(SigningSecret::from_random(&[1; 32]));
-        let subscription = self.ask(|reply| Command::CreateSubscription { account, new, keys, reply }).id;
+        let subscription = self.subscribe(account, endpoint, Options::default());
         let earlier = Clock::start().wall().minus(Duration::from_secs(1));
         for event in self.publish(account, count) {
             self.fail(DeliveryId { event, subscription }, 1, earlier);
@@ -78,12 +83,12 @@ impl Bench {
             data: "{}".into(),
             occurred_at: None,
             tags: Vec::new(),
+            worker: None,
             unfit: Vec::new(),
             idempotency: Vec::new(),
         };
         let published = self.ask(|reply| Command::Publish { account, events: vec![event; count], reply });
         published.into_iter().map(|published| published.id).collect()
-            worker: None,
     }
 
     /// Fails one more attempt of every delivery of a subscription that waits for a retry.
