@@ -4,13 +4,18 @@
 use serde_json::Value;
 
 use super::openssl::{
-    Chain, ChainFiles, FOR_LOCALHOST, KeyKind, OpensslReceivers, P256, P384, P521, RSA, RSA_1024, RSA_3072, RSA_PSS,
-    RSA_PSS_SHA256,
+    ALL_CIPHERS, Chain, ChainFiles, FOR_LOCALHOST, KeyKind, OpensslReceivers, P256, P384, P521, RSA, RSA_1024,
+    RSA_3072, RSA_PSS, RSA_PSS_SHA256,
 };
 use crate::harness::{Server, clock_in};
 
 /// A server that trusts the authorities of these chains, and what came of one delivery to each, in their order.
 fn deliver(chains: &[Chain], host: &str, state: &str) -> Vec<Value> {
+    deliver_with(ALL_CIPHERS, chains, host, state)
+}
+
+/// The same to receivers that speak with these ciphers.
+fn deliver_with(ciphers: &str, chains: &[Chain], host: &str, state: &str) -> Vec<Value> {
     let mut server = Server::stopped(&[("delivery.retry_schedule", "[]"), ("delivery.allow_http", "")]);
     let files: Vec<ChainFiles> = chains
         .iter()
@@ -22,7 +27,7 @@ fn deliver(chains: &[Chain], host: &str, state: &str) -> Vec<Value> {
     std::fs::write(&trusted, authorities).unwrap();
     server.configure(&[("delivery.ca_certificates", &format!("'{}'", trusted.display()))]);
     server.launch();
-    let receivers = OpensslReceivers::start(&files);
+    let receivers = OpensslReceivers::start(&files, ciphers);
     let client = server.client();
     for port in &receivers.ports {
         client.subscribe(&format!("https://{host}:{port}/hook"), &["clock_in"]);
@@ -134,6 +139,19 @@ fn a_certificate_that_is_refused_is_refused_in_words() {
         assert!(cause.contains(words), "{words} is not in: {cause}");
         assert!(!cause.contains("Other") && !cause.contains("::") && !cause.contains('['), "debug text: {cause}");
     }
+}
+
+#[test]
+fn a_receiver_with_no_safe_cipher_is_told_which_ones_it_was_offered() {
+    // CBC alone, and the exchange of keys by RSA alone.
+    for (ciphers, key) in [("ECDHE-ECDSA-AES128-SHA", P256), ("AES128-GCM-SHA256", RSA)] {
+        let attempts = deliver_with(ciphers, &[signed(P256, "-sha256", key)], "localhost", "exhausted");
+        let cause = attempts[0]["error"].as_str().unwrap();
+        assert!(cause.contains("TLS 1.2 with ECDHE and AES-GCM or ChaCha20"), "{ciphers}: {cause}");
+        assert!(cause.contains("only CBC or RSA key exchange"), "{ciphers}: {cause}");
+    }
+    let safe = [signed(P256, "-sha256", P256)];
+    deliver_with("ECDHE-ECDSA-AES128-GCM-SHA256", &safe, "localhost", "delivered");
 }
 
 #[test]

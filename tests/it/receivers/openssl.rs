@@ -123,7 +123,10 @@ pub struct OpensslReceivers {
     pub ports: Vec<u16>,
 }
 
-/// Python's, whose TLS is OpenSSL's. The level of security is that of the caller.
+/// Every cipher that there is.
+pub const ALL_CIPHERS: &str = "ALL:@SECLEVEL=0";
+
+/// Python's, whose TLS is OpenSSL's. The level of security is that of the caller. Some ciphers alone are those of TLS 1.2.
 const RECEIVERS: &str = r#"
 import http.server, ssl, sys, threading
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -133,9 +136,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *_):
         pass
-for certificate, key in zip(sys.argv[1::2], sys.argv[2::2]):
+ciphers = sys.argv[1]
+for certificate, key in zip(sys.argv[2::2], sys.argv[3::2]):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.set_ciphers(ciphers)
+    if not ciphers.startswith("ALL:"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -145,9 +151,9 @@ for certificate, key in zip(sys.argv[1::2], sys.argv[2::2]):
 
 impl OpensslReceivers {
     #[track_caller]
-    pub fn start(chains: &[ChainFiles]) -> Self {
+    pub fn start(chains: &[ChainFiles], ciphers: &str) -> Self {
         let mut command = Command::new("python3");
-        command.args(["-c", RECEIVERS]);
+        command.args(["-c", RECEIVERS, ciphers]);
         for chain in chains {
             command.args([&chain.certificate, &chain.key]);
         }
