@@ -109,7 +109,7 @@ async function signIn(page) {
 
 async function picture(file) {
   await seed(false);
-  const page = await open({ viewport: { width: 1100, height: 760 }, colorScheme: "light" });
+  const page = await open({ viewport: { width: 1100, height: 615 }, colorScheme: "light" });
   await signIn(page);
   await page.screenshot({ path: file });
 }
@@ -188,7 +188,7 @@ async function flows() {
   await page.keyboard.press("Space");
   await page.getByRole("button", { name: "Create" }).focus();
   await page.keyboard.press("Enter");
-  const secret = await page.locator("#secret").textContent();
+  const secret = await page.locator("pre#secret").textContent();
   if (secret.length !== 64) note(`the secret is ${secret}`);
   await page.reload().catch(() => {});
   await page.goto(`${origin}/subscriptions`);
