@@ -126,6 +126,7 @@ fn settings(data_dir: &Path) -> StoreSettings {
     };
     StoreSettings {
         data_dir: data_dir.to_owned(),
+        postgres: None,
         encryption_key_file: None,
         cache_bytes: 8 << 20,
         free_space_reserve_bytes: 0,

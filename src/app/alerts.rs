@@ -14,7 +14,7 @@ use crate::app::error::StartError;
 use crate::app::files::certificate_warnings;
 use crate::app::parts::transport;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, StorageEngine};
 use crate::delivery::Transport;
 use crate::descriptors::{Shares, raise_limit};
 use crate::domain::Timestamp;
@@ -95,10 +95,10 @@ fn host_name() -> String {
 #[must_use]
 pub fn watch(config: &Config, failed_at: Option<String>) -> Watch {
     let config = config.clone();
-    let limits = Limits {
-        backup_missed_after: config.alerts.backup_missed_after,
-        feed_behind_after: config.alerts.feed_behind_after,
-    };
+    // Backups of a database server are not this program's, and it does not hear of them.
+    let is_embedded = config.storage.engine == StorageEngine::Embedded;
+    let backup_missed_after = if is_embedded { config.alerts.backup_missed_after } else { Duration::ZERO };
+    let limits = Limits { backup_missed_after, feed_behind_after: config.alerts.feed_behind_after };
     Watch::new(limits, failed_at, Box::new(move |now| certificate_warnings(&config, now)))
 }
 

@@ -48,6 +48,7 @@ pub(super) fn check_files(config: &Config) -> Vec<String> {
     let secret = [
         (KEY, &server.tls_key),
         (ENCRYPTION_KEY, &config.storage.encryption_key_file),
+        ("storage.postgres.url_file", &config.storage.postgres_url_file),
         ("alerts.smtp_credentials_file", &alerts.smtp_credentials_file),
         ("alerts.webhook_secret_file", &alerts.webhook_secret_file),
     ];

@@ -30,7 +30,7 @@ pub use self::offline::{Offline, check_user, open_store, user_name};
 use self::parts::{
     ANOTHER_SOCKET, dashboard_settings, divide_descriptors, http_settings, server_settings, start_control, transport,
 };
-pub use self::parts::{control_socket, store_settings};
+pub use self::parts::{control_socket, place_of_data, store_settings};
 pub use self::proxy::proxy;
 pub use self::remote::Remote;
 use self::web_server::{WebServer, listen};
@@ -169,7 +169,7 @@ impl App {
         let probe = Probe::start(&transport, (reader.clone(), writer.clone()), clock).map_err(threads)?;
         // Last, so that a failed start makes no attempt.
         let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
-        log::info!("the data is in {}", config.storage.data_dir.display());
+        log::info!("the data is in {}", place_of_data(config));
         if reader.registry().keys().next().is_none() {
             log::info!("there is no API key yet; create one with: tempclock-webhooks keys create");
         }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::error::StartError;
 use super::parts::{http_settings, start_control, store_settings, transport};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, StorageEngine};
 use crate::control::client::ControlSocket;
 use crate::control::server::ControlServer;
 use crate::delivery::Dispatcher;
@@ -35,8 +35,11 @@ const SOCKET: &str = "control.sock";
 const ANOTHER_FOLDER: &str =
     "; set TMPDIR to a folder with a shorter path, or one on another file system, that this user may write to";
 
-/// Checks that this user may open the database; the error names the user who may.
+/// Checks that this user may open the database file, if it is one; the error names the user who may.
 pub fn check_user(config: &Config) -> Result<(), StartError> {
+    if config.storage.engine == StorageEngine::Postgres {
+        return Ok(());
+    }
     Maintenance::of(&config.storage.data_dir).check_access().map_err(|NoAccess { path, owner }| match owner {
         Some(owner) => StartError::OtherUser { path, owner: user_name(owner) },
         None => StartError::Closed { path },

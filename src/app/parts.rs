@@ -4,7 +4,7 @@ use crate::app::client_certificates;
 use crate::app::error::StartError;
 use crate::app::proxy::proxy;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, StorageEngine};
 use crate::control::client::ControlSocket;
 use crate::control::server::{ControlError, ControlServer};
 use crate::delivery::Transport;
@@ -19,7 +19,7 @@ use crate::domain::options::OptionLimits;
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::{HttpSettings, HttpState, ServedCatalogue, ServerSettings};
 use crate::notify::status::WaysStatus;
-use crate::storage::{AlertRule, RetentionRule, Rules, StoreSettings};
+use crate::storage::{AlertRule, PostgresSettings, RetentionRule, Rules, StoreSettings};
 use actix_web::web;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -38,8 +38,14 @@ pub const ANOTHER_SOCKET: &str = "; set server.control_socket to a shorter path,
 pub fn store_settings(config: &Config) -> StoreSettings {
     let (delivery, retention) = (&config.delivery, &config.retention);
     let retry = RetryRule { waits: delivery.retry_schedule.clone(), retry_after_max: delivery.retry_after_max };
+    let schema = &config.storage.postgres_schema;
+    let url_file = config.storage.postgres_url_file.clone();
+    let is_postgres = config.storage.engine == StorageEngine::Postgres;
     StoreSettings {
         data_dir: config.storage.data_dir.clone(),
+        postgres: url_file
+            .filter(|_| is_postgres)
+            .map(|url_file| PostgresSettings { url_file, schema: schema.clone() }),
         encryption_key_file: config.storage.encryption_key_file.clone(),
         cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
         free_space_reserve_bytes: config.storage.free_space_reserve_bytes,
@@ -59,6 +65,15 @@ pub fn store_settings(config: &Config) -> StoreSettings {
             }),
             subscriptions_per_account: config.limits.subscriptions_per_account,
         },
+    }
+}
+
+/// Where the data is, for people.
+#[must_use]
+pub fn place_of_data(config: &Config) -> String {
+    match config.storage.engine {
+        StorageEngine::Embedded => config.storage.data_dir.display().to_string(),
+        StorageEngine::Postgres => format!("schema {} of PostgreSQL", config.storage.postgres_schema),
     }
 }
 

@@ -16,8 +16,9 @@ use crate::domain::escape::escape_controls;
 const ERRORS: usize = 20;
 const USUAL_FILE: &str = "/etc/tempclock-webhooks/config.toml";
 /// Keys that name a file with a secret. If there is no such file, the value may be the secret itself.
-const SECRET_FILES: [&str; 5] = [
+const SECRET_FILES: [&str; 6] = [
     "server.tls_key",
+    "storage.postgres.url_file",
     "storage.encryption_key_file",
     "delivery.proxy_credentials_file",
     "alerts.smtp_credentials_file",

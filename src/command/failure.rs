@@ -21,6 +21,7 @@ pub fn start_failure(error: &StartError) -> Failure {
             Exit::Configuration
         }
         StartError::Store(error) if error.is_of_the_configuration() => Exit::Configuration,
+        StartError::Store(error) if error.is_of_the_database_server() => Exit::StoreFailed,
         _ => Exit::Failed,
     };
     (exit, error.to_string())

@@ -27,7 +27,7 @@ pub use error::ConfigError;
 pub use origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
 pub use sections::{
     Config, DeliverySection, LimitsSection, LogFormat, LogSection, RateLimitSection, RetentionSection, ServerSection,
-    StorageSection,
+    StorageEngine, StorageSection,
 };
 
 use error::ErrorCollector;

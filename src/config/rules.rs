@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::error::ErrorCollector;
 use super::origin::Origin;
-use super::sections::Config;
+use super::sections::{Config, StorageEngine};
 use crate::config::address_entries;
 use crate::domain::smtp::MailSecurity;
 
@@ -58,6 +58,11 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, e
     let (credentials, proxy) = ("delivery.proxy_credentials_file", "delivery.proxy");
     rules.require(delivery.proxy_credentials_file.is_none() || delivery.proxy.is_some(), credentials, proxy, || {
         format!("{credentials} is set but {proxy} is not; set both or neither")
+    });
+    let (url_file, engine) = ("storage.postgres.url_file", "storage.engine");
+    let is_postgres = config.storage.engine == StorageEngine::Postgres;
+    rules.require(!is_postgres || config.storage.postgres_url_file.is_some(), url_file, engine, || {
+        format!("{engine} is \"postgres\" but {url_file} is not set; name the file with the database's URL")
     });
     let events = "retention.events";
     rules.require(config.retention.events >= IDEMPOTENCY, events, events, || {

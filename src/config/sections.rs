@@ -121,9 +121,24 @@ impl ServerSection {
     }
 }
 
+/// What keeps the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageEngine {
+    /// One file in the data folder.
+    Embedded,
+    /// A PostgreSQL database.
+    Postgres,
+}
+
 /// `[storage]`: where the database lives and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageSection {
+    /// What keeps the rows.
+    pub engine: StorageEngine,
+    /// File with the URL of the PostgreSQL database, for that engine.
+    pub postgres_url_file: Option<PathBuf>,
+    /// The schema in that database.
+    pub postgres_schema: String,
     /// Folder of the database.
     pub data_dir: PathBuf,
     /// File with the key that encrypts signing secrets; none: they are stored unencrypted.
@@ -136,7 +151,11 @@ pub struct StorageSection {
 
 impl StorageSection {
     pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
+        let engines = [("embedded", StorageEngine::Embedded), ("postgres", StorageEngine::Postgres)];
         Some(Self {
+            engine: reader.take("storage.engine", |raw| value::one_of(raw, &engines))?,
+            postgres_url_file: reader.take("storage.postgres.url_file", value::optional_path)?,
+            postgres_schema: reader.take("storage.postgres.schema", value::schema)?,
             data_dir: reader.take("storage.data_dir", value::path)?,
             encryption_key_file: reader.take("storage.encryption_key_file", value::optional_path)?,
             free_space_reserve_bytes: reader.take("storage.free_space_reserve", |raw| value::size(raw, &(0..=TIB)))?,

@@ -13,6 +13,9 @@ use super::nearest::{nearest, suggestion};
 use super::origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
 use super::value::{CLIENT_CERTIFICATE, EVENT_TYPE, Field, Raw};
 
+/// The section that lies in another one.
+const SECTION_IN_A_SECTION: &str = "storage.postgres";
+
 /// All values given for each known key.
 pub(super) struct Gathered {
     keys: BTreeMap<String, Vec<(Origin, Raw)>>,
@@ -245,12 +248,23 @@ fn entries(text: &str) -> Result<Vec<TomlEntry>, SyntaxError> {
     for (name, value) in table.get_ref() {
         match value.get_ref() {
             DeValue::Table(section) if !section.is_empty() && name.get_ref() != EVENT_TYPE => {
-                entries.extend(section.iter().map(|(key, value)| TomlEntry {
-                    key: format!("{}.{}", name.get_ref(), key.get_ref()),
-                    in_section: true,
-                    line: line_of(text, key.span().start),
-                    raw: raw(value.get_ref(), text),
-                }));
+                for (key, value) in section {
+                    let key_name = format!("{}.{}", name.get_ref(), key.get_ref());
+                    let line = line_of(text, key.span().start);
+                    match value.get_ref() {
+                        DeValue::Table(inner) if key_name == SECTION_IN_A_SECTION => {
+                            entries.extend(inner.iter().map(|(key, value)| TomlEntry {
+                                key: format!("{key_name}.{}", key.get_ref()),
+                                in_section: true,
+                                line: line_of(text, key.span().start),
+                                raw: raw(value.get_ref(), text),
+                            }));
+                        }
+                        value => {
+                            entries.push(TomlEntry { key: key_name, in_section: true, line, raw: raw(value, text) });
+                        }
+                    }
+                }
             }
             value => entries.push(TomlEntry {
                 key: name.get_ref().to_string(),

@@ -57,6 +57,9 @@ fn the_defaults_are_the_published_ones() {
             keep_alive: seconds(150),
         },
         storage: StorageSection {
+            engine: StorageEngine::Embedded,
+            postgres_url_file: None,
+            postgres_schema: "tempclock_webhooks".to_owned(),
             data_dir: PathBuf::from("/var/lib/tempclock-webhooks"),
             encryption_key_file: None,
             free_space_reserve_bytes: 64 << 20,

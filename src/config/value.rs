@@ -246,6 +246,18 @@ pub(super) fn path(raw: &Raw) -> Result<PathBuf, String> {
     optional_path(raw)?.ok_or_else(|| "is empty; write a path".to_owned())
 }
 
+/// The name of a PostgreSQL schema that needs no quotes, so that it is the same in every tool.
+pub(super) fn schema(raw: &Raw) -> Result<String, String> {
+    let hint = "write up to 63 of a-z, 0-9 and _, the first no digit, and not pg_ in front";
+    let Raw::Text(text) = raw else { return Err(wrong(raw, "a name", hint)) };
+    let is_word = |text: &str| text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let begins_well = text.bytes().next().is_some_and(|first| !first.is_ascii_digit()) && !text.starts_with("pg_");
+    if begins_well && text.len() <= 63 && is_word(text) {
+        return Ok(text.clone());
+    }
+    Err(wrong(raw, "a name of a schema", hint))
+}
+
 /// A log filter in `env_logger` syntax, checked strictly: `env_logger` would take a misspelt level for a module name
 /// and silence everything else. One of a few words.
 pub(super) fn one_of<T: Copy>(raw: &Raw, words: &[(&str, T)]) -> Result<T, String> {

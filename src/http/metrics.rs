@@ -113,7 +113,8 @@ impl MetricsPage {
             active: count(active),
             disabled: count(registry.subscriptions().count() - active),
             database_bytes: vitals.size_bytes,
-            free_bytes: vitals.free_bytes.unwrap_or_default(),
+            // What is not known counts as enough, as for publishing.
+            free_bytes: vitals.free_bytes.unwrap_or(i64::MAX.cast_unsigned()),
             unchecked_rows: self.check.left(),
             damaged_rows: self.check.damaged(),
         })

@@ -339,6 +339,8 @@ pub struct Retry {
 
 /// Everything as of one commit, whatever is committed meanwhile.
 pub trait View: Send + Sync {
+    /// The same for one request, or as of a later commit.
+    fn of_one_request(self: Arc<Self>) -> Arc<dyn View>;
     /// How far the store's time had come.
     fn seen(&self) -> Result<Seen>;
     /// The alerts that wait to be handed over, oldest first.

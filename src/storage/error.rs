@@ -1,9 +1,14 @@
 //! Errors of the store and the reasons for rejecting a command. Any thread.
 
+mod loss;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::domain::event::KeySource;
+use crate::storage::postgres::error::PostgresError;
+
+pub use self::loss::Loss;
 
 /// A failure of the store itself. After such an error in a write nothing more is written (see `writer`).
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +33,13 @@ pub enum StorageError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// Folder or file are not this process's any more.
+    /// A database server did not do what it was asked.
+    #[error("PostgreSQL: {0}")]
+    Remote(String),
+    /// Nobody knows whether a commit was made.
+    #[error("PostgreSQL: {0}; whether the last commit was made is not known")]
+    Unknown(String),
+    /// The store is not this process's any more.
     #[error(transparent)]
     Lost(#[from] Loss),
 }
@@ -57,51 +68,11 @@ pub(super) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// How a process lost what it had. Nothing is acknowledged from then on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Loss {
-    /// Another file has the name of the database.
-    #[error(
-        "{0} was replaced by another file while the server had it open. Nothing that is written to the one before would be found again, so nothing was acknowledged from then on. Stop the server before anything is copied over its files; the next start uses the file that is there now"
-    )]
-    Replaced(PathBuf),
-    /// No file has the name of the database.
-    #[error(
-        "{0} was removed or moved away while the server had it open, so nothing was acknowledged from then on. Put it back, or restore a backup with: tempclock-webhooks restore FILE"
-    )]
-    Removed(PathBuf),
-    /// The database was written to by somebody else.
-    #[error(
-        "{0} was overwritten or cut off while the server had it open. Nothing was acknowledged from then on, and what was stored before may be damaged. Stop the server before anything is copied over its files; then check the file with: tempclock-webhooks verify FILE, or restore a backup"
-    )]
-    Overwritten(PathBuf),
-    /// Another process has put itself in the place of this one.
-    #[error(
-        "the data folder was taken by {by}, as {holder} says, so nothing was acknowledged from then on. Two servers on one folder destroy the database: stop that one, or give each a folder of its own"
-    )]
-    Taken {
-        /// The file that says so.
-        holder: PathBuf,
-        /// What it says.
-        by: String,
-    },
-    /// Nobody is named as the owner.
-    #[error(
-        "{0} was removed or emptied while the server had the data folder, so others do not know any more that it has; start it again"
-    )]
-    Gone(PathBuf),
-    /// The file system does not tell.
-    #[error("{0} cannot be looked at any more, so nothing was acknowledged from then on: {1}")]
-    Unseen(PathBuf, String),
-}
-
 /// Why the writer cannot go on. The process has to end.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
     /// The store failed.
-    #[error(
-        "the store failed, and the process ends so that nothing is read from it again: {0}. The next start checks the whole file, and says so if it is damaged"
-    )]
+    #[error("the store failed, and the process ends so that nothing is read from it again: {0}. {next}", next = next_start(.0))]
     Store(#[from] StorageError),
     /// A panic while a commit was made.
     #[error(
@@ -113,6 +84,15 @@ pub enum WriterError {
         "a fault in the program kept deliveries from hearing of a commit, and the process ends; the commit is stored, and the next start goes on from it. The line before this one has the cause"
     )]
     NotTold,
+}
+
+fn next_start(error: &StorageError) -> &'static str {
+    match error {
+        StorageError::Remote(_) | StorageError::Unknown(_) | StorageError::Lost(Loss::TakenOver(_)) => {
+            "The next start goes on from what is stored; repeat what got no answer under its idempotency key"
+        }
+        _ => "The next start checks the whole file, and says so if it is damaged",
+    }
 }
 
 macro_rules! from_redb {
@@ -152,6 +132,9 @@ pub enum OpenError {
         /// What the holder recorded about itself.
         holder: Option<String>,
     },
+    /// The PostgreSQL database cannot be used.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     /// Another process has it, which the lock does not show.
     #[error(
         "{folder} is in use by {holder}, which is at work there. Its lock does not show here, because it reaches the folder by another path or from another machine, and two servers on one folder destroy the database. Stop that one first, or give this one a folder of its own"
@@ -366,7 +349,17 @@ impl OpenError {
     /// Whether it is a configuration error, which a restart cannot cure.
     #[must_use]
     pub fn is_of_the_configuration(&self) -> bool {
-        matches!(self, Self::KeyFile(_) | Self::KeyLost { .. } | Self::WrongKey { .. } | Self::KeyNeeded { .. })
+        match self {
+            Self::KeyFile(_) | Self::KeyLost { .. } | Self::WrongKey { .. } | Self::KeyNeeded { .. } => true,
+            Self::Postgres(error) => error.is_of_the_configuration(),
+            _ => false,
+        }
+    }
+
+    /// Whether a later start may succeed without any change here, as the database server is another program.
+    #[must_use]
+    pub fn is_of_the_database_server(&self) -> bool {
+        matches!(self, Self::Postgres(error) if !error.is_of_the_configuration())
     }
 }
 

@@ -48,6 +48,7 @@ pub fn opened(folder: &Path, keep: Duration) -> Opened {
     };
     let settings = StoreSettings {
         data_dir: folder.into(),
+        postgres: None,
         encryption_key_file: None,
         cache_bytes: 8 << 20,
         free_space_reserve_bytes: 0,

@@ -22,6 +22,7 @@ mod harness;
 mod operate;
 mod options;
 mod people;
+mod postgres;
 mod publish;
 mod receivers;
 mod storage;

@@ -89,6 +89,7 @@ pub fn draw_settings(dice: &mut Dice) -> StoreSettings {
     };
     StoreSettings {
         data_dir: std::env::temp_dir(),
+        postgres: None,
         encryption_key_file: None,
         cache_bytes: 4 << 20,
         free_space_reserve_bytes: 0,

@@ -146,14 +146,18 @@ fn an_engine_and_its_files_are_named_in_their_own_folder_and_bincode_in_one_file
         let names_crate = ["use redb", " redb::", "(redb::", "<redb::"].iter().any(|name| text.contains(name));
         let is_error = path == Path::new("storage/error.rs");
         assert!(is_engine || is_error || !names_crate, "{} names redb", path.display());
+        let is_postgres = path.starts_with("storage/postgres");
+        assert!(is_postgres || !text.contains("tokio_postgres"), "{} names tokio-postgres", path.display());
         let may_choose = path.starts_with("storage");
-        assert!(may_choose || !text.contains("storage::redb"), "{} names the folder of an engine", path.display());
+        let names_folder = text.contains("storage::redb") || text.contains("storage::postgres");
+        assert!(may_choose || !names_folder, "{} names the folder of an engine", path.display());
         // What every engine shares takes it from `storage/mod.rs` or through the seam.
         let is_shared = ["storage/rules", "storage/write", "storage/read", "storage/engine.rs"];
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let is_test = path.iter().any(|name| name == "tests");
         if is_shared.iter().any(|shared| path.starts_with(shared)) && !is_test {
-            assert!(!code.contains("storage::redb"), "{} names the folder of an engine", path.display());
+            let names_folder = code.contains("storage::redb") || code.contains("storage::postgres");
+            assert!(!names_folder, "{} names the folder of an engine", path.display());
         }
         // The help of `verify` has an example.
         let knows_files = path.starts_with("storage") || path == Path::new("cli/receive/sign.rs");

@@ -8,14 +8,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::app::{self, Offline};
+use crate::app::{self, Offline, StartError};
 use crate::cli::{AccountArgs, ConfigArgs};
+use crate::clock::Clock;
 use crate::command::client::reply::ApiReply;
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Failure, config};
 use crate::config::Config;
 use crate::control::client::{self, Client, ControlResponse, ControlSocket, Streamed};
 use crate::domain::escape::escape_controls;
+use crate::storage::look_at_database;
 use crate::storage::maintenance::{Maintenance, Presence};
 
 /// Maximum rows per response.
@@ -61,13 +63,21 @@ pub fn with_existing_store<T>(
 
 /// Fails if the store does not exist; a query must not create it.
 pub fn require_store(config: &Config) -> Result<(), Failure> {
-    let folder = &config.storage.data_dir;
-    if client::connect(&app::control_socket(config)).is_none() && Maintenance::of(folder).presence() == Presence::Never
-    {
-        let message = format!("there is no database in {}; make one with: tempclock-webhooks init", folder.display());
-        return Err((Exit::NotFound, message));
+    if client::connect(&app::control_socket(config)).is_some() {
+        return Ok(());
     }
-    Ok(())
+    let is_there = match app::store_settings(config).postgres {
+        None => Maintenance::of(&config.storage.data_dir).presence() != Presence::Never,
+        Some(database) => {
+            let looked = look_at_database(&database, Clock::start().wall());
+            looked.map_err(|error| start_failure(&StartError::Store(error)))?.has_store
+        }
+    };
+    if is_there {
+        return Ok(());
+    }
+    let place = app::place_of_data(config);
+    Err((Exit::NotFound, format!("there is no database in {place}; make one with: tempclock-webhooks init")))
 }
 
 /// Runs work on the command line's store.

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::command::client::control_api::{ask, require_store, with_store};
 use crate::command::console::output::{counted, put, put_json, put_table, say};
 use crate::command::console::progress::bar;
+use crate::command::database::engine::require_embedded;
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::config::Config;
@@ -22,6 +23,8 @@ use crate::storage::maintenance::{self, BackupError, BackupFileError, Maintenanc
 /// Writes a backup under a temporary name and renames it when it is complete; `-` is stdout.
 pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
+    let schema = &config.storage.postgres_schema;
+    require_embedded(&config, "backup", &format!("use pg_dump --schema={schema}, or pg_basebackup"))?;
     require_store(&config)?;
     // What it holds is no older.
     let begun = Clock::start().wall();
@@ -152,6 +155,7 @@ fn verified_as_json(verified: Result<Verified, BackupError>) -> Outcome {
 /// Restores a backup.
 pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
+    require_embedded(&config, "restore", "use pg_restore, or psql, with the server stopped")?;
     let folder = &config.storage.data_dir;
     let files = Maintenance::of(folder);
     if client::connect(&app::control_socket(&config)).is_some() {
@@ -201,6 +205,7 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
 /// Compacts the database.
 pub fn compact(args: &ConfigArgs) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
+    require_embedded(&config, "compact", "autovacuum does it; VACUUM FULL in psql gives space back to the disk")?;
     app::check_user(&config).map_err(|error| start_failure(&error))?;
     let (before, after) = Maintenance::of(&config.storage.data_dir).compact().map_err(failed)?;
     put(&format!("{} before, {} now.\n", ByteSize(before), ByteSize(after)))

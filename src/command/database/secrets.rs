@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::app;
 use crate::cli::{ConfigArgs, SecretsCommand};
 use crate::command::console::output::{counted, put};
+use crate::command::database::engine::require_embedded;
 use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::control::client;
@@ -71,6 +72,8 @@ fn make_key(file: &Path) -> Outcome {
 
 fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {
     let config = config::load(args, Vec::new())?.config;
+    let instead = "a first key is taken at the next start, and there is no command yet that changes it";
+    require_embedded(&config, "to change the key", instead)?;
     if client::connect(&app::control_socket(&config)).is_some() {
         return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));
     }

@@ -12,6 +12,7 @@ use super::file_system::has_mount_rights;
 use super::finding::Finding;
 use crate::app;
 use crate::command::doctor::context::DoctorContext;
+use crate::config::StorageEngine;
 use crate::descriptors::{Shares, limit_of};
 use crate::domain::Timestamp;
 use crate::domain::timestamp::span_in_words;
@@ -75,7 +76,9 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
             findings.push(Finding::problem(FOLDER, message, fix));
         }
     }
-    findings.extend(no_database(context, &files));
+    if context.config.storage.engine == StorageEngine::Embedded {
+        findings.extend(no_database(context, &files));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(FOLDER, format!("{shown}: present, writable, closed to other users")));
     }
@@ -102,8 +105,12 @@ fn no_database(context: &DoctorContext, files: &Maintenance<'_>) -> Option<Findi
 /// Checks the files named in the configuration.
 pub fn files(context: &DoctorContext) -> Vec<Finding> {
     let config = &context.config;
-    let secrets =
-        [&config.server.tls_key, &config.storage.encryption_key_file, &config.delivery.proxy_credentials_file];
+    let secrets = [
+        &config.server.tls_key,
+        &config.storage.encryption_key_file,
+        &config.storage.postgres_url_file,
+        &config.delivery.proxy_credentials_file,
+    ];
     let keys = config.delivery.client_certificates.iter().map(|files| &files.key);
     let there = secrets.into_iter().flatten().chain(keys).filter_map(|path| Some((path, fs::metadata(path).ok()?)));
     let open = there.filter_map(|(path, file)| open_to_others(path, &file, "600"));
@@ -135,6 +142,10 @@ fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> 
 
 pub fn disk(context: &DoctorContext) -> Vec<Finding> {
     let storage = &context.config.storage;
+    // The disk of a database server is its own.
+    if storage.engine == StorageEngine::Postgres {
+        return Vec::new();
+    }
     let Room { folder, free_bytes, occupied_bytes } = Maintenance::of(&storage.data_dir).room();
     let Some(free) = free_bytes else {
         let fix = "Look at the file system with: df";

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod context;
+mod database;
 mod file_system;
 mod finding;
 mod machine;
@@ -91,6 +92,7 @@ fn run_checks(subject: &Arc<DoctorContext>) -> Vec<Finding> {
     };
     let mut findings = check("data folder", machine::data_folder);
     findings.extend(check("file system", file_system::check));
+    findings.extend(check("database", database::check));
     findings.extend(check("files", machine::files));
     findings.extend(check("disk", machine::disk));
     findings.extend(check("unit", unit::check));

@@ -9,6 +9,7 @@ use url::form_urlencoded::byte_serialize;
 use crate::command::client::http_api::{HttpApi, HttpApiError};
 use crate::command::doctor::context::DoctorContext;
 use crate::command::doctor::finding::Finding;
+use crate::config::StorageEngine;
 use crate::control::client::Client;
 use crate::domain::Timestamp;
 use crate::domain::escape::escape_controls;
@@ -87,6 +88,10 @@ pub fn look(context: &DoctorContext, is_up: bool) -> Result<QueueReport, Finding
 }
 
 fn in_file(context: &DoctorContext) -> Result<QueueReport, Finding> {
+    if context.config.storage.engine == StorageEngine::Postgres {
+        let message = "not looked at: no server runs here, and the queue is in PostgreSQL";
+        return Err(Finding::warning(QUEUE, message, "Start the server, or run doctor where it runs"));
+    }
     match Maintenance::of(&context.config.storage.data_dir).inspect(context.now) {
         Ok(seen) => Ok(seen.map(of_file).unwrap_or_default()),
         Err(error @ InspectError::Denied(_)) => Err(Finding::warning(

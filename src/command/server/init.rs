@@ -19,7 +19,7 @@ pub fn run(args: &ConfigArgs, data_dir: Option<String>, if_missing: bool, json: 
     let Some(answer) = made else {
         let message = format!(
             "{} is set up already and was not changed; create further keys with: tempclock-webhooks keys create",
-            config.storage.data_dir.display()
+            app::place_of_data(&config)
         );
         if if_missing {
             say(&message);
@@ -40,7 +40,7 @@ pub fn run(args: &ConfigArgs, data_dir: Option<String>, if_missing: bool, json: 
             "The database is in {}. The line above is the first API key; it is not shown again. It has every scope and never \
              expires: create narrower keys for programs (tempclock-webhooks keys create), then revoke it.\n\
              {next} the key as \"Authorization: Bearer …\" to {}/api/v1/event-types.",
-            config.storage.data_dir.display(),
+            app::place_of_data(&config),
             format_args!(
                 "{}://{}",
                 if config.server.tls_key.is_some() { "https" } else { "http" },

@@ -37,6 +37,11 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ("server", "request_timeout = 15", "\"30s\""),
     ("server", "keep_alive = '0s'", "1s to 1h"),
     ("server", "keep_alive = '61m'", "1s to 1h"),
+    ("storage", "engine = 'oracle'", "\"embedded\" or \"postgres\""),
+    ("storage", "engine = 'postgres'", "name the file"),
+    ("storage.postgres", "url_file = 5", "path"),
+    ("storage.postgres", "schema = 'Events'", "a-z"),
+    ("storage.postgres", "schema = 'pg_events'", "pg_"),
     ("storage", "data_dir = ''", "empty"),
     ("storage", "data_dir = '  '", "spaces"),
     ("storage", "data_dir = ['/a']", "path"),
@@ -100,6 +105,7 @@ fn every_broken_value_is_refused_with_its_key_line_and_a_way_out() {
         let error = &errors[0];
         let name = match *setting {
             "tls_certificate = '/etc/x.pem'" => "tls_key",
+            "engine = 'postgres'" => "postgres.url_file",
             _ => setting.split(' ').next().unwrap(),
         };
         let key = format!("{section}.{name}");
@@ -119,6 +125,8 @@ fn every_broken_value_is_refused_in_the_environment_too() {
     };
     let right_as_text = [
         "control_socket = 5",
+        "url_file = 5",
+        "engine = 'postgres'",
         "workers = '2'",
         "data_dir = ['/a']",
         "ca_certificates = false",

@@ -29,7 +29,7 @@ impl Wanted<'_> {
     /// The candidates before that event: by the id or tag that fewest events share.
     fn candidates<'v>(
         &self,
-        view: &'v impl View,
+        view: &'v dyn View,
         before: Option<EventId>,
     ) -> Result<Box<dyn Iterator<Item = Result<EventId>> + 'v>> {
         match self.keys.iter().min_by_key(|key| key.kind) {
@@ -39,7 +39,7 @@ impl Wanted<'_> {
     }
 
     /// The event, if it is one of those wanted.
-    fn event(&self, view: &impl View, id: EventId) -> Result<Option<EventRow>> {
+    fn event(&self, view: &dyn View, id: EventId) -> Result<Option<EventRow>> {
         let Some(row) = view.event(self.account, id)? else { return Ok(None) };
         let keys = find::keys(row.body(), &view.tags(self.account, id)?);
         Ok(self.keys.iter().all(|wanted| keys.contains(wanted)).then_some(row))
@@ -78,7 +78,7 @@ impl Found for FoundEvent {
 
 /// Events of an account, newest first.
 pub fn events(
-    view: &impl View,
+    view: &dyn View,
     wanted: &Wanted<'_>,
     filter: EventFilter,
     request: PageRequest<EventId>,
@@ -118,7 +118,7 @@ impl Found for FoundDelivery {
 
 /// Deliveries of the filter's subscriptions, newest event first.
 pub fn deliveries(
-    view: &impl View,
+    view: &dyn View,
     wanted: &Wanted<'_>,
     filter: &DeliveryFilter,
     request: PageRequest<DeliveryId>,

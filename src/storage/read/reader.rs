@@ -12,9 +12,7 @@ use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
-use crate::storage::engine::{
-    BatchHead, Pending, Received, RowPosition, RowsChecked, Selected, StoreVitals, View as _,
-};
+use crate::storage::engine::{BatchHead, Pending, Received, RowPosition, RowsChecked, Selected, StoreVitals, View};
 pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::maintenance::{DumpError, Manifest};
@@ -33,10 +31,11 @@ pub struct Reader {
     snapshot: Arc<SharedSnapshot>,
 }
 
-/// Everything as of one commit, whatever is committed meanwhile. The database can use none of its pages again until it
-/// is dropped, so it is kept for one request and no longer.
+/// Everything as of one commit, whatever is committed meanwhile. Accounts, keys and subscriptions may be as of an earlier
+/// one. The database can use no page, or row, again until it is dropped, so it is kept for one request and no longer.
 pub struct ReadView {
     snapshot: Arc<Snapshot>,
+    view: Arc<dyn View>,
     limit: ReadLimit,
 }
 
@@ -70,7 +69,8 @@ impl Reader {
     /// The same, whose lists end early at that limit.
     #[must_use]
     pub fn view_within(&self, limit: ReadLimit) -> ReadView {
-        ReadView { snapshot: self.snapshot.get(), limit }
+        let snapshot = self.snapshot.get();
+        ReadView { view: Arc::clone(&snapshot.view).of_one_request(), snapshot, limit }
     }
 
     /// The current accounts, keys and subscriptions; never waits for the disk.
@@ -82,7 +82,7 @@ impl Reader {
     /// How large the store is, and the room that it has. May wait for the file system.
     #[must_use]
     pub fn vitals(&self) -> StoreVitals {
-        self.snapshot.vitals()
+        self.snapshot.engine().vitals()
     }
 
     /// The time that is dated with now, as the writer would see it at these readings.
@@ -98,7 +98,7 @@ impl Reader {
         created_at: Timestamp,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Manifest, DumpError> {
-        self.snapshot.get().view.back_up(out, created_at, progress)
+        self.snapshot.engine().back_up(out, created_at, progress)
     }
 }
 
@@ -111,7 +111,7 @@ impl ReadView {
 
     /// How much of the time until then does not count for retention.
     pub fn left_out(&self) -> Result<Duration, StorageError> {
-        Ok(self.snapshot.view.seen()?.gaps.unconfirmed())
+        Ok(self.view.seen()?.gaps.unconfirmed())
     }
 
     /// Records of an account's audit from that time span, newest first. One that is damaged is left out.
@@ -121,7 +121,7 @@ impl ReadView {
         span: (Option<Timestamp>, Option<Timestamp>),
         request: PageRequest<AuditId>,
     ) -> Result<Page<AuditId, AuditRecord>, StorageError> {
-        let Page { items, total, is_exact, next } = self.snapshot.view.audit(account, span, request, &self.limit)?;
+        let Page { items, total, is_exact, next } = self.view.audit(account, span, request, &self.limit)?;
         let readable = items.into_iter().filter_map(|(id, record)| match record {
             Ok(record) => Some((id, record)),
             Err(error) => {
@@ -134,34 +134,34 @@ impl ReadView {
 
     /// One event of an account.
     pub fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
-        self.snapshot.view.event(account, id)
+        self.view.event(account, id)
     }
 
     /// The same with all that sending needs: its receivers are not read, and none are said.
     pub fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
-        self.snapshot.view.event_to_send(account, id)
+        self.view.event_to_send(account, id)
     }
 
     /// A delivery of a subscription that there is; the caller checks its account.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StorageError> {
         let Some(subscription) = self.registry().subscription(id.subscription) else { return Ok(None) };
-        self.snapshot.view.delivery(subscription.account, id)
+        self.view.delivery(subscription.account, id)
     }
 
     /// The health and the last attempts of a subscription.
     pub fn history(&self, id: SubscriptionId) -> Result<History, StorageError> {
-        Ok(self.snapshot.view.history(id)?.unwrap_or_default())
+        Ok(self.view.history(id)?.unwrap_or_default())
     }
 
     /// How many events of its types did not fit the filter of a subscription with that history.
     pub fn filtered(&self, subscription: &Subscription, history: &History) -> Result<u64, StorageError> {
-        let counts = self.snapshot.view.counts(subscription.account, Some(subscription.id))?;
+        let counts = self.view.counts(subscription.account, Some(subscription.id))?;
         Ok(history.filtered.saturating_add(counts.filtered()))
     }
 
     /// Since when the endpoints of these subscriptions have been failing, in the same order.
     pub fn failing_since(&self, ids: &[SubscriptionId]) -> Result<Vec<Option<Timestamp>>, StorageError> {
-        let view = &self.snapshot.view;
+        let view = &*self.view;
         ids.iter().map(|id| Ok(view.history(*id)?.and_then(|history| history.health.failing_since))).collect()
     }
 
@@ -172,7 +172,7 @@ impl ReadView {
         filter: EventFilter,
         request: PageRequest<EventId>,
     ) -> Result<Page<EventId, EventRow>, StorageError> {
-        self.snapshot.view.events(account, filter, request, &self.limit)
+        self.view.events(account, filter, request, &self.limit)
     }
 
     /// Deliveries of the filter's subscriptions, newest event first.
@@ -182,12 +182,12 @@ impl ReadView {
         request: PageRequest<DeliveryId>,
     ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
         let known = if filter.is_counted() { usize::try_from(self.count(filter)?).ok() } else { None };
-        self.snapshot.view.deliveries(filter, request, known, &self.limit)
+        self.view.deliveries(filter, request, known, &self.limit)
     }
 
     /// The tags of an event.
     pub fn tags(&self, account: AccountId, id: EventId) -> Result<Vec<Box<str>>, StorageError> {
-        self.snapshot.view.tags(account, id)
+        self.view.tags(account, id)
     }
 
     /// Events of an account that have all these ids and tags, newest first.
@@ -198,7 +198,7 @@ impl ReadView {
         filter: EventFilter,
         request: PageRequest<EventId>,
     ) -> Result<Page<EventId, EventRow>, StorageError> {
-        find::events(&self.snapshot.view, &Wanted { account, keys }, filter, request, &self.limit)
+        find::events(&*self.view, &Wanted { account, keys }, filter, request, &self.limit)
     }
 
     /// Deliveries of the filter's subscriptions, of events of an account that have all these ids and tags, newest event
@@ -210,13 +210,13 @@ impl ReadView {
         filter: &DeliveryFilter,
         request: PageRequest<DeliveryId>,
     ) -> Result<Page<DeliveryId, Delivery>, StorageError> {
-        find::deliveries(&self.snapshot.view, &Wanted { account, keys }, filter, request, &self.limit)
+        find::deliveries(&*self.view, &Wanted { account, keys }, filter, request, &self.limit)
     }
 
     /// How many deliveries its subscriptions have with its status.
     fn count(&self, filter: &DeliveryFilter) -> Result<u64, StorageError> {
         let counted = |subscription| {
-            let counts = self.snapshot.view.counts(filter.account, subscription)?;
+            let counts = self.view.counts(filter.account, subscription)?;
             Ok(filter.status.map_or_else(|| counts.deliveries(), |status| counts.with_status(status)))
         };
         // Only those of the account are asked for, so as many are all.
@@ -236,17 +236,17 @@ impl ReadView {
         bodies_bytes: usize,
     ) -> Result<Vec<PendingEvent>, StorageError> {
         let Some(subscription) = self.registry().subscription(id) else { return Ok(Vec::new()) };
-        self.snapshot.view.unattempted_after((subscription.account, id), after, limit, bodies_bytes)
+        self.view.unattempted_after((subscription.account, id), after, limit, bodies_bytes)
     }
 
     /// The alerts that wait to be handed over, oldest first.
     pub fn notices(&self) -> Result<Vec<Notice>, StorageError> {
-        self.snapshot.view.notices()
+        self.view.notices()
     }
 
     /// Of when the last backup is that is known of.
     pub fn last_backup(&self) -> Result<Option<Timestamp>, StorageError> {
-        self.snapshot.view.last_backup()
+        self.view.last_backup()
     }
 
     /// The events of an account that went to a subscription, after the first and up to the second of these, oldest first,
@@ -257,12 +257,12 @@ impl ReadView {
         span: (EventId, EventId),
         looked_at: usize,
     ) -> Result<Received, StorageError> {
-        self.snapshot.view.received((subscription.account, subscription.id), span, looked_at)
+        self.view.received((subscription.account, subscription.id), span, looked_at)
     }
 
     /// The jobs of an account, newest first.
     pub fn jobs(&self, account: AccountId) -> Result<Vec<Job>, StorageError> {
-        self.snapshot.view.jobs(account)
+        self.view.jobs(account)
     }
 
     /// Counts what is selected among up to so many attempted deliveries of an account behind that one. Gives where to go
@@ -277,8 +277,7 @@ impl ReadView {
         let all =
             self.registry().subscriptions_of(account).iter().filter(|found| !found.is_pull()).map(|found| found.id);
         let wanted: Vec<_> = all.filter(|id| which.subscription.is_none_or(|wanted| wanted == *id)).collect();
-        let Selected { deliveries, last, is_end } =
-            self.snapshot.view.select((account, &wanted), which, after, limit)?;
+        let Selected { deliveries, last, is_end } = self.view.select((account, &wanted), which, after, limit)?;
         Ok((deliveries.len() as u64, last.filter(|_| !is_end)))
     }
 
@@ -318,7 +317,7 @@ impl ReadView {
                 (&mut found.oldest_in_feeds, self.unacknowledged_since(subscription)?)
             } else {
                 let oldest = if subscription.state.is_active() { &mut found.oldest } else { &mut found.oldest_held };
-                (oldest, snapshot.view.oldest_pending(subscription.id, &mut left)?.map(EventId::time))
+                (oldest, self.view.oldest_pending(subscription.id, &mut left)?.map(EventId::time))
             };
             *oldest = (*oldest).into_iter().chain(of_this).min();
         }
@@ -327,26 +326,26 @@ impl ReadView {
 
     /// How many rows a check of all of them comes to.
     pub(in crate::storage) fn row_count(&self) -> Result<u64, StorageError> {
-        self.snapshot.view.row_count()
+        self.view.row_count()
     }
 
     /// Compares up to so many rows with their digests, from that position on.
     pub(in crate::storage) fn check_rows(&self, from: &RowPosition, limit: usize) -> Result<RowsChecked, StorageError> {
-        self.snapshot.view.check_rows(from, limit)
+        self.view.check_rows(from, limit)
     }
 
     /// Up to `limit` retries of a subscription, earliest due first: those due by then, and the first one after them.
     pub fn retries(&self, id: SubscriptionId, until: Timestamp, limit: usize) -> Result<Vec<Retry>, StorageError> {
-        self.snapshot.view.retries(id, until, limit)
+        self.view.retries(id, until, limit)
     }
 
     /// The row of a delivery that waits for the one before it of its order, or in a batch.
     pub fn waiting(&self, id: DeliveryId) -> Result<Option<OutboxRow>, StorageError> {
-        self.snapshot.view.waiting(id)
+        self.view.waiting(id)
     }
 
     /// A batch with its members, oldest event first.
     pub fn batch(&self, id: SubscriptionId, batch: BatchId) -> Result<Option<(BatchHead, Vec<EventId>)>, StorageError> {
-        self.snapshot.view.batch(id, batch)
+        self.view.batch(id, batch)
     }
 }

@@ -7,15 +7,15 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::calendar::Calendar;
-use crate::storage::StoreEngine;
-use crate::storage::engine::{Engine, Pending, StoreVitals};
+use crate::storage::engine::{Pending, View};
 use crate::storage::error::StorageError;
 use crate::storage::read::registry::Registry;
+use crate::storage::store_engine::StoreEngine;
 
 /// Everything as of one commit.
 pub struct Snapshot {
     /// The rows.
-    pub view: <StoreEngine as Engine>::View,
+    pub view: Arc<dyn View>,
     /// Accounts, keys and subscriptions, which need no disk.
     pub registry: Arc<Registry>,
     /// Number of pending deliveries.
@@ -43,10 +43,9 @@ impl SharedSnapshot {
         Ok(Self { present: RwLock::new(Arc::new(snapshot)), engine })
     }
 
-    /// How large the store is, and the room that it has. May wait for the file system.
-    #[must_use]
-    pub fn vitals(&self) -> StoreVitals {
-        self.engine.vitals()
+    /// The engine.
+    pub fn engine(&self) -> &StoreEngine {
+        &self.engine
     }
 
     /// The current snapshot.

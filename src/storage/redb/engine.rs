@@ -1,7 +1,7 @@
 //! The engine on redb: one database file, and the claim of this process on it. Any thread; the writer alone begins
 //! transactions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Durability, ReadableDatabase as _, WriteTransaction};
@@ -30,6 +30,11 @@ impl RedbEngine {
     /// The database.
     pub(in crate::storage) fn db(&self) -> &OwnedDatabase {
         &self.db
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What secrets are sealed with.

@@ -57,6 +57,10 @@ impl RedbView {
 }
 
 impl View for RedbView {
+    fn of_one_request(self: Arc<Self>) -> Arc<dyn View> {
+        self
+    }
+
     fn seen(&self) -> Result<Seen, StorageError> {
         time::read(&self.rows.open_table(tables::META)?, None)
     }

@@ -13,10 +13,9 @@ use serde_json::{Map, json};
 use crate::domain::DeliveryId;
 use crate::domain::alert::AlertKind;
 use crate::domain::audit::Change;
-use crate::storage::StoreEngine;
 use crate::storage::command::server::ServerCommand;
 use crate::storage::command::{Command, Committed, ReplySender, Report};
-use crate::storage::engine::{Engine as _, Transaction as _, Tx};
+use crate::storage::engine::{Engine, Transaction as _, Tx};
 use crate::storage::error::{Rejection, StorageError, WriterError};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
@@ -26,6 +25,7 @@ use crate::storage::rules::budget::Budget;
 use crate::storage::rules::find::FindIndexing;
 use crate::storage::rules::jobs::{Jobs, StepSize};
 use crate::storage::rules::retain::Housekeeping;
+use crate::storage::store_engine::StoreEngine;
 use crate::storage::write::batching::{Batching, Done, Next, Reason, Waiting};
 use crate::storage::write::queue::{Inbox, Load, Work, WriterHandle, queues};
 use crate::storage::write::space::SpaceGuard;
@@ -173,11 +173,19 @@ impl Writer {
     }
 
     fn commit(&mut self, work: Work, reason: Reason) -> Result<(), WriterError> {
-        self.engine.check_owner()?;
+        let engine = Arc::clone(&self.engine);
+        match &*engine {
+            StoreEngine::Redb(engine) => self.commit_to(engine, work, reason),
+            StoreEngine::Postgres(engine) => self.commit_to(&**engine, work, reason),
+        }
+    }
+
+    fn commit_to(&mut self, engine: &impl Engine, work: Work, reason: Reason) -> Result<(), WriterError> {
+        engine.check_owner()?;
         let Work { reports, failed, commands } = work;
         self.load.at_work(true);
-        self.space.check(commands.iter().map(Command::body_bytes).sum(), || self.engine.vitals().free_bytes);
-        let transaction = self.engine.begin()?;
+        self.space.check(commands.iter().map(Command::body_bytes).sum(), || engine.vitals().free_bytes);
+        let transaction = engine.begin()?;
         self.load.release(commands.iter().map(Command::memory_bytes).sum());
         let mut replies: Vec<DeferredReply> = Vec::with_capacity(commands.len());
         let begun = Instant::now();
@@ -212,7 +220,7 @@ impl Writer {
         };
         self.load.on_disk(|| transaction.commit())?;
         // A commit to a file that is no longer the one in the folder is not acknowledged.
-        self.engine.check_owner()?;
+        engine.check_owner()?;
         committed.took = begun.elapsed();
         let done = Done {
             reason,

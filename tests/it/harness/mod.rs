@@ -28,8 +28,8 @@ pub use client::{Answer, Client, parse_answer};
 pub use fault::{Fault, was_injected};
 pub use ledger::{Ledger, repeated};
 pub use machine::{
-    BlackHole, DiskKind, NAME_SERVER, NameAnswer, NameServer, Nobody, Overlay, PUBLIC, PUBLIC_V6, SmallDisk, Strace,
-    WallClock, hosts, on_an_island,
+    BlackHole, DiskKind, NAME_SERVER, NameAnswer, NameServer, Nobody, Overlay, PUBLIC, PUBLIC_V6, Postgres, SmallDisk,
+    Strace, WallClock, hosts, on_an_island,
 };
 pub use process::Process;
 pub use receiver::{Gate, Received, Receiver, Reply};

@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs,
+    fs::{self, Permissions},
     io::{Read, Write as _},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
@@ -17,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ALL_SCOPES, Client, PATIENCE, eventually, log::Log};
+use super::{ALL_SCOPES, Client, PATIENCE, Postgres, eventually, log::Log};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
@@ -179,8 +180,44 @@ impl Server {
         };
         server.configure(&SETTINGS);
         server.move_to(&server.data_dir());
+        if std::env::var("TEST_ENGINE").is_ok_and(|engine| engine == "postgres") {
+            server.move_to_postgres(&Postgres::shared().url(), &Postgres::new_schema());
+        }
         server.configure(overrides);
         server
+    }
+
+    /// Starts a server on the PostgreSQL that the tests share, in a schema of its own.
+    #[track_caller]
+    pub fn start_on_postgres(overrides: &[(&str, &str)]) -> Self {
+        let mut server = Self::stopped_on_postgres(overrides);
+        server.launch();
+        server
+    }
+
+    /// The same before it runs.
+    pub fn stopped_on_postgres(overrides: &[(&str, &str)]) -> Self {
+        let mut server = Self::stopped(&[]);
+        server.move_to_postgres(&Postgres::shared().url(), &Postgres::new_schema());
+        server.configure(overrides);
+        server
+    }
+
+    /// Has the server keep its data in a schema of that database.
+    pub fn move_to_postgres(&mut self, url: &str, schema: &str) {
+        let file = self.folder.path().join("database_url");
+        fs::write(&file, format!("{url}\n")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        self.configure(&[
+            ("storage.engine", "'postgres'"),
+            ("storage.postgres.url_file", &format!("'{}'", file.display())),
+            ("storage.postgres.schema", &format!("'{schema}'")),
+        ]);
+    }
+
+    /// The schema that it keeps its data in.
+    pub fn schema(&self) -> &str {
+        self.settings["storage.postgres.schema"].trim_matches('\'')
     }
 
     /// Has the server keep its data in another folder than one of its own.

@@ -57,6 +57,11 @@ pub enum DumpError {
     /// The store could not be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The store is in PostgreSQL, which has backups of its own.
+    #[error(
+        "backups are for the embedded engine; this store is in PostgreSQL: back it up with pg_dump or pg_basebackup"
+    )]
+    NotOfThisEngine,
     /// Not a backup.
     #[error("this is no backup of tempclock-webhooks")]
     NotABackup,

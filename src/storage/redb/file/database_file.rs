@@ -11,11 +11,11 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError};
 
 use crate::storage::error::OpenError;
+use crate::storage::holder;
 use crate::storage::redb::file::catch_panic;
 use crate::storage::redb::file::folder::{
     DATABASE_FILE, FileId, HOLDER_FILE, chown_to_folder_owner, file_error, in_use,
 };
-use crate::storage::redb::file::holder;
 use crate::storage::redb::file::newest_commit;
 
 /// Page cache for these operations.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::storage::error::{OpenError, StorageError};
-use crate::storage::redb::file::holder;
+use crate::storage::holder;
 
 /// The name of the database in its folder.
 pub(in crate::storage) const DATABASE_FILE: &str = "tempclock.redb";

@@ -8,7 +8,6 @@ pub(in crate::storage) mod durable;
 pub(in crate::storage) mod folder;
 pub(in crate::storage) mod format_3;
 pub(in crate::storage) mod formats;
-pub(in crate::storage) mod holder;
 pub(in crate::storage) mod identity;
 mod last_commit;
 pub(in crate::storage) mod migrate;

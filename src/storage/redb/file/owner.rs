@@ -18,11 +18,11 @@ use rustix::fs::OFlags;
 
 use crate::domain::Timestamp;
 use crate::storage::error::{Loss, OpenError, StorageError, is_full};
+use crate::storage::holder::{self, BEAT, Holder, Life};
 use crate::storage::random::Randomness;
 use crate::storage::redb::file::folder::{
     DATABASE_FILE, FileId, HOLDER_FILE, chown_to_folder_owner, create_private_file, file_error, in_use,
 };
-use crate::storage::redb::file::holder::{self, BEAT, Holder, Life};
 use crate::storage::redb::file::last_commit::LastCommit;
 
 /// Whom a loss is told.

@@ -6,7 +6,6 @@ use crate::domain::delivery::DeliveryState;
 use crate::domain::event::event_types::EventTypes;
 use crate::domain::subscription::SubscriptionChange;
 use crate::domain::{AccountId, SubscriptionId};
-use crate::storage::engine::View as _;
 use crate::storage::test_store::OWN;
 
 fn step(bench: &mut Bench, rows: usize) {

@@ -19,8 +19,9 @@ use crate::domain::signing::{Signatures, SigningSecret};
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::NewSubscription;
 use crate::domain::{AccountId, EventId, JobId, SubscriptionId, Timestamp};
+use crate::storage::RedbEngine;
 use crate::storage::command::Completion;
-use crate::storage::engine::{Engine, Transaction, View as _};
+use crate::storage::engine::{Engine, Transaction};
 use crate::storage::test_store::{OWN, opened};
 
 const OTHER: AccountId = AccountId(2);
@@ -120,6 +121,7 @@ impl Bench {
     pub fn commit<R>(&mut self, step: impl FnOnce(&mut Jobs, &mut Batch<TxOf<'_>>, &mut State) -> R) -> R {
         let Writer { engine, state, work, .. } = &mut self.writer;
         let jobs = &mut work.jobs;
+        let StoreEngine::Redb(engine) = &**engine else { panic!("a store in a folder") };
         let transaction = engine.begin().unwrap();
         state.time.observe(state.clock.read());
         let mut batch = Batch::new(transaction.rows().unwrap(), state.pending);
@@ -150,7 +152,7 @@ impl Bench {
     }
 }
 
-pub(super) type TxOf<'a> = <<StoreEngine as Engine>::Transaction as Transaction>::Tx<'a>;
+pub(super) type TxOf<'a> = <<RedbEngine as Engine>::Transaction as Transaction>::Tx<'a>;
 
 #[test]
 fn a_job_goes_on_where_it_was_when_the_server_starts_again() {

@@ -65,6 +65,7 @@ impl Machine {
         };
         let settings = StoreSettings {
             data_dir: folder.path().to_owned(),
+            postgres: None,
             encryption_key_file: None,
             cache_bytes: 8 << 20,
             free_space_reserve_bytes: 0,

@@ -1,6 +1,6 @@
-//! What the file `holder` says: which process has the data folder, and a beat that it raises while it lives, so that
-//! others can tell without comparing clocks. Says of the process that it names whether it has ended. Any thread. It
-//! never writes.
+//! Which process has a store, and a beat that it raises while it lives, so that others can tell without comparing clocks:
+//! what stands in the file `holder` of a data folder, or in a row of a database. Says of the process that it names whether
+//! it has ended. Any thread. It never writes.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -18,7 +18,7 @@ use crate::domain::escape::escape_controls;
 /// How often a process that has the folder raises its beat.
 pub(in crate::storage) const BEAT: Duration = Duration::from_secs(1);
 /// How long the beat has to stand still for its process to count as ended.
-const WATCH: Duration = Duration::from_secs(5);
+pub(in crate::storage) const WATCH: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 /// More than any of these files has.
 const LONGEST: u64 = 4096;
@@ -147,7 +147,8 @@ impl Holder {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what it says.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let who = escape_controls(lines.next()?);
         let token = lines.next()?.strip_prefix("token ")?.to_owned();
@@ -162,9 +163,14 @@ impl Holder {
         Some(Self { who, token, process, beat })
     }
 
+    /// Whether it can be seen from here that the process has ended.
+    pub fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
     /// Finds out whether the process lives. That takes no time if it can be seen from here that it has ended.
     pub fn look(&self, path: &Path) -> Life {
-        if self.process.has_ended() {
+        if self.has_ended() {
             return Life::Ended;
         }
         log::info!("{} was {}; watching for {WATCH:?} whether that one is at work", path.display(), self.who);

@@ -1,0 +1,46 @@
+//! How a process loses its store while it runs. Pure; any thread.
+
+use std::path::PathBuf;
+
+/// How a process lost what it had. Nothing is acknowledged from then on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// Another file has the name of the database.
+    #[error(
+        "{0} was replaced by another file while the server had it open. Nothing that is written to the one before would be found again, so nothing was acknowledged from then on. Stop the server before anything is copied over its files; the next start uses the file that is there now"
+    )]
+    Replaced(PathBuf),
+    /// No file has the name of the database.
+    #[error(
+        "{0} was removed or moved away while the server had it open, so nothing was acknowledged from then on. Put it back, or restore a backup with: tempclock-webhooks restore FILE"
+    )]
+    Removed(PathBuf),
+    /// The database was written to by somebody else.
+    #[error(
+        "{0} was overwritten or cut off while the server had it open. Nothing was acknowledged from then on, and what was stored before may be damaged. Stop the server before anything is copied over its files; then check the file with: tempclock-webhooks verify FILE, or restore a backup"
+    )]
+    Overwritten(PathBuf),
+    /// Another process has put itself in the place of this one.
+    #[error(
+        "the data folder was taken by {by}, as {holder} says, so nothing was acknowledged from then on. Two servers on one folder destroy the database: stop that one, or give each a folder of its own"
+    )]
+    Taken {
+        /// The file that says so.
+        holder: PathBuf,
+        /// What it says.
+        by: String,
+    },
+    /// Nobody is named as the owner.
+    #[error(
+        "{0} was removed or emptied while the server had the data folder, so others do not know any more that it has; start it again"
+    )]
+    Gone(PathBuf),
+    /// Another process has taken a schema.
+    #[error(
+        "schema {0} was taken over by another process, so nothing was acknowledged from then on. One server uses a schema at a time: stop the other one, or give it another storage.postgres.schema"
+    )]
+    TakenOver(String),
+    /// The file system does not tell.
+    #[error("{0} cannot be looked at any more, so nothing was acknowledged from then on: {1}")]
+    Unseen(PathBuf, String),
+}

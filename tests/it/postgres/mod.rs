@@ -1,0 +1,8 @@
+//! PostgreSQL as the engine: what holds there that a file has no part in. With `TEST_ENGINE=postgres` every other test that
+//! is not about files runs on it as well.
+
+mod commands;
+mod faults;
+mod owner;
+mod refusals;
+mod work;
