@@ -1,10 +1,23 @@
 //! Why the server did not start, in words to act on. Pure; any thread.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::control::server::ControlError;
 use crate::storage::error::OpenError;
+
+/// What to do where an address cannot be listened on, if that is known.
+fn advice_to_listen(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "; another program listens there: stop it, or configure another address",
+        ErrorKind::AddrNotAvailable => "; this machine has no such address: configure one that it has",
+        ErrorKind::PermissionDenied => {
+            "; a port below 1024 needs CAP_NET_BIND_SERVICE, as docs/install.md shows; or configure another port"
+        }
+        _ => "",
+    }
+}
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +26,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The address could not be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", advice_to_listen(.source))]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -262,6 +262,9 @@ fn an_address_that_is_taken_is_named() {
     let output = run(&arguments, &[]);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains(&address), "{address} is not named: {}", output.stderr);
+    assert!(output.stderr.contains("; another program listens there"), "{}", output.stderr);
+    let elsewhere = run(&["serve", "--listen", "192.0.2.1:80", "--data-dir", data.to_str().unwrap()], &[]);
+    assert!(elsewhere.stderr.contains("; this machine has no such address"), "{elsewhere:?}");
 }
 
 #[test]
