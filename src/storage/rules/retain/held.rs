@@ -39,10 +39,17 @@ impl<T: Tx> Batch<T> {
             self.tx.unattempted_before(of, EventId::first_at(calendar), wanted.saturating_sub(waiting.len()))?;
         let left = wanted.saturating_sub(waiting.len() + unattempted.len());
         let retries = self.tx.retries_before(of, monotonic, left)?;
-        let count = waiting.len() + unattempted.len() + retries.len();
+        let looked_at = waiting.len() + unattempted.len() + retries.len();
+        // A batch ends with the last delivery in it, and those are older.
+        let mut alone = Vec::with_capacity(retries.len());
+        for (due, event) in retries {
+            if self.tx.batch(of, BatchId(event.0))?.is_none() {
+                alone.push((due, event));
+            }
+        }
+        let mut expired = 0;
         for (event, row) in waiting {
             let id = DeliveryId { event, subscription: of };
-            // A batch ends with the last delivery in it, and those are older.
             if row.is_batch() || self.take_waiting(id)?.is_none() {
                 continue;
             }
@@ -54,6 +61,7 @@ impl<T: Tx> Batch<T> {
                 ),
             };
             self.expire(state, (account, id), before, delivery, row)?;
+            expired += 1;
         }
         let acknowledged = state.histories.get(&of).map_or(EventId(0), |history| history.acknowledged);
         let (read, unattempted): (Vec<_>, Vec<_>) = unattempted.into_iter().partition(|event| *event <= acknowledged);
@@ -65,13 +73,11 @@ impl<T: Tx> Batch<T> {
             if let Some(row) = self.take_unattempted(id)? {
                 let delivery = self.unattempted(account, event)?;
                 self.expire(state, (account, id), Kind::Unattempted, delivery, row)?;
+                expired += 1;
             }
         }
-        for (due, event) in retries {
+        for (due, event) in alone {
             let id = DeliveryId { event, subscription: of };
-            if self.tx.batch(of, BatchId(event.0))?.is_some() {
-                continue;
-            }
             let row = self.take_attempted(id, due)?;
             let delivery = match self.tx.delivery(account, id)? {
                 Some(Ok(delivery)) => delivery,
@@ -82,9 +88,9 @@ impl<T: Tx> Batch<T> {
                 }
             };
             self.expire(state, (account, id), Kind::Retrying, delivery, row)?;
+            expired += 1;
         }
-        budget.spend(count * 2);
-        let expired = count - read.len();
+        budget.spend(looked_at * 2);
         if expired > 0 {
             let name = state.registry.account_name(account);
             let why = if subscription.is_pull() { "their reader did not acknowledge them" } else { "they were held" };
@@ -93,7 +99,7 @@ impl<T: Tx> Batch<T> {
             );
             self.alert_of_expired(state, subscription)?;
         }
-        Ok(count < wanted)
+        Ok(looked_at < wanted || (expired == 0 && read.is_empty()))
     }
 
     fn expire(

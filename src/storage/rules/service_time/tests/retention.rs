@@ -1,7 +1,10 @@
 //! What retention comes back to, what expires, and that it takes small steps.
 
+use serde_json::json;
+
 use crate::domain::delivery::DeliveryState;
 use crate::domain::job::{JobTask, Replay, ReplayOnly};
+use crate::domain::options::OptionsChange;
 use crate::domain::subscription::SubscriptionChange;
 use crate::storage::maintenance::{Verified, verify};
 use crate::storage::read::reader::{DeliveryFilter, PageRequest};
@@ -153,6 +156,27 @@ fn what_is_held_for_too_long_expires_and_what_was_not_held_so_long_does_not() {
     machine.at_work_for(30 * DAY);
     assert!(machine.state(subscription, late).is_pending(), "nothing is held");
     machine.attempt(subscription, never, OK);
+    machine.verify();
+}
+
+#[test]
+fn a_batch_that_is_held_for_too_long_ends_with_its_deliveries_and_is_none_itself() {
+    let mut machine = Machine::new();
+    machine.settings.rules.retention.held = 20 * DAY;
+    machine.down_for(MINUTE);
+    let id = machine.subscribe("a.example.com");
+    let mut options = OptionsChange::default();
+    options.push("batch", json!({"max": 2, "wait": "1s"}));
+    let change = SubscriptionChange { options, ..SubscriptionChange::default() };
+    machine.ask(|reply| Command::ChangeSubscription { account: OWN, id, change, reply });
+    let events = [(); 3].map(|()| machine.publish(EventType::ClockIn));
+    machine.switch(id, false);
+    machine.at_work_for(21 * DAY);
+    for event in events {
+        assert!(matches!(machine.state(id, event), DeliveryState::Expired { .. }));
+    }
+    assert_eq!((machine.total(id, None), machine.total(id, Some("expired"))), (3, 3));
+    assert_eq!(machine.pending(), (0, 0));
     machine.verify();
 }
 
