@@ -6,6 +6,10 @@
 //! `TEMPCLOCK_SIMULATION_SEEDS=10000 cargo test --release --test simulation`.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that is not as promised")]
 
+#[path = "simulation/attempts.rs"]
+mod attempts;
+#[path = "simulation/batches.rs"]
+mod batches;
 #[path = "simulation/callers.rs"]
 mod callers;
 #[path = "simulation/dice.rs"]
@@ -13,6 +17,8 @@ mod dice;
 mod disk;
 #[path = "simulation/endpoints.rs"]
 mod endpoints;
+#[path = "simulation/jobs.rs"]
+mod jobs;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/process.rs"]
@@ -136,6 +142,12 @@ fn no_order_of_events_breaks_a_promise() {
         "rows taken away",
         "start in order",
         "waits in order",
+        "batch",
+        "batch again",
+        "batch in order",
+        "retry of many finished",
+        "replay finished",
+        "job stopped",
     ] {
         assert!(one.is_some() || happened.contains_key(what), "never came about: {what}");
     }

@@ -1,18 +1,20 @@
 //! Publishers and operators: what they ask for, and what they make of the answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
 use tempclock_webhooks::domain::event::event_type::EventType;
 use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::event::{IdempotencyEntry, IdempotencyKey, KeySource, NewEvent};
+use tempclock_webhooks::domain::job::{DeliverySelection, Job, JobTask, Replay, ReplayOnly};
 use tempclock_webhooks::domain::options::order::OrderKey;
 use tempclock_webhooks::domain::options::{Options, OptionsChange};
 use tempclock_webhooks::domain::signing::SigningSecret;
 use tempclock_webhooks::domain::signing_keys::SigningKeys;
 use tempclock_webhooks::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
-use tempclock_webhooks::domain::{AccountId, DeliveryId, SubscriptionId};
+use tempclock_webhooks::domain::{AccountId, DeliveryId, JobId, SubscriptionId};
 use tempclock_webhooks::storage::command::{Command, Published, ReplySender};
 use tempclock_webhooks::storage::error::Rejection;
 use tokio::sync::oneshot::{self, Receiver};
@@ -30,6 +32,8 @@ pub enum Asked {
     Change(SubscriptionId, Answered<Subscription>),
     Delete(SubscriptionId, Answered<()>),
     Redeliver(DeliveryId, Answered<()>),
+    Job(AccountId, JobTask, Answered<Job>),
+    Stop(JobId, Answered<Job>),
 }
 
 fn endpoint(number: usize) -> Endpoint {
@@ -111,8 +115,11 @@ impl World {
     /// Most subscriptions have no options.
     fn draw_options(&mut self) -> Arc<Options> {
         let mut change = OptionsChange::default();
-        if self.dice.one_in(2) {
-            change.push("order", self.dice.pick(&["worker", "worker", "subscription"]).into());
+        let order = if self.dice.one_in(2) { self.dice.pick(&["worker", "worker", "subscription"]) } else { "none" };
+        change.push("order", order.into());
+        if order != "worker" && self.dice.one_in(3) {
+            let (max, wait) = (self.dice.pick(&[1, 2, 3, 7]), self.dice.pick(&["1ms", "2s", "40s"]));
+            change.push("batch", json!({"max": max, "wait": wait}));
         }
         if self.dice.one_in(4) {
             change.push("rate_limit", self.dice.pick(&["1/s", "3/s", "30/m"]).into());
@@ -138,6 +145,9 @@ impl World {
             return self.create();
         }
         let id = self.dice.pick(&ids);
+        if self.has_jobs && self.dice.one_in(6) {
+            return self.ask_for_job(id);
+        }
         match self.dice.below(12) {
             0 | 1 => self.change(id, SubscriptionChange { active: Some(false), ..SubscriptionChange::default() }),
             2..=4 => self.change(id, SubscriptionChange { active: Some(true), ..SubscriptionChange::default() }),
@@ -157,7 +167,8 @@ impl World {
     fn redeliver(&mut self) {
         let of: Vec<_> = self.model.last.keys().copied().collect();
         // Those whose attempt has just ended are of interest.
-        let mut ids: Vec<_> = self.reported.iter().flatten().map(|(id, _)| *id).collect();
+        let mut ids: Vec<_> =
+            self.reported.iter().flatten().flat_map(|reported| reported.deliveries().to_vec()).collect();
         if ids.is_empty() || self.dice.one_in(2) {
             ids = of;
         }
@@ -168,6 +179,38 @@ impl World {
         let Some(account) = self.model.wishes.get(&id.subscription).map(|wish| wish.account) else { return };
         let answer = self.ask(|reply| Command::Redeliver { account, id, reply });
         self.asked.push_back(Asked::Redeliver(id, answer));
+    }
+
+    /// An operator asks for a job that has to do with this subscription, or stops one.
+    fn ask_for_job(&mut self, id: SubscriptionId) {
+        let under_way: Vec<_> = self.jobs.active().map(|job| (job.account, job.id)).collect();
+        if !under_way.is_empty() && self.dice.one_in(4) {
+            let (account, id) = self.dice.pick(&under_way);
+            self.jobs.asked_to_stop(id);
+            let answer = self.ask(|reply| Command::StopJob { account, id, reply });
+            return self.asked.push_back(Asked::Stop(id, answer));
+        }
+        let account = self.model.wishes[&id].account;
+        let times: Vec<_> = self.model.events.keys().map(|event| event.time()).collect();
+        let Some(last) = times.last() else { return };
+        let (since, until) = (self.dice.pick(&times), last.plus(Duration::from_millis(1)));
+        let task = if self.dice.one_in(2) {
+            JobTask::Retry(DeliverySelection {
+                subscription: (!self.dice.one_in(4)).then_some(id),
+                status: self.dice.pick(&["exhausted", "exhausted", "expired", "delivered"]),
+                event_type: None,
+                since: self.dice.one_in(2).then_some(since),
+                until: self.dice.one_in(2).then_some(until),
+            })
+        } else {
+            let events = self.dice.one_in(2).then(|| self.model.wishes[&id].types.clone());
+            JobTask::Replay(Replay { subscription: id, events, only: self.dice.pick(&ReplayOnly::ALL), since, until })
+        };
+        self.jobs.asked(&task);
+        self.turns.asked_for_job(task.subscription());
+        let wanted = task.clone();
+        let answer = self.ask(|reply| Command::CreateJob { account, task: wanted, of: None, reply });
+        self.asked.push_back(Asked::Job(account, task, answer));
     }
 
     /// Switches everything on.
@@ -217,6 +260,13 @@ impl World {
                     Err(refusal) => return Err(format!("a redelivery was refused: {refusal}")),
                 }
             }
+            Asked::Job(account, task, answer) => {
+                let view = self.process.reader.view();
+                if self.jobs.answered(&view, &self.model, (account, task), now(answer)?)? {
+                    self.note("job");
+                }
+            }
+            Asked::Stop(id, answer) => self.jobs.stop_answered(id, now(answer)?)?,
         }
         Ok(())
     }

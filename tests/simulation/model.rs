@@ -8,12 +8,13 @@ use tempclock_webhooks::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPT
 use tempclock_webhooks::domain::event::IdempotencyKey;
 use tempclock_webhooks::domain::event::event_type::EventType;
 use tempclock_webhooks::domain::event::event_types::EventTypes;
-use tempclock_webhooks::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use tempclock_webhooks::domain::{AccountId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use tempclock_webhooks::storage::StoreSettings;
 use tempclock_webhooks::storage::command::Published;
 use tempclock_webhooks::storage::error::Rejection;
 use tempclock_webhooks::storage::read::reader::{DeliveryFilter, EventFilter, Page, PageRequest, Reader, Retry};
-use tempclock_webhooks::storage::{RetentionRule, StoreSettings};
 
+use super::attempts::Reported;
 use super::pushback::Successes;
 
 /// One event as a publisher asks for it.
@@ -115,7 +116,7 @@ impl Model {
     }
 
     /// After a crash: takes in what the store has of that which nobody was told the end of.
-    pub fn adopt(&mut self, reader: &Reader, wanted: &[(AccountId, Wanted)], ended: &[DeliveryId]) {
+    pub fn adopt(&mut self, reader: &Reader, wanted: &[(AccountId, Wanted)], ended: &[Reported]) {
         self.wishes = reader
             .registry()
             .subscriptions()
@@ -124,9 +125,15 @@ impl Model {
                 (subscription.id, Wish { account: subscription.account, types: subscription.events.clone(), url })
             })
             .collect();
-        for id in ended {
-            if let Ok(Some(delivery)) = reader.view().delivery(*id) {
-                self.attempts.insert(*id, delivery.attempt_count);
+        for reported in ended {
+            for id in reported.deliveries() {
+                if let Ok(Some(delivery)) = reader.view().delivery(*id) {
+                    self.attempts.insert(*id, delivery.attempt_count);
+                }
+            }
+            let batch = BatchId(reported.id.event.0);
+            if let Ok(Some((head, _))) = reader.view().batch(reported.id.subscription, batch) {
+                self.attempts.insert(reported.id, head.attempts);
             }
         }
         let mut left = wanted.to_vec();
@@ -185,13 +192,24 @@ impl Model {
             }
             let counted = view.deliveries(&filter, PageRequest { limit: 1, offset: 0, after: None }).unwrap().total;
             if counted != count {
-                return Err(format!("{counted} deliveries are counted, and there are {count}"));
+                let lists = |id: &&SubscriptionId| of.keys().filter(|key| key.subscription == **id).count();
+                let counts = |id: &&SubscriptionId| {
+                    let filter = DeliveryFilter::of(account, vec![**id]);
+                    view.deliveries(&filter, PageRequest { limit: 1, offset: 0, after: None }).unwrap().total
+                };
+                let each: Vec<_> = self.wishes.keys().map(|id| (*id, counts(&id), lists(&id))).collect();
+                return Err(format!("{counted} deliveries are counted, and there are {count}: {each:?}"));
             }
             let pending = DeliveryFilter { status: Some("pending"), ..filter };
             look_at_pending(reader, &pending, &of)?;
             now.extend(of);
         }
         self.look_at_outbox(reader, &now)?;
+        // A job may have sent one again in the commit that has removed its attempts.
+        let is_bare = |delivery: &Delivery| delivery.attempts.is_empty() && delivery.attempt_count > 0;
+        let bare = now.iter().filter(|(id, delivery)| is_bare(delivery) && self.is_over(**id, rule.attempts, at_work));
+        let forgotten: Vec<_> = bare.map(|(id, _)| *id).collect();
+        self.forgotten.extend(forgotten);
         let waits = settings.rules.retry.waits.len();
         for (id, delivery) in &now {
             if self.settled.get(id).is_none_or(|(state, _)| *state != delivery.state) {
@@ -200,13 +218,13 @@ impl Model {
         }
         self.at_work = at_work;
         for (id, delivery) in &now {
-            self.look_at_delivery(*id, delivery, rule)?;
+            self.look_at_delivery(*id, delivery)?;
             self.successes.look_at(*id, self.last.get(id), delivery, waits, wall)?;
         }
         self.successes.committed();
         self.last.retain(|id, _| self.wishes.contains_key(&id.subscription));
         for (id, before) in &self.last {
-            if !now.contains_key(id) && !self.is_over(*id, rule.events) {
+            if !now.contains_key(id) && !self.is_over(*id, rule.events, at_work) {
                 return Err(format!("{id} is gone; it was {before:?}"));
             }
         }
@@ -216,9 +234,9 @@ impl Model {
     }
 
     /// Was it settled so long ago, by the time in which the server was at work?
-    fn is_over(&self, id: DeliveryId, age: Duration) -> bool {
+    fn is_over(&self, id: DeliveryId, age: Duration, at_work: Duration) -> bool {
         let settled = self.settled.get(&id).filter(|(state, _)| !state.is_pending());
-        settled.is_some_and(|(_, then)| self.at_work + TOLERANCE > *then + age)
+        settled.is_some_and(|(_, then)| at_work + TOLERANCE > *then + age)
     }
 
     fn look_at_outbox(&self, reader: &Reader, now: &BTreeMap<DeliveryId, Delivery>) -> Result<(), String> {
@@ -227,9 +245,8 @@ impl Model {
             for pending in reader.view().unattempted_after(subscription, None, now.len() + 1, 0).unwrap() {
                 outbox.insert((DeliveryId { event: pending.event, subscription }, None));
             }
-            for Retry { due, event, .. } in
-                reader.view().retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap()
-            {
+            let retries = reader.view().retries(subscription, Timestamp::from_ms(u64::MAX), usize::MAX).unwrap();
+            for Retry { due, event, .. } in retries.into_iter().filter(|retry| !retry.is_batch) {
                 outbox.insert((DeliveryId { event, subscription }, Some(due)));
             }
         }
@@ -260,7 +277,7 @@ impl Model {
         if unlike.is_empty() { Ok(()) } else { Err(format!("outbox and deliveries contradict each other: {unlike:?}")) }
     }
 
-    fn look_at_delivery(&mut self, id: DeliveryId, delivery: &Delivery, rule: RetentionRule) -> Result<(), String> {
+    fn look_at_delivery(&self, id: DeliveryId, delivery: &Delivery) -> Result<(), String> {
         if !self.events.get(&id.event).is_some_and(|(_, receivers)| receivers.contains(&id.subscription)) {
             return Err(format!("nobody asked for {id}"));
         }
@@ -271,9 +288,6 @@ impl Model {
         let kept = u32::try_from(numbers.len()).unwrap();
         if numbers != (delivery.attempt_count - kept + 1..=delivery.attempt_count).collect::<Vec<_>>() {
             return Err(format!("{id} has the attempts {numbers:?} of {}", delivery.attempt_count));
-        }
-        if kept == 0 && self.is_over(id, rule.attempts) {
-            self.forgotten.insert(id);
         }
         if numbers.len() < KEPT_ATTEMPTS && kept < delivery.attempt_count && !self.forgotten.contains(&id) {
             return Err(format!("{id} has lost attempts: {delivery:?}"));

@@ -43,7 +43,10 @@ pub type Fuse = Arc<Mutex<Option<usize>>>;
 
 /// An attempt on its way.
 pub struct Running {
+    /// The delivery, or the batch.
     pub delivery: DeliveryId,
+    /// The deliveries in the batch; of a delivery none.
+    pub members: Vec<DeliveryId>,
     pub job: FinishedJob,
     pub number: u32,
     pub outcome: Outcome,

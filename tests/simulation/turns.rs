@@ -21,6 +21,9 @@ pub struct Turns {
     workers: BTreeMap<EventId, Option<OrderKey>>,
     /// Sent again at some time, so they have lost their place.
     redelivered: BTreeSet<DeliveryId>,
+    /// So may have been any of these, by a job.
+    by_job: BTreeSet<SubscriptionId>,
+    is_by_job_of_all: bool,
     /// The starts of each subscription, by the steady clock.
     starts: BTreeMap<SubscriptionId, VecDeque<Timestamp>>,
 }
@@ -28,6 +31,16 @@ pub struct Turns {
 impl Turns {
     pub fn redelivered(&mut self, id: DeliveryId) {
         self.redelivered.insert(id);
+    }
+
+    /// A job may send any delivery of that subscription again; none: of all.
+    pub fn asked_for_job(&mut self, id: Option<SubscriptionId>) {
+        self.by_job.extend(id);
+        self.is_by_job_of_all |= id.is_none();
+    }
+
+    fn is_in_place(&self, id: &DeliveryId) -> bool {
+        !self.is_by_job_of_all && !self.by_job.contains(&id.subscription) && !self.redelivered.contains(id)
     }
 
     /// Another process: what it starts is counted anew, as it waits for its rate before the first one.
@@ -77,9 +90,38 @@ impl Turns {
             if is_pending && view.waiting(other).unwrap().is_none() {
                 return Err(format!("{id} starts, and {other} of its order may start too"));
             }
-            let is_in_place = |id: &DeliveryId| !self.redelivered.contains(id);
-            if other.event < id.event && is_in_place(&other) && is_in_place(&id) {
+            if other.event < id.event && self.is_in_place(&other) && self.is_in_place(&id) {
                 return Err(format!("{id} starts before {other} of its order"));
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same of a batch with these deliveries.
+    pub fn batch_started(
+        &mut self,
+        view: &ReadView,
+        model: &Model,
+        subscription: &Subscription,
+        (batch, members): (DeliveryId, &[DeliveryId]),
+        claims: &BTreeSet<DeliveryId>,
+        (now, wall): (Timestamp, Timestamp),
+    ) -> Result<bool, String> {
+        self.look_at_pace(subscription, batch, now, wall)?;
+        if subscription.options.order.key(|| None).is_none() {
+            return Ok(false);
+        }
+        let of_this = |other: &&DeliveryId| other.subscription == batch.subscription;
+        let is_own = |other: &&DeliveryId| **other == batch || members.contains(other);
+        if let Some(other) = claims.iter().filter(of_this).find(|other| !is_own(other)) {
+            return Err(format!("the batch {batch} starts beside {other} of its order"));
+        }
+        let Some(first) = members.first().filter(|first| self.is_in_place(first)) else { return Ok(true) };
+        for (event, _) in model.events.range(..first.event).filter(|(_, (_, to))| to.contains(&batch.subscription)) {
+            let other = DeliveryId { event: *event, subscription: batch.subscription };
+            let is_pending = || view.delivery(other).unwrap().is_some_and(|delivery| delivery.state.is_pending());
+            if self.is_in_place(&other) && is_pending() {
+                return Err(format!("the batch {batch} starts before {other} of its order"));
             }
         }
         Ok(true)

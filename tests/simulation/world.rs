@@ -8,43 +8,43 @@ use std::time::Duration;
 use redb::Database;
 use tempclock_webhooks::clock::{Clock, SimulatedTime};
 use tempclock_webhooks::delivery::Dispatcher;
-use tempclock_webhooks::delivery::dispatcher::Finished;
-use tempclock_webhooks::delivery::schedule::job::{AttemptResult, Job, Work};
-use tempclock_webhooks::delivery::worker;
-use tempclock_webhooks::domain::delivery::DeliveryState;
-use tempclock_webhooks::domain::delivery::attempt::{Attempt, Signed, VERSION};
-use tempclock_webhooks::domain::delivery::outcome::{EndpointSignal, Outcome};
-use tempclock_webhooks::domain::signing::Signatures;
-use tempclock_webhooks::domain::{DeliveryId, SubscriptionId, Timestamp};
+use tempclock_webhooks::domain::delivery::outcome::Outcome;
+use tempclock_webhooks::domain::{SubscriptionId, Timestamp};
 use tempclock_webhooks::storage::StoreSettings;
-use tempclock_webhooks::storage::command::{Committed, Completion, RecordedAttempt};
 use tempclock_webhooks::storage::error::StorageError;
 use tempclock_webhooks::storage::maintenance::verify_rows;
 
+use super::attempts::Reported;
+use super::batches::{self, Batches};
 use super::callers::Asked;
 use super::dice::Dice;
 use super::endpoints::Mood;
+use super::jobs::Jobs;
 use super::model::Model;
-use super::process::{self, Fuse, Process, Running, Sabotage, failed};
+use super::process::{self, Fuse, Process, Sabotage, failed};
 use super::turns::Turns;
 
 pub struct World {
     pub dice: Dice,
     pub model: Model,
     pub turns: Turns,
+    pub batches: Batches,
+    pub jobs: Jobs,
+    /// Whether anybody asks for jobs.
+    pub has_jobs: bool,
     pub asked: VecDeque<Asked>,
     /// Outcomes that are queued, of deliveries that arrived and of failed attempts.
-    pub reported: [VecDeque<(DeliveryId, u32)>; 2],
+    pub reported: [VecDeque<Reported>; 2],
     pub moods: BTreeMap<SubscriptionId, Mood>,
     pub process: Process,
     pub happened: BTreeMap<&'static str, usize>,
-    sabotage: Option<Sabotage>,
+    pub sabotage: Option<Sabotage>,
     settings: StoreSettings,
     time: &'static SimulatedTime,
-    clock: Clock,
+    pub clock: Clock,
     /// For how long the server has been at work, whatever its clock says.
     at_work: Duration,
-    threads: usize,
+    pub threads: usize,
     per_endpoint: usize,
     /// How many rows the outbox had at the last restart.
     pending_rows: u64,
@@ -66,10 +66,14 @@ impl World {
         let clock = Clock::simulated(time);
         let disk = process::disk(Vec::new(), sabotage, &fuse);
         let process = process::start(disk, &settings, clock, &mut dice, (threads, per_endpoint))?;
+        let has_jobs = dice.one_in(2);
         Ok(Self {
             dice,
             model: Model::default(),
             turns: Turns::default(),
+            batches: Batches::default(),
+            jobs: Jobs::default(),
+            has_jobs,
             asked: VecDeque::new(),
             reported: Default::default(),
             moods: BTreeMap::new(),
@@ -130,105 +134,6 @@ impl World {
         }
     }
 
-    /// A delivery thread hands back what it has, and takes what it may. Gives whether it did either.
-    fn thread_step(&mut self) -> Result<bool, String> {
-        let process = &mut self.process;
-        let finished = (!process.ended.is_empty()).then(|| process.ended.remove(0));
-        if finished.is_none() && process.running.len() == self.threads {
-            return Ok(false);
-        }
-        if let Some((id, finished)) = &finished {
-            process.endpoints.ended(*id, finished.ended, self.clock.monotonic());
-        }
-        let job = process.dispatcher.try_next_job(finished.as_ref().map(|(_, finished)| finished));
-        let is_busy = finished.is_some() || job.is_some();
-        job.map_or(Ok(()), |job| self.start(job))?;
-        Ok(is_busy)
-    }
-
-    fn start(&mut self, job: Job) -> Result<(), String> {
-        let (id, finished, monotonic) = (job.delivery, job.finished(), self.clock.monotonic());
-        let is_retry = matches!(job.work, Work::Retry);
-        let process = &mut self.process;
-        process.endpoints.started(id, monotonic)?;
-        let nothing = Finished { job: finished, ended: None };
-        if self.sabotage == Some(Sabotage::DropRetries) && is_retry {
-            process.ended.push((id, nothing));
-            return Ok(());
-        }
-        if !process.claims.insert(id) {
-            return Err(format!("{id} is attempted twice at once"));
-        }
-        let Some(subscription) = process.reader.registry().subscription(id.subscription).cloned() else {
-            process.ended.push((id, nothing));
-            return Ok(());
-        };
-        let stored = process.reader.view().delivery(id).map_err(failed)?;
-        if let Some(DeliveryState::Pending { due }) = stored.as_ref().map(|delivery| delivery.state)
-            && is_retry
-            && due > monotonic
-        {
-            return Err(format!("{id} is attempted at {monotonic}, and due at {due}"));
-        }
-        let clocks = (monotonic, self.clock.wall());
-        let view = process.reader.view();
-        if self.turns.started(&view, &self.model, &subscription, id, &process.claims, clocks)? {
-            *self.happened.entry("start in order").or_default() += 1;
-        }
-        drop(view);
-        let prepared = worker::prepare(&process.reader.view(), &subscription, job).map_err(failed)?;
-        let Some((row, number)) = prepared else { return Err(format!("a thread got {id}, which is {stored:?}")) };
-        if !row.is_intact() || number != self.model.attempts_of(id) + 1 {
-            return Err(format!("attempt {number} of {id} follows {}", self.model.attempts_of(id)));
-        }
-        let mood = self.moods.get(&id.subscription).copied().unwrap_or(Mood::Healthy);
-        let (outcome, took) = mood.answer(&mut self.dice);
-        let ends_at = monotonic.plus(took);
-        self.process.running.push(Running { delivery: id, job: finished, number, outcome, took, ends_at });
-        self.note(if is_retry { "retry" } else { "first attempt" });
-        Ok(())
-    }
-
-    /// An attempt whose time has come ends, and its outcome is queued.
-    fn end_attempt(&mut self) {
-        let (now, running) = (self.clock.monotonic(), &self.process.running);
-        let over: Vec<_> = (0..running.len()).filter(|index| running[*index].ends_at <= now).collect();
-        if over.is_empty() {
-            return;
-        }
-        let index = self.dice.pick(&over);
-        let Running { delivery, job, number, outcome, took, .. } = self.process.running.swap_remove(index);
-        let retry_after = self.dice.one_in(4).then(|| Duration::from_secs(self.dice.next() % 20_000));
-        let started_at = self.clock.wall().minus(took);
-        let attempt = Attempt {
-            number,
-            started_at,
-            duration_ms: u32::try_from(took.as_millis()).unwrap(),
-            url: "".into(),
-            version: VERSION.into(),
-            signed: Signed { timestamp_s: started_at.as_seconds(), signatures: Signatures::NONE },
-            outcome,
-            response: None,
-            request: None,
-        };
-        let is_failure = matches!(attempt.outcome.signal(), EndpointSignal::Failing | EndpointSignal::Unresponsive);
-        let ended = AttemptResult::of(&attempt.outcome, took, retry_after);
-        self.process.ended.push((delivery, Finished { job, ended: Some(ended) }));
-        self.process.writer.complete(Completion::new(delivery, attempt, retry_after));
-        self.reported[usize::from(is_failure)].push_back((delivery, number));
-        if self.sabotage == Some(Sabotage::EndClaimsEarly) {
-            let recorded = vec![RecordedAttempt {
-                delivery,
-                due: Some(self.clock.monotonic()),
-                is_delivered: false,
-                attempt: None,
-                before: Vec::new(),
-            }];
-            let early = Committed { recorded, ..Committed::default() };
-            self.process.dispatcher.committed(early, &self.process.reader.registry());
-        }
-    }
-
     fn pass_time(&mut self) {
         let monotonic = self.clock.monotonic();
         let ends = self.process.running.iter().map(|running| running.ends_at);
@@ -286,10 +191,15 @@ impl World {
             self.note("crash in a commit");
             return self.crash();
         }
-        for (queue, count) in self.reported.iter_mut().zip(outcomes) {
-            for (id, number) in queue.drain(..count) {
-                self.model.attempt_stored(id, number)?;
-            }
+        let reported: Vec<_> =
+            self.reported.iter_mut().zip(outcomes).flat_map(|(queue, count)| queue.drain(..count)).collect();
+        let in_batches = match self.process.committed.lock().unwrap().last() {
+            Some(last) => self.batches.stored(&self.process.reader.view(), last, &reported)?,
+            None => Vec::new(),
+        };
+        let alone = reported.iter().map(|reported| (reported.id, reported.number));
+        for (id, number) in alone.chain(in_batches) {
+            self.model.attempt_stored(id, number)?;
         }
         for _ in 0..commands {
             let asked = self.asked.pop_front().unwrap();
@@ -305,6 +215,9 @@ impl World {
             }
             for recorded in &committed.recorded {
                 self.process.claims.remove(&recorded.delivery);
+                for member in self.batches.told(recorded.delivery) {
+                    self.process.claims.remove(&member);
+                }
             }
             self.process.dispatcher.committed(committed, &self.process.reader.registry());
         }
@@ -313,16 +226,20 @@ impl World {
 
     fn compare(&mut self) -> Result<(), String> {
         let before = self.model.last.len();
+        self.jobs.add_receivers(&self.process.reader.view(), &mut self.model);
         self.model.compare(&self.process.reader, &self.settings, self.at_work, self.clock.wall())?;
         if self.model.last.len() < before {
             self.note("rows taken away");
+        }
+        for what in self.jobs.compare(&self.process.reader, &self.model)? {
+            self.note(what);
         }
         for delivery in self.model.last.values().filter(|delivery| !delivery.state.is_pending()) {
             *self.happened.entry(delivery.state.name()).or_default() += 1;
         }
         let view = self.process.reader.view();
         let pending = self.model.last.iter().filter(|(_, delivery)| delivery.state.is_pending());
-        let waiting = pending.filter(|(id, _)| view.waiting(**id).unwrap().is_some()).count();
+        let waiting = pending.filter(|(id, _)| batches::waits_in_order(&view, **id)).count();
         if waiting > 0 {
             *self.happened.entry("waits in order").or_default() += waiting;
         }
@@ -369,31 +286,43 @@ impl World {
         drop(check);
         self.time.restart();
         self.turns.restarted();
+        self.batches.restarted();
         let disk = process::disk(bytes, self.sabotage, &new_fuse);
         let limits = (self.threads, self.per_endpoint);
         self.process = process::start(disk, &self.settings, self.clock, &mut self.dice, limits)?;
         self.fuse = new_fuse;
-        let mut wanted = Vec::new();
+        let (mut wanted, mut jobs) = (Vec::new(), Vec::new());
         for asked in std::mem::take(&mut self.asked) {
             match asked {
                 Asked::Publish(account, events, _) => wanted.extend(events.iter().map(|event| (account, *event))),
+                Asked::Job(account, task, _) => jobs.push((account, task)),
                 // It may have been stored.
                 Asked::Redeliver(id, _) => self.turns.redelivered(id),
                 _ => {}
             }
         }
-        let ended: Vec<_> = self.reported.iter_mut().flat_map(|queue| queue.drain(..)).map(|(id, _)| id).collect();
+        self.jobs.restarted(jobs);
+        let ended: Vec<_> = self.reported.iter_mut().flat_map(|queue| queue.drain(..)).collect();
         self.model.adopt(&self.process.reader, &wanted, &ended);
         self.compare()
+    }
+
+    /// Whether anything is gathered for a batch, which the writer makes in time.
+    fn gathers(&self) -> bool {
+        let view = self.process.reader.view();
+        let pending = self.model.last.iter().filter(|(_, delivery)| delivery.state.is_pending());
+        pending.into_iter().any(|(id, _)| batches::is_gathered(&view, *id))
     }
 
     /// Lets everything go on until nothing is left to do.
     pub fn run_dry(&mut self) -> Result<(), String> {
         for _ in 0..100_000 {
-            let mut is_busy = self.queued() > 0;
-            if is_busy {
+            let (queued, before) = (self.queued(), self.jobs.progress());
+            let gathers = self.gathers();
+            if queued > 0 || gathers || self.jobs.active().next().is_some() {
                 self.commit(true)?;
             }
+            let mut is_busy = queued > 0 || self.jobs.progress() != before;
             while self.process.page.is_some() || {
                 self.page_step();
                 self.process.page.is_some()
@@ -404,13 +333,14 @@ impl World {
             while self.thread_step()? {
                 is_busy = true;
             }
-            let before = self.queued();
             self.end_attempt();
-            is_busy |= self.queued() > before;
+            is_busy |= self.queued() > 0;
             self.look_at_memory()?;
             if !is_busy {
                 let ends = self.process.running.iter().map(|running| running.ends_at);
-                let Some(next) = ends.chain(self.process.dispatcher.next_due()).min() else { return Ok(()) };
+                let closes = self.gathers().then(|| self.clock.monotonic().plus(Duration::from_secs(1)));
+                let next = ends.chain(self.process.dispatcher.next_due()).chain(closes).min();
+                let Some(next) = next else { return Ok(()) };
                 self.pass(next.since(self.clock.monotonic()).max(Duration::from_millis(1)));
             }
         }
@@ -436,6 +366,9 @@ impl World {
             let subscription = self.process.reader.registry().subscription(id.subscription).map(|found| found.state);
             let in_memory = self.process.dispatcher.in_memory();
             return Err(format!("{id} of {subscription:?} stays behind: {delivery:?}, at hand {in_memory:?}"));
+        }
+        if let Some(job) = self.jobs.active().next() {
+            return Err(format!("{job:?} does not come to its end"));
         }
         let dispatcher = &self.process.dispatcher;
         if dispatcher.in_memory() != (0, 0) || dispatcher.in_flight() > 0 {

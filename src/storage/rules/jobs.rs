@@ -45,10 +45,12 @@ pub struct StepSize {
 }
 
 impl StepSize {
-    /// In a commit that callers wait for.
-    pub const SHARED: Self = Self { time: Duration::from_millis(1), rows: 32 };
-    /// In a commit that nobody waits for.
-    pub const ALONE: Self = Self { time: Duration::from_millis(5), rows: 256 };
+    /// In a commit that callers wait for, or in one that nobody does. One that is not timed ends after its first rows, so
+    /// that it comes out the same again.
+    pub fn new(has_caller: bool, is_timed: bool) -> Self {
+        let (time, rows) = if has_caller { (Duration::from_millis(1), 32) } else { (Duration::from_millis(5), 256) };
+        Self { time: if is_timed { time } else { Duration::ZERO }, rows }
+    }
 }
 
 #[cfg(test)]

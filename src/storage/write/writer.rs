@@ -208,7 +208,7 @@ impl Writer {
             if let Some(housekeeping) = &mut self.work.housekeeping {
                 housekeeping.step(&mut batch, &mut self.state, Budget::new(rows, self.is_timed))?;
             }
-            let size = if reason.has_caller() { StepSize::SHARED } else { StepSize::ALONE };
+            let size = StepSize::new(reason.has_caller(), self.is_timed);
             batch.step_backlogs(&mut self.state, size)?;
             if self.space.is_enough() {
                 self.work.jobs.step(&mut batch, &mut self.state, size)?;
