@@ -73,41 +73,36 @@ impl Batches {
         Ok(Some((head.attempts + 1, members)))
     }
 
-    /// Outcomes were stored: gives the number of the attempt that each delivery of a batch has for it. What was sent in a
-    /// batch and has none is not in it any more.
-    pub fn stored(
-        &self,
-        view: &ReadView,
-        committed: &Committed,
-        reported: &[Reported],
-    ) -> Result<Vec<(DeliveryId, u32)>, String> {
-        // What is left of a deleted subscription is being removed.
-        let is_there = |id: DeliveryId| view.registry().subscription(id.subscription).is_some();
-        let mut numbers: BTreeMap<_, _> = committed
-            .in_batches
-            .iter()
-            .filter_map(|recorded| Some((recorded.delivery, recorded.attempt.as_ref()?.number)))
-            .collect();
-        let mut stored = Vec::new();
-        for Reported { id, members, .. } in reported {
-            for member in members {
-                match numbers.remove(member) {
-                    Some(number) => stored.push((*member, number)),
-                    None if is_there(*id) && place(view, *member) == InBatch::Member(BatchId(id.event.0)) => {
-                        return Err(format!("the outcome of the batch {id} is not that of {member}, which is in it"));
-                    }
-                    None => {}
-                }
-            }
-        }
-        match numbers.first_key_value() {
-            Some((member, _)) => Err(format!("{member} has the outcome of a batch that it was not sent in")),
-            None => Ok(stored),
-        }
-    }
-
     /// The dispatcher was told of an outcome: gives the deliveries that are not claimed any more.
     pub fn told(&mut self, id: DeliveryId) -> Vec<DeliveryId> {
         self.under_way.remove(&id).unwrap_or_default()
+    }
+}
+
+/// Outcomes were stored: gives the number of the attempt that each delivery of a batch has for it. What was sent in a
+/// batch and has none is not in it any more.
+pub fn stored(view: &ReadView, committed: &Committed, reported: &[Reported]) -> Result<Vec<(DeliveryId, u32)>, String> {
+    // What is left of a deleted subscription is being removed.
+    let is_there = |id: DeliveryId| view.registry().subscription(id.subscription).is_some();
+    let mut numbers: BTreeMap<_, _> = committed
+        .in_batches
+        .iter()
+        .filter_map(|recorded| Some((recorded.delivery, recorded.attempt.as_ref()?.number)))
+        .collect();
+    let mut stored = Vec::new();
+    for Reported { id, members, .. } in reported {
+        for member in members {
+            match numbers.remove(member) {
+                Some(number) => stored.push((*member, number)),
+                None if is_there(*id) && place(view, *member) == InBatch::Member(BatchId(id.event.0)) => {
+                    return Err(format!("the outcome of the batch {id} is not that of {member}, which is in it"));
+                }
+                None => {}
+            }
+        }
+    }
+    match numbers.first_key_value() {
+        Some((member, _)) => Err(format!("{member} has the outcome of a batch that it was not sent in")),
+        None => Ok(stored),
     }
 }

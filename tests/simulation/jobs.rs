@@ -117,16 +117,15 @@ impl Jobs {
         let mut stored = BTreeSet::new();
         for job in [AccountId(1), AccountId(2)].into_iter().flat_map(|account| view.jobs(account).unwrap()) {
             stored.insert(job.id);
-            let (before, selected) = match self.known.remove(&job.id) {
-                Some(known) => known,
-                None => {
-                    let asked = |(account, task): &(AccountId, JobTask)| (*account, task) == (job.account, &job.task);
-                    let Some(place) = self.unanswered.iter().position(asked) else {
-                        return Err(format!("nobody asked for {job:?}"));
-                    };
-                    self.unanswered.swap_remove(place);
-                    (Job { state: JobState::Waiting, done: 0, ..job.clone() }, Vec::new())
-                }
+            let (before, selected) = if let Some(known) = self.known.remove(&job.id) {
+                known
+            } else {
+                let asked = |(account, task): &(AccountId, JobTask)| (*account, task) == (job.account, &job.task);
+                let Some(place) = self.unanswered.iter().position(asked) else {
+                    return Err(format!("nobody asked for {job:?}"));
+                };
+                self.unanswered.swap_remove(place);
+                (Job { state: JobState::Waiting, done: 0, ..job.clone() }, Vec::new())
             };
             self.look_at(&view, model, &before, &job, &selected)?;
             if before.state != job.state && !job.is_active() {

@@ -194,7 +194,7 @@ impl World {
         let reported: Vec<_> =
             self.reported.iter_mut().zip(outcomes).flat_map(|(queue, count)| queue.drain(..count)).collect();
         let in_batches = match self.process.committed.lock().unwrap().last() {
-            Some(last) => self.batches.stored(&self.process.reader.view(), last, &reported)?,
+            Some(last) => batches::stored(&self.process.reader.view(), last, &reported)?,
             None => Vec::new(),
         };
         let alone = reported.iter().map(|reported| (reported.id, reported.number));
