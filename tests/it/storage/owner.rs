@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Ledger, Output, Overlay, Receiver, Server};
+use crate::harness::{Client, Ledger, Output, Overlay, Receiver, Server};
 
 const DATABASE: &str = "tempclock.redb";
 /// A server that was killed there did not die here.
@@ -165,7 +165,7 @@ fn what_lies_in_the_place_of_the_holder_file_is_not_written_to() {
 
 /// What becomes of a server when something happens to its folder: it acknowledges nothing from then on, ends with 74,
 /// and says what has happened. With the next request, and without one.
-fn ends(happens: impl Fn(&Server), said: &[&str]) -> Vec<Server> {
+fn ends(happens: impl Fn(&Server, &Client), said: &[&str]) -> Vec<Server> {
     let each = [true, false].map(|is_asked| {
         let mut server = Server::start(&[]);
         let client = server.client();
@@ -174,9 +174,12 @@ fn ends(happens: impl Fn(&Server), said: &[&str]) -> Vec<Server> {
         let ledger = Ledger::default();
         assert_eq!(ledger.publish(&client, &(0..50).collect::<Vec<_>>()), Some(202));
         client.wait_for_total("/deliveries?status=delivered", 50);
-        happens(&server);
+        // That the key was used is committed with these at the latest, so that nothing is left to commit afterwards.
+        assert_eq!(ledger.publish(&client, &[50]), Some(202));
+        client.wait_for_total("/deliveries?status=delivered", 51);
+        happens(&server, &client);
         if is_asked {
-            let answer = ledger.publish(&client, &[50]);
+            let answer = ledger.publish(&client, &[52]);
             assert!(matches!(answer, None | Some(503)), "answered {answer:?}");
         }
         assert_eq!(server.wait_for_exit().code(), Some(74), "{}", server.log());
@@ -191,7 +194,7 @@ fn ends(happens: impl Fn(&Server), said: &[&str]) -> Vec<Server> {
 #[test]
 fn nothing_is_acknowledged_into_a_database_that_was_replaced() {
     // As rsync does it.
-    let replaced = |server: &Server| {
+    let replaced = |server: &Server, _: &Client| {
         let (path, copy) = (server.data_dir().join(DATABASE), server.data_dir().join(".tempclock.redb.x"));
         fs::copy(&path, &copy).unwrap();
         fs::rename(&copy, &path).unwrap();
@@ -202,18 +205,16 @@ fn nothing_is_acknowledged_into_a_database_that_was_replaced() {
 #[test]
 fn nothing_is_acknowledged_into_a_database_that_was_overwritten_in_place_or_cut_off() {
     // As cp does it with an earlier copy.
-    let overwritten = |server: &Server| {
+    let overwritten = |server: &Server, client: &Client| {
         let path = server.data_dir().join(DATABASE);
         let earlier = fs::read(&path).unwrap();
-        let client = server.client();
-        assert_eq!(Ledger::default().publish(&client, &[51]), Some(202));
-        // Nothing is left to commit.
-        client.wait_for_total("/deliveries?status=delivered", 51);
+        assert_eq!(Ledger::default().publish(client, &[51]), Some(202));
+        client.wait_for_total("/deliveries?status=delivered", 52);
         File::options().write(true).open(&path).unwrap().write_all_at(&earlier, 0).unwrap();
     };
     ends(overwritten, &["tempclock.redb was overwritten or cut off"]);
     for length in [0, 100, 4096] {
-        let cut = |server: &Server| {
+        let cut = |server: &Server, _: &Client| {
             File::options().write(true).open(server.data_dir().join(DATABASE)).unwrap().set_len(length).unwrap();
         };
         ends(cut, &["tempclock.redb was overwritten or cut off"]);
@@ -222,26 +223,31 @@ fn nothing_is_acknowledged_into_a_database_that_was_overwritten_in_place_or_cut_
 
 #[test]
 fn nothing_is_acknowledged_into_a_database_that_was_moved_away_or_removed() {
-    let moved = |server: &Server| fs::rename(server.data_dir().join(DATABASE), server.folder().join("moved")).unwrap();
+    let moved = |server: &Server, _: &Client| {
+        fs::rename(server.data_dir().join(DATABASE), server.folder().join("moved")).unwrap();
+    };
     for mut server in ends(moved, &["tempclock.redb was removed or moved away"]) {
         assert!(server.fail_to_start().stderr.contains("is missing"));
         fs::rename(server.folder().join("moved"), server.data_dir().join(DATABASE)).unwrap();
         server.launch();
         let total = server.client().total("/events");
-        assert!((50..=51).contains(&total), "{total}");
+        assert!((51..=52).contains(&total), "{total}");
     }
-    ends(|server| fs::remove_file(server.data_dir().join(DATABASE)).unwrap(), &["was removed or moved away"]);
-    ends(|server| fs::rename(server.data_dir(), server.folder().join("all")).unwrap(), &["was removed or moved away"]);
+    ends(|server, _| fs::remove_file(server.data_dir().join(DATABASE)).unwrap(), &["was removed or moved away"]);
+    ends(
+        |server, _| fs::rename(server.data_dir(), server.folder().join("all")).unwrap(),
+        &["was removed or moved away"],
+    );
 }
 
 #[test]
 fn a_server_whose_folder_another_one_has_taken_ends_and_names_it() {
-    let taken = |server: &Server| {
+    let taken = |server: &Server, _: &Client| {
         let holder = File::options().write(true).open(server.data_dir().join("holder")).unwrap();
         holder.write_all_at(b"process 7 on web-2 since 2026-03-02T08:00:00.000Z\n", 0).unwrap();
     };
     ends(taken, &["taken by process 7 on web-2 since 2026-03-02T08:00:00.000Z"]);
-    ends(|server| fs::write(server.data_dir().join("holder"), "").unwrap(), &["holder was removed or emptied"]);
+    ends(|server, _| fs::write(server.data_dir().join("holder"), "").unwrap(), &["holder was removed or emptied"]);
 }
 
 #[test]
