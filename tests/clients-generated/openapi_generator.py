@@ -32,10 +32,10 @@ except ConflictException as error:
     assert error.data.code == "idempotency_conflict", error.data
 
 stored_at = events.read_event(first.id).data.created_at
-found = events.list_events(event=made.EventType.CLOCK_IN, since=stored_at).data
+found = events.list_events(event="clock_in", since=stored_at).data
 assert [event.id for event in found] == [first.id]
 
-delivery = deliveries.list_deliveries(subscription=created.id, event=made.EventType.CLOCK_IN).data[0]
+delivery = deliveries.list_deliveries(subscription=created.id, event="clock_in").data[0]
 assert delivery.event_id == first.id
 retried = deliveries.retry_delivery(delivery.id)
 assert retried.data.id == delivery.id and retried.message

@@ -11,7 +11,7 @@ from made.api.subscriptions import create_subscription, delete_subscription, rea
 server, key, receiver = sys.argv[1:]
 client = AuthenticatedClient(base_url=server, token=key)
 
-wanted = models.NewSubscription(url=receiver, events=[models.NewSubscriptionEventsItem("clock_in")])
+wanted = models.NewSubscription(url=receiver, events=["clock_in"])
 created = create_subscription.sync(client=client, body=wanted).data
 assert len(created.secret) == 64
 
@@ -32,10 +32,10 @@ refused = publish_event.sync(client=client, body=clock_in("Bo"))
 assert isinstance(refused, models.Error) and refused.code == "idempotency_conflict", refused
 
 stored_at = read_event.sync(first.id, client=client).data.created_at
-found = list_events.sync(client=client, event=models.EventType.CLOCK_IN, since=stored_at).data
+found = list_events.sync(client=client, event="clock_in", since=stored_at).data
 assert [event.id for event in found] == [first.id]
 
-delivery = list_deliveries.sync(client=client, subscription=created.id, event=models.EventType.CLOCK_IN).data[0]
+delivery = list_deliveries.sync(client=client, subscription=created.id, event="clock_in").data[0]
 assert delivery.event_id == first.id
 retried = retry_delivery.sync(delivery.id, client=client)
 assert retried.data.id == delivery.id and retried.message

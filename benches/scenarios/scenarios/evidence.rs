@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Bench, at_least, at_most};
 use crate::Result;
+use crate::driver::FIRST_WORKER;
 use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
 use crate::report::{Row, Target};
@@ -13,8 +14,6 @@ use crate::stand::{Speaks, Stand};
 
 const GROUP: &str = "default";
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The worker of every event that the driver publishes.
-const WORKER: &str = "48213";
 /// Beyond what was resident before.
 const MORE_MB: f64 = 10.0;
 /// Lines between two looks at the memory.
@@ -52,7 +51,7 @@ fn stream(stand: &mut Stand, format: &str) -> Result<(u64, u64, Duration)> {
     let (key, addr) = (server.key(GROUP)?, server.addr);
     let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
     let began = Instant::now();
-    let url = format!("http://{addr}/api/v1/evidence?worker_id={WORKER}&format={format}");
+    let url = format!("http://{addr}/api/v1/evidence?worker_id={FIRST_WORKER}&format={format}");
     let mut answer = agent.get(url).header("Authorization", format!("Bearer {key}")).call()?;
     if answer.status() != 200 {
         return Err(format!("evidence was answered {}", answer.status()).into());
