@@ -264,7 +264,8 @@ pub trait Tx: OutboxTx {
 
     /// Stores the tags of an event.
     fn put_tags(&mut self, account: AccountId, id: EventId, tags: &[Box<str>]) -> Result<()>;
-    /// The first event of an account after that one, up to `until`, that the find index has under this key.
+    /// The first event of an account after that one, up to `until`, that the find index may have under this key; events
+    /// before it are not there under it.
     fn indexed_after(
         &mut self,
         account: AccountId,

@@ -48,7 +48,14 @@ fn keys_of(account: AccountId, event: EventId, row: &[u8], tags: Result<Vec<Box<
 
 /// Indexes up to so many events of an account, oldest first.
 pub(super) fn index_some(rows: &Writing, account: AccountId, limit: usize) -> Result<Indexed> {
-    let from = position(rows, account)?.map_or(0, |position| position.saturating_add(1));
+    let position = match position(rows, account) {
+        Err(StorageError::Damaged(name)) => {
+            log::error!("{name} is damaged; the index of account {} is made again", account.0);
+            None
+        }
+        position => position?,
+    };
+    let from = position.map_or(0, |position| position.saturating_add(1));
     let span = events_between(account, from, u128::MAX);
     let (mut events, mut bytes, mut has_more) = (Vec::new(), 0, false);
     for row in Walk::over(rows, &EVENTS, span, Order::Rising) {

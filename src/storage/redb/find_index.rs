@@ -135,9 +135,11 @@ pub fn index_some(
     Ok(indexed)
 }
 
-/// The first event of an account after that one, up to `until`, that the index may have under this key.
+/// The first event of an account after that one, up to `until`, that the index may have under this key. Where a row of the
+/// index is damaged nobody knows what it had, so that each event is named.
 pub fn indexed_after(
     transaction: &WriteTransaction,
+    events: &impl ReadableTable<EventKey, Bytes>,
     account: AccountId,
     key: &FindKey,
     after: EventId,
@@ -147,8 +149,13 @@ pub fn indexed_after(
     if first > until.0 {
         return Ok(None);
     }
-    let found = runs::first_in(&transaction.open_table(RUNS)?, account, digest(account, key), (first, until.0))?;
-    Ok(found.map(EventId))
+    match runs::first_in(&transaction.open_table(RUNS)?, account, digest(account, key), (first, until.0)) {
+        Err(StorageError::Damaged(_)) => {
+            let next = events.range((account.0, first)..=(account.0, until.0))?.next().transpose()?;
+            Ok(next.map(|(key, _)| EventId(key.value().1)))
+        }
+        found => Ok(found?.map(EventId)),
+    }
 }
 
 /// A damaged event is found by nothing.
@@ -238,13 +245,36 @@ mod tests {
     /// Events that the index names to an erasure, one after the other.
     fn named(db: &Database, key: &FindKey) -> Vec<u128> {
         let transaction = db.begin_write().unwrap();
+        let events = transaction.open_table(tables::EVENTS).unwrap();
         let (mut named, mut after) = (Vec::new(), EventId(0));
-        while let Some(event) = indexed_after(&transaction, OWN, key, after, EventId(u128::MAX)).unwrap() {
+        while let Some(event) = indexed_after(&transaction, &events, OWN, key, after, EventId(u128::MAX)).unwrap() {
             assert!(event > after, "{event} is behind {after}");
             named.push(event.0);
             after = event;
         }
         named
+    }
+
+    #[test]
+    fn a_damaged_row_of_the_index_hides_no_event_from_an_erasure() {
+        let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let transaction = db.begin_write().unwrap();
+        {
+            let mut events = transaction.open_table(tables::EVENTS).unwrap();
+            for number in 1..=12 {
+                events.insert((OWN.0, number), row(number, u8::try_from(number % 3).unwrap()).as_slice()).unwrap();
+            }
+            while index_some(&transaction, &events, OWN, 3).unwrap().has_more {}
+            let mut runs = transaction.open_table(RUNS).unwrap();
+            let damaged = runs.iter().unwrap().nth(1).unwrap().unwrap().0.value();
+            runs.insert(damaged, b"damaged".as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        for worker in 0..3 {
+            let named = named(&db, &FindKey::wanted(FindKind::Worker, &worker.to_string()).unwrap());
+            let missing: Vec<_> = (1..=12).filter(|event| event % 3 == worker && !named.contains(event)).collect();
+            assert!(missing.is_empty(), "{missing:?} of {named:?}");
+        }
     }
 
     proptest! {

@@ -341,7 +341,7 @@ impl Tx for RedbTx<'_> {
         after: EventId,
         until: EventId,
     ) -> Result<Option<EventId>> {
-        find_index::indexed_after(self.transaction, account, key, after, until)
+        find_index::indexed_after(self.transaction, self.events.table()?, account, key, after, until)
     }
 
     fn erase_event(&mut self, account: AccountId, id: EventId, left: &EventRow) -> Result<()> {

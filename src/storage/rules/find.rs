@@ -3,6 +3,7 @@
 //! events that are not in the index yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::domain::AccountId;
@@ -23,13 +24,15 @@ pub struct FindIndexing {
     behind: BTreeMap<AccountId, usize>,
     /// Those with enough for a batch, or with an unknown number.
     due: BTreeSet<AccountId>,
+    /// The one that was indexed last: the next one has its turn then.
+    last: AccountId,
 }
 
 impl FindIndexing {
     /// At a start it is unknown what is missing.
     pub fn of_accounts(accounts: impl Iterator<Item = AccountId>) -> Self {
         let due: BTreeSet<_> = accounts.collect();
-        Self { behind: due.iter().map(|account| (*account, usize::MAX)).collect(), due }
+        Self { behind: due.iter().map(|account| (*account, usize::MAX)).collect(), due, last: AccountId(0) }
     }
 
     /// Notes that an account has so many new events, with bodies of so many bytes in all.
@@ -46,10 +49,17 @@ impl FindIndexing {
         !self.due.is_empty()
     }
 
+    /// In turn, so that an account with more events than can be indexed holds up no other one.
+    fn next(&self) -> Option<AccountId> {
+        let behind = self.due.range((Bound::Excluded(self.last), Bound::Unbounded));
+        behind.chain(&self.due).next().copied()
+    }
+
     /// Indexes for a bounded time, if it is due.
     pub fn step(&mut self, tx: &mut impl Tx, has_caller: bool) -> Result<(), StorageError> {
         let begun = Instant::now();
-        while let Some(account) = self.due.first().copied() {
+        while let Some(account) = self.next() {
+            self.last = account;
             let Indexed { count, has_more } = tx.index_events(account, BATCH_EVENTS)?;
             let behind = self.behind.remove(&account).unwrap_or_default().saturating_sub(count);
             if has_more && behind > 0 {
