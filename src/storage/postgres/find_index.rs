@@ -2,8 +2,6 @@
 //! order of their storing, and up to which event is noted for each account; what lies behind that has to be looked through.
 //! Belongs to whoever has the rows.
 
-use sha2::{Digest as _, Sha256};
-
 use crate::domain::event::find::{self, FindKey};
 use crate::domain::{AccountId, EventId};
 use crate::storage::engine::Indexed;
@@ -12,21 +10,16 @@ use crate::storage::postgres::rows::{Rows, Walk};
 use crate::storage::postgres::stored::{VERSION, event_in, event_key, events_between, open_event, tags, tags_of};
 use crate::storage::postgres::tables::{EVENTS, FIND, FIND_POSITIONS, Order, Span, TAGS, key};
 use crate::storage::postgres::writing::Writing;
-use crate::storage::rows::{codec, record};
+use crate::storage::rows::{codec, find_digest, record};
 
 type Result<T> = std::result::Result<T, StorageError>;
 
 /// About so many bytes of events are in memory in one step.
 const STEP_BYTES: usize = 4 * 1024 * 1024;
 
-/// Under which digest an account's events with that id or tag are found.
+/// The digest as PostgreSQL stores it, whose integers have a sign.
 fn digest(account: AccountId, key: &FindKey) -> i64 {
-    let mut hash = Sha256::new();
-    hash.update(account.0.to_le_bytes());
-    hash.update([key.kind.number()]);
-    hash.update(key.text.as_bytes());
-    let digest: [u8; 32] = hash.finalize().into();
-    digest.first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
+    find_digest::of(account, key).cast_signed()
 }
 
 /// The last event in the index.

@@ -6,7 +6,6 @@
 mod runs;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableHandle as _, WriteTransaction};
-use sha2::{Digest as _, Sha256};
 
 use crate::domain::event::find::{self, FindKey};
 use crate::domain::{AccountId, EventId};
@@ -14,7 +13,7 @@ use crate::storage::engine::Indexed;
 use crate::storage::error::StorageError;
 use crate::storage::redb::find_index::runs::{RUNS, RUNS_MERGED};
 use crate::storage::redb::tables::{self, TAGS};
-use crate::storage::rows::{self, codec, record};
+use crate::storage::rows::{self, codec, find_digest, record};
 
 /// Account → (the last event in the index, the first event of the runs that are not merged yet, how many those are).
 const POSITIONS: TableDefinition<u32, (u128, u128, u32)> = TableDefinition::new("find_run_positions");
@@ -26,16 +25,6 @@ const TAGS_VERSION: u8 = 1;
 type Bytes = &'static [u8];
 type EventKey = (u32, u128);
 type Result<T> = std::result::Result<T, StorageError>;
-
-/// Under which digest an account's events with that id or tag are found.
-fn digest(account: AccountId, key: &FindKey) -> u64 {
-    let mut hash = Sha256::new();
-    hash.update(account.0.to_le_bytes());
-    hash.update([key.kind.number()]);
-    hash.update(key.text.as_bytes());
-    let digest: [u8; 32] = hash.finalize().into();
-    digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
-}
 
 /// Stores the tags of an event.
 pub fn put_tags(transaction: &WriteTransaction, account: AccountId, event: EventId, tags: &[Box<str>]) -> Result<()> {
@@ -113,7 +102,7 @@ pub fn index_some(
         let (key, row) = row?;
         let event = key.value().1;
         let keys = keys_of(account, EventId(event), row.value(), &tags);
-        entries.extend(keys.iter().map(|key| (digest(account, key), event)));
+        entries.extend(keys.iter().map(|key| (find_digest::of(account, key), event)));
         first = first.or(Some(event));
         last = Some(event);
         bytes += row.value().len();
@@ -149,7 +138,7 @@ pub fn indexed_after(
     if first > until.0 {
         return Ok(None);
     }
-    match runs::first_in(&transaction.open_table(RUNS)?, account, digest(account, key), (first, until.0)) {
+    match runs::first_in(&transaction.open_table(RUNS)?, account, find_digest::of(account, key), (first, until.0)) {
         Err(StorageError::Damaged(_)) => {
             let next = events.range((account.0, first)..=(account.0, until.0))?.next().transpose()?;
             Ok(next.map(|(key, _)| EventId(key.value().1)))
@@ -177,7 +166,7 @@ pub fn remove(transaction: &WriteTransaction, account: AccountId, event: EventId
     let mut tags = transaction.open_table(TAGS)?;
     let mut runs = transaction.open_table(RUNS)?;
     for key in keys_of(account, event, row, &tags) {
-        runs::remove(&mut runs, account, (digest(account, &key), event.0))?;
+        runs::remove(&mut runs, account, (find_digest::of(account, &key), event.0))?;
     }
     tags.remove((account.0, event.0))?;
     Ok(())
@@ -202,7 +191,7 @@ pub fn candidates<'a>(
     let tail = tail.into_iter().flatten().map(|row| Ok(EventId(row?.0.value().1)));
     let indexed = match (table(rows, RUNS)?, position) {
         (Some(runs), Some(position)) => {
-            Some(runs::Newest::up_to(runs, account, digest(account, key), end.min(position)))
+            Some(runs::Newest::up_to(runs, account, find_digest::of(account, key), end.min(position)))
         }
         _ => None,
     };

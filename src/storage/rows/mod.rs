@@ -5,6 +5,7 @@ pub mod audit_record;
 pub(super) mod codec;
 pub mod delivery_record;
 pub(super) mod digest;
+pub(super) mod find_digest;
 pub mod format_2;
 pub mod history;
 pub mod job_record;
