@@ -5,6 +5,7 @@ mod dashboard;
 mod evidence;
 mod fan_out;
 mod feed;
+mod filters;
 mod find;
 mod isolation;
 mod memory;
@@ -54,6 +55,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "fan-out", about: "60 events for 1,000 and 10,000 subscriptions", run: fan_out::run },
     Scenario { name: "rare", about: "1,000 origins, an event each 65 s, http and https", run: rare::run },
     Scenario { name: "options", about: "logins, headers, signatures and client certificates", run: options::run },
+    Scenario { name: "filters", about: "1 endpoint beside 100 filters that fit nothing", run: filters::run },
     Scenario { name: "hanging", about: "healthy endpoints beside hanging ones", run: isolation::hanging },
     Scenario { name: "failing", about: "healthy endpoints beside ones that answer 500", run: isolation::failing },
     Scenario { name: "backlog", about: "1,000,000 pending: publish, rest, restart, drain", run: backlog::run },
