@@ -30,6 +30,8 @@ const PER_BLOCK: usize = 250;
 pub enum Behaviour {
     /// Answers 200 at once.
     Healthy,
+    /// Answers 200 at once, with the headers of nginx.
+    Nginx,
     /// Takes the request and never answers.
     Hanging,
     /// Answers 500 at once.

@@ -18,6 +18,7 @@ mod replay;
 mod slow_disk;
 mod speed;
 mod wrong_keys;
+mod years;
 
 use crate::Result;
 use crate::report::{Row, System, Target};
@@ -78,6 +79,17 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "replay", about: "200,000 events again, behind live traffic", run: replay::run },
     Scenario { name: "find", about: "one worker among 2,000,000 events", run: find::run },
     Scenario { name: "feed", about: "10,000 readers that wait for a feed", run: feed::run },
+    Scenario { name: "lists", about: "every list and page beside 10,000,000 deliveries", run: years::lists::run },
+    Scenario { name: "start", about: "start on a large file, after a stop and after a kill", run: years::start::run },
+    Scenario { name: "bytes", about: "bytes on disk an event, at first and in steady state", run: years::bytes::run },
+    Scenario { name: "retention", about: "publishing while 1,000,000 events are removed", run: years::retention::run },
+    Scenario { name: "off", about: "endpoints beside one that is off with 1,000,000 pending", run: years::off::run },
+];
+
+/// Those that run for an hour: only by name.
+pub const LONG_SCENARIOS: &[Scenario] = &[
+    Scenario { name: "hour", about: "publishing and retention for an hour", run: years::hour::run },
+    Scenario { name: "back-hour", about: "a month's backlog of an endpoint that comes back", run: outage::hour },
 ];
 
 const TEN: &str = "10 endpoints, 128 connections";

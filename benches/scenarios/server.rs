@@ -1,6 +1,9 @@
 //! The real server as a child process: its configuration, keys and subscriptions, and how it is stopped and started
 //! again on the same data.
 
+mod clock;
+mod settings;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,41 +19,14 @@ use ureq::Agent;
 use ureq::http::Request;
 
 use crate::Result;
-use crate::receiver::PemFiles;
+use clock::WallClock;
+pub use settings::{Settings, ShownCertificate};
 
 const READY: &str = "listening on http://";
 /// A start that takes longer has failed.
 const START_LIMIT: Duration = Duration::from_mins(2);
 /// The drain time is 30 s; a stop that takes much longer has failed.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
-
-/// What a scenario sets beside the defaults.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Replaces the retry schedule.
-    pub retry_schedule: Option<&'static [&'static str]>,
-    /// A certificate authority for deliveries.
-    pub authority: Option<PathBuf>,
-    /// The client certificates that deliveries show.
-    pub certificates: Vec<ShownCertificate>,
-    /// Takes in this many connections that send nothing, for as long as a scenario takes.
-    pub idle_connections: Option<usize>,
-    /// Words in front of the program, for what it is to run through.
-    pub through: &'static [&'static str],
-}
-
-/// A client certificate, who uses it, and for where.
-#[derive(Clone, Debug)]
-pub struct ShownCertificate {
-    /// What subscriptions call it.
-    pub name: String,
-    /// The certificate and its key.
-    pub files: PemFiles,
-    /// Whose subscriptions use it.
-    pub account: String,
-    /// The host that it is shown to.
-    pub host: String,
-}
 
 /// The program to measure, if there is one.
 pub fn binary() -> Option<PathBuf> {
@@ -66,6 +42,7 @@ pub struct Server {
     through: &'static [&'static str],
     config: PathBuf,
     data_dir: PathBuf,
+    clock: Option<WallClock>,
     child: Child,
     keys: BTreeMap<String, String>,
     /// Of each account, in the order in which they were made.
@@ -83,13 +60,14 @@ impl Server {
         let data_dir = dir.join("data");
         let config = dir.join("config.toml");
         fs::create_dir_all(&data_dir)?;
-        fs::write(&config, configuration(&data_dir, settings))?;
+        fs::write(&config, settings::configuration(&data_dir, settings))?;
         let through = settings.through;
-        let (child, addr, started_in) = launch(binary, through, &config, &data_dir)?;
+        let clock = if settings.moves_clock { Some(WallClock::new(dir)?) } else { None };
+        let (child, addr, started_in) = launch(command(binary, through, clock.as_ref()), &config, &data_dir)?;
         let binary = binary.to_owned();
         let (keys, subscriptions) = (BTreeMap::new(), BTreeMap::new());
         let agent = Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
-        Ok(Self { binary, through, config, data_dir, child, keys, subscriptions, agent, addr, started_in })
+        Ok(Self { binary, through, config, data_dir, clock, child, keys, subscriptions, agent, addr, started_in })
     }
 
     /// Its process id.
@@ -129,6 +107,22 @@ impl Server {
         let id = made["data"]["id"].as_u64().ok_or_else(|| format!("no id in {made}"))?;
         self.subscriptions.entry(account.to_owned()).or_default().push(id);
         Ok(id)
+    }
+
+    /// Learns which subscriptions an account has from an earlier run, the oldest first.
+    pub fn find_subscriptions(&mut self, account: &str) -> Result<Vec<u64>> {
+        let mut found = Vec::new();
+        loop {
+            let path = format!("/webhooks?limit=100&offset={}", found.len());
+            let page = self.call(account, "GET", &path, &Value::Null)?;
+            found.extend(page["data"].as_array().into_iter().flatten().filter_map(|row| row["id"].as_u64()));
+            if page["pagination"]["has_more"] != true {
+                break;
+            }
+        }
+        found.sort_unstable();
+        self.subscriptions.insert(account.to_owned(), found.clone());
+        Ok(found)
     }
 
     /// Changes each subscription of an account, by its number among them.
@@ -189,10 +183,29 @@ impl Server {
         Err("the server did not stop".into())
     }
 
+    /// Ends it at once, as a power cut of the process would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Starts it again after a stop.
     pub fn start_again(&mut self) -> Result<()> {
-        (self.child, self.addr, self.started_in) = launch(&self.binary, self.through, &self.config, &self.data_dir)?;
+        let command = command(&self.binary, self.through, self.clock.as_ref());
+        (self.child, self.addr, self.started_in) = launch(command, &self.config, &self.data_dir)?;
         Ok(())
+    }
+
+    /// Moves its wall clock ahead, by three days at most, and says to it that this time has passed.
+    pub fn advance(&mut self, by: Duration) -> Result<()> {
+        self.clock.as_mut().ok_or("the clock of this server does not move")?.advance(by)?;
+        self.command(&["clock", "confirm", "--yes"]).map(drop)
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("tempclock.redb")
     }
 }
 
@@ -204,39 +217,8 @@ impl Drop for Server {
     }
 }
 
-fn configuration(data_dir: &Path, settings: &Settings) -> String {
-    // A TOML string of the plain kind is written as JSON writes it.
-    let text = |value: &dyn std::fmt::Display| json!(value.to_string()).to_string();
-    let schedule = settings.retry_schedule.map(|waits| format!("retry_schedule = {}\n", json!(waits)));
-    let authority = settings.authority.as_ref().map(|path| format!("ca_certificates = {}\n", text(&path.display())));
-    let connections = settings
-        .idle_connections
-        .map(|count| format!("[server]\nmax_connections = {}\nrequest_timeout = \"10m\"\n\n", count + 100));
-    let certificate = |shown: &ShownCertificate| {
-        format!(
-            "[[delivery.client_certificate]]\nname = {}\ncertificate = {}\nkey = {}\naccounts = [{}]\nhosts = [{}]\n\n",
-            text(&shown.name),
-            text(&shown.files.certificate.display()),
-            text(&shown.files.key.display()),
-            text(&shown.account),
-            text(&shown.host),
-        )
-    };
-    format!(
-        "{}[storage]\ndata_dir = {}\n\n[delivery]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\n\
-         {}[limits]\nsubscriptions_per_account = 10000\n\n\
-         [rate_limit]\nmanagement_per_minute = 0\npublish_per_minute = 0\nwrong_keys_per_minute = 0\n",
-        connections.unwrap_or_default(),
-        text(&data_dir.display()),
-        schedule.unwrap_or_default(),
-        authority.unwrap_or_default(),
-        settings.certificates.iter().map(certificate).collect::<String>(),
-    )
-}
-
-/// Starts the process and waits until it says that it listens.
-fn launch(binary: &Path, through: &[&str], config: &Path, data_dir: &Path) -> Result<(Child, SocketAddr, Duration)> {
-    let began = Instant::now();
+/// The program, behind the words that it runs through.
+fn command(binary: &Path, through: &[&str], clock: Option<&WallClock>) -> Command {
     let mut command = match through {
         [] => Command::new(binary),
         [first, words @ ..] => {
@@ -245,6 +227,15 @@ fn launch(binary: &Path, through: &[&str], config: &Path, data_dir: &Path) -> Re
             command
         }
     };
+    if let Some(clock) = clock {
+        clock.give_to(&mut command);
+    }
+    command
+}
+
+/// Starts the process and waits until it says that it listens.
+fn launch(mut command: Command, config: &Path, data_dir: &Path) -> Result<(Child, SocketAddr, Duration)> {
+    let began = Instant::now();
     let mut child = command
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(config)

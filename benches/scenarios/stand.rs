@@ -1,9 +1,9 @@
 //! One measurement's stand: receivers, the system under test in a fresh folder, and the loads that are put on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::Result;
@@ -16,7 +16,7 @@ use crate::yardstick::{self, Yardstick};
 
 /// How often the receiver is asked while the last deliveries are awaited.
 const POLL: Duration = Duration::from_millis(20);
-/// However slowly deliveries come, no scenario waits for them longer.
+/// However slowly deliveries come, no scenario but the longest waits for them longer.
 const WAIT_LIMIT: Duration = Duration::from_mins(3);
 /// Time for the outcomes of the last deliveries to be committed.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -95,14 +95,26 @@ pub struct Stand {
     pub receiver: Receiver,
     groups: Vec<Group>,
     next: u64,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 impl Stand {
     /// Sets it up, each group of endpoints subscribed in an account of its own name.
     pub fn new(system: &System, groups: Vec<Group>, speaks: Speaks, settings: &Settings) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("bench").tempdir_in(folder()?)?;
-        let file = |name: &str| dir.path().join(name);
+        let stand = Self::in_folder(dir.path(), system, groups, speaks, settings)?;
+        Ok(Self { _dir: Some(dir), ..stand })
+    }
+
+    /// The same in a folder of that name that is kept, and goes on with what an earlier run has stored there.
+    pub fn kept(name: &str, system: &System, groups: Vec<Group>, settings: &Settings) -> Result<Self> {
+        let dir = folder()?.join(name);
+        std::fs::create_dir_all(&dir)?;
+        Self::in_folder(&dir, system, groups, Speaks::Http, settings)
+    }
+
+    fn in_folder(dir: &Path, system: &System, groups: Vec<Group>, speaks: Speaks, settings: &Settings) -> Result<Self> {
+        let file = |name: &str| dir.join(name);
         let client = (speaks == Speaks::HttpsToKnownCallers)
             .then(|| PemFiles { certificate: file("client.pem"), key: file("client.key") });
         let tls = (speaks != Speaks::Http).then(|| Tls { authority: file("ca.pem"), client: client.clone() });
@@ -112,15 +124,20 @@ impl Stand {
             System::Yardstick => Subject::Yardstick(Yardstick::start(&yardstick::Spec {
                 endpoints: groups.iter().flat_map(|group| receiver.urls(&group.name)).cloned().collect(),
                 authority,
-                data_dir: dir.path().join("data"),
+                data_dir: file("data"),
                 threads: THREADS,
             })?),
             System::Server(binary) => {
                 let certificates = client.map_or_else(Vec::new, |files| shown(&files, &groups, &receiver));
                 let settings = Settings { authority, certificates, ..settings.clone() };
-                let mut server = Server::start(binary, dir.path(), &settings)?;
+                let mut server = Server::start(binary, dir, &settings)?;
                 for group in &groups {
-                    for url in receiver.urls(&group.name) {
+                    let urls = receiver.urls(&group.name);
+                    let kept = server.find_subscriptions(&group.name)?;
+                    for (id, url) in kept.iter().zip(urls) {
+                        server.call(&group.name, "PUT", &format!("/webhooks/{id}"), &json!({"url": url}))?;
+                    }
+                    for url in urls.iter().skip(kept.len()) {
                         let wish = group.options.iter().map(|(name, value)| (name.clone(), value.clone()));
                         let wish = wish.chain([("url".to_owned(), url.as_str().into())]).collect();
                         server.subscribe(&group.name, &Value::Object(wish))?;
@@ -129,7 +146,7 @@ impl Stand {
                 Subject::Server(server)
             }
         };
-        Ok(Self { subject, receiver, groups, next: FIRST_SEQUENCE, _dir: dir })
+        Ok(Self { subject, receiver, groups, next: FIRST_SEQUENCE, _dir: None })
     }
 
     /// The real server; the yardstick cannot be restarted or measured beside sick endpoints.
@@ -199,6 +216,17 @@ impl Stand {
 
     /// Waits until everything that was accepted has arrived at every endpoint of the group.
     pub fn await_deliveries(&mut self, group: &str, accepted: u64, patience: Duration) -> Result<GroupReport> {
+        self.await_deliveries_for(group, accepted, patience, WAIT_LIMIT)
+    }
+
+    /// The same, for a time that the caller limits.
+    pub fn await_deliveries_for(
+        &mut self,
+        group: &str,
+        accepted: u64,
+        patience: Duration,
+        limit: Duration,
+    ) -> Result<GroupReport> {
         let expected = accepted * self.endpoints(group);
         let began = Instant::now();
         let (mut seen, mut since) = (0, began);
@@ -207,7 +235,7 @@ impl Stand {
             if report.delivered > seen {
                 (seen, since) = (report.delivered, Instant::now());
             }
-            if report.delivered >= expected || since.elapsed() > patience || began.elapsed() > WAIT_LIMIT {
+            if report.delivered >= expected || since.elapsed() > patience || began.elapsed() > limit {
                 return Ok(report);
             }
             std::thread::sleep(POLL);

@@ -16,6 +16,8 @@ use crate::Result;
 use crate::wire::{self, Extent};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
+const NGINX: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 02 Mar 2026 07:58:12 GMT\r\n\
+    Content-Type: text/plain\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
 const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nno";
 
 const TOKEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 79\r\n\r\n\
@@ -121,6 +123,7 @@ impl Endpoint {
         let (takes, answer) = match self.behaviour {
             Behaviour::Refusing(worker) if is_of(worker, &inbox[extent.head..extent.total()]) => (false, ERROR),
             Behaviour::Healthy | Behaviour::Down | Behaviour::Refusing(_) => (true, OK),
+            Behaviour::Nginx => (true, NGINX),
             Behaviour::Limited(a_second) if self.has_token(a_second.into()) => (true, OK),
             Behaviour::Limited(_) => (false, TOO_MANY),
             Behaviour::Tokens => (false, TOKEN),

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_mins(1);
 const WORKING_MB: f64 = 90.0;
 const LATER_MB: f64 = 80.0;
+const RETRY_S: f64 = 5.0;
 const AFTER_CONNECTIONS_MB: f64 = 60.0;
 /// Requests at once, as many as two workers have threads for.
 const AT_ONCE: usize = 32;
@@ -55,8 +56,10 @@ fn measure_lists(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     rows.push(resident(&stand, &format!("{exhausted} exhausted"), WORKING_MB)?);
     let began = Instant::now();
     stand.server()?.command(&["deliveries", "retry", "--since", "1d", "--yes", "--account", GROUP])?;
-    let took = began.elapsed().as_secs();
-    rows.push(resident(&stand, &format!("{exhausted} sent again, in {took} s"), WORKING_MB)?);
+    let took = began.elapsed().as_secs_f64();
+    let mut again = resident(&stand, &format!("{exhausted} sent again"), WORKING_MB)?;
+    again.targets.push(at_most("retry command s", Some(took), RETRY_S));
+    rows.push(again);
     thread::sleep(LATER);
     rows.push(resident(&stand, "a minute later", LATER_MB)?);
     Ok(rows.into_iter().map(|row: Row| named("memory", row, system)).collect())

@@ -18,30 +18,42 @@ const CAP: u32 = 16;
 /// Short enough for what was tried during the outage to be due again soon, long enough not to be used up by it.
 const SCHEDULE: &[&str] = &["3s", "3s", "3s", "3s", "3s", "3s", "3s", "3s", "3s"];
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The steady stream ends with the catching up, and after this at the latest.
-const LONGEST: f64 = 300.0;
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// The steady endpoint alone, then during the catching up, then the catching up itself.
 pub fn run(bench: &Bench) -> Vec<Row> {
-    bench.server_alone("outage", |system| measure(bench, system))
+    let outage = Outage { pending: bench.pick(100_000, 20_000), longest: LONGEST };
+    bench.server_alone("outage", |system| measure(bench, system, outage))
 }
 
-fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
-    let pending: u64 = bench.pick(100_000, 20_000);
+/// The same with what a month leaves behind, for as long as that takes.
+pub fn hour(bench: &Bench) -> Vec<Row> {
+    let outage = Outage { pending: bench.pick(10_000_000, 500_000), longest: Duration::from_mins(70) };
+    bench.server_alone("outage", |system| measure(bench, system, outage))
+}
+
+#[derive(Clone, Copy)]
+struct Outage {
+    pending: u64,
+    /// The steady stream ends with the catching up, and after this at the latest.
+    longest: Duration,
+}
+
+fn measure(bench: &Bench, system: &System, Outage { pending, longest }: Outage) -> Result<Vec<Row>> {
     let groups = vec![Group::new(STEADY, Behaviour::Healthy, 1), Group::new(BACK, Behaviour::Down, 1)];
     let mut stand =
         Stand::new(system, groups, Speaks::Http, &Settings { retry_schedule: Some(SCHEDULE), ..Settings::default() })?;
     stand.warm_up(STEADY, 50)?;
     let alone = stand.measure(STEADY, Load::paced(RATE, bench.pick(15.0, 5.0)), PATIENCE)?;
 
-    let fill = stand.drive(BACK, Load::full(4, 300.0).batch(1_000).limit(pending))?.finish()?;
+    let fill = stand.drive(BACK, Load::full(4, longest.as_secs_f64()).batch(1_000).limit(pending))?.finish()?;
     stand.done(&fill);
     stand.receiver.reset()?;
 
     let before = stand.usage()?;
-    let steady = stand.drive(STEADY, Load::paced(RATE, LONGEST))?;
+    let steady = stand.drive(STEADY, Load::paced(RATE, longest.as_secs_f64()))?;
     stand.receiver.up(BACK)?;
-    let back = stand.await_deliveries(BACK, fill.accepted, PATIENCE)?;
+    let back = stand.await_deliveries_for(BACK, fill.accepted, PATIENCE, longest)?;
     let steady = steady.stop()?;
     stand.done(&steady);
     let arrived = stand.await_deliveries(STEADY, steady.accepted, PATIENCE)?;
