@@ -10,8 +10,10 @@ mod offline;
 mod parts;
 mod proxy;
 mod remote;
+mod standby;
 mod web_server;
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +35,7 @@ use self::parts::{
 pub use self::parts::{control_socket, place_of_data, store_settings};
 pub use self::proxy::proxy;
 pub use self::remote::Remote;
+pub use self::standby::{Standby, Waited};
 use self::web_server::{WebServer, listen};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -88,10 +91,11 @@ const FLUSH: Duration = Duration::from_secs(10);
 const OUTCOMES_BYTES: u64 = 4 * 1024 * 1024;
 
 impl App {
-    /// Opens the store and starts everything. `on_failure` is called from another thread when the writer has failed for
-    /// good and the process has to end.
+    /// Opens the store and starts everything, on that listener if there is one already. `on_failure` is called from another
+    /// thread when the writer has failed for good and the process has to end.
     pub fn start(
         config: &Config,
+        listener: Option<TcpListener>,
         on_failure: impl Fn(&WriterError) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         let clock = Clock::start();
@@ -104,7 +108,7 @@ impl App {
         let opened = Opened::open(&store_settings(config), clock)?;
         let (clock, is_checked) = (opened.clock(), opened.is_checked());
         check_free_space(&config.storage.data_dir, &opened.reader())?;
-        let listener = listen(config.server.listen)?;
+        let listener = listener.map_or_else(|| listen(config.server.listen), Ok)?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: config.server.listen, source })?;
         let metrics_listener = config.server.metrics_listen.map(listen).transpose()?;

@@ -250,6 +250,11 @@ impl Dispatcher {
         self.lock().schedule.in_flight()
     }
 
+    /// Whether it hands out no more jobs.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
+    }
+
     /// Stops handing out jobs.
     pub fn begin_stop(&self) {
         self.lock().is_stopping = true;

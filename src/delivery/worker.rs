@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dispatcher::{Dispatcher, Finished};
 use crate::delivery::schedule::job::{AttemptResult, Job, Work};
@@ -22,6 +22,9 @@ use crate::storage::write::queue::WriterHandle;
 
 /// Enough for the HTTP client and TLS with small buffers.
 const STACK_BYTES: usize = 256 * 1024;
+
+/// How often it is looked at whether a lease that had run out is held again.
+const LOOK_AT_LEASE: Duration = Duration::from_millis(50);
 
 pub(super) struct Worker {
     pub dispatcher: Arc<Dispatcher>,
@@ -68,6 +71,9 @@ impl Worker {
             }
         })
         .unwrap_or_else(|| Err(Unreadable { number: 1, cause: "a page of the database is damaged".to_owned() }));
+        if matches!(prepared, Ok(Some(_))) && !self.await_lease() {
+            return Finished { job: finished, ended: None };
+        }
         let sent = match prepared {
             Ok(Some(Prepared::One((row, number)))) => {
                 self.send(&subscription, &account, delivery, &Sent::One(delivery.event, &row), number)
@@ -92,6 +98,19 @@ impl Worker {
         let ended = AttemptResult::of(&attempt.outcome, started.elapsed().saturating_sub(waited), retry_after);
         self.writer.complete(Completion::new(delivery, attempt, retry_after).after(before).of_batch(is_batch));
         Finished { job: finished, ended: Some(ended) }
+    }
+
+    /// Waits until this process may act for the store, which it mostly may. Not if the server stops first: then the delivery
+    /// is still in the outbox.
+    fn await_lease(&self) -> bool {
+        let lease = self.reader.lease();
+        while !lease.is_held() {
+            if self.dispatcher.is_stopping() {
+                return false;
+            }
+            std::thread::sleep(LOOK_AT_LEASE);
+        }
+        true
     }
 
     fn send(

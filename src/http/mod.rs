@@ -7,6 +7,7 @@ pub mod metrics;
 mod openapi;
 pub mod request;
 pub mod server_thread;
+pub mod standby;
 mod transport;
 
 use std::net::TcpListener;

@@ -103,6 +103,9 @@ impl Notifier {
     }
 }
 
+/// How often it is looked at whether a lease that had run out is held again.
+const LOOK_AT_LEASE: Duration = Duration::from_secs(1);
+
 impl Running {
     fn run(mut self) {
         loop {
@@ -112,8 +115,12 @@ impl Running {
                 log::error!("alerts cannot be read: {error}");
                 Vec::new()
             });
-            self.begin(&notices, begun);
-            let until = self.next_look(&notices, begun);
+            let until = if self.reader.lease().is_held() {
+                self.begin(&notices, begun);
+                self.next_look(&notices, begun)
+            } else {
+                begun + LOOK_AT_LEASE
+            };
             match self.signals.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Signal::Stop) => return self.finish(),
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -125,7 +125,9 @@ impl Probe {
 impl Running {
     fn run(mut self, signals: &Receiver<Heard>) {
         loop {
-            self.begin();
+            if self.reader.lease().is_held() {
+                self.begin();
+            }
             match signals.recv_timeout(LOOK) {
                 Ok(Heard::Ended(id, signal)) => self.ended(id, signal),
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => return,

@@ -6,6 +6,7 @@ pub mod counts;
 pub mod engine;
 pub mod error;
 mod holder;
+pub mod lease;
 pub mod maintenance;
 mod open;
 mod opened;
@@ -23,6 +24,7 @@ pub mod write;
 pub use crate::storage::engine::Pending;
 pub use crate::storage::opened::{Opened, PostgresSettings, Store, StoreSettings};
 pub use crate::storage::postgres::look::{DatabaseLook, look_at_database};
+pub use crate::storage::postgres::standby::Standby;
 #[cfg(test)]
 pub(in crate::storage) use crate::storage::redb::engine::RedbEngine;
 pub use crate::storage::redb::file::catch_panic::{catch_redb_panic as catch_damage, expects_panic};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::domain::Timestamp;
 use crate::storage::engine::{Engine, StoreVitals, View};
 use crate::storage::error::{Loss, OpenError, StorageError};
+use crate::storage::lease::Lease;
 use crate::storage::postgres::engine::PostgresEngine;
 use crate::storage::redb::copy::dump::{DumpError, Manifest};
 use crate::storage::redb::engine::RedbEngine;
@@ -59,6 +60,14 @@ impl StoreEngine {
         match self {
             Self::Redb(engine) => engine.db().when_lost(listener),
             Self::Postgres(engine) => engine.when_lost(listener),
+        }
+    }
+
+    /// Until when this process may act for the store.
+    pub fn lease(&self) -> Lease {
+        match self {
+            Self::Redb(_) => Lease::default(),
+            Self::Postgres(engine) => engine.lease(),
         }
     }
 

@@ -1,21 +1,23 @@
 //! `serve`: runs the server until it is asked to stop or its store fails.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{self, App, Remote, StartError};
+use crate::app::{self, App, Remote, Standby, StartError, Waited};
 use crate::cli::ConfigArgs;
 use crate::clock::Clock;
-use crate::command::failure::start_failure;
+use crate::command::failure::{failed, start_failure};
 use crate::command::server::{allocator, log_output, service_manager};
 use crate::command::{Exit, Failure, Outcome, config};
 use crate::config::{Config, Loaded};
 use crate::storage::error::WriterError;
 
 /// Why the server ends.
+#[derive(PartialEq, Eq)]
 pub enum End {
     /// It was asked to.
     Asked,
@@ -47,16 +49,31 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
     ignore_sigxfsz();
     forbid_core_dumps();
     let (sender, end) = channel();
-    let starting = service_manager::starting();
-    let app = start(&config, &sender)?;
-    drop(starting);
+    let mut starting = Some(service_manager::starting());
+    let reloads = Arc::new(Reloads { args: args.clone(), flags, present: config.clone(), of: Mutex::default() });
+    let listening = |url: &str| format!("tempclock-webhooks {} listening on {url}", env!("CARGO_PKG_VERSION"));
+    let started = start_or_wait(&config, &sender, &end, |standby| {
+        reloads.are_of(Reloaded::Standby(standby.reload_certificate()));
+        if starting.take().is_some() {
+            let reloads = Arc::clone(&reloads);
+            watch_signals(sender.clone(), move || reloads.reload());
+            log_output::announce(&config.log, &listening(&standby.url()));
+        }
+        service_manager::on_standby(&standby.url());
+    })?;
+    let Some(app) = started else {
+        service_manager::stopping();
+        log::info!("stopped");
+        return Ok(());
+    };
     let remote = Arc::new(app.remote());
-    let args = args.clone();
-    let reloaded = Arc::clone(&remote);
-    let log = config.log.clone();
-    watch_signals(sender, move || reload(&args, &flags, &config, &reloaded));
-    let listening = format!("tempclock-webhooks {} listening on {}", env!("CARGO_PKG_VERSION"), app.url());
-    log_output::announce(&log, &listening);
+    reloads.are_of(Reloaded::Active(Arc::clone(&remote)));
+    if starting.take().is_some() {
+        watch_signals(sender, move || reloads.reload());
+        log_output::announce(&config.log, &listening(&app.url()));
+    } else {
+        log::info!("this server has taken over and is active");
+    }
     if let Some(url) = app.metrics_url() {
         log::info!("metrics at {url}");
     }
@@ -82,49 +99,121 @@ fn forbid_core_dumps() {
     }
 }
 
-/// Reloads the settings that can change while the server runs. Invalid ones change nothing.
-fn reload(args: &ConfigArgs, flags: &Flags, present: &Config, remote: &Remote) {
-    service_manager::reloading();
-    match config::load(args, flags.clone()) {
-        Err((_, message)) => log::error!("SIGHUP: the configuration is not valid, so it stays as it was: {message}"),
-        Ok(Loaded { config: wanted, .. }) => {
-            log_output::init(&wanted.log);
-            let mut after = serde_json::Map::new();
-            after.insert("log_level".to_owned(), wanted.log.level.clone().into());
-            remote.reload_event_types(&wanted);
-            // Certificate paths are those from the start, whatever the file names now.
-            match remote.reload_certificates(present) {
-                Ok(()) => {
-                    log::info!("SIGHUP: log level, event types and certificates reloaded");
-                    after.insert("certificates".to_owned(), "reloaded".into());
-                    for aging in app::certificate_warnings(present, Clock::start().wall()) {
-                        log::warn!("{aging}");
-                    }
-                }
-                Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
+/// What reloads the settings that can change while the server runs.
+struct Reloads {
+    args: ConfigArgs,
+    flags: Flags,
+    /// The configuration of the start.
+    present: Config,
+    of: Mutex<Option<Reloaded>>,
+}
+
+/// What is reloaded.
+enum Reloaded {
+    Active(Arc<Remote>),
+    Standby(Box<dyn Fn() -> Result<(), StartError> + Send>),
+}
+
+impl Reloads {
+    fn are_of(&self, what: Reloaded) {
+        *self.of.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    /// Invalid settings change nothing.
+    fn reload(&self) {
+        service_manager::reloading();
+        match config::load(&self.args, self.flags.clone()) {
+            Err((_, message)) => {
+                log::error!("SIGHUP: the configuration is not valid, so it stays as it was: {message}");
             }
-            remote.note_reload(after);
-            if (Config { log: present.log.clone(), catalogue: Arc::clone(&present.catalogue), ..wanted }) != *present {
-                log::warn!("SIGHUP: further changes of the configuration take effect at the next start");
+            Ok(Loaded { config: wanted, .. }) => {
+                log_output::init(&wanted.log);
+                match &*self.of.lock().unwrap_or_else(PoisonError::into_inner) {
+                    Some(Reloaded::Active(remote)) => reload_active(&self.present, wanted, remote),
+                    Some(Reloaded::Standby(certificate)) => match certificate() {
+                        Ok(()) => log::info!("SIGHUP: log level and certificate reloaded"),
+                        Err(error) => log::error!("SIGHUP: the certificate stays as it was: {error}"),
+                    },
+                    None => {}
+                }
             }
         }
+        service_manager::reloaded();
     }
-    service_manager::reloaded();
+}
+
+fn reload_active(present: &Config, wanted: Config, remote: &Remote) {
+    let mut after = serde_json::Map::new();
+    after.insert("log_level".to_owned(), wanted.log.level.clone().into());
+    remote.reload_event_types(&wanted);
+    // Certificate paths are those from the start, whatever the file names now.
+    match remote.reload_certificates(present) {
+        Ok(()) => {
+            log::info!("SIGHUP: log level, event types and certificates reloaded");
+            after.insert("certificates".to_owned(), "reloaded".into());
+            for aging in app::certificate_warnings(present, Clock::start().wall()) {
+                log::warn!("{aging}");
+            }
+        }
+        Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
+    }
+    remote.note_reload(after);
+    if (Config { log: present.log.clone(), catalogue: Arc::clone(&present.catalogue), ..wanted }) != *present {
+        log::warn!("SIGHUP: further changes of the configuration take effect at the next start");
+    }
 }
 
 /// Starts the app; a store failure is sent to `ends`.
-pub fn start(config: &crate::config::Config, ends: &Sender<End>) -> Result<App, Failure> {
+pub fn start(config: &Config, ends: &Sender<End>) -> Result<App, Failure> {
+    try_start(config, None, ends).map_err(|error| not_started(&error))
+}
+
+fn try_start(config: &Config, listener: Option<TcpListener>, ends: &Sender<End>) -> Result<App, StartError> {
     let failed = ends.clone();
-    let app = App::start(config, move |error| {
+    App::start(config, listener, move |error| {
         let is_store = matches!(error, WriterError::Store(_));
         drop(failed.send(if is_store { End::StoreFailed } else { End::Faulted }));
-    });
-    app.map_err(|error| {
-        let (exit, message) = start_failure(&error);
-        let service = "\nThe service is started with: systemctl start tempclock-webhooks";
-        let is_of_another = matches!(error, StartError::OtherUser { .. });
-        (exit, message + if is_of_another { service } else { "" })
     })
+}
+
+fn not_started(error: &StartError) -> Failure {
+    let (exit, message) = start_failure(error);
+    let service = "\nThe service is started with: systemctl start tempclock-webhooks";
+    let is_of_another = matches!(error, StartError::OtherUser { .. });
+    (exit, message + if is_of_another { service } else { "" })
+}
+
+/// Starts the app. Where another server over the same database is at work, waits for its end first, and tells `on_standby`;
+/// none: it was asked to stop meanwhile.
+fn start_or_wait(
+    config: &Config,
+    sender: &Sender<End>,
+    end: &Receiver<End>,
+    mut on_standby: impl FnMut(&Standby),
+) -> Result<Option<App>, Failure> {
+    let mut kept: Option<TcpListener> = None;
+    loop {
+        let listener = kept.as_ref().map(TcpListener::try_clone).transpose().map_err(failed)?;
+        match try_start(config, listener, sender) {
+            Ok(app) => return Ok(Some(app)),
+            Err(error) if error.is_to_wait() => {}
+            // A server that has waited goes on waiting for its database.
+            Err(StartError::Store(error)) if kept.is_some() && error.is_of_the_database_server() => {
+                log::warn!("this server stays on standby: {error}");
+            }
+            Err(error) => return Err(not_started(&error)),
+        }
+        let standby = Standby::start(config, kept.take()).map_err(|error| not_started(&error))?;
+        on_standby(&standby);
+        let is_to_stop = |span| {
+            service_manager::is_alive();
+            end.recv_timeout(span) != Err(RecvTimeoutError::Timeout)
+        };
+        match standby.wait(is_to_stop).map_err(|error| not_started(&error))? {
+            Waited::MayStart(listener) => kept = Some(listener),
+            Waited::IsToStop => return Ok(None),
+        }
+    }
 }
 
 /// Handles signals on a thread of its own; returns when the handlers are installed. SIGTERM and SIGINT are sent to

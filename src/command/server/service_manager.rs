@@ -63,6 +63,18 @@ pub fn ready(url: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("listening on {url}"))]);
 }
 
+/// The server waits at this URL for the end of another one.
+pub fn on_standby(url: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("on standby at {url}"))]);
+}
+
+/// A server that waits is alive.
+pub fn is_alive() {
+    if sd_notify::watchdog_enabled().is_some() {
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
 /// A reload has started.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {

@@ -47,13 +47,19 @@ const OK: &str = "ok";
 const FAILED: &str = "failed";
 const WORDS: [&str; 2] = [OK, FAILED];
 
+/// What is said of a server on standby: it cannot write to the store.
+pub fn on_standby() -> HttpResponse {
+    let checks = Checks { store: FAILED, threads: OK, disk_space: OK };
+    respond::json(&mut HttpResponse::ServiceUnavailable(), &Readiness { status: "not_ready", checks })
+}
+
 pub async fn healthz() -> HttpResponse {
     respond::json(&mut HttpResponse::Ok(), &Health { status: OK, version: VERSION })
 }
 
 pub async fn readyz(state: web::Data<HttpState>) -> HttpResponse {
     let word = |is_well: bool| if is_well { OK } else { FAILED };
-    let has_store = state.vitals.has_store();
+    let has_store = state.vitals.has_store() && state.reader.lease().is_held();
     let has_threads = state.dispatcher.has_all_threads();
     let reserve = state.settings.free_space_reserve_bytes;
     let has_space = state.free_space.bytes().await.is_none_or(|free| free >= reserve);

@@ -238,7 +238,7 @@ impl ApiError {
         Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) }
     }
 
-    fn unavailable(code: &'static str, message: &str, retry_after_s: u64) -> Self {
+    pub(in crate::http) fn unavailable(code: &'static str, message: &str, retry_after_s: u64) -> Self {
         Self { retry_after_s: Some(retry_after_s), ..Self::new(503, code, message) }
     }
 

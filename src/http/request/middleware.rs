@@ -13,6 +13,7 @@ use crate::domain::access::without_keys;
 use crate::domain::escape::shortened;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::{RequestId, is_unauthenticated};
+use crate::http::request::lease::may_answer;
 use crate::http::request::rate_limit::Allowance;
 use crate::http::transport::keep;
 use crate::storage::Randomness;
@@ -39,6 +40,8 @@ pub async fn finish_response<B: MessageBody + 'static>(
     let body = keep(&mut request);
     let response = if wants_websocket(&request) {
         request.error_response(ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"))
+    } else if !may_answer(&request).await {
+        request.error_response(ApiError::no_lease())
     } else {
         next.call(request).await?.map_into_boxed_body()
     };

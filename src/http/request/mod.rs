@@ -9,6 +9,7 @@ mod feed_error;
 pub mod feed_waiters;
 pub(super) mod free_space;
 pub(super) mod json_body;
+mod lease;
 pub(super) mod middleware;
 pub(super) mod ping_limit;
 mod query;

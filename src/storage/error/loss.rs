@@ -37,7 +37,7 @@ pub enum Loss {
     Gone(PathBuf),
     /// Another process has taken a schema.
     #[error(
-        "schema {0} was taken over by another process, so nothing was acknowledged from then on. One server uses a schema at a time: stop the other one, or give it another storage.postgres.schema"
+        "schema {0} was taken over by another process, because this one did not renew its lease in time, so nothing was acknowledged from then on. After a restart it waits on standby"
     )]
     TakenOver(String),
     /// The file system does not tell.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::storage::engine::{Engine, StoreVitals, Transaction};
 use crate::storage::error::{Loss, StorageError};
+use crate::storage::lease::Lease;
 use crate::storage::postgres::connection::pool::Pool;
 use crate::storage::postgres::connection::runtime::Runtime;
 use crate::storage::postgres::connection::session::Session;
@@ -57,6 +58,11 @@ impl PostgresEngine {
     /// Whom to tell when another process has taken over.
     pub fn when_lost(&self, listener: Box<dyn Fn(&Loss) + Send>) {
         self.owner.when_lost(listener);
+    }
+
+    /// Until when this process may act for the store.
+    pub fn lease(&self) -> Lease {
+        self.owner.lease()
     }
 
     fn connect(&self) -> Result<Session, StorageError> {

@@ -122,8 +122,8 @@ pub enum PostgresError {
     },
     /// Another process is at work in it.
     #[error(
-        "schema {schema} is in use by {holder}. One server uses a schema at a time: stop that one first, or name another \
-         schema in storage.postgres.schema"
+        "schema {schema} is in use by {holder}. Run the command where that one runs, so that it finds its control socket, or \
+         stop that one first"
     )]
     InUse {
         /// The schema.
@@ -150,6 +150,12 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// Whether another process is at work in the schema.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
+
     /// Whether it is for the operator to correct, so that a restart does not help.
     #[must_use]
     pub fn is_of_the_configuration(&self) -> bool {

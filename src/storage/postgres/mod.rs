@@ -9,7 +9,8 @@
 //!
 //! | Table | Key | Value |
 //! |---|---|---|
-//! | `store`, `owner`, `heartbeat` | one row each, no `value` | format and identity; epoch and process that may write; its beat |
+//! | `store`, `owner`, `lease` | one row each, no `value` | format and identity; epoch that may write; its process, and until when |
+//! | `nodes` | server, no `value` | the servers that use the schema, for people |
 //! | `meta` | name | next numbers, service time |
 //! | `accounts`, `keys`, `subscriptions`, `histories` | number | one of those |
 //! | `events`, `tags` | account, event | event with its body; its tags |
@@ -29,9 +30,10 @@
 //! changed, of all its rows at once, and COMMIT. So the number of statements does not grow with the rows. Rows that this
 //! process stored lately are read from memory (`recent`), which holds because no other process can commit.
 //!
-//! **One writer.** A start that finds a process at work in the schema refuses. One that takes over from a process that ended,
-//! or stood still, raises the epoch; whatever the other one still sends then fails at the lock of its epoch and is rolled
-//! back. No statement but plain ones is needed for that.
+//! **One writer.** A start that finds a process at work in the schema takes nothing: a command is refused, and a server waits
+//! (`standby`). One that takes over from a process that ended, or whose lease has run out, raises the epoch; whatever the other
+//! one still sends then fails at the lock of its epoch and is rolled back. The other one starts no attempt and answers no
+//! request once its lease is over by its own clock, before it has asked anybody. Plain statements are enough for that.
 //!
 //! **Unknown.** When the connection ends, or the time limit passes, while a commit is on its way, nobody knows whether it was
 //! made. The process then ends as after any error of its store: callers get 503 and repeat under their keys. The same holds
@@ -43,6 +45,7 @@ pub(in crate::storage) mod engine;
 pub(in crate::storage) mod error;
 mod find_index;
 pub(in crate::storage) mod look;
+mod nodes;
 pub(in crate::storage) mod open;
 mod owner;
 mod receiver_sets;
@@ -50,6 +53,7 @@ mod recent;
 mod rows;
 mod schema;
 mod shared;
+pub(in crate::storage) mod standby;
 mod stored;
 mod tables;
 mod tx;

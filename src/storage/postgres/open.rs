@@ -25,6 +25,7 @@ use crate::storage::postgres::connection::url::Target;
 use crate::storage::postgres::counts::{self, front};
 use crate::storage::postgres::engine::PostgresEngine;
 use crate::storage::postgres::error::PostgresError;
+use crate::storage::postgres::nodes::Node;
 use crate::storage::postgres::owner::{Claiming, Owner};
 use crate::storage::postgres::rows::{Rows, Walk};
 use crate::storage::postgres::schema::{self, Identity, Refusal};
@@ -77,7 +78,9 @@ pub(in crate::storage) fn open(
     let again = (runtime.clone(), target.clone(), schema.to_owned());
     let connect = move || Session::connect(&again.0, &again.1, &again.2);
     let token = random.next_u128().map_err(odd)?;
-    let owner = Owner::claim(&session, schema, (token, clock.wall()), Box::new(connect));
+    // A command is no server.
+    let node = (!as_it_is).then(|| Node::own(token, clock.wall()));
+    let owner = Owner::claim(&session, schema, (token, clock.wall(), node), Box::new(connect));
     let owner = owner.map_err(|error| match error {
         Claiming::Refused(error) => OpenError::from(error),
         Claiming::Failed(fault) => failed(fault),

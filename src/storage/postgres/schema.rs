@@ -101,14 +101,19 @@ fn creation(schema: &str, has_schema: bool, store_id: u128) -> String {
         "INSERT INTO store VALUES (true, '{PRODUCT}', {FORMAT}, '{}', NULL)",
         Uuid::from_u128(store_id).as_hyphenated()
     ));
-    for (table, column, kind, first) in
-        [("owner", "epoch", "holder text NOT NULL", "1, ''"), ("heartbeat", "beat", "CHECK (one)", "0")]
-    {
+    let lease = "holder text NOT NULL, expires_at timestamptz NOT NULL, ";
+    for (table, columns, first) in [("owner", "", ""), ("lease", lease, ", '', now()")] {
         statements.push(format!(
-            "CREATE TABLE {table} (one bool PRIMARY KEY CHECK (one), {column} int8 NOT NULL, {kind}) WITH (fillfactor = 20)"
+            "CREATE TABLE {table} (one bool NOT NULL, epoch int8 NOT NULL, {columns}CHECK (one), PRIMARY KEY (one)) \
+             WITH (fillfactor = 20)"
         ));
-        statements.push(format!("INSERT INTO {table} VALUES (true, {first})"));
+        statements.push(format!("INSERT INTO {table} VALUES (true, 1{first})"));
     }
+    statements.push(
+        "CREATE TABLE nodes (node uuid PRIMARY KEY, name text NOT NULL, version text NOT NULL, \
+         started_at timestamptz NOT NULL, seen_at timestamptz NOT NULL) WITH (fillfactor = 20)"
+            .to_owned(),
+    );
     statements.extend(ALL.iter().map(|table| table.definition()));
     statements.join("; ")
 }

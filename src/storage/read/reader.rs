@@ -15,6 +15,7 @@ use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, Subscripti
 use crate::storage::engine::{BatchHead, Pending, Received, RowPosition, RowsChecked, Selected, StoreVitals, View};
 pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
+use crate::storage::lease::Lease;
 use crate::storage::maintenance::{DumpError, Manifest};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::find::{self, Wanted};
@@ -83,6 +84,12 @@ impl Reader {
     #[must_use]
     pub fn vitals(&self) -> StoreVitals {
         self.snapshot.engine().vitals()
+    }
+
+    /// Until when this process may act for the store.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.snapshot.engine().lease()
     }
 
     /// The time that is dated with now, as the writer would see it at these readings.

@@ -5,4 +5,5 @@ mod commands;
 mod faults;
 mod owner;
 mod refusals;
+mod standby;
 mod work;

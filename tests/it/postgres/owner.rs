@@ -1,23 +1,8 @@
-//! One server uses a schema at a time, and one that was taken over acknowledges nothing.
+//! One server writes to a schema at a time, and one that was taken over acknowledges nothing.
 
 use serde_json::json;
 
 use crate::harness::{Postgres, Server, clock_in, eventually};
-
-#[test]
-fn a_second_server_on_a_schema_is_refused_while_the_first_is_at_work() {
-    let mut first = Server::start_on_postgres(&[]);
-    let mut second = Server::stopped_on_postgres(&[]);
-    second.move_to_postgres(&Postgres::shared().url(), first.schema());
-    let refused = second.fail_to_start();
-    assert_eq!(refused.code, Some(74), "{refused:?}");
-    for said in [first.schema(), "in use by process", "stop that one first"] {
-        assert!(refused.stderr.contains(said), "{refused:?}");
-    }
-    first.client().get("/webhooks").expect(200);
-    assert!(first.terminate().success());
-    second.launch();
-}
 
 #[test]
 fn a_server_that_was_taken_over_acknowledges_nothing_and_ends() {

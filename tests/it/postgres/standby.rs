@@ -1,0 +1,197 @@
+//! Several servers on one schema: one is active, the others wait for its end and take over.
+//!
+//! A short form runs with all tests. The long form of 1,000 rounds: `TEMPCLOCK_LONG=1 cargo test --test it standby::`.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::harness::{
+    ALL_SCOPES, Client, Gate, Ledger, Postgres, Received, Receiver, Reply, Server, clock_in, eventually, repeated,
+};
+
+/// Within this time another server has to be active.
+const TAKEN_OVER: Duration = Duration::from_secs(15);
+const SHORT_ROUNDS: u64 = 2;
+const LONG_ROUNDS: u64 = 1000;
+/// Attempts in flight at one endpoint.
+const CAP: usize = 4;
+
+/// Another server on the schema of that one.
+#[track_caller]
+fn beside(first: &Server, overrides: &[(&str, &str)]) -> Server {
+    let mut second = Server::stopped_on_postgres(overrides);
+    second.move_to_postgres(&Postgres::shared().url(), first.schema());
+    second
+}
+
+fn signal(server: &Server, signal: Signal) {
+    kill_process(Pid::from_raw(server.pid().cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// Waits until the server behind that client is active.
+#[track_caller]
+fn wait_until_active(client: &Client) {
+    let begun = Instant::now();
+    eventually("the other server takes over", || {
+        client.try_send("GET", "/readyz", &[], None).is_ok_and(|answer| answer.status == 200).then_some(())
+    });
+    assert!(begun.elapsed() < TAKEN_OVER, "taken over after {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_second_server_waits_and_says_so_and_takes_over_when_the_first_stops() {
+    let mut first = Server::start_on_postgres(&[]);
+    let key = first.key(ALL_SCOPES);
+    let mut second = beside(&first, &[]);
+    second.launch();
+    let asked = second.client_with(&key);
+    assert_eq!(asked.send("GET", "/healthz", &[], None).status, 200);
+    let ready = asked.send("GET", "/readyz", &[], None);
+    assert_eq!(
+        (ready.status, &ready.json["status"], &ready.json["checks"]["store"]),
+        (503, &json!("not_ready"), &json!("failed"))
+    );
+    // It knows no limits of requests, so its answers have no such headers.
+    let stranger = Client::elsewhere(second.address());
+    for answer in [
+        stranger.send("GET", "/api/v1/webhooks", &[], None),
+        stranger.send("POST", "/api/v1/events", &[], None),
+        stranger.send("GET", "/", &[], None),
+    ] {
+        assert_eq!((answer.status, &answer.json["code"]), (503, &json!("busy")), "{}", answer.text);
+        assert!(answer.header("retry-after").is_some_and(|seconds| seconds == "5"), "{answer:?}");
+        assert!(answer.text.contains("on standby"), "{}", answer.text);
+    }
+    eventually("it says for whom it waits", || second.log().contains("on standby for process ").then_some(()));
+    let list = second.cli(&["keys", "list"]);
+    assert_eq!(list.code, Some(74), "{list:?}");
+    assert!(list.stderr.contains("in use by process") && list.stderr.contains("where that one runs"), "{list:?}");
+    first.client_with(&key).publish("clock_in", &clock_in(1));
+    assert!(first.terminate().success(), "{}", first.log());
+    wait_until_active(&asked);
+    let asked = second.client_with(&key);
+    assert_eq!(asked.total("/events"), 1);
+    assert!(second.log().contains("has taken over"), "{}", second.log());
+    // The first one waits now, and stops when it is asked to.
+    first.launch();
+    assert_eq!(Client::elsewhere(first.address()).send("GET", "/api/v1/webhooks", &[], None).status, 503);
+    assert!(first.terminate().success(), "{}", first.log());
+    asked.publish("clock_in", &clock_in(2));
+}
+
+#[test]
+fn a_server_with_another_encryption_key_does_not_wait() {
+    let mut first = Server::stopped_on_postgres(&[]);
+    let keys = ["own.key", "other.key"].map(|name| first.folder().join(name));
+    for key in &keys {
+        assert_eq!(first.command(&["secrets", "make-key", key.to_str().unwrap()]).code, Some(0));
+    }
+    let setting = |index: usize| format!("'{}'", keys[index].display());
+    first.configure(&[("storage.encryption_key_file", &setting(0))]);
+    first.launch();
+    for (value, said) in [(setting(1), "another key"), (String::new(), "set storage.encryption_key_file")] {
+        let refused = beside(&first, &[("storage.encryption_key_file", &value)]).fail_to_start();
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        assert!(refused.stderr.contains(said), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_server_that_waits_outlives_an_outage_of_its_database() {
+    let mut database = Postgres::start();
+    let [mut first, mut second] = [(); 2].map(|()| {
+        let mut server = Server::stopped(&[]);
+        server.move_to_postgres(&database.url(), "tempclock_webhooks");
+        server
+    });
+    first.launch();
+    let key = first.key(ALL_SCOPES);
+    second.launch();
+    database.restart();
+    first.client_with(&key).publish("clock_in", &clock_in(1));
+    first.kill_9();
+    let client = second.client_with(&key);
+    wait_until_active(&client);
+    assert_eq!(client.total("/events"), 1);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_active_server_is_killed_and_only_attempts_in_flight_are_repeated() {
+    let rounds = if std::env::var_os("TEMPCLOCK_LONG").is_some() { LONG_ROUNDS } else { SHORT_ROUNDS };
+    let settings = [("delivery.max_in_flight_per_endpoint", "4")];
+    let receiver = Receiver::start();
+    let mut active = Server::start_on_postgres(&settings);
+    let key = active.key(ALL_SCOPES);
+    active.client_with(&key).subscribe(&receiver.url("/hook"), &["clock_in"]);
+    let mut standby = beside(&active, &settings);
+    let (ledger, mut lives) = (Ledger::default(), Vec::new());
+    for round in 0..rounds {
+        standby.launch();
+        let client = active.client_with(&key);
+        let mut sent = Instant::now();
+        for entry in 0..10 {
+            sent = Instant::now();
+            assert_eq!(ledger.publish(&client, &[round * 100 + entry]), Some(202));
+        }
+        active.kill_9();
+        lives.push((sent, Instant::now()));
+        wait_until_active(&standby.client_with(&key));
+        std::mem::swap(&mut active, &mut standby);
+    }
+    let client = active.client_with(&key);
+    client.wait_for_total("/deliveries?status=delivered", rounds * 10);
+    let came = receiver.requests();
+    assert_eq!(ledger.faults(&came, |_| true), [""; 0]);
+    // The outcomes before the last acknowledged publish are committed with it at the latest.
+    let after = |(sent, end): &(Instant, Instant)| came.iter().filter(|one| one.at > *sent && one.at <= *end).count();
+    let in_flight: usize = lives.iter().map(|life| 2 * CAP + after(life)).sum();
+    assert!(repeated(&came) <= in_flight, "{} of {in_flight} were repeated", repeated(&came));
+}
+
+#[test]
+fn a_server_that_was_paused_starts_nothing_once_another_one_may_have_taken_over() {
+    const QUICK: u32 = 8;
+    let settings = [("delivery.max_in_flight_per_endpoint", "4")];
+    let mut first = Server::start_on_postgres(&settings);
+    let key = first.key(ALL_SCOPES);
+    let client = first.client_with(&key);
+    let mut second = beside(&first, &settings);
+    second.launch();
+    let (answered, gate) = (AtomicU32::new(0), Gate::default());
+    let held = gate.clone();
+    let receiver = Receiver::answering(move |_| match answered.fetch_add(1, Ordering::Relaxed) {
+        0..QUICK => Reply::status(200),
+        _ => Reply::Held(held.clone(), 200),
+    });
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let ledger = Ledger::default();
+    let entries: Vec<u64> = (0..50).collect();
+    assert_eq!(ledger.publish(&client, &entries), Some(202));
+    let on_the_wire = receiver.wait_for(QUICK as usize + CAP, "as many attempts on the wire as the cap allows");
+    client.wait_for_total("/deliveries?status=delivered", u64::from(QUICK));
+
+    signal(&first, Signal::STOP);
+    receiver.rule(|_| Reply::status(200));
+    let active = second.client_with(&key);
+    wait_until_active(&active);
+    active.wait_for_total("/deliveries?status=delivered", 50);
+    let revoked = second.create_key(&["--name", "short", "--scopes", "events:read"]);
+    // What was on the wire ends well, so that the first one has threads for what it has in memory.
+    gate.open();
+    signal(&first, Signal::CONT);
+    // It answers nothing either: it knows no such key, and does not say so.
+    let asked = first.client_with(revoked["key"].as_str().unwrap());
+    if let Ok(answer) = asked.try_send("GET", "/api/v1/events", &[], None) {
+        assert_eq!(answer.status, 503, "{}", answer.text);
+    }
+    assert_eq!(first.wait_for_exit().code(), Some(74), "{}", first.log());
+    assert!(first.log().contains("was taken over by another process"), "{}", first.log());
+    let came = receiver.requests();
+    assert_eq!(ledger.faults(&came, |_| true), [""; 0]);
+    assert_eq!(came.len(), 50 + CAP);
+    let again = |request: &Received| came.iter().filter(|one| one.event_id() == request.event_id()).count();
+    assert!(on_the_wire[QUICK as usize..].iter().all(|request| again(request) == 2));
+}
