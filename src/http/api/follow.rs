@@ -16,9 +16,6 @@ use crate::http::request::recent_attempts::Page;
 use crate::http::request::respond;
 use crate::http::request::state::HttpState;
 
-/// Pages in one look of a live view: all attempts that are kept.
-const PAGES: usize = 9;
-
 #[derive(Serialize)]
 struct PageView {
     /// Each once, however often it was attempted, as it is now.
@@ -34,7 +31,7 @@ pub struct Newest {
     pub data: Vec<DeliveryView>,
     /// Where to go on.
     pub position: u64,
-    /// How many more there were.
+    /// How many attempts more there were.
     pub missed: u64,
 }
 
@@ -50,30 +47,33 @@ pub async fn newest(
     let account = caller.require(Scope::WebhooksRead)?;
     let sees = caller.sight();
     let registry = state.reader.registry();
-    let is_wanted = |id: &DeliveryId| {
-        let is_own = registry.subscription_of(account, id.subscription).is_some() && sees(id.subscription);
-        is_own && wanted.is_none_or(|wanted| id.subscription == wanted)
+    let is_seen = |id: SubscriptionId| {
+        let is_own = registry.subscription_of(account, id).is_some() && sees(id);
+        is_own && wanted.is_none_or(|wanted| id == wanted)
     };
-    let (mut ids, mut missed, mut position) = (Vec::new(), 0, position);
-    // No more than are kept, however fast more come.
-    for _ in 0..PAGES {
-        let page = state.recent_attempts.page(Some(position));
-        ids.extend(page.deliveries.into_iter().filter(is_wanted));
-        missed += page.missed;
-        position = page.position;
-        if !page.has_more {
-            break;
+    let page = state.recent_attempts.all_from(position);
+    // The last attempt of each decides over its place. Once there are enough, the rest is only counted.
+    let (mut ids, mut known, mut missed) = (Vec::new(), HashSet::new(), page.missed);
+    let mut last = None;
+    for id in page.deliveries.into_iter().rev() {
+        // Many in a row are of one subscription.
+        let is_wanted = match last {
+            Some((subscription, is_seen)) if subscription == id.subscription => is_seen,
+            _ => is_seen(id.subscription),
+        };
+        last = Some((id.subscription, is_wanted));
+        if !is_wanted {
+            continue;
+        }
+        if ids.len() == limit {
+            missed += u64::from(!known.contains(&id));
+        } else if known.insert(id) {
+            ids.push(id);
         }
     }
-    // The last attempt of each decides over its place.
-    let mut known = HashSet::new();
-    ids.reverse();
-    ids.retain(|id| known.insert(*id));
-    missed += ids.len().saturating_sub(limit) as u64;
-    ids.truncate(limit);
     ids.reverse();
     let data = if ids.is_empty() { Vec::new() } else { views(state, caller, account, ids).await? };
-    Ok(Newest { data, position, missed })
+    Ok(Newest { data, position: page.position, missed })
 }
 
 /// Deliveries as they are now; those that are gone are left out.

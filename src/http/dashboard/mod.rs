@@ -14,6 +14,7 @@ mod form;
 mod frame;
 mod guard;
 pub(super) mod links;
+mod looks;
 mod pages;
 mod parts;
 pub(super) mod routes;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::access::SessionId;
 use crate::http::dashboard::activity::Activity;
 use crate::http::dashboard::links::SignInLinks;
+use crate::http::dashboard::looks::Looks;
 use crate::http::dashboard::settings::DashboardSettings;
 use crate::http::request::rate_limit::RateLimit;
 use crate::http::request::shares::Shares;
@@ -29,6 +30,8 @@ pub struct DashboardState {
     pub pages: RateLimit<SessionId>,
     /// Live views.
     pub streams: Shares,
+    /// What they show.
+    pub looks: Arc<Looks>,
     /// What the charts show.
     pub activity: Arc<Activity>,
 }
@@ -42,6 +45,7 @@ impl DashboardState {
             links: SignInLinks::default(),
             pages: RateLimit::new(PAGES_PER_MINUTE),
             streams: Shares::new(STREAMS, STREAMS_OF_ONE, STREAM_WAIT),
+            looks: Arc::default(),
             activity,
         }
     }

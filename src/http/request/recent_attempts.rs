@@ -51,6 +51,15 @@ impl RecentAttempts {
     /// What was attempted from that position on; without one, nothing yet. A position that was not reached is one of an
     /// earlier process, since whose end everything here was attempted.
     pub fn page(&self, position: Option<u64>) -> Page {
+        self.some_from(position, PAGE)
+    }
+
+    /// Everything that was attempted from that position on and is still known, for a view that shows the newest of it.
+    pub fn all_from(&self, position: u64) -> Page {
+        self.some_from(Some(position), KEPT)
+    }
+
+    fn some_from(&self, position: Option<u64>, limit: usize) -> Page {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = kept.next - kept.deliveries.len() as u64;
         let wanted = match position {
@@ -60,7 +69,7 @@ impl RecentAttempts {
         };
         let begin = wanted.max(first);
         let skipped = usize::try_from(begin - first).unwrap_or(usize::MAX);
-        let deliveries: Vec<_> = kept.deliveries.iter().skip(skipped).take(PAGE).copied().collect();
+        let deliveries: Vec<_> = kept.deliveries.iter().skip(skipped).take(limit).copied().collect();
         let position = begin + deliveries.len() as u64;
         Page { deliveries, missed: begin - wanted, position, has_more: position < kept.next }
     }
@@ -96,6 +105,8 @@ mod tests {
         let page = recent.page(Some(2));
         assert_eq!((page.missed, page.deliveries[0]), (5, delivery(7)));
         assert_eq!(recent.page(Some(page.position)).missed, 0);
+        let all = recent.all_from(2);
+        assert_eq!((all.deliveries.len(), all.missed, all.position), (KEPT, 5, KEPT as u64 + 7));
     }
 
     #[test]

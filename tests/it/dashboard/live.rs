@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 
+use serde_json::json;
+
 use super::Browser;
 use crate::harness::{ALL_SCOPES, PATIENCE, Receiver, Server, clock_in};
 
@@ -80,6 +82,51 @@ fn attempts_come_as_rows_to_those_who_may_see_them_until_the_session_ends() {
     let id = theirs.delivery_ids(&theirs.publish("clock_in", &clock_in(1))).remove(0);
     let seen = none.wait_for(&id);
     assert!(ids.iter().all(|id| !seen.contains(id.as_str())), "another account's deliveries: {seen}");
+}
+
+#[test]
+fn views_of_the_same_show_the_same_rows_and_count_what_comes_too_fast_to_show() {
+    const EVENTS: u64 = 120;
+    const ROWS_AT_ONCE: usize = 25;
+    let server = Server::start(&[]);
+    let key = server.key(ALL_SCOPES);
+    let client = server.client_with(&key);
+    let receiver = Receiver::start();
+    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let browser = Browser::signed_in(&server, &key);
+    let mut views: Vec<_> = (0..3).map(|_| View::open(&server, &browser, "")).collect();
+    for view in &mut views {
+        view.wait_for(": connected");
+    }
+    let events: Vec<_> = (0..EVENTS).map(|entry| json!({"event": "clock_in", "data": clock_in(entry)})).collect();
+    client.post("/events/batch", &json!({"events": events})).expect(202);
+    let all: Vec<Vec<String>> = views
+        .iter_mut()
+        .map(|view| {
+            let (mut missed, mut rows) = (0, Vec::new());
+            while missed + rows.len() as u64 != EVENTS {
+                assert!(missed + (rows.len() as u64) < EVENTS, "{missed} missed, and {rows:?}");
+                let name = view.wait_for("event: ");
+                let text = view.wait_for("data: ");
+                if name.contains("event: missed") {
+                    missed += text.trim().strip_prefix("data: ").unwrap().parse::<u64>().unwrap();
+                } else {
+                    // The rows end with an empty line.
+                    let mut lines = vec![text];
+                    while lines.last().unwrap().trim() != "" {
+                        lines.push(view.wait_for("\n"));
+                    }
+                    let ids = lines.iter().filter_map(|line| Some(line.split_once("data-id=\"")?.1.split_once('"')?.0));
+                    let before = rows.len();
+                    rows.extend(ids.map(str::to_owned));
+                    assert!((1..=ROWS_AT_ONCE).contains(&(rows.len() - before)), "{lines:?}");
+                }
+            }
+            rows
+        })
+        .collect();
+    // Who reads slowly gets the newest rows all the same.
+    assert!(all.iter().all(|rows| rows.last() == all[0].last()), "{all:?}");
 }
 
 #[test]

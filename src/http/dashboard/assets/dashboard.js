@@ -53,7 +53,7 @@ const live = document.getElementById("live");
 if (live) {
   const ROWS = 200;
   const rows = document.getElementById(live.dataset.rows);
-  let stream = null, count = 0;
+  let stream = null, count = 0, missed = 0;
   const isWanted = () => live.getAttribute("aria-pressed") === "true" && !document.hidden;
   const update = () => {
     if (isWanted() && !stream) {
@@ -71,9 +71,9 @@ if (live) {
         }
         all("tr[data-id]", rows).slice(ROWS).forEach((row) => row.remove());
         localTimes(rows);
-        say(`${count} new attempts`);
+        say(`${count} new attempts${missed ? `, ${missed} more that came too fast to show` : ""}`);
       });
-      stream.addEventListener("missed", (event) => say(`${event.data} attempts were too many to show`));
+      stream.addEventListener("missed", (event) => { missed += Number(event.data); });
       stream.addEventListener("end", (event) => { stop(); say(event.data); });
       stream.onopen = () => say("Following live.");
     } else if (!isWanted() && stream) {

@@ -1,21 +1,17 @@
 //! `/deliveries/live`: attempts as they are recorded, as rows for the list of deliveries, in server-sent events. One task
-//! for each view on its HTTP worker: it sleeps, looks, and ends with its session or with the server.
-
-use std::time::Duration;
+//! for each view on its HTTP worker: it sends the frames that it shares with others, and ends with its session or with
+//! the server.
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, rt, web};
-use askama::Template;
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::watch::Receiver;
 use tokio::time::sleep;
 
-use crate::domain::SubscriptionId;
-use crate::domain::access::Scope;
-use crate::http::api::follow::{self, Newest};
-use crate::http::dashboard::answers::{Delivery, read_again};
+use crate::http::dashboard::looks::Frame;
 use crate::http::dashboard::pages::filters::Filters;
-use crate::http::dashboard::parts;
+use crate::http::dashboard::pages::look::{PAUSE, event, look, wanted};
 use crate::http::dashboard::visitor::Visitor;
 use crate::http::request::chunks::{Chunk, Chunks};
 use crate::http::request::error::ApiError;
@@ -25,28 +21,21 @@ use crate::http::request::state::HttpState;
 
 type AppState = web::Data<HttpState>;
 
-/// Time between two looks.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Rows in one look; nobody reads more than that in so short a time.
-const ROWS: usize = 50;
-/// After so many looks without a row something is sent all the same, to notice a browser that has gone.
-const SILENT_LOOKS: u32 = 30;
-
-/// Rows of the list.
-#[derive(Template)]
-#[template(path = "delivery_rows.html")]
-struct Rows {
-    deliveries: Vec<Delivery>,
-}
+/// After so many pauses without a row something is sent all the same, to notice a browser that has gone.
+const SILENT_PAUSES: u32 = 30;
 
 /// `GET /deliveries/live`.
 pub async fn stream(state: AppState, visitor: Visitor, query: Query) -> Result<HttpResponse, ApiError> {
-    visitor.caller().require(Scope::WebhooksRead)?;
     let share = state.dashboard.streams.take(Some(visitor.account()), 1).await?;
-    let position = state.recent_attempts.page(None).position;
+    let (frames, entry) = state.dashboard.looks.follow(wanted(&visitor.caller(), &Filters::of(query))?);
+    if let Some(entry) = entry {
+        // Before the browser is told that it is connected.
+        let position = state.recent_attempts.page(None).position;
+        rt::spawn(look(state.clone(), visitor.caller(), entry, position));
+    }
+    let counted = frames.borrow().counted;
     let (sender, receiver) = channel(1);
-    let view = LiveView { state, visitor, filters: Filters::of(query), position, silent_looks: 0, _share: share };
-    rt::spawn(view.run(sender));
+    rt::spawn(LiveView { state, visitor, frames, counted, _share: share }.run(sender));
     let body = Chunks::new(receiver, "the live view was cut off");
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/event-stream")).streaming(body))
 }
@@ -54,98 +43,65 @@ pub async fn stream(state: AppState, visitor: Visitor, query: Query) -> Result<H
 struct LiveView {
     state: AppState,
     visitor: Visitor,
-    filters: Filters,
-    position: u64,
-    silent_looks: u32,
+    frames: Receiver<Frame>,
+    /// How many attempts came until the last frame.
+    counted: u64,
     _share: Share,
 }
 
 impl LiveView {
     async fn run(mut self, sender: Sender<Chunk>) {
         // At once, so that the browser knows that it is connected.
-        let mut next = Some(": connected\n\n".to_owned());
+        let mut next = Bytes::from_static(b": connected\n\n");
+        let mut silent_pauses = 0;
         loop {
-            if let Some(text) = next.take()
-                && sender.send(Chunk::Bytes(Bytes::from(text))).await.is_err()
-            {
+            if !next.is_empty() && sender.send(Chunk::Bytes(next)).await.is_err() {
                 return;
             }
-            tokio::select! {
-                () = sleep(PAUSE) => {}
+            let changed = tokio::select! {
+                changed = self.frames.changed() => changed.map(|()| true),
+                () = sleep(PAUSE) => Ok(false),
                 () = sender.closed() => return,
+            };
+            if let Err(words) = self.may_go_on(changed.is_ok()) {
+                // Whoever has gone away needs no end.
+                let _ = sender.send(Chunk::Bytes(Bytes::from(event("end", words)))).await;
+                let _ = sender.send(Chunk::End).await;
+                return;
             }
-            match self.look().await {
-                Ok(text) => next = text,
-                Err(words) => {
-                    // Whoever has gone away needs no end.
-                    let _ = sender.send(Chunk::Bytes(Bytes::from(event("end", words)))).await;
-                    let _ = sender.send(Chunk::End).await;
-                    return;
-                }
+            next = if changed.unwrap_or(false) { self.news() } else { Bytes::new() };
+            silent_pauses += 1;
+            if !next.is_empty() {
+                silent_pauses = 0;
+            } else if silent_pauses >= SILENT_PAUSES {
+                silent_pauses = 0;
+                next = Bytes::from_static(b": still there\n\n");
             }
         }
     }
 
-    /// What is new, or why nothing more comes.
-    async fn look(&mut self) -> Result<Option<String>, &'static str> {
+    /// Or why nothing more comes.
+    fn may_go_on(&self, is_followed: bool) -> Result<(), &'static str> {
         if !self.state.vitals.accepts() {
             return Err("The server is stopping.");
         }
         if !self.visitor.is_signed_in(&self.state) {
             return Err("Your session has ended.");
         }
-        let subscription = self.filters.value("subscription").parse().ok().map(SubscriptionId);
-        let caller = self.visitor.caller();
-        let found = follow::newest(&self.state, &caller, subscription, self.position, ROWS).await;
-        // What could not be read now comes with the next look.
-        let Ok(Newest { data, position, missed }) = found else { return Ok(None) };
-        self.position = position;
-        let rows: Vec<Delivery> = read_again(&data).map_err(|_| "The rows could not be read.")?;
-        let rows: Vec<Delivery> = rows.into_iter().rev().filter(|row| self.is_wanted(row)).collect();
-        self.silent_looks += 1;
-        let mut text = String::new();
-        if missed > 0 {
-            text += &event("missed", &missed.to_string());
-        }
-        if !rows.is_empty() {
-            let html = Rows { deliveries: rows }.render().map_err(|_| "The rows could not be shown.")?;
-            text += &event("rows", &html);
-        }
-        if text.is_empty() && self.silent_looks >= SILENT_LOOKS {
-            ": still there\n\n".clone_into(&mut text);
-        }
-        if text.is_empty() {
-            return Ok(None);
-        }
-        self.silent_looks = 0;
-        Ok(Some(text))
+        if is_followed { Ok(()) } else { Err("The rows could not be shown.") }
     }
 
-    fn is_wanted(&self, delivery: &Delivery) -> bool {
-        let (status, event) = (self.filters.value("status"), self.filters.value("event"));
-        let has_status = status.is_empty() || status == delivery.status || (status == "held" && delivery.held);
-        has_status && (event.is_empty() || event == delivery.event)
-    }
-}
-
-/// An event as the browser reads it: each line of the text on a line of its own.
-fn event(name: &str, text: &str) -> String {
-    let mut lines = format!("event: {name}\n");
-    for line in text.split(['\r', '\n']) {
-        lines.extend(["data: ", line, "\n"]);
-    }
-    lines + "\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_can_end_its_event() {
-        assert_eq!(
-            event("rows", "a\n\nevent: end\r\nb"),
-            "event: rows\ndata: a\ndata: \ndata: event: end\ndata: \ndata: b\n\n"
-        );
+    /// What is new since the last frame. A browser that reads slowly gets the newest frame, and the number of attempts in
+    /// those that it did not get.
+    fn news(&mut self) -> Bytes {
+        let Frame { rows, before, counted } = self.frames.borrow_and_update().clone();
+        let missed = before.saturating_sub(self.counted);
+        self.counted = counted;
+        if missed == 0 {
+            return rows;
+        }
+        let mut text = event("missed", &missed.to_string()).into_bytes();
+        text.extend_from_slice(&rows);
+        Bytes::from(text)
     }
 }

@@ -9,6 +9,7 @@ mod filters;
 pub mod jobs;
 pub mod keys;
 pub mod live;
+mod look;
 mod option_form;
 pub mod overview;
 pub mod replay;
