@@ -26,6 +26,9 @@ pub mod commit {
     /// A commit for so many callers takes all delivered outcomes along: it is no quick one anyway, and publishing must
     /// not outrun delivering. Row: 10 endpoints, 128 connections.
     pub const CALLERS_OF_A_LARGE_COMMIT: usize = 8;
+    /// While callers keep coming, so many outcomes of replayed deliveries go with one commit, about as many as a replay's
+    /// step makes due. Row: 1 live endpoint beside a replay.
+    pub const REPLAYED_BESIDE_CALLERS: usize = 8;
     /// While more deliveries than this were never attempted, the writer pauses after a large commit for as long as it
     /// took, at most [`DELIVERED_DELAY`]. Row: 10 endpoints, 128 connections.
     pub const UNATTEMPTED_MAX: u64 = 8192;

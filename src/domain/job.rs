@@ -109,6 +109,13 @@ impl ReplayOnly {
 }
 
 impl Replay {
+    /// Whether a delivery is most likely one of its own: what is published meanwhile lies behind its end.
+    #[must_use]
+    pub fn has_made(&self, subscription: SubscriptionId, event: EventId) -> bool {
+        let range = EventId::first_at(self.since)..EventId::first_at(self.until);
+        subscription == self.subscription && range.contains(&event)
+    }
+
     /// Whether it is about events of this type, for a subscription to these.
     #[must_use]
     pub fn is_about(&self, event_type: EventType, wanted: &EventTypes) -> bool {

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::domain::audit::Change;
 use crate::domain::job::{DeliverySelection, Job, JobState, JobTask};
-use crate::domain::{AccountId, JobId, SubscriptionId};
+use crate::domain::options::order::Order;
+use crate::domain::{AccountId, EventId, JobId, SubscriptionId};
 use crate::storage::engine::{Selected, Tx};
 use crate::storage::error::{Rejection, StorageError};
+use crate::storage::read::registry::Registry;
 use crate::storage::rules::apply::{Batch, CommandResult, State};
 
 /// How many jobs of an account are kept, the newest ones, those that have not ended among them. They are removed when
@@ -51,6 +53,11 @@ impl StepSize {
         let (time, rows) = if has_caller { (Duration::from_millis(1), 32) } else { (Duration::from_millis(5), 256) };
         Self { time: if is_timed { time } else { Duration::ZERO }, rows }
     }
+
+    /// A quarter, for work that costs more later.
+    pub(super) fn quarter(self) -> Self {
+        Self { time: self.time / 4, rows: self.rows.div_ceil(4) }
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +95,16 @@ impl Jobs {
     /// Whether there is a step to make.
     pub fn is_active(&self) -> bool {
         !self.active.is_empty()
+    }
+
+    /// Whether a replay that is at work here has made a delivery. Where deliveries go in order the next one waits for
+    /// what became of this, so that it counts as any other.
+    pub fn is_of_replay(&self, delivery: Option<(SubscriptionId, EventId)>, registry: &Registry) -> bool {
+        let Some((id, event)) = delivery else { return false };
+        let Some(subscription) = registry.subscription(id) else { return false };
+        let jobs = self.active.get(&subscription.account).into_iter().flatten();
+        let is_of = |job: &Job| matches!(&job.task, JobTask::Replay(replay) if replay.has_made(id, event));
+        subscription.options.order == Order::None && jobs.into_iter().any(is_of)
     }
 
     fn add(&mut self, job: Job) {

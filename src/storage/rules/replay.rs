@@ -49,6 +49,8 @@ impl<T: Tx> Batch<T> {
         if room == 0 {
             return Ok(false);
         }
+        // Each that is made due has an attempt and its outcome, too.
+        let size = size.quarter();
         let begun = Instant::now();
         let last = EventId(EventId::first_at(replay.until).0.saturating_sub(1));
         loop {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::tuning::commit::{
     CALLERS_OF_A_LARGE_COMMIT, DELIVERED_DELAY, DELIVERED_ENOUGH, FAILED_DELAY, FAILED_MIN, FAILED_SLOWDOWN_DIVISOR,
-    MEASURE_EVERY, UNATTEMPTED_MAX,
+    MEASURE_EVERY, REPLAYED_BESIDE_CALLERS, UNATTEMPTED_MAX,
 };
 
 /// Maximum number of commands per commit: beyond it the gain is small and the first caller waits longer.
@@ -35,6 +35,13 @@ pub(in crate::storage) struct Waiting {
     pub failed_since: Option<Instant>,
     /// Failed attempts whose commit delay is over.
     pub failed_due: usize,
+    /// Outcomes of deliveries that a replay made, which arrived.
+    pub replayed: usize,
+    /// Since when the oldest of them waits.
+    pub replayed_since: Option<Instant>,
+    /// Until when the next caller is expected: a while after the last one. Until then a replay and its outcomes are a
+    /// small part of commits that are made anyway.
+    pub callers_until: Option<Instant>,
     /// When a job makes a step in a commit of its own, if there is one.
     pub job_at: Option<Instant>,
     /// Nothing more can come.
@@ -43,13 +50,18 @@ pub(in crate::storage) struct Waiting {
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.commands + self.delivered + self.failed + self.failed_due == 0
+        self.commands + self.delivered + self.failed + self.failed_due + self.replayed == 0
     }
 
     /// Is there no room to wait for more?
     fn is_full(&self) -> bool {
         let is_full = |held: usize| held >= OUTCOMES;
         self.commands >= COMMANDS || self.deliveries >= DELIVERIES || is_full(self.delivered) || is_full(self.failed)
+    }
+
+    /// Do callers keep coming?
+    fn has_callers(&self, now: Instant) -> bool {
+        self.callers_until.is_some_and(|until| now < until)
     }
 }
 
@@ -73,6 +85,8 @@ pub(in crate::storage) struct Share {
     pub delivered: bool,
     /// How many failed attempts go with it at most.
     pub failed: usize,
+    /// How many outcomes of replayed deliveries go with it at most.
+    pub replayed: usize,
 }
 
 /// Why a commit is made now.
@@ -130,7 +144,13 @@ impl Batching {
             Reason::Crowd => self.failures.rows,
             _ => self.failures.share(reason == Reason::Caller, now),
         };
-        Share { reason, delivered, failed }
+        let is_small = match reason {
+            Reason::Order | Reason::Crowd | Reason::End => false,
+            Reason::Caller => true,
+            _ => waiting.has_callers(now),
+        };
+        let replayed = if is_small { REPLAYED_BESIDE_CALLERS } else { usize::MAX };
+        Share { reason, delivered, failed, replayed }
     }
 
     /// Takes in what a commit has come to.
@@ -170,14 +190,18 @@ fn reason(waiting: &Waiting, idle_at: Instant, now: Instant) -> Option<Reason> {
         Waiting { delivered: DELIVERED_ENOUGH.., .. }
         | Waiting { failed: OUTCOMES.., .. }
         | Waiting { failed_due: 1.., .. } => Some(Reason::Enough),
-        _ => (is_delivered_due(waiting, now) || is_failed_due(waiting, now)).then_some(Reason::Delay),
+        _ => {
+            let is_due = is_delivered_due(waiting, now) || is_failed_due(waiting, now) || is_replayed_due(waiting, now);
+            is_due.then_some(Reason::Delay)
+        }
     }
 }
 
 fn wait_until(waiting: &Waiting, idle_at: Instant) -> Instant {
     let delivered = waiting.delivered_since.map(|since| since + DELIVERED_DELAY);
     let failed = waiting.failed_since.map(|since| since + FAILED_DELAY);
-    let outcomes = delivered.into_iter().chain(failed).min().unwrap_or(idle_at);
+    let replayed = waiting.replayed_since.map(|since| replayed_at(waiting, since));
+    let outcomes = delivered.into_iter().chain(failed).chain(replayed).min().unwrap_or(idle_at);
     waiting.job_at.map_or(outcomes, |at| outcomes.min(at))
 }
 
@@ -188,6 +212,17 @@ fn is_delivered_due(waiting: &Waiting, now: Instant) -> bool {
 fn is_failed_due(waiting: &Waiting, now: Instant) -> bool {
     let is_over = waiting.failed_since.is_some_and(|since| now >= since + FAILED_DELAY);
     waiting.failed_due > 0 || waiting.failed >= OUTCOMES || is_over
+}
+
+fn is_replayed_due(waiting: &Waiting, now: Instant) -> bool {
+    let is_enough = waiting.replayed >= DELIVERED_ENOUGH && !waiting.has_callers(now);
+    is_enough || waiting.replayed_since.is_some_and(|since| now >= replayed_at(waiting, since))
+}
+
+/// When outcomes of replayed deliveries get a commit of their own.
+fn replayed_at(waiting: &Waiting, since: Instant) -> Instant {
+    let own = since + DELIVERED_DELAY;
+    waiting.callers_until.map_or(own, |until| own.max(until))
 }
 
 /// How many failed attempts go with one commit: as many as make it a quarter longer than one without them, found out by

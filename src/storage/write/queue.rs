@@ -165,6 +165,7 @@ pub(in crate::storage) fn queues() -> (WriterHandle, Inbox) {
         delivered: Held::default(),
         failed: Held::default(),
         failed_due: VecDeque::new(),
+        replayed: Held::default(),
         is_closed: false,
     };
     (WriterHandle { commands, delivered, failed, load: Arc::clone(&load) }, inbox)
@@ -182,6 +183,8 @@ pub(in crate::storage) struct Inbox {
     failed: Held,
     /// Failed attempts whose commit delay is over, in the order of their pages.
     failed_due: VecDeque<Report>,
+    /// Outcomes of replayed deliveries that arrived.
+    replayed: Held,
     is_closed: bool,
 }
 
@@ -196,7 +199,8 @@ pub(in crate::storage) struct Work {
 
 impl Inbox {
     /// Takes out of the queues what there is room for. `most_deliveries`: how many deliveries a command makes at most.
-    pub fn take_in(&mut self, most_deliveries: impl Fn(&Command) -> usize) {
+    /// `is_replayed`: whether a delivery that arrived is of a replay.
+    pub fn take_in(&mut self, most_deliveries: impl Fn(&Command) -> usize, is_replayed: impl Fn(&Report) -> bool) {
         while self.commands.len() < COMMANDS && self.deliveries < DELIVERIES {
             match self.from_commands.try_recv() {
                 Ok(command) => {
@@ -212,8 +216,13 @@ impl Inbox {
         }
         // After the commands, so that one that has to see the outcomes before it finds them here.
         let all = self.is_ordered || self.is_closed;
-        self.delivered.take_in(&self.from_delivered, all);
-        self.failed.take_in(&self.from_failed, all);
+        let room = self.delivered.room(&self.from_delivered, all);
+        for report in self.from_delivered.try_iter().take(room) {
+            let is_behind = self.replayed.reports.len() < OUTCOMES && is_replayed(&report);
+            if is_behind { self.replayed.add(report) } else { self.delivered.add(report) }
+        }
+        let room = self.failed.room(&self.from_failed, all);
+        self.from_failed.try_iter().take(room).for_each(|report| self.failed.add(report));
     }
 
     /// What waits now.
@@ -227,6 +236,9 @@ impl Inbox {
             failed: self.failed.reports.len(),
             failed_since: self.failed.since,
             failed_due: self.failed_due.len(),
+            replayed: self.replayed.reports.len(),
+            replayed_since: self.replayed.since,
+            callers_until: None,
             job_at: None,
             is_closed: self.is_closed,
         }
@@ -243,7 +255,8 @@ impl Inbox {
 
     /// Takes what goes with the next commit.
     pub fn take(&mut self, share: Share) -> Work {
-        let reports = if share.delivered { self.delivered.take() } else { Vec::new() };
+        let mut reports = if share.delivered { self.delivered.take(usize::MAX) } else { Vec::new() };
+        reports.extend(self.replayed.take(share.replayed));
         let failed = self.take_failed(share.failed);
         self.deliveries = 0;
         self.is_ordered = false;
@@ -263,7 +276,7 @@ impl Inbox {
 
     fn take_failed(&mut self, limit: usize) -> Vec<Report> {
         if limit == usize::MAX || (limit > 0 && self.failed_due.is_empty()) {
-            let mut due = self.failed.take();
+            let mut due = self.failed.take(usize::MAX);
             due.sort_by_key(Report::place);
             self.failed_due.extend(due);
         }
@@ -287,24 +300,27 @@ fn with(mut reports: Vec<Report>, more: Vec<Report>) -> Vec<Report> {
 /// Reports of one kind that were taken out of their queue.
 #[derive(Default)]
 struct Held {
-    reports: Vec<Report>,
+    reports: VecDeque<Report>,
     /// Since when the oldest is here.
     since: Option<Instant>,
 }
 
 impl Held {
-    /// Takes in as many as there is room for, or all that are in the queue now.
-    fn take_in(&mut self, queue: &Receiver<Report>, all: bool) {
-        let room = if all { queue.len() } else { OUTCOMES.saturating_sub(self.reports.len()) };
-        self.reports.extend(queue.try_iter().take(room));
-        if self.since.is_none() && !self.reports.is_empty() {
-            self.since = Some(Instant::now());
-        }
+    /// How many there is room for, or all that are in the queue now.
+    fn room(&self, queue: &Receiver<Report>, all: bool) -> usize {
+        if all { queue.len() } else { OUTCOMES.saturating_sub(self.reports.len()) }
     }
 
-    fn take(&mut self) -> Vec<Report> {
-        self.since = None;
-        std::mem::take(&mut self.reports)
+    fn add(&mut self, report: Report) {
+        self.since.get_or_insert_with(Instant::now);
+        self.reports.push_back(report);
+    }
+
+    /// Takes the oldest; what is left waits as if it had come now.
+    fn take(&mut self, limit: usize) -> Vec<Report> {
+        let taken = self.reports.drain(..self.reports.len().min(limit)).collect();
+        self.since = (!self.reports.is_empty()).then(Instant::now);
+        taken
     }
 }
 
@@ -345,7 +361,7 @@ mod tests {
         Command::Flush { reply: oneshot::channel().0 }
     }
 
-    const SOME: Share = Share { reason: Reason::Enough, delivered: true, failed: 4 };
+    const SOME: Share = Share { reason: Reason::Enough, delivered: true, failed: 4, replayed: usize::MAX };
 
     #[test]
     fn failures_go_subscription_by_subscription_and_what_comes_later_waits_for_its_turn() {
@@ -354,16 +370,29 @@ mod tests {
             (1..=2).for_each(|subscription| handle.complete(outcome(subscription, event, 500)));
         }
         handle.complete(outcome(9, 9, 200));
-        inbox.take_in(|_| 0);
+        inbox.take_in(|_| 0, |_| false);
         let nothing = inbox.take(Share { delivered: false, failed: 0, ..SOME });
         assert!(nothing.reports.is_empty() && nothing.commands.is_empty());
         let work = inbox.take(SOME);
         assert_eq!((places(&work), work.failed), (vec![(9, 9), (1, 1), (1, 2), (1, 3), (2, 1)], 4));
         handle.complete(outcome(1, 4, 500));
-        inbox.take_in(|_| 0);
+        inbox.take_in(|_| 0, |_| false);
         assert_eq!((inbox.waiting().failed, inbox.waiting().failed_due), (1, 2));
         assert_eq!(places(&inbox.take(SOME)), [(2, 2), (2, 3)]);
         assert_eq!(places(&inbox.take(SOME)), [(1, 4)]);
+    }
+
+    #[test]
+    fn what_is_replayed_goes_in_small_parts_unless_all_is_wanted() {
+        let (handle, mut inbox) = queues();
+        (1..=5).for_each(|event| handle.complete(outcome(7, event, 200)));
+        handle.complete(outcome(1, 6, 200));
+        inbox.take_in(|_| 0, |report| report.place().is_some_and(|(subscription, _)| subscription.0 == 7));
+        assert_eq!((inbox.waiting().delivered, inbox.waiting().replayed), (1, 5));
+        assert_eq!(places(&inbox.take(Share { replayed: 2, ..SOME })), [(1, 6), (7, 1), (7, 2)]);
+        assert!(inbox.waiting().replayed_since.is_some());
+        assert_eq!(places(&inbox.take(SOME)), [(7, 3), (7, 4), (7, 5)]);
+        assert_eq!((inbox.waiting().replayed, inbox.waiting().replayed_since), (0, None));
     }
 
     #[test]
@@ -373,13 +402,13 @@ mod tests {
         (0..many).for_each(|event| handle.complete(outcome(1, event, 200)));
         (0..500).for_each(|event| handle.complete(outcome(2, event, 500)));
         handle.try_send(publish()).unwrap();
-        inbox.take_in(|_| 1);
+        inbox.take_in(|_| 1, |_| false);
         assert_eq!((inbox.waiting().delivered, inbox.waiting().is_ordered), (OUTCOMES, false));
         handle.try_send(flush()).unwrap();
-        inbox.take_in(|_| 1);
+        inbox.take_in(|_| 1, |_| false);
         let waiting = inbox.waiting();
         assert_eq!((waiting.commands, waiting.deliveries, waiting.is_ordered), (2, 2, true));
-        let work = inbox.take(Share { reason: Reason::Order, delivered: true, failed: usize::MAX });
+        let work = inbox.take(Share { reason: Reason::Order, failed: usize::MAX, ..SOME });
         assert_eq!(work.reports.len(), OUTCOMES + 1000);
         assert_eq!(inbox.waiting().commands, 0);
         assert!(!inbox.waiting().is_ordered);

@@ -33,8 +33,9 @@ use crate::storage::write::space::SpaceGuard;
 /// Rows that housekeeping visits in a transaction of its own, and in one that callers wait for, if its time is not over.
 const HOUSEKEEPING_ROWS: usize = 4000;
 const HOUSEKEEPING_ROWS_SHARED: usize = 200;
-/// How long after a commit that a caller waited for a job makes one of its own: who comes next would wait for both.
-const JOB_AFTER_CALLER: Duration = Duration::from_millis(50);
+/// How long after a commit that a caller waited for the next caller is expected, who would wait for what is committed
+/// meanwhile: no job makes a commit of its own, and its steps are small.
+const AFTER_CALLER: Duration = Duration::from_millis(50);
 /// How often free space is looked for while jobs wait for it.
 const JOB_WITHOUT_SPACE: Duration = Duration::from_secs(1);
 /// How long a writer waits for commands that has nothing to do by itself.
@@ -134,11 +135,13 @@ impl Writer {
 
     fn run(&mut self) -> Result<(), WriterError> {
         loop {
-            let registry = &self.state.registry;
-            self.inbox.take_in(|command| most_deliveries(command, registry));
+            let (registry, jobs) = (&self.state.registry, &self.work.jobs);
+            let is_replayed = |report: &Report| jobs.is_active() && jobs.is_of_replay(report.place(), registry);
+            self.inbox.take_in(|command| most_deliveries(command, registry), is_replayed);
             let now = Instant::now();
             let idle_at = now + self.housekeeping_due_in();
-            let waiting = Waiting { job_at: self.job_at(now), ..self.inbox.waiting() };
+            let callers_until = self.callers_until();
+            let waiting = Waiting { job_at: self.job_at(now), callers_until, ..self.inbox.waiting() };
             match self.batching.next(&waiting, idle_at, now) {
                 Next::Commit(share) => {
                     let work = self.inbox.take(share);
@@ -168,8 +171,13 @@ impl Writer {
         if !self.space.is_enough() {
             return Some(now + JOB_WITHOUT_SPACE);
         }
-        let last_caller = self.last_caller.map_or(now, |at| at + JOB_AFTER_CALLER);
-        Some(if is_indexing { last_caller } else { last_caller.max(self.work.jobs.own_commit_at(now)) })
+        let after_callers = self.callers_until().unwrap_or(now);
+        Some(if is_indexing { after_callers } else { after_callers.max(self.work.jobs.own_commit_at(now)) })
+    }
+
+    /// Until when callers are expected to come.
+    fn callers_until(&self) -> Option<Instant> {
+        self.last_caller.map(|at| at + AFTER_CALLER)
     }
 
     fn commit(&mut self, work: Work, reason: Reason) -> Result<(), WriterError> {
@@ -189,6 +197,7 @@ impl Writer {
         self.load.release(commands.iter().map(Command::memory_bytes).sum());
         let mut replies: Vec<DeferredReply> = Vec::with_capacity(commands.len());
         let begun = Instant::now();
+        let has_callers = reason.has_caller() || (self.is_timed && self.callers_until().is_some_and(|at| begun < at));
         self.state.time.observe(self.state.clock.read());
         let mut committed = {
             let mut batch = Batch::new(transaction.rows()?, self.state.pending);
@@ -208,12 +217,12 @@ impl Writer {
             if let Some(housekeeping) = &mut self.work.housekeeping {
                 housekeeping.step(&mut batch, &mut self.state, Budget::new(rows, self.is_timed))?;
             }
-            let size = StepSize::new(reason.has_caller(), self.is_timed);
+            let size = StepSize::new(has_callers, self.is_timed);
             batch.step_backlogs(&mut self.state, size)?;
             if self.space.is_enough() {
                 self.work.jobs.step(&mut batch, &mut self.state, size)?;
                 if let Some(find) = &mut self.work.find {
-                    find.step(&mut batch.tx, reason.has_caller())?;
+                    find.step(&mut batch.tx, has_callers)?;
                 }
             }
             batch.finish(&mut self.state)?

@@ -5,7 +5,8 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn share(reason: Reason, delivered: bool, failed: usize) -> Next {
-    Next::Commit(Share { reason, delivered, failed })
+    let replayed = if reason == Reason::Caller { REPLAYED_BESIDE_CALLERS } else { usize::MAX };
+    Next::Commit(Share { reason, delivered, failed, replayed })
 }
 
 fn next(waiting: Waiting, now: Instant) -> Next {
@@ -49,6 +50,29 @@ fn with_nothing_that_waits_there_is_housekeeping_and_at_last_an_end() {
     assert_eq!(next(Waiting { is_closed: true, ..nothing }, now), Next::End);
     let left = Waiting { failed: 1, failed_since: Some(now), is_closed: true, ..nothing };
     assert_eq!(next(left, now), share(Reason::End, true, usize::MAX));
+}
+
+#[test]
+fn while_callers_keep_coming_replayed_deliveries_are_a_small_part_of_other_commits() {
+    let now = Instant::now();
+    let replayed = |next: Next| match next {
+        Next::Commit(Share { replayed, .. }) => replayed,
+        other => panic!("{other:?}"),
+    };
+    let until = now + 50 * MS;
+    let waiting =
+        Waiting { replayed: 100, replayed_since: Some(now), callers_until: Some(until), ..Waiting::default() };
+    assert_eq!(next(waiting, now + 49 * MS), Next::WaitUntil(until));
+    assert_eq!(replayed(next(Waiting { commands: 1, ..waiting }, now)), REPLAYED_BESIDE_CALLERS);
+    assert_eq!(replayed(next(Waiting { delivered: 32, ..waiting }, now)), REPLAYED_BESIDE_CALLERS);
+    // A commit for many callers is long anyway.
+    assert_eq!(replayed(next(Waiting { commands: 8, ..waiting }, now)), usize::MAX);
+    // Nobody comes any more, or nobody has come: they are like other outcomes.
+    assert_eq!(replayed(next(waiting, until)), usize::MAX);
+    let alone = Waiting { replayed: 1, callers_until: None, ..waiting };
+    assert_eq!(next(alone, now), Next::WaitUntil(now + DELIVERED_DELAY));
+    assert_eq!(replayed(next(alone, now + DELIVERED_DELAY)), usize::MAX);
+    assert_eq!(replayed(next(Waiting { replayed: 32, ..alone }, now)), usize::MAX);
 }
 
 fn done(reason: Reason, failed: usize, took: Duration) -> Done {
