@@ -7,6 +7,7 @@ mod ledger;
 mod log;
 mod machine;
 mod process;
+mod program;
 mod receiver;
 mod scripted;
 mod server;
@@ -32,9 +33,10 @@ pub use machine::{
     Strace, WallClock, hosts, on_an_island,
 };
 pub use process::Process;
+pub use program::{BINARY, Output, run, run_with, wait_guarded};
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use scripted::{ScriptedReceiver, Step};
-pub use server::{BINARY, Failure, Output, Server, run, run_with, wait_guarded};
+pub use server::{Failure, Server};
 pub use stored::{put_database_of_format_1, put_database_of_format_2};
 pub use tls::{Authority, Identity, TlsReceiver};
 

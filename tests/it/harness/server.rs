@@ -4,24 +4,20 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs::{self, Permissions},
-    io::{Read, Write as _},
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ALL_SCOPES, Client, PATIENCE, Postgres, eventually, log::Log};
-
-/// The program under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
+use super::program::{Output, command, run_behind, wait_guarded};
+use super::{ALL_SCOPES, Client, Postgres, eventually, log::Log};
 
 /// What most tests run on; a test's own settings come over it.
 const SETTINGS: [(&str, &str); 5] = [
@@ -53,90 +49,12 @@ struct Running {
     log: Arc<Log>,
 }
 
-/// What a command left behind.
-#[derive(Debug)]
-pub struct Output {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
 /// A start that failed.
 #[derive(Debug)]
 pub struct Failure {
     pub status: ExitStatus,
     /// What it wrote to stderr.
     pub said: String,
-}
-
-/// Runs a command of the binary to its end.
-#[track_caller]
-pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    run_with(arguments, environment, b"")
-}
-
-/// Runs a command of the binary with this on stdin to its end.
-#[track_caller]
-pub fn run_with(arguments: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
-    run_behind(&[], arguments, environment, input)
-}
-
-/// Runs a command of the binary behind other words, such as `nice`, to its end.
-#[track_caller]
-fn run_behind(words: &[String], arguments: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
-    let mut child = command(words, environment.iter().copied())
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
-    // A command that does not read may end before it is all written.
-    thread::spawn(move || drop(stdin.write_all(&input)));
-    let stdout = read_in_background(child.stdout.take().unwrap());
-    let stderr = read_in_background(child.stderr.take().unwrap());
-    let code = wait_guarded(&mut child, &format!("{arguments:?}")).code();
-    Output { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
-}
-
-fn read_in_background(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut text = String::new();
-        from.read_to_string(&mut text).expect("UTF-8 from the binary");
-        text
-    })
-}
-
-/// Waits for the end of a process, and ends it when that takes too long.
-#[track_caller]
-pub fn wait_guarded(child: &mut Child, what: &str) -> ExitStatus {
-    let begun = Instant::now();
-    eventually(&format!("the end of {what}"), || {
-        if begun.elapsed() + Duration::from_secs(1) > PATIENCE {
-            let _ = child.kill();
-        }
-        child.try_wait().unwrap()
-    })
-}
-
-/// The binary behind other words, which takes nothing from the environment of the tests but what is given here.
-fn command<'a>(words: &[String], environment: impl Iterator<Item = (&'a str, &'a str)>) -> Command {
-    let mut all = words.iter().map(String::as_str).chain([BINARY]);
-    let mut command = Command::new(all.next().unwrap());
-    command.args(all);
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy().to_ascii_uppercase();
-        if text.starts_with("TEMPCLOCK_")
-            || text.starts_with("RUST_LOG")
-            || text.ends_with("_PROXY")
-            || text == "COLUMNS"
-        {
-            command.env_remove(&name);
-        }
-    }
-    command.envs(environment);
-    command
 }
 
 /// The address on 127.0.0.1 that a process listens on, as the kernel knows it.
