@@ -7,7 +7,7 @@ use super::args::ConfigArgs;
 /// Subcommands of `alerts`.
 #[derive(Debug, Subcommand)]
 pub enum AlertsCommand {
-    /// Send a test alert by each way that is configured, and say what happened
+    /// Send a test alert by mail, webhook and command, as configured, and show what happened
     #[command(after_help = "Example:\n  tempclock-webhooks alerts test")]
     Test {
         /// Configuration.

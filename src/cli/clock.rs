@@ -16,7 +16,7 @@ that is, and asks first.";
 /// What can be done about the clock.
 #[derive(Debug, Subcommand)]
 pub enum ClockCommand {
-    /// Say that the machine's clock is right: time that was left out counts for retention
+    /// Confirm that the machine's clock is right; time that was left out then counts for retention
     #[command(after_help = CONFIRM_HELP)]
     Confirm {
         /// Configuration.

@@ -7,7 +7,7 @@ use super::args::ConfigArgs;
 /// Subcommands of `config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check it and report every error at once
+    /// Check the configuration and report every error at once
     #[command(after_help = "Example:\n  tempclock-webhooks config check --config config.toml")]
     Check {
         /// Configuration.

@@ -147,7 +147,7 @@ pub enum Command {
     /// List who changed what
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks audit list")]
     Audit(AuditCommand),
-    /// Try how alerts arrive
+    /// Send a test alert
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks alerts test")]
     Alerts(AlertsCommand),
     /// Check and show the configuration

@@ -10,9 +10,11 @@ const WINDOW: &str =
 
 /// The options of a subscription. Each value but a secret's file is text, JSON, `@FILE` or `none`.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options of the subscription (@FILE reads the value from a file; none takes it back)")]
+#[command(
+    next_help_heading = "Options of the subscription (@FILE reads the value from a file; none restores the default)"
+)]
 pub struct SubscriptionOptions {
-    /// Whether deliveries are sent (push) or read by the receiver (pull); fixed when the subscription is made
+    /// Whether deliveries are sent (push) or read by the receiver (pull); cannot be changed later
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Own headers: {"X-Site": "north"}

@@ -19,7 +19,7 @@ pub enum SubscriptionsCommand {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Where events are sent to
+        /// URL to deliver to
         #[arg(long)]
         url: Option<String>,
         /// Event types, or * for all
@@ -58,7 +58,7 @@ pub enum SubscriptionsCommand {
         #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
-    /// Change a subscription; omitted options keep their values, removed event types cancel what waits of them
+    /// Change a subscription; omitted options keep their values, pending deliveries of removed event types are cancelled
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions update 1 --events '*' --description CRM")]
     Update {
         /// Account and output.
@@ -80,7 +80,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         options: Box<SubscriptionOptions>,
     },
-    /// Give it another signing secret, beside which the present one stays valid for a while
+    /// Set a new signing secret; the current one stays valid for a while
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions rotate-secret 1 --overlap 48h")]
     RotateSecret {
         /// Account and output.
@@ -96,7 +96,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         secret: GivenSecret,
     },
-    /// Tell whether it would get an event, and why
+    /// Show whether a subscription would get an event, and why
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions match 1 --event clock_in --file data.json")]
     Match {
         /// Account and output.
