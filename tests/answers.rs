@@ -31,6 +31,7 @@ use tempclock_webhooks::delivery::send::tls::{TlsSettings, client_config};
 use tempclock_webhooks::delivery::send::transport::{Sent, TransportSettings};
 use tempclock_webhooks::domain::endpoint::address::AddressRule;
 use tempclock_webhooks::domain::endpoint::{Endpoint, EndpointPolicy};
+use tempclock_webhooks::domain::event::content::EventContent;
 use tempclock_webhooks::domain::event::event_type::EventType;
 use tempclock_webhooks::domain::event::event_types::EventTypes;
 use tempclock_webhooks::domain::options::Options;
@@ -38,7 +39,6 @@ use tempclock_webhooks::domain::signing::SigningSecret;
 use tempclock_webhooks::domain::signing_keys::SigningKeys;
 use tempclock_webhooks::domain::subscription::{Subscription, SubscriptionState};
 use tempclock_webhooks::domain::{AccountId, EventId, SubscriptionId, Timestamp};
-use tempclock_webhooks::storage::rows::record::EventRow;
 
 use dice::Dice;
 use peer::{Peer, Seen};
@@ -112,8 +112,8 @@ fn deliver(kind: &Kind) {
         let plan = Arc::new(Plan::draw(&mut dice, number));
         give.send(Arc::clone(&plan)).unwrap();
         let body = vec![b'e'; if dice.one_in(10) { dice.below(20_000) } else { 200 }];
-        let row = EventRow::new(EventType::ClockIn, Vec::new(), Vec::new(), body);
-        let sent = transport.send(&subscription, "own", &Sent::One(EventId(number.into()), &row), 1);
+        let content = EventContent::new(EventType::ClockIn, body);
+        let sent = transport.send(&subscription, "own", &Sent::One(EventId(number.into()), &content), 1);
         bell.write_all(b"x").unwrap();
         let happened = reports.recv().unwrap();
 

@@ -230,7 +230,7 @@ fn faults(folder: &Path, bytes: &[u8], acknowledged: &[EventId]) -> Result<(), S
     let reader = store.reader();
     for id in acknowledged {
         match reader.view().event(OWN, *id) {
-            Ok(Some(row)) if row.is_intact() => {}
+            Ok(Some(event)) if event.content.is_intact() => {}
             found => return Err(format!("event {id} was acknowledged and is now {found:?}")),
         }
         let delivery = DeliveryId { event: *id, subscription: SubscriptionId(1) };

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::delivery::send::tls::{self, error as tls_error};
 use crate::domain::Timestamp;
 use crate::domain::delivery::tls_fault::TlsFault;
-use crate::storage::rows::sealing::Seal;
+use crate::storage::sealing::Seal;
 
 /// The certificate for new connections.
 pub struct ServerCertificate {

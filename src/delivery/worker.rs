@@ -10,6 +10,7 @@ use super::dispatcher::{Dispatcher, Finished};
 use crate::delivery::schedule::job::{AttemptResult, Job, Work};
 use crate::delivery::send::transport::{AttemptReport, Sent, Transport};
 use crate::domain::delivery::outcome::Outcome;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::subscription::Subscription;
 use crate::domain::{BatchId, DeliveryId};
@@ -17,7 +18,6 @@ use crate::storage::catch_damage;
 use crate::storage::command::Completion;
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::{ReadView, Reader};
-use crate::storage::rows::record::EventRow;
 use crate::storage::write::queue::WriterHandle;
 
 /// Enough for the HTTP client and TLS with small buffers.
@@ -75,11 +75,11 @@ impl Worker {
             return Finished { job: finished, ended: None };
         }
         let sent = match prepared {
-            Ok(Some(Prepared::One((row, number)))) => {
-                self.send(&subscription, &account, delivery, &Sent::One(delivery.event, &row), number)
+            Ok(Some(Prepared::One((event, number)))) => {
+                self.send(&subscription, &account, delivery, &Sent::One(delivery.event, &event), number)
             }
-            Ok(Some(Prepared::Batch((rows, number)))) => {
-                let content = Sent::Batch(BatchId(delivery.event.0), &rows);
+            Ok(Some(Prepared::Batch((events, number)))) => {
+                let content = Sent::Batch(BatchId(delivery.event.0), &events);
                 self.send(&subscription, &account, delivery, &content, number)
             }
             Ok(None) => return Finished { job: finished, ended: None },
@@ -136,8 +136,8 @@ impl Worker {
 
 /// What is sent, with the number of the attempt.
 enum Prepared {
-    One((Arc<EventRow>, u32)),
-    Batch((Vec<EventRow>, u32)),
+    One((Arc<EventContent>, u32)),
+    Batch((Vec<EventContent>, u32)),
 }
 
 /// The events of a batch that are still pending, and the attempt number; `None` if there is nothing to send any more.
@@ -145,20 +145,20 @@ fn prepare_batch(
     snapshot: &ReadView,
     subscription: &Subscription,
     item: DeliveryId,
-) -> Result<Option<(Vec<EventRow>, u32)>, Unreadable> {
+) -> Result<Option<(Vec<EventContent>, u32)>, Unreadable> {
     let batch = BatchId(item.event.0);
     let unreadable = |error: StorageError| Unreadable { number: 1, cause: error.to_string() };
     let Some((head, members)) = snapshot.batch(subscription.id, batch).map_err(unreadable)? else { return Ok(None) };
     let number = head.attempts.saturating_add(1);
-    let mut rows = Vec::with_capacity(members.len());
+    let mut events = Vec::with_capacity(members.len());
     for event in members {
-        match snapshot.event_to_send(subscription.account, event) {
-            Ok(Some(row)) => rows.push(row),
+        match snapshot.event_content(subscription.account, event) {
+            Ok(Some(content)) => events.push(content),
             Ok(None) => return Err(Unreadable { number, cause: format!("event {event} is not in the store") }),
             Err(error) => return Err(Unreadable { number, cause: error.to_string() }),
         }
     }
-    Ok((!rows.is_empty()).then_some((rows, number)))
+    Ok((!events.is_empty()).then_some((events, number)))
 }
 
 /// The event and the attempt number; `None` if there is nothing to send any more.
@@ -166,9 +166,9 @@ pub fn prepare(
     snapshot: &ReadView,
     subscription: &Subscription,
     job: Job,
-) -> Result<Option<(Arc<EventRow>, u32)>, Unreadable> {
-    let (number, row) = match job.work {
-        Work::First(row) => (1, row),
+) -> Result<Option<(Arc<EventContent>, u32)>, Unreadable> {
+    let (number, content) = match job.work {
+        Work::First(content) => (1, content),
         // It is prepared as a whole.
         Work::Batch => return Ok(None),
         Work::Retry => match snapshot.delivery(job.delivery) {
@@ -178,20 +178,20 @@ pub fn prepare(
         },
     };
     let unreadable = |cause: String| Unreadable { number, cause };
-    let row = match row {
-        Some(row) => row,
-        None => match snapshot.event_to_send(subscription.account, job.delivery.event) {
-            Ok(Some(row)) => Arc::new(row),
+    let content = match content {
+        Some(content) => content,
+        None => match snapshot.event_content(subscription.account, job.delivery.event) {
+            Ok(Some(content)) => Arc::new(content),
             Ok(None) => return Err(unreadable("it is not in the store".to_owned())),
             Err(error) => return Err(unreadable(error.to_string())),
         },
     };
-    if row.erased().is_some() {
+    if content.erased().is_some() {
         return Ok(None);
     }
-    match is_withdrawn(snapshot, subscription, job.delivery, row.event_type) {
+    match is_withdrawn(snapshot, subscription, job.delivery, content.event_type) {
         Ok(true) => Ok(None),
-        Ok(false) => Ok(Some((row, number))),
+        Ok(false) => Ok(Some((content, number))),
         Err(error) => Err(unreadable(error.to_string())),
     }
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::delivery::Transport;
 use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::ids::EventIds;
 use crate::domain::subscription::{DisabledReason, Subscription, SubscriptionState};
@@ -23,7 +24,6 @@ use crate::storage::Randomness;
 use crate::storage::command::Command;
 use crate::storage::command::server::ServerCommand;
 use crate::storage::read::reader::Reader;
-use crate::storage::rows::record::EventRow;
 use crate::storage::write::queue::WriterHandle;
 
 /// How far probes of an endpoint are apart, and for how long they are made.
@@ -195,8 +195,8 @@ fn ping(transport: &Transport, subscription: &Subscription, account: &str, now: 
     let event = EventIds::after(None).next(now, random);
     let data = format!(r#"{{"message":"Probe of subscription {0}","webhook_id":{0}}}"#, subscription.id);
     let body = event::body(event, EventType::Ping, now, &data);
-    let row = EventRow::new(EventType::Ping, vec![subscription.id], Vec::new(), body);
-    transport.send_on_new_connection(subscription, account, event, &row, 1).attempt.outcome.signal()
+    let content = EventContent::new(EventType::Ping, body);
+    transport.send_on_new_connection(subscription, account, event, &content, 1).attempt.outcome.signal()
 }
 
 #[cfg(test)]

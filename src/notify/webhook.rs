@@ -6,6 +6,7 @@ use crate::delivery::Transport;
 use crate::domain::alert::Alert;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::catalogue::Catalogue;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::event_types::EventTypes;
 use crate::domain::options::Options;
@@ -16,7 +17,6 @@ use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AccountId, SubscriptionId, Timestamp};
 use crate::notify::way::{HandOverError, Way};
-use crate::storage::rows::record::EventRow;
 
 /// Hands alerts over by a webhook.
 pub struct Webhook {
@@ -56,8 +56,8 @@ impl Way for Webhook {
 
     fn hand_over(&self, alerts: &[Alert]) -> Result<(), HandOverError> {
         for alert in alerts {
-            let row = EventRow::new(EventType::Ping, Vec::new(), Vec::new(), alert.envelope().into_bytes());
-            let attempt = self.transport.send_on_new_connection(&self.target, "", alert.id, &row, 1).attempt;
+            let content = EventContent::new(EventType::Ping, alert.envelope().into_bytes());
+            let attempt = self.transport.send_on_new_connection(&self.target, "", alert.id, &content, 1).attempt;
             if !attempt.outcome.is_delivered() {
                 return Err(HandOverError::passing(attempt.explanation().unwrap_or_default()));
             }

@@ -14,6 +14,7 @@ use crate::domain::audit::Origin;
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::outcome::EndpointSignal;
 use crate::domain::event::NewEvent;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::job::{Job, JobTask};
 use crate::domain::options::order::OrderKey;
@@ -21,7 +22,6 @@ use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::SigningKeys;
 use crate::domain::subscription::{NewSubscription, Subscription, SubscriptionChange};
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
-use crate::storage::rows::record::EventRow;
 
 /// Where the reply is sent, never before the commit.
 pub type ReplySender<T> = oneshot::Sender<Result<T, Rejection>>;
@@ -43,7 +43,7 @@ pub enum Command {
         /// The ping.
         event: EventId,
         /// Its body.
-        row: EventRow,
+        content: EventContent,
         /// For whom it was.
         subscription: SubscriptionId,
         /// Its attempt.
@@ -368,8 +368,8 @@ pub struct NewDelivery {
     pub event: EventId,
     /// What it goes in order by.
     pub key: Option<OrderKey>,
-    /// The event itself.
-    pub row: Arc<EventRow>,
+    /// What is sent.
+    pub content: Arc<EventContent>,
 }
 
 /// An attempt that was stored.

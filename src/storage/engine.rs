@@ -11,8 +11,10 @@ use std::sync::Arc;
 use crate::domain::access::{ApiKey, Session, SessionId};
 use crate::domain::alert::{AlertKind, Notice, Told};
 use crate::domain::audit::AuditRecord;
+use crate::domain::delivery::history::History;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::FindKey;
 use crate::domain::gaps::Gaps;
@@ -25,7 +27,6 @@ use crate::storage::counts::{Counts, Kind};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit};
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::{EventHead, EventRow, IdempotencyRow};
 use crate::storage::rules::service_time::Seen;
@@ -321,8 +322,8 @@ pub struct PendingEvent {
     pub event: EventId,
     /// What it goes in order by.
     pub key: Option<OrderKey>,
-    /// Its event, if that was read too.
-    pub row: Option<Arc<EventRow>>,
+    /// What is sent, if that was read too.
+    pub content: Option<Arc<EventContent>>,
 }
 
 /// A delivery that waits for a retry.
@@ -350,8 +351,8 @@ pub trait View: Send + Sync {
     fn last_backup(&self) -> Result<Option<Timestamp>>;
     /// One event of an account.
     fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>>;
-    /// The same with all that sending needs: its receivers are not read, and none are said.
-    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>>;
+    /// What is sent of it; its receivers are not read.
+    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventContent>>;
     /// A delivery of an account, attempted or not.
     fn delivery(&self, account: AccountId, id: DeliveryId) -> Result<Option<Delivery>>;
     /// A subscription's history, if it has one.

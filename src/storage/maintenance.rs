@@ -14,7 +14,7 @@ use crate::domain::Timestamp;
 use crate::storage::redb::copy::{backup, inspect, reseal, restore};
 use crate::storage::redb::file::disk::free_bytes;
 use crate::storage::redb::file::folder::{DATABASE_FILE, HOLDER_FILE, MARKER_FILE};
-use crate::storage::rows::sealing::Seal;
+use crate::storage::sealing::Seal;
 
 pub use crate::storage::redb::copy::backup::{Verified, verify};
 pub use crate::storage::redb::copy::backup_file::{BackupFile, BackupFileError};

@@ -16,6 +16,7 @@ pub mod read;
 mod redb;
 pub mod rows;
 mod rules;
+pub mod sealing;
 mod store_engine;
 #[cfg(test)]
 mod test_store;

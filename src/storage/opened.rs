@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use crate::clock::Clock;
 use crate::domain::alert::{AlertKind, Notice, Told};
+use crate::domain::delivery::history::History;
 use crate::domain::ids::EventIds;
 use crate::domain::{AccountId, EventId, SubscriptionId};
 use crate::storage::engine::{Front, Pending};
@@ -15,7 +16,6 @@ use crate::storage::random::Randomness;
 use crate::storage::read::reader::Reader;
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::SharedSnapshot;
-use crate::storage::rows::history::History;
 use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::apply::State;
 use crate::storage::rules::backlog::positions::Backlogs;

@@ -24,10 +24,10 @@ use tempclock_webhooks::http::api::{event_body, subscription_body};
 use tempclock_webhooks::http::request::error::ApiError;
 use tempclock_webhooks::storage::rows::delivery_record;
 use tempclock_webhooks::storage::rows::format_2;
-use tempclock_webhooks::storage::rows::history;
+use tempclock_webhooks::storage::rows::history_record;
 use tempclock_webhooks::storage::rows::record;
-use tempclock_webhooks::storage::rows::sealing::Seal;
 use tempclock_webhooks::storage::rows::subscription_record::{self, SubscriptionRow};
+use tempclock_webhooks::storage::sealing::Seal;
 
 /// One thing that reads what others wrote.
 pub type Target = fn(&[u8]);
@@ -159,11 +159,11 @@ fn check_endpoint(endpoint: &Endpoint) {
 /// Rows as a damaged or strange file may hold them.
 pub fn record(data: &[u8]) {
     if let Ok(row) = record::EventRow::decode(data, |_| Ok(Vec::new().into())) {
-        let _ = row.is_intact();
+        let _ = row.content.is_intact();
         assert!(row.encode(0).is_ok());
     }
     if let Ok(row) = format_2::event(EventId(1), data) {
-        let _ = row.is_intact();
+        let _ = row.content.is_intact();
         assert!(row.encode(0).is_ok());
     }
     let _ = record::EventHead::decode(data);
@@ -173,8 +173,8 @@ pub fn record(data: &[u8]) {
         let again = delivery_record::encode(&delivery).expect("a delivery that was read can be written");
         assert!(delivery_record::decode(&again, EventType::ClockIn).is_ok());
     }
-    if let Ok(history) = history::History::decode(data) {
-        assert!(history.encode().is_ok());
+    if let Ok(history) = history_record::decode(data) {
+        assert!(history_record::encode(&history).is_ok());
     }
     let open = |data: &[u8]| SubscriptionRow::decode(data)?.open(SubscriptionId(1), &Seal::NONE);
     if let Ok(subscription) = open(data) {

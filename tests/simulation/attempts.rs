@@ -84,8 +84,8 @@ impl World {
         }
         drop(view);
         let prepared = worker::prepare(&process.reader.view(), &subscription, job).map_err(failed)?;
-        let Some((row, number)) = prepared else { return Err(format!("a thread got {id}, which is {stored:?}")) };
-        if !row.is_intact() || number != self.model.attempts_of(id) + 1 {
+        let Some((content, number)) = prepared else { return Err(format!("a thread got {id}, which is {stored:?}")) };
+        if !content.is_intact() || number != self.model.attempts_of(id) + 1 {
             return Err(format!("attempt {number} of {id} follows {}", self.model.attempts_of(id)));
         }
         self.run(id, finished, number, Vec::new());

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tempclock_webhooks::domain::subscription::Subscription;
 use tempclock_webhooks::domain::{BatchId, DeliveryId, Timestamp};
 use tempclock_webhooks::storage::command::Committed;
-use tempclock_webhooks::storage::read::reader::ReadView;
-use tempclock_webhooks::storage::rows::outbox_row::InBatch;
+use tempclock_webhooks::storage::read::reader::{ReadView, WaitsFor};
 
 use super::attempts::Reported;
 
@@ -19,18 +18,18 @@ pub struct Batches {
 }
 
 /// What a delivery has to do with a batch.
-fn place(view: &ReadView, id: DeliveryId) -> InBatch {
-    view.waiting(id).unwrap().map_or(InBatch::No, |row| row.batch)
+fn place(view: &ReadView, id: DeliveryId) -> Option<WaitsFor> {
+    view.waits_for(id).unwrap()
 }
 
 /// Whether the delivery is gathered for a batch that is still to be made.
 pub fn is_gathered(view: &ReadView, id: DeliveryId) -> bool {
-    place(view, id) == InBatch::Gathered
+    place(view, id) == Some(WaitsFor::MoreForBatch)
 }
 
 /// Whether it waits for one before it in order, and for no batch.
 pub fn waits_in_order(view: &ReadView, id: DeliveryId) -> bool {
-    view.waiting(id).unwrap().is_some_and(|row| row.batch == InBatch::No)
+    place(view, id) == Some(WaitsFor::Earlier)
 }
 
 impl Batches {
@@ -59,7 +58,7 @@ impl Batches {
         let members: Vec<_> = events.into_iter().map(|event| DeliveryId { event, subscription: of.id }).collect();
         for member in &members {
             let is_pending = view.delivery(*member).unwrap().is_some_and(|delivery| delivery.state.is_pending());
-            if !is_pending || place(view, *member) != InBatch::Member(batch) {
+            if !is_pending || place(view, *member) != Some(WaitsFor::Batch(batch)) {
                 return Err(format!("{member} is sent in {batch}, and is not pending in it"));
             }
         }
@@ -94,7 +93,7 @@ pub fn stored(view: &ReadView, committed: &Committed, reported: &[Reported]) -> 
         for member in members {
             match numbers.remove(member) {
                 Some(number) => stored.push((*member, number)),
-                None if is_there(*id) && place(view, *member) == InBatch::Member(BatchId(id.event.0)) => {
+                None if is_there(*id) && place(view, *member) == Some(WaitsFor::Batch(BatchId(id.event.0))) => {
                     return Err(format!("the outcome of the batch {id} is not that of {member}, which is in it"));
                 }
                 None => {}

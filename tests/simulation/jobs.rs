@@ -102,8 +102,10 @@ impl Jobs {
                 if *account != wish.account || replay.only == ReplayOnly::Failed {
                     continue;
                 }
-                let Some(row) = view.event(*account, *event).unwrap() else { continue };
-                if row.subscriptions.contains(&replay.subscription) && replay.is_about(row.event_type, &wish.types) {
+                let Some(found) = view.event(*account, *event).unwrap() else { continue };
+                if found.receivers.contains(&replay.subscription)
+                    && replay.is_about(found.content.event_type, &wish.types)
+                {
                     receivers.insert(place, replay.subscription);
                 }
             }
@@ -196,9 +198,9 @@ fn within(since: Timestamp, until: Timestamp) -> std::ops::Range<EventId> {
 fn look_at_replayed(view: &ReadView, model: &Model, account: AccountId, replay: &Replay) -> Result<(), String> {
     let Some(wish) = model.wishes.get(&replay.subscription) else { return Ok(()) };
     for (event, (of, _)) in model.events.range(within(replay.since, replay.until)) {
-        let Some(row) = view.event(*of, *event).unwrap().filter(|_| *of == account) else { continue };
+        let Some(found) = view.event(*of, *event).unwrap().filter(|_| *of == account) else { continue };
         let id = DeliveryId { event: *event, subscription: replay.subscription };
-        if replay.is_about(row.event_type, &wish.types) && !model.last.contains_key(&id) {
+        if replay.is_about(found.content.event_type, &wish.types) && !model.last.contains_key(&id) {
             return Err(format!("{replay:?} is finished without {id}"));
         }
     }

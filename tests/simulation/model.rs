@@ -139,17 +139,19 @@ impl Model {
         let mut left = wanted.to_vec();
         for account in [AccountId(1), AccountId(2)] {
             let view = reader.view();
-            for (id, row) in all_pages(|request| view.events(account, EventFilter::default(), request).unwrap()) {
+            for (id, found) in all_pages(|request| view.events(account, EventFilter::default(), request).unwrap()) {
                 if self.events.contains_key(&id) {
                     continue;
                 }
                 let fits = |(of, one): &(AccountId, Wanted)| {
-                    *of == account && one.event_type == row.event_type && one.key == row.idempotency.first().copied()
+                    *of == account
+                        && one.event_type == found.content.event_type
+                        && one.key == found.idempotency.first().copied()
                 };
                 // What nobody asked for stays unknown, and the next look finds it.
                 if let Some(place) = left.iter().position(fits) {
                     let (_, one) = left.swap_remove(place);
-                    self.events.insert(id, (account, row.subscriptions.to_vec()));
+                    self.events.insert(id, (account, found.receivers.to_vec()));
                     if let Some(key) = one.key {
                         self.keys.insert((account, key), (id, one.fingerprint));
                     }
@@ -252,7 +254,7 @@ impl Model {
         }
         let view = reader.view();
         let pending = now.iter().filter(|(_, delivery)| delivery.state.is_pending());
-        let in_outbox = pending.filter(|(id, _)| view.waiting(**id).unwrap().is_none());
+        let in_outbox = pending.filter(|(id, _)| view.waits_for(**id).unwrap().is_none());
         let pending = in_outbox.filter_map(|(id, delivery)| match delivery.state {
             // What was never attempted waits for a retry if it was sent again, or has waited for its turn.
             DeliveryState::Pending { due }
@@ -300,9 +302,9 @@ impl Model {
         for (id, (account, receivers)) in &self.events {
             let live = |id: &&SubscriptionId| self.wishes.contains_key(*id);
             match reader.view().event(*account, *id).unwrap() {
-                Some(row) if !row.is_intact() => return Err(format!("event {id} is damaged")),
-                Some(row) if row.subscriptions[..] != receivers[..] => {
-                    return Err(format!("event {id} is for {:?} and not {receivers:?}", row.subscriptions));
+                Some(found) if !found.content.is_intact() => return Err(format!("event {id} is damaged")),
+                Some(found) if found.receivers[..] != receivers[..] => {
+                    return Err(format!("event {id} is for {:?} and not {receivers:?}", found.receivers));
                 }
                 Some(_) => {
                     let of = |subscription| DeliveryId { event: *id, subscription };

@@ -51,8 +51,8 @@ impl Turns {
     fn key(&mut self, view: &ReadView, of: &Subscription, event: EventId) -> Option<OrderKey> {
         of.options.order.key(|| {
             *self.workers.entry(event).or_insert_with(|| {
-                let row = view.event(of.account, event).unwrap();
-                row.and_then(|row| find::worker_key_of(row.body()))
+                let content = view.event_content(of.account, event).unwrap();
+                content.and_then(|content| find::worker_key_of(content.body()))
             })
         })
     }
@@ -87,7 +87,7 @@ impl Turns {
         for other in of_key {
             let Some(delivery) = view.delivery(other).unwrap() else { continue };
             let DeliveryState::Pending { .. } = delivery.state else { continue };
-            if is_pending && view.waiting(other).unwrap().is_none() {
+            if is_pending && view.waits_for(other).unwrap().is_none() {
                 return Err(format!("{id} starts, and {other} of its order may start too"));
             }
             if other.event < id.event && self.is_in_place(&other) && self.is_in_place(&id) {

@@ -14,7 +14,7 @@ use crate::command::failure::{failed, start_failure};
 use crate::command::{Exit, Outcome, config};
 use crate::control::client;
 use crate::storage::maintenance::Maintenance;
-use crate::storage::rows::sealing::{self, Seal};
+use crate::storage::sealing::{self, Seal};
 
 pub fn run(command: &SecretsCommand) -> Outcome {
     match command {

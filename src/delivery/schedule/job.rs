@@ -6,15 +6,15 @@ use std::time::Duration;
 use crate::delivery::schedule::backoff::Turn;
 use crate::delivery::schedule::priority::PriorityClass;
 use crate::domain::delivery::outcome::{EndpointSignal, Outcome};
+use crate::domain::event::content::EventContent;
 use crate::domain::options::order::OrderKey;
 use crate::domain::{DeliveryId, EventId};
-use crate::storage::rows::record::EventRow;
 
 /// What a delivery thread has to load before it can send.
 #[derive(Debug)]
 pub enum Work {
     /// A first attempt, with its event if that is in memory.
-    First(Option<Arc<EventRow>>),
+    First(Option<Arc<EventContent>>),
     /// A retry; event and attempt number have to be read.
     Retry,
     /// A batch, whose number is in place of the event; its events have to be read.
@@ -25,7 +25,7 @@ impl Work {
     /// Bytes of the body that it holds in memory.
     pub(in crate::delivery) fn body_bytes(&self) -> usize {
         match self {
-            Self::First(Some(row)) => row.body().len(),
+            Self::First(Some(content)) => content.body().len(),
             _ => 0,
         }
     }

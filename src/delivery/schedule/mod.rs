@@ -224,12 +224,12 @@ impl Schedule {
             lane.has_unattempted_on_disk = true;
             lane.unattempted_added_during_read = true;
         } else {
-            let length = unattempted.row.body().len();
-            let row = (self.bodies_bytes + length <= BODIES_BYTES).then_some(unattempted.row);
-            self.bodies_bytes += if row.is_some() { length } else { 0 };
-            lane.cursor = Some(unattempted.event);
-            let NewDelivery { event, key, .. } = unattempted;
-            lane.ready.push_back(Queued { event, key, work: Work::First(row) });
+            let NewDelivery { event, key, content, .. } = unattempted;
+            let length = content.body().len();
+            let content = (self.bodies_bytes + length <= BODIES_BYTES).then_some(content);
+            self.bodies_bytes += if content.is_some() { length } else { 0 };
+            lane.cursor = Some(event);
+            lane.ready.push_back(Queued { event, key, work: Work::First(content) });
             self.in_memory += 1;
         }
         self.requeue(unattempted.subscription);

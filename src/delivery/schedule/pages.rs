@@ -32,9 +32,11 @@ impl Schedule {
         lane.cursor = events.last().map(|pending| pending.event).or(lane.cursor);
         lane.has_unattempted_on_disk = events.len() >= limit || lane.unattempted_added_during_read;
         let expired = std::mem::take(&mut lane.expired_during_read);
-        for PendingEvent { event, key, row } in events.into_iter().filter(|pending| !expired.contains(&pending.event)) {
+        for PendingEvent { event, key, content } in
+            events.into_iter().filter(|pending| !expired.contains(&pending.event))
+        {
             self.in_memory += 1;
-            let work = Work::First(row);
+            let work = Work::First(content);
             self.bodies_bytes += work.body_bytes();
             lane.ready.push_back(Queued { event, key, work });
         }

@@ -11,6 +11,7 @@ use crate::domain::delivery::attempt::{Attempt, Signed, VERSION};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::retry::RetryRule;
 use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::Signatures;
 
@@ -419,14 +420,14 @@ fn an_endpoint_that_takes_nothing_is_asked_one_at_a_time_and_costs_the_others_of
 fn faults_of_our_own_do_not_run_through_a_backlog() {
     let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
     schedule.put_lane(LANE, true, Responsiveness::Quick, false);
-    let row = Arc::new(crate::storage::rows::record::EventRow::new(
-        EventType::ClockIn,
-        vec![LANE],
-        Vec::new(),
-        b"{}".to_vec(),
-    ));
+    let content = Arc::new(EventContent::new(EventType::ClockIn, b"{}".to_vec()));
     for event in 1..=200 {
-        schedule.add(NewDelivery { subscription: LANE, event: EventId(event), key: None, row: Arc::clone(&row) });
+        schedule.add(NewDelivery {
+            subscription: LANE,
+            event: EventId(event),
+            key: None,
+            content: Arc::clone(&content),
+        });
     }
     let (mut attempts, mut now) = (0, at(0));
     let end = now.plus(Duration::from_secs(10));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::options::order::OrderKey;
 use crate::storage::read::reader::{PendingEvent, Retry};
-use crate::storage::rows::record::EventRow;
 
 const LANE: SubscriptionId = SubscriptionId(1);
 
@@ -21,12 +21,12 @@ fn schedule(has_backlog: bool) -> Schedule {
     schedule
 }
 
-fn row() -> Arc<EventRow> {
-    Arc::new(EventRow::new(EventType::ClockIn, vec![LANE], Vec::new(), b"{}".to_vec()))
+fn content() -> Arc<EventContent> {
+    Arc::new(EventContent::new(EventType::ClockIn, b"{}".to_vec()))
 }
 
-pub(super) fn pending(event: u128, row: Option<Arc<EventRow>>) -> PendingEvent {
-    PendingEvent { event: EventId(event), key: None, row }
+pub(super) fn pending(event: u128, content: Option<Arc<EventContent>>) -> PendingEvent {
+    PendingEvent { event: EventId(event), key: None, content }
 }
 
 pub(super) fn retry(due: Timestamp, event: u128) -> Retry {
@@ -34,7 +34,7 @@ pub(super) fn retry(due: Timestamp, event: u128) -> Retry {
 }
 
 fn offer(schedule: &mut Schedule, event: u128) {
-    schedule.add(NewDelivery { subscription: LANE, event: EventId(event), key: None, row: row() });
+    schedule.add(NewDelivery { subscription: LANE, event: EventId(event), key: None, content: content() });
 }
 
 /// Takes and finishes every job, and returns the events in order.
@@ -55,7 +55,7 @@ fn a_delivery_that_a_page_brought_is_not_taken_again_when_its_commit_is_told() {
     while let Some(page) = schedule.next_page(now) {
         match page {
             PageWanted::Unattempted { limit, .. } => {
-                let page = vec![pending(7, None), pending(8, Some(row()))];
+                let page = vec![pending(7, None), pending(8, Some(content()))];
                 schedule.add_unattempted_page(LANE, limit, page);
             }
             PageWanted::Retries { limit, .. } => schedule.add_retry_page(LANE, limit, &[], now),
@@ -88,7 +88,12 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
     let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 16 });
     for id in 1..=100 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Unknown, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
+        schedule.add(NewDelivery {
+            subscription: SubscriptionId(id),
+            event: EventId(1),
+            key: None,
+            content: content(),
+        });
     }
     let silent: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     assert_eq!(silent.len(), 56, "an eighth of the threads stays free for whoever is known to answer");
@@ -105,7 +110,7 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
                 subscription: SubscriptionId(id),
                 event: EventId(event),
                 key: None,
-                row: row(),
+                content: content(),
             });
         }
     }
@@ -119,7 +124,12 @@ fn silent_endpoints_never_hold_all_threads_and_an_unknown_one_finds_its_place_am
     let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 16 });
     for id in 1..=100 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Suspect, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
+        schedule.add(NewDelivery {
+            subscription: SubscriptionId(id),
+            event: EventId(1),
+            key: None,
+            content: content(),
+        });
     }
     let suspects = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).count();
     assert_eq!(suspects, 16, "suspects hold a quarter of the threads at most");
@@ -150,11 +160,16 @@ fn an_endpoint_that_answers_does_not_queue_behind_hanging_ones_after_one_mishap(
     let healthy = SubscriptionId(100);
     for id in 1..=20 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Suspect, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
+        schedule.add(NewDelivery {
+            subscription: SubscriptionId(id),
+            event: EventId(1),
+            key: None,
+            content: content(),
+        });
     }
     schedule.put_lane(healthy, true, Responsiveness::Quick, false);
     for event in 1..=2 {
-        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), key: None, row: row() });
+        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), key: None, content: content() });
     }
     let held: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     let mishap = held.iter().find(|job| job.delivery.subscription == healthy).unwrap();
@@ -170,17 +185,22 @@ fn an_endpoint_that_answers_is_served_while_hanging_ones_hold_most_threads() {
     let mut schedule = Schedule::new(Limits { threads: 16, per_endpoint: 4 });
     for id in 1..=12 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Unknown, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
+        schedule.add(NewDelivery {
+            subscription: SubscriptionId(id),
+            event: EventId(1),
+            key: None,
+            content: content(),
+        });
     }
     let hanging: Vec<_> = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).collect();
     assert_eq!(hanging.len(), 12);
     let healthy = SubscriptionId(100);
     schedule.put_lane(healthy, true, Responsiveness::Quick, false);
-    schedule.add(NewDelivery { subscription: healthy, event: EventId(1), key: None, row: row() });
+    schedule.add(NewDelivery { subscription: healthy, event: EventId(1), key: None, content: content() });
     for event in 2..100 {
         let job = schedule.take(Timestamp::from_ms(0)).expect("a thread is free, and this endpoint answers");
         // The next one arrives while this one is in flight.
-        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), key: None, row: row() });
+        schedule.add(NewDelivery { subscription: healthy, event: EventId(event), key: None, content: content() });
         schedule.finished(job.finished(), Some(ended(EndpointSignal::Healthy, Duration::ZERO)), Timestamp::from_ms(1));
     }
 }
@@ -190,7 +210,12 @@ fn in_a_burst_endpoints_that_answer_well_go_before_those_that_fail_and_never_shu
     let mut schedule = Schedule::new(Limits { threads: 64, per_endpoint: 4 });
     let now = Timestamp::from_ms(1);
     let offer_to = |schedule: &mut Schedule, id: u32, event: u128| {
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(event), key: None, row: row() });
+        schedule.add(NewDelivery {
+            subscription: SubscriptionId(id),
+            event: EventId(event),
+            key: None,
+            content: content(),
+        });
     };
     let is_failing = |id: u32| id <= 10;
     for id in 1..=20 {
@@ -290,18 +315,23 @@ fn slow_endpoints_leave_the_last_threads_to_whoever_answers_quickly() {
     let mut schedule = Schedule::new(Limits { threads: 8, per_endpoint: 4 });
     for id in 1..=10 {
         schedule.put_lane(SubscriptionId(id), true, Responsiveness::Unknown, false);
-        schedule.add(NewDelivery { subscription: SubscriptionId(id), event: EventId(1), key: None, row: row() });
+        schedule.add(NewDelivery {
+            subscription: SubscriptionId(id),
+            event: EventId(1),
+            key: None,
+            content: content(),
+        });
     }
     let new = std::iter::from_fn(|| schedule.take(Timestamp::from_ms(0))).count();
     schedule.put_lane(SubscriptionId(21), true, Responsiveness::Slow, false);
-    schedule.add(NewDelivery { subscription: SubscriptionId(21), event: EventId(2), key: None, row: row() });
+    schedule.add(NewDelivery { subscription: SubscriptionId(21), event: EventId(2), key: None, content: content() });
     assert_eq!((new, schedule.take(Timestamp::from_ms(0)).map(|job| job.delivery)), (7, None));
 }
 
 /// A lane with more on the disk than memory holds of it.
 fn fall_behind(schedule: &mut Schedule, lane: SubscriptionId) {
     for event in 1..=2 * PAGE_ROWS as u128 {
-        schedule.add(NewDelivery { subscription: lane, event: EventId(event), key: None, row: row() });
+        schedule.add(NewDelivery { subscription: lane, event: EventId(event), key: None, content: content() });
     }
 }
 
@@ -322,13 +352,13 @@ fn a_lane_that_is_behind_waits_for_commits_while_another_is_not_behind() {
     let prompt = SubscriptionId(2);
     schedule.put_lane(prompt, true, Responsiveness::Quick, false);
     let now = Timestamp::from_ms(1);
-    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), key: None, row: row() });
+    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), key: None, content: content() });
     assert_eq!(take_all(&mut schedule, prompt, now).len(), 1);
     fall_behind(&mut schedule, LANE);
     let taken = take_all(&mut schedule, LANE, now);
     assert!(taken.len() < PAGE_ROWS, "it went on");
 
-    schedule.add(NewDelivery { subscription: prompt, event: EventId(2), key: None, row: row() });
+    schedule.add(NewDelivery { subscription: prompt, event: EventId(2), key: None, content: content() });
     assert_eq!(take_all(&mut schedule, prompt, now).len(), 1, "the other one does not wait");
     for delivery in taken {
         schedule.recorded(delivery, None, true);
@@ -343,7 +373,7 @@ fn a_lane_that_is_behind_makes_progress_with_every_commit_whatever_others_do() {
     let prompt = SubscriptionId(2);
     schedule.put_lane(prompt, true, Responsiveness::Quick, false);
     let now = Timestamp::from_ms(1);
-    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), key: None, row: row() });
+    schedule.add(NewDelivery { subscription: prompt, event: EventId(1), key: None, content: content() });
     take_all(&mut schedule, prompt, now);
     fall_behind(&mut schedule, LANE);
     take_all(&mut schedule, LANE, now);
@@ -361,7 +391,7 @@ fn a_lane_that_is_behind_waits_for_nobody_when_it_is_alone() {
     let mut schedule = schedule(false);
     let gone = SubscriptionId(2);
     schedule.put_lane(gone, true, Responsiveness::Quick, false);
-    schedule.add(NewDelivery { subscription: gone, event: EventId(1), key: None, row: row() });
+    schedule.add(NewDelivery { subscription: gone, event: EventId(1), key: None, content: content() });
     take_all(&mut schedule, gone, Timestamp::from_ms(1));
     fall_behind(&mut schedule, LANE);
     assert_eq!(take_all(&mut schedule, LANE, Timestamp::from_ms(5000)).len(), PAGE_ROWS, "all that memory holds");

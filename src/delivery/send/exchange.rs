@@ -202,7 +202,8 @@ fn send_rest(connection: &mut Connection, mut unsent: [&[u8]; 2], limit: &mut Li
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::delivery::attempt::{RequestHeaders, Signed, VERSION};
+    use crate::domain::delivery::attempt::VERSION;
+    use crate::domain::delivery::headers::{RequestHeaders, Signed};
     use crate::domain::event::event_type::EventType;
     use crate::domain::signing::Signatures;
     use crate::domain::{DeliveryId, EventId, SubscriptionId};

@@ -19,17 +19,18 @@ use crate::delivery::send::proxy::Proxy;
 use crate::delivery::send::tls::TlsSettings;
 use crate::delivery::send::tls::clients::{NamedClient, TlsClients};
 use crate::delivery::send::token::{Need, Token, Tokens, Wanted, fetch};
-use crate::domain::delivery::attempt::{Attempt, KEPT_BODY_BYTES, RequestHeaders, Signed, VERSION};
+use crate::domain::delivery::attempt::{Attempt, KEPT_BODY_BYTES, VERSION};
+use crate::domain::delivery::headers::{RequestHeaders, Signed};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::request::{Content, RequestOf};
 use crate::domain::delivery::retry::parse_retry_after;
 use crate::domain::delivery::token_fault::TokenFault;
+use crate::domain::event::content::EventContent;
 use crate::domain::options::auth::Auth;
 use crate::domain::secret_text::SecretText;
 use crate::domain::signing::Signatures;
 use crate::domain::subscription::Subscription;
 use crate::domain::{BatchId, DeliveryId, EventId, SubscriptionId};
-use crate::storage::rows::record::EventRow;
 
 /// Settings of requests.
 #[derive(Clone, Debug)]
@@ -60,32 +61,32 @@ pub struct Transport {
 #[derive(Clone, Copy, Debug)]
 pub enum Sent<'a> {
     /// One event.
-    One(EventId, &'a EventRow),
+    One(EventId, &'a EventContent),
     /// Several events.
-    Batch(BatchId, &'a [EventRow]),
+    Batch(BatchId, &'a [EventContent]),
 }
 
 impl Sent<'_> {
     fn is_intact(&self) -> bool {
         match self {
-            Self::One(_, row) => row.is_intact(),
-            Self::Batch(_, rows) => rows.iter().all(EventRow::is_intact),
+            Self::One(_, event) => event.is_intact(),
+            Self::Batch(_, events) => events.iter().all(EventContent::is_intact),
         }
     }
 
     fn envelopes(&self) -> Vec<&[u8]> {
         match self {
-            Self::One(_, row) => vec![row.body()],
-            Self::Batch(_, rows) => rows.iter().map(EventRow::body).collect(),
+            Self::One(_, event) => vec![event.body()],
+            Self::Batch(_, events) => events.iter().map(EventContent::body).collect(),
         }
     }
 
     /// The same as a request has it. `envelopes`: all of them.
     fn in_request<'b>(&'b self, subscription: SubscriptionId, envelopes: &'b [&'b [u8]]) -> Content<'b> {
         match self {
-            Self::One(event, row) => {
-                let delivery = DeliveryId { event: *event, subscription };
-                Content::One { delivery, event_type: row.event_type, envelope: row.body() }
+            Self::One(id, event) => {
+                let delivery = DeliveryId { event: *id, subscription };
+                Content::One { delivery, event_type: event.event_type, envelope: event.body() }
             }
             Self::Batch(id, _) => Content::Batch { id: *id, envelopes },
         }
@@ -193,12 +194,12 @@ impl Transport {
         &self,
         subscription: &Subscription,
         account: &str,
-        event: EventId,
-        row: &EventRow,
+        id: EventId,
+        event: &EventContent,
         number: u32,
     ) -> AttemptReport {
         let how = How { used: Use::New, token: Wanted::New, may_follow_refusal: false };
-        self.attempt(subscription, account, &Sent::One(event, row), number, how)
+        self.attempt(subscription, account, &Sent::One(id, event), number, how)
     }
 
     fn attempt(
@@ -217,12 +218,12 @@ impl Transport {
         let mut limit = Limit::within(self.timeout(subscription));
         let answer = match (self.permitted(subscription, account, content), content) {
             (Err(outcome), _) => ReceivedResponse::of(outcome),
-            (Ok(certificate), Sent::One(event, row)) if !subscription.shapes_requests() => {
-                let delivery = DeliveryId { event: *event, subscription: subscription.id };
-                signed.signatures = subscription.keys.secret.sign(*event, timestamp_s, row.body());
-                let headers = RequestHeaders::of(delivery, row.event_type, number, VERSION, &signed);
+            (Ok(certificate), Sent::One(id, event)) if !subscription.shapes_requests() => {
+                let delivery = DeliveryId { event: *id, subscription: subscription.id };
+                signed.signatures = subscription.keys.secret.sign(*id, timestamp_s, event.body());
+                let headers = RequestHeaders::of(delivery, event.event_type, number, VERSION, &signed);
                 let headers = headers.iter();
-                self.exchange(subscription, certificate.as_deref(), headers, row.body(), how.used, &mut limit)
+                self.exchange(subscription, certificate.as_deref(), headers, event.body(), how.used, &mut limit)
             }
             (Ok(certificate), _) => {
                 let shown = certificate.as_deref();

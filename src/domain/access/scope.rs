@@ -1,7 +1,5 @@
 //! The scopes of API keys: what a key may do. Pure; any thread.
 
-use serde::{Deserialize, Serialize};
-
 use crate::domain::field_error::nearest;
 
 /// A permission of a key.
@@ -56,8 +54,7 @@ impl Scope {
 }
 
 /// The scopes of a key, one bit each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scopes(u16);
 
 /// Stands for every scope but `events:erase`, also for scopes that come later.
@@ -67,6 +64,18 @@ const ERASE: u16 = Scope::EventsErase as u16;
 impl Scopes {
     /// What the operator may do: everything.
     pub const OPERATOR: Self = Self(EVERY_SCOPE | ERASE);
+
+    /// The bits, for the store.
+    #[must_use]
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The scopes with these bits.
+    #[must_use]
+    pub fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
 
     /// Parses names, `*` for all but `events:erase`; the error is a sentence that lists them.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {

@@ -3,7 +3,9 @@
 
 pub mod attempt;
 pub mod explanation;
+pub mod headers;
 pub mod health;
+pub mod history;
 pub mod order;
 pub mod outcome;
 mod remark;

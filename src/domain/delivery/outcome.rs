@@ -1,11 +1,9 @@
 //! Every outcome of an attempt and its consequences. Pure; any thread. The messages are in [`crate::domain::delivery::explanation`].
 
-use serde::{Deserialize, Serialize};
-
 use crate::domain::delivery::token_fault::TokenFault;
 
-/// The outcome of an attempt. The order of the variants is part of the stored form: add new ones at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The outcome of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A 2xx, read to its end.
     Delivered(u16),
@@ -58,7 +56,7 @@ pub enum Outcome {
 }
 
 /// What is wrong with a response's head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeadFault {
     /// It is too long, or has too many headers.
     TooLong,
@@ -67,7 +65,7 @@ pub enum HeadFault {
 }
 
 /// Why a response's body was not complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
     /// It timed out.
     TimedOut,
@@ -77,8 +75,8 @@ pub enum BodyError {
     BadResponse,
 }
 
-/// The phase of an attempt. The order of the variants is part of the stored form: add new ones at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The phase of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Resolving the host name.
     Resolve,

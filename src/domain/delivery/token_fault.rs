@@ -1,9 +1,7 @@
 //! Why there is no access token for an attempt, and what to do about it. Pure; any thread.
 
-use serde::{Deserialize, Serialize};
-
-/// Why there is none. The order of the variants is part of the stored form: add new ones at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenFault {
     /// The token URL did not answer; the text says why.
     Unreachable(String),

@@ -2,6 +2,7 @@
 
 mod built_in;
 pub mod catalogue;
+pub mod content;
 pub mod data;
 pub mod event_type;
 pub mod event_types;

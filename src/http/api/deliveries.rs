@@ -152,8 +152,8 @@ async fn view(
         let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };
         let context =
             ViewContext { snapshot, is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
-        let row = snapshot.event(account, id.event)?;
-        Ok(Some(DeliveryView::full(id, &delivery, context, row.as_ref())))
+        let content = snapshot.event_content(account, id.event)?;
+        Ok(Some(DeliveryView::full(id, &delivery, context, content.as_ref())))
     });
     let (found, memory) = found.await?;
     Ok((found.ok_or_else(missing)?, memory))

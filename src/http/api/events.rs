@@ -167,8 +167,12 @@ pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerR
         Ok((page, tags))
     });
     let ((page, tags), memory) = found.await?;
-    let views: Vec<_> =
-        page.items.iter().zip(tags).map(|((id, row), tags)| EventView::new(*id, row, tags, None)).collect();
+    let views: Vec<_> = page
+        .items
+        .iter()
+        .zip(tags)
+        .map(|((id, event), tags)| EventView::new(*id, &event.content, tags, None))
+        .collect();
     let pagination = Pagination::of(&page, request);
     Ok(memory.until_sent(respond::list(&views, &pagination)))
 }
@@ -184,9 +188,9 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
     let sees = caller.sight();
     let (found, memory) = state
         .read_much(caller.counted_account(), bytes, move |snapshot| {
-            let Some(row) = snapshot.event(account, id)? else { return Ok(None) };
+            let Some(event) = snapshot.event(account, id)? else { return Ok(None) };
             let mut deliveries = Vec::new();
-            for subscription in row.subscriptions.iter().filter(|id| sees(**id)) {
+            for subscription in event.receivers.iter().filter(|id| sees(**id)) {
                 let Some(subscription) = snapshot.registry().subscription_of(account, *subscription) else { continue };
                 let delivery_id = DeliveryId { event: id, subscription: subscription.id };
                 let delivery = snapshot.delivery(delivery_id)?;
@@ -198,11 +202,12 @@ pub async fn read(state: AppState, caller: Caller, path: web::Path<String>) -> H
                 };
                 deliveries.extend(delivery.map(|delivery| DeliveryView::short(delivery_id, &delivery, context)));
             }
-            Ok(Some((row, snapshot.tags(account, id)?, deliveries)))
+            Ok(Some((event.content, snapshot.tags(account, id)?, deliveries)))
         })
         .await?;
-    let (row, tags, deliveries) = found.ok_or_else(missing)?;
-    Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &EventView::new(id, &row, tags, Some(deliveries)))))
+    let (content, tags, deliveries) = found.ok_or_else(missing)?;
+    let view = EventView::new(id, &content, tags, Some(deliveries));
+    Ok(memory.until_sent(respond::single(HttpResponse::Ok(), &view)))
 }
 
 /// The ids and tags that the query looks for.

@@ -9,7 +9,6 @@ use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::channel;
 
 use crate::domain::access::Scope;
@@ -25,7 +24,7 @@ use crate::http::request::error::ApiError;
 use crate::http::request::extract::{Caller, Query};
 use crate::http::request::state::HttpState;
 use crate::storage::error::StorageError;
-use crate::storage::read::reader::{EventFilter, PAGE_BYTES, PageRequest, ReadView};
+use crate::storage::read::reader::{EventFilter, PAGE_BYTES, PageRequest, ReadView, StoredEvent};
 
 /// Events that are read at a time.
 const PAGE_EVENTS: usize = 100;
@@ -158,15 +157,15 @@ impl<S: Fn(SubscriptionId) -> bool> Search<S> {
         let request = PageRequest { limit: PAGE_EVENTS, offset: 0, after };
         let page = snapshot.events_with(self.account, &self.keys, self.filter, request)?;
         let mut events = Vec::with_capacity(page.items.len());
-        for (id, row) in &page.items {
+        for (id, StoredEvent { content, receivers, .. }) in &page.items {
             let mut deliveries = Vec::new();
-            for subscription in row.subscriptions.iter().filter(|id| (self.sees)(**id)) {
+            for subscription in receivers.iter().filter(|id| (self.sees)(**id)) {
                 let delivery_id = DeliveryId { event: *id, subscription: *subscription };
                 let delivery = snapshot.delivery(delivery_id)?;
                 deliveries.extend(delivery.map(|delivery| DeliveryEvidence::new(delivery_id, &delivery)));
             }
-            let sha256 = hex::encode(Sha256::digest(row.body()));
-            let (event, created_at) = (row.event_type, id.time());
+            let sha256 = hex::encode(content.sha256());
+            let (event, created_at) = (content.event_type, id.time());
             events.push(EvidenceView { id: *id, event, created_at, sha256, deliveries });
         }
         let bytes = match self.form {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::access::Scope;
+use crate::domain::event::content::EventContent;
 use crate::domain::feed::FeedCursor;
 use crate::domain::options::names::Names;
 use crate::domain::subscription::Subscription;
@@ -194,9 +195,9 @@ async fn page(
 }
 
 fn answer(state: &HttpState, subscription: &Subscription, page: FeedPage) -> HandlerResult {
-    let item = |(event, row): (EventId, crate::storage::rows::record::EventRow)| {
+    let item = |(event, content): (EventId, EventContent)| {
         let delivery_id = DeliveryId { event, subscription: subscription.id };
-        let text = String::from_utf8(row.body().to_vec()).ok().filter(|text| !text.is_empty());
+        let text = String::from_utf8(content.body().to_vec()).ok().filter(|text| !text.is_empty());
         let event = text.and_then(|text| RawValue::from_string(text).ok());
         let erased = event.is_none().then_some(true);
         ItemView { delivery_id, event, erased }

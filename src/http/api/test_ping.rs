@@ -12,6 +12,7 @@ use crate::delivery::send::transport::Transport;
 use crate::domain::access::Scope;
 use crate::domain::delivery::attempt::Attempt;
 use crate::domain::delivery::outcome::Outcome;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::ids::EventIds;
 use crate::domain::signing::SigningSecret;
@@ -25,7 +26,6 @@ use crate::http::request::extract::{Caller, OptionalJson, Query};
 use crate::http::request::respond;
 use crate::http::request::state::HttpState;
 use crate::storage::command::Command;
-use crate::storage::rows::record::EventRow;
 
 type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
@@ -148,27 +148,27 @@ pub async fn test_one(
     let mut ids = EventIds::after(None);
     let (first, second) = (ids.next(now, random()?), ids.next(now, random()?));
     let shown_at = state.clock.wall().max(now);
-    let row = ping(first, id, shown_at);
+    let content = ping(first, id, shown_at);
     // A receiver may pass over an event that it has seen, so the second ping is another one.
     let wrong = is_verifying.then(|| wrongly_signed(subscription)).transpose()?;
     let wrong = wrong.map(|subscription| (subscription, ping(second, id, shown_at)));
-    let (transport, subscription, sent_row) = (state.transport.clone(), subscription.clone(), row.clone());
+    let (transport, subscription, sent) = (state.transport.clone(), subscription.clone(), content.clone());
     let account_name = registry.shared_account_name(account);
-    let (sender, sent) = tokio::sync::oneshot::channel();
+    let (sender, ended) = tokio::sync::oneshot::channel();
     let permit = state.pings.try_acquire(account)?;
     // On its own thread: hanging pings must not block reads.
     let thread = std::thread::Builder::new().name("test-ping".to_owned());
     let spawned = thread.spawn(move || {
-        let attempt = transport.send_on_new_connection(&subscription, &account_name, first, &sent_row, 1).attempt;
+        let attempt = transport.send_on_new_connection(&subscription, &account_name, first, &sent, 1).attempt;
         let wrong = wrong.filter(|_| attempt.outcome.is_delivered());
         let verifies =
-            wrong.and_then(|(subscription, row)| refuses(&transport, &subscription, &account_name, second, &row));
+            wrong.and_then(|(subscription, ping)| refuses(&transport, &subscription, &account_name, second, &ping));
         // It lasts as long as the attempts, also when the caller has gone away, and not beyond the answer.
         drop(permit);
         drop(sender.send((attempt, verifies)));
     });
     spawned.map_err(|error| ApiError::internal(&error))?;
-    let (attempt, verifies) = sent.await.map_err(|error| ApiError::internal(&error))?;
+    let (attempt, verifies) = ended.await.map_err(|error| ApiError::internal(&error))?;
     let delivery = DeliveryId { event: first, subscription: id };
     let result = TestResult::new(delivery, &attempt, verifies);
     if let Some(error) = &result.error {
@@ -176,7 +176,7 @@ pub async fn test_one(
         log::info!(delivery:%, subscription:% = id, cause; "test ping failed: {delivery}: {error}");
     }
     let attempt = Box::new(attempt);
-    state.ask(|reply| Command::RecordPing { event: first, row, subscription: id, attempt, reply }).await?;
+    state.ask(|reply| Command::RecordPing { event: first, content, subscription: id, attempt, reply }).await?;
     state.recent_attempts.push([delivery]);
     let message = match (result.success, is_verifying, verifies) {
         (false, ..) => FAILED,
@@ -208,10 +208,10 @@ impl TestResult {
 
 /// A ping. The spaces in its `data` differ from those around it, so nobody writes the same bytes from the parsed value: a
 /// receiver that verifies what it has written again fails at its first test.
-fn ping(event: EventId, id: SubscriptionId, shown_at: Timestamp) -> EventRow {
+fn ping(event: EventId, id: SubscriptionId, shown_at: Timestamp) -> EventContent {
     let data = format!(r#"{{ "message": "Test of subscription {id}", "webhook_id": {id} }}"#);
     let body = event::body(event, EventType::Ping, shown_at, &data);
-    EventRow::new(EventType::Ping, vec![id], Vec::new(), body)
+    EventContent::new(EventType::Ping, body)
 }
 
 /// The subscription without earlier secrets.
@@ -234,9 +234,9 @@ fn refuses(
     subscription: &Subscription,
     account: &str,
     event: EventId,
-    row: &EventRow,
+    content: &EventContent,
 ) -> Option<bool> {
-    match transport.send_on_new_connection(subscription, account, event, row, 1).attempt.outcome {
+    match transport.send_on_new_connection(subscription, account, event, content, 1).attempt.outcome {
         Outcome::Delivered(_) => Some(false),
         // Busy, or of a proxy that did not reach the receiver.
         Outcome::HttpError(408 | 429 | 502..=504) => None,

@@ -10,9 +10,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::delivery::schedule::waiting::Waiting;
-use crate::domain::delivery::attempt::{Attempt, RequestHeaders};
+use crate::domain::delivery::attempt::Attempt;
+use crate::domain::delivery::headers::RequestHeaders;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::body;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::SigningSecret;
 use crate::domain::signing_keys::Ed25519Key;
@@ -20,7 +22,6 @@ use crate::domain::subscription::{Subscription, SubscriptionState};
 use crate::domain::{AttemptId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::http::api::option_schemas::OptionsView;
 pub use crate::http::api::view::context::ViewContext;
-use crate::storage::rows::record::EventRow;
 
 /// A subscription as its owner sees it.
 #[derive(Serialize, JsonSchema)]
@@ -239,7 +240,7 @@ impl AttemptView {
         let body_sha256 = attempt.request.as_ref().map(|sent| hex::encode(sent.body_sha256));
         let request = RequestView { method: METHOD, url: attempt.url.as_ref().to_owned(), headers, body_sha256 };
         let response = attempt.response.as_ref().map(|response| ResponseView {
-            headers: joined(&response.headers),
+            headers: joined(response.headers.iter().map(|(name, value)| (&**name, &**value))),
             body: delivery.kept_body(attempt).map(|body| String::from_utf8_lossy(body).into_owned()),
         });
         Self { exchange: Some(ExchangeView { request, response }), ..Self::short(id, delivery, attempt, context) }
@@ -253,7 +254,7 @@ pub fn sent_headers(
     attempt: &Attempt,
 ) -> serde_json::Map<String, serde_json::Value> {
     match &attempt.request {
-        Some(sent) => joined(&sent.headers),
+        Some(sent) => joined(sent.headers.iter().map(|(name, value)| (&**name, &**value))),
         None => plain_headers(id, delivery, attempt),
     }
 }
@@ -265,14 +266,14 @@ fn plain_headers(id: DeliveryId, delivery: &Delivery, attempt: &Attempt) -> serd
 }
 
 /// Headers by name; repeated values are joined as HTTP allows.
-fn joined(headers: &[(String, String)]) -> serde_json::Map<String, serde_json::Value> {
+fn joined<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> serde_json::Map<String, serde_json::Value> {
     let mut shown = serde_json::Map::new();
     for (name, value) in headers {
         let value = match shown.get(name).and_then(serde_json::Value::as_str) {
             Some(earlier) => format!("{earlier}, {value}"),
-            None => value.clone(),
+            None => value.to_owned(),
         };
-        shown.insert(name.clone(), value.into());
+        shown.insert(name.to_owned(), value.into());
     }
     shown
 }
@@ -354,11 +355,13 @@ impl DeliveryView {
     }
 
     /// With its attempts, oldest first, and the body, unless retention has removed it or it was erased.
-    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext<'_>, row: Option<&EventRow>) -> Self {
+    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext<'_>, content: Option<&EventContent>) -> Self {
         let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, context));
         let history = DeliveryHistoryView {
             attempts: attempts.collect(),
-            body: row.filter(|row| row.erased().is_none()).map(|row| String::from_utf8_lossy(row.body()).into_owned()),
+            body: content
+                .filter(|content| content.erased().is_none())
+                .map(|content| String::from_utf8_lossy(content.body()).into_owned()),
         };
         Self { history: Some(history), ..Self::short(id, delivery, context) }
     }

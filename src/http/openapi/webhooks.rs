@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::answers::capitalized;
 use super::example::SCHEMAS;
-use crate::domain::delivery::attempt::{RequestHeaders, Signed, VERSION};
+use crate::domain::delivery::attempt::VERSION;
+use crate::domain::delivery::headers::{RequestHeaders, Signed};
 use crate::domain::event::catalogue::{Catalogue, TypeDescription};
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::SigningSecret;

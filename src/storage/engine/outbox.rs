@@ -1,9 +1,9 @@
 //! The outbox as the rules see it: what is pending, by subscription. Part of the seam; the writer has the one transaction.
 
+use crate::domain::delivery::history::History;
 use crate::domain::options::order::OrderKey;
 use crate::domain::{BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
 
 type Result<T> = std::result::Result<T, StorageError>;

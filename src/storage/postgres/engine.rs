@@ -18,7 +18,7 @@ use crate::storage::postgres::shared::Shared;
 use crate::storage::postgres::tx::PostgresTx;
 use crate::storage::postgres::view::PostgresView;
 use crate::storage::postgres::writing::Writing;
-use crate::storage::rows::sealing::Seal;
+use crate::storage::sealing::Seal;
 
 /// For how long the writer tries to connect anew before a commit. Callers wait, and nothing of the commit is sent yet.
 const RECONNECT: Duration = Duration::from_secs(20);

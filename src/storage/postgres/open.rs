@@ -38,9 +38,9 @@ use crate::storage::postgres::tables::{
 use crate::storage::postgres::view::PostgresView;
 use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
-use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record::{self, SubscriptionRow};
 use crate::storage::rows::{codec, digest, key_record, session_record};
+use crate::storage::sealing::Seal;
 use crate::storage::store_engine::StoreEngine;
 
 type Result<T> = std::result::Result<T, OpenError>;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::SubscriptionId;
+use crate::domain::event::content;
 use crate::storage::error::StorageError;
 use crate::storage::postgres::rows::Rows as _;
 use crate::storage::postgres::stored::VERSION;
@@ -73,7 +74,7 @@ impl SetWriter {
 
 /// What a list is found by.
 fn found_by(row: &[u8]) -> u128 {
-    u128::from_le_bytes(record::digest(row))
+    u128::from_le_bytes(content::digest(row))
 }
 
 fn number(rows: &Writing, members: &[SubscriptionId]) -> Result<u32> {

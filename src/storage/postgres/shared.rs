@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::storage::postgres::connection::session::Session;
 use crate::storage::postgres::recent::Recent;
-use crate::storage::rows::sealing::Seal;
+use crate::storage::sealing::Seal;
 
 /// What a transaction takes from the engine and gives back.
 pub(super) struct Shared {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::delivery::history::History;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::event_type::EventType;
 use crate::domain::gaps::{Gap, Gaps};
@@ -13,10 +14,9 @@ use crate::storage::postgres::rows::{Row, Rows, Walk};
 use crate::storage::postgres::tables::{
     BATCHES, EVENTS, HISTORIES, JOBS, Key, META, OUTBOX, OUTCOMES, Order, Part, RECEIVER_SETS, Span, TAGS, key,
 };
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::EventHead;
-use crate::storage::rows::{codec, delivery_record, digest, job_record};
+use crate::storage::rows::{codec, delivery_record, digest, history_record, job_record};
 use crate::storage::rules::service_time::Seen;
 
 type Result<T> = std::result::Result<T, StorageError>;
@@ -150,7 +150,7 @@ pub(super) fn retries_of(id: SubscriptionId) -> Span {
 pub(super) fn history(rows: &dyn Rows, id: SubscriptionId) -> Result<Option<History>> {
     let at = key![id.0];
     let Some(row) = rows.get(&HISTORIES, &at)? else { return Ok(None) };
-    History::decode(HISTORIES.open(&at, &row, digest::named("history of subscription", id))?).map(Some)
+    history_record::decode(HISTORIES.open(&at, &row, digest::named("history of subscription", id))?).map(Some)
 }
 
 /// The tags of an event.

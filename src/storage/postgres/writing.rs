@@ -12,7 +12,7 @@ use crate::storage::postgres::rows::{Row, Rows};
 use crate::storage::postgres::shared::Shared;
 use crate::storage::postgres::tables::{Key, Order, Span, Table};
 use crate::storage::postgres::writes::{Last, Writes};
-use crate::storage::rows::sealing::Seal;
+use crate::storage::sealing::Seal;
 
 type Result<T> = std::result::Result<T, StorageError>;
 

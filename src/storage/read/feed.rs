@@ -3,11 +3,11 @@
 //! the same, so a page that was full stays as it was. Any thread.
 
 use crate::domain::delivery::DeliveryState;
+use crate::domain::event::content::EventContent;
 use crate::domain::subscription::Subscription;
 use crate::domain::{DeliveryId, EventId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::reader::ReadView;
-use crate::storage::rows::record::EventRow;
 
 /// Bytes of bodies after which a page ends, if it has one event.
 pub const FEED_PAGE_BYTES: usize = 1024 * 1024;
@@ -18,7 +18,7 @@ const LOOKED_AT: usize = 10_000;
 #[derive(Debug)]
 pub struct FeedPage {
     /// The events, oldest first.
-    pub items: Vec<(EventId, EventRow)>,
+    pub items: Vec<(EventId, EventContent)>,
     /// Behind this event the next page begins.
     pub next: EventId,
     /// Whether there is more.
@@ -89,10 +89,10 @@ impl ReadView {
             page.has_more = true;
             return Ok(false);
         }
-        match self.event(subscription.account, event) {
-            Ok(Some(row)) => {
-                *bytes += row.body().len();
-                page.items.push((event, row));
+        match self.event_content(subscription.account, event) {
+            Ok(Some(content)) => {
+                *bytes += content.body().len();
+                page.items.push((event, content));
             }
             Ok(None) => {}
             // One that is damaged holds up nothing.

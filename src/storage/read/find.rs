@@ -41,7 +41,7 @@ impl Wanted<'_> {
     /// The event, if it is one of those wanted.
     fn event(&self, view: &dyn View, id: EventId) -> Result<Option<EventRow>> {
         let Some(row) = view.event(self.account, id)? else { return Ok(None) };
-        let keys = find::keys(row.body(), &view.tags(self.account, id)?);
+        let keys = find::keys(row.content.body(), &view.tags(self.account, id)?);
         Ok(self.keys.iter().all(|wanted| keys.contains(wanted)).then_some(row))
     }
 }
@@ -68,7 +68,7 @@ impl Found for FoundEvent {
     }
 
     fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |row| row.body().len())
+        self.0.as_ref().map_or(0, |row| row.content.body().len())
     }
 
     fn item(&self) -> Result<EventRow> {
@@ -89,7 +89,10 @@ pub fn events(
         Ok(candidates.take_while(move |id| in_time_or_broken(id, filter)).map(move |id| {
             let id = id?;
             let row = wanted.event(view, id)?;
-            Ok((id, FoundEvent(row.filter(|row| filter.event_type.is_none_or(|wanted| row.event_type == wanted)))))
+            Ok((
+                id,
+                FoundEvent(row.filter(|row| filter.event_type.is_none_or(|wanted| row.content.event_type == wanted))),
+            ))
         }))
     })
 }

@@ -1,6 +1,7 @@
 //! Reading: snapshots as of one commit, the registry in memory, point reads and pages of lists. Any thread; readers
 //! never wait for the writer.
 
+mod event;
 pub mod feed;
 pub mod filter;
 mod find;

@@ -39,6 +39,14 @@ pub struct Page<C, T> {
     pub next: Option<C>,
 }
 
+impl<C, T> Page<C, T> {
+    /// The same page of what each item becomes.
+    pub(in crate::storage) fn map<U>(self, of: impl Fn(T) -> U) -> Page<C, U> {
+        let items = self.items.into_iter().map(|(id, item)| (id, of(item))).collect();
+        Page { items, total: self.total, is_exact: self.is_exact, next: self.next }
+    }
+}
+
 /// When a read that looks at many rows ends before it is done.
 #[derive(Clone, Debug)]
 pub struct ReadLimit {

@@ -8,6 +8,8 @@ use crate::clock::Readings;
 use crate::domain::alert::Notice;
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
+use crate::domain::delivery::history::History;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::subscription::Subscription;
@@ -17,14 +19,12 @@ pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::lease::Lease;
 use crate::storage::maintenance::{DumpError, Manifest};
+pub use crate::storage::read::event::{StoredEvent, WaitsFor};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::find::{self, Wanted};
 pub use crate::storage::read::page::{PAGE_BYTES, Page, PageRequest, ReadLimit};
 use crate::storage::read::registry::Registry;
 use crate::storage::read::snapshot::{SharedSnapshot, Snapshot};
-use crate::storage::rows::history::History;
-use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::EventRow;
 
 /// A reader of the store; cheap to clone.
 #[derive(Clone)]
@@ -140,12 +140,12 @@ impl ReadView {
     }
 
     /// One event of an account.
-    pub fn event(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
-        self.view.event(account, id)
+    pub fn event(&self, account: AccountId, id: EventId) -> Result<Option<StoredEvent>, StorageError> {
+        Ok(self.view.event(account, id)?.map(StoredEvent::of))
     }
 
-    /// The same with all that sending needs: its receivers are not read, and none are said.
-    pub fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
+    /// What is sent of it; its receivers are not read.
+    pub fn event_content(&self, account: AccountId, id: EventId) -> Result<Option<EventContent>, StorageError> {
         self.view.event_to_send(account, id)
     }
 
@@ -178,8 +178,8 @@ impl ReadView {
         account: AccountId,
         filter: EventFilter,
         request: PageRequest<EventId>,
-    ) -> Result<Page<EventId, EventRow>, StorageError> {
-        self.view.events(account, filter, request, &self.limit)
+    ) -> Result<Page<EventId, StoredEvent>, StorageError> {
+        Ok(self.view.events(account, filter, request, &self.limit)?.map(StoredEvent::of))
     }
 
     /// Deliveries of the filter's subscriptions, newest event first.
@@ -204,8 +204,9 @@ impl ReadView {
         keys: &[FindKey],
         filter: EventFilter,
         request: PageRequest<EventId>,
-    ) -> Result<Page<EventId, EventRow>, StorageError> {
-        find::events(&*self.view, &Wanted { account, keys }, filter, request, &self.limit)
+    ) -> Result<Page<EventId, StoredEvent>, StorageError> {
+        let page = find::events(&*self.view, &Wanted { account, keys }, filter, request, &self.limit)?;
+        Ok(page.map(StoredEvent::of))
     }
 
     /// Deliveries of the filter's subscriptions, of events of an account that have all these ids and tags, newest event
@@ -303,11 +304,11 @@ impl ReadView {
         let filter = EventFilter { event_type: None, since: Some(replay.since), until: Some(replay.until) };
         let Page { items, next, .. } = self.events(account, filter, PageRequest { limit, offset: 0, after })?;
         let mut count = 0;
-        for (event, row) in items {
-            if row.erased().is_none() && replay.is_about(row.event_type, &subscription.events) {
+        for (event, StoredEvent { content, .. }) in items {
+            if content.erased().is_none() && replay.is_about(content.event_type, &subscription.events) {
                 let delivery = self.delivery(DeliveryId { event, subscription: replay.subscription })?;
                 let filter = subscription.options.filter.as_ref().filter(|_| delivery.is_none());
-                let fits = filter.is_none_or(|filter| filter.fits_body(row.body()));
+                let fits = filter.is_none_or(|filter| filter.fits_body(content.body()));
                 count += u64::from(fits && replay.only.includes(delivery.map(|delivery| delivery.state)));
             }
         }
@@ -346,9 +347,9 @@ impl ReadView {
         self.view.retries(id, until, limit)
     }
 
-    /// The row of a delivery that waits for the one before it of its order, or in a batch.
-    pub fn waiting(&self, id: DeliveryId) -> Result<Option<OutboxRow>, StorageError> {
-        self.view.waiting(id)
+    /// What a delivery waits for that is not in its lane; none if it is, or is not pending.
+    pub fn waits_for(&self, id: DeliveryId) -> Result<Option<WaitsFor>, StorageError> {
+        Ok(self.view.waiting(id)?.map(|row| WaitsFor::of(row.batch)))
     }
 
     /// A batch with its members, oldest event first.

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::storage::engine::Tx as _;
     use crate::storage::redb::tx::RedbTx;
-    use crate::storage::rows::sealing::Seal;
+    use crate::storage::sealing::Seal;
 
     const OWN: AccountId = AccountId(1);
 

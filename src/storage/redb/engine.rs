@@ -12,7 +12,7 @@ use crate::storage::redb::file::disk::free_bytes;
 use crate::storage::redb::file::owner::OwnedDatabase;
 use crate::storage::redb::tx::RedbTx;
 use crate::storage::redb::view::RedbView;
-use crate::storage::rows::sealing::Seal;
+use crate::storage::sealing::Seal;
 
 /// The database, and what its secrets are sealed with.
 pub struct RedbEngine {

@@ -205,6 +205,7 @@ mod tests {
     use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, backends::InMemoryBackend};
 
     use super::*;
+    use crate::domain::event::content::EventContent;
     use crate::domain::event::event_type::EventType;
     use crate::domain::event::find::FindKind;
     use crate::storage::rows::record::EventRow;
@@ -213,8 +214,9 @@ mod tests {
 
     fn row(event: u128, worker: u8) -> Vec<u8> {
         let body = format!(r#"{{"data":{{"worker_id":{worker}}}}}"#).into_bytes();
-        let row = EventRow::new(EventType::ClockIn, Vec::new(), Vec::new(), body).encode(0).unwrap();
-        tables::seal::<EventKey>((OWN.0, event), row)
+        let content = EventContent::new(EventType::ClockIn, body);
+        let row = EventRow { content, subscriptions: [].into(), idempotency: Vec::new() };
+        tables::seal::<EventKey>((OWN.0, event), row.encode(0).unwrap())
     }
 
     fn found(db: &Database, key: &FindKey) -> Vec<u128> {

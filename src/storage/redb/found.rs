@@ -8,6 +8,7 @@ use std::sync::Arc;
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
 use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
@@ -15,7 +16,7 @@ use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::read::page::Found;
 use crate::storage::redb::receiver_sets::ReceiverSets;
 use crate::storage::redb::tables::{self, OutcomeKey};
-use crate::storage::rows::record::{EventHead, EventRow};
+use crate::storage::rows::record::{self, EventHead, EventRow};
 use crate::storage::rows::{delivery_record, digest};
 
 type EventKey = (u32, u128);
@@ -64,8 +65,8 @@ impl Events {
     }
 
     /// One event as it is sent: its receivers are not read, so that none of them depends on the others' row.
-    pub fn event_to_send(&self, id: EventId) -> Result<Option<EventRow>, StorageError> {
-        self.row(id)?.map(|row| EventRow::decode(self.open(id, &row)?, |_| Ok(Arc::default()))).transpose()
+    pub fn event_to_send(&self, id: EventId) -> Result<Option<EventContent>, StorageError> {
+        self.row(id)?.map(|row| record::content_of(self.open(id, &row)?)).transpose()
     }
 
     /// One event without its body.

@@ -14,13 +14,13 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
+use crate::domain::delivery::history::History;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::engine::{Pending, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::redb::tables::{self, OutboxKey};
-use crate::storage::rows::digest;
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
+use crate::storage::rows::{digest, history_record};
 
 /// The due time of deliveries that were never attempted.
 const UNATTEMPTED_DUE_MS: u64 = 0;
@@ -176,7 +176,7 @@ impl<T: ReadableTable<OutboxKey, Bytes>> Outbox<T> {
 
 fn history(id: SubscriptionId, row: &[u8]) -> Result<History, StorageError> {
     let name = digest::named("history of subscription", id);
-    History::decode(tables::open::<OutboxKey>(history_key(id), row, name)?)
+    history_record::decode(tables::open::<OutboxKey>(history_key(id), row, name)?)
 }
 
 /// What stands in a row. One that is damaged says nothing, and its delivery goes on without order.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, WriteTransaction};
 
 use crate::domain::SubscriptionId;
+use crate::domain::event::content;
 use crate::storage::error::StorageError;
 use crate::storage::redb::tables;
 use crate::storage::rows::{codec, digest, record};
@@ -110,7 +111,7 @@ impl<'txn> SetWriter<'txn> {
     fn number(&mut self, members: &[SubscriptionId]) -> Result<u32, StorageError> {
         let row: Vec<u32> = members.iter().map(|id| id.0).collect();
         let row = codec::encode(VERSION, &row)?;
-        let found_by = u128::from_le_bytes(record::digest(&row));
+        let found_by = u128::from_le_bytes(content::digest(&row));
         if let Some(found) = self.numbers.get(found_by)? {
             // A damaged one is written anew.
             match decode_number(found_by, found.value()) {
@@ -153,7 +154,7 @@ impl<'txn> SetWriter<'txn> {
             if let Some(row) = self.sets.remove(number)?
                 && let Ok(row) = tables::open::<u32>(number, row.value(), digest::named("receiver set", number))
             {
-                self.numbers.remove(u128::from_le_bytes(record::digest(row)))?;
+                self.numbers.remove(u128::from_le_bytes(content::digest(row)))?;
             }
         }
         Ok(())

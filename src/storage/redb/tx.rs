@@ -35,8 +35,8 @@ use crate::storage::redb::retained::RetentionWriter;
 use crate::storage::redb::tables::{JobKey, OutcomeKey};
 use crate::storage::redb::{audit, event_rows, find_index, jobs, sessions, tables, time};
 use crate::storage::rows::record::{EventHead, EventRow, IdempotencyRow};
-use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{codec, delivery_record, digest, job_record, key_record, subscription_record};
+use crate::storage::sealing::Seal;
 
 type Result<T> = std::result::Result<T, StorageError>;
 type RowTable<'txn, K> = Table<'txn, K, &'static [u8]>;

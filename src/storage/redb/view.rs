@@ -10,6 +10,8 @@ use redb::ReadTransaction;
 use crate::domain::alert::Notice;
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
+use crate::domain::delivery::history::History;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -26,7 +28,6 @@ use crate::storage::redb::found::{DeliveryWalk, Events, ListedEvent, PENDING, ra
 use crate::storage::redb::outbox::{Outbox, batches};
 use crate::storage::redb::tables::OutcomeKey;
 use crate::storage::redb::{audit, counts, find_index, jobs, pending, tables, time};
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::EventRow;
 use crate::storage::rows::{delivery_record, digest};
@@ -78,7 +79,7 @@ impl View for RedbView {
         Events::of(&self.rows, account)?.event(id)
     }
 
-    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>, StorageError> {
+    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventContent>, StorageError> {
         Events::of(&self.rows, account)?.event_to_send(id)
     }
 
@@ -161,13 +162,13 @@ impl View for RedbView {
         let mut page = Vec::with_capacity(limit);
         for unattempted in outbox.unattempted_rows(id, (first, Bound::Unbounded))?.take(limit) {
             let (event, OutboxRow { key, .. }) = unattempted?;
-            let mut row = None;
+            let mut content = None;
             if left > 0 {
                 left = left.saturating_sub(events.bytes(event)?);
                 // A damaged row is left to the delivery thread, where only this delivery fails.
-                row = events.event_to_send(event).ok().flatten().map(Arc::new);
+                content = events.event_to_send(event).ok().flatten().map(Arc::new);
             }
-            page.push(PendingEvent { event, key, row });
+            page.push(PendingEvent { event, key, content });
         }
         Ok(page)
     }

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Timestamp;
 use crate::domain::delivery::attempt::{Attempt, Response, Signed};
-use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::request::SentRequest;
 use crate::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::Signatures;
 use crate::storage::error::StorageError;
 use crate::storage::rows::codec;
+use crate::storage::rows::outcome_record::OutcomeRow;
 use crate::storage::rows::record::damaged;
 
 /// Repeats everything in each attempt, and is only read.
@@ -49,7 +49,7 @@ struct AttemptV1<'a> {
     timestamp_s: u64,
     tempclock: [u8; 32],
     standard: [u8; 32],
-    outcome: Cow<'a, Outcome>,
+    outcome: OutcomeRow<'a>,
     response: Option<ResponseV1<'a>>,
 }
 
@@ -66,7 +66,7 @@ struct AttemptV2<'a> {
     timestamp_s: u64,
     tempclock: [u8; 32],
     standard: [u8; 32],
-    outcome: Cow<'a, Outcome>,
+    outcome: OutcomeRow<'a>,
     response: Option<ResponseV2<'a>>,
 }
 
@@ -109,7 +109,7 @@ pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
         timestamp_s: attempt.signed.timestamp_s,
         tempclock: attempt.signed.signatures.tempclock,
         standard: attempt.signed.signatures.standard,
-        outcome: Cow::Borrowed(&attempt.outcome),
+        outcome: (&attempt.outcome).into(),
         response: attempt.response.as_ref().map(|response| {
             let before = std::mem::replace(&mut answer, response);
             let headers = response.headers.iter().enumerate();
@@ -201,7 +201,7 @@ fn attempt_v1(row: AttemptV1<'_>) -> Attempt {
         url: row.url.into(),
         version: WITH_REPETITIONS_BY.into(),
         signed: signed(row.timestamp_s, row.tempclock, row.standard),
-        outcome: row.outcome.into_owned(),
+        outcome: row.outcome.into(),
         response,
         request: None,
     }
@@ -234,7 +234,7 @@ fn attempts_v3(rows: Vec<AttemptV3<'_>>) -> Result<Vec<Attempt>, StorageError> {
                 |version| version.into_owned().into(),
             ),
             signed: signed(row.timestamp_s, row.tempclock, row.standard),
-            outcome: row.outcome.into_owned(),
+            outcome: row.outcome.into(),
             response,
             request: request.map(Box::new),
         });
@@ -271,6 +271,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::delivery::outcome::Outcome;
 
     fn attempt(number: u32, version: &str, response: Option<Response>) -> Attempt {
         Attempt {
@@ -334,7 +335,7 @@ mod tests {
             timestamp_s: attempt.signed.timestamp_s,
             tempclock: attempt.signed.signatures.tempclock,
             standard: attempt.signed.signatures.standard,
-            outcome: Cow::Borrowed(&attempt.outcome),
+            outcome: (&attempt.outcome).into(),
             response: attempt.response.as_ref().map(|Response { headers, body }| (headers.into(), body.into())),
         });
         let (event_type, attempts) = (wanted.event_type.number().unwrap(), rows.collect());

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use crate::domain::event::IdempotencyKey;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{EventId, SubscriptionId};
 use crate::storage::error::StorageError;
@@ -27,6 +28,7 @@ pub fn event(id: EventId, bytes: &[u8]) -> Result<EventRow, StorageError> {
     let event_type = EventType::from_number(head.event_type).ok_or_else(|| named(record::damaged("event type")))?;
     let mut receivers: Vec<_> = head.subscriptions.into_iter().map(SubscriptionId).collect();
     receivers.sort_unstable();
-    let keys = head.idempotency.into_iter().map(IdempotencyKey).collect();
-    Ok(EventRow::read(event_type, receivers.into(), keys, body, head.digest))
+    let content = EventContent::read(event_type, body, head.digest);
+    let idempotency = head.idempotency.into_iter().map(IdempotencyKey).collect();
+    Ok(EventRow { content, subscriptions: receivers.into(), idempotency })
 }

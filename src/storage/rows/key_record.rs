@@ -19,8 +19,9 @@ struct KeyV1 {
     account: u32,
     name: String,
     prefix: String,
-    hash: KeyHash,
-    scopes: Scopes,
+    hash: [u8; 32],
+    /// One bit each.
+    scopes: u16,
     expires_ms: Option<u64>,
     networks: Vec<String>,
     created_ms: u64,
@@ -36,7 +37,7 @@ struct KeyV2 {
 #[derive(Serialize, Deserialize)]
 struct KeyV3 {
     before: KeyV2,
-    subscriptions: Vec<SubscriptionId>,
+    subscriptions: Vec<u32>,
 }
 
 /// The stored form of an API key.
@@ -45,15 +46,15 @@ pub fn encode(key: &ApiKey) -> Result<Vec<u8>, StorageError> {
         account: key.account.0,
         name: key.name.clone(),
         prefix: key.prefix.clone(),
-        hash: key.hash,
-        scopes: key.scopes,
+        hash: *key.hash.as_bytes(),
+        scopes: key.scopes.bits(),
         expires_ms: key.expires_at.map(Timestamp::as_ms),
         networks: key.networks.iter().map(ToString::to_string).collect(),
         created_ms: key.created_at.as_ms(),
         revoked_ms: key.revoked_at.map(Timestamp::as_ms),
     };
     let before = KeyV2 { first, last_used_ms: key.last_used_at.map(Timestamp::as_ms) };
-    codec::encode(VERSION, &KeyV3 { before, subscriptions: key.subscriptions.clone() })
+    codec::encode(VERSION, &KeyV3 { before, subscriptions: key.subscriptions.iter().map(|id| id.0).collect() })
 }
 
 /// Reads the stored form of an API key.
@@ -71,11 +72,11 @@ pub fn decode(id: KeyId, bytes: &[u8]) -> Result<ApiKey, StorageError> {
         account: AccountId(first.account),
         name: first.name,
         prefix: first.prefix,
-        hash: first.hash,
-        scopes: first.scopes,
+        hash: KeyHash::from_bytes(first.hash),
+        scopes: Scopes::from_bits(first.scopes),
         expires_at: first.expires_ms.map(Timestamp::from_ms),
         networks: networks.map_err(|_| damaged("key"))?,
-        subscriptions,
+        subscriptions: subscriptions.into_iter().map(SubscriptionId).collect(),
         created_at: Timestamp::from_ms(first.created_ms),
         revoked_at: first.revoked_ms.map(Timestamp::from_ms),
         last_used_at: last_used_ms.map(Timestamp::from_ms),

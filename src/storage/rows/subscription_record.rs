@@ -16,7 +16,7 @@ use crate::domain::{AccountId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::rows::codec;
 use crate::storage::rows::record::damaged;
-use crate::storage::rows::sealing::{Seal, StoredSecrets};
+use crate::storage::sealing::{Seal, StoredSecrets};
 
 /// Without options, and with one secret, unencrypted or encrypted; only read.
 const CLEAR: u8 = 1;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::domain::audit::Change;
+use crate::domain::delivery::history::History;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::{self, NewEvent};
 use crate::domain::ids::EventIds;
 use crate::domain::subscription::Subscription;
@@ -16,7 +18,6 @@ use crate::storage::engine::{Front, Pending, Tx};
 use crate::storage::error::{Rejection, StorageError};
 use crate::storage::random::Randomness;
 use crate::storage::read::registry::Registry;
-use crate::storage::rows::history::History;
 use crate::storage::rows::record::{EventRow, IdempotencyRow};
 use crate::storage::rules::alerts::told::Alerts;
 use crate::storage::rules::backlog::positions::Backlogs;
@@ -174,8 +175,10 @@ impl<T: Tx> Batch<T> {
         let deliveries = u32::try_from(wanting.len()).unwrap_or(u32::MAX);
         let keys = event.idempotency.iter().map(|known| known.key).collect();
         let receivers = wanting.iter().map(|(id, ..)| *id).collect();
-        let row = Arc::new(EventRow::new(event_type, receivers, keys, body));
+        let content = EventContent::new(event_type, body);
+        let row = EventRow { content, subscriptions: receivers, idempotency: keys };
         self.tx.put_event(account, id, &row)?;
+        let content = Arc::new(row.content);
         if !event.tags.is_empty() {
             self.tx.put_tags(account, id, &event.tags)?;
         }
@@ -187,12 +190,17 @@ impl<T: Tx> Batch<T> {
         for (subscription, order, is_batched) in wanting {
             self.tx.count(account, subscription, Kind::Unattempted, 1);
             if is_batched && let Some(of) = state.registry.subscription(subscription).cloned() {
-                self.gather(state, &of, id, row.body().len())?;
+                self.gather(state, &of, id, content.body().len())?;
                 continue;
             }
             let key = order.key(|| event.worker);
             if self.put_new(DeliveryId { event: id, subscription }, key)? {
-                self.changes.unattempted.push(NewDelivery { subscription, event: id, key, row: Arc::clone(&row) });
+                self.changes.unattempted.push(NewDelivery {
+                    subscription,
+                    event: id,
+                    key,
+                    content: Arc::clone(&content),
+                });
             }
         }
         for unfit in &event.unfit {

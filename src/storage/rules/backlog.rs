@@ -8,6 +8,7 @@ pub(in crate::storage) mod positions;
 use std::time::Instant;
 
 use crate::domain::delivery::Delivery;
+use crate::domain::delivery::history::History;
 use crate::domain::delivery::repair::Repair;
 use crate::domain::event::event_types::Removed;
 use crate::domain::subscription::Subscription;
@@ -15,7 +16,6 @@ use crate::domain::{AccountId, BatchId, DeliveryId, EventId, SubscriptionId, Tim
 use crate::storage::counts::Kind;
 use crate::storage::engine::Tx;
 use crate::storage::error::StorageError;
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rules::apply::{Batch, State};
 use crate::storage::rules::backlog::positions::Position;

@@ -82,7 +82,7 @@ impl<T: Tx> Batch<T> {
             None => None,
         };
         let is_begun = job.position.is_some_and(|at| at.event == event);
-        let row = row.filter(|row| is_begun || find::keys(row.body(), &[]).contains(&erasure.worker));
+        let row = row.filter(|row| is_begun || find::keys(row.content.body(), &[]).contains(&erasure.worker));
         let Some(row) = row else {
             job.position = at(PASSED);
             return Ok(());
@@ -93,14 +93,15 @@ impl<T: Tx> Batch<T> {
                 job.position = at(PASSED);
                 return Ok(());
             }
-            self.tx.erase_event(account, event, &row.clone().erase(state.clock.wall()))?;
+            let content = row.content.clone().erase(state.clock.wall());
+            self.tx.erase_event(account, event, &EventRow { content, ..row.clone() })?;
             job.position = at(SubscriptionId(0));
             job.done += 1;
         }
         let done = job.position.map_or(SubscriptionId(0), |at| at.subscription);
         let mut left = row.subscriptions.iter().copied().filter(|id| *id > done);
         for subscription in left.by_ref().take(deliveries) {
-            self.erase_answers(state, account, row.event_type, DeliveryId { event, subscription })?;
+            self.erase_answers(state, account, row.content.event_type, DeliveryId { event, subscription })?;
             job.position = at(subscription);
         }
         if left.next().is_none() {

@@ -172,7 +172,7 @@ impl<T: Tx> Batch<T> {
         }
         // One that cannot be read is told by its attempt.
         let row = self.tx.event_rows(account, id.event..=id.event, 1)?.pop().and_then(|(_, row)| row.ok());
-        Ok(row.and_then(|row| find::worker_key_of(row.body())))
+        Ok(row.and_then(|row| find::worker_key_of(row.content.body())))
     }
 }
 

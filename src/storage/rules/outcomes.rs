@@ -8,6 +8,7 @@ use crate::domain::delivery::health::{EndpointHealth, HealthRule};
 use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::retry::RetryRule;
 use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
+use crate::domain::event::content::EventContent;
 use crate::domain::options::order::OrderKey;
 use crate::domain::subscription::{DisabledReason, Subscription, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId, EventId};
@@ -257,7 +258,7 @@ impl<T: Tx> Batch<T> {
         &mut self,
         state: &mut State,
         id: DeliveryId,
-        row: &EventRow,
+        content: EventContent,
         attempt: Attempt,
     ) -> CommandResult<()> {
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
@@ -273,9 +274,10 @@ impl<T: Tx> Batch<T> {
         if attempt.outcome.is_delivered() {
             self.hasten(state, id.subscription);
         }
-        let delivery = Delivery::tested(row.event_type, attempt, now);
+        let delivery = Delivery::tested(content.event_type, attempt, now);
         let account = subscription.account;
-        self.tx.put_event(account, id.event, row)?;
+        let subscriptions = [id.subscription].into();
+        self.tx.put_event(account, id.event, &EventRow { content, subscriptions, idempotency: Vec::new() })?;
         self.tx.count_events(account, 1);
         self.count(account, id, None, Some(Kind::of(delivery.state)));
         self.tx.put_delivery(account, id, &delivery)?;

@@ -21,7 +21,7 @@ const FIRST_RETRY: (Timestamp, EventId) = (Timestamp::from_ms(1), EventId(0));
 /// Whether the event fits the filter of the subscription.
 fn fits(state: &State, id: DeliveryId, row: &EventRow) -> bool {
     let filter = state.registry.subscription(id.subscription).and_then(|found| found.options.filter.as_ref());
-    filter.is_none_or(|filter| filter.fits_body(row.body()))
+    filter.is_none_or(|filter| filter.fits_body(row.content.body()))
 }
 
 impl<T: Tx> Batch<T> {
@@ -67,7 +67,10 @@ impl<T: Tx> Batch<T> {
                 }
                 let id = DeliveryId { event, subscription: subscription.id };
                 match row {
-                    Ok(row) if row.erased().is_none() && replay.is_about(row.event_type, &subscription.events) => {
+                    Ok(row)
+                        if row.content.erased().is_none()
+                            && replay.is_about(row.content.event_type, &subscription.events) =>
+                    {
                         if self.replay_one(state, job, replay, id, row)? {
                             job.done += 1;
                             room -= 1;
@@ -107,7 +110,8 @@ impl<T: Tx> Batch<T> {
             None if replay.only.includes(None) && fits(state, id, &row) => {
                 let now = state.clock.monotonic();
                 let pending = DeliveryState::Pending { due: now };
-                let delivery = Delivery { state: pending, ..Delivery::unattempted(row.event_type, id.event.time()) };
+                let unattempted = Delivery::unattempted(row.content.event_type, id.event.time());
+                let delivery = Delivery { state: pending, ..unattempted };
                 // Among the receivers, so that retention waits for it.
                 if let Err(place) = row.subscriptions.binary_search(&id.subscription) {
                     let mut receivers = row.subscriptions.to_vec();

@@ -277,9 +277,9 @@ impl Writer {
                 };
                 defer_reply(reply, result)
             }
-            Command::RecordPing { event, row, subscription, attempt, reply } => {
+            Command::RecordPing { event, content, subscription, attempt, reply } => {
                 let id = DeliveryId { event, subscription };
-                defer_reply(reply, batch.record_ping(state, id, &row, *attempt)?)
+                defer_reply(reply, batch.record_ping(state, id, content, *attempt)?)
             }
             Command::CreateSubscription { account, new, keys, reply } => {
                 defer_reply(reply, batch.create_subscription(state, account, new, keys)?)

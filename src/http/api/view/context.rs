@@ -5,8 +5,7 @@ use crate::delivery::Dispatcher;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::{DeliveryId, Timestamp};
-use crate::storage::read::reader::ReadView;
-use crate::storage::rows::outbox_row::{InBatch, OutboxRow};
+use crate::storage::read::reader::{ReadView, WaitsFor};
 
 /// What a delivery waits for: whether its subscription is on, and what the clocks say.
 #[derive(Clone, Copy)]
@@ -28,13 +27,13 @@ impl ViewContext<'_> {
         if !self.is_active {
             return Some(Waiting::Off);
         }
-        let item = match self.place(id) {
+        let item = match self.waits_for(id) {
             None => id,
-            Some(row) => match row.batch {
-                InBatch::Gathered => return Some(Waiting::Batch),
-                InBatch::Member(batch) if self.place(batch.of(id.subscription)).is_none() => batch.of(id.subscription),
-                _ => return Some(Waiting::Order),
-            },
+            Some(WaitsFor::MoreForBatch) => return Some(Waiting::Batch),
+            Some(WaitsFor::Batch(batch)) if self.waits_for(batch.of(id.subscription)).is_none() => {
+                batch.of(id.subscription)
+            }
+            Some(WaitsFor::Batch(_) | WaitsFor::Earlier) => return Some(Waiting::Order),
         };
         let waiting = match self.dispatcher.waiting(item) {
             // Nothing has a lane where no server runs.
@@ -63,14 +62,14 @@ impl ViewContext<'_> {
 
     /// Whether it, or the batch that it is in, waits for the one before it of its order, or for more to be gathered.
     fn is_in_turn(self, id: DeliveryId) -> bool {
-        self.place(id).is_some_and(|row| match row.batch {
-            InBatch::Member(batch) => self.place(batch.of(id.subscription)).is_some(),
-            _ => true,
+        self.waits_for(id).is_some_and(|what| match what {
+            WaitsFor::Batch(batch) => self.waits_for(batch.of(id.subscription)).is_some(),
+            WaitsFor::Earlier | WaitsFor::MoreForBatch => true,
         })
     }
 
-    /// Its row, if it waits for others. What cannot be read is told by its attempt.
-    fn place(self, id: DeliveryId) -> Option<OutboxRow> {
-        self.snapshot.waiting(id).unwrap_or_default()
+    /// The others that it waits for, if it does. What cannot be read is told by its attempt.
+    fn waits_for(self, id: DeliveryId) -> Option<WaitsFor> {
+        self.snapshot.waits_for(id).unwrap_or_default()
     }
 }

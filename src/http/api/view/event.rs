@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::domain::event::content::EventContent;
 use crate::domain::event::event_type::EventType;
 use crate::domain::{EventId, Timestamp};
 use crate::http::api::event_types;
 use crate::http::api::view::DeliveryView;
-use crate::storage::rows::record::EventRow;
 
 /// An event in a list, or with its deliveries.
 #[derive(Serialize, JsonSchema)]
@@ -51,17 +51,22 @@ struct Envelope<'a> {
 
 impl<'a> EventView<'a> {
     /// From the stored body; a damaged or erased one shows no data.
-    pub fn new(id: EventId, row: &'a EventRow, tags: Vec<Box<str>>, deliveries: Option<Vec<DeliveryView>>) -> Self {
-        let envelope: Option<Envelope<'a>> = serde_json::from_slice(row.body()).ok();
+    pub fn new(
+        id: EventId,
+        content: &'a EventContent,
+        tags: Vec<Box<str>>,
+        deliveries: Option<Vec<DeliveryView>>,
+    ) -> Self {
+        let envelope: Option<Envelope<'a>> = serde_json::from_slice(content.body()).ok();
         Self {
             id,
-            event: row.event_type,
+            event: content.event_type,
             timestamp: envelope.as_ref().map(|envelope| envelope.timestamp),
             data: envelope.map(|envelope| envelope.data),
             tags,
             created_at: id.time(),
-            erased_at: row.erased().map(|erased| erased.at),
-            sha256: row.erased().map(|erased| hex::encode(erased.sha256)),
+            erased_at: content.erased().map(|erased| erased.at),
+            sha256: content.erased().map(|erased| hex::encode(erased.sha256)),
             deliveries,
         }
     }

@@ -36,11 +36,11 @@ use crate::storage::postgres::tables::{
 };
 use crate::storage::postgres::writing::Writing;
 use crate::storage::rows::record::{EventHead, EventRow, IdempotencyRow};
-use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::{
     audit_record, codec, delivery_record, digest, job_record, key_record, notice_record, session_record,
     subscription_record,
 };
+use crate::storage::sealing::Seal;
 
 type Result<T> = std::result::Result<T, StorageError>;
 

@@ -1,5 +1,6 @@
 //! The rows of the outbox in a write transaction. Runs on the writer thread, and never commits.
 
+use crate::domain::delivery::history::History;
 use crate::domain::options::order::OrderKey;
 use crate::domain::{BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::engine::{BatchHead, OutboxTx};
@@ -11,9 +12,8 @@ use crate::storage::postgres::stored::{
 };
 use crate::storage::postgres::tables::{BATCHES, HISTORIES, Key, ORDERS, OUTBOX, Order, Span, Table, key};
 use crate::storage::postgres::tx::PostgresTx;
-use crate::storage::rows::codec;
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::{InBatch, OutboxRow};
+use crate::storage::rows::{codec, history_record};
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -213,7 +213,7 @@ impl OutboxTx for PostgresTx<'_> {
     }
 
     fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<()> {
-        self.rows.put(&HISTORIES, key![id.0], history.encode()?);
+        self.rows.put(&HISTORIES, key![id.0], history_record::encode(history)?);
         Ok(())
     }
 }

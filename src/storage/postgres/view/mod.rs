@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::alert::Notice;
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
+use crate::domain::delivery::history::History;
+use crate::domain::event::content::EventContent;
 use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -30,9 +32,8 @@ use crate::storage::postgres::tables::{
 use crate::storage::postgres::{counts, find_index};
 use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::page::{Page, PageRequest, ReadLimit, collect};
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
-use crate::storage::rows::record::EventRow;
+use crate::storage::rows::record::{self, EventRow};
 use crate::storage::rows::{audit_record, digest, notice_record};
 use crate::storage::rules::service_time::Seen;
 
@@ -161,9 +162,9 @@ impl View for PostgresView {
         EventRow::decode(open_event(account, id, &row)?, |number| members(self, number)).map(Some)
     }
 
-    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventRow>> {
+    fn event_to_send(&self, account: AccountId, id: EventId) -> Result<Option<EventContent>> {
         let Some(row) = self.get(&EVENTS, &event_key(account, id))? else { return Ok(None) };
-        EventRow::decode(open_event(account, id, &row)?, |_| Ok(Arc::default())).map(Some)
+        record::content_of(open_event(account, id, &row)?).map(Some)
     }
 
     fn delivery(&self, account: AccountId, id: DeliveryId) -> Result<Option<Delivery>> {
@@ -231,7 +232,7 @@ impl View for PostgresView {
         let rows = self.scan(&OUTBOX, &span, Order::Rising, limit)?;
         let mut page: Vec<_> = rows
             .iter()
-            .map(|(at, row)| PendingEvent { event: event_in(at), key: outbox_row(at, row).key, row: None })
+            .map(|(at, row)| PendingEvent { event: event_in(at), key: outbox_row(at, row).key, content: None })
             .collect();
         let mut left = bodies_bytes;
         // Some at a time, as bodies can be long.
@@ -244,9 +245,8 @@ impl View for PostgresView {
                 let Some(row) = row.filter(|_| left > 0) else { continue };
                 left = left.saturating_sub(row.len());
                 // A damaged row is left to the delivery thread, where only this delivery fails.
-                let opened = open_event(account, pending.event, &row);
-                let decoded = opened.and_then(|row| EventRow::decode(row, |_| Ok(Arc::default())));
-                pending.row = decoded.ok().map(Arc::new);
+                let content = open_event(account, pending.event, &row).and_then(record::content_of);
+                pending.content = content.ok().map(Arc::new);
             }
         }
         Ok(page)

@@ -70,7 +70,7 @@ fn damaged_body(format: u64, key: &[u8], row: &[u8]) -> Option<EventId> {
         let row = digest::checked(key, row, digest::named("event", event));
         row.and_then(|row| EventRow::decode(row, |_| Ok(Arc::default())))
     };
-    (!read.is_ok_and(|row| row.is_intact())).then_some(event)
+    (!read.is_ok_and(|row| row.content.is_intact())).then_some(event)
 }
 
 /// Reads the rows of a backup, and puts them into a database if there is one.

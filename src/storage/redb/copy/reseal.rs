@@ -22,8 +22,8 @@ use crate::storage::redb::file::migrate;
 use crate::storage::redb::file::owner::Owner;
 use crate::storage::redb::small_rows::subscription_row;
 use crate::storage::redb::tables::{self, Visit};
-use crate::storage::rows::sealing::Seal;
 use crate::storage::rows::subscription_record;
+use crate::storage::sealing::Seal;
 
 /// Opens the database in that folder with one key and re-encrypts its secrets with another, or with none. Returns their
 /// number.

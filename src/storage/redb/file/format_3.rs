@@ -21,11 +21,10 @@ use crate::storage::redb::file::progress::Progress;
 use crate::storage::redb::small_rows::subscription_row;
 use crate::storage::redb::tables::{self, OutboxKey, Visit};
 use crate::storage::redb::tx::RedbTx;
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::OutboxRow;
 use crate::storage::rows::record::IdempotencyRow;
-use crate::storage::rows::sealing::Seal;
-use crate::storage::rows::{delivery_record, format_2};
+use crate::storage::rows::{delivery_record, format_2, history_record};
+use crate::storage::sealing::Seal;
 
 type EventKey = (u32, u128);
 type Bytes = &'static [u8];
@@ -254,7 +253,7 @@ fn move_event(
         moved += 1;
         let id = DeliveryId { event, subscription: *subscription };
         if let Some(row) = outcome {
-            move_outcome(tx, account, id, &row, read.event_type)?;
+            move_outcome(tx, account, id, &row, read.content.event_type)?;
             continue;
         }
         if outbox.get((subscription.0, 0, event.0))?.is_none() {
@@ -288,7 +287,7 @@ fn move_outbox_row(tx: &mut RedbTx<'_>, owners: &Owners, key: OutboxKey, row: &[
         return Ok(());
     }
     match (due_ms, event) {
-        (0, 0) => match History::decode(row) {
+        (0, 0) => match history_record::decode(row) {
             Ok(history) => tx.put_history(id.subscription, &history),
             Err(error) => {
                 log::error!("subscription {subscription} has lost its last attempts: {error}");

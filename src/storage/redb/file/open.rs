@@ -30,7 +30,7 @@ use crate::storage::redb::small_rows::{account_name, key_row, subscription_row};
 use crate::storage::redb::time::{self, last_event};
 use crate::storage::redb::tx::RedbTx;
 use crate::storage::redb::{counts, retained, sessions, tables};
-use crate::storage::rows::sealing::Seal;
+use crate::storage::sealing::Seal;
 use crate::storage::store_engine::StoreEngine;
 
 /// Opens the store in that folder, or creates it if there never was one. Upgrades an earlier format, and encrypts secrets

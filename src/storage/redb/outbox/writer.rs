@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use redb::{ReadableTable as _, WriteTransaction};
 
+use crate::domain::delivery::history::History;
 use crate::domain::options::order::OrderKey;
 use crate::domain::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
@@ -13,7 +14,7 @@ use crate::storage::redb::outbox::{
     unattempted_key, waiting_key,
 };
 use crate::storage::redb::tables::{self, OutboxKey};
-use crate::storage::rows::history::History;
+use crate::storage::rows::history_record;
 use crate::storage::rows::outbox_row::OutboxRow;
 
 /// The writer's outbox.
@@ -165,7 +166,7 @@ impl<'txn> OutboxWriter<'txn> {
     /// Stores a subscription's endpoint health and last attempts.
     pub fn put_history(&mut self, id: SubscriptionId, history: &History) -> Result<(), StorageError> {
         let key = history_key(id);
-        self.0.table()?.insert(key, tables::seal::<OutboxKey>(key, history.encode()?).as_slice())?;
+        self.0.table()?.insert(key, tables::seal::<OutboxKey>(key, history_record::encode(history)?).as_slice())?;
         Ok(())
     }
 

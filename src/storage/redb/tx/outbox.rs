@@ -1,12 +1,12 @@
 //! The rows of the outbox in a write transaction. Runs on the writer thread, and never commits.
 
+use crate::domain::delivery::history::History;
 use crate::domain::options::order::OrderKey;
 use crate::domain::{BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::engine::{BatchHead, OutboxTx};
 use crate::storage::error::StorageError;
 use crate::storage::redb::outbox::orders;
 use crate::storage::redb::tx::RedbTx;
-use crate::storage::rows::history::History;
 use crate::storage::rows::outbox_row::{InBatch, OutboxRow};
 
 type Result<T> = std::result::Result<T, StorageError>;

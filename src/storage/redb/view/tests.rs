@@ -100,7 +100,7 @@ fn a_damaged_event_fails_the_read_of_itself_by_name_and_nothing_else() {
     // Both are sent, and the attempt of the damaged one says why it fails.
     let pending = view.unattempted_after(subscription, None, 10, 1 << 20).unwrap();
     assert_eq!(
-        pending.iter().map(|pending| (pending.event, pending.row.is_some())).collect::<Vec<_>>(),
+        pending.iter().map(|pending| (pending.event, pending.content.is_some())).collect::<Vec<_>>(),
         [(damaged, false), (sound, true)]
     );
     drop(view);
@@ -153,13 +153,13 @@ fn a_damaged_list_of_receivers_fails_what_needs_it_by_name_and_holds_up_no_deliv
     for of in [subscription, other] {
         let pending = view.unattempted_after(of, None, 10, 1 << 20).unwrap();
         assert_eq!(pending.iter().map(|pending| pending.event).collect::<Vec<_>>(), events);
-        assert!(pending.iter().all(|pending| pending.row.as_ref().is_some_and(|row| row.is_intact())));
+        assert!(pending.iter().all(|pending| pending.content.as_ref().is_some_and(|content| content.is_intact())));
         let filter = DeliveryFilter { status: Some(PENDING), ..DeliveryFilter::of(OWN, vec![of]) };
         let page = view.deliveries(&filter, PageRequest { limit: 10, offset: 0, after: None }).unwrap();
         assert_eq!(page.items.len(), 2);
     }
     for event in events {
-        assert!(view.event_to_send(OWN, event).unwrap().is_some_and(|row| row.is_intact()));
+        assert!(view.event_content(OWN, event).unwrap().is_some_and(|content| content.is_intact()));
         assert!(view.delivery(DeliveryId { event, subscription }).unwrap().unwrap().state.is_pending());
     }
     drop(view);

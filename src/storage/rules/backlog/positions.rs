@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::domain::delivery::history::History;
 use crate::domain::{EventId, SubscriptionId, Timestamp};
-use crate::storage::rows::history::History;
 
 /// The backlogs that are gone through, in turn.
 #[derive(Default)]

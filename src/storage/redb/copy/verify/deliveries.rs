@@ -87,7 +87,7 @@ fn events(
         let opened = tables::open::<EventKey>(key.value(), row.value(), digest::named("event", id));
         let event = opened.and_then(|row| EventRow::decode(row, |number| sets.members(number)));
         let Some(event) = report.check(format_args!("event {id}"), event) else { continue };
-        if !event.is_intact() {
+        if !event.content.is_intact() {
             report.fault(format!("event {id}: the body does not fit its digest"));
         }
         let head = tables::open::<EventKey>(key.value(), row.value(), digest::named("event", id));
@@ -98,7 +98,7 @@ fn events(
         }
         for receiver in event.subscriptions.iter().filter(|id| subscriptions.contains_key(id)) {
             let id = DeliveryId { event: id, subscription: *receiver };
-            let kind = kind((account, id, event.event_type), &outcomes, &outbox, report)?;
+            let kind = kind((account, id, event.content.event_type), &outcomes, &outbox, report)?;
             found.count((account.0, receiver.0), kind);
         }
     }
