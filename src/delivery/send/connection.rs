@@ -54,6 +54,9 @@ impl From<ConnectionError> for Error {
     }
 }
 
+/// As much as most answers take.
+const INPUT_BYTES: usize = 1024;
+
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(in crate::delivery) struct Connection {
@@ -77,7 +80,7 @@ pub(in crate::delivery) struct Open {
 /// What has come and was not read.
 #[derive(Debug, Default)]
 struct Input {
-    /// As long as a head may be, once something has come.
+    /// It grows, up to the length that a head may have, as more comes at once.
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
@@ -110,7 +113,10 @@ impl Input {
 
     /// Where more can be put.
     fn room(&mut self) -> &mut [u8] {
-        self.buffer.resize(HEAD_BYTES, 0);
+        if self.end == self.buffer.len() {
+            let length = self.buffer.len().saturating_mul(2).clamp(INPUT_BYTES, HEAD_BYTES);
+            self.buffer.resize(length, 0);
+        }
         if self.begin > 0 {
             self.buffer.copy_within(self.begin..self.end, 0);
             self.end -= self.begin;
@@ -188,16 +194,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what can be sent by now of a request, and takes that out of it. Returns whether nothing is left to send: if
-    /// the other side ends the connection it takes no more, but may have answered before, so that is no error yet.
-    pub(in crate::delivery) fn send(&mut self, unsent: &mut &[u8]) -> Result<bool, Error> {
-        while !(unsent.is_empty() && self.open.stream.has_sent()) {
+    /// Sends what can be sent by now of the parts of a request, and takes that out of them. Returns whether nothing is left to
+    /// send: if the other side ends the connection it takes no more, but may have answered before, so that is no error yet.
+    pub(in crate::delivery) fn send(&mut self, unsent: &mut [&[u8]; 2]) -> Result<bool, Error> {
+        while !(unsent.iter().all(|part| part.is_empty()) && self.open.stream.has_sent()) {
             let sent = match &mut self.open.stream {
-                Stream::Plain(socket) => socket.send_at_once(unsent),
-                Stream::Tls(stream) => stream.send_at_once(unsent),
+                Stream::Plain(socket) => socket.send_parts_at_once(*unsent),
+                Stream::Tls(stream) => stream.send_at_once(*unsent),
             };
             match sent {
-                Ok(count) => *unsent = unsent.get(count..).unwrap_or_default(),
+                Ok(count) => advance(unsent, count),
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(Error::Io(error)) if was_ended(error.kind()) => {
                     self.refused = Some(error);
@@ -331,6 +337,15 @@ impl Connection {
     }
 }
 
+/// Takes that many bytes out of the front of the parts.
+fn advance(parts: &mut [&[u8]], mut count: usize) {
+    for part in parts {
+        let taken = count.min(part.len());
+        *part = part.get(taken..).unwrap_or_default();
+        count -= taken;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -338,6 +353,32 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_taken_out_of_the_parts_in_order() {
+        for (count, left) in [(0, ["ab", "cd"]), (1, ["b", "cd"]), (2, ["", "cd"]), (3, ["", "d"]), (4, ["", ""])] {
+            let mut parts = [&b"ab"[..], b"cd"];
+            advance(&mut parts, count);
+            assert_eq!(parts, left.map(str::as_bytes));
+        }
+    }
+
+    #[test]
+    fn input_has_room_for_a_whole_head_and_little_until_more_comes() {
+        let mut input = Input::default();
+        assert_eq!(input.room().len(), INPUT_BYTES);
+        let mut came = 0;
+        while came < HEAD_BYTES {
+            let room = input.room().len();
+            assert!(room > 0 && came + room <= HEAD_BYTES);
+            input.end += room;
+            came += room;
+        }
+        assert_eq!((input.bytes().len(), input.room().len()), (HEAD_BYTES, 0));
+        input.begin = HEAD_BYTES;
+        assert_eq!(input.room().len(), HEAD_BYTES);
+        assert!(input.bytes().is_empty());
+    }
 
     #[test]
     fn a_kept_connection_that_ended_or_got_more_than_an_answer_is_not_used() {
@@ -367,7 +408,7 @@ mod tests {
             match more {
                 None => {
                     connection.begin(&mut limit).unwrap();
-                    assert!(connection.send(&mut &b"x"[..]).unwrap());
+                    assert!(connection.send(&mut [&b"x"[..], b"y"]).unwrap());
                     continue;
                 }
                 Some(b"") => drop(peer_end),

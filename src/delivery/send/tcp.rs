@@ -3,14 +3,14 @@
 //! little of the kernel as can be.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use ureq::Error;
 
 use crate::delivery::send::limit::Limit;
@@ -88,6 +88,24 @@ impl Socket {
     pub(in crate::delivery) fn send_at_once(&self, bytes: &[u8]) -> Result<usize, Error> {
         loop {
             match send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
+                Ok(count) => return Ok(count),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::Io(error.into())),
+            }
+        }
+    }
+
+    /// The same of two parts, one behind the other.
+    pub(in crate::delivery) fn send_parts_at_once(&self, parts: [&[u8]; 2]) -> Result<usize, Error> {
+        let [first, second] = parts;
+        if second.is_empty() {
+            return self.send_at_once(first);
+        }
+        let both = [IoSlice::new(first), IoSlice::new(second)];
+        loop {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match sendmsg(&self.stream, &both, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
                 Ok(count) => return Ok(count),
                 Err(Errno::INTR) => {}

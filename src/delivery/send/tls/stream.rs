@@ -1,7 +1,7 @@
 //! A connection to an endpoint over TLS. Runs on delivery threads, which block in it. It knows of every byte that has
 //! come, decrypted or not, so that nothing that came before a request can be taken for its answer.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -43,17 +43,27 @@ impl TlsStream {
         Ok(stream)
     }
 
-    /// Takes a piece of it to be sent, once what it took before has been sent, and says how long that is. Fails with
+    /// Takes a piece of the parts to be sent, once what it took before has been sent, and says how long that is. Fails with
     /// [`ErrorKind::WouldBlock`] until then.
-    pub(in crate::delivery) fn send_at_once(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+    pub(in crate::delivery) fn send_at_once(&mut self, parts: [&[u8]; 2]) -> Result<usize, Error> {
         self.flush(None)?;
-        let piece = bytes.get(..PIECE_BYTES).unwrap_or(bytes);
-        self.session.writer().write_all(piece)?;
+        let mut room = PIECE_BYTES;
+        let piece = parts.map(|part| {
+            let part = part.get(..room).unwrap_or(part);
+            room -= part.len();
+            IoSlice::new(part)
+        });
+        let is_empty = room == PIECE_BYTES;
+        // Both in one record; an empty one would be a record too.
+        let taken = if is_empty { 0 } else { self.session.writer().write_vectored(&piece)? };
+        if taken == 0 && !is_empty {
+            return Err(Error::Io(ErrorKind::WriteZero.into()));
+        }
         match self.flush(None) {
             Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
             flushed => flushed?,
         }
-        Ok(piece.len())
+        Ok(taken)
     }
 
     /// Has everything been sent that it took?
