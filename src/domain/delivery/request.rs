@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::delivery::headers::HEADER_NAMES;
 use crate::domain::event::event_type::EventType;
 use crate::domain::options::format::Format;
 use crate::domain::options::names::Names;
@@ -16,17 +17,21 @@ use crate::domain::{BatchId, DeliveryId, Timestamp};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SentRequest {
     /// Names and values in sending order; a secret value is redacted.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<SentHeader>,
     /// SHA-256 of the body that was sent.
     pub body_sha256: [u8; 32],
 }
 
+/// The name and the value of a header; most names are known when this program is compiled.
+pub type SentHeader = (Cow<'static, str>, Cow<'static, str>);
+
 /// A request as it is sent.
 #[derive(Debug)]
 pub struct ShapedRequest<'a> {
-    headers: Vec<(String, SecretText)>,
     body: Cow<'a, [u8]>,
     kept: SentRequest,
+    /// The values of the last headers, which are redacted in what is kept.
+    secrets: Vec<Cow<'a, SecretText>>,
 }
 
 /// What a request is made of beside the subscription.
@@ -79,7 +84,7 @@ impl Subscription {
 
     /// The request of an attempt; none if the stored envelope cannot be read.
     #[must_use]
-    pub fn request<'a>(&self, of: &RequestOf<'a>) -> Option<ShapedRequest<'a>> {
+    pub fn request<'a>(&'a self, of: &RequestOf<'a>) -> Option<ShapedRequest<'a>> {
         let options = &self.options;
         let names = &options.names;
         let (body, id, delivery_id, event_name) = match of.content {
@@ -97,29 +102,33 @@ impl Subscription {
                 (Cow::Owned(batch_body(&id, envelopes, names)?), id.clone(), id, BATCH.to_owned())
             }
         };
-        let Names { event, delivery, attempt, .. } = &options.names;
-        let mut plain = vec![
-            ("Content-Type", options.format.content_type().to_owned()),
-            ("User-Agent", format!("TempClock-Webhooks/{}", of.version)),
-            (event, event_name),
-            (delivery, delivery_id),
-            (attempt, of.number.to_string()),
-        ];
-        plain.extend(self.keys.body_signature(&options.names, options.signatures, of.now, &body));
-        plain.extend(self.keys.standard_headers(options.signatures, &id, of.now, &body));
-        let plain = plain.into_iter().filter(|(name, _)| !name.is_empty());
-        let mut kept: Vec<_> = plain.map(|(name, value)| (name.to_owned(), value)).collect();
-        let mut headers: Vec<_> = kept.iter().map(|(name, value)| (name.clone(), SecretText::new(value))).collect();
+        let Names { event, delivery, attempt, .. } = names;
+        let mut headers: Vec<SentHeader> = Vec::with_capacity(HEADER_NAMES.len() + 1 + options.headers.len());
+        headers.push(("Content-Type".into(), options.format.content_type().into()));
+        headers.push(("User-Agent".into(), format!("TempClock-Webhooks/{}", of.version).into()));
+        let described = [(event, event_name), (delivery, delivery_id), (attempt, of.number.to_string())];
+        let described = described.into_iter().map(|(name, value)| (name.as_str(), value));
+        let signed = self.keys.body_signature(names, options.signatures, of.now, &body);
+        let standard = self.keys.standard_headers(options.signatures, &id, of.now, &body);
+        let plain = described.chain(signed).chain(standard).filter(|(name, _)| !name.is_empty());
+        headers.extend(plain.map(|(name, value)| (header_name(name), value.into())));
         let auth = options.auth.as_ref().and_then(|auth| auth.header(of.access_token));
-        let auth = auth.map(|login| ("Authorization".to_owned(), login));
-        let own = options.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
+        let auth = auth.map(|login| ("Authorization".into(), Cow::Owned(login)));
+        let own = options.headers.iter().map(|header| (header_name(&header.name), Cow::Borrowed(&header.value)));
+        let mut secrets = Vec::with_capacity(1 + options.headers.len());
         for (name, value) in auth.into_iter().chain(own) {
-            kept.push((name.clone(), SecretText::REDACTED.to_owned()));
-            headers.push((name, value));
+            headers.push((name, SecretText::REDACTED.into()));
+            secrets.push(value);
         }
         let body_sha256 = Sha256::digest(&body).into();
-        Some(ShapedRequest { headers, body, kept: SentRequest { headers: kept, body_sha256 } })
+        Some(ShapedRequest { body, kept: SentRequest { headers, body_sha256 }, secrets })
     }
+}
+
+/// The name, without a copy of it where it is one of the server's own.
+fn header_name(name: &str) -> Cow<'static, str> {
+    let known = HEADER_NAMES.into_iter().find(|known| *known == name);
+    known.map_or_else(|| name.to_owned().into(), Cow::Borrowed)
 }
 
 /// The body of a batch: its id and the envelopes, as they are sent alone.
@@ -139,7 +148,11 @@ fn batch_body(id: &str, envelopes: &[&[u8]], names: &Names) -> Option<Vec<u8>> {
 impl ShapedRequest<'_> {
     /// Names and values, in sending order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers.iter().map(|(name, value)| (name.as_str(), value.expose()))
+        let headers = &self.kept.headers;
+        let first_secret = headers.len().saturating_sub(self.secrets.len());
+        let plain = headers.iter().take(first_secret).map(|(name, value)| (&**name, &**value));
+        let secret = headers.iter().skip(first_secret).zip(&self.secrets);
+        plain.chain(secret.map(|((name, _), value)| (&**name, value.expose())))
     }
 
     /// The body.

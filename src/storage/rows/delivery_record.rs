@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Timestamp;
 use crate::domain::delivery::attempt::{Attempt, Response, Signed};
-use crate::domain::delivery::request::SentRequest;
+use crate::domain::delivery::request::{SentHeader, SentRequest};
 use crate::domain::delivery::{Delivery, DeliveryState, KEPT_ATTEMPTS};
 use crate::domain::event::event_type::EventType;
 use crate::domain::signing::Signatures;
@@ -77,7 +77,7 @@ struct AttemptV3<'a> {
 }
 
 /// Headers, where one is the same as the one in its place in the request before, and the digest of the body.
-type RequestV3<'a> = (Vec<Repeatable<'a, (String, String)>>, [u8; 32]);
+type RequestV3<'a> = (Vec<Repeatable<'a, SentHeader>>, [u8; 32]);
 
 /// As [`ResponseV1`], where a header is the same as the one in its place in the answer before.
 type ResponseV2<'a> = (Vec<Repeatable<'a, (String, String)>>, Repeatable<'a, [u8]>);
@@ -251,10 +251,7 @@ fn repeated_request((headers, body_sha256): RequestV3<'_>, before: &SentRequest)
     Ok(SentRequest { headers: repeated_headers(headers, &before.headers)?, body_sha256 })
 }
 
-fn repeated_headers(
-    headers: Vec<Repeatable<'_, (String, String)>>,
-    before: &[(String, String)],
-) -> Result<Vec<(String, String)>, StorageError> {
+fn repeated_headers<H: Clone>(headers: Vec<Repeatable<'_, H>>, before: &[H]) -> Result<Vec<H>, StorageError> {
     let headers = headers.into_iter().enumerate().map(|(place, header)| match header {
         Some(header) => Ok(header.into_owned()),
         None => before.get(place).cloned().ok_or_else(|| damaged("delivery")),

@@ -160,14 +160,14 @@ impl Tokens {
         let mut takes_present = wanted == Wanted::Valid;
         let valid = loop {
             let now = Instant::now();
-            let valid = state.token.clone().filter(|token| token.is_valid(now));
-            if let Some(token) = valid.as_ref().filter(|_| takes_present) {
+            let valid = state.token.as_ref().filter(|token| token.is_valid(now));
+            if let Some(token) = valid.filter(|_| takes_present) {
                 let waits = state.renew_not_before.is_some_and(|at| now < at);
                 if token.is_fresh(now) || state.asking.is_some() || waits {
                     return Ok(token.text.clone());
                 }
             }
-            let Some(number) = state.asking else { break valid };
+            let Some(number) = state.asking else { break valid.cloned() };
             let Some(left) = WAIT_FOR_ANOTHER.checked_sub(begun.elapsed()) else {
                 return Err(Outcome::TokenFailed(TokenFault::Awaited));
             };
