@@ -53,7 +53,8 @@ pub fn publish(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let catalogue = Catalogue::built_in();
     let rules = EventRules { event_bytes: 64 * 1024, catalogue: &catalogue, filtered: &[] };
-    match event_body::one(text, Some("key"), &rules) {
+    let body = text.into();
+    match event_body::one(&body, Some("key"), &rules) {
         Err(error) => check_refusal(&error),
         Ok(event) => {
             assert!(text.contains(&*event.data), "the data is not what was published");
@@ -61,7 +62,7 @@ pub fn publish(data: &[u8]) {
             assert!(depth(&value) <= MAX_DEPTH);
         }
     }
-    match event_body::batch(text, Some("key"), &rules) {
+    match event_body::batch(&body, Some("key"), &rules) {
         Err(error) => check_refusal(&error),
         Ok(events) => assert!((1..=1000).contains(&events.len())),
     }

@@ -14,6 +14,7 @@ pub mod parsed_data;
 
 use std::io::Write as _;
 
+use bytestring::ByteString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -28,8 +29,9 @@ pub struct NewEvent {
     pub event_type: EventType,
     /// Whether `*` leaves its type out.
     pub is_opt_in: bool,
-    /// The `data` as published, untouched.
-    pub data: Box<str>,
+    /// The `data` as published, untouched: a part of the request's body, which is in memory until the last event of it is
+    /// stored.
+    pub data: ByteString,
     /// When it happened, if the publisher gave a time.
     pub occurred_at: Option<Timestamp>,
     /// What the publisher marked it with, for finding it.

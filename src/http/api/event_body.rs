@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -29,9 +30,10 @@ const BATCH_EVENTS: usize = 1000;
 pub const KEY_CHARS: usize = 255;
 
 /// Parses one event, with the request's idempotency key if there is one.
-pub fn one(text: &str, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<NewEvent, ApiError> {
+pub fn one(text: &ByteString, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<NewEvent, ApiError> {
     let fields: EventFields<'_> = serde_json::from_str(text).map_err(|error| ApiError::not_json(text, &error))?;
-    fields.into_event(request_key.map(|key| digest_key(&["header", key])), rules).map_err(ApiError::invalid)
+    let key = request_key.map(|key| digest_key(&["header", key]));
+    fields.into_event(text, key, rules).map_err(ApiError::invalid)
 }
 
 #[derive(serde::Deserialize)]
@@ -64,7 +66,7 @@ pub struct PartialBatch {
 
 /// Parses a batch of events, each within that size: all of them or none. The request's idempotency key applies to each
 /// event with its index, and to the batch as a whole.
-pub fn batch(text: &str, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<Vec<NewEvent>, ApiError> {
+pub fn batch(text: &ByteString, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<Vec<NewEvent>, ApiError> {
     let PartialBatch { events, errors, .. } = partial_batch(text, request_key, rules)?;
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
@@ -86,7 +88,11 @@ pub fn batch(text: &str, request_key: Option<&str>, rules: &EventRules<'_>) -> R
 
 /// Parses the events of a batch, each within that size. The request's idempotency key applies to each event with its
 /// index.
-pub fn partial_batch(text: &str, request_key: Option<&str>, rules: &EventRules<'_>) -> Result<PartialBatch, ApiError> {
+pub fn partial_batch(
+    text: &ByteString,
+    request_key: Option<&str>,
+    rules: &EventRules<'_>,
+) -> Result<PartialBatch, ApiError> {
     let batch: BatchRequest<'_> = serde_json::from_str(text).map_err(|error| {
         // An unexpected field stops the parser before the rest of the text is checked.
         match serde_json::from_str::<IgnoredAny>(text) {
@@ -103,7 +109,7 @@ pub fn partial_batch(text: &str, request_key: Option<&str>, rules: &EventRules<'
     let mut parsed = PartialBatch { count: batch.events.len(), ..PartialBatch::default() };
     for (index, raw) in batch.events.iter().enumerate() {
         let key = request_key.map(|key| digest_key(&["batch", key, &index.to_string()]));
-        match event_of_batch(raw.get(), key, rules) {
+        match event_of_batch(text, raw.get(), key, rules) {
             Err(found) => parsed.errors.add_part(&format!("events[{index}]"), found),
             Ok(event) => parsed.events.push((index, event)),
         }
@@ -111,8 +117,13 @@ pub fn partial_batch(text: &str, request_key: Option<&str>, rules: &EventRules<'
     Ok(parsed)
 }
 
-/// Parses one event of a batch; an error without a field concerns the whole event.
-fn event_of_batch(text: &str, key: Option<IdempotencyKey>, rules: &EventRules<'_>) -> Result<NewEvent, FieldErrors> {
+/// Parses one event of a batch, whose text is a part of the batch's; an error without a field concerns the whole event.
+fn event_of_batch(
+    batch: &ByteString,
+    text: &str,
+    key: Option<IdempotencyKey>,
+    rules: &EventRules<'_>,
+) -> Result<NewEvent, FieldErrors> {
     let event_bytes = rules.event_bytes;
     let whole = |message: String| FieldErrors::from(vec![FieldError::new("", message)]);
     if text.len() as u64 > event_bytes {
@@ -121,7 +132,7 @@ fn event_of_batch(text: &str, key: Option<IdempotencyKey>, rules: &EventRules<'_
     match serde_json::from_str::<EventFields<'_>>(text) {
         Err(error) if error.is_data() => Err(whole(format!("must be an object; {}", field::words(text)))),
         Err(error) => Err(whole(explain(text, &error).message)),
-        Ok(fields) => fields.into_event(key, rules),
+        Ok(fields) => fields.into_event(batch, key, rules),
     }
 }
 
@@ -235,8 +246,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for EventFields<'a> {
 }
 
 impl EventFields<'_> {
-    /// The event, if every field is valid.
-    fn into_event(self, request_key: Option<IdempotencyKey>, rules: &EventRules<'_>) -> Result<NewEvent, FieldErrors> {
+    /// The event, if every field is valid. `body` is the request's, of which the fields are parts.
+    fn into_event(
+        self,
+        body: &ByteString,
+        request_key: Option<IdempotencyKey>,
+        rules: &EventRules<'_>,
+    ) -> Result<NewEvent, FieldErrors> {
         let mut errors = self.errors;
         let event_type = match self.event {
             None => Err("is missing".to_owned()),
@@ -295,7 +311,8 @@ impl EventFields<'_> {
         let by_request =
             request_key.map(|key| IdempotencyEntry { key, source: KeySource::Header, fingerprint: fingerprint() });
         let idempotency = by_id.into_iter().chain(by_request).collect();
-        Ok(NewEvent { event_type, is_opt_in, data: data.get().into(), occurred_at, tags, worker, unfit, idempotency })
+        let data = body.slice_ref(data.get());
+        Ok(NewEvent { event_type, is_opt_in, data, occurred_at, tags, worker, unfit, idempotency })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytestring::ByteString;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -109,7 +110,7 @@ fn rules<'a>(state: &HttpState, catalogue: &'a Catalogue, filtered: &'a [Arc<Sub
 }
 
 /// Stores the valid events of a batch.
-async fn publish_valid(state: &AppState, account: AccountId, text: &str, key: Option<&str>) -> HandlerResult {
+async fn publish_valid(state: &AppState, account: AccountId, text: &ByteString, key: Option<&str>) -> HandlerResult {
     let mut conflicting: BTreeSet<usize> = BTreeSet::new();
     // Each time round there is at least one event less.
     loop {

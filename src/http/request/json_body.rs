@@ -7,6 +7,7 @@ use std::sync::Arc;
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest};
+use bytestring::ByteString;
 use futures_core::Stream;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,7 +20,7 @@ use crate::storage::error::Rejection;
 /// A request's JSON body within the size and time limits. It holds its share of the memory for all bodies.
 pub struct JsonText {
     /// The body.
-    pub text: String,
+    pub text: ByteString,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -27,7 +28,7 @@ impl JsonText {
     /// A body that the server wrote itself.
     #[must_use]
     pub fn of(body: &Value) -> Self {
-        Self { text: body.to_string(), _room: None }
+        Self { text: body.to_string().into(), _room: None }
     }
 }
 
@@ -57,7 +58,7 @@ impl FromRequest for JsonText {
                 return Err(ApiError::too_large(limit_bytes));
             }
             let (bytes, room) = read(&state, &mut payload, limit_bytes).await?;
-            Ok(Self { text: body_text::decode(bytes)?, _room: Some(room) })
+            Ok(Self { text: body_text::decode(bytes)?.into(), _room: Some(room) })
         })
     }
 }
@@ -88,7 +89,7 @@ impl OptionalJson {
     /// The body, if there is one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
-        self.0.as_ref().map(|body| body.text.as_str()).filter(|text| !text.is_empty())
+        self.0.as_ref().map(|body| &*body.text).filter(|text| !text.is_empty())
     }
 }
 
