@@ -102,7 +102,8 @@ impl Row {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The value in the middle.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
