@@ -152,8 +152,8 @@ async fn view(
         let Some(delivery) = snapshot.delivery(id)? else { return Ok(None) };
         let context =
             ViewContext { snapshot, is_active: subscription.state.is_active(), clocks, dispatcher: &dispatcher };
-        let content = snapshot.event_content(account, id.event)?;
-        Ok(Some(DeliveryView::full(id, &delivery, context, content.as_ref())))
+        let event = snapshot.event_content(account, id.event)?;
+        Ok(Some(DeliveryView::full(id, &delivery, context, event.as_ref())))
     });
     let (found, memory) = found.await?;
     Ok((found.ok_or_else(missing)?, memory))

@@ -355,13 +355,13 @@ impl DeliveryView {
     }
 
     /// With its attempts, oldest first, and the body, unless retention has removed it or it was erased.
-    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext<'_>, content: Option<&EventContent>) -> Self {
+    pub fn full(id: DeliveryId, delivery: &Delivery, context: ViewContext<'_>, event: Option<&EventContent>) -> Self {
         let attempts = delivery.attempts.iter().map(|attempt| AttemptView::full(id, delivery, attempt, context));
         let history = DeliveryHistoryView {
             attempts: attempts.collect(),
-            body: content
-                .filter(|content| content.erased().is_none())
-                .map(|content| String::from_utf8_lossy(content.body()).into_owned()),
+            body: event
+                .filter(|event| event.erased().is_none())
+                .map(|event| String::from_utf8_lossy(event.body()).into_owned()),
         };
         Self { history: Some(history), ..Self::short(id, delivery, context) }
     }
