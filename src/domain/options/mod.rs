@@ -136,7 +136,7 @@ impl Options {
             || self.auth.is_some()
             || self.format != Format::default()
             || self.signatures != SignatureKinds::default()
-            || self.names != Names::default()
+            || !self.names.are_own()
             || self.batch.is_some()
     }
 

@@ -29,20 +29,37 @@ const FIELDS: [&str; 6] = ["signature", "signature_prefix", "event", "delivery",
 /// The most characters of a prefix or of a key of the envelope.
 const CHARS: usize = 64;
 
+const SIGNATURE: &str = "X-TempClock-Signature";
+const EVENT: &str = "X-TempClock-Event";
+const DELIVERY: &str = "X-TempClock-Delivery";
+const ATTEMPT: &str = "X-TempClock-Attempt";
+
 impl Default for Names {
     fn default() -> Self {
         Self {
-            signature: "X-TempClock-Signature".to_owned(),
+            signature: SIGNATURE.to_owned(),
             signature_prefix: String::new(),
-            event: "X-TempClock-Event".to_owned(),
-            delivery: "X-TempClock-Delivery".to_owned(),
-            attempt: "X-TempClock-Attempt".to_owned(),
+            event: EVENT.to_owned(),
+            delivery: DELIVERY.to_owned(),
+            attempt: ATTEMPT.to_owned(),
             envelope: ENVELOPE.map(str::to_owned),
         }
     }
 }
 
 impl Names {
+    /// Whether these are the server's own. Every attempt asks, so nothing is allocated for it.
+    #[must_use]
+    pub fn are_own(&self) -> bool {
+        let Self { signature, signature_prefix, event, delivery, attempt, envelope: _ } = self;
+        signature == SIGNATURE
+            && signature_prefix.is_empty()
+            && event == EVENT
+            && delivery == DELIVERY
+            && attempt == ATTEMPT
+            && self.has_plain_envelope()
+    }
+
     /// Whether the envelope has its own keys.
     #[must_use]
     pub fn has_plain_envelope(&self) -> bool {
@@ -184,9 +201,14 @@ mod tests {
             json!({"event": "", "attempt": "", "delivery": "X-GitHub-Delivery"}),
             json!({"envelope": {"id": "event_id", "data": "payload"}, "event": "X-GitHub-Event"}),
         ] {
-            assert_eq!(Names::read(&shown).unwrap().to_json(), Some(shown));
+            let names = Names::read(&shown).unwrap();
+            assert_eq!((names.are_own(), names.to_json()), (false, Some(shown)));
         }
-        assert_eq!(Names::read(&json!({"event": "X-TempClock-Event"})).unwrap().to_json(), None);
+        for field in ["signature", "signature_prefix", "event", "delivery", "attempt"] {
+            assert!(!Names::read(&json!({field: "X-Other"})).unwrap().are_own(), "{field}");
+        }
+        let own = Names::read(&json!({"event": "X-TempClock-Event"})).unwrap();
+        assert_eq!((own.are_own(), own.to_json()), (true, None));
     }
 
     #[test]
