@@ -88,7 +88,9 @@ pub enum WriterError {
 
 fn next_start(error: &StorageError) -> &'static str {
     match error {
-        StorageError::Remote(_) | StorageError::Unknown(_) | StorageError::Lost(Loss::TakenOver(_)) => {
+        StorageError::Remote(_)
+        | StorageError::Unknown(_)
+        | StorageError::Lost(Loss::TakenOver(_) | Loss::Behind(_)) => {
             "The next start goes on from what is stored; repeat what got no answer under its idempotency key"
         }
         _ => "The next start checks the whole file, and says so if it is damaged",

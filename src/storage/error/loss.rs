@@ -40,6 +40,11 @@ pub enum Loss {
         "schema {0} was taken over by another process, because this one did not renew its lease in time, so nothing was acknowledged from then on. After a restart it waits on standby"
     )]
     TakenOver(String),
+    /// The database server has lost commits.
+    #[error(
+        "{0}. Nothing was acknowledged from then on. Acknowledged events may be lost if nothing has them but the server that failed: look there before you start again, and name synchronous standbys in synchronous_standby_names"
+    )]
+    Behind(String),
     /// The file system does not tell.
     #[error("{0} cannot be looked at any more, so nothing was acknowledged from then on: {1}")]
     Unseen(PathBuf, String),

@@ -35,9 +35,12 @@
 //! one still sends then fails at the lock of its epoch and is rolled back. The other one starts no attempt and answers no
 //! request once its lease is over by its own clock, before it has asked anybody. Plain statements are enough for that.
 //!
-//! **Unknown.** When the connection ends, or the time limit passes, while a commit is on its way, nobody knows whether it was
-//! made. The process then ends as after any error of its store: callers get 503 and repeat under their keys. The same holds
-//! for a commit whose wait for the synchronous standby was cancelled.
+//! **Lost connections.** Each commit has a number in `meta` (`connection/place`). When the connection ends while one is on its
+//! way, the next one locks the epoch alone, which waits for whatever is still under way, and reads that number: the commit was
+//! made, or it is sent again. A server with a lesser number, or on an earlier timeline, is never used.
+//!
+//! **Unknown.** When no server answers in time, or the wait for the synchronous standby was cancelled, nobody knows whether the
+//! commit was made. The process then ends as after any error of its store: callers get 503 and repeat under their keys.
 
 mod connection;
 mod counts;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ use crate::storage::engine::{Engine as _, Front, Pending, View as _};
 use crate::storage::error::{OpenError, StorageError};
 use crate::storage::opened::{Loaded, Opened, PostgresSettings, StoreSettings};
 use crate::storage::postgres::connection::fault::Fault;
+use crate::storage::postgres::connection::place::Place;
 use crate::storage::postgres::connection::pool::Pool;
 use crate::storage::postgres::connection::reach::{explained, reach};
 use crate::storage::postgres::connection::runtime::Runtime;
@@ -63,7 +65,8 @@ pub(in crate::storage) fn open(
     let runtime = Runtime::start().map_err(|error| failed(Fault::Other(error.to_string())))?;
     let (session, _) = reach(&runtime, &target, schema, clock.wall())?;
     // Before anything is written: what lacks is noticed here.
-    let pool = Pool::connect(&runtime, &target, schema).map_err(failed)?;
+    let place = Place::new(runtime, target.clone(), schema, &session);
+    let pool = Pool::connect(&place).map_err(failed)?;
     let mut random = Randomness::new();
     let store_id = random.next_u128().map_err(odd)?;
     let identity =
@@ -75,8 +78,8 @@ pub(in crate::storage) fn open(
         (Err(cause), None) => return Err(OpenError::KeyFile(cause)),
     };
     let is_to_seal = check_key(&identity, &seal, &shown)?;
-    let again = (runtime.clone(), target.clone(), schema.to_owned());
-    let connect = move || Session::connect(&again.0, &again.1, &again.2);
+    let again = Arc::clone(&place);
+    let connect = move || again.connect();
     let token = random.next_u128().map_err(odd)?;
     // A command is no server.
     let node = (!as_it_is).then(|| Node::own(token, clock.wall()));
@@ -95,13 +98,13 @@ pub(in crate::storage) fn open(
             .map_err(|error| OpenError::NotSealed { path: shown, reason: error.to_string() })?;
     }
     drop(view);
+    place.resume(&session).map_err(failed)?;
     let loaded = {
         // A snapshot from after the claim: nobody else writes any more.
         let view = PostgresView::new(pool.clone());
         load(&view, &seal).map_err(odd)?
     };
-    let parts = (runtime, target.clone(), schema);
-    let engine = PostgresEngine::new((session, pool, owner), parts, seal, settings.cache_bytes);
+    let engine = PostgresEngine::new((session, pool, owner), place, seal, settings.cache_bytes);
     engine.check_owner().map_err(odd)?;
     Ok(Opened::of(StoreEngine::Postgres(Box::new(engine)), loaded, settings, clock, random).map_err(odd)?)
 }

@@ -1,7 +1,8 @@
 //! What the writer's transactions take from the engine, one after the other, and give back. Any thread.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::storage::postgres::connection::place::Place;
 use crate::storage::postgres::connection::session::Session;
 use crate::storage::postgres::recent::Recent;
 use crate::storage::sealing::Seal;
@@ -12,8 +13,8 @@ pub(super) struct Shared {
     pub session: Mutex<Option<Session>>,
     /// The epoch in which this process may write.
     pub epoch: i64,
-    /// The schema.
-    pub schema: String,
+    /// Where the database is.
+    pub place: Arc<Place>,
     /// Rows that were stored lately.
     pub recent: Mutex<Recent>,
     /// What secrets are sealed with.

@@ -4,7 +4,7 @@ use crate::domain::Timestamp;
 use crate::storage::error::{OpenError, StorageError};
 use crate::storage::opened::PostgresSettings;
 use crate::storage::postgres::connection::fault::Fault;
-use crate::storage::postgres::connection::reach::explained;
+use crate::storage::postgres::connection::reach::{explained, newest};
 use crate::storage::postgres::connection::runtime::Runtime;
 use crate::storage::postgres::connection::session::Session;
 use crate::storage::postgres::connection::url::Target;
@@ -41,7 +41,7 @@ impl Standby {
     }
 
     fn ask(&mut self) -> Result<Option<String>, Fault> {
-        let connect = || Session::connect(&self.runtime, &self.target, &self.schema);
+        let connect = || newest(&self.runtime, &self.target, &self.schema);
         let session = self.session.take().filter(|session| !session.is_closed()).map_or_else(connect, Ok)?;
         self.node.is_here(&session)?;
         let held = Held::read(&session)?;

@@ -3,14 +3,17 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::storage::error::{Loss, StorageError};
+use crate::storage::postgres::connection::fault::Fault;
+use crate::storage::postgres::connection::place::{COMMIT, commit_row, stored_commit};
 use crate::storage::postgres::connection::pool::{self, read_some};
 use crate::storage::postgres::connection::session::{Session, Value};
 use crate::storage::postgres::recent::Recent;
 use crate::storage::postgres::rows::{Row, Rows};
 use crate::storage::postgres::shared::Shared;
-use crate::storage::postgres::tables::{Key, Order, Span, Table};
+use crate::storage::postgres::tables::{Key, META, Order, Span, Table, key};
 use crate::storage::postgres::writes::{Last, Writes};
 use crate::storage::sealing::Seal;
 
@@ -20,22 +23,35 @@ type Result<T> = std::result::Result<T, StorageError>;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 /// Fails to find a row if another process has taken over, and keeps one from doing so until the end of the transaction.
 const FENCE: &str = "SELECT 1 FROM owner WHERE epoch = $1 FOR SHARE";
+/// The same after a connection was lost: waits until nothing of an earlier transaction is under way.
+const FENCE_ALONE: &str = "SELECT 1 FROM owner WHERE epoch = $1 FOR UPDATE";
+/// For how long the writer tries to connect anew. Callers wait meanwhile.
+const RECONNECT: Duration = Duration::from_secs(20);
 
 /// An open transaction. Dropped without a commit, its connection is closed.
 pub(super) struct Writing {
-    session: Session,
+    session: RefCell<Session>,
     shared: Arc<Shared>,
     writes: RefCell<Writes>,
 }
 
 impl Writing {
-    /// Begins on that connection, if this process may still write.
-    pub fn begin(session: Session, shared: Arc<Shared>) -> Result<Self> {
-        let locked = session.begin(BEGIN, FENCE.to_owned(), vec![Value::Int(shared.epoch)])?;
-        if locked.is_empty() {
-            return Err(Loss::TakenOver(shared.schema.clone()).into());
+    /// Begins, if this process may still write.
+    pub fn begin(shared: Arc<Shared>) -> Result<Self> {
+        if let Some(session) = shared.take() {
+            match begin_on(&session, &shared, FENCE) {
+                // It ended while nothing was asked of it.
+                Err(StorageError::Remote(reason)) => log::warn!("PostgreSQL has to be connected anew: {reason}"),
+                begun => return begun.map(|()| Self::of(session, shared)),
+            }
         }
-        Ok(Self { session, shared, writes: RefCell::default() })
+        let deadline = Instant::now() + RECONNECT;
+        let session = begin_anew(&shared, deadline)?;
+        Ok(Self::of(session, shared))
+    }
+
+    fn of(session: Session, shared: Arc<Shared>) -> Self {
+        Self { session: RefCell::new(session), shared, writes: RefCell::default() }
     }
 
     /// What secrets are sealed with.
@@ -44,13 +60,39 @@ impl Writing {
     }
 
     /// Sends what was written and commits. Gives back the connection.
+    ///
+    /// The number of the commit is written with it. If the connection ends meanwhile, that number says on a new one whether
+    /// the commit was made; if it was not, the same is sent again, to whichever server takes writes by then.
     pub fn commit(self) -> Result<()> {
         let Self { session, shared, writes } = self;
-        let writes = writes.into_inner();
-        session.commit(writes.statements()).map_err(|fault| StorageError::Unknown(fault.words()))?;
+        let (mut session, mut writes) = (session.into_inner(), writes.into_inner());
+        let number = shared.place.last_commit() + 1;
+        let at = key![COMMIT];
+        let row = META.seal(&at, commit_row(number)?);
+        writes.set(&META, at, Last::Stored(row));
+        let unknown = |fault: &Fault| StorageError::Unknown(fault.words());
+        let deadline = Instant::now() + RECONNECT;
+        while let Err(fault) = session.commit(writes.statements()) {
+            if !session.is_lost(&fault) || Instant::now() > deadline {
+                return Err(unknown(&fault));
+            }
+            log::warn!(
+                "the connection to PostgreSQL ended in a commit, and a new one tells whether it was made: {}",
+                fault.words()
+            );
+            session = match begin_anew(&shared, deadline) {
+                Err(StorageError::Remote(reason)) => return Err(StorageError::Unknown(reason)),
+                begun => begun?,
+            };
+            if stored_commit(&session).map_err(|fault| unknown(&fault))? == number {
+                session.execute("ROLLBACK".to_owned()).map_err(|fault| unknown(&fault))?;
+                break;
+            }
+        }
         if session.gave_up_waiting() {
             return Err(StorageError::Unknown("the wait for the synchronous standby was cancelled".to_owned()));
         }
+        shared.place.committed(number);
         let mut recent = recent(&shared.recent);
         for (place, key, last) in writes.into_rows() {
             recent.put(place, key, last);
@@ -58,6 +100,21 @@ impl Writing {
         drop(recent);
         shared.put_back(session);
         Ok(())
+    }
+
+    /// Asks, on a new connection if this one is lost. Nothing was sent on it yet that a new transaction would lack.
+    fn ask<T>(&self, question: impl Fn(&Session) -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + RECONNECT;
+        loop {
+            let asked = question(&self.session.borrow());
+            match asked {
+                Err(StorageError::Remote(reason)) if Instant::now() < deadline && self.session.borrow().has_ended() => {
+                    log::warn!("PostgreSQL has to be connected anew: {reason}");
+                    self.session.replace(begin_anew(&self.shared, deadline)?);
+                }
+                asked => return asked,
+            }
+        }
     }
 
     /// Stores a row.
@@ -98,6 +155,28 @@ impl Writing {
     }
 }
 
+/// Begins a transaction, if this process may still write.
+fn begin_on(session: &Session, shared: &Shared, fence: &str) -> Result<()> {
+    let locked = session.begin(BEGIN, fence.to_owned(), vec![Value::Int(shared.epoch)])?;
+    if locked.is_empty() {
+        return Err(Loss::TakenOver(shared.place.schema.clone()).into());
+    }
+    Ok(())
+}
+
+/// Begins one on a new connection, and once no other transaction of this process is under way.
+fn begin_anew(shared: &Shared, deadline: Instant) -> Result<Session> {
+    loop {
+        let session = shared.place.connect_until(deadline)?;
+        match begin_on(&session, shared, FENCE_ALONE) {
+            Err(StorageError::Remote(reason)) if Instant::now() < deadline && session.has_ended() => {
+                log::debug!("the new connection to PostgreSQL has ended: {reason}");
+            }
+            begun => return begun.map(|()| session),
+        }
+    }
+}
+
 fn recent(recent: &Mutex<Recent>) -> std::sync::MutexGuard<'_, Recent> {
     recent.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -107,8 +186,10 @@ impl Rows for Writing {
         if let Some(known) = self.known(table, key) {
             return Ok(known.value());
         }
-        let values = key.iter().map(Value::from).collect();
-        let rows = self.session.query(table.statements().get.clone(), values)?;
+        let rows = self.ask(|session| {
+            let values = key.iter().map(Value::from).collect();
+            Ok(session.query(table.statements().get.clone(), values)?)
+        })?;
         Ok(rows.first().map(|row| row.get(0)))
     }
 
@@ -116,7 +197,7 @@ impl Rows for Writing {
         let known: Vec<_> = keys.iter().map(|key| self.known(table, key)).collect();
         let missing: Vec<&Key> =
             keys.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(key, _)| key).collect();
-        let mut read = read_some(&self.session, table, &missing)?.into_iter();
+        let mut read = self.ask(|session| read_some(session, table, &missing))?.into_iter();
         Ok(known.into_iter().map(|known| known.map_or_else(|| read.next().flatten(), Last::value)).collect())
     }
 
@@ -125,7 +206,7 @@ impl Rows for Writing {
             return Ok(Vec::new());
         }
         let changed = self.writes.borrow().count(table, span);
-        let stored = pool::scan(&self.session, table, span, order, limit + changed)?;
+        let stored = self.ask(|session| pool::scan(session, table, span, order, limit + changed))?;
         Ok(self.writes.borrow().merge(table, span, order, limit, stored))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use crate::storage::error::StorageError;
+use crate::storage::error::{Loss, StorageError};
 
 /// Why something could not be asked of the database.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(in crate::storage::postgres) enum Fault {
     Closed(String),
     /// The database refused, with a code of SQL and its own words.
     Refused(SqlState, String),
+    /// The server lacks commits that were acknowledged.
+    Behind(String),
     /// TLS was not agreed on, or the URL not understood, or the like.
     Other(String),
 }
@@ -30,7 +32,7 @@ impl Fault {
     pub fn words(&self) -> String {
         match self {
             Self::Late(limit) => format!("no answer within {} s", limit.as_secs()),
-            Self::Closed(words) | Self::Other(words) => words.clone(),
+            Self::Closed(words) | Self::Behind(words) | Self::Other(words) => words.clone(),
             Self::Refused(code, words) => format!("{words} ({})", code.code()),
         }
     }
@@ -57,6 +59,9 @@ impl From<tokio_postgres::Error> for Fault {
 
 impl From<Fault> for StorageError {
     fn from(fault: Fault) -> Self {
-        Self::Remote(fault.words())
+        match fault {
+            Fault::Behind(words) => Loss::Behind(words).into(),
+            fault => Self::Remote(fault.words()),
+        }
     }
 }

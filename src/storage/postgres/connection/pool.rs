@@ -9,9 +9,8 @@ use uuid::Uuid;
 
 use crate::storage::error::StorageError;
 use crate::storage::postgres::connection::fault::Fault;
-use crate::storage::postgres::connection::runtime::Runtime;
+use crate::storage::postgres::connection::place::Place;
 use crate::storage::postgres::connection::session::{Session, Value};
-use crate::storage::postgres::connection::url::Target;
 use crate::storage::postgres::rows::Row;
 use crate::storage::postgres::tables::{Key, Kind, Order, Part, Span, Table};
 use crate::storage::postgres::writes::columns;
@@ -25,9 +24,7 @@ type Result<T> = std::result::Result<T, StorageError>;
 
 /// The connections.
 pub(in crate::storage::postgres) struct Pool {
-    runtime: Runtime,
-    target: Target,
-    schema: String,
+    place: Arc<Place>,
     state: Mutex<State>,
     returned: Condvar,
 }
@@ -41,19 +38,13 @@ struct State {
 
 impl Pool {
     /// Connects all, so that a database with too few connections is noticed at the start.
-    pub fn connect(runtime: &Runtime, target: &Target, schema: &str) -> std::result::Result<Arc<Self>, Fault> {
+    pub fn connect(place: &Arc<Place>) -> std::result::Result<Arc<Self>, Fault> {
         let mut idle = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
-            idle.push(Session::connect(runtime, target, schema)?);
+            idle.push(place.connect()?);
         }
         let state = State { open: idle.len(), idle };
-        Ok(Arc::new(Self {
-            runtime: runtime.clone(),
-            target: target.clone(),
-            schema: schema.to_owned(),
-            state: Mutex::new(state),
-            returned: Condvar::new(),
-        }))
+        Ok(Arc::new(Self { place: Arc::clone(place), state: Mutex::new(state), returned: Condvar::new() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,7 +57,7 @@ impl Pool {
         let mut state = self.state();
         loop {
             while let Some(session) = state.idle.pop() {
-                if !session.is_closed() {
+                if !session.is_closed() && !self.place.has_moved_since(&session) {
                     return Ok(session);
                 }
                 state.open = state.open.saturating_sub(1);
@@ -74,7 +65,7 @@ impl Pool {
             if state.open < CONNECTIONS {
                 state.open += 1;
                 drop(state);
-                return Session::connect(&self.runtime, &self.target, &self.schema).map_err(|fault| {
+                return self.place.connect_until(deadline).map_err(|fault| {
                     self.lost();
                     fault.into()
                 });

@@ -26,7 +26,7 @@ pub(in crate::storage::postgres) fn reach(
     now: Timestamp,
 ) -> Result<(Session, String), PostgresError> {
     let failed = |fault: Fault| explained(&fault, target, schema);
-    let session = Session::connect(runtime, target, schema).map_err(failed)?;
+    let session = newest(runtime, target, schema).map_err(failed)?;
     let rows = session.query(
         "SELECT current_setting('server_version_num')::int8, current_setting('server_version'), \
          pg_is_in_recovery() OR current_setting('transaction_read_only')::bool, \
@@ -51,6 +51,29 @@ pub(in crate::storage::postgres) fn reach(
     Ok((session, version))
 }
 
+/// The client says so where it was to find a host that takes writes.
+fn takes_no_writes(fault: &Fault) -> bool {
+    fault.code().is_none() && fault.words().contains("does not allow writes")
+}
+
+/// A connection to the host that takes writes. If several do, the one that took over last: the others were the primary before
+/// it, and came back as if nothing had happened.
+pub(in crate::storage::postgres) fn newest(runtime: &Runtime, target: &Target, schema: &str) -> Result<Session, Fault> {
+    let (mut newest, mut fault) = (None::<Session>, Fault::Other("the URL names no host".to_owned()));
+    for host in &target.hosts {
+        match Session::connect(runtime, host, target, schema) {
+            Ok(session) => {
+                let is_newer = newest.as_ref().is_none_or(|other| session.timeline() > other.timeline());
+                if is_newer {
+                    newest = Some(session);
+                }
+            }
+            Err(found) => fault = found,
+        }
+    }
+    newest.ok_or(fault)
+}
+
 /// What the database says, in words to act on.
 pub(in crate::storage::postgres) fn explained(fault: &Fault, target: &Target, schema: &str) -> PostgresError {
     let (place, schema, reason) = (target.place.clone(), schema.to_owned(), fault.words());
@@ -65,8 +88,7 @@ pub(in crate::storage::postgres) fn explained(fault: &Fault, target: &Target, sc
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => PostgresError::Rights { schema, reason },
         Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => PostgresError::ReadOnly { place },
         Some(_) => PostgresError::Failed { place, reason },
-        // The client says so where it was to find one that takes writes.
-        None if reason.contains("does not allow writes") => PostgresError::ReadOnly { place },
+        None if takes_no_writes(fault) => PostgresError::ReadOnly { place },
         None if reason.contains("TLS") || reason.contains("certificate") => PostgresError::Tls { place, reason },
         None if reason.contains("password") => PostgresError::Login { place, reason },
         None => PostgresError::Unreachable { place, reason },

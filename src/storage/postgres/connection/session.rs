@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
 use uuid::Uuid;
 
 use crate::storage::postgres::connection::fault::Fault;
@@ -22,6 +22,12 @@ use crate::storage::postgres::tables::Part;
 const CONNECT: Duration = Duration::from_secs(10);
 /// For each answer. The database gives up a statement earlier.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// How soon a connection is closed after the server has said why, and how often that is looked at.
+const ENDS_WITHIN: Duration = Duration::from_millis(500);
+const ENDS_CHECK: Duration = Duration::from_millis(10);
+/// The timeline that is written.
+const TIMELINE: &str = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8";
 
 /// A value of a statement.
 #[derive(Debug)]
@@ -80,15 +86,16 @@ struct Inner {
     statements: Mutex<HashMap<String, Statement>>,
     /// The server has said that it did not wait for its standby.
     gave_up_waiting: Arc<AtomicBool>,
+    timeline: u64,
 }
 
 impl Session {
-    /// Connects to the first of the hosts that takes writes, for tables of that schema.
-    pub fn connect(runtime: &Runtime, target: &Target, schema: &str) -> Result<Self, Fault> {
-        let target = target.clone();
+    /// Connects to that host of the target, if it takes writes.
+    pub fn connect(runtime: &Runtime, host: &Config, target: &Target, schema: &str) -> Result<Self, Fault> {
+        let (host, tls) = (host.clone(), target.tls.clone());
         let settings = settings(schema);
         let inner = runtime.run(CONNECT, async move {
-            let (client, mut connection) = target.config.connect(target.tls).await?;
+            let (client, mut connection) = host.connect(tls).await?;
             let gave_up_waiting = Arc::new(AtomicBool::new(false));
             let gave_up = Arc::clone(&gave_up_waiting);
             tokio::spawn(async move {
@@ -104,14 +111,42 @@ impl Session {
                 }
             });
             client.batch_execute(&settings).await?;
-            Ok(Arc::new(Inner { client, statements: Mutex::default(), gave_up_waiting }))
+            let row = client.query_one(TIMELINE, &[]).await?;
+            let timeline = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+            Ok(Arc::new(Inner { client, statements: Mutex::default(), gave_up_waiting, timeline }))
         })?;
         Ok(Self { inner, runtime: runtime.clone() })
+    }
+
+    /// The timeline that the server writes: it goes up when a standby takes over.
+    pub fn timeline(&self) -> u64 {
+        self.inner.timeline
     }
 
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.inner.client.is_closed()
+    }
+
+    /// Whether the connection has ended, after an error: the last words of the server come before its end is noticed.
+    pub fn has_ended(&self) -> bool {
+        (0..ENDS_WITHIN.as_millis() / ENDS_CHECK.as_millis()).any(|_| {
+            let is_closed = self.is_closed();
+            if !is_closed {
+                std::thread::sleep(ENDS_CHECK);
+            }
+            is_closed
+        })
+    }
+
+    /// Whether that fault is one of the connection, so that another one may do.
+    pub fn is_lost(&self, fault: &Fault) -> bool {
+        let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT];
+        match fault {
+            Fault::Late(_) | Fault::Closed(_) => true,
+            Fault::Refused(code, _) => ended.contains(code),
+            Fault::Behind(_) | Fault::Other(_) => self.has_ended(),
+        }
     }
 
     /// Whether the server has said since the last time that a commit did not wait for its standby.

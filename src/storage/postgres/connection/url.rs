@@ -28,8 +28,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// Where the database is, and how it is reached.
 #[derive(Clone)]
 pub(in crate::storage::postgres) struct Target {
-    /// All but TLS.
-    pub config: Config,
+    /// All but TLS, for each host.
+    pub hosts: Vec<Config>,
     /// TLS.
     pub tls: MakeRustlsConnect,
     /// The hosts with their ports, for people.
@@ -69,30 +69,45 @@ impl Target {
 
     fn parse(text: &str) -> Result<Self, String> {
         let Split { url, mode, check, roots } = split(text)?;
-        // What the client says of a URL may repeat parts of it.
-        let mut config = Config::from_str(&url).map_err(|_| "the URL cannot be understood".to_owned())?;
-        if config.get_hosts().is_empty() {
-            return Err("the URL names no host".to_owned());
+        let mut hosts = Vec::new();
+        for url in each_host(&url) {
+            // What the client says of a URL may repeat parts of it.
+            let mut config = Config::from_str(&url).map_err(|_| "the URL cannot be understood".to_owned())?;
+            if config.get_hosts().is_empty() {
+                return Err("the URL names no host".to_owned());
+            }
+            if config.get_user().is_none() {
+                return Err("the URL names no user".to_owned());
+            }
+            config
+                .ssl_mode(mode)
+                .application_name("tempclock-webhooks")
+                .target_session_attrs(TargetSessionAttrs::ReadWrite)
+                .connect_timeout(CONNECT)
+                .keepalives(true)
+                .keepalives_idle(Duration::from_secs(2))
+                .keepalives_interval(Duration::from_secs(1))
+                .keepalives_retries(3)
+                .tcp_user_timeout(Duration::from_secs(4));
+            hosts.push(config);
         }
-        if config.get_user().is_none() {
-            return Err("the URL names no user".to_owned());
-        }
-        config
-            .ssl_mode(mode)
-            .application_name("tempclock-webhooks")
-            .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .connect_timeout(CONNECT)
-            .keepalives(true)
-            .keepalives_idle(Duration::from_secs(2))
-            .keepalives_interval(Duration::from_secs(1))
-            .keepalives_retries(3)
-            .tcp_user_timeout(Duration::from_secs(4));
-        let place = place(&config);
-        Ok(Self { config, tls: tls(check, roots.as_deref())?, place })
+        let place = hosts.iter().map(place).collect::<Vec<_>>().join(",");
+        Ok(Self { hosts, tls: tls(check, roots.as_deref())?, place })
     }
 }
 
-fn place(config: &Config) -> String {
+/// The same URL for each of its hosts alone: they are tried one after the other, each under its own time limit.
+fn each_host(url: &str) -> Vec<String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, behind) = rest.split_at(end);
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let at = if user.is_empty() { "" } else { "@" };
+    hosts.split(',').map(|host| format!("{scheme}://{user}{at}{host}{behind}")).collect()
+}
+
+/// A host and its port, for people.
+pub(in crate::storage::postgres) fn place(config: &Config) -> String {
     let ports = config.get_ports();
     let names = config.get_hosts().iter().enumerate().map(|(index, host)| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
@@ -245,7 +260,8 @@ mod tests {
             let error = Target::parse(wrong).err().unwrap_or_default();
             assert!(!error.is_empty() && !error.contains("geheim"), "{wrong}: {error}");
         }
-        let several = Target::parse("postgres://u@one:5433,two/d").unwrap();
-        assert_eq!(several.place, "one:5433,two:5432");
+        let several = Target::parse("postgres://u:p%40@one:5433,[::1],two/d?connect_timeout=2").unwrap();
+        assert_eq!(several.place, "one:5433,::1:5432,two:5432");
+        assert!(several.hosts.iter().all(|host| host.get_password() == Some(b"p@") && host.get_dbname() == Some("d")));
     }
 }

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::harness::{Authority, eventually};
@@ -44,28 +45,18 @@ impl Postgres {
 
     /// Starts one.
     pub fn start() -> Self {
-        // Not a `TempDir`: what ends the server removes it.
-        let folder = TempDir::new().unwrap().keep();
-        let authority = TempDir::new().unwrap();
-        let issuer = Authority::new();
-        issuer.write_to(authority.path());
-        issuer.identity("localhost", |_| {}).write_to(&folder, "server");
-        fs::write(folder.join("password"), PASSWORD).unwrap();
-        let data = folder.join("data");
-        for path in [folder.clone(), folder.join("password"), folder.join("server.key"), folder.join("server.pem")] {
-            give_away(&path);
-        }
+        let mut server = Self::in_a_new_folder();
+        let folder = server.folder.clone();
         let made = as_user(&program("initdb"))
             .args(["--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C"])
             .arg("--username=postgres")
             .arg(format!("--pwfile={}", folder.join("password").display()))
             .arg("-D")
-            .arg(&data)
+            .arg(folder.join("data"))
             .current_dir("/")
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let mut server = Self { keeper: None, folder, port: 0, authority };
         for _ in 0..PORTS_TRIED {
             server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             server.keeper = Some(run(&server.folder, server.port));
@@ -74,6 +65,106 @@ impl Postgres {
             }
         }
         panic!("PostgreSQL does not start: {}", fs::read_to_string(server.folder.join("log")).unwrap_or_default());
+    }
+
+    /// A folder with all but the data.
+    fn in_a_new_folder() -> Self {
+        // Not a `TempDir`: what ends the server removes it.
+        let folder = TempDir::new().unwrap().keep();
+        let authority = TempDir::new().unwrap();
+        let issuer = Authority::new();
+        issuer.write_to(authority.path());
+        issuer.identity("localhost", |_| {}).write_to(&folder, "server");
+        fs::write(folder.join("password"), PASSWORD).unwrap();
+        for path in [folder.clone(), folder.join("password"), folder.join("server.key"), folder.join("server.pem")] {
+            give_away(&path);
+        }
+        Self { keeper: None, folder, port: 0, authority }
+    }
+
+    /// Starts a standby of it, which has everything when this returns. It takes the port of a server that was killed, or
+    /// another one.
+    #[track_caller]
+    pub fn standby(&self, in_the_place_of: Option<&Self>) -> Self {
+        let mut standby = Self::in_a_new_folder();
+        let copied = as_user(&program("pg_basebackup"))
+            .args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync", "-U", USER, "-p"])
+            .arg(self.port.to_string())
+            .arg("-h")
+            .arg(&self.folder)
+            .arg("-D")
+            .arg(standby.folder.join("data"))
+            .current_dir("/")
+            .output()
+            .expect("pg_basebackup runs");
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        for _ in 0..PORTS_TRIED {
+            standby.port = match in_the_place_of {
+                Some(killed) => killed.port,
+                None => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+            };
+            standby.keeper = Some(run(&standby.folder, standby.port));
+            if standby.is_ready() {
+                eventually("the standby follows", || {
+                    (self.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") != "0")
+                        .then_some(())
+                });
+                return standby;
+            }
+        }
+        panic!("the standby does not start: {}", fs::read_to_string(standby.folder.join("log")).unwrap_or_default());
+    }
+
+    /// Has every commit wait for its standby from now on.
+    pub fn wait_for_standby(&self) {
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql("SELECT pg_reload_conf()");
+        eventually("its standby is synchronous", || {
+            (self.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1").then_some(())
+        });
+    }
+
+    /// Makes a standby the primary, which waits for no standby.
+    pub fn promote(&self) {
+        self.sql("ALTER SYSTEM RESET synchronous_standby_names");
+        self.sql("SELECT pg_reload_conf()");
+        assert_eq!(self.sql("SELECT pg_promote(true, 120)"), "t");
+    }
+
+    /// Ends all its processes at once, as a machine that fails does. Its data stay.
+    pub fn kill_9(&mut self) {
+        let text = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        let main: i32 = text.lines().next().unwrap().parse().unwrap();
+        let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap();
+        let all = [main].into_iter().chain(children.split_whitespace().map(|id| id.parse().unwrap()));
+        for pid in all.filter_map(Pid::from_raw) {
+            // A child may have ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        self.pause();
+    }
+
+    /// Starts it again where it was.
+    pub fn start_again(&mut self) {
+        // Processes that were killed may not have let go of their memory yet.
+        let starts = (0..PORTS_TRIED).any(|_| {
+            self.keeper = Some(run(&self.folder, self.port));
+            self.is_ready()
+        });
+        assert!(starts, "it starts again");
+    }
+
+    /// Stops it, closing every connection. Its data stay.
+    pub fn pause(&mut self) {
+        if let Some(stdin) = self.keeper.as_mut().and_then(|keeper| keeper.stdin.as_mut()) {
+            stdin.write_all(b"keep\n").unwrap();
+        }
+        self.stop();
+    }
+
+    /// The URL of the superuser for both, whichever takes writes.
+    pub fn url_with(&self, other: &Self) -> String {
+        self.url().replace(&format!(":{}/", self.port), &format!(":{},localhost:{}/", self.port, other.port))
     }
 
     fn is_ready(&mut self) -> bool {
@@ -103,7 +194,7 @@ impl Postgres {
 
     /// The name of a schema that no other test uses.
     pub fn new_schema() -> String {
-        format!("test_{}", SCHEMAS.fetch_add(1, Ordering::SeqCst))
+        format!("test_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::SeqCst))
     }
 
     fn try_sql(&self, sql: &str) -> Output {
@@ -126,12 +217,8 @@ impl Postgres {
 
     /// Stops it, closing every connection, and starts it again where it was.
     pub fn restart(&mut self) {
-        if let Some(stdin) = self.keeper.as_mut().and_then(|keeper| keeper.stdin.as_mut()) {
-            stdin.write_all(b"keep\n").unwrap();
-        }
-        self.stop();
-        self.keeper = Some(run(&self.folder, self.port));
-        assert!(self.is_ready(), "it starts again");
+        self.pause();
+        self.start_again();
     }
 
     /// Stops it.
