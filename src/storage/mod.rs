@@ -24,7 +24,8 @@ pub mod write;
 
 pub use crate::storage::engine::Pending;
 pub use crate::storage::opened::{Opened, PostgresSettings, Store, StoreSettings};
-pub use crate::storage::postgres::look::{DatabaseLook, look_at_database};
+pub use crate::storage::postgres::connection::reach::{HostLook, HostRole};
+pub use crate::storage::postgres::look::{DatabaseLook, StandbysLook, look_at_database};
 pub use crate::storage::postgres::standby::Standby;
 #[cfg(test)]
 pub(in crate::storage) use crate::storage::redb::engine::RedbEngine;

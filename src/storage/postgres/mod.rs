@@ -42,7 +42,7 @@
 //! **Unknown.** When no server answers in time, or the wait for the synchronous standby was cancelled, nobody knows whether the
 //! commit was made. The process then ends as after any error of its store: callers get 503 and repeat under their keys.
 
-mod connection;
+pub(in crate::storage) mod connection;
 mod counts;
 pub(in crate::storage) mod engine;
 pub(in crate::storage) mod error;

@@ -3,7 +3,7 @@
 pub(super) mod fault;
 pub(super) mod place;
 pub(super) mod pool;
-pub(super) mod reach;
+pub(in crate::storage) mod reach;
 pub(super) mod runtime;
 pub(super) mod session;
 pub(super) mod url;

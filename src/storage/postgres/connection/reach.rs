@@ -7,7 +7,7 @@ use crate::storage::postgres::connection::fault::Fault;
 use crate::storage::postgres::connection::pool::CONNECTIONS;
 use crate::storage::postgres::connection::runtime::Runtime;
 use crate::storage::postgres::connection::session::Session;
-use crate::storage::postgres::connection::url::Target;
+use crate::storage::postgres::connection::url::{self, Target};
 use crate::storage::postgres::error::PostgresError;
 use crate::storage::postgres::stored;
 
@@ -49,6 +49,37 @@ pub(in crate::storage::postgres) fn reach(
     }
     let version = row.get(1);
     Ok((session, version))
+}
+
+/// What a host of several is.
+#[derive(Debug)]
+pub struct HostLook {
+    /// Its name and port.
+    pub name: String,
+    /// What it does.
+    pub role: HostRole,
+}
+
+/// What a host does.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HostRole {
+    /// It takes writes, of that timeline.
+    TakesWrites(u64),
+    /// It takes none, as a standby does.
+    TakesNone,
+    /// It does not answer, or refuses.
+    Fails(String),
+}
+
+/// What each host is, if there are several.
+pub(in crate::storage::postgres) fn look_at_hosts(runtime: &Runtime, target: &Target, schema: &str) -> Vec<HostLook> {
+    let role = |host| match Session::connect(runtime, host, target, schema) {
+        Ok(session) => HostRole::TakesWrites(session.timeline()),
+        Err(fault) if takes_no_writes(&fault) => HostRole::TakesNone,
+        Err(fault) => HostRole::Fails(fault.words()),
+    };
+    let hosts = target.hosts.iter().filter(|_| target.hosts.len() > 1);
+    hosts.map(|host| HostLook { name: url::place(host), role: role(host) }).collect()
 }
 
 /// The client says so where it was to find a host that takes writes.

@@ -1,0 +1,50 @@
+//! `doctor` says what would make a database slow, unsafe or useless, and how to mend it.
+
+use crate::harness::{Output, Postgres, Server, WallClock, eventually};
+
+#[track_caller]
+fn says(output: &Output, all: &[&str]) {
+    let text = output.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in all {
+        assert!(text.contains(said), "{said:?} is not in {output:?}");
+    }
+}
+
+#[track_caller]
+fn says_nothing_of(output: &Output, all: &[&str]) {
+    for said in all {
+        assert!(!output.stdout.contains(said), "{said:?} is in {output:?}");
+    }
+}
+
+#[test]
+fn a_user_with_few_connections_or_rights_and_dead_rows_and_a_wrong_clock_are_named() {
+    let database = Postgres::shared();
+    let mut server = Server::start_on_postgres(&[]);
+    assert!(server.terminate().success());
+    let schema = server.schema().to_owned();
+    says_nothing_of(&server.cli(&["doctor"]), &["dead rows", "connections are left", "may not read", "clock is"]);
+    database.sql(&format!("ALTER TABLE {schema}.find SET (autovacuum_enabled = off)"));
+    database
+        .sql(&format!("INSERT INTO {schema}.find SELECT n, gen_random_uuid(), '' FROM generate_series(1, 120000) n"));
+    database.sql(&format!("DELETE FROM {schema}.find"));
+    let seen = format!(
+        "SELECT n_dead_tup > 100000 FROM pg_stat_user_tables WHERE schemaname = '{schema}' AND relname = 'find'"
+    );
+    eventually("the dead rows are counted", || (database.sql(&seen) == "t").then_some(()));
+    let clock = WallClock::of(&mut server);
+    clock.set(60);
+    says(
+        &server.cli(&["doctor"]),
+        &["table find has", "dead rows beside 0", "the database server's clock is", "s behind this machine's"],
+    );
+    clock.set(0);
+    let role = format!("of_{schema}");
+    database.sql(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 5; GRANT USAGE ON SCHEMA {schema} TO {role}"
+    ));
+    server.move_to_postgres(&database.url_of(&role, "few", "postgres", "sslmode=disable"), &schema);
+    let output = server.cli(&["doctor"]);
+    says(&output, &["may not read and write", "Make it the owner", "connections are left, and a server takes 11"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+}
