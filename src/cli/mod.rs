@@ -5,12 +5,12 @@ mod audit;
 mod clock;
 mod config;
 mod dashboard;
+mod database;
 mod deliveries;
 mod events;
 mod evidence;
 mod jobs;
 mod keys;
-mod secrets;
 mod subscription_options;
 mod subscriptions;
 
@@ -30,12 +30,13 @@ pub use self::audit::AuditCommand;
 pub use self::clock::ClockCommand;
 pub use self::config::ConfigCommand;
 pub use self::dashboard::DashboardArgs;
+pub use self::database::secrets::SecretsCommand;
+pub use self::database::storage::StorageCommand;
 pub use self::deliveries::{DeliveriesCommand, DeliveryFilter};
 pub use self::events::{EventsCommand, PublishArgs};
 pub use self::evidence::EvidenceArgs;
 pub use self::jobs::JobsCommand;
 pub use self::keys::KeysCommand;
-pub use self::secrets::SecretsCommand;
 pub use self::subscription_options::SubscriptionOptions;
 pub use self::subscriptions::SubscriptionsCommand;
 pub use crate::cli::man_pages::{CompletionsArgs, ManArgs, Shell};
@@ -156,6 +157,12 @@ pub enum Command {
     /// Create and rotate the key that encrypts signing secrets on disk
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks secrets make-key secrets.key")]
     Secrets(SecretsCommand),
+    /// Move the store between the embedded engine and PostgreSQL
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tempclock-webhooks storage copy --config config.toml --to postgres.toml"
+    )]
+    Storage(StorageCommand),
     /// Write a consistent backup, whether the server runs or not; an earlier backup of that name is replaced
     #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]
     Backup {

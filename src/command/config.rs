@@ -46,6 +46,12 @@ pub fn load(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loa
     gather(args, flags).map_err(|errors| (Exit::Configuration, first_lines(&errors.to_string())))
 }
 
+/// Loads a configuration from its file alone.
+pub fn load_file(file: &Path) -> Result<Loaded, (Exit, String)> {
+    let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
+    Config::load(&sources).map_err(|errors| (Exit::Configuration, first_lines(&errors.to_string())))
+}
+
 fn gather(args: &ConfigArgs, flags: Vec<(&'static str, String)>) -> Result<Loaded, ConfigErrors> {
     Config::load(&Sources { file: file(args), environment: environment(), flags })
 }

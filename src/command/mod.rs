@@ -36,6 +36,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Clock(command) => manage::clock::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Secrets(command) => database::secrets::run(&command),
+        Command::Storage(command) => database::storage::run(&command),
         Command::Backup { config, output } => database::backup::back_up(&config, &output),
         Command::Restore { config, file, yes } => database::backup::restore(&config, &file, yes),
         Command::Verify(args) => match &args.database {

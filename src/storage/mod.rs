@@ -2,6 +2,7 @@
 //! and the readers that any thread may use. The only layer that names either.
 
 pub mod command;
+pub mod copy;
 pub mod counts;
 pub mod engine;
 pub mod error;

@@ -142,6 +142,11 @@ impl Opened {
         Ok(Self { engine, state, snapshot: Arc::new(snapshot), folder, reserve_bytes, is_checked: true })
     }
 
+    /// Its engine.
+    pub(in crate::storage) fn engine(&self) -> &StoreEngine {
+        &self.engine
+    }
+
     /// The clock that the store goes by; its steady reading goes on from where it stood.
     #[must_use]
     pub fn clock(&self) -> Clock {

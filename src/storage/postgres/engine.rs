@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio_postgres::Row;
+
 use crate::storage::engine::{Engine, StoreVitals, Transaction};
 use crate::storage::error::{Loss, StorageError};
 use crate::storage::lease::Lease;
@@ -13,6 +15,7 @@ use crate::storage::postgres::connection::session::Session;
 use crate::storage::postgres::owner::Owner;
 use crate::storage::postgres::recent::Recent;
 use crate::storage::postgres::shared::Shared;
+use crate::storage::postgres::tables::{Key, Table};
 use crate::storage::postgres::tx::PostgresTx;
 use crate::storage::postgres::view::PostgresView;
 use crate::storage::postgres::writing::Writing;
@@ -57,6 +60,11 @@ impl PostgresEngine {
     pub fn lease(&self) -> Lease {
         self.owner.lease()
     }
+
+    /// Asks one question without values, outside of a transaction.
+    pub(in crate::storage::postgres) fn query(&self, sql: &str) -> Result<Vec<Row>, StorageError> {
+        self.pool.query(sql.to_owned(), Vec::new())
+    }
 }
 
 impl Engine for PostgresEngine {
@@ -94,6 +102,13 @@ impl Engine for PostgresEngine {
 
 /// An open transaction. Dropped without a commit, its connection is closed.
 pub struct PostgresTransaction(Writing);
+
+impl PostgresTransaction {
+    /// Stores a row as it is.
+    pub(in crate::storage::postgres) fn put(&self, table: &'static Table, key: Key, row: Vec<u8>) {
+        self.0.put(table, key, row);
+    }
+}
 
 impl Transaction for PostgresTransaction {
     type Tx<'a> = PostgresTx<'a>;

@@ -120,6 +120,15 @@ pub enum PostgresError {
         /// The newest known one.
         known: i64,
     },
+    /// A copy was begun in it.
+    #[error(
+        "schema {schema} has a copy of a store that was not finished, and no store. Run tempclock-webhooks storage copy again, \
+         which begins anew there, or name another schema in storage.postgres.schema"
+    )]
+    Unfinished {
+        /// The schema.
+        schema: String,
+    },
     /// Another process is at work in it.
     #[error(
         "schema {schema} is in use by {holder}. Run the command where that one runs, so that it finds its control socket, or \
@@ -169,6 +178,7 @@ impl PostgresError {
                 | Self::TooOld(_)
                 | Self::NotOurs { .. }
                 | Self::Newer { .. }
+                | Self::Unfinished { .. }
         )
     }
 }

@@ -43,6 +43,7 @@
 //! commit was made. The process then ends as after any error of its store: callers get 503 and repeat under their keys.
 
 pub(in crate::storage) mod connection;
+pub(in crate::storage) mod copy;
 mod counts;
 pub(in crate::storage) mod engine;
 pub(in crate::storage) mod error;
@@ -58,7 +59,7 @@ mod schema;
 mod shared;
 pub(in crate::storage) mod standby;
 mod stored;
-mod tables;
+pub(in crate::storage) mod tables;
 mod tx;
 mod view;
 mod writes;

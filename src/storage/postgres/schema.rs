@@ -3,6 +3,7 @@
 
 use uuid::Uuid;
 
+use crate::storage::copy::rows::StoreIdentity;
 use crate::storage::postgres::connection::fault::Fault;
 use crate::storage::postgres::connection::session::{Session, Value};
 use crate::storage::postgres::error::PostgresError;
@@ -12,6 +13,11 @@ use crate::storage::postgres::tables::ALL;
 const FORMAT: i64 = 1;
 /// What the `store` row says of whose it is.
 const PRODUCT: &str = "tempclock-webhooks";
+
+/// What it says of a copy that is not finished.
+const UNFINISHED: &str = "tempclock-webhooks, unfinished copy";
+/// Ends a copy: from then on it is a store.
+pub(super) const END_OF_COPY: &str = "UPDATE store SET product = 'tempclock-webhooks'";
 
 /// What is known of a schema before it is used.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,17 +30,25 @@ pub(super) struct Identity {
 enum Found {
     Nothing,
     EmptySchema,
-    Store { format: i64, identity: Identity },
+    Store {
+        format: i64,
+        identity: Identity,
+    },
+    /// A copy that was begun.
+    Unfinished {
+        format: i64,
+    },
 }
 
 /// The identity of the schema, which is made if there is none.
 pub(super) fn open_or_create(session: &Session, schema: &str, store_id: u128) -> Result<Identity, Refusal> {
     let has_schema = match find(session, schema)? {
         Found::Store { format, identity } => return check(schema, format).map(|()| identity),
+        Found::Unfinished { .. } => return Err(PostgresError::Unfinished { schema: schema.to_owned() }.into()),
         Found::EmptySchema => true,
         Found::Nothing => false,
     };
-    match session.execute(creation(schema, has_schema, store_id)) {
+    match session.execute(creation(schema, has_schema, (PRODUCT, store_id))) {
         Ok(()) => log::info!("schema {schema} was made"),
         // Two that begin at the same time: the other one has made it, or there is another reason.
         Err(fault) => match find(session, schema)? {
@@ -43,6 +57,30 @@ pub(super) fn open_or_create(session: &Session, schema: &str, store_id: u128) ->
         },
     }
     Ok(Identity::default())
+}
+
+/// Makes the tables for a copy, unless a copy was begun there. Whether it may go on: not if there is a store.
+pub(super) fn begin_copy(session: &Session, schema: &str, identity: StoreIdentity) -> Result<bool, Refusal> {
+    let has_schema = match find(session, schema)? {
+        Found::Store { .. } => return Ok(false),
+        Found::Unfinished { format } => return check(schema, format).map(|()| true),
+        Found::EmptySchema => true,
+        Found::Nothing => false,
+    };
+    session.execute(creation(schema, has_schema, (UNFINISHED, identity.store_id)))?;
+    Ok(true)
+}
+
+/// Empties the tables of a copy that was begun, and notes which store it becomes.
+pub(super) fn empty(identity: StoreIdentity) -> String {
+    let names: Vec<_> = ALL.iter().map(|table| table.name).collect();
+    let id = |number: u128| format!("'{}'", Uuid::from_u128(number).as_hyphenated());
+    let sealed_with = identity.sealed_with.map_or("NULL".to_owned(), id);
+    format!(
+        "TRUNCATE {}; UPDATE store SET store_id = {}, sealed_with = {sealed_with}",
+        names.join(", "),
+        id(identity.store_id)
+    )
 }
 
 fn check(schema: &str, format: i64) -> Result<(), Refusal> {
@@ -82,12 +120,13 @@ fn find(session: &Session, schema: &str) -> Result<Found, Refusal> {
             let sealed_with = row.get::<_, Option<Uuid>>(2).map(|check| check.as_u128());
             Ok(Found::Store { format: row.get(1), identity: Identity { sealed_with } })
         }
+        Some(row) if row.get::<_, &str>(0) == UNFINISHED => Ok(Found::Unfinished { format: row.get(1) }),
         _ => Err(not_ours("its table store is of something else".to_owned()).into()),
     }
 }
 
 /// All or nothing: PostgreSQL takes several statements in one message as one transaction.
-fn creation(schema: &str, has_schema: bool, store_id: u128) -> String {
+fn creation(schema: &str, has_schema: bool, (product, store_id): (&str, u128)) -> String {
     let mut statements = Vec::new();
     if !has_schema {
         statements.push(format!("CREATE SCHEMA {schema}"));
@@ -98,7 +137,7 @@ fn creation(schema: &str, has_schema: bool, store_id: u128) -> String {
             .to_owned(),
     );
     statements.push(format!(
-        "INSERT INTO store VALUES (true, '{PRODUCT}', {FORMAT}, '{}', NULL)",
+        "INSERT INTO store VALUES (true, '{product}', {FORMAT}, '{}', NULL)",
         Uuid::from_u128(store_id).as_hyphenated()
     ));
     let lease = "holder text NOT NULL, expires_at timestamptz NOT NULL, ";

@@ -8,7 +8,7 @@ use crate::storage::rows::digest;
 
 /// What a column of a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::storage) enum Kind {
     /// A number, as `int8`.
     Int,
     /// 128 bits, as `uuid`, which is ordered as the number.
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 
 /// What stands in a column of a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Part {
+pub(in crate::storage) enum Part {
     /// Of [`Kind::Int`].
     Int(i64),
     /// Of [`Kind::Id`].
@@ -70,17 +70,17 @@ impl Part {
 }
 
 /// A whole key.
-pub(super) type Key = Vec<Part>;
+pub(in crate::storage) type Key = Vec<Part>;
 
 /// A key from its parts.
 macro_rules! key {
     ($($part:expr),+ $(,)?) => { vec![$($crate::storage::postgres::tables::Part::from($part)),+] };
 }
-pub(super) use key;
+pub(in crate::storage) use key;
 
 /// Two ends of keys, both included.
 #[derive(Clone, Debug)]
-pub(super) struct Span {
+pub(in crate::storage) struct Span {
     /// The first.
     pub from: Key,
     /// The last.
@@ -121,7 +121,7 @@ impl Span {
 
 /// In which order rows are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(in crate::storage) enum Order {
     /// The least key first.
     Rising,
     /// The greatest first.
@@ -129,7 +129,7 @@ pub(super) enum Order {
 }
 
 /// A table.
-pub(super) struct Table {
+pub(in crate::storage) struct Table {
     /// Its place in [`ALL`].
     pub place: usize,
     /// Its name.
@@ -140,7 +140,7 @@ pub(super) struct Table {
 }
 
 /// The statements for a table.
-pub(super) struct Statements {
+pub(in crate::storage) struct Statements {
     /// The value at a key.
     pub get: String,
     /// The values at some keys, each with the place of its key from 1 on.
@@ -306,14 +306,14 @@ macro_rules! tables {
     };
     (@ $place:expr; [$($all:ident)*]; $(#[$doc:meta])* $table:ident $name:literal $columns:expr; $($rest:tt)*) => {
         $(#[$doc])*
-        pub(super) static $table: Table = Table::new($place, $name, $columns);
+        pub(in crate::storage) static $table: Table = Table::new($place, $name, $columns);
         tables!(@ $place + 1; [$($all)* $table]; $($rest)*);
     };
     (@ $place:expr; [$($all:ident)*];) => {
         /// How many tables there are.
-        pub(super) const COUNT: usize = $place;
+        pub(in crate::storage) const COUNT: usize = $place;
         /// Every table.
-        pub(super) static ALL: [&Table; COUNT] = [$(&$all),*];
+        pub(in crate::storage) static ALL: [&Table; COUNT] = [$(&$all),*];
     };
 }
 

@@ -8,14 +8,14 @@ use std::ops::RangeInclusive;
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
 use crate::domain::{AccountId, EventId, SubscriptionId};
-use crate::storage::counts::{Counts, Kind};
+use crate::storage::counts::{Counts, CountsRow, Kind};
 use crate::storage::engine::Pending;
 use crate::storage::error::StorageError;
 use crate::storage::redb::{retained, tables};
 use crate::storage::rows::{codec, delivery_record};
 
 /// (account, subscription), or 0 for the whole account.
-type CountsKey = (u32, u32);
+pub type CountsKey = (u32, u32);
 
 const WHOLE_ACCOUNT: u32 = 0;
 
@@ -92,6 +92,27 @@ pub fn all(
         Ok(counts
             .map(|counts| counts.into_iter().map(|(subscription, counts)| ((key.0, subscription), counts)).collect()))
     }))
+}
+
+/// A page of counts, by the place of each subscription in it.
+pub type PageRow = Vec<(u8, CountsRow)>;
+
+/// Every page, whatever version its rows have.
+pub fn pages(rows: &ReadTransaction) -> Result<BTreeMap<CountsKey, PageRow>, StorageError> {
+    let mut pages: BTreeMap<CountsKey, PageRow> = BTreeMap::new();
+    for counts in all(rows)? {
+        for (key, counts) in counts?? {
+            let page = page_of(key);
+            let place = u8::try_from(key.1 - page.1).unwrap_or_default();
+            pages.entry(page).or_default().push((place, counts.to_row()));
+        }
+    }
+    Ok(pages)
+}
+
+/// A page as it is stored.
+pub fn page_row(page: &PageRow) -> Result<Vec<u8>, StorageError> {
+    codec::encode(VERSION, page)
 }
 
 /// How many deliveries are pending in all; none if a count cannot be read.

@@ -33,7 +33,7 @@ pub struct ServiceTime {
 }
 
 /// Where a store's time stood when it was last written down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The calendar's time, if there ever was one.
     pub now: Option<Timestamp>,

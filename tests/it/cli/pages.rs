@@ -80,6 +80,18 @@ impl Stage {
         Self { server, event, delivery, job, _receiver: receiver }
     }
 
+    /// Writes `postgres.toml`, each time for another schema.
+    fn write_postgres_config(&self) {
+        let mut other = Server::stopped_on_postgres(&[]);
+        other.move_to(&self.server.data_dir());
+        let text = fs::read_to_string(other.config_file()).unwrap();
+        let url = fs::read_to_string(other.folder().join("database_url")).unwrap();
+        let here = self.server.folder();
+        fs::write(here.join("database_url"), url).unwrap();
+        let text = text.replace(&other.folder().display().to_string(), &here.display().to_string());
+        fs::write(here.join("postgres.toml"), text).unwrap();
+    }
+
     /// The example as it can be run here: on this folder instead of the system's, on free ports.
     fn command(&self, example: &str) -> Command {
         let folder = self.server.folder();
@@ -151,7 +163,7 @@ fn turn(example: &str) -> u8 {
     let words: Vec<&str> = example.split_whitespace().skip(1).collect();
     match words[..] {
         ["subscriptions", "delete", ..] | ["events", "erase", ..] => 1,
-        ["serve" | "restore" | "compact" | "verify", ..] => 2,
+        ["serve" | "restore" | "compact" | "verify" | "storage", ..] => 2,
         ["secrets", "rotate", ..] => 3,
         ["secrets", "decrypt", ..] => 4,
         ["init", ..] => 5,
@@ -197,6 +209,10 @@ fn every_command_has_an_example_and_every_example_works() {
             ["serve" | "demo" | "listen", ..] | ["deliveries", "tail"] => stage.run_until_ready(&example),
             ["init", ..] => {
                 drop(fs::remove_dir_all(stage.server.data_dir()));
+                stage.run(&example);
+            }
+            ["storage", "copy"] => {
+                stage.write_postgres_config();
                 stage.run(&example);
             }
             _ => stage.run(&example),

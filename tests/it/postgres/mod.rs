@@ -2,6 +2,7 @@
 //! is not about files runs on it as well.
 
 mod commands;
+mod copy;
 mod doctor;
 mod failover;
 mod faults;

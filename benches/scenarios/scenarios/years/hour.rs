@@ -19,9 +19,9 @@ const PART: Duration = Duration::from_mins(10);
 /// The parts that are compared.
 const THIRD: usize = 2;
 const LAST: usize = PARTS - 1;
-/// So much passes by the server's clock with each step: few enough in a week for each to be remembered by itself.
-const STEP: Duration = Duration::from_hours(4);
-const STEP_EVERY: Duration = Duration::from_secs(20);
+/// So much passes by the server's clock with each step.
+const STEP: Duration = Duration::from_hours(2);
+const STEP_EVERY: Duration = Duration::from_secs(10);
 const ENDPOINTS: usize = 2;
 const TO_THIRD: f64 = 1.1;
 
@@ -42,11 +42,11 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let mut stand = Stand::new(system, groups, Speaks::Http, &kept_for_a_week())?;
     stand.warm_up(ACCOUNT, 100)?;
     let length = bench.pick(PART, Duration::from_secs(20));
-    let steps = bench.pick((STEP, STEP_EVERY), (Duration::from_hours(48), Duration::from_secs(5)));
+    let step = bench.pick(STEP, Duration::from_hours(48));
     let mut parts = Vec::new();
     for _ in 0..PARTS {
         let driver = stand.drive(ACCOUNT, Load::paced(RATE, length.as_secs_f64()))?;
-        pass_time(stand.server()?, steps, length)?;
+        pass_time(stand.server()?, step, length)?;
         let report = driver.finish()?;
         stand.done(&report);
         let (stored, rss) = (total(&mut stand, "/events?limit=1")?, stand.usage()?.rss);
@@ -56,13 +56,13 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     Ok(rows(&parts, length, system))
 }
 
-fn pass_time(server: &mut Server, (step, every): (Duration, Duration), length: Duration) -> Result<()> {
+fn pass_time(server: &mut Server, step: Duration, length: Duration) -> Result<()> {
     let began = Instant::now();
-    let mut next = every;
+    let mut next = STEP_EVERY;
     while next < length {
         std::thread::sleep(next.saturating_sub(began.elapsed()));
         server.advance(step)?;
-        next += every;
+        next += STEP_EVERY;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ pub(in crate::storage) const HOLDER_FILE: &str = "holder";
 /// Extensions of databases that are still being written.
 pub(in crate::storage) const RESTORING: &str = "restoring";
 pub(in crate::storage) const SEALING: &str = "sealing";
+pub(in crate::storage) const COPYING: &str = "copying";
 
 /// Which file it is, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub(in crate::storage) fn check_or_write_marker(path: &Path, marker: &Path, stor
 /// Removes files that interrupted commands left beside the database. While the database is open no such command is
 /// running.
 pub(in crate::storage) fn remove_unfinished(path: &Path) {
-    for unfinished in [RESTORING, SEALING].map(|name| path.with_extension(name)) {
+    for unfinished in [RESTORING, SEALING, COPYING].map(|name| path.with_extension(name)) {
         if fs::remove_file(&unfinished).is_ok() {
             log::info!("{} was never finished, and is removed", unfinished.display());
         }

@@ -128,7 +128,8 @@ fn create(path: &Path, store_id: u128, cache_bytes: usize) -> Result<(), OpenErr
     sync_folder_of(path)
 }
 
-fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
+/// Makes the tables of an empty store.
+pub(in crate::storage) fn initialise(db: &Database, store_id: u128) -> Result<(), StorageError> {
     let mut transaction = db.begin_write()?;
     transaction.set_two_phase_commit(true);
     {

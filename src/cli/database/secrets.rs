@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::args::ConfigArgs;
+use crate::cli::ConfigArgs;
 
 /// Subcommands of `secrets`.
 #[derive(Debug, Subcommand)]
