@@ -2,6 +2,14 @@
 
 use crate::harness::{Output, Postgres, Server, WallClock, eventually};
 
+fn on(database: &Postgres) -> Server {
+    let mut server = Server::stopped(&[]);
+    server.move_to_postgres(&database.url(), "tempclock_webhooks");
+    server.launch();
+    assert!(server.terminate().success());
+    server
+}
+
 #[track_caller]
 fn says(output: &Output, all: &[&str]) {
     let text = output.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -15,6 +23,53 @@ fn says_nothing_of(output: &Output, all: &[&str]) {
     for said in all {
         assert!(!output.stdout.contains(said), "{said:?} is in {output:?}");
     }
+}
+
+#[test]
+fn a_database_that_loses_or_keeps_waiting_is_a_problem() {
+    let database = Postgres::start();
+    let server = on(&database);
+    let doctor = || server.cli(&["doctor"]);
+    let set = |setting: &str| {
+        database.sql(&format!("ALTER SYSTEM SET {setting}"));
+        database.sql("SELECT pg_reload_conf()");
+    };
+    let sound = doctor();
+    says(&sound, &["database: PostgreSQL ", "schema tempclock_webhooks; no synchronous standby"]);
+    says_nothing_of(&sound, &["fsync", "autovacuum", "replication slot", "clock is", "connections are left"]);
+    set("full_page_writes = off");
+    set("autovacuum = off");
+    set("synchronous_standby_names = 'nobody'");
+    database.sql("SELECT pg_create_physical_replication_slot('left_over', true)");
+    eventually("the settings hold", || (database.sql("SHOW autovacuum") == "off").then_some(()));
+    let output = doctor();
+    assert_eq!(output.code, Some(1), "{output:?}");
+    says(
+        &output,
+        &[
+            "problem database: fsync or full_page_writes is off",
+            "problem database: autovacuum is off",
+            "problem database: commits wait for 1 standby of synchronous_standby_names = 'nobody', and 0 of them",
+            "warning database: nobody reads the replication slot left_over",
+        ],
+    );
+}
+
+#[test]
+fn hosts_that_are_of_no_use_or_take_writes_beside_the_primary_are_named() {
+    let mut primary = Postgres::start();
+    let standby = primary.standby(None);
+    primary.wait_for_standby();
+    let mut server = on(&primary);
+    server.move_to_postgres(&primary.url_with(&standby), "tempclock_webhooks");
+    let sound = server.cli(&["doctor"]);
+    says(&sound, &["commits wait for a standby"]);
+    says_nothing_of(&sound, &["host localhost", "all take writes", "of them is there"]);
+    primary.kill_9();
+    standby.promote();
+    says(&server.cli(&["doctor"]), &["warning database: host localhost:", "is of no use", "no synchronous standby"]);
+    primary.start_again();
+    says(&server.cli(&["doctor"]), &["all take writes, so one of them was the primary before another took over"]);
 }
 
 #[test]

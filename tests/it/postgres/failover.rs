@@ -125,3 +125,32 @@ fn a_standby_that_lacks_acknowledged_commits_is_not_gone_on_with() {
     }
     assert_eq!(standby.sql("SELECT count(*) FROM tempclock_webhooks.events"), "1");
 }
+
+#[test]
+fn a_primary_that_comes_back_after_another_took_over_is_not_used() {
+    let mut primary = Postgres::start();
+    let standby = primary.standby(None);
+    primary.wait_for_standby();
+    let mut server = Server::stopped(&[]);
+    server.move_to_postgres(&primary.url_with(&standby), "tempclock_webhooks");
+    server.launch();
+    let key = server.key(ALL_SCOPES);
+    let client = server.client_with(&key);
+    client.publish("clock_in", &clock_in(1));
+    primary.kill_9();
+    standby.promote();
+    client.publish("clock_in", &clock_in(2));
+    // The first of the URL takes writes again, as if it still were the only one.
+    primary.start_again();
+    primary.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    standby.sql(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'tempclock-webhooks'",
+    );
+    client.publish("clock_in", &clock_in(3));
+    assert_eq!(client.total("/events"), 3);
+    server.restart();
+    let client = server.client_with(&key);
+    client.publish("clock_in", &clock_in(4));
+    assert_eq!(client.total("/events"), 4);
+    assert_eq!(standby.sql("SELECT count(*) FROM tempclock_webhooks.events"), "4");
+}
