@@ -25,7 +25,7 @@ const THREADS: usize = 8;
 
 enum Subject {
     Yardstick(Yardstick),
-    Server(Server),
+    Server(Box<Server>),
 }
 
 /// What the endpoints speak.
@@ -143,7 +143,7 @@ impl Stand {
                         server.subscribe(&group.name, &Value::Object(wish))?;
                     }
                 }
-                Subject::Server(server)
+                Subject::Server(Box::new(server))
             }
         };
         Ok(Self { subject, receiver, groups, next: FIRST_SEQUENCE, _dir: None })

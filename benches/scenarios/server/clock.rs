@@ -18,10 +18,10 @@ pub struct WallClock {
 impl WallClock {
     /// One that shows the machine's time, with its file in that folder.
     pub fn new(dir: &Path) -> Result<Self> {
-        let build = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock/build");
-        let built = Command::new(build).output()?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock/build");
+        let built = Command::new(script).output()?;
         if !built.status.success() {
-            return Err(format!("{build}: {}", String::from_utf8_lossy(&built.stderr)).into());
+            return Err(format!("{script}: {}", String::from_utf8_lossy(&built.stderr)).into());
         }
         let library = String::from_utf8(built.stdout)?.trim_end().to_owned();
         let mut clock = Self { library, file: dir.join("clock"), ahead: Duration::ZERO };

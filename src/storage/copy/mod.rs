@@ -177,7 +177,7 @@ fn fill<T: NewStore>(
     if let Some(table) = copied.difference(&stored) {
         return Err(CopyError::Differs(table));
     }
-    if rest != stored_rest { Err(CopyError::Differs("meta")) } else { Ok(copied) }
+    if rest == stored_rest { Ok(copied) } else { Err(CopyError::Differs("meta")) }
 }
 
 impl StoreEngine {

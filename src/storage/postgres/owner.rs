@@ -107,8 +107,8 @@ impl Owner {
         }
         let (own, asked) = (Holder::own(token, now), Moment::now());
         let values = vec![Value::Int(held.epoch), Value::Text(own.text(0)), Value::Int(has_ended.into())];
-        let taken = session.query(TAKE.to_owned(), values)?;
-        let Some(row) = taken.first() else {
+        let rows = session.query(TAKE.to_owned(), values)?;
+        let Some(row) = rows.first() else {
             let holder = Held::read(session)?.holder.map_or("another process".to_owned(), |holder| holder.who);
             return Err(in_use(holder).into());
         };
