@@ -62,17 +62,22 @@ impl Writing {
     /// Sends what was written and commits. Gives back the connection.
     ///
     /// The number of the commit is written with it. If the connection ends meanwhile, that number says on a new one whether
-    /// the commit was made; if it was not, the same is sent again, to whichever server takes writes by then.
+    /// the commit was made; if it was not, the same is sent again, to whichever server takes writes by then. If it was, the
+    /// number alone is: the end of a connection also ends its wait for the synchronous standby, and then the commit is seen
+    /// before the standby has it. One that comes later and has waited says that the standby has both.
     pub fn commit(self) -> Result<()> {
         let Self { session, shared, writes } = self;
         let (mut session, mut writes) = (session.into_inner(), writes.into_inner());
         let number = shared.place.last_commit() + 1;
         let at = key![COMMIT];
-        let row = META.seal(&at, commit_row(number)?);
-        writes.set(&META, at, Last::Stored(row));
+        let row = Last::Stored(META.seal(&at, commit_row(number)?));
+        let mut number_alone = Writes::default();
+        number_alone.set(&META, at.clone(), row.clone());
+        writes.set(&META, at, row);
+        let mut left = &writes;
         let unknown = |fault: &Fault| StorageError::Unknown(fault.words());
         let deadline = Instant::now() + RECONNECT;
-        while let Err(fault) = session.commit(writes.statements()) {
+        while let Err(fault) = session.commit(left.statements()) {
             if !session.is_lost(&fault) || Instant::now() > deadline {
                 return Err(unknown(&fault));
             }
@@ -84,10 +89,8 @@ impl Writing {
                 Err(StorageError::Remote(reason)) => return Err(StorageError::Unknown(reason)),
                 begun => begun?,
             };
-            if stored_commit(&session).map_err(|fault| unknown(&fault))? == number {
-                session.execute("ROLLBACK".to_owned()).map_err(|fault| unknown(&fault))?;
-                break;
-            }
+            let is_made = stored_commit(&session).map_err(|fault| unknown(&fault))? == number;
+            left = if is_made { &number_alone } else { &writes };
         }
         if session.gave_up_waiting() {
             return Err(StorageError::Unknown("the wait for the synchronous standby was cancelled".to_owned()));

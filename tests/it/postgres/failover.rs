@@ -127,6 +127,38 @@ fn a_standby_that_lacks_acknowledged_commits_is_not_gone_on_with() {
 }
 
 #[test]
+fn a_commit_whose_wait_for_the_standby_was_ended_is_acknowledged_once_the_standby_has_it() {
+    let primary = Postgres::start();
+    let mut standby = primary.standby(None);
+    primary.wait_for_standby();
+    let mut server = Server::stopped(&[]);
+    server.move_to_postgres(&primary.url_with(&standby), "tempclock_webhooks");
+    server.launch();
+    let client = server.client();
+    client.publish("clock_in", &clock_in(1));
+    standby.pause();
+    let waiting = |columns: &str| {
+        primary.sql(&format!(
+            "SELECT {columns} FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = 'COMMIT' AND backend_type = 'client backend'"
+        ))
+    };
+    thread::scope(|scope| {
+        let published = scope.spawn(|| client.publish("clock_in", &clock_in(2)));
+        let first =
+            eventually("the commit waits for the standby", || Some(waiting("pid")).filter(|pid| !pid.is_empty()));
+        // Its transaction is committed then, and is seen, but the standby has not heard of it.
+        primary.sql(&format!("SELECT pg_terminate_backend({first})"));
+        eventually("another commit waits for the standby", || {
+            assert!(!published.is_finished(), "it was acknowledged while the standby lacked it");
+            Some(waiting("pid")).filter(|pid| !pid.is_empty() && *pid != first)
+        });
+        standby.start_again();
+        published.join().unwrap();
+    });
+    assert_eq!(standby.sql("SELECT count(*) FROM tempclock_webhooks.events"), "2");
+}
+
+#[test]
 fn a_primary_that_comes_back_after_another_took_over_is_not_used() {
     let mut primary = Postgres::start();
     let standby = primary.standby(None);
