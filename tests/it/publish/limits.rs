@@ -117,11 +117,15 @@ fn busy(process: u32) -> Duration {
 fn a_start_with_too_few_descriptors_says_so_or_works() {
     let mut bench = Bench::new(&[("delivery.threads", "4"), ("server.workers", "1")]);
     bench.server.terminate();
-    // With fewer than this the program itself cannot be loaded.
+    let mut could_be_loaded = false;
     for descriptors in 4.. {
         bench.server.through(&["prlimit", &format!("--nofile={descriptors}")]);
         if let Err(failure) = bench.server.try_launch() {
-            assert_says(&failure, &["Too many open files"]);
+            // The first few do not do to load the program, the more so if whoever started the tests left some open.
+            could_be_loaded |= failure.status.code() != Some(127);
+            if could_be_loaded {
+                assert_says(&failure, &["Too many open files"]);
+            }
             continue;
         }
         // Enough for a start can still be one too few for the first caller; nothing is lost by it.
