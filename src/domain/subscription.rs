@@ -52,23 +52,16 @@ pub enum SubscriptionState {
 
 /// Why a subscription is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum DisabledReason {
     /// Its owner disabled it.
-    Owner = 0,
+    Owner,
     /// The endpoint responded 410 Gone.
-    Gone = 1,
+    Gone,
     /// The endpoint failed for longer than `delivery.disable_after` without one success.
-    FailedTooLong = 2,
+    FailedTooLong,
 }
 
 impl DisabledReason {
-    /// The reason with that number, as stored.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Owner, Self::Gone, Self::FailedTooLong].into_iter().find(|reason| *reason as u8 == number)
-    }
-
     /// The reason as text, for the API and the log.
     #[must_use]
     pub fn words(self) -> &'static str {

@@ -97,7 +97,7 @@ pub struct SubscriptionRow {
 pub fn encode(subscription: &Subscription, seal: &Seal) -> Result<Vec<u8>, StorageError> {
     let off = match subscription.state {
         SubscriptionState::Active => None,
-        SubscriptionState::Disabled { reason, since } => Some((reason as u8, since.as_ms())),
+        SubscriptionState::Disabled { reason, since } => Some((stored_reason(reason), since.as_ms())),
     };
     let all = subscription.options.to_json(true);
     let (secret, plain): (Map<_, _>, Map<_, _>) =
@@ -153,7 +153,7 @@ impl SubscriptionRow {
         let state = match row.off {
             None => SubscriptionState::Active,
             Some((reason, since_ms)) => SubscriptionState::Disabled {
-                reason: DisabledReason::from_number(reason).ok_or_else(invalid)?,
+                reason: reason_of(reason).ok_or_else(invalid)?,
                 since: Timestamp::from_ms(since_ms),
             },
         };
@@ -234,6 +234,21 @@ fn without_options(
     SubscriptionV3 { account, url, events, description, options, nonce, secrets, off, created_ms: 0, updated_ms: 0 }
 }
 
+/// The reasons of a disabled subscription, each stored as its place here.
+const REASONS: [DisabledReason; 3] = [DisabledReason::Owner, DisabledReason::Gone, DisabledReason::FailedTooLong];
+
+fn stored_reason(reason: DisabledReason) -> u8 {
+    match reason {
+        DisabledReason::Owner => 0,
+        DisabledReason::Gone => 1,
+        DisabledReason::FailedTooLong => 2,
+    }
+}
+
+fn reason_of(stored: u8) -> Option<DisabledReason> {
+    REASONS.get(usize::from(stored)).copied()
+}
+
 impl SubscriptionV3 {
     fn at(self, created_ms: u64, updated_ms: u64) -> Self {
         Self { created_ms, updated_ms, ..self }
@@ -279,6 +294,16 @@ mod tests {
             let row = encode(&subscription(), &seal).unwrap();
             assert_eq!(SubscriptionRow::decode(&row).unwrap().open(SubscriptionId(7), &seal).unwrap(), subscription());
         }
+    }
+
+    #[test]
+    fn every_reason_is_read_as_it_was_stored() {
+        for reason in REASONS {
+            let state = SubscriptionState::Disabled { reason, since: Timestamp::from_ms(3) };
+            let row = encode(&Subscription { state, ..subscription() }, &Seal::NONE).unwrap();
+            assert_eq!(SubscriptionRow::decode(&row).unwrap().state, state);
+        }
+        assert_eq!(reason_of(3), None);
     }
 
     #[test]
