@@ -1,4 +1,4 @@
-//! The table of formatters in `docs/publish.md` is right: what each prints is taken or refused as the page says, and
+//! The table of formatters in `docs/publish.md` is right: what each prints is accepted or refused as the page says, and
 //! each language that is installed here prints it.
 
 use std::fs;
@@ -35,7 +35,7 @@ fn table() -> Vec<Formatter> {
 }
 
 #[test]
-fn what_each_formatter_prints_is_taken_or_refused_as_the_page_says() {
+fn what_each_formatter_prints_is_accepted_or_refused_as_the_page_says() {
     let server = Server::start(&[]);
     let client = server.client();
     let rows = table();
@@ -45,7 +45,7 @@ fn what_each_formatter_prints_is_taken_or_refused_as_the_page_says() {
         data["clock_in"] = printed.into();
         let answer = client.post("/events", &json!({"event": "clock_in", "data": data}));
         match verdict {
-            "taken" => assert_eq!(answer.status, 202, "{language} {code}: {}", answer.text),
+            "accepted" => assert_eq!(answer.status, 202, "{language} {code}: {}", answer.text),
             words => {
                 let message = answer.expect(400).json["errors"][0]["message"].as_str().unwrap().to_owned();
                 assert!(message.contains(words), "{language} {code}: {message}");
