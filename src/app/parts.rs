@@ -4,7 +4,7 @@ use crate::app::client_certificates;
 use crate::app::error::StartError;
 use crate::app::proxy::proxy;
 use crate::clock::Clock;
-use crate::config::{Config, StorageEngine};
+use crate::config::{Config, EVENTS_KEPT, StorageEngine};
 use crate::control::client::ControlSocket;
 use crate::control::server::{ControlError, ControlServer};
 use crate::delivery::Transport;
@@ -53,7 +53,7 @@ pub fn store_settings(config: &Config) -> StoreSettings {
             health: HealthRule::new(delivery.disable_after, retry.longest_wait()),
             retry,
             retention: RetentionRule {
-                events: retention.events,
+                events: retention.events.max(EVENTS_KEPT),
                 idempotency: retention.idempotency,
                 attempts: retention.attempts,
                 held: retention.held,

@@ -25,6 +25,7 @@ pub use alerts::AlertsSection;
 pub use client_certificates::ClientCertificateFiles;
 pub use error::ConfigError;
 pub use origin::{CONFIG_VARIABLE, EXAMPLE, Origin, Sources, VARIABLE_PREFIX};
+pub use rules::EVENTS_KEPT;
 pub use sections::{
     Config, DeliverySection, LimitsSection, LogFormat, LogSection, RateLimitSection, RetentionSection, ServerSection,
     StorageEngine, StorageSection,

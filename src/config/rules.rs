@@ -15,6 +15,10 @@ use crate::domain::smtp::MailSecurity;
 /// Idempotency keys are guaranteed for this long, and are stored with their event.
 const IDEMPOTENCY: Duration = Duration::from_hours(24);
 
+/// An event is kept for so long after its last delivery was settled or expired, whatever is set: a receiver that finds out late
+/// can still be sent what it has lost.
+pub const EVENTS_KEPT: Duration = Duration::from_hours(7 * 24);
+
 /// Adds an error for every rule that is broken.
 pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, errors_found: &mut ErrorCollector) {
     let mut rules = RuleCheck { origins, errors_found };
@@ -101,6 +105,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push(
             "server.listen is not on loopback and server.tls_certificate is not set: API keys and \
              events can be read on the way, unless something in front speaks TLS"
+                .to_owned(),
+        );
+    }
+    if config.retention.events < EVENTS_KEPT {
+        warnings.push(
+            "retention.events is shorter than 7d and counts as 7d: an event is kept for at least that long after its last \
+             delivery was settled or expired"
                 .to_owned(),
         );
     }

@@ -167,7 +167,7 @@ impl StorageSection {
 /// `[retention]`: how long finished events and attempts are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionSection {
-    /// How long events are kept, 24 hours to 366 days.
+    /// How long events are kept, 24 hours to 366 days; less than [`EVENTS_KEPT`](super::EVENTS_KEPT) counts as that.
     pub events: Duration,
     /// How long a repeated publish is recognized, 24 hours to 7 days.
     pub idempotency: Duration,

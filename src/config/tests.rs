@@ -303,6 +303,11 @@ fn settings_that_are_seldom_meant_are_warned_about() {
         assert_eq!(warnings.len(), count, "{setting}: {warnings:?}");
         assert!(warnings.iter().all(|warning| warning.contains("server.listen")), "{setting}: {warnings:?}");
     }
+    for (setting, count) in [("24h", 1), ("167h", 1), ("7d", 0)] {
+        let warnings = load(&format!("[retention]\nevents = '{setting}'"), &[]).unwrap().warnings;
+        assert_eq!(warnings.len(), count, "{setting}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.contains("retention.events")), "{setting}: {warnings:?}");
+    }
     let quiet = "[delivery]\nallow_networks = ['10.0.0.0/8']\ndrain = '31s'";
     assert_eq!(load(quiet, &[]).unwrap().warnings, Vec::<String>::new());
 }

@@ -246,7 +246,7 @@ fn a_key_outlives_a_crash() {
 
 #[test]
 fn a_repeat_is_recognized_for_as_long_as_is_set_and_a_key_that_is_used_again_outlives_its_first_event() {
-    let mut server = Server::stopped(&[("retention.events", r#""96h""#), ("retention.idempotency", r#""72h""#)]);
+    let mut server = Server::stopped(&[("retention.events", r#""7d""#), ("retention.idempotency", r#""100h""#)]);
     let clock = WallClock::of(&mut server);
     server.launch();
     let client = server.client();
@@ -258,12 +258,12 @@ fn a_repeat_is_recognized_for_as_long_as_is_set_and_a_key_that_is_used_again_out
         let confirmed = server.cli(&["clock", "confirm", "--yes"]);
         assert_eq!(confirmed.code, Some(0), "{confirmed:?}");
     };
-    pass(71);
+    pass(99);
     assert_eq!(id_of(&publish(), true), first);
-    pass(80);
+    pass(110);
     let second = id_of(&publish(), false);
     assert_ne!(first, second);
-    pass(100);
+    pass(172);
     eventually("the first event is removed", || (client.get(&format!("/events/{first}")).status == 404).then_some(()));
     assert_eq!(id_of(&publish(), true), second);
 }

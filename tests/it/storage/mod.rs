@@ -8,5 +8,6 @@ pub(super) mod formats;
 pub(super) mod kill;
 pub(super) mod owner;
 pub(super) mod restart;
+pub(super) mod retention;
 pub(super) mod room;
 pub(super) mod upgrade;
