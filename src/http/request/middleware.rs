@@ -15,7 +15,7 @@ use crate::http::request::error::ApiError;
 use crate::http::request::extract::{RequestId, is_unauthenticated};
 use crate::http::request::lease::may_answer;
 use crate::http::request::rate_limit::Allowance;
-use crate::http::transport::keep;
+use crate::http::transport::{keep, shrink_headers};
 use crate::storage::Randomness;
 
 /// The request id's header.
@@ -38,6 +38,9 @@ pub async fn finish_response<B: MessageBody + 'static>(
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let body = keep(&mut request);
+    if request.query_string().contains("wait=") {
+        shrink_headers(&mut request);
+    }
     let response = if wants_websocket(&request) {
         request.error_response(ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"))
     } else if !may_answer(&request).await {

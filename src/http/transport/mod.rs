@@ -8,10 +8,12 @@
 //! | `piecewise_body` | A body that comes in one piece is copied whole before any of it is sent. |
 //! | `unread_body` | A chunked body that no handler reads is drained without a limit. |
 //! | `first_byte` | A connection has two buffers of 8 KiB before anything has come. |
+//! | `few_headers` | The headers of a request take 7 KB until it is answered. |
 //! | `connection_limit` | Connections are limited in all, not by source. |
 
 mod connection;
 mod connection_limit;
+mod few_headers;
 mod first_byte;
 mod framing;
 mod guarded_body;
@@ -21,6 +23,7 @@ mod piecewise_body;
 mod unread_body;
 
 pub use self::connection_limit::source_of;
+pub use self::few_headers::shrink_headers;
 pub use self::listener::{ServerSettings, serve};
 pub use self::piecewise_body::{PIECE_BYTES, PiecewiseBody};
 pub use self::unread_body::{keep, keep_unread};
