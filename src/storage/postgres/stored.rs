@@ -114,6 +114,12 @@ pub(super) fn delivery_of(account: AccountId, id: DeliveryId, row: &[u8], of: Ev
     delivery_record::decode(OUTCOMES.open(&key, row, digest::named("delivery", id))?, of)
 }
 
+/// The response code of the last attempt in an outcome's row.
+pub(super) fn response_code_of(account: AccountId, id: DeliveryId, row: &[u8], of: EventType) -> Stored<Option<u16>> {
+    let key = outcome_key(account, id);
+    delivery_record::last_response_code(OUTCOMES.open(&key, row, digest::named("delivery", id))?, of)
+}
+
 /// What stands in a row of the outbox. One that is damaged says nothing, and its delivery goes on without order.
 pub(super) fn outbox_row(key: &Key, value: &[u8]) -> OutboxRow {
     let name = || {

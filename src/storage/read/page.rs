@@ -97,6 +97,10 @@ pub(in crate::storage) trait Found {
 
     /// Does it fit the filter? Decodes no more than that needs.
     fn is_wanted(&self) -> Result<bool, StorageError>;
+    /// For how many rows it counts. More than one where its filter reads much of it.
+    fn looks(&self) -> usize {
+        1
+    }
     /// How long it is.
     fn bytes(&self) -> usize;
     /// Reads it.
@@ -119,6 +123,11 @@ impl Looks<'_> {
         }
         self.rows -= 1;
         true
+    }
+
+    /// One that was looked at counts for more than one.
+    fn spend_more(&mut self, found: &impl Found) {
+        self.rows = self.rows.saturating_sub(found.looks().saturating_sub(1));
     }
 }
 
@@ -147,6 +156,7 @@ pub(in crate::storage) fn collect<C: Copy + Ord, F: Found, I: Iterator<Item = Re
         }
         let (id, found) = row?;
         last = Some(id);
+        looks.spend_more(&found);
         if !found.is_wanted()? {
             continue;
         }
@@ -182,6 +192,7 @@ pub(in crate::storage) fn collect<C: Copy + Ord, F: Found, I: Iterator<Item = Re
                 page.is_exact = false;
                 break;
             }
+            looks.spend_more(&found);
             page.total += usize::from(found.is_wanted()?);
         }
     }
@@ -194,6 +205,29 @@ mod tests {
 
     /// A number that is wanted if it can be divided by this one.
     struct Multiple(usize, usize);
+
+    /// The same where one counts for two.
+    struct Costly(Multiple);
+
+    impl Found for Costly {
+        type Item = usize;
+
+        fn is_wanted(&self) -> Result<bool, StorageError> {
+            self.0.is_wanted()
+        }
+
+        fn looks(&self) -> usize {
+            2
+        }
+
+        fn bytes(&self) -> usize {
+            self.0.bytes()
+        }
+
+        fn item(&self) -> Result<usize, StorageError> {
+            self.0.item()
+        }
+    }
 
     impl Found for Multiple {
         type Item = usize;
@@ -249,6 +283,20 @@ mod tests {
         let second = page(25_000, 9_000, PageRequest { after: first.next, ..FIRST }, &ReadLimit::default());
         assert_eq!((numbers(&second), second.is_exact, second.next), (vec![9_000], false, Some(5_000)));
         let last = page(25_000, 9_000, PageRequest { after: second.next, ..FIRST }, &ReadLimit::default());
+        assert_eq!((numbers(&last), last.is_exact, last.next), (vec![0], false, None));
+    }
+
+    #[test]
+    fn of_rows_that_cost_twice_as_much_half_as_many_are_looked_at() {
+        let walk = |after: Option<usize>| {
+            let rows = (0..after.unwrap_or(12_000)).rev();
+            Ok(rows.map(|number| Ok((number, Costly(Multiple(number, 9_000))))))
+        };
+        let page = |after| collect(PageRequest { after, ..FIRST }, None, &ReadLimit::default(), walk).unwrap();
+        let first = page(None);
+        assert_eq!((numbers(&first), first.is_exact, first.next), (vec![9_000], false, Some(7_000)));
+        assert_eq!(page(first.next).next, Some(2_000));
+        let last = page(Some(2_000));
         assert_eq!((numbers(&last), last.is_exact, last.next), (vec![0], false, None));
     }
 

@@ -1,6 +1,8 @@
 //! What lists come to: events, and deliveries found by walking over events, newest first, joined with their outcomes. A
 //! receiver without an outcome was never attempted. Tables of a snapshot; whoever holds that may call.
 
+mod outcomes;
+
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use crate::storage::error::StorageError;
 use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::read::page::Found;
+use crate::storage::redb::found::outcomes::OutcomesInTurn;
 use crate::storage::redb::receiver_sets::ReceiverSets;
 use crate::storage::redb::tables::{self, OutcomeKey};
 use crate::storage::rows::record::{self, EventHead, EventRow};
@@ -180,11 +183,13 @@ impl Found for ListedDelivery<'_> {
         }
         match response_code {
             None => Ok(true),
-            code => {
-                let delivery = delivery_record::decode(self.open(row)?, event_type)?;
-                Ok(delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code()) == *code)
-            }
+            code => Ok(delivery_record::last_response_code(self.open(row)?, event_type)? == *code),
         }
+    }
+
+    /// A response code stands far behind in a row.
+    fn looks(&self) -> usize {
+        1 + usize::from(self.filter.response_code.is_some())
     }
 
     fn bytes(&self) -> usize {
@@ -211,6 +216,9 @@ pub(crate) struct DeliveryWalk<'a> {
     /// The event that is walked over, and those of its receivers that are left, the next one last.
     present: Option<(EventId, EventType)>,
     left: Vec<SubscriptionId>,
+    /// Most of its receivers are asked for, so that their outcomes are read in turn.
+    is_in_turn: bool,
+    in_turn: OutcomesInTurn<'a>,
 }
 
 impl<'a> DeliveryWalk<'a> {
@@ -224,13 +232,16 @@ impl<'a> DeliveryWalk<'a> {
         let (first, last) = range_of(filter.since, filter.until);
         let last = after.map_or(last, |after| last.min(after.event.0));
         let rows = Box::new(Rc::clone(&events).newest_first(first, Bound::Included(last))?);
-        Ok(Self { events, outcomes, rows, filter, after, present: None, left: Vec::new() })
+        let in_turn = OutcomesInTurn::of(outcomes);
+        Ok(Self { events, outcomes, rows, filter, after, present: None, left: Vec::new(), is_in_turn: false, in_turn })
     }
 
-    fn listed(&self, id: DeliveryId, event_type: Option<EventType>) -> Result<ListedDelivery<'a>, StorageError> {
+    fn listed(&mut self, id: DeliveryId, event_type: Option<EventType>) -> Result<ListedDelivery<'a>, StorageError> {
         let account = self.events.account;
+        let key = (account.0, id.event.0, id.subscription.0);
         let outcome = match event_type {
-            Some(_) => self.outcomes.get((account.0, id.event.0, id.subscription.0))?,
+            Some(_) if self.is_in_turn => self.in_turn.get(key)?,
+            Some(_) => self.outcomes.get(key)?,
             None => None,
         };
         Ok(ListedDelivery { account, id, event_type, outcome, filter: self.filter })
@@ -248,6 +259,7 @@ impl<'a> DeliveryWalk<'a> {
                 self.filter.subscriptions.binary_search(receiver).is_ok() && self.after.is_none_or(|after| id < after)
             }));
         }
+        self.is_in_turn = self.left.len() * 2 > receivers.len();
         self.present = Some((event, head.event_type));
         Ok(!self.left.is_empty())
     }

@@ -1,8 +1,8 @@
 //! Encoding of rows: one byte of format version, then the row in bincode. The only file that names bincode, so that
 //! another codec changes this file and needs a migration. Pure; any thread.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::storage::error::StorageError;
 
@@ -42,6 +42,13 @@ pub fn decode_front<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<(T
     let (row, used) =
         bincode::serde::decode_from_slice(rest, config()).map_err(|error| StorageError::Codec(error.to_string()))?;
     Ok((row, rest.get(used..).unwrap_or_default()))
+}
+
+/// Decodes a value that has no version of its own from the front of `bytes`, and returns the remaining bytes. It may borrow.
+pub fn decode_next<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), StorageError> {
+    let (value, used) = bincode::serde::borrow_decode_from_slice(bytes, config())
+        .map_err(|error| StorageError::Codec(error.to_string()))?;
+    Ok((value, bytes.get(used..).unwrap_or_default()))
 }
 
 /// Decodes a row of that version that fills `bytes`.

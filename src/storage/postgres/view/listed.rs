@@ -10,7 +10,7 @@ use crate::domain::{AccountId, DeliveryId, EventId, SubscriptionId};
 use crate::storage::engine::Stored;
 use crate::storage::error::StorageError;
 use crate::storage::postgres::rows::Rows;
-use crate::storage::postgres::stored::{delivery_of, head_of, members, open_event, state_of};
+use crate::storage::postgres::stored::{delivery_of, head_of, members, open_event, response_code_of, state_of};
 use crate::storage::read::filter::DeliveryFilter;
 use crate::storage::read::page::Found;
 use crate::storage::rows::record::EventRow;
@@ -99,11 +99,13 @@ impl Found for ListedDelivery<'_> {
         }
         match response_code {
             None => Ok(true),
-            code => {
-                let delivery = delivery_of(self.account, self.id, row, event_type)?;
-                Ok(delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code()) == *code)
-            }
+            code => Ok(response_code_of(self.account, self.id, row, event_type)? == *code),
         }
+    }
+
+    /// A response code stands far behind in a row.
+    fn looks(&self) -> usize {
+        1 + usize::from(self.filter.response_code.is_some())
     }
 
     fn bytes(&self) -> usize {
