@@ -34,7 +34,7 @@ use crate::storage::write::space::SpaceGuard;
 const HOUSEKEEPING_ROWS: usize = 4000;
 const HOUSEKEEPING_ROWS_SHARED: usize = 200;
 /// How long after a commit that a caller waited for the next caller is expected, who would wait for what is committed
-/// meanwhile: no job makes a commit of its own, and its steps are small.
+/// meanwhile: no job and no housekeeping makes a commit of its own, and their steps are small.
 const AFTER_CALLER: Duration = Duration::from_millis(50);
 /// How often free space is looked for while jobs wait for it.
 const JOB_WITHOUT_SPACE: Duration = Duration::from_secs(1);
@@ -139,8 +139,7 @@ impl Writer {
             let is_replayed = |report: &Report| jobs.is_active() && jobs.is_of_replay(report.place(), registry);
             self.inbox.take_in(|command| most_deliveries(command, registry), is_replayed);
             let now = Instant::now();
-            let idle_at = now + self.housekeeping_due_in();
-            let callers_until = self.callers_until();
+            let (idle_at, callers_until) = (self.idle_at(now), self.callers_until());
             let waiting = Waiting { job_at: self.job_at(now), callers_until, ..self.inbox.waiting() };
             match self.batching.next(&waiting, idle_at, now) {
                 Next::Commit(share) => {
@@ -154,11 +153,13 @@ impl Writer {
         }
     }
 
-    fn housekeeping_due_in(&self) -> Duration {
-        let now = self.state.clock.monotonic();
-        let housekeeping = self.work.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(now));
-        let batch = self.state.gatherings.next_close().map_or(NOTHING_DUE, |at| at.since(now));
-        housekeeping.min(batch)
+    /// When a batch is closed, or housekeeping makes its next step, in a commit of its own. While callers keep coming,
+    /// housekeeping has a part of theirs.
+    fn idle_at(&self, now: Instant) -> Instant {
+        let monotonic = self.state.clock.monotonic();
+        let due_in = self.work.housekeeping.as_ref().map_or(NOTHING_DUE, |housekeeping| housekeeping.due_in(monotonic));
+        let batch = self.state.gatherings.next_close().map_or(NOTHING_DUE, |at| at.since(monotonic));
+        (now + due_in).max(self.callers_until().unwrap_or(now)).min(now + batch)
     }
 
     /// When a job, or the find index, makes its next step in a commit of its own. While callers keep coming, it has a part

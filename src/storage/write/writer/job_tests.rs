@@ -239,3 +239,14 @@ fn accounts_take_turns_and_each_has_a_bounded_number_of_jobs() {
     assert_eq!(kept.len(), 100);
     assert!(kept.iter().all(|job| job.id != first) && kept.is_sorted_by(|one, next| one.id > next.id));
 }
+
+#[test]
+fn housekeeping_that_is_due_makes_no_commit_of_its_own_right_after_one_that_a_caller_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let Bench { mut writer, .. } = Bench::open(folder.path());
+    let now = Instant::now();
+    assert_eq!(writer.idle_at(now), now, "what was deleted before the start is looked for at once");
+    writer.last_caller = Some(now);
+    assert_eq!(writer.idle_at(now), now + AFTER_CALLER);
+    assert_eq!(writer.idle_at(now + AFTER_CALLER), now + AFTER_CALLER);
+}
