@@ -30,9 +30,12 @@ use crate::storage::write::batching::{Batching, Done, Next, Reason, Waiting};
 use crate::storage::write::queue::{Inbox, Load, Work, WriterHandle, queues};
 use crate::storage::write::space::SpaceGuard;
 
-/// Rows that housekeeping visits in a transaction of its own, and in one that callers wait for, if its time is not over.
+/// Rows that housekeeping visits in a transaction of its own, and at least in any other, if its time is not over.
 const HOUSEKEEPING_ROWS: usize = 4000;
 const HOUSEKEEPING_ROWS_SHARED: usize = 200;
+/// How many it visits at least for each event and each outcome of the commit, so that it keeps up with a load that leaves it
+/// no commit of its own: to remove an event it visits two rows, and two for each of its deliveries.
+const HOUSEKEEPING_ROWS_FOR_EACH: usize = 4;
 /// How long after a commit that a caller waited for the next caller is expected, who would wait for what is committed
 /// meanwhile: no job and no housekeeping makes a commit of its own, and their steps are small.
 const AFTER_CALLER: Duration = Duration::from_millis(50);
@@ -197,6 +200,7 @@ impl Writer {
         let transaction = engine.begin()?;
         self.load.release(commands.iter().map(Command::memory_bytes).sum());
         let mut replies: Vec<DeferredReply> = Vec::with_capacity(commands.len());
+        let rows = housekeeping_rows(reason, reports.len() + commands.iter().map(events_of).sum::<usize>());
         let begun = Instant::now();
         let has_callers = reason.has_caller() || (self.is_timed && self.callers_until().is_some_and(|at| begun < at));
         self.state.time.observe(self.state.clock.read());
@@ -214,7 +218,6 @@ impl Writer {
             batch.close_due(&mut self.state)?;
             batch.alert_of_space(&mut self.state, self.space.is_enough())?;
             // In the same transaction, so that it makes progress under load and needs no sync of its own.
-            let rows = if reason == Reason::Idle { HOUSEKEEPING_ROWS } else { HOUSEKEEPING_ROWS_SHARED };
             if let Some(housekeeping) = &mut self.work.housekeeping {
                 housekeeping.step(&mut batch, &mut self.state, Budget::new(rows, self.is_timed))?;
             }
@@ -382,6 +385,22 @@ fn most_deliveries(command: &Command, registry: &Registry) -> usize {
             events.len().saturating_mul(registry.subscriptions_of(*account).len())
         }
         _ => 0,
+    }
+}
+
+/// How many events a command makes.
+fn events_of(command: &Command) -> usize {
+    match command {
+        Command::Publish { events, .. } => events.len(),
+        _ => 0,
+    }
+}
+
+/// How many rows housekeeping visits in a commit with so many events and outcomes.
+fn housekeeping_rows(reason: Reason, stored: usize) -> usize {
+    match reason {
+        Reason::Idle => HOUSEKEEPING_ROWS,
+        _ => (stored * HOUSEKEEPING_ROWS_FOR_EACH).clamp(HOUSEKEEPING_ROWS_SHARED, HOUSEKEEPING_ROWS),
     }
 }
 

@@ -34,8 +34,13 @@ pub(super) struct Bench {
 
 impl Bench {
     pub fn open(folder: &Path) -> Self {
+        Self::keeping(folder, Duration::from_hours(24))
+    }
+
+    /// The same that keeps what is settled for that long.
+    fn keeping(folder: &Path, keep: Duration) -> Self {
         let listeners = Listeners { committed: Box::new(|_, _| {}), failed: Box::new(|error| panic!("{error}")) };
-        let (handle, writer) = opened(folder, Duration::from_hours(24)).writer(listeners).unwrap();
+        let (handle, writer) = opened(folder, keep).writer(listeners).unwrap();
         Self { handle, writer }
     }
 
@@ -249,4 +254,17 @@ fn housekeeping_that_is_due_makes_no_commit_of_its_own_right_after_one_that_a_ca
     writer.last_caller = Some(now);
     assert_eq!(writer.idle_at(now), now + AFTER_CALLER);
     assert_eq!(writer.idle_at(now + AFTER_CALLER), now + AFTER_CALLER);
+}
+
+#[test]
+fn retention_keeps_up_with_a_load_that_leaves_it_no_commit_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::keeping(folder.path(), Duration::ZERO);
+    for _ in 0..8 {
+        bench.writer.work.housekeeping.as_mut().unwrap().pass_now();
+        bench.publish(OWN, 1000);
+    }
+    let soon = Clock::start().wall().plus(Duration::from_mins(1));
+    let stored = bench.commit(|_, batch, _| batch.tx.events_after(OWN, EventId(0), soon, usize::MAX).unwrap().len());
+    assert!(stored < 3000, "{stored} of 8000 events are still stored");
 }
