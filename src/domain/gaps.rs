@@ -1,12 +1,16 @@
 //! Stretches of time that count for nothing: the server was down, the clock was set forward, or nothing could leave the
 //! machine. Ages are measured without them. Pure; any thread. Not here: how a gap is noticed (`calendar`, `outage`).
+//!
+//! So that there are never many, neighbours that lie close together, for how long ago they were, become one. All that is
+//! older than both, or younger, keeps its age; what lies between them is taken to be as young as the end of the second. So
+//! nothing is removed earlier for it, and nothing kept for more than a quarter longer.
 
 use std::time::Duration;
 
 use super::Timestamp;
 
-/// More are merged, the oldest first.
-pub const MAX_GAPS: usize = 64;
+/// More are merged.
+pub const MAX_GAPS: usize = 128;
 
 /// One stretch, from the first time that does not count to the first that does again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub struct Gap {
     pub from: Timestamp,
     /// Its end.
     pub to: Timestamp,
+    /// How much of it counts, as it lay between gaps that were merged.
+    pub between: Duration,
     /// The operator has said that this time has passed: it counts for retention, and still not against endpoints.
     pub is_confirmed: bool,
 }
@@ -29,14 +35,30 @@ pub enum Purpose {
 }
 
 impl Gap {
-    /// How long it is.
+    /// How much of it does not count.
     #[must_use]
-    pub fn length(self) -> Duration {
+    pub fn left_out(&self) -> Duration {
+        self.whole().saturating_sub(self.between)
+    }
+
+    fn whole(&self) -> Duration {
         self.to.since(self.from)
     }
 
-    fn counts(self, purpose: Purpose) -> bool {
-        self.is_confirmed && purpose == Purpose::Retention
+    /// How much of the part of it before `end` counts.
+    fn counted(&self, end: Timestamp, purpose: Purpose) -> Duration {
+        let whole = self.to.min(end).since(self.from);
+        if self.is_confirmed && purpose == Purpose::Retention { whole } else { self.between.min(whole) }
+    }
+
+    /// Both in one.
+    fn merged_with(&self, next: &Self) -> Self {
+        Self {
+            from: self.from,
+            to: next.to,
+            between: self.between + next.from.since(self.to) + next.between,
+            is_confirmed: self.is_confirmed && next.is_confirmed,
+        }
     }
 }
 
@@ -64,7 +86,7 @@ impl Gaps {
 
     /// Adds a stretch. What lies before the end of the last one is left as it is.
     pub fn add(&mut self, from: Timestamp, to: Timestamp) {
-        self.push(Gap { from, to, is_confirmed: false });
+        self.push(Gap { from, to, between: Duration::ZERO, is_confirmed: false });
     }
 
     /// Adds a stretch like [`Self::add`]; together with the one that it continues it is at most that long, so that
@@ -77,50 +99,74 @@ impl Gaps {
     }
 
     fn push(&mut self, gap: Gap) {
+        self.insert(gap);
+        while self.0.len() > MAX_GAPS {
+            self.merge_two();
+        }
+    }
+
+    fn insert(&mut self, gap: Gap) {
         let from = self.0.last().map_or(gap.from, |last| gap.from.max(last.to));
         if gap.to <= from {
             return;
         }
         match self.0.last_mut() {
-            Some(last) if last.to == from && last.is_confirmed == gap.is_confirmed => last.to = gap.to,
+            Some(last) if last.to == from && last.is_confirmed == gap.is_confirmed => {
+                last.to = gap.to;
+                last.between += gap.between;
+            }
             _ => self.0.push(Gap { from, ..gap }),
-        }
-        while self.0.len() > MAX_GAPS {
-            self.merge_the_oldest();
         }
     }
 
-    /// Makes one of the two oldest, as long as both, at the place of the younger. What is older than both has the age
-    /// that it had; what lies between them may seem younger for it, never older.
-    fn merge_the_oldest(&mut self) {
-        let [first, second, ..] = self.0.as_mut_slice() else { return };
-        second.from = second.from.minus(first.length());
-        second.is_confirmed &= first.is_confirmed;
-        self.0.remove(0);
+    /// Makes one of the two neighbours that together are shortest for their age, of two of the same kind if there are any:
+    /// as much detail is left of yesterday as of last year.
+    fn merge_two(&mut self) {
+        let Some(now) = self.0.last().map(|last| last.to) else { return };
+        let mut best: Option<(usize, Gap, bool)> = None;
+        for (place, pair) in self.0.windows(2).enumerate() {
+            let [first, second] = pair else { continue };
+            let (merged, is_mixed) = (first.merged_with(second), first.is_confirmed != second.is_confirmed);
+            let is_better = best.is_none_or(|(_, best, best_is_mixed)| match (is_mixed, best_is_mixed) {
+                (true, false) => false,
+                (false, true) => true,
+                _ => is_shorter_for_its_age(&merged, &best, now),
+            });
+            if is_better {
+                best = Some((place, merged, is_mixed));
+            }
+        }
+        if let Some((place, merged, _)) = best {
+            self.0.splice(place..=place + 1, [merged]);
+        }
     }
 
     /// The time whose age is just that at `now`. What is from before it is older.
     #[must_use]
     pub fn cutoff(&self, now: Timestamp, age: Duration, purpose: Purpose) -> Timestamp {
         let (mut end, mut left) = (now, age);
-        for gap in self.0.iter().rev().filter(|gap| !gap.counts(purpose) && gap.from < now) {
+        for gap in self.0.iter().rev().filter(|gap| gap.from < now) {
             let after = end.since(gap.to);
             if left <= after {
                 break;
             }
             left -= after;
+            let counted = gap.counted(end, purpose);
+            // What has a time in a gap was stored while that was doubted, or lies between gaps that were merged, and is as
+            // young as its end.
+            if left <= counted {
+                return gap.from;
+            }
+            left -= counted;
             end = gap.from;
         }
-        let cutoff = end.minus(left);
-        // What has a time in a gap was stored while that was still doubted, and is as young as its end.
-        let mut counted = self.0.iter().filter(|gap| gap.counts(purpose));
-        counted.find(|gap| gap.from < cutoff && cutoff < gap.to).map_or(cutoff, |gap| gap.from)
+        end.minus(left)
     }
 
     /// How much time does not count for retention.
     #[must_use]
     pub fn unconfirmed(&self) -> Duration {
-        self.0.iter().filter(|gap| !gap.is_confirmed).map(|gap| gap.length()).sum()
+        self.0.iter().filter(|gap| !gap.is_confirmed).map(Gap::left_out).sum()
     }
 
     /// From now on all of them count for retention.
@@ -138,6 +184,12 @@ impl Gaps {
     }
 }
 
+/// Is one a smaller part of the time since its begin than the other?
+fn is_shorter_for_its_age(one: &Gap, other: &Gap, now: Timestamp) -> bool {
+    let age = |gap: &Gap| now.since(gap.from).as_millis();
+    one.whole().as_millis() * age(other) < other.whole().as_millis() * age(one)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -150,6 +202,10 @@ mod tests {
 
     fn hours(h: u64) -> Duration {
         Duration::from_hours(h)
+    }
+
+    fn gap(from: u64, to: u64) -> Gap {
+        Gap { from: at(from), to: at(to), between: Duration::ZERO, is_confirmed: false }
     }
 
     fn gaps(stretches: &[(u64, u64)]) -> Gaps {
@@ -190,7 +246,7 @@ mod tests {
     #[test]
     fn gaps_that_touch_become_one_and_none_overlap() {
         let gaps = gaps(&[(100, 200), (200, 300), (250, 280), (290, 400)]);
-        assert_eq!(gaps.all(), [Gap { from: at(100), to: at(400), is_confirmed: false }]);
+        assert_eq!(gaps.all(), [gap(100, 400)]);
     }
 
     #[test]
@@ -199,7 +255,7 @@ mod tests {
         for end in (100..900).step_by(100) {
             gaps.add_at_most(at(50), at(end), hours(300));
         }
-        assert_eq!(gaps.all(), [Gap { from: at(500), to: at(800), is_confirmed: false }]);
+        assert_eq!(gaps.all(), [gap(500, 800)]);
     }
 
     #[test]
@@ -210,25 +266,93 @@ mod tests {
         assert_eq!(gaps.all().len(), 1);
     }
 
+    /// As they were told, none of them merged.
+    #[derive(Default)]
+    struct Told {
+        kept: Gaps,
+        all: Gaps,
+        now: u64,
+    }
+
+    impl Told {
+        /// After each of these spans of service the clock leaps. Sometimes somebody confirms it.
+        fn after(steps: &[(u64, u64, bool)]) -> Self {
+            let mut told = Self::default();
+            for (service, leap, is_confirmed) in steps {
+                let from = told.now + service;
+                told.now = from + leap;
+                told.kept.add(at(from), at(told.now));
+                told.all.insert(gap(from, told.now));
+                if *is_confirmed {
+                    told.kept.confirm();
+                    told.all.confirm();
+                }
+            }
+            told
+        }
+
+        /// What is removed with the gaps that are kept, and with all of them.
+        fn cutoffs(&self, age_h: u64, purpose: Purpose) -> (Timestamp, Timestamp) {
+            let [kept, all] = [&self.kept, &self.all].map(|gaps| gaps.cutoff(at(self.now), hours(age_h), purpose));
+            (kept, all)
+        }
+    }
+
+    #[test]
+    fn two_that_are_merged_change_no_age_but_of_what_lies_between_them() {
+        let apart = gaps(&[(100, 200), (500, 900)]);
+        let merged = Gaps(vec![apart.0[0].merged_with(&apart.0[1])]);
+        assert_eq!(merged.unconfirmed(), hours(500));
+        let confirmed = [&apart, &merged].map(|gaps| {
+            let mut gaps = gaps.clone();
+            gaps.confirm();
+            gaps
+        });
+        for [apart, merged] in [[apart, merged], confirmed] {
+            for (age_h, purpose) in (0..1000).flat_map(|age_h| [(age_h, Purpose::Retention), (age_h, Purpose::Health)])
+            {
+                let [apart, merged] = [&apart, &merged].map(|gaps| gaps.cutoff(at(1000), hours(age_h), purpose));
+                let is_between = at(100) <= apart && apart < at(900);
+                assert_eq!(merged, if is_between { at(100) } else { apart }, "{purpose:?}, {age_h} h");
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn however_many_gaps_there_are_few_are_kept_and_nothing_gets_older_by_it(
-            steps in prop::collection::vec((1_u64..100, 1_u64..100), 1..200),
-            age_h in 0_u64..20_000,
+        fn however_often_the_clock_leaps_few_gaps_are_kept_and_nothing_is_removed_early_or_much_too_late(
+            steps in prop::collection::vec((1_u64..100, 1_u64..100, prop::bool::weighted(0.1)), 1..600),
+            age in 0..1200_u64,
         ) {
-            let (mut kept, mut all, mut now) = (Gaps::default(), Vec::new(), 0);
-            for (service, gap) in steps {
-                let from = now + service;
-                now = from + gap;
-                kept.add(at(from), at(now));
-                all.push(Gap { from: at(from), to: at(now), is_confirmed: false });
+            let told = Told::after(&steps);
+            prop_assert!(told.kept.all().len() <= MAX_GAPS);
+            prop_assert_eq!(told.kept.unconfirmed(), told.all.unconfirmed());
+            prop_assert!(told.kept.all().windows(2).all(|pair| pair[0].to <= pair[1].from));
+            let age_h = age * told.now / 1000;
+            for purpose in [Purpose::Retention, Purpose::Health] {
+                let (kept, all) = told.cutoffs(age_h, purpose);
+                prop_assert!(kept <= all, "{purpose:?}: {kept} is later than {all}");
+                let late = all.since(kept);
+                prop_assert!(late <= at(told.now).since(kept) / 4, "{purpose:?}: {kept} instead of {all}");
             }
-            let total: Duration = all.iter().map(|gap| gap.length()).sum();
-            prop_assert!(kept.all().len() <= MAX_GAPS);
-            prop_assert_eq!(kept.unconfirmed(), total);
-            prop_assert!(kept.all().windows(2).all(|pair| pair[0].to <= pair[1].from));
-            let cutoff = kept.cutoff(at(now), hours(age_h), Purpose::Retention);
-            prop_assert!(cutoff <= Gaps(all).cutoff(at(now), hours(age_h), Purpose::Retention));
+        }
+    }
+
+    #[test]
+    fn retention_goes_on_while_the_clock_leaps_for_ever() {
+        // An hour of service and a leap of an hour, for years; at each time all that is kept is a week old at most, by either.
+        for confirmed_every in [1, 7, 100, u64::MAX] {
+            let mut gaps = Gaps::default();
+            for leap in 1..5000_u64 {
+                let now = at(2 * leap);
+                gaps.add(at(2 * leap - 1), now);
+                if leap.is_multiple_of(confirmed_every) {
+                    gaps.confirm();
+                }
+                let cutoff = gaps.cutoff(now, hours(7 * 24), Purpose::Retention);
+                assert!(now.since(cutoff) <= hours(2 * 7 * 24 * 5 / 4), "{confirmed_every} {leap}");
+                gaps.forget_before(cutoff.min(gaps.cutoff(now, hours(7 * 24), Purpose::Health)));
+            }
         }
     }
 }

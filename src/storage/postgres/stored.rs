@@ -1,6 +1,7 @@
 //! Rows as what they stand for, read alike by the writer's transaction and by a snapshot. Belongs to whoever has the rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::delivery::history::History;
 use crate::domain::delivery::{Delivery, DeliveryState};
@@ -261,15 +262,19 @@ pub(super) fn meta<T: serde::de::DeserializeOwned>(rows: &dyn Rows, name: &str) 
     codec::decode(VERSION, META.open(&at, &row, || format!("meta {name}"))?).map(Some)
 }
 
+/// A gap in the store's time: begin, end, how much of it counts, in ms, and whether it is confirmed.
+pub(super) type GapRow = (u64, u64, u64, bool);
+
 /// How far the store's time had come, and the gaps in it.
 pub(super) fn seen(rows: &dyn Rows, newest_event: Option<EventId>) -> Result<Seen> {
     let noted: Option<(u64, u64)> = meta(rows, TIME)?;
-    let gaps: Option<Vec<(u64, u64, bool)>> = meta(rows, GAPS)?;
+    let gaps: Option<Vec<GapRow>> = meta(rows, GAPS)?;
     let now = noted.map(|(now, _)| Timestamp::from_ms(now)).or(newest_event.map(EventId::time));
     let monotonic = noted.map(|(_, monotonic)| Timestamp::from_ms(monotonic)).or(now).unwrap_or_default();
-    let gaps = gaps.unwrap_or_default().into_iter().map(|(from, to, is_confirmed)| Gap {
+    let gaps = gaps.unwrap_or_default().into_iter().map(|(from, to, between, is_confirmed)| Gap {
         from: Timestamp::from_ms(from),
         to: Timestamp::from_ms(to),
+        between: Duration::from_millis(between),
         is_confirmed,
     });
     Ok(Seen { now, monotonic, gaps: Gaps::new(gaps.collect()) })

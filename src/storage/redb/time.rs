@@ -1,6 +1,8 @@
 //! Where the store's time lies in `meta`: how far it has come, and the gaps in it. Owns these rows. Runs on the thread of
 //! the transaction.
 
+use std::time::Duration;
+
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable, Table};
 
 use crate::domain::gaps::{Gap, Gaps};
@@ -12,6 +14,9 @@ use crate::storage::rules::service_time::Seen;
 /// How the rows of gaps begin; the time in ms follows at which the gap begins.
 const GAP: &str = "gap ";
 const GAP_END: &str = "gap!";
+/// The value of such a row: one bit says that it is confirmed, 63 are its end in ms, the rest how much of it counts, in ms.
+const BETWEEN_SHIFT: u32 = 64;
+const LOW: u128 = (1 << (BETWEEN_SHIFT - 1)) - 1;
 
 type Meta<'txn> = Table<'txn, &'static str, u128>;
 
@@ -78,14 +83,15 @@ pub fn last_event(transaction: &ReadTransaction) -> Result<Option<EventId>, Stor
 
 fn read_gap(key: &str, value: u128) -> Option<Gap> {
     let from = Timestamp::from_ms(key.strip_prefix(GAP)?.parse().ok()?);
-    let to = Timestamp::from_ms(u64::try_from(value >> 1).ok()?);
-    Some(Gap { from, to, is_confirmed: value & 1 == 1 })
+    let to = Timestamp::from_ms(u64::try_from(value >> 1 & LOW).ok()?);
+    let between = Duration::from_millis(u64::try_from(value >> BETWEEN_SHIFT).ok()?);
+    Some(Gap { from, to, between, is_confirmed: value & 1 == 1 })
 }
 
 fn write_gaps(meta: &mut Meta<'_>, gaps: &Gaps) -> Result<(), StorageError> {
     meta.retain_in(GAP..GAP_END, |_, _| false)?;
-    for Gap { from, to, is_confirmed } in gaps.all() {
-        let value = u128::from(to.as_ms()) << 1 | u128::from(*is_confirmed);
+    for Gap { from, to, between, is_confirmed } in gaps.all() {
+        let value = between.as_millis() << BETWEEN_SHIFT | u128::from(to.as_ms()) << 1 | u128::from(*is_confirmed);
         meta.insert(format!("{GAP}{:015}", from.as_ms()).as_str(), value)?;
     }
     Ok(())
@@ -113,9 +119,8 @@ pub(in crate::storage) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::domain::gaps::MAX_GAPS;
 
     const DAY: Duration = Duration::from_hours(24);
     /// In 2026.
@@ -142,5 +147,19 @@ mod tests {
         }
         drop(transaction);
         assert!(db.begin_read().is_ok());
+    }
+
+    #[test]
+    fn gaps_that_were_merged_are_read_as_they_were_written() {
+        let mut gaps = Gaps::default();
+        for day in (0..).step_by(2).take(2 * MAX_GAPS) {
+            gaps.add(START.plus(day * DAY), START.plus((day + 1) * DAY));
+        }
+        assert!(gaps.all().iter().any(|gap| !gap.between.is_zero()));
+        let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let transaction = db.begin_write().unwrap();
+        let mut meta = transaction.open_table(tables::META).unwrap();
+        write(&mut meta, START, START, Some(&gaps)).unwrap();
+        assert_eq!(read(&meta, None).unwrap().gaps, gaps);
     }
 }

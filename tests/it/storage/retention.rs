@@ -1,4 +1,5 @@
-//! How long events are kept: as long as is set, and never for less than a week after the last delivery was settled.
+//! How long events are kept: as long as is set, and never for less than a week after the last delivery was settled, however
+//! often the clock leaps.
 
 use serde_json::json;
 
@@ -43,4 +44,24 @@ fn an_event_is_kept_for_a_week_after_its_last_delivery_was_settled_however_littl
     assert!(stored(&held), "it was delivered two days ago");
     pass_to(&server, &clock, 12 * DAY + 1);
     eventually("what was delivered later is removed later", || (!stored(&held)).then_some(()));
+}
+
+#[test]
+fn retention_goes_on_however_often_the_clock_leaps_within_the_time_that_events_are_kept() {
+    let mut server = Server::stopped(&[("retention.events", r#""7d""#)]);
+    let clock = WallClock::of(&mut server);
+    server.launch();
+    let client = server.client();
+    // Ten days in leaps of an hour, of which a week has 168.
+    let events: Vec<_> = (0..240)
+        .map(|leaps| {
+            clock.set(leaps * 3600);
+            client.publish("clock_in", &clock_in(1))
+        })
+        .collect();
+    let stored = |hours_ago: usize| client.get(&format!("/events/{}", events[events.len() - hours_ago])).status == 200;
+    assert!(stored(events.len()), "the time that was leapt over does not count");
+    pass_to(&server, &clock, 240);
+    eventually("what is older than a week and a third of one is removed", || (!stored(7 * 32)).then_some(()));
+    assert!(stored(7 * 24 - 1), "it is not a week old");
 }

@@ -13,7 +13,7 @@ use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::IdempotencyKey;
 use crate::domain::event::event_type::EventType;
 use crate::domain::event::find::FindKey;
-use crate::domain::gaps::Gaps;
+use crate::domain::gaps::{Gap, Gaps};
 use crate::domain::job::{DeliverySelection, Job};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, DeliveryId, EventId, JobId, KeyId, SubscriptionId, Timestamp};
@@ -27,8 +27,8 @@ use crate::storage::postgres::find_index;
 use crate::storage::postgres::receiver_sets::SetWriter;
 use crate::storage::postgres::rows::{Row, Rows as _, Walk};
 use crate::storage::postgres::stored::{
-    self, GAPS, LAST_BACKUP, TIME, VERSION, delivery_in, delivery_of, event_in, event_key, events_between, head_of,
-    members, ms, open_event, outcome_key, state_of,
+    self, GAPS, GapRow, LAST_BACKUP, TIME, VERSION, delivery_in, delivery_of, event_in, event_key, events_between,
+    head_of, members, ms, open_event, outcome_key, state_of,
 };
 use crate::storage::postgres::tables::{
     ACCOUNTS, AUDIT, DUE, EVENTS, FRONTS, IDEMPOTENCY, JOBS, KEPT, KEYS, META, NOTICES, OUTCOMES, Order, PURGES, Part,
@@ -87,8 +87,11 @@ impl Tx for PostgresTx<'_> {
     fn put_time(&mut self, now: Timestamp, monotonic: Timestamp, gaps: Option<&Gaps>) -> Result<()> {
         self.rows.put(&META, key![TIME], codec::encode(VERSION, &(now.as_ms(), monotonic.as_ms()))?);
         if let Some(gaps) = gaps {
-            let gaps = gaps.all().iter().map(|gap| (gap.from.as_ms(), gap.to.as_ms(), gap.is_confirmed));
-            let gaps: Vec<(u64, u64, bool)> = gaps.collect();
+            let row = |gap: &Gap| -> GapRow {
+                let between_ms = u64::try_from(gap.between.as_millis()).unwrap_or(u64::MAX);
+                (gap.from.as_ms(), gap.to.as_ms(), between_ms, gap.is_confirmed)
+            };
+            let gaps: Vec<GapRow> = gaps.all().iter().map(row).collect();
             self.rows.put(&META, key![GAPS], codec::encode(VERSION, &gaps)?);
         }
         Ok(())
