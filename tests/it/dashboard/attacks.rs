@@ -1,6 +1,9 @@
 //! What attackers try at the pages for people, beyond what signing in itself is asked.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -112,6 +115,47 @@ fn many_wrong_keys_at_once_get_no_more_tries_than_the_limit() {
     let refused = statuses.iter().filter(|status| **status == 429).count();
     assert_eq!((tried, refused), (5, 55), "{statuses:?}");
     Browser::signed_in(&server, &key);
+}
+
+#[test]
+fn ten_thousand_wrong_sign_ins_get_no_more_tries_than_the_limit_and_keep_nobody_out() {
+    const CONNECTIONS: usize = 80;
+    const EACH: usize = 125;
+    // Those beyond it wait for a second each, so they are few.
+    const LIMIT: usize = CONNECTIONS * EACH - 2;
+    let server = Server::start(&[("rate_limit.wrong_keys_per_minute", &LIMIT.to_string())]);
+    let key = server.key("*");
+    let mut browser = Browser::new(&server);
+    let body = format!("form_token={}&key=tc_live_{}", form_token(&browser.page("/sign-in")), "0".repeat(40));
+    let guess = |last: &str| {
+        format!(
+            "POST /sign-in HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n{last}Content-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            server.address(),
+            browser.cookie.as_deref().unwrap(),
+            body.len()
+        )
+    };
+    let guesses = guess("").repeat(EACH - 1) + &guess("Connection: close\r\n");
+    let begun = Instant::now();
+    let ask = || {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(guesses.as_bytes()).unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        ["403", "429"].map(|status| answers.matches(&format!("HTTP/1.1 {status} ")).count())
+    };
+    let counted: Vec<[usize; 2]> = thread::scope(|scope| {
+        let some = || (0..CONNECTIONS / 8).map(|_| ask()).collect::<Vec<_>>();
+        let askers: Vec<_> = (0..8).map(|_| scope.spawn(some)).collect();
+        askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect()
+    });
+    let [tried, refused] = [0, 1].map(|status| counted.iter().map(|of_one| of_one[status]).sum::<usize>());
+    assert_eq!(tried + refused, CONNECTIONS * EACH);
+    let is_within_a_minute = begun.elapsed() < Duration::from_mins(1);
+    assert!(tried == LIMIT || (tried > LIMIT && !is_within_a_minute), "{tried} were tried, {refused} refused");
+    let signed_in = Browser::new(&server).sign_in(&key);
+    assert_eq!((signed_in.status, signed_in.header("location")), (303, Some("/")), "whoever has a key is let in");
 }
 
 #[test]
