@@ -16,6 +16,37 @@ pub struct Browser {
     cookie: String,
 }
 
+const SIGN_IN: &str = "/sign-in";
+
+fn fields(token: &str, key: &str) -> String {
+    format!("form_token={token}&key={key}")
+}
+
+/// The form that signs in, which can be sent again and again.
+pub struct Form {
+    browser: Browser,
+    token: String,
+}
+
+impl Form {
+    /// Opens its page.
+    pub fn at(addr: SocketAddr) -> Result<Self> {
+        let (browser, token) = Browser::at_the_form(addr)?;
+        Ok(Self { browser, token })
+    }
+
+    /// The bytes of the request with a key filled in.
+    pub fn with(&self, key: &str) -> Vec<u8> {
+        let (Browser { addr, cookie, .. }, body) = (&self.browser, fields(&self.token, key));
+        format!(
+            "POST {SIGN_IN} HTTP/1.1\r\nHost: {addr}\r\nCookie: {cookie}\r\nContent-Type: \
+             application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
 /// A page as it came.
 pub struct Page {
     /// From the request to the last byte.
@@ -27,25 +58,30 @@ pub struct Page {
 impl Browser {
     /// Signs in.
     pub fn sign_in(addr: SocketAddr, key: &str) -> Result<Self> {
-        let agent =
-            Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0).build().new_agent();
-        let mut browser = Self { agent, addr, cookie: String::new() };
-        let url = browser.url("/sign-in");
-        let mut form = browser.agent.get(&url).call()?;
-        browser.keep_cookie(&form)?;
-        let html = form.body_mut().read_to_string()?;
-        let token = between(&html, "name=\"form_token\" value=\"", "\"").ok_or("no form to sign in")?;
+        let (mut browser, token) = Self::at_the_form(addr)?;
         let answer = browser
             .agent
-            .post(&url)
+            .post(browser.url(SIGN_IN))
             .header("Cookie", &browser.cookie)
             .content_type("application/x-www-form-urlencoded")
-            .send(format!("form_token={token}&key={key}"))?;
+            .send(fields(&token, key))?;
         if answer.status() != 303 {
             return Err(format!("signing in was answered {}", answer.status()).into());
         }
         browser.keep_cookie(&answer)?;
         Ok(browser)
+    }
+
+    /// Opens the page to sign in; gives the token of its form as well.
+    fn at_the_form(addr: SocketAddr) -> Result<(Self, String)> {
+        let agent =
+            Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0).build().new_agent();
+        let mut browser = Self { agent, addr, cookie: String::new() };
+        let mut form = browser.agent.get(browser.url(SIGN_IN)).call()?;
+        browser.keep_cookie(&form)?;
+        let html = form.body_mut().read_to_string()?;
+        let token = between(&html, "name=\"form_token\" value=\"", "\"").ok_or("no form to sign in")?;
+        Ok((browser, token.to_owned()))
     }
 
     fn url(&self, path: &str) -> String {

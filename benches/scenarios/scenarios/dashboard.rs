@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Bench, at_least, at_most, ratio};
+use super::{Bench, at_least, at_most, ratio, years};
 use crate::Result;
 use crate::browser::{Browser, LiveView, between};
 use crate::measure::{Latency, float, histogram, record};
@@ -13,14 +13,12 @@ use crate::server::Settings;
 use crate::stand::{Load, Speaks, Stand};
 
 /// The account whose pages are looked at, with a long history.
-const STORED: &str = "default";
-const ENDPOINTS: usize = 10;
+const STORED: &str = years::ACCOUNT;
+const DELIVERIES: u64 = 10_000_000;
 /// The account that publishes meanwhile.
 const BUSY: &str = "busy";
 const EVENTS_PER_SECOND: f64 = 5_000.0;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Events that are stored before the next ones are published.
-const PORTION: u64 = 50_000;
 
 const PAGE_MS: f64 = 50.0;
 const FIRST_PAGE_KB: f64 = 60.0;
@@ -40,13 +38,9 @@ pub fn run(bench: &Bench) -> Vec<Row> {
 }
 
 fn pages(bench: &Bench, system: &System) -> Result<Vec<Row>> {
-    let groups = vec![Group::new(STORED, Behaviour::Healthy, ENDPOINTS), Group::new(BUSY, Behaviour::Healthy, 1)];
-    let mut stand = Stand::new(system, groups, Speaks::Http, &Settings::default())?;
-    let mut events = 0;
-    while events < bench.pick(1_000_000, 5_000) {
-        events += stand.deliver(STORED, PORTION.min(bench.pick(PORTION, 5_000)), PATIENCE)?;
-    }
-    let stored = events * ENDPOINTS as u64;
+    let stored = bench.pick(DELIVERIES, DELIVERIES / 200);
+    let busy = Group::new(BUSY, Behaviour::Healthy, 1);
+    let mut stand = years::with_history(system, stored, &Settings::default(), Some(busy))?;
     let mut visits = Visits { server: stand.server()?.addr, key: stand.server()?.key(STORED)?, left: 0, browser: None };
     let mut rows = vec![first_page(&mut visits)?.named(&format!("dashboard: first page, {stored} stored"), system)];
 
@@ -106,7 +100,9 @@ fn paths(visits: &mut Visits) -> Result<Vec<String>> {
         "/deliveries?status=delivered",
         "/deliveries?status=exhausted",
         "/deliveries?subscription=1",
-        "/deliveries?response_code=500",
+        "/deliveries?response_code=200",
+        "/deliveries?response_code=404",
+        "/deliveries?event=clock_out",
         "/deliveries?worker_id=10000",
         "/subscriptions",
         "/subscriptions/1",

@@ -1,17 +1,19 @@
-//! Whether the time of a 401 tells one invalid key from another: a revoked one, one that differs from it in its last
-//! character, and one that is like no other. Welch's t, over requests on one connection in every order.
+//! Whether the time of a refusal tells one invalid key from another, by the API and by the form that signs in: a revoked
+//! one, one that differs from it in its last character, and one that is like no other. Welch's t, over requests on one
+//! connection in every order.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::{Bench, at_most};
 use crate::Result;
+use crate::browser::Form;
 use crate::measure::float;
 use crate::receiver::{Behaviour, Group};
-use crate::report::{Row, System};
+use crate::report::{Row, System, Target};
 use crate::server::Settings;
 use crate::stand::{Speaks, Stand};
 use crate::wire::{self, Extent};
@@ -37,13 +39,31 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let near = format!("{start}{}", if last == "0" { '1' } else { '0' });
     let far = format!("tc_live_{}", "0".repeat(40));
 
-    let mut stream = TcpStream::connect(server.addr)?;
+    let keys = [("revoked", revoked), ("nearly that", near), ("another", far)];
+    let form = Form::at(server.addr)?;
+    let mut rows = Vec::new();
+    for (place, status) in [("the API", 401), ("the form", 403)] {
+        let request = |key: &str| if status == 401 { request(server.addr, key) } else { form.with(key) };
+        let requests = keys.clone().map(|(name, key)| (name, request(&key)));
+        for (pair, target) in compare(server.addr, status, requests, tries)? {
+            let row = Row { targets: vec![target], ..Row::default() };
+            rows.push(row.named(&format!("invalid keys at {place}: {pair}"), system));
+        }
+    }
+    Ok(rows)
+}
+
+/// Times refusals with that status; each pair of kinds with what comes of it.
+fn compare(
+    addr: SocketAddr,
+    status: u16,
+    requests: [(&'static str, Vec<u8>); 3],
+    tries: usize,
+) -> Result<Vec<(String, Target)>> {
+    let mut stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut kinds: Vec<_> = [("revoked", revoked), ("nearly that", near), ("another", far)]
-        .into_iter()
-        .map(|(name, key)| (name, request(server.addr, &key), Vec::with_capacity(tries)))
-        .collect();
+    let mut kinds = requests.map(|(name, request)| (name, request, Vec::with_capacity(tries)));
     for round in 0..tries {
         // In every order in turn, so that none profits from its place.
         kinds.rotate_left(1);
@@ -51,7 +71,7 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
             kinds.swap(0, 1);
         }
         for (_, request, samples) in &mut kinds {
-            samples.push(refusal(&mut stream, request)?.as_secs_f64() * 1e9);
+            samples.push(refusal(&mut stream, request, status)?.as_secs_f64() * 1e9);
         }
     }
     for (_, _, samples) in &mut kinds {
@@ -63,13 +83,10 @@ fn measure(bench: &Bench, system: &System) -> Result<Vec<Row>> {
     let pair = |one: &(&str, Vec<u8>, Vec<f64>), other: &(&str, Vec<u8>, Vec<f64>)| {
         let ((a, spread_a), (b, spread_b)) = (moments(&one.2), moments(&other.2));
         let t = (a - b) / (spread_a + spread_b).sqrt();
-        let targets = vec![at_most(&format!("{a:.0} and {b:.0} ns, t"), Some(t.abs()), T)];
-        Row { targets, ..Row::default() }.named(&format!("invalid keys: {}, {}", one.0, other.0), system)
+        (format!("{}, {}", one.0, other.0), at_most(&format!("{a:.0} and {b:.0} ns, t"), Some(t.abs()), T))
     };
-    Ok(match &kinds[..] {
-        [one, two, three] => vec![pair(one, two), pair(one, three), pair(two, three)],
-        _ => Vec::new(),
-    })
+    let [one, two, three] = &kinds;
+    Ok(vec![pair(one, two), pair(one, three), pair(two, three)])
 }
 
 fn revoked_key(answer: &[u8]) -> Result<String> {
@@ -77,12 +94,12 @@ fn revoked_key(answer: &[u8]) -> Result<String> {
     Ok(answer["data"]["key"].as_str().ok_or("keys create gave no key")?.to_owned())
 }
 
-fn request(addr: std::net::SocketAddr, key: &str) -> Vec<u8> {
+fn request(addr: SocketAddr, key: &str) -> Vec<u8> {
     format!("GET /api/v1/webhooks HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {key}\r\n\r\n").into_bytes()
 }
 
-/// How long the server takes to refuse.
-fn refusal(stream: &mut TcpStream, request: &[u8]) -> Result<Duration> {
+/// How long the server takes to refuse with that status.
+fn refusal(stream: &mut TcpStream, request: &[u8], wanted: u16) -> Result<Duration> {
     let (mut inbox, mut chunk) = (Vec::with_capacity(2 * 1024), [0; 2 * 1024]);
     let begun = Instant::now();
     stream.write_all(request)?;
@@ -94,7 +111,7 @@ fn refusal(stream: &mut TcpStream, request: &[u8]) -> Result<Duration> {
     }
     let took = begun.elapsed();
     match wire::status(&inbox) {
-        401 => Ok(took),
+        status if status == wanted => Ok(took),
         status => Err(format!("an invalid key was answered {status}").into()),
     }
 }

@@ -24,7 +24,7 @@ use crate::server::Settings;
 use crate::stand::{Load, Stand};
 
 /// The account that has a history.
-const ACCOUNT: &str = "default";
+pub(super) const ACCOUNT: &str = "default";
 const ENDPOINTS: usize = 10;
 /// An account whose endpoint answers 500.
 const FAILING: &str = "failing";
@@ -37,9 +37,15 @@ const PORTION: u64 = 50_000;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server on a store with at least so many deliveries, almost all of them delivered: of one worker's events one delivery
-/// more is pending, and of another's one is exhausted after two attempts.
-fn with_history(system: &System, deliveries: u64, settings: &Settings) -> Result<Stand> {
-    let groups = vec![Group::new(ACCOUNT, Behaviour::Healthy, ENDPOINTS), Group::new(FAILING, Behaviour::Failing, 1)];
+/// more is pending, and of another's one is exhausted after two attempts. Another group may stand beside it.
+pub(super) fn with_history(
+    system: &System,
+    deliveries: u64,
+    settings: &Settings,
+    further: Option<Group>,
+) -> Result<Stand> {
+    let own = [Group::new(ACCOUNT, Behaviour::Healthy, ENDPOINTS), Group::new(FAILING, Behaviour::Failing, 1)];
+    let groups = own.into_iter().chain(further).collect();
     let mut stand = Stand::kept(&format!("years-{deliveries}"), system, groups, settings)?;
     if stand.server()?.find_subscriptions(ACCOUNT)?.len() == ENDPOINTS {
         let of = |worker: u64| json!({"worker_id": [FIRST_WORKER + worker]});

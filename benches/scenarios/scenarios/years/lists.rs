@@ -47,7 +47,8 @@ type Measured = (String, Option<Latency>);
 
 fn measure(system: &System, stored: u64, times: usize) -> Result<Vec<Measured>> {
     let metrics = free_address()?;
-    let mut stand = with_history(system, stored, &Settings { metrics: Some(metrics), ..Settings::default() })?;
+    let settings = Settings { metrics: Some(metrics), ..Settings::default() };
+    let mut stand = with_history(system, stored, &settings, None)?;
     await_index(&mut stand, INDEX_LIMIT)?;
     let api = format!("http://{}/api/v1", stand.server()?.addr);
     let mut urls: Vec<(String, String)> =
