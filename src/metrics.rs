@@ -30,7 +30,7 @@ struct AttemptLabels {
 
 /// Active or disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SubscriptionLabels {
+struct StateLabels {
     state: &'static str,
 }
 
@@ -53,11 +53,13 @@ pub struct Metrics {
     feed_lag: Gauge,
     in_flight: Gauge,
     threads: Gauge,
-    subscriptions: Family<SubscriptionLabels, Gauge>,
+    subscriptions: Family<StateLabels, Gauge>,
     database: Gauge,
     free_space: Gauge,
     unchecked_rows: Gauge,
     damaged_rows: Gauge,
+    servers: Family<StateLabels, Gauge>,
+    lease: Gauge,
 }
 
 /// Values read at each scrape.
@@ -89,6 +91,10 @@ pub struct Gauges {
     pub unchecked_rows: u64,
     /// How many of the others are damaged.
     pub damaged_rows: u64,
+    /// Servers over the same database, by their state.
+    pub servers: [(&'static str, u64); 3],
+    /// How long this one may act for the store unless it renews its lease.
+    pub lease: Duration,
 }
 
 /// Exposition format.
@@ -182,17 +188,18 @@ impl Metrics {
         let feed_lag = Gauge::default();
         let help = "Age of the oldest event that the reader of an active feed has not acknowledged";
         registry.register_with_unit("feed_lag", help, Unit::Seconds, feed_lag.clone());
-        let subscriptions = Family::<SubscriptionLabels, Gauge>::default();
+        let subscriptions = Family::<StateLabels, Gauge>::default();
         registry.register("subscriptions", "Subscriptions by state", subscriptions.clone());
+        let servers = Family::<StateLabels, Gauge>::default();
+        registry.register("servers", "Servers over the same database, by state", servers.clone());
+        let lease = Gauge::default();
+        let help = "For how long the active server may act unless it renews its lease; 0 where a file is the store";
+        registry.register_with_unit("lease", help, Unit::Seconds, lease.clone());
         let database = Gauge::default();
         registry.register_with_unit("database_size", "Size of the database file", Unit::Bytes, database.clone());
         let free_space = Gauge::default();
-        registry.register_with_unit(
-            "free_space",
-            "Free space on the disk of the database file",
-            Unit::Bytes,
-            free_space.clone(),
-        );
+        let help = "Free space on the disk of the database file";
+        registry.register_with_unit("free_space", help, Unit::Bytes, free_space.clone());
         Arc::new(Self {
             registry,
             events,
@@ -216,6 +223,8 @@ impl Metrics {
             free_space,
             unchecked_rows,
             damaged_rows,
+            servers,
+            lease,
         })
     }
 
@@ -269,7 +278,11 @@ impl Metrics {
         set(&self.damaged_rows, now.damaged_rows);
         set(&self.unchecked_rows, now.unchecked_rows);
         for (state, count) in [("active", now.active), ("disabled", now.disabled)] {
-            set(&self.subscriptions.get_or_create(&SubscriptionLabels { state }), count);
+            set(&self.subscriptions.get_or_create(&StateLabels { state }), count);
+        }
+        set(&self.lease, now.lease.as_secs());
+        for (state, count) in now.servers {
+            set(&self.servers.get_or_create(&StateLabels { state }), count);
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

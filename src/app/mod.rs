@@ -39,11 +39,13 @@ pub use self::standby::{Standby, Waited};
 use self::web_server::{WebServer, listen};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::server::ControlServer;
+use crate::control::server::{ControlServer, relayed_operator_app};
 use crate::delivery::{Dispatcher, FailureLog, Pipeline, Transport};
 use crate::domain::SubscriptionId;
 use crate::http::dashboard::activity::Activity;
 use crate::http::metrics::MetricsPage;
+use crate::http::relay::answer::Answers;
+use crate::http::relay::execute::executing;
 use crate::http::request::feed_waiters::FeedWaiters;
 use crate::http::request::recent_attempts::RecentAttempts;
 use crate::http::{self, HttpSettings, HttpState, ServedCatalogue, Vitals};
@@ -67,6 +69,7 @@ pub struct App {
     http: WebServer,
     metrics_page: Option<WebServer>,
     control: ControlServer,
+    answers: Option<Answers>,
     dispatcher: Arc<Dispatcher>,
     transport: Arc<Transport>,
     certificate: Option<Arc<ServerCertificate>>,
@@ -155,6 +158,7 @@ impl App {
         let control = start_control(control_socket(config).path, (&state, Arc::clone(&status)), ANOTHER_SOCKET)?;
         let is_tls = tls.is_some();
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
+        let answers = answer_others(&reader, &state, &status).map_err(threads)?;
         let (row_check, check) = check_rows(is_checked, &reader).map_err(threads)?;
         let page = MetricsPage { metrics, reader: reader.clone(), dispatcher: Arc::clone(&dispatcher), check, clock };
         let build = |listener, ready| http::metrics::server(listener, page, ready);
@@ -173,10 +177,7 @@ impl App {
         let probe = Probe::start(&transport, (reader.clone(), writer.clone()), clock).map_err(threads)?;
         // Last, so that a failed start makes no attempt.
         let pipeline = Pipeline::start(&dispatcher, &transport, &reader, &writer, delivery.threads).map_err(threads)?;
-        log::info!("the data is in {}", place_of_data(config));
-        if reader.registry().keys().next().is_none() {
-            log::info!("there is no API key yet; create one with: tempclock-webhooks keys create");
-        }
+        tell_of_data(config, &reader);
         let drain = delivery.drain;
         Ok(Self {
             is_tls,
@@ -184,6 +185,7 @@ impl App {
             http,
             metrics_page,
             control,
+            answers,
             dispatcher,
             transport,
             certificate,
@@ -240,6 +242,9 @@ impl App {
         self.feed_waiters.close();
         // Requests in progress await the writer, which runs until the end.
         self.http.stop();
+        if let Some(answers) = self.answers {
+            answers.stop();
+        }
         let cut_off = self.pipeline.stop(deadline);
         if cut_off > 0 {
             log::warn!(
@@ -267,6 +272,30 @@ impl App {
         if cut_off == 0 && self.writer_thread.join().is_err() {
             log::error!("the writer had panicked");
         }
+    }
+}
+
+/// Answers what servers on standby pass on, if there can be any, as it is answered here.
+fn answer_others(
+    reader: &Reader,
+    state: &web::Data<HttpState>,
+    status: &Arc<WaysStatus>,
+) -> std::io::Result<Option<Answers>> {
+    let Some(answering) = reader.answering() else { return Ok(None) };
+    let (state, status) = (state.clone(), Arc::clone(status));
+    let answers = Answers::start(answering, async move || {
+        let callers = executing(http::callers_app(&state)).await?;
+        let operator = executing(relayed_operator_app(&state, status)).await?;
+        Some([callers, operator])
+    });
+    answers.map(Some)
+}
+
+/// Says where the data is, and what a new store lacks.
+fn tell_of_data(config: &Config, reader: &Reader) {
+    log::info!("the data is in {}", place_of_data(config));
+    if reader.registry().keys().next().is_none() {
+        log::info!("there is no API key yet; create one with: tempclock-webhooks keys create");
     }
 }
 

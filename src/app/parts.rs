@@ -116,10 +116,13 @@ pub fn start_control(
     (state, ways): (&web::Data<HttpState>, Arc<WaysStatus>),
     elsewhere: &'static str,
 ) -> Result<ControlServer, StartError> {
-    ControlServer::start(path.clone(), state.clone(), ways).map_err(|source| {
-        let advice = if matches!(source, ControlError::Place(_)) { elsewhere } else { "" };
-        StartError::Control { path, source, advice }
-    })
+    ControlServer::start(path.clone(), state.clone(), ways).map_err(|source| control_failed(path, source, elsewhere))
+}
+
+/// Why there is no control socket.
+pub fn control_failed(path: PathBuf, source: ControlError, elsewhere: &'static str) -> StartError {
+    let advice = if matches!(source, ControlError::Place(_)) { elsewhere } else { "" };
+    StartError::Control { path, source, advice }
 }
 
 /// The dashboard of a server that listens on this address.

@@ -11,6 +11,7 @@ mod events;
 mod evidence;
 mod jobs;
 mod keys;
+mod nodes;
 mod subscription_options;
 mod subscriptions;
 
@@ -37,6 +38,7 @@ pub use self::events::{EventsCommand, PublishArgs};
 pub use self::evidence::EvidenceArgs;
 pub use self::jobs::JobsCommand;
 pub use self::keys::KeysCommand;
+pub use self::nodes::NodesCommand;
 pub use self::subscription_options::SubscriptionOptions;
 pub use self::subscriptions::SubscriptionsCommand;
 pub use crate::cli::man_pages::{CompletionsArgs, ManArgs, Shell};
@@ -187,6 +189,9 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Show the servers over one database
+    #[command(subcommand, after_help = "Example:\n  tempclock-webhooks nodes list")]
+    Nodes(NodesCommand),
     /// Confirm that the machine's clock is right
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks clock confirm")]
     Clock(ClockCommand),

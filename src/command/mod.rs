@@ -33,6 +33,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Audit(command) => manage::audit::run(command),
         Command::Alerts(command) => manage::alerts::run(&command),
         Command::Jobs(command) => manage::jobs::run(command),
+        Command::Nodes(command) => manage::nodes::run(&command),
         Command::Clock(command) => manage::clock::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Secrets(command) => database::secrets::run(&command),

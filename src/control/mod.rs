@@ -8,5 +8,6 @@ pub mod client;
 mod clock;
 mod dashboard;
 mod keys;
+mod nodes;
 pub mod server;
 mod socket;

@@ -2,6 +2,7 @@
 //! socket is created with mode 0600 after locking the database, so an existing socket is stale. It must never be served
 //! on an address that others can reach.
 
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,12 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_http::{Request, Response};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{AppConfig, Server, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, Error, HttpServer, web};
 use rustix::io::Errno;
 
-use super::{alerts, backup, clock, dashboard, keys};
+use super::{alerts, backup, clock, dashboard, keys, nodes};
+use crate::http::relay::ask::{OfOperator, Relay, relay};
 use crate::http::server_thread::ServerThread;
 use crate::http::{self, HttpState};
 use crate::notify::status::WaysStatus;
@@ -52,7 +57,21 @@ impl ControlServer {
     /// Creates the socket and starts its thread.
     pub fn start(path: PathBuf, state: web::Data<HttpState>, ways: Arc<WaysStatus>) -> Result<Self, ControlError> {
         let listener = bind(&path)?;
-        let thread = ServerThread::start("control", move || serve(listener, state, web::Data::from(ways)))?;
+        let (ways, backups) = (web::Data::from(ways), web::Data::new(backup::BackupPermits::default()));
+        let make_app = move || operator_app(&state, &ways, &backups);
+        let thread = ServerThread::start("control", move || serve(listener, make_app))?;
+        Ok(Self { path, thread })
+    }
+
+    /// The same on standby, where the active server answers.
+    pub fn on_standby(path: PathBuf, relayed: Relay) -> Result<Self, ControlError> {
+        let listener = bind(&path)?;
+        let relayed = web::Data::new(relayed);
+        let make_app = move || {
+            let app = App::new().app_data(relayed.clone()).app_data(OfOperator);
+            app.wrap(from_fn(http::finish_response)).default_service(web::to(relay))
+        };
+        let thread = ServerThread::start("control", move || serve(listener, make_app))?;
         Ok(Self { path, thread })
     }
 
@@ -72,18 +91,50 @@ impl ControlServer {
     }
 }
 
-fn serve(listener: UnixListener, state: web::Data<HttpState>, ways: web::Data<WaysStatus>) -> std::io::Result<Server> {
-    let backups = web::Data::new(backup::BackupPermits::default());
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(state.clone())
-            .app_data(backups.clone())
-            .app_data(ways.clone())
-            .wrap(from_fn(http::finish_response))
-            .configure(routes)
-            .configure(http::operator_routes)
-    });
-    let server = server
+/// What answers the operator.
+#[must_use]
+pub fn operator_app(
+    state: &web::Data<HttpState>,
+    ways: &web::Data<WaysStatus>,
+    backups: &web::Data<backup::BackupPermits>,
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+    + use<>,
+> {
+    App::new()
+        .app_data(state.clone())
+        .app_data(backups.clone())
+        .app_data(ways.clone())
+        .wrap(from_fn(http::finish_response))
+        .configure(routes)
+        .configure(http::operator_routes)
+}
+
+/// The same for requests that servers on standby pass on.
+#[must_use]
+pub fn relayed_operator_app(
+    state: &web::Data<HttpState>,
+    ways: Arc<WaysStatus>,
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+    + use<>,
+> {
+    operator_app(state, &web::Data::from(ways), &web::Data::new(backup::BackupPermits::default()))
+}
+
+fn serve<F, I, S, B>(listener: UnixListener, make_app: F) -> std::io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    S::Service: 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let server = HttpServer::new(make_app)
         .workers(1)
         .worker_max_blocking_threads(BLOCKING_THREADS)
         .max_connections(CONNECTIONS)
@@ -104,6 +155,7 @@ fn routes(config: &mut web::ServiceConfig) {
             .route("/sign-in-link", web::post().to(dashboard::sign_in_link))
             .route("/attempts", web::get().to(http::api::follow::list))
             .route("/alerts", web::get().to(alerts::show))
+            .route("/nodes", web::get().to(nodes::list))
             .route("/clock", web::get().to(clock::show))
             .route("/clock/confirm", web::post().to(clock::confirm))
             .route("/backup", web::get().to(backup::stream))

@@ -16,6 +16,7 @@ use crate::delivery::Dispatcher;
 use crate::domain::Timestamp;
 use crate::metrics::{Gauges, Metrics, TextForm};
 use crate::storage::error::StorageError;
+use crate::storage::nodes::{NodeState, NodeStatus};
 use crate::storage::read::reader::Reader;
 use crate::storage::read::row_check::CheckProgress;
 
@@ -102,6 +103,9 @@ impl MetricsPage {
         let active = registry.subscriptions().filter(|subscription| subscription.state.is_active()).count();
         let age = |oldest: Option<Timestamp>| oldest.map_or(Duration::ZERO, |oldest| self.clock.wall().since(oldest));
         let vitals = self.reader.vitals();
+        let nodes = self.reader.nodes()?.unwrap_or_else(|| vec![NodeStatus::alone("")]);
+        let in_state =
+            |state: NodeState| (state.name(), count(nodes.iter().filter(|node| node.state == state).count()));
         Ok(Gauges {
             pending: backlog.pending.unattempted + backlog.pending.retrying,
             retrying: backlog.pending.retrying,
@@ -117,6 +121,8 @@ impl MetricsPage {
             free_bytes: vitals.free_bytes.unwrap_or(i64::MAX.cast_unsigned()),
             unchecked_rows: self.check.left(),
             damaged_rows: self.check.damaged(),
+            servers: [NodeState::Active, NodeState::Standby, NodeState::Gone].map(in_state),
+            lease: nodes.iter().find_map(|node| node.lease_left).unwrap_or_default(),
         })
     }
 }

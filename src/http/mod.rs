@@ -5,6 +5,7 @@ pub mod api;
 pub mod dashboard;
 pub mod metrics;
 mod openapi;
+pub mod relay;
 pub mod request;
 pub mod server_thread;
 pub mod standby;
@@ -13,9 +14,11 @@ mod transport;
 use std::net::TcpListener;
 use std::sync::mpsc::SyncSender;
 
-use actix_web::dev::Server;
+use actix_service::ServiceFactory;
+use actix_web::body::BoxBody;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{App, web};
+use actix_web::{App, Error, web};
 
 pub use self::transport::ServerSettings;
 pub use crate::http::api::event_types::{EventTypeView, shown};
@@ -44,20 +47,31 @@ pub fn server(
     settings: &ServerSettings,
     ready: Ready,
 ) -> std::io::Result<Server> {
-    let is_served = state.dashboard.settings.is_served;
     transport::serve(listener, tls, settings, move || {
         ready.tell();
-        App::new()
-            .app_data(state.clone())
-            .wrap(from_fn(request::middleware::finish_response))
-            // First: a request tries the paths in this order, and each with a parameter costs it a regular expression.
-            .configure(openapi::routes::serve)
-            .configure(|config| {
-                if is_served {
-                    dashboard::routes::serve(config);
-                }
-            })
+        callers_app(&state)
     })
+}
+
+/// What answers those who call over the network.
+#[must_use]
+pub fn callers_app(
+    state: &web::Data<HttpState>,
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+    + use<>,
+> {
+    let is_served = state.dashboard.settings.is_served;
+    App::new()
+        .app_data(state.clone())
+        .wrap(from_fn(request::middleware::finish_response))
+        // First: a request tries the paths in this order, and each with a parameter costs it a regular expression.
+        .configure(openapi::routes::serve)
+        .configure(|config| {
+            if is_served {
+                dashboard::routes::serve(config);
+            }
+        })
 }
 
 /// The same routes for the operator: no key, every scope, no rate limit, and the account named in the query. Serve them

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::domain::SubscriptionId;
 use crate::storage::error::{KeyFileError, StorageError};
 
-const KEY_BYTES: usize = 32;
+pub(in crate::storage) const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 /// No form of a key is longer; a larger file holds something else.
 const FILE_BYTES: u64 = 1024;
@@ -57,7 +57,8 @@ impl Seal {
         Ok(Self::with(&key))
     }
 
-    fn with(key: &[u8; KEY_BYTES]) -> Self {
+    /// With that key.
+    pub(in crate::storage) fn with(key: &[u8; KEY_BYTES]) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"tempclock-webhooks encryption key check");
         hash.update(key);
@@ -103,6 +104,26 @@ impl Seal {
         let bound = bound_to(id);
         let payload = Payload { msg: &stored.bytes, aad: &bound };
         sealing.cipher.decrypt(&XNonce::from(nonce), payload).map(Zeroizing::new).map_err(|_| wrong())
+    }
+
+    /// Something that is stored under that name for a short time: the nonce and the sealed bytes, or the bytes as they are if
+    /// there is no key.
+    pub(in crate::storage) fn seal_text(&self, name: &str, bytes: Vec<u8>) -> Result<Vec<u8>, StorageError> {
+        let Some(sealing) = &self.0 else { return Ok(bytes) };
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|error| StorageError::Randomness(error.to_string()))?;
+        let sealed = sealing.cipher.encrypt(&XNonce::from(nonce), Payload { msg: &bytes, aad: name.as_bytes() });
+        let sealed = sealed.map_err(|_| StorageError::Codec(format!("{name} cannot be encrypted")))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// The same as it was before.
+    pub(in crate::storage) fn open_text(&self, name: &str, stored: Vec<u8>) -> Result<Vec<u8>, StorageError> {
+        let Some(sealing) = &self.0 else { return Ok(stored) };
+        let wrong = || StorageError::Codec(format!("{name} cannot be decrypted with this key"));
+        let (nonce, sealed) = stored.split_first_chunk::<NONCE_BYTES>().ok_or_else(wrong)?;
+        let payload = Payload { msg: sealed, aad: name.as_bytes() };
+        sealing.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())
     }
 
     /// A key of equal bytes.
@@ -188,6 +209,19 @@ mod tests {
             flipped[place] ^= 1;
             assert!(seal.open(ID, StoredSecrets { nonce, bytes: flipped }).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_sealed_under_a_name_opens_under_that_name_and_with_that_key_alone() {
+        let seal = Seal::with(&[1; 32]);
+        let sealed = || seal.seal_text("request 1", b"Bearer of news".to_vec()).unwrap();
+        assert!(!sealed().windows(6).any(|part| part == b"Bearer"));
+        assert_ne!(sealed(), sealed());
+        assert_eq!(seal.open_text("request 1", sealed()).unwrap(), b"Bearer of news");
+        assert!(seal.open_text("request 2", sealed()).is_err());
+        assert!(Seal::with(&[2; 32]).open_text("request 1", sealed()).is_err());
+        assert!(seal.open_text("request 1", b"short".to_vec()).is_err());
+        assert_eq!(Seal::NONE.seal_text("request 1", b"plain".to_vec()).unwrap(), b"plain");
     }
 
     #[test]

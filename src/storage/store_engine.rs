@@ -9,7 +9,9 @@ use crate::domain::Timestamp;
 use crate::storage::engine::{Engine, StoreVitals, View};
 use crate::storage::error::{Loss, OpenError, StorageError};
 use crate::storage::lease::Lease;
+use crate::storage::nodes::NodeStatus;
 use crate::storage::postgres::engine::PostgresEngine;
+use crate::storage::postgres::relay::Answering;
 use crate::storage::redb::copy::dump::{DumpError, Manifest};
 use crate::storage::redb::engine::RedbEngine;
 
@@ -68,6 +70,22 @@ impl StoreEngine {
         match self {
             Self::Redb(_) => Lease::default(),
             Self::Postgres(engine) => engine.lease(),
+        }
+    }
+
+    /// What answers the requests that servers on standby pass on, if there can be any.
+    pub fn answering(&self) -> Option<Answering> {
+        match self {
+            Self::Redb(_) => None,
+            Self::Postgres(engine) => engine.answering(),
+        }
+    }
+
+    /// The servers that use the store, as it has them; none: it is used by one process alone.
+    pub fn nodes(&self) -> Result<Option<Vec<NodeStatus>>, StorageError> {
+        match self {
+            Self::Redb(_) => Ok(None),
+            Self::Postgres(engine) => engine.nodes().map(Some),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Commands on accounts' subscriptions, events, deliveries and keys. Runs on the main thread.
+//! Commands on accounts' subscriptions, events, deliveries and keys, and on servers. Runs on the main thread.
 
 pub(super) mod alerts;
 pub(super) mod audit;
@@ -9,6 +9,7 @@ pub(super) mod events;
 pub(super) mod evidence;
 pub(super) mod jobs;
 pub(super) mod keys;
+pub(super) mod nodes;
 pub(super) mod publish;
 pub(super) mod subscription_options;
 pub(super) mod subscriptions;

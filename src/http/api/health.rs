@@ -47,10 +47,12 @@ const OK: &str = "ok";
 const FAILED: &str = "failed";
 const WORDS: [&str; 2] = [OK, FAILED];
 
-/// What is said of a server on standby: it cannot write to the store.
-pub fn on_standby() -> HttpResponse {
-    let checks = Checks { store: FAILED, threads: OK, disk_space: OK };
-    respond::json(&mut HttpResponse::ServiceUnavailable(), &Readiness { status: "not_ready", checks })
+/// What is said of a server on standby, which is as ready as the active one, if there is one.
+pub fn on_standby(has_active: bool) -> HttpResponse {
+    let (status, store) = if has_active { ("ready", OK) } else { ("not_ready", FAILED) };
+    let checks = Checks { store, threads: OK, disk_space: OK };
+    let mut response = if has_active { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    respond::json(&mut response, &Readiness { status, checks })
 }
 
 pub async fn healthz() -> HttpResponse {

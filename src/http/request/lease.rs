@@ -37,10 +37,17 @@ impl ApiError {
         Self::unavailable("busy", "this server cannot reach its database; try again in a moment", RETRY_AFTER_S)
     }
 
-    /// Another server over the same database is the one that answers.
+    /// This server is on standby, and there is nobody to pass a request on to.
     pub(in crate::http) fn on_standby() -> Self {
         let message =
-            "this server is on standby, and another one over the same database answers; ask that one, or try again";
+            "this server is on standby, and no server over the same database is active; nothing was stored, try again";
+        Self::unavailable("busy", message, RETRY_AFTER_S)
+    }
+
+    /// This server is on standby, and passes on as much as it can.
+    pub(in crate::http) fn too_many_passed_on() -> Self {
+        let message =
+            "this server is on standby, and passes on as many requests as it can; nothing was stored, try again";
         Self::unavailable("busy", message, RETRY_AFTER_S)
     }
 }

@@ -157,6 +157,12 @@ impl HttpState {
         }
     }
 
+    /// Whether this process delivers, which a command does not.
+    #[must_use]
+    pub fn runs_deliveries(&self) -> bool {
+        self.dispatcher.alive_threads() > 0
+    }
+
     /// The state of the app that a request belongs to.
     pub(in crate::http) fn of(request: &HttpRequest) -> Result<&web::Data<Self>, ApiError> {
         request.app_data().ok_or_else(|| ApiError::internal(&"the HTTP state is missing"))

@@ -9,11 +9,15 @@ use tokio_postgres::Row;
 use crate::storage::engine::{Engine, StoreVitals, Transaction};
 use crate::storage::error::{Loss, StorageError};
 use crate::storage::lease::Lease;
+use crate::storage::nodes::NodeStatus;
+use crate::storage::postgres::connection::line::Line;
 use crate::storage::postgres::connection::place::Place;
 use crate::storage::postgres::connection::pool::Pool;
 use crate::storage::postgres::connection::session::Session;
+use crate::storage::postgres::nodes::{self, Node};
 use crate::storage::postgres::owner::Owner;
 use crate::storage::postgres::recent::Recent;
+use crate::storage::postgres::relay::Answering;
 use crate::storage::postgres::shared::Shared;
 use crate::storage::postgres::tables::{Key, Table};
 use crate::storage::postgres::tx::PostgresTx;
@@ -30,13 +34,15 @@ pub struct PostgresEngine {
     shared: Arc<Shared>,
     pool: Arc<Pool>,
     owner: Owner,
+    /// None: a command, which answers nobody.
+    node: Option<Node>,
     is_abandoned: AtomicBool,
 }
 
 impl PostgresEngine {
     /// The engine of a schema that this process has claimed, with its first connection.
     pub(in crate::storage::postgres) fn new(
-        (session, pool, owner): (Session, Arc<Pool>, Owner),
+        (session, pool, owner, node): (Session, Arc<Pool>, Owner, Option<Node>),
         place: Arc<Place>,
         seal: Seal,
         cache_bytes: usize,
@@ -48,7 +54,7 @@ impl PostgresEngine {
             recent: Mutex::new(Recent::new(cache_bytes)),
             seal,
         };
-        Self { shared: Arc::new(shared), pool, owner, is_abandoned: AtomicBool::new(false) }
+        Self { shared: Arc::new(shared), pool, owner, node, is_abandoned: AtomicBool::new(false) }
     }
 
     /// Whom to tell when another process has taken over.
@@ -64,6 +70,17 @@ impl PostgresEngine {
     /// Asks one question without values, outside of a transaction.
     pub(in crate::storage::postgres) fn query(&self, sql: &str) -> Result<Vec<Row>, StorageError> {
         self.pool.query(sql.to_owned(), Vec::new())
+    }
+
+    /// What answers the requests that servers on standby pass on, unless this process is a command.
+    pub fn answering(&self) -> Option<Answering> {
+        let node = self.node.clone()?;
+        Some(Answering::new(Line::to(&self.shared.place), self.shared.epoch, node))
+    }
+
+    /// The servers that use the schema.
+    pub fn nodes(&self) -> Result<Vec<NodeStatus>, StorageError> {
+        nodes::list(&self.pool)
     }
 }
 

@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | `store`, `owner`, `lease` | one row each, no `value` | format and identity; epoch that may write; its process, and until when |
 //! | `nodes` | server, no `value` | the servers that use the schema, for people |
+//! | `requests`, `answers` | server, number, part | what a server on standby has passed on, until it is answered (`relay`) |
 //! | `meta` | name | next numbers, service time |
 //! | `accounts`, `keys`, `subscriptions`, `histories` | number | one of those |
 //! | `events`, `tags` | account, event | event with its body; its tags |
@@ -54,6 +55,7 @@ pub(in crate::storage) mod open;
 mod owner;
 mod receiver_sets;
 mod recent;
+pub(in crate::storage) mod relay;
 mod rows;
 mod schema;
 mod shared;

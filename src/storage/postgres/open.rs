@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -18,6 +17,7 @@ use crate::storage::engine::{Engine as _, Front, Pending, View as _};
 use crate::storage::error::{OpenError, StorageError};
 use crate::storage::opened::{Loaded, Opened, PostgresSettings, StoreSettings};
 use crate::storage::postgres::connection::fault::Fault;
+use crate::storage::postgres::connection::line::Line;
 use crate::storage::postgres::connection::place::Place;
 use crate::storage::postgres::connection::pool::Pool;
 use crate::storage::postgres::connection::reach::{explained, reach};
@@ -78,12 +78,11 @@ pub(in crate::storage) fn open(
         (Err(cause), None) => return Err(OpenError::KeyFile(cause)),
     };
     let is_to_seal = check_key(&identity, &seal, &shown)?;
-    let again = Arc::clone(&place);
-    let connect = move || again.connect();
+    let line = Line::to(&place);
     let token = random.next_u128().map_err(odd)?;
     // A command is no server.
-    let node = (!as_it_is).then(|| Node::own(token, clock.wall()));
-    let owner = Owner::claim(&session, schema, (token, clock.wall(), node), Box::new(connect));
+    let node = (!as_it_is).then(|| Node::own(token, clock.wall(), &seal)).transpose().map_err(odd)?;
+    let owner = Owner::claim(&session, schema, (token, clock.wall(), node.clone()), line);
     let owner = owner.map_err(|error| match error {
         Claiming::Refused(error) => OpenError::from(error),
         Claiming::Failed(fault) => failed(fault),
@@ -104,7 +103,7 @@ pub(in crate::storage) fn open(
         let view = PostgresView::new(pool.clone());
         load(&view, &seal).map_err(odd)?
     };
-    let engine = PostgresEngine::new((session, pool, owner), place, seal, settings.cache_bytes);
+    let engine = PostgresEngine::new((session, pool, owner, node), place, seal, settings.cache_bytes);
     engine.check_owner().map_err(odd)?;
     Ok(Opened::of(StoreEngine::Postgres(Box::new(engine)), loaded, settings, clock, random).map_err(odd)?)
 }

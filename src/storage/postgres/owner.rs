@@ -8,12 +8,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use uuid::Uuid;
 
 use crate::domain::Timestamp;
 use crate::storage::error::Loss;
 use crate::storage::holder::{BEAT, Holder};
 use crate::storage::lease::{Lease, Moment};
+use crate::storage::nodes::ActiveServer;
 use crate::storage::postgres::connection::fault::Fault;
+use crate::storage::postgres::connection::line::Line;
 use crate::storage::postgres::connection::session::{Session, Value};
 use crate::storage::postgres::error::PostgresError;
 use crate::storage::postgres::nodes::Node;
@@ -33,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const PRESENT: &str = "SELECT epoch, holder, expires_at <= clock_timestamp(), \
                        (extract(epoch FROM expires_at) * 1000)::int8 FROM lease";
 /// A commit of the process before, if one is under way, ends first; from then on its lock fails.
-const TAKE: &str = "WITH taken AS (UPDATE lease SET epoch = epoch + 1, holder = $2, \
+const TAKE: &str = "WITH taken AS (UPDATE lease SET epoch = epoch + 1, node = $4, holder = $2, \
                     expires_at = clock_timestamp() + interval '8 s' WHERE epoch = $1 AND \
                     (expires_at <= clock_timestamp() OR $3::int8 = 1) RETURNING epoch) \
                     UPDATE owner SET epoch = taken.epoch FROM taken RETURNING owner.epoch";
@@ -56,9 +59,6 @@ struct Claim {
     loss: Mutex<Option<Loss>>,
     listener: Mutex<Option<LossListener>>,
 }
-
-/// Makes a connection for the renewals.
-pub(super) type Connect = Box<dyn Fn() -> Result<Session, Fault> + Send>;
 
 /// The lease, as the database has it.
 pub(super) struct Held {
@@ -83,19 +83,20 @@ impl Held {
         })
     }
 
-    /// Whoever has it, for people, if it is not for another one to take.
-    pub fn in_use_by(&self) -> Option<&str> {
-        self.holder.as_ref().filter(|holder| !self.has_run_out && !holder.has_ended()).map(|holder| holder.who.as_str())
+    /// Whoever has it, if it is not for another one to take.
+    pub fn in_use_by(&self) -> Option<ActiveServer> {
+        let held = self.holder.as_ref().filter(|holder| !self.has_run_out && !holder.has_ended());
+        held.map(|holder| ActiveServer { name: holder.who.clone(), epoch: self.epoch })
     }
 }
 
 impl Owner {
-    /// Takes the schema, unless a process that is at work has it.
+    /// Takes the schema, unless a process that is at work has it. `line` is for the renewals.
     pub fn claim(
         session: &Session,
         schema: &str,
         (token, now, node): (u128, Timestamp, Option<Node>),
-        connect: Connect,
+        mut line: Line,
     ) -> Result<Self, Claiming> {
         let in_use = |holder: String| PostgresError::InUse { schema: schema.to_owned(), holder };
         let held = Held::read(session)?;
@@ -106,7 +107,8 @@ impl Owner {
             return Err(in_use(holder.who.clone()).into());
         }
         let (own, asked) = (Holder::own(token, now), Moment::now());
-        let values = vec![Value::Int(held.epoch), Value::Text(own.text(0)), Value::Int(has_ended.into())];
+        let (id, has_ended) = (Uuid::from_u128(token), has_ended.into());
+        let values = vec![Value::Int(held.epoch), Value::Text(own.text(0)), Value::Int(has_ended), Value::Id(id)];
         let rows = session.query(TAKE.to_owned(), values)?;
         let Some(row) = rows.first() else {
             let holder = Held::read(session)?.holder.map_or("another process".to_owned(), |holder| holder.who);
@@ -124,7 +126,7 @@ impl Owner {
         });
         let (stop, stopped) = bounded(0);
         let kept = Arc::clone(&claim);
-        let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || kept.keep(&stopped, &connect));
+        let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || kept.keep(&stopped, &mut line));
         let thread = thread.map_err(|error| Fault::Other(error.to_string()))?;
         Ok(Self { claim, renewing: Some((stop, thread)) })
     }
@@ -198,10 +200,9 @@ fn is_renewed(session: &Session, schema: &str, held: &Held, who: &str) -> Result
 
 impl Claim {
     /// Renews the lease until it is told to stop, and then gives up the claim; or until it is lost, and somebody was told.
-    fn keep(&self, stopped: &Receiver<()>, connect: &Connect) {
-        let mut session = None;
+    fn keep(&self, stopped: &Receiver<()>, line: &mut Line) {
         loop {
-            match self.renew(&mut session, connect) {
+            match self.renew(line) {
                 Ok(true) => {}
                 Ok(false) => {
                     self.lease.end();
@@ -211,34 +212,31 @@ impl Claim {
                 // The lock of each commit decides. It is tried again in a second.
                 Err(fault) => {
                     log::warn!("the lease on schema {} could not be renewed: {}", self.schema, fault.words());
-                    session = None;
                 }
             }
             if stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
                 break;
             }
         }
-        let given = session.map_or_else(connect, Ok).and_then(|session| {
+        let given = line.ask(|session| {
             session.query(GIVE_UP.to_owned(), vec![Value::Int(self.epoch)])?;
-            self.node.as_ref().map_or(Ok(()), |node| node.leave(&session))
+            self.node.as_ref().map_or(Ok(()), |node| node.leave(session))
         });
         if let Err(fault) = given {
             log::debug!("the claim on schema {} could not be given up: {}", self.schema, fault.words());
         }
     }
 
-    fn renew(&self, session: &mut Option<Session>, connect: &Connect) -> Result<bool, Fault> {
-        let live = session.take().filter(|session| !session.is_closed()).map_or_else(connect, Ok)?;
+    fn renew(&self, line: &mut Line) -> Result<bool, Fault> {
         let asked = Moment::now();
-        let renewed = live.query(RENEW.to_owned(), vec![Value::Int(self.epoch)])?;
+        let renewed = line.query(RENEW, vec![Value::Int(self.epoch)])?;
         if renewed.is_empty() {
             return Ok(false);
         }
         self.lease.renew(asked.plus(RELIED_ON));
         if let Some(node) = &self.node {
-            node.is_here(&live)?;
+            line.ask(|session| node.is_here(session))?;
         }
-        *session = Some(live);
         Ok(true)
     }
 

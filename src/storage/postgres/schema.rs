@@ -7,6 +7,7 @@ use crate::storage::copy::rows::StoreIdentity;
 use crate::storage::postgres::connection::fault::Fault;
 use crate::storage::postgres::connection::session::{Session, Value};
 use crate::storage::postgres::error::PostgresError;
+use crate::storage::postgres::relay;
 use crate::storage::postgres::tables::ALL;
 
 /// The version of the tables. A schema with a newer one is refused.
@@ -140,8 +141,8 @@ fn creation(schema: &str, has_schema: bool, (product, store_id): (&str, u128)) -
         "INSERT INTO store VALUES (true, '{product}', {FORMAT}, '{}', NULL)",
         Uuid::from_u128(store_id).as_hyphenated()
     ));
-    let lease = "holder text NOT NULL, expires_at timestamptz NOT NULL, ";
-    for (table, columns, first) in [("owner", "", ""), ("lease", lease, ", '', now()")] {
+    let lease = "node uuid NOT NULL, holder text NOT NULL, expires_at timestamptz NOT NULL, ";
+    for (table, columns, first) in [("owner", "", ""), ("lease", lease, ", gen_random_uuid(), '', now()")] {
         statements.push(format!(
             "CREATE TABLE {table} (one bool NOT NULL, epoch int8 NOT NULL, {columns}CHECK (one), PRIMARY KEY (one)) \
              WITH (fillfactor = 20)"
@@ -150,9 +151,10 @@ fn creation(schema: &str, has_schema: bool, (product, store_id): (&str, u128)) -
     }
     statements.push(
         "CREATE TABLE nodes (node uuid PRIMARY KEY, name text NOT NULL, version text NOT NULL, \
-         started_at timestamptz NOT NULL, seen_at timestamptz NOT NULL) WITH (fillfactor = 20)"
+         seen_at timestamptz NOT NULL, public_key bytea NOT NULL) WITH (fillfactor = 20)"
             .to_owned(),
     );
+    statements.push(relay::DEFINITION.to_owned());
     statements.extend(ALL.iter().map(|table| table.definition()));
     statements.join("; ")
 }

@@ -14,11 +14,13 @@ use crate::domain::event::find::FindKey;
 use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
+use crate::storage::Answering;
 use crate::storage::engine::{BatchHead, Pending, Received, RowPosition, RowsChecked, Selected, StoreVitals, View};
 pub use crate::storage::engine::{PendingEvent, Retry};
 use crate::storage::error::StorageError;
 use crate::storage::lease::Lease;
 use crate::storage::maintenance::{DumpError, Manifest};
+use crate::storage::nodes::NodeStatus;
 pub use crate::storage::read::event::{StoredEvent, WaitsFor};
 pub use crate::storage::read::filter::{DeliveryFilter, EventFilter};
 use crate::storage::read::find::{self, Wanted};
@@ -90,6 +92,17 @@ impl Reader {
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.snapshot.engine().lease()
+    }
+
+    /// What answers the requests that servers on standby pass on, if there can be any.
+    #[must_use]
+    pub fn answering(&self) -> Option<Answering> {
+        self.snapshot.engine().answering()
+    }
+
+    /// The servers that use the store; none: one process has it for itself. May wait for the database.
+    pub fn nodes(&self) -> Result<Option<Vec<NodeStatus>>, StorageError> {
+        self.snapshot.engine().nodes()
     }
 
     /// The time that is dated with now, as the writer would see it at these readings.

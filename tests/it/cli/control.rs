@@ -37,6 +37,7 @@ fn who_calls_over_tcp_is_never_taken_for_the_operator() {
                 ("GET", "/control/backup"),
                 ("POST", "/control/backup/note"),
                 ("GET", "/control/alerts"),
+                ("GET", "/control/nodes"),
                 ("GET", "/control/clock"),
                 ("POST", "/control/clock/confirm"),
                 ("POST", "/control/sign-in-link"),

@@ -8,5 +8,6 @@ mod failover;
 mod faults;
 mod owner;
 mod refusals;
+mod relay;
 mod standby;
 mod work;

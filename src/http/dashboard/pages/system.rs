@@ -15,6 +15,7 @@ use crate::http::dashboard::visitor::Visitor;
 use crate::http::request::error::ApiError;
 use crate::http::request::extract::Query;
 use crate::http::request::state::HttpState;
+use crate::storage::nodes::NodeStatus;
 use crate::storage::read::reader::ReadView;
 
 #[derive(Template)]
@@ -36,6 +37,8 @@ struct Whole {
     last_backup: String,
     unattempted: u64,
     retrying: u64,
+    /// The servers over one database; none: one process has its store for itself.
+    nodes: Vec<NodeStatus>,
 }
 
 const CHECKS: [(&str, &str); 3] =
@@ -74,7 +77,8 @@ async fn whole(state: &web::Data<HttpState>) -> Result<Whole, ApiError> {
     let last_backup = state.read(None, ReadView::last_backup).await?;
     let reader = state.reader.clone();
     // It may wait for the file system.
-    let vitals = web::block(move || reader.vitals()).await.map_err(|error| ApiError::internal(&error))?;
+    let looked = web::block(move || (reader.vitals(), reader.nodes())).await;
+    let (vitals, nodes) = looked.map_err(|error| ApiError::internal(&error))?;
     let size = |bytes: u64| bytesize::ByteSize(bytes).display().iec().to_string();
     Ok(Whole {
         size: size(vitals.size_bytes),
@@ -83,5 +87,6 @@ async fn whole(state: &web::Data<HttpState>) -> Result<Whole, ApiError> {
         last_backup: last_backup.map(|time| time.to_string()).unwrap_or_default(),
         unattempted: pending.unattempted,
         retrying: pending.retrying,
+        nodes: nodes?.unwrap_or_default(),
     })
 }

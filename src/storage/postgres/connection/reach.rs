@@ -15,8 +15,8 @@ use crate::storage::postgres::stored;
 const OLDEST: i64 = 150_000;
 /// How far the clock of the database may be from this machine's.
 const CLOCKS_APART_S: u64 = 15 * 60;
-/// The connections of the writer and of the beat beside those of the readers, and one for a command.
-const OTHER_CONNECTIONS: usize = 3;
+/// The connections of the writer, of the lease and of servers on standby beside those of the readers, and one for a command.
+const OTHER_CONNECTIONS: usize = 4;
 
 /// A connection to a database that can be used, and its version.
 pub(in crate::storage::postgres) fn reach(

@@ -38,6 +38,8 @@ pub(in crate::storage::postgres) enum Value {
     Id(Uuid),
     /// A text.
     Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
     /// A column of numbers.
     Ints(Vec<i64>),
     /// A column of ids.
@@ -64,6 +66,7 @@ impl Value {
             Self::Int(value) => value,
             Self::Id(value) => value,
             Self::Text(value) => value,
+            Self::Bytes(value) => value,
             Self::Ints(value) => value,
             Self::Ids(value) => value,
             Self::Texts(value) => value,

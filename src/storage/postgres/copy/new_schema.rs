@@ -9,6 +9,7 @@ use crate::storage::engine::{Engine as _, Transaction as _};
 use crate::storage::error::{OpenError, StorageError};
 use crate::storage::opened::PostgresSettings;
 use crate::storage::postgres::connection::fault::Fault;
+use crate::storage::postgres::connection::line::Line;
 use crate::storage::postgres::connection::place::Place;
 use crate::storage::postgres::connection::pool::Pool;
 use crate::storage::postgres::connection::reach::{explained, reach};
@@ -73,18 +74,16 @@ impl NewSchema {
             Err(Refusal::Refused(error)) => return Err(error.into()),
             Err(Refusal::Failed(fault)) => return Err(failed(fault).into()),
         }
-        let again = Arc::clone(&place);
-        let connect = move || again.connect();
         let mut random = Randomness::new();
         let token = random.next_u128().map_err(|error| failed(Fault::Other(error.to_string())))?;
         let owner =
-            Owner::claim(&session, schema, (token, now, None), Box::new(connect)).map_err(|error| match error {
+            Owner::claim(&session, schema, (token, now, None), Line::to(&place)).map_err(|error| match error {
                 Claiming::Refused(error) => error,
                 Claiming::Failed(fault) => failed(fault),
             })?;
         // Nobody else writes to it from now on.
         session.execute(schema::empty(identity)).map_err(failed)?;
-        let engine = PostgresEngine::new((session, pool, owner), Arc::clone(&place), Seal::NONE, 0);
+        let engine = PostgresEngine::new((session, pool, owner, None), Arc::clone(&place), Seal::NONE, 0);
         Ok(Self { engine, place, waiting: Vec::new(), bytes: 0 })
     }
 
