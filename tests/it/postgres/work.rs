@@ -84,3 +84,18 @@ fn secrets_are_encrypted_in_the_database_and_a_wrong_key_is_refused() {
         assert!(refused.stderr.contains(said), "{refused:?}");
     }
 }
+
+#[test]
+fn a_socket_of_the_machine_leads_to_the_database_whatever_is_said_of_tls() {
+    let receiver = Receiver::start();
+    for options in ["", "sslmode=require", "sslmode=verify-full"] {
+        let mut server = Server::stopped(&[]);
+        server.move_to_postgres(&Postgres::shared().url_of_socket(options), &Postgres::new_schema());
+        server.launch();
+        let client = server.client();
+        client.subscribe(&receiver.url("/hook"), &["clock_in"]);
+        client.settled(&client.publish("clock_in", &clock_in(1)), "delivered");
+        let looked = server.cli(&["doctor"]);
+        assert!(looked.stdout.contains("/.s.PGSQL."), "{looked:?}");
+    }
+}

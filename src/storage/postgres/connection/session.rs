@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, Socket, Statement};
 use uuid::Uuid;
 
 use crate::storage::postgres::connection::fault::Fault;
 use crate::storage::postgres::connection::runtime::Runtime;
-use crate::storage::postgres::connection::url::Target;
+use crate::storage::postgres::connection::url::{self, Target};
 use crate::storage::postgres::tables::Part;
 
 /// For a connection to one of the hosts, with TLS and login.
@@ -98,21 +99,13 @@ impl Session {
         let (host, tls) = (host.clone(), target.tls.clone());
         let settings = settings(schema);
         let inner = runtime.run(CONNECT, async move {
-            let (client, mut connection) = host.connect(tls).await?;
             let gave_up_waiting = Arc::new(AtomicBool::new(false));
             let gave_up = Arc::clone(&gave_up_waiting);
-            tokio::spawn(async move {
-                while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-                    match message {
-                        Ok(AsyncMessage::Notice(notice)) => hear(&notice, &gave_up),
-                        Ok(_) => {}
-                        Err(error) => {
-                            log::debug!("a connection to PostgreSQL has ended: {}", Fault::from(error).words());
-                            break;
-                        }
-                    }
-                }
-            });
+            let client = if url::is_unix(&host) {
+                keep(host.connect(NoTls).await?, gave_up)
+            } else {
+                keep(host.connect(tls).await?, gave_up)
+            };
             client.batch_execute(&settings).await?;
             let row = client.query_one(TIMELINE, &[]).await?;
             let timeline = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
@@ -256,6 +249,26 @@ impl Inner {
         let values: Vec<_> = values.iter().map(Value::as_sql).collect();
         Ok(self.client.query(&statement, &values).await?)
     }
+}
+
+/// Has the thread of all connections attend to this one until it ends.
+fn keep<T>((client, mut connection): (Client, Connection<Socket, T>), gave_up: Arc<AtomicBool>) -> Client
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+            match message {
+                Ok(AsyncMessage::Notice(notice)) => hear(&notice, &gave_up),
+                Ok(_) => {}
+                Err(error) => {
+                    log::debug!("a connection to PostgreSQL has ended: {}", Fault::from(error).words());
+                    break;
+                }
+            }
+        }
+    });
+    client
 }
 
 /// A commit that did not wait for its standby is made, and told by a warning alone.

@@ -89,6 +89,10 @@ impl Target {
                 .keepalives_interval(Duration::from_secs(1))
                 .keepalives_retries(3)
                 .tcp_user_timeout(Duration::from_secs(4));
+            if is_unix(&config) {
+                // As with libpq: whoever may open the socket is on this machine.
+                config.ssl_mode(SslMode::Disable);
+            }
             hosts.push(config);
         }
         let place = hosts.iter().map(place).collect::<Vec<_>>().join(",");
@@ -104,6 +108,11 @@ fn each_host(url: &str) -> Vec<String> {
     let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
     let at = if user.is_empty() { "" } else { "@" };
     hosts.split(',').map(|host| format!("{scheme}://{user}{at}{host}{behind}")).collect()
+}
+
+/// Whether that host is a socket in a folder of this machine.
+pub(in crate::storage::postgres) fn is_unix(host: &Config) -> bool {
+    host.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
 }
 
 /// A host and its port, for people.
@@ -260,6 +269,12 @@ mod tests {
             let error = Target::parse(wrong).err().unwrap_or_default();
             assert!(!error.is_empty() && !error.contains("geheim"), "{wrong}: {error}");
         }
+        let sockets = "postgres://u@%2Frun%2Fpostgresql:5433,%2Ftmp,host/d?sslmode=require";
+        let sockets = Target::parse(sockets).unwrap();
+        assert_eq!(sockets.place, "/run/postgresql/.s.PGSQL.5433,/tmp/.s.PGSQL.5432,host:5432");
+        let modes: Vec<_> = sockets.hosts.iter().map(Config::get_ssl_mode).collect();
+        assert_eq!(modes, [SslMode::Disable, SslMode::Disable, SslMode::Require]);
+        assert_eq!(Target::parse("postgres:///d?host=/tmp&user=u").unwrap().place, "/tmp/.s.PGSQL.5432");
         let several = Target::parse("postgres://u:p%40@one:5433,[::1],two/d?connect_timeout=2").unwrap();
         assert_eq!(several.place, "one:5433,::1:5432,two:5432");
         assert!(several.hosts.iter().all(|host| host.get_password() == Some(b"p@") && host.get_dbname() == Some("d")));

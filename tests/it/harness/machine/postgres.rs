@@ -187,6 +187,12 @@ impl Postgres {
         format!("postgres://{user}:{password}@localhost:{}/{database}?{options}", self.port)
     }
 
+    /// Its URL for the superuser over the socket of this machine, with what stands behind the question mark.
+    pub fn url_of_socket(&self, options: &str) -> String {
+        let folder = self.folder.to_str().unwrap().replace('/', "%2F");
+        format!("postgres://{USER}@{folder}:{}/postgres?{options}", self.port)
+    }
+
     /// The file with the authority that its certificate for `localhost` is from.
     pub fn authority(&self) -> PathBuf {
         self.authority.path().join("authority.pem")
