@@ -1,6 +1,7 @@
 //! Several servers on one schema: one is active, the others wait for its end and take over.
 //!
-//! A short form runs with all tests. The long form of 1,000 rounds: `TEMPCLOCK_LONG=1 cargo test --test it standby::`.
+//! A short form runs with all tests. The long form, with 1,000 kills and 1,000 pauses of 30 s, or so many as are named:
+//! `TEMPCLOCK_LONG=1 TEMPCLOCK_ROUNDS=50 cargo test --test it standby:: -- --nocapture`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,10 +15,19 @@ use crate::harness::{
 
 /// Within this time another server has to be active.
 const TAKEN_OVER: Duration = Duration::from_secs(15);
-const SHORT_ROUNDS: u64 = 2;
 const LONG_ROUNDS: u64 = 1000;
 /// Attempts in flight at one endpoint.
 const CAP: usize = 4;
+
+fn is_long() -> bool {
+    std::env::var_os("TEMPCLOCK_LONG").is_some()
+}
+
+/// How many rounds there are, and so many in the short form.
+fn rounds(short: u64) -> u64 {
+    let named = std::env::var("TEMPCLOCK_ROUNDS").ok().map(|text| text.parse().expect("a number of rounds"));
+    if is_long() { named.unwrap_or(LONG_ROUNDS) } else { short }
+}
 
 /// Another server on the schema of that one.
 #[track_caller]
@@ -36,12 +46,14 @@ fn takeovers(server: &Server) -> usize {
     server.log().matches("this server has taken over").count()
 }
 
-/// Waits until the server has taken over once more than before.
+/// Waits until the server has taken over once more than before. How long that took.
 #[track_caller]
-fn wait_until_active(server: &Server, before: usize) {
+fn wait_until_active(server: &Server, before: usize) -> Duration {
     let begun = Instant::now();
     eventually("the other server takes over", || (takeovers(server) > before).then_some(()));
-    assert!(begun.elapsed() < TAKEN_OVER, "taken over after {:?}", begun.elapsed());
+    let took = begun.elapsed();
+    assert!(took < TAKEN_OVER, "taken over after {took:?}");
+    took
 }
 
 #[test]
@@ -124,14 +136,14 @@ fn a_server_that_waits_outlives_an_outage_of_its_database() {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_active_server_is_killed_and_only_attempts_in_flight_are_repeated() {
-    let rounds = if std::env::var_os("TEMPCLOCK_LONG").is_some() { LONG_ROUNDS } else { SHORT_ROUNDS };
+    let rounds = rounds(2);
     let settings = [("delivery.max_in_flight_per_endpoint", "4")];
     let receiver = Receiver::start();
     let mut active = Server::start_on_postgres(&settings);
     let key = active.key(ALL_SCOPES);
     active.client_with(&key).subscribe(&receiver.url("/hook"), &["clock_in"]);
     let mut standby = beside(&active, &settings);
-    let (ledger, mut lives) = (Ledger::default(), Vec::new());
+    let (ledger, mut lives, mut longest) = (Ledger::default(), Vec::new(), Duration::ZERO);
     for round in 0..rounds {
         standby.launch();
         let client = active.client_with(&key);
@@ -143,7 +155,7 @@ fn nothing_acknowledged_is_lost_when_the_active_server_is_killed_and_only_attemp
         let before = takeovers(&standby);
         active.kill_9();
         lives.push((sent, Instant::now()));
-        wait_until_active(&standby, before);
+        longest = longest.max(wait_until_active(&standby, before));
         std::mem::swap(&mut active, &mut standby);
     }
     let client = active.client_with(&key);
@@ -154,42 +166,59 @@ fn nothing_acknowledged_is_lost_when_the_active_server_is_killed_and_only_attemp
     let after = |(sent, end): &(Instant, Instant)| came.iter().filter(|one| one.at > *sent && one.at <= *end).count();
     let in_flight: usize = lives.iter().map(|life| 2 * CAP + after(life)).sum();
     assert!(repeated(&came) <= in_flight, "{} of {in_flight} were repeated", repeated(&came));
+    println!(
+        "{rounds} kills: {} events delivered, {} attempts repeated, taken over within {longest:?}",
+        ledger.len(),
+        repeated(&came)
+    );
 }
 
 #[test]
 fn a_server_that_was_paused_starts_nothing_once_another_one_may_have_taken_over() {
-    const QUICK: u32 = 8;
     let settings = [("delivery.max_in_flight_per_endpoint", "4")];
-    let mut first = Server::start_on_postgres(&settings);
-    let key = first.key(ALL_SCOPES);
-    let client = first.client_with(&key);
-    let mut second = beside(&first, &settings);
-    second.launch();
+    let mut active = Server::start_on_postgres(&settings);
+    let key = active.key(ALL_SCOPES);
+    let mut standby = beside(&active, &settings);
+    let (rounds, mut longest) = (rounds(1), Duration::ZERO);
+    for _ in 0..rounds {
+        standby.launch();
+        longest = longest.max(pause(&mut active, &standby, &key));
+        std::mem::swap(&mut active, &mut standby);
+    }
+    println!("{rounds} pauses: taken over within {longest:?}");
+}
+
+/// Pauses the active server while its attempts are on the wire. How long the other one took to take over.
+fn pause(first: &mut Server, second: &Server, key: &str) -> Duration {
+    const QUICK: u32 = 8;
+    let client = first.client_with(key);
     let (answered, gate) = (AtomicU32::new(0), Gate::default());
     let held = gate.clone();
     let receiver = Receiver::answering(move |_| match answered.fetch_add(1, Ordering::Relaxed) {
         0..QUICK => Reply::status(200),
         _ => Reply::Held(held.clone(), 200),
     });
-    client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let hook = client.subscribe(&receiver.url("/"), &["clock_in"]);
+    let delivered = format!("/deliveries?status=delivered&subscription={}", hook.id);
     let ledger = Ledger::default();
-    let entries: Vec<u64> = (0..50).collect();
+    let entries: Vec<u64> = (0..50).map(|entry| u64::try_from(hook.id).unwrap() * 100 + entry).collect();
     assert_eq!(ledger.publish(&client, &entries), Some(202));
     let on_the_wire = receiver.wait_for(QUICK as usize + CAP, "as many attempts on the wire as the cap allows");
-    client.wait_for_total("/deliveries?status=delivered", u64::from(QUICK));
+    client.wait_for_total(&delivered, u64::from(QUICK));
 
-    signal(&first, Signal::STOP);
+    let before = takeovers(second);
+    signal(first, Signal::STOP);
     receiver.rule(|_| Reply::status(200));
-    wait_until_active(&second, 0);
-    let active = second.client_with(&key);
-    active.wait_for_total("/deliveries?status=delivered", 50);
+    let took = wait_until_active(second, before);
+    let active = second.client_with(key);
+    active.wait_for_total(&delivered, 50);
     let revoked = second.create_key(&["--name", "short", "--scopes", "events:read"]);
     // What was on the wire ends well, so that the first one has threads for what it has in memory.
     gate.open();
-    if std::env::var_os("TEMPCLOCK_LONG").is_some() {
+    if is_long() {
         std::thread::sleep(Duration::from_secs(30));
     }
-    signal(&first, Signal::CONT);
+    signal(first, Signal::CONT);
     // It answers nothing either: it knows no such key, and does not say so.
     let asked = first.client_with(revoked["key"].as_str().unwrap());
     if let Ok(answer) = asked.try_send("GET", "/api/v1/events", &[], None) {
@@ -197,9 +226,11 @@ fn a_server_that_was_paused_starts_nothing_once_another_one_may_have_taken_over(
     }
     assert_eq!(first.wait_for_exit().code(), Some(74), "{}", first.log());
     assert!(first.log().contains("was taken over by another process"), "{}", first.log());
+    active.delete(&format!("/webhooks/{}", hook.id)).expect(200);
     let came = receiver.requests();
     assert_eq!(ledger.faults(&came, |_| true), [""; 0]);
     assert_eq!(came.len(), 50 + CAP);
     let again = |request: &Received| came.iter().filter(|one| one.event_id() == request.event_id()).count();
     assert!(on_the_wire[QUICK as usize..].iter().all(|request| again(request) == 2));
+    took
 }
