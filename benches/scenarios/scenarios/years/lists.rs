@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{ACCOUNT, await_index, free_address, of_quick, with_history};
+use super::{ACCOUNT, ENDPOINTS, await_index, free_address, of_quick, with_history};
 use crate::Result;
 use crate::driver::{FIRST_SEQUENCE, FIRST_WORKER};
 use crate::measure::{Latency, histogram, record};
@@ -86,6 +86,8 @@ fn measure(system: &System, stored: u64, times: usize) -> Result<Vec<Measured>> 
 /// Each kind of list with each kind of filter: what finds much, little, nothing, and what lies deep.
 fn calls(stand: &mut Stand) -> Result<Vec<String>> {
     let server = stand.server()?;
+    let of_one_worker =
+        *server.find_subscriptions(ACCOUNT)?.get(ENDPOINTS).ok_or("no subscription to one worker's events")?;
     let mut get = |path: &str| server.call(ACCOUNT, "GET", path, &Value::Null);
     let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| format!("no text in {value}"));
     let page = get("/deliveries?limit=1&offset=5")?;
@@ -116,7 +118,6 @@ fn calls(stand: &mut Stand) -> Result<Vec<String>> {
         "?response_code=200",
         "?response_code=404",
         "?subscription=1",
-        "?subscription=11",
         "?subscription=1&status=exhausted",
         "?since=2026-01-01T00:00:00Z",
         "?until=2026-01-01T00:00:00Z",
@@ -131,7 +132,8 @@ fn calls(stand: &mut Stand) -> Result<Vec<String>> {
     calls.extend(found.iter().map(|query| format!("/deliveries?{query}")));
     let subscription = ["", "?status=delivered", "?status=pending", "?response_code=404"];
     calls.extend(subscription.map(|query| format!("/webhooks/1/deliveries{query}")));
-    calls.push("/webhooks/11/deliveries".to_owned());
+    calls.push(format!("/deliveries?subscription={of_one_worker}"));
+    calls.push(format!("/webhooks/{of_one_worker}/deliveries"));
     let events = ["", "?limit=100", "?event=clock_in", "?event=clock_out", "?since=2026-01-01T00:00:00Z"];
     calls.extend(events.map(|query| format!("/events{query}")));
     calls.push(format!("/events?cursor={event_cursor}"));
