@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign_byupdate};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
+use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
 use crate::domain::Timestamp;
@@ -128,15 +130,16 @@ impl SigningKeys {
 #[derive(Clone)]
 pub struct Ed25519Key {
     seed: Zeroizing<[u8; 32]>,
-    pair: Arc<Ed25519KeyPair>,
+    /// What each signature needs of the seed, made of it once.
+    pair: Arc<(ExpandedSecretKey, VerifyingKey)>,
 }
 
 impl Ed25519Key {
     /// The key pair of a seed of random bytes.
     #[must_use]
-    pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
-        Some(Self { seed: Zeroizing::new(*seed), pair: Arc::new(pair) })
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let public = SigningKey::from_bytes(seed).verifying_key();
+        Self { seed: Zeroizing::new(*seed), pair: Arc::new((ExpandedSecretKey::from(seed), public)) }
     }
 
     /// Parses a private key as Standard Webhooks writes it: `whsk_` and base64 of the seed, with or without the public key
@@ -145,7 +148,7 @@ impl Ed25519Key {
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(STANDARD.decode(text.strip_prefix("whsk_")?).ok()?);
         let seed = bytes.first_chunk().filter(|_| matches!(bytes.len(), 32 | 64))?;
-        Self::from_seed(seed)
+        Some(Self::from_seed(seed))
     }
 
     /// The seed, for the store.
@@ -157,14 +160,22 @@ impl Ed25519Key {
     /// The public key as Standard Webhooks writes it: `whpk_` and base64.
     #[must_use]
     pub fn public_key(&self) -> String {
-        format!("whpk_{}", STANDARD.encode(self.pair.public_key()))
+        format!("whpk_{}", STANDARD.encode(self.pair.1.as_bytes()))
     }
 
     /// The signature as `webhook-signature` has it: `v1a,` and base64.
     #[must_use]
     pub fn sign(&self, prefix: &str, body: &[u8]) -> String {
-        let message = [prefix.as_bytes(), body].concat();
-        format!("v1a,{}", STANDARD.encode(self.pair.sign(&message)))
+        let message = |hash: &mut Sha512| {
+            hash.update(prefix);
+            hash.update(body);
+            Ok(())
+        };
+        // Only the message could fail, and it does not; an all-zero signature would never verify.
+        let (secret, public) = &*self.pair;
+        let signature = raw_sign_byupdate(secret, message, public)
+            .map_or([0; Signature::BYTE_SIZE], |signature| signature.to_bytes());
+        format!("v1a,{}", STANDARD.encode(signature))
     }
 }
 
@@ -182,7 +193,10 @@ impl Ed25519PublicKey {
     /// Whether a signature, without `v1a,`, is the key's for prefix and body.
     #[must_use]
     pub fn verifies(&self, signature: &[u8], prefix: &[u8], body: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.0).verify(&[prefix, body].concat(), signature).is_ok()
+        let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(&self.0), Signature::from_slice(signature)) else {
+            return false;
+        };
+        key.verify_strict(&[prefix, body].concat(), &signature).is_ok()
     }
 }
 
@@ -205,8 +219,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_ed25519_signature_is_that_of_rfc_8032_test_3() {
+        let bytes = |digits: &str| hex::decode(digits).unwrap();
+        let seed = bytes("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7");
+        let key = Ed25519Key::from_seed(&seed.try_into().unwrap());
+        let public = bytes("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025");
+        assert_eq!(key.public_key(), format!("whpk_{}", STANDARD.encode(public)));
+        let signature = bytes(
+            "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac\
+             18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
+        );
+        assert_eq!(key.sign("", &[0xaf, 0x82]), format!("v1a,{}", STANDARD.encode(signature)));
+    }
+
+    #[test]
     fn what_the_key_pair_signs_its_public_key_verifies() {
-        let key = Ed25519Key::from_seed(&[7; 32]).unwrap();
+        let key = Ed25519Key::from_seed(&[7; 32]);
         let public = Ed25519PublicKey::parse(&key.public_key()).unwrap();
         let signature = STANDARD.decode(key.sign("evt_1.5.", b"body").strip_prefix("v1a,").unwrap()).unwrap();
         assert!(public.verifies(&signature, b"evt_1.5.", b"body"));
@@ -217,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_private_key_is_read_with_and_without_its_public_key() {
-        let key = Ed25519Key::from_seed(&[7; 32]).unwrap();
+        let key = Ed25519Key::from_seed(&[7; 32]);
         let public = STANDARD.decode(key.public_key().strip_prefix("whpk_").unwrap()).unwrap();
         for bytes in [vec![7; 32], [&[7; 32][..], &public].concat()] {
             assert_eq!(Ed25519Key::parse(&format!("whsk_{}", STANDARD.encode(bytes))), Some(key.clone()));

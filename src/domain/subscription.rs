@@ -172,7 +172,7 @@ impl SigningKeys {
     #[must_use]
     pub fn with_pair_for(mut self, options: &Options, seed: Option<&[u8; 32]>) -> Self {
         if options.signatures.ed25519 && self.ed25519.is_none() {
-            self.ed25519 = seed.and_then(Ed25519Key::from_seed);
+            self.ed25519 = seed.map(Ed25519Key::from_seed);
         }
         self
     }

@@ -213,7 +213,7 @@ fn all_secrets(bytes: &[u8]) -> Result<Opened, StorageError> {
     let keys = SigningKeys {
         secret: parse(&row.secret)?,
         previous: previous.collect::<Result<_, StorageError>>()?,
-        ed25519: row.ed25519.map(|seed| Ed25519Key::from_seed(&seed).ok_or_else(invalid)).transpose()?,
+        ed25519: row.ed25519.map(|seed| Ed25519Key::from_seed(&seed)),
     };
     let options = serde_json::from_str(&row.options).map_err(|_| damaged("subscription"))?;
     Ok((keys, options))
@@ -271,7 +271,7 @@ mod tests {
         let secret = |byte| SigningSecret::from_random(&[byte; 32]);
         let keys = SigningKeys {
             previous: vec![PreviousSecret { secret: secret(1), valid_until: Timestamp::from_ms(9) }],
-            ed25519: Ed25519Key::from_seed(&[5; 32]),
+            ed25519: Some(Ed25519Key::from_seed(&[5; 32])),
             ..SigningKeys::of(secret(2))
         };
         Subscription {
