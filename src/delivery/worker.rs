@@ -74,6 +74,10 @@ impl Worker {
         if matches!(prepared, Ok(Some(_))) && !self.await_lease() {
             return Finished { job: finished, ended: None };
         }
+        let event_type = match &prepared {
+            Ok(Some(Prepared::One((event, _)))) => Some(event.event_type),
+            _ => None,
+        };
         let sent = match prepared {
             Ok(Some(Prepared::One((event, number)))) => {
                 self.send(&subscription, &account, delivery, &Sent::One(delivery.event, &event), number)
@@ -96,7 +100,8 @@ impl Worker {
             log::debug!(attempt = attempt.number, duration_ms = attempt.duration_ms; "delivered {delivery}");
         }
         let ended = AttemptResult::of(&attempt.outcome, started.elapsed().saturating_sub(waited), retry_after);
-        self.writer.complete(Completion::new(delivery, attempt, retry_after).after(before).of_batch(is_batch));
+        let completion = Completion::new(delivery, attempt, retry_after).after(before);
+        self.writer.complete(completion.of_type(event_type).of_batch(is_batch));
         Finished { job: finished, ended: Some(ended) }
     }
 

@@ -283,6 +283,8 @@ pub struct Completion {
     pub(super) before: Vec<Attempt>,
     /// It was of a batch, whose number is in place of the event.
     pub(super) is_batch: bool,
+    /// The type of its event, if the attempt has read it.
+    pub(super) event_type: Option<EventType>,
 }
 
 impl Completion {
@@ -290,7 +292,7 @@ impl Completion {
     #[must_use]
     pub fn new(delivery: DeliveryId, attempt: Attempt, retry_after: Option<Duration>) -> Self {
         let explanation = attempt.explanation();
-        Self { delivery, attempt, retry_after, explanation, before: Vec::new(), is_batch: false }
+        Self { delivery, attempt, retry_after, explanation, before: Vec::new(), is_batch: false, event_type: None }
     }
 
     /// The same after attempts that this one followed at once. All are recorded together.
@@ -303,6 +305,12 @@ impl Completion {
     #[must_use]
     pub fn of_batch(self, is_batch: bool) -> Self {
         Self { is_batch, ..self }
+    }
+
+    /// The same of an event of that type, whose row the writer then need not read.
+    #[must_use]
+    pub fn of_type(self, event_type: Option<EventType>) -> Self {
+        Self { event_type, ..self }
     }
 
     /// Did the endpoint fail? What else did not arrive is rare, and recorded as soon as what arrived.

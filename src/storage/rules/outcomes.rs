@@ -9,6 +9,7 @@ use crate::domain::delivery::outcome::Outcome;
 use crate::domain::delivery::retry::RetryRule;
 use crate::domain::delivery::{Circumstances, Delivery, DeliveryState};
 use crate::domain::event::content::EventContent;
+use crate::domain::event::event_type::EventType;
 use crate::domain::options::order::OrderKey;
 use crate::domain::subscription::{DisabledReason, Subscription, SubscriptionState};
 use crate::domain::{AccountId, DeliveryId, EventId};
@@ -42,7 +43,7 @@ struct TakenOut {
 impl<T: Tx> Batch<T> {
     /// Records a finished attempt: the delivery's new state, the endpoint's health, the next due time.
     pub fn complete(&mut self, state: &mut State, completion: Completion) -> Result<(), StorageError> {
-        let Completion { delivery: id, attempt, retry_after, explanation, before, .. } = completion;
+        let Completion { delivery: id, attempt, retry_after, explanation, before, event_type, .. } = completion;
         let is_delivered = attempt.outcome.is_delivered();
         let Some(subscription) = state.registry.subscription(id.subscription).cloned() else {
             // Deleted while the attempt was in flight: there is no history left to update.
@@ -50,7 +51,8 @@ impl<T: Tx> Batch<T> {
             return Ok(());
         };
         let account = subscription.account;
-        let Some(TakenOut { counted_as, mut delivery, key }) = self.take_pending(state, account, id)? else {
+        let Some(TakenOut { counted_as, mut delivery, key }) = self.take_pending(state, account, id, event_type)?
+        else {
             self.changes.recorded.push(RecordedAttempt::of_nothing(id, is_delivered));
             return Ok(());
         };
@@ -173,12 +175,14 @@ impl<T: Tx> Batch<T> {
         self.put_subscription(state, Subscription { state: disabled, updated_at: wall, ..subscription.clone() })
     }
 
-    /// Takes a delivery whose attempt has ended out of the outbox; none if there is no such delivery any more.
+    /// Takes a delivery whose attempt has ended out of the outbox; none if there is no such delivery any more. An event of
+    /// unknown type is read.
     fn take_pending(
         &mut self,
         state: &State,
         account: AccountId,
         id: DeliveryId,
+        event_type: Option<EventType>,
     ) -> Result<Option<TakenOut>, StorageError> {
         let unattempted = match self.take_unattempted(id)? {
             Some(row) => Some(row),
@@ -186,7 +190,10 @@ impl<T: Tx> Batch<T> {
             None => self.take_waiting(id)?,
         };
         if let Some(row) = unattempted.filter(|row| !row.has_outcome) {
-            let delivery = self.unattempted(account, id.event)?;
+            let delivery = match event_type {
+                Some(event_type) => Delivery::unattempted(event_type, id.event.time()),
+                None => self.unattempted(account, id.event)?,
+            };
             return Ok(Some(TakenOut { counted_as: Kind::Unattempted, delivery, key: row.key }));
         }
         let key = unattempted.and_then(|row| row.key);
