@@ -19,7 +19,12 @@ fn config() -> impl bincode::config::Config {
 /// Appends version and row to `bytes`.
 pub fn encode_into<T: Serialize>(version: u8, row: &T, bytes: &mut Vec<u8>) -> Result<(), StorageError> {
     bytes.push(version);
-    bincode::serde::encode_into_std_write(row, bytes, config())
+    append(row, bytes)
+}
+
+/// Appends a part of a row to `bytes`. The parts of a row one after the other are the row.
+pub fn append<T: Serialize>(part: &T, bytes: &mut Vec<u8>) -> Result<(), StorageError> {
+    bincode::serde::encode_into_std_write(part, bytes, config())
         .map_err(|error| StorageError::Codec(error.to_string()))?;
     Ok(())
 }

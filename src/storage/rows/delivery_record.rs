@@ -109,49 +109,41 @@ fn unless_same<'a, T: ToOwned + PartialEq + ?Sized>(value: &'a T, before: Option
 
 /// The stored form of a delivery.
 pub fn encode(delivery: &Delivery) -> Result<Vec<u8>, StorageError> {
-    let (state, time) = match delivery.state {
+    let (state, time): (u8, Timestamp) = match delivery.state {
         DeliveryState::Pending { due } => (0, due),
         DeliveryState::Delivered { at } => (1, at),
         DeliveryState::Exhausted { at } => (2, at),
         DeliveryState::Expired { at } => (3, at),
         DeliveryState::Cancelled { at } => (4, at),
     };
+    let counts = (delivery.uncounted_attempts, delivery.attempt_count, delivery.attempts.len());
+    let mut bytes = codec::encode(VERSION, &(TYPE_OF_ITS_EVENT, state, time.as_ms(), counts))?;
     let (mut url, mut version, mut answer) = ("", "", &Response::default());
     let mut request = &SentRequest::default();
-    let attempts = delivery.attempts.iter().map(|attempt| AttemptV2 {
-        number: attempt.number,
-        started_ms: attempt.started_at.as_ms(),
-        duration_ms: attempt.duration_ms,
-        url: unless_same(&attempt.url, Some(std::mem::replace(&mut url, &attempt.url))),
-        version: unless_same(&attempt.version, Some(std::mem::replace(&mut version, &attempt.version))),
-        timestamp_s: attempt.signed.timestamp_s,
-        tempclock: attempt.signed.signatures.tempclock,
-        standard: attempt.signed.signatures.standard,
-        outcome: (&attempt.outcome).into(),
-        response: attempt.response.as_ref().map(|response| {
+    for attempt in &delivery.attempts {
+        let url = unless_same(&*attempt.url, Some(std::mem::replace(&mut url, &attempt.url)));
+        let version = unless_same(&*attempt.version, Some(std::mem::replace(&mut version, &attempt.version)));
+        let Signed { timestamp_s, signatures } = attempt.signed;
+        let started_ms = attempt.started_at.as_ms();
+        codec::append(&(attempt.number, started_ms, attempt.duration_ms, url, version, timestamp_s), &mut bytes)?;
+        // An array of bytes is stored as it is; serde would pass them on one by one.
+        bytes.extend_from_slice(&signatures.tempclock);
+        bytes.extend_from_slice(&signatures.standard);
+        let response: Option<ResponseV2<'_>> = attempt.response.as_ref().map(|response| {
             let before = std::mem::replace(&mut answer, response);
             let headers = response.headers.iter().enumerate();
             let headers = headers.map(|(place, header)| unless_same(header, before.headers.get(place))).collect();
             (headers, unless_same(response.body.as_slice(), Some(before.body.as_slice())))
-        }),
-    });
-    let requests = delivery.attempts.iter().map(|attempt| {
-        let sent = attempt.request.as_deref()?;
-        let before = std::mem::replace(&mut request, sent);
-        let headers = sent.headers.iter().enumerate();
-        let headers = headers.map(|(place, header)| unless_same(header, before.headers.get(place))).collect();
-        Some((headers, sent.body_sha256))
-    });
-    let attempts = attempts.zip(requests).map(|(attempt, request)| AttemptV3 { attempt, request });
-    let row = DeliveryRow {
-        event_type: TYPE_OF_ITS_EVENT,
-        state,
-        time_ms: time.as_ms(),
-        uncounted_attempts: delivery.uncounted_attempts,
-        attempt_count: delivery.attempt_count,
-        attempts: attempts.collect(),
-    };
-    codec::encode(VERSION, &row)
+        });
+        let request: Option<RequestV3<'_>> = attempt.request.as_deref().map(|sent| {
+            let before = std::mem::replace(&mut request, sent);
+            let headers = sent.headers.iter().enumerate();
+            let headers = headers.map(|(place, header)| unless_same(header, before.headers.get(place))).collect();
+            (headers, sent.body_sha256)
+        });
+        codec::append(&(OutcomeRow::from(&attempt.outcome), response, request), &mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// The version of a row; one that is not known is refused as not the present one.

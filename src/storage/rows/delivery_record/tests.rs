@@ -109,11 +109,16 @@ proptest! {
         versions in prop::collection::vec("[12]", 8),
     ) {
         let attempts = (1..).zip(answers).zip(&versions).map(|((number, answer), version)| {
-            attempt(number, version, answer.map(|(headers, body)| Response { headers, body }))
+            let header = ("webhook-id".into(), format!("evt_{}", number / 4).into());
+            let sent = SentRequest { headers: vec![header], body_sha256: [3; 32] };
+            let response = answer.map(|(headers, body)| Response { headers, body });
+            Attempt { request: (number % 2 == 0).then(|| sent.into()), ..attempt(number, version, response) }
         });
         let delivery = delivery_with(attempts.collect());
         let bytes = encode(&delivery).unwrap();
         prop_assert_eq!(decode_state(&bytes).unwrap(), delivery.state);
+        let row: DeliveryRow<AttemptV3<'_>> = codec::decode(VERSION, &bytes).unwrap();
+        prop_assert_eq!(&codec::encode(VERSION, &row).unwrap(), &bytes, "its parts are the row");
         let last = delivery.attempts.last().and_then(|attempt| attempt.outcome.response_code());
         prop_assert_eq!(last_response_code(&bytes, EventType::ClockIn).unwrap(), last);
         prop_assert_eq!(decode(&bytes, EventType::ClockIn).unwrap(), delivery);
