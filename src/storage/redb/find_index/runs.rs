@@ -75,6 +75,10 @@ pub fn add(transaction: &WriteTransaction, account: AccountId, run: u128, entrie
 }
 
 /// Makes one run of all that begin at that event or later.
+#[expect(
+    clippy::stable_sort_primitive,
+    reason = "the stable sort notices that each run is in order, and only merges them"
+)]
 pub fn merge(transaction: &WriteTransaction, account: AccountId, first: u128) -> Result<()> {
     let mut entries = Vec::new();
     {
@@ -86,7 +90,7 @@ pub fn merge(transaction: &WriteTransaction, account: AccountId, first: u128) ->
         }
         runs.retain_in(range, |_, _| false)?;
     }
-    entries.sort_unstable();
+    entries.sort();
     add(transaction, account, first, &entries)
 }
 
