@@ -48,7 +48,6 @@ struct Grant {
     account: AccountId,
     /// None: the operator.
     key: Option<Arc<ApiKey>>,
-    origin: Origin,
 }
 
 /// Where a request of the operator comes from, for the audit. Only for routes of the control socket.
@@ -90,7 +89,10 @@ pub(in crate::http) fn note_authenticated(request: &HttpRequest) {
 }
 
 /// A caller with a valid key, counted against the management limit; or the operator.
-pub struct Caller(Grant);
+pub struct Caller {
+    grant: Grant,
+    origin: Origin,
+}
 
 /// A caller whose key may publish, counted against the publishing limit; or the operator. Checked before the body is
 /// read, which can be large.
@@ -107,7 +109,7 @@ impl FromRequest for FeedReader {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(grant(request, |state| &state.feeds).map(|grant| Self(Caller(grant))))
+        std::future::ready(grant(request, |state| &state.feeds).map(|grant| Self(Caller::of(request, grant))))
     }
 }
 
@@ -115,25 +117,33 @@ impl Caller {
     /// The holder of a session, whose requests are counted by its pages.
     #[must_use]
     pub(in crate::http) fn of_session(account: AccountId, key: Option<Arc<ApiKey>>, origin: Origin) -> Self {
-        Self(Grant { account, key, origin })
+        Self { grant: Grant { account, key }, origin }
+    }
+
+    fn of(request: &HttpRequest, grant: Grant) -> Self {
+        let actor = match &grant.key {
+            None => operator(request),
+            Some(key) => Actor::Key { id: key.id, prefix: key.prefix.clone() },
+        };
+        Self { grant, origin: origin(request, actor) }
     }
 
     /// The account whose share of threads and memory this takes; none for the operator.
     #[must_use]
     pub fn counted_account(&self) -> Option<AccountId> {
-        self.0.key.is_some().then_some(self.0.account)
+        self.grant.key.is_some().then_some(self.grant.account)
     }
 
     /// The key; none for the operator.
     #[must_use]
     pub fn key(&self) -> Option<&ApiKey> {
-        self.0.key.as_deref()
+        self.grant.key.as_deref()
     }
 
     /// Who asks, for the audit.
     #[must_use]
     pub fn origin(&self) -> Origin {
-        self.0.origin.clone()
+        self.origin.clone()
     }
 
     /// Whether the caller sees every subscription of the account.
@@ -144,7 +154,7 @@ impl Caller {
 
     /// Whether the caller sees a subscription of the account.
     pub fn sight(&self) -> impl Fn(SubscriptionId) -> bool + Send + 'static {
-        let key = self.0.key.clone();
+        let key = self.grant.key.clone();
         move |id| key.as_ref().is_none_or(|key| key.sees(id))
     }
 
@@ -161,7 +171,7 @@ impl Caller {
 
     /// The account, if the key has this scope.
     pub fn require(&self, scope: Scope) -> Result<AccountId, ApiError> {
-        self.0.require(scope)
+        self.grant.require(scope)
     }
 }
 
@@ -177,7 +187,7 @@ impl FromRequest for Caller {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(grant(request, |state| &state.management).map(Self))
+        std::future::ready(grant(request, |state| &state.management).map(|grant| Self::of(request, grant)))
     }
 }
 
@@ -204,11 +214,10 @@ fn grant(request: &HttpRequest, limit: impl Fn(&HttpState) -> &RateLimit<KeyId>)
     let state = HttpState::of(request)?;
     if request.app_data::<Operator>().is_some() {
         let account = named_account(request, state)?;
-        return Ok(Grant { account, key: None, origin: origin(request, operator(request)) });
+        return Ok(Grant { account, key: None });
     }
     let key = authenticate(request, state, limit)?;
-    let origin = origin(request, Actor::Key { id: key.id, prefix: key.prefix.clone() });
-    Ok(Grant { account: key.account, key: Some(key), origin })
+    Ok(Grant { account: key.account, key: Some(key) })
 }
 
 /// The account named in the operator's query.

@@ -89,6 +89,9 @@ fn log_request(request: &HttpRequest, status: u16, id: &str, error: Option<&ApiE
         _ if path.starts_with("/api/v1/events") => log::Level::Debug,
         _ => log::Level::Info,
     };
+    if !log::log_enabled!(level) {
+        return;
+    }
     let shown = shortened(path, PATH_CHARS);
     match error {
         None => log::log!(level, request_id = id; "{method} {shown} answered {status}"),
@@ -112,5 +115,8 @@ pub fn new_id() -> String {
     // Without random numbers the id is all zeros, which is harmless.
     let bits = RANDOM.with_borrow_mut(Randomness::next_u128).unwrap_or_default();
     let [_, _, _, _, bytes @ ..] = bits.to_be_bytes();
-    "req_".to_owned() + &hex::encode(bytes)
+    let mut digits = [0; 24];
+    // Twice as many digits as bytes, so that it cannot fail.
+    let _ = hex::encode_to_slice(bytes, &mut digits);
+    ["req_", str::from_utf8(&digits).unwrap_or_default()].concat()
 }
