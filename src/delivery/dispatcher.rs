@@ -64,7 +64,18 @@ pub enum PageRead {
 struct DispatcherState {
     schedule: Schedule,
     idle_workers: usize,
+    /// Until when the dispatcher's thread sleeps unless it is woken; none while it is awake.
+    sleeps_until: Option<Timestamp>,
     is_stopping: bool,
+}
+
+impl DispatcherState {
+    /// Whether the dispatcher's thread sleeps though a page is to be read, or until after what is due next.
+    fn sleeps_too_long(&self, now: Timestamp) -> bool {
+        self.sleeps_until.is_some_and(|until| {
+            self.schedule.wants_page(now) || self.schedule.next_due().is_some_and(|due| due < until)
+        })
+    }
 }
 
 impl Dispatcher {
@@ -74,7 +85,7 @@ impl Dispatcher {
         let schedule = Schedule::new(Limits { threads, per_endpoint });
         Arc::new(Self {
             clock,
-            state: Mutex::new(DispatcherState { schedule, idle_workers: 0, is_stopping: false }),
+            state: Mutex::new(DispatcherState { schedule, idle_workers: 0, sleeps_until: None, is_stopping: false }),
             jobs: Condvar::new(),
             pages: Condvar::new(),
             ended: Condvar::new(),
@@ -158,8 +169,9 @@ impl Dispatcher {
             state.schedule.retry_due_at(id, due);
         }
         self.wake(&state);
-        // The dispatcher's thread checks itself whether a page is needed or an earlier retry is due.
-        self.pages.notify_one();
+        if state.sleeps_too_long(self.clock.monotonic()) {
+            self.pages.notify_one();
+        }
     }
 
     /// Wakes one thread if there is a job for it; that thread wakes the next.
@@ -287,8 +299,10 @@ impl Dispatcher {
                 }
                 continue;
             }
-            let due = state.schedule.next_due().map(|due| due.since(self.clock.monotonic()));
-            state = self.wait(state, due);
+            let due = state.schedule.next_due();
+            state.sleeps_until = Some(due.unwrap_or(Timestamp::from_ms(u64::MAX)));
+            state = self.wait(state, due.map(|due| due.since(self.clock.monotonic())));
+            state.sleeps_until = None;
         }
     }
 
