@@ -54,7 +54,7 @@ pub fn delivery_state(delivery: &Delivery) -> String {
 #[must_use]
 pub fn subscription_state(subscription: &Subscription) -> String {
     state(match (subscription.active, &subscription.failing_since) {
-        (false, _) => "off",
+        (false, _) => "disabled",
         (true, Some(_)) => "failing",
         (true, None) => "active",
     })
@@ -67,7 +67,7 @@ pub fn state(word: &str) -> String {
         "delivered" | "active" | "finished" | "ok" | "ready" => ("good", "✓"),
         "exhausted" | "failed" | "failing" | "not_ready" | "revoked" => ("bad", "✕"),
         "pending" | "waiting" | "running" => ("soft", "…"),
-        "retrying" | "held" | "paused" | "off" | "stopped" | "behind" => ("warn", "‖"),
+        "retrying" | "held" | "paused" | "disabled" | "stopped" | "behind" => ("warn", "‖"),
         _ => ("soft", "–"),
     };
     html(&StatePart { kind, sign, word })
@@ -77,16 +77,16 @@ pub fn state(word: &str) -> String {
 #[must_use]
 pub fn waiting(word: &str) -> &str {
     match word {
-        "in_flight" => "an attempt is under way",
+        "in_flight" => "an attempt is in flight",
         "retry" => "waits for its next attempt",
         "backoff" => "the endpoint asked for fewer requests",
-        "order" => "waits for an earlier one",
+        "order" => "waits for an earlier delivery",
         "rate_limit" => "waits for the rate limit of its subscription",
         "window" => "waits for the delivery window of its subscription",
         "batch" => "waits for its batch",
-        "off" => "its subscription is off",
+        "off" => "its subscription is disabled",
         "thread" => "waits for its turn",
-        "pull" => "waits to be pulled",
+        "pull" => "waits to be read",
         other => other,
     }
 }

@@ -46,7 +46,7 @@ struct LinkPage<'a> {
 
 const WRONG_KEY: &str =
     "This API key cannot be used here. It is unknown, revoked, expired, or not allowed from your address.";
-const WRONG_LINK: &str = "This link is not valid any more: it works once, and for five minutes. Make another one with: tempclock-webhooks dashboard";
+const WRONG_LINK: &str = "This link is no longer valid: it works once, and for five minutes. Create another one with: tempclock-webhooks dashboard";
 
 /// Where the operator's links lead.
 pub const LINK_PATH: &str = "/sign-in/link";
@@ -131,7 +131,7 @@ pub fn make_link(state: &HttpState, account: AccountId, actor: Actor) -> Result<
         return Err(ApiError::invalid_field("server.dashboard", "is false, so the server shows no pages"));
     }
     let token = Token::random()?;
-    log::info!("a link to sign in to the dashboard was made for {user}");
+    log::info!("a link to sign in to the dashboard was created for {user}");
     dashboard.links.add(token.id(), Invitation { account, user });
     Ok((dashboard.settings.link(&format!("{LINK_PATH}?link={}", token.expose())), VALID_FOR))
 }

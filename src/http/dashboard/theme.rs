@@ -27,7 +27,7 @@ pub enum Theme {
 impl Theme {
     /// All of them, with words.
     pub const ALL: [(Self, &str); 3] =
-        [(Self::System, "As my system has it"), (Self::Light, "Light"), (Self::Dark, "Dark")];
+        [(Self::System, "As in my system"), (Self::Light, "Light"), (Self::Dark, "Dark")];
 
     /// How forms, the cookie and the page's style name it; anything else is the system's.
     #[must_use]

@@ -45,7 +45,7 @@ impl Visitor {
                 (Actor::Key { id: key.id, prefix: key.prefix.clone() }, format!("{} ({})", key.name, key.prefix))
             }
             (None, Holder::Operator { user }) => {
-                (Actor::Operator { user: user.clone() }, format!("{user}, who runs the server"))
+                (Actor::Operator { user: user.clone() }, format!("{user}, the operator"))
             }
             (None, Holder::Key(_)) => return None,
         };

@@ -207,9 +207,9 @@ fn programs_that_check_the_signature_are_those_of_the_guide_with_what_differs_he
     for part in ["PHP", "C#", "Apex", "hash_hmac(&#39;sha256&#39;, $body, $secret)", "name=\"verify\""] {
         assert!(page.contains(part), "{part} is not in {page}");
     }
-    assert!(!page.contains(&plain.secret) && !page.contains("options that change what arrives"), "{page}");
+    assert!(!page.contains(&plain.secret) && !page.contains("options that change its requests"), "{page}");
     let named = browser.page("/subscriptions/2/verify");
-    assert!(named.contains("options that change what arrives") && named.contains("X-Hub-Signature-256"), "{named}");
+    assert!(named.contains("options that change its requests") && named.contains("X-Hub-Signature-256"), "{named}");
     let stranger = server.key_for("other", ALL_SCOPES);
     assert_eq!(Browser::signed_in(&server, &stranger).get("/subscriptions/1/verify").status, 404);
     // A test of whether the receiver verifies, from that page.

@@ -139,7 +139,7 @@ fn one_delivery_and_many_are_sent_again_and_the_job_shows_how_far_it_is() {
         assert!(row["actor"]["key_prefix"].as_str().is_some_and(|prefix| key.starts_with(prefix)), "{row}");
     }
     let mut reader = Browser::signed_in(&server, &server.key("webhooks:read"));
-    assert!(!reader.page(&page).contains("Send again"));
+    assert!(!reader.page(&page).contains("Redeliver"));
     let refused = reader.submit("/", &format!("{page}/retry"), &[]);
     assert!(refused.status == 403 && refused.text.contains("webhooks:write"), "{}", refused.text);
 }

@@ -217,7 +217,7 @@ fn a_link_signs_the_operator_in_once() {
     assert_eq!((answer.status, answer.header("location")), (303, Some("/")), "{}", answer.text);
     assert!(browser.page("/").contains(&event));
     let again = Browser::new(&server).submit(path, "/sign-in/link", &[("link", link)]);
-    assert!(again.status == 403 && again.text.contains("not valid any more"), "{}", again.text);
+    assert!(again.status == 403 && again.text.contains("no longer valid"), "{}", again.text);
     assert!(!server.log().contains(link), "{}", server.log());
     assert_eq!(server.cli(&["dashboard", "--account", "nobody"]).code, Some(5));
 }

@@ -84,7 +84,7 @@ fn a_feed_whose_reader_is_behind_is_on_the_overview_until_it_has_caught_up() {
     client.post("/webhooks", &json!({"events": ["clock_in"], "mode": "pull", "description": "Pay <b>"})).expect(201);
     assert!(browser.page("/subscriptions/1").contains("has acknowledged everything"));
     client.publish("clock_in", &clock_in(1));
-    let behind = "Its reader has not acknowledged what was stored since";
+    let behind = "Its reader has not acknowledged events stored since";
     let seen = eventually("it is behind", || Some(browser.page("/")).filter(|page| page.contains(behind)));
     assert!(seen.contains("Pay &#60;b&#62; (feed)"), "{seen}");
     for path in ["/subscriptions", "/subscriptions/1"] {
@@ -172,7 +172,7 @@ fn a_subscription_is_tried_out_paused_resumed_and_deleted() {
     assert_eq!(off.header("location"), Some("/subscriptions/1?done=off"));
     assert_eq!(client.subscription(1)["active"], false);
     let page = browser.page(off.header("location").unwrap());
-    assert!(page.contains("Resume") && page.contains("are held until it is on again"), "{page}");
+    assert!(page.contains("Resume") && page.contains("are held until it is enabled"), "{page}");
     browser.submit(own, "/subscriptions/1/active", &[("active", "true")]).expect(303);
     assert_eq!(client.subscription(1)["active"], true);
     let gone = browser.submit("/subscriptions/1/delete", "/subscriptions/1/delete", &[]);

@@ -60,7 +60,7 @@ impl Shown {
         let Actor { key_id, key_prefix, user } = &record.actor;
         let who = match (key_id, user) {
             (Some(id), _) => format!("key {id} ({})", key_prefix.as_deref().unwrap_or_default()),
-            (None, Some(user)) => format!("{user}, who runs the server"),
+            (None, Some(user)) => format!("{user}, the operator"),
             (None, None) => String::new(),
         };
         let none = Map::new();

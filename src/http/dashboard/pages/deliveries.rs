@@ -100,7 +100,7 @@ pub fn total(count: usize, is_exact: bool) -> String {
 pub async fn ask_to_retry(state: AppState, visitor: Visitor, query: Query) -> HandlerResult {
     let filters = Filters::of(query);
     if filters.has_any(&ONLY_OF_LISTS) {
-        let message = "many deliveries are sent again by status, event type, subscription and days alone";
+        let message = "a redelivery of many can only be filtered by status, event type, subscription and days";
         return Err(ApiError::invalid_field("filters", message));
     }
     let fields = [
@@ -116,7 +116,7 @@ pub async fn ask_to_retry(state: AppState, visitor: Visitor, query: Query) -> Ha
     let answer = jobs::retry(state, visitor.caller(), JsonText::of(&body.into())).await;
     let Size { count, is_exact } = read::<One<Size>>(answer).await?.data;
     page(&RetryPage {
-        frame: Frame::of(&visitor, "Send deliveries again", "/deliveries"),
+        frame: Frame::of(&visitor, "Redeliver", "/deliveries"),
         fields,
         count: total(usize::try_from(count).unwrap_or(usize::MAX), is_exact),
         back: filters.link("/deliveries", &[]),

@@ -66,14 +66,14 @@ pub async fn create(state: AppState, visitor: Visitor, form: Form) -> HandlerRes
     }
     let answer = keys::create(state, visitor.caller(), JsonText::of(&body.into())).await;
     let One { data, message } = read::<One<Key>>(answer).await?;
-    show_once(&visitor, format!("Key {} is created", data.id), data, message)
+    show_once(&visitor, format!("Key {} created", data.id), data, message)
 }
 
 /// `POST /keys/{id}/rotate`.
 pub async fn rotate(state: AppState, visitor: Visitor, path: web::Path<String>, _form: Form) -> HandlerResult {
     let answer = keys::rotate(state, visitor.caller(), path, OptionalJson::of(&Value::Object(Map::new()))).await;
     let One { data, message } = read::<One<Key>>(answer).await?;
-    show_once(&visitor, format!("Key {} follows", data.id), data, message)
+    show_once(&visitor, format!("Key {} replaces", data.id), data, message)
 }
 
 fn show_once(visitor: &Visitor, title: String, key: Key, message: String) -> HandlerResult {
@@ -86,7 +86,7 @@ fn show_once(visitor: &Visitor, title: String, key: Key, message: String) -> Han
         message,
         further: further.into_iter().collect(),
         next: SECTION.to_owned(),
-        next_name: "The key is kept: go on to all keys",
+        next_name: "I have stored the key: continue to all keys",
     })
 }
 

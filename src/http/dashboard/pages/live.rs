@@ -36,7 +36,7 @@ pub async fn stream(state: AppState, visitor: Visitor, query: Query) -> Result<H
     let counted = frames.borrow().counted;
     let (sender, receiver) = channel(1);
     rt::spawn(LiveView { state, visitor, frames, counted, _share: share }.run(sender));
-    let body = Chunks::new(receiver, "the live view was cut off");
+    let body = Chunks::new(receiver, "the live view was interrupted");
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/event-stream")).streaming(body))
 }
 

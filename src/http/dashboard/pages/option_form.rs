@@ -99,7 +99,7 @@ impl Field {
         let text = || if value.is_null() { String::new() } else { parts::plain(value) };
         let (kind, how) = match Shape::of(label, schema) {
             Shape::Text => (Kind::Text(text()), ""),
-            Shape::Secret => (Kind::Secret(text()), "“set” keeps what is stored."),
+            Shape::Secret => (Kind::Secret(text()), "“set” keeps the stored value."),
             Shape::Number => (Kind::Number(text()), ""),
             Shape::Choice(words) => (Kind::Choice(words, text()), ""),
             Shape::Boxes(words) => {
@@ -110,17 +110,17 @@ impl Field {
             Shape::List => {
                 let list = value.as_array().map(|_| self::words(value).join(", "));
                 let text = list.map(|text| if text.is_empty() { EMPTY_LIST.to_owned() } else { text });
-                (Kind::Text(text.unwrap_or_default()), "Commas between them; “none” for an empty list.")
+                (Kind::Text(text.unwrap_or_default()), "Separated by commas; “none” for an empty list.")
             }
             Shape::Pairs => {
                 let none = Map::new();
                 let pairs = parts::pairs(value.as_object().unwrap_or(&none)).into_iter();
                 let lines: Vec<_> = pairs.map(|(name, value)| format!("{name}: {value}")).collect();
-                (Kind::Lines(lines.join("\n")), "One on each line: name, colon, value.")
+                (Kind::Lines(lines.join("\n")), "One per line: name, colon, value.")
             }
             Shape::Json => {
                 let text = if value.is_null() { String::new() } else { parts::indented(&value.to_string()) };
-                (Kind::Lines(text), "In JSON.")
+                (Kind::Lines(text), "As JSON.")
             }
             Shape::Group(properties) => {
                 let member = |(member, schema): (&String, &Value)| {

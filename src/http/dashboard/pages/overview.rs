@@ -62,7 +62,7 @@ struct Card {
 
 const CARDS: [(&str, &str); 5] = [
     ("pending", "waiting, in flight or to be retried"),
-    ("held", "their subscription is off"),
+    ("held", "their subscription is disabled"),
     ("exhausted", "every retry failed"),
     ("expired", "held for too long"),
     ("delivered", "accepted by the endpoint"),
@@ -163,8 +163,8 @@ impl Troubled {
                 id,
                 name,
                 kind: "bad",
-                state: "off",
-                since_words: "Off since",
+                state: "disabled",
+                since_words: "Disabled since",
                 since: disabled_at,
                 reason: disabled_reason,
                 last_error,
@@ -184,7 +184,7 @@ impl Troubled {
                 name,
                 kind: "warn",
                 state: "behind",
-                since_words: "Its reader has not acknowledged what was stored since",
+                since_words: "Its reader has not acknowledged events stored since",
                 since,
                 reason: String::new(),
                 last_error,

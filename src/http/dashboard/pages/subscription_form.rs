@@ -84,13 +84,13 @@ pub async fn create(state: AppState, visitor: Visitor, form: Form) -> HandlerRes
     }
     match read(subscriptions::create(state.clone(), visitor.caller(), JsonText::of(&kept)).await).await {
         Ok(One { data: Subscription { id, secret, .. }, message }) => page(&SecretPage {
-            frame: Frame::of(&visitor, format!("Subscription {id} is created"), SECTION),
+            frame: Frame::of(&visitor, format!("Subscription {id} created"), SECTION),
             what: "Signing secret",
             secret,
             message,
             further: Vec::new(),
             next: format!("{SECTION}/{id}"),
-            next_name: "The secret is kept: go on to the subscription, and send it a test ping",
+            next_name: "I have stored the secret: continue to the subscription and send a test ping",
         }),
         Err(error) if is_of_form(&error) => show(&state, &visitor, None, &body, Some(Wrong::of(&error))).await,
         Err(error) => Err(error),

@@ -89,10 +89,10 @@ struct DeletePage {
 /// What is said after something was done.
 fn note(query: &Query) -> &'static str {
     match query.get("done") {
-        Some("changed") => "The subscription is changed.",
-        Some("on") => "The subscription is on. Its pending deliveries are due now.",
-        Some("off") => "The subscription is off. Its deliveries are held until it is on again.",
-        Some("deleted") => "The subscription is deleted.",
+        Some("changed") => "Subscription changed.",
+        Some("on") => "Subscription enabled. Its pending deliveries are due now.",
+        Some("off") => "Subscription disabled. Its deliveries are held until it is enabled.",
+        Some("deleted") => "Subscription deleted.",
         _ => "",
     }
 }
@@ -189,9 +189,9 @@ pub async fn rotate(state: AppState, visitor: Visitor, id: Id, form: Form) -> Ha
         what: "Signing secret",
         secret,
         message,
-        further: vec![("The earlier one is valid until", previous_valid_until)],
+        further: vec![("The earlier secret is valid until", previous_valid_until)],
         next: format!("{SECTION}/{number}"),
-        next_name: "The secret is kept: go on to the subscription",
+        next_name: "I have stored the secret: continue to the subscription",
     })
 }
 

@@ -41,8 +41,11 @@ struct Whole {
     nodes: Vec<NodeStatus>,
 }
 
-const CHECKS: [(&str, &str); 3] =
-    [("store", "The store can be written"), ("threads", "Every thread is alive"), ("disk_space", "The disk has room")];
+const CHECKS: [(&str, &str); 3] = [
+    ("store", "The store is writable"),
+    ("threads", "All threads are running"),
+    ("disk_space", "The disk has free space"),
+];
 
 /// `GET /system`.
 pub async fn show(state: web::Data<HttpState>, visitor: Visitor, query: Query) -> Result<HttpResponse, ApiError> {

@@ -60,5 +60,5 @@ pub async fn ask_to_erase(visitor: Visitor, query: Query) -> HandlerResult {
 pub async fn erase(state: AppState, visitor: Visitor, form: Form) -> HandlerResult {
     let body = json!({"worker_id": form.text("worker_id"), "deliver_pending": form.has("deliver_pending")});
     let One { data, message } = read(erasure::create(state, visitor.caller(), JsonText::of(&body)).await).await?;
-    page(&ErasedPage { frame: Frame::of(&visitor, "The erasure is stored", "/events"), created: data, message })
+    page(&ErasedPage { frame: Frame::of(&visitor, "Erasure started", "/events"), created: data, message })
 }
