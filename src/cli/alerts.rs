@@ -7,7 +7,7 @@ use super::args::ConfigArgs;
 /// Subcommands of `alerts`.
 #[derive(Debug, Subcommand)]
 pub enum AlertsCommand {
-    /// Send a test alert by mail, webhook and command, as configured, and show what happened
+    /// Send a test alert over every configured channel and show the results
     #[command(after_help = "Example:\n  tempclock-webhooks alerts test")]
     Test {
         /// Configuration.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-const CONFIG_HELP: &str =
-    "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if there]";
+const CONFIG_HELP: &str = "The configuration file [default: $TEMPCLOCK_WEBHOOKS_CONFIG, else /etc/tempclock-webhooks/config.toml if it exists]";
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Args)]
@@ -32,22 +31,22 @@ pub struct AccountArgs {
 /// Which ids and tags the events have that are looked for.
 #[derive(Debug, Args)]
 pub struct FindArgs {
-    /// Only of the worker with this id
+    /// Only events of the worker with this id
     #[arg(long, value_name = "ID")]
     pub worker: Option<String>,
-    /// Only of the clock entry with this id
+    /// Only events of the clock entry with this id
     #[arg(long, value_name = "ID")]
     pub entry: Option<String>,
-    /// Only of the shift with this id
+    /// Only events of the shift with this id
     #[arg(long, value_name = "ID")]
     pub shift: Option<String>,
-    /// Only of the document with this id
+    /// Only events of the document with this id
     #[arg(long, value_name = "ID")]
     pub document: Option<String>,
-    /// Only of the location with this id
+    /// Only events of the location with this id
     #[arg(long, value_name = "ID")]
     pub location: Option<String>,
-    /// Only with this tag
+    /// Only events with this tag
     #[arg(long)]
     pub tag: Option<String>,
 }

@@ -14,10 +14,10 @@ pub enum AuditCommand {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// Only changes since then: a time, a date, or an age such as 7d
+        /// Only changes since this time: a date, a time, or an age such as 7d
         #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
         since: Option<value_parsers::Point>,
-        /// Only changes before then
+        /// Only changes before this time
         #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
         until: Option<value_parsers::Point>,
         /// Maximum number of changes

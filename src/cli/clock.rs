@@ -8,15 +8,15 @@ const CONFIRM_HELP: &str = "\
 Example:
   tempclock-webhooks clock confirm
 
-Retention counts the time in which the server was at work: while it is down, and when the clock
-leaps, nothing grows older. This command says that the clock is right and that all that time has
-passed. Events that are too old by the calendar are then deleted for good, so it shows how much time
-that is, and asks first.";
+Retention only counts the time in which the server runs: downtime and jumps of the clock are
+excluded. This command confirms that the clock is right and that the excluded time has passed.
+Events that are then older than their retention are deleted for good, so the command first shows
+how much time that is, and asks.";
 
 /// What can be done about the clock.
 #[derive(Debug, Subcommand)]
 pub enum ClockCommand {
-    /// Confirm that the machine's clock is right; time that was left out then counts for retention
+    /// Confirm that the machine's clock is right, so that excluded time counts for retention
     #[command(after_help = CONFIRM_HELP)]
     Confirm {
         /// Configuration.

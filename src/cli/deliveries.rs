@@ -38,9 +38,9 @@ pub enum DeliveriesCommand {
         /// Delivery id
         id: String,
     },
-    /// Follow what the running server sends, until Ctrl-C
+    /// Follow the attempts of the running server, until Ctrl-C
     #[command(
-        after_help = "Example:\n  tempclock-webhooks deliveries tail --subscription 1\n\nCtrl-C ends it with exit code 0."
+        after_help = "Example:\n  tempclock-webhooks deliveries tail --subscription 1\n\nPress Ctrl-C to stop; the exit code is then 0."
     )]
     Tail {
         /// Account and output.
@@ -56,7 +56,7 @@ pub enum DeliveriesCommand {
         /// Account and output.
         #[command(flatten)]
         account: AccountArgs,
-        /// The subscription
+        /// Number of the subscription
         #[arg(long, value_name = "NUMBER", value_parser = value_parsers::subscription)]
         subscription: u32,
         /// At or after this time, such as 2026-03-02 (UTC) or 2026-03-02T08:00:00Z, or this long ago, such as 2h
@@ -65,17 +65,17 @@ pub enum DeliveriesCommand {
         /// Before this time, or longer ago than this
         #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
         until: Option<value_parsers::Point>,
-        /// Only of these event types, separated by commas
+        /// Only events of these types, separated by commas
         #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = value_parsers::Names::of_event_types())]
         events: Option<Vec<String>>,
-        /// Which: missing (never had a delivery), failed (was given up), all
+        /// Which events: missing (never had a delivery), failed (exhausted or expired), all
         #[arg(long, value_name = "WHICH", default_value = "missing")]
         only: String,
         /// Only print the number of events
         #[arg(long)]
         dry_run: bool,
     },
-    /// Redeliver, with the whole retry schedule: one delivery by id, or all that match a filter
+    /// Redeliver one delivery by id, or all that match a filter, with the full retry schedule
     #[command(after_help = RETRY_HELP)]
     Retry {
         /// Account and output.
@@ -102,10 +102,11 @@ pub struct DeliveryFilter {
     /// Only deliveries of this subscription
     #[arg(long, value_name = "NUMBER")]
     pub subscription: Option<u32>,
-    /// Only deliveries with this status; pending includes those to be retried and those held for a disabled subscription
+    /// Only deliveries with this status; pending includes those waiting for a retry and those held for a disabled
+    /// subscription
     #[arg(long, value_parser = value_parsers::Names::of_statuses())]
     pub status: Option<String>,
-    /// Only of this event type
+    /// Only deliveries of this event type
     #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
     pub event: Option<String>,
     /// At or after this time, such as 2026-03-02 (UTC) or 2026-03-02T08:00:00Z, or this long ago, such as 2h
@@ -121,8 +122,8 @@ Examples:
   tempclock-webhooks deliveries replay --subscription 1 --since 30d --dry-run
   tempclock-webhooks deliveries replay --subscription 1 --since 30d
 
-The deliveries are made a few at a time, behind those of new events, as a job, which the command
-waits for; if the command is interrupted, the job goes on, see: tempclock-webhooks jobs list";
+A job creates the deliveries, a few at a time and after those of new events, and the command waits
+for it. If the command is interrupted, the job continues; see: tempclock-webhooks jobs list";
 
 const RETRY_HELP: &str = "\
 Examples:
@@ -133,4 +134,4 @@ Examples:
 
 Without --status, a filter selects exhausted deliveries. Test pings are never redelivered.
 Receivers recognize a redelivery by its webhook-id. A filter creates a job, which the command waits
-for; if the command is interrupted, the job goes on, see: tempclock-webhooks jobs list";
+for; if the command is interrupted, the job continues; see: tempclock-webhooks jobs list";

@@ -12,9 +12,9 @@ Examples:
   tempclock-webhooks doctor --config /etc/tempclock-webhooks/config.toml
   tempclock-webhooks doctor --api-key-file key.txt --host crm.example.com --json
 
-Each line begins with ok, warning or problem. It ends with 0 if there is no problem, else with 1.
-While the server runs, the queue is seen over its control socket, or, on another machine, with an
-API key (scope webhooks:read, and events:read for the newest event).")]
+Each line begins with ok, warning or problem. The exit code is 0 if there is no problem, else 1.
+While the server runs, its queue is checked over the control socket or, on another machine, with
+an API key (scope webhooks:read, and events:read for the newest event).")]
 pub struct DoctorArgs {
     /// Configuration.
     #[command(flatten)]

@@ -24,7 +24,7 @@ pub enum EventsCommand {
         /// Which.
         #[command(flatten)]
         find: FindArgs,
-        /// Only of this type
+        /// Only events of this type
         #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
         event: Option<String>,
         /// At or after this time, such as 2026-03-02 (UTC) or 2026-03-02T08:00:00Z, or this long ago, such as 2h
@@ -46,7 +46,7 @@ pub enum EventsCommand {
         /// Event id
         id: String,
     },
-    /// Erase what is stored of a worker: the data of each event, its tags, and what receivers answered
+    /// Erase what is stored about a worker: the data of each event, its tags, and the receivers' responses
     #[command(after_help = ERASE_HELP)]
     Erase {
         /// Account and output.
@@ -62,7 +62,7 @@ pub enum EventsCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// List the event types with the fields that their data needs
+    /// List the event types with the required fields of their data
     #[command(after_help = "Example:\n  tempclock-webhooks events types")]
     Types {
         /// Configuration, which can declare types.
@@ -80,7 +80,7 @@ pub struct PublishArgs {
     /// Account and output.
     #[command(flatten)]
     pub account: AccountArgs,
-    /// Event type; the input is then the data alone, otherwise whole events
+    /// Event type; the input is then only the data, otherwise whole events
     #[arg(long, value_name = "TYPE", value_parser = value_parsers::Names::of_event_types())]
     pub event: Option<String>,
     /// JSON text to publish
@@ -95,10 +95,10 @@ pub struct PublishArgs {
     /// Time of the event, such as 2026-03-02T08:00:00Z
     #[arg(long, value_name = "TIME", requires = "event", value_parser = value_parsers::time)]
     pub occurred_at: Option<String>,
-    /// Mark the events with this, for finding them; may be repeated
+    /// Tag for finding the events; may be repeated
     #[arg(long = "tag", value_name = "TAG", requires = "event")]
     pub tags: Vec<String>,
-    /// Publish the valid events of a batch although others are refused, and name those
+    /// Publish the valid events of a batch even if others are refused, and report those
     #[arg(long)]
     pub partial: bool,
 }
@@ -107,9 +107,9 @@ const ERASE_HELP: &str = "\
 Example:
   tempclock-webhooks events erase --worker 52 --yes
 
-Ids, types, times and the SHA-256 of each event stay, and what became of its deliveries. Backups
-that were made before keep everything. A job does the work, which the command waits for; with
---deliver-pending it goes on by itself, see: tempclock-webhooks jobs list";
+The id, type, time and SHA-256 of each event and the outcome of its deliveries are kept. Earlier
+backups keep everything. A job does the work, and the command waits for it; with --deliver-pending
+the job continues in the background, see: tempclock-webhooks jobs list";
 
 const PUBLISH_HELP: &str = "\
 Examples:
@@ -117,7 +117,7 @@ Examples:
     --data '{\"worker_id\": 52, \"worker_name\": \"Ana Kowalska\"}'
   tempclock-webhooks events publish --file morning.ndjson
 
-Whole events look like {\"event\": \"worker_created\", \"data\": {…}}, with \"id\",
-\"occurred_at\" and \"tags\" if you like. Many are published in batches of up to 1,000, each of
-them wholly or not at all. Give each an \"id\" of your own, and the same file can be sent again after
-a failure without anything being stored twice.";
+Whole events look like {\"event\": \"worker_created\", \"data\": {…}}, optionally with \"id\",
+\"occurred_at\" and \"tags\". They are published in batches of up to 1,000, each stored as a whole or
+not at all. If each event has its own \"id\", you can publish the same file again after a failure,
+and nothing is stored twice.";

@@ -11,7 +11,7 @@ pub struct EvidenceArgs {
     /// Account.
     #[command(flatten)]
     pub account: AccountArgs,
-    /// Of the worker with this id
+    /// Id of the worker
     #[arg(long, value_name = "ID")]
     pub worker: String,
     /// At or after this time, such as 2026-03-02 (UTC) or 2026-03-02T08:00:00Z, or this long ago, such as 30d
@@ -20,7 +20,7 @@ pub struct EvidenceArgs {
     /// Before this time, or longer ago than this
     #[arg(long, value_name = "TIME", value_parser = value_parsers::point)]
     pub until: Option<value_parsers::Point>,
-    /// A line of JSON for each event, or a table with a row for each attempt
+    /// Format: ndjson has one line per event, csv one row per attempt
     #[arg(long, value_enum, default_value_t = EvidenceForm::Ndjson)]
     pub format: EvidenceForm,
 }

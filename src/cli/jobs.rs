@@ -18,7 +18,7 @@ pub enum JobsCommand {
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parsers::count)]
         limit: u64,
     },
-    /// Show how far a job has come
+    /// Show a job and its progress
     #[command(after_help = "Example:\n  tempclock-webhooks jobs show job_019cadc7b1c07ad1ea45cf36ac5ac543")]
     Show {
         /// Account and output.
@@ -27,7 +27,7 @@ pub enum JobsCommand {
         /// Job id
         id: String,
     },
-    /// Stop a job; what it has done is kept
+    /// Stop a job; what it has already done is kept
     #[command(after_help = "Example:\n  tempclock-webhooks jobs stop job_019cadc7b1c07ad1ea45cf36ac5ac543")]
     Stop {
         /// Account and output.

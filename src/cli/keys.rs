@@ -31,38 +31,38 @@ pub enum KeysCommand {
         /// Lifetime, such as 90d
         #[arg(long, value_name = "DURATION", value_parser = value_parsers::lifetime)]
         expires: Option<Duration>,
-        /// Networks that it may be used from, such as 10.0.0.0/8 [default: all]
+        /// Networks that the key may be used from, such as 10.0.0.0/8 [default: all]
         #[arg(long, value_name = "CIDR", value_delimiter = ',')]
         networks: Vec<String>,
-        /// Numbers of the subscriptions that it sees [default: all of the account]
+        /// Numbers of the subscriptions that the key can access [default: all of the account]
         #[arg(long, value_name = "NUMBER,…", value_delimiter = ',', value_parser = value_parsers::subscription)]
         subscriptions: Vec<u32>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// List the keys, without their texts
+    /// List the keys, without their text
     #[command(after_help = "Example:\n  tempclock-webhooks keys list --json")]
     List {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Only those of this account
+        /// Only keys of this account
         #[arg(long)]
         account: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Create a key with the same rights as another one, which ends after the overlap
+    /// Replace a key by one with the same rights; the old key expires after the overlap
     #[command(after_help = "Example:\n  tempclock-webhooks keys rotate 3 --overlap 24h")]
     Rotate {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Its number, visible prefix or name; id:3 is always the number
+        /// Number, visible prefix or name of the key; id:3 is always the number
         key: String,
-        /// How long both are valid, 7d at most
+        /// How long both keys are valid, up to 7d
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = value_parsers::duration)]
         overlap: Duration,
         /// Print JSON
@@ -75,7 +75,7 @@ pub enum KeysCommand {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
-        /// Its number, visible prefix or name; id:3 is always the number
+        /// Number, visible prefix or name of the key; id:3 is always the number
         key: String,
         /// Print JSON
         #[arg(long)]

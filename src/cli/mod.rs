@@ -72,16 +72,16 @@ Examples:
   tempclock-webhooks deliveries list --status exhausted
   tempclock-webhooks doctor
 
-While the server runs, commands go to it over its control socket; while it is down they open the
-database themselves.";
+While the server runs, commands reach it over its control socket. While it is stopped, they open
+the database directly.";
 
 /// What the program's exit codes mean, for help and man page.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0   done; for verify and doctor: all is right
-  1   failed; for verify and doctor: something is wrong
+  0   success; for verify and doctor: no problem found
+  1   failure; for verify and doctor: a problem was found
   2   wrong usage
-  3   the configuration is not valid
+  3   invalid configuration
   5   not found
   74  the store failed
   130 interrupted twice";
@@ -102,16 +102,16 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<String>,
     },
-    /// Run a demonstration on loopback: server, receiver, a morning of clock-ins
+    /// Run a demo on loopback: a server, a receiver and a morning of clock-ins
     #[command(after_help = "Example:\n  tempclock-webhooks demo")]
     Demo {
-        /// Address to listen on [default: 127.0.0.1:8080, or a free port if that is taken]
+        /// Address to listen on [default: 127.0.0.1:8080, or a free port if that is in use]
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
     },
-    /// Create the database and a first key with every scope
+    /// Create the database and a first key with every scope but events:erase
     #[command(
-        after_help = "Example:\n  tempclock-webhooks init --config config.toml\n\nRun again, it changes nothing, shows no key, and ends with 1, or with 0 after --if-missing."
+        after_help = "Example:\n  tempclock-webhooks init --config config.toml\n\nA second run changes nothing, shows no key and exits with 1, or with 0 if --if-missing is given."
     )]
     Init {
         /// Configuration.
@@ -120,7 +120,7 @@ pub enum Command {
         /// The folder of the database
         #[arg(long, value_name = "DIR")]
         data_dir: Option<String>,
-        /// Succeed if the database is set up already
+        /// Succeed if the database already exists
         #[arg(long)]
         if_missing: bool,
         /// Print JSON
@@ -139,7 +139,7 @@ pub enum Command {
     /// Show, follow and retry deliveries
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks deliveries list --status exhausted")]
     Deliveries(DeliveriesCommand),
-    /// Show and stop work on many deliveries
+    /// Show and stop jobs, such as a redelivery of many
     #[command(subcommand, after_help = "Example:\n  tempclock-webhooks jobs list")]
     Jobs(JobsCommand),
     /// Export the events of a worker with every delivery attempt
@@ -165,7 +165,7 @@ pub enum Command {
         after_help = "Example:\n  tempclock-webhooks storage copy --config config.toml --to postgres.toml"
     )]
     Storage(StorageCommand),
-    /// Write a consistent backup, whether the server runs or not; an earlier backup of that name is replaced
+    /// Write a consistent backup, with the server running or stopped; replaces an earlier backup of that name
     #[command(after_help = "Example:\n  tempclock-webhooks backup --output /var/backups/tempclock-2026-03-02.bak")]
     Backup {
         /// Configuration.
@@ -175,7 +175,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         output: String,
     },
-    /// Restore a backup; the old database is kept as a copy; the server must not run
+    /// Restore a backup; the server must be stopped; the old database is kept as a copy
     #[command(
         after_help = "Example, which replaces the database without asking:\n  tempclock-webhooks restore --yes /var/backups/tempclock-2026-03-02.bak"
     )]
@@ -197,7 +197,7 @@ pub enum Command {
     Clock(ClockCommand),
     /// Check a backup or a stopped server's database for damage, or check the signature of a body
     Verify(VerifyArgs),
-    /// Compact the database; the server must not run
+    /// Return unused space to the disk; the server must be stopped
     #[command(after_help = "Example:\n  tempclock-webhooks compact")]
     Compact {
         /// Configuration.
@@ -210,7 +210,7 @@ pub enum Command {
     Listen(ListenArgs),
     /// Check the installation and suggest a fix for each problem
     Doctor(DoctorArgs),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the manual page, or write one per command
     Man(ManArgs),

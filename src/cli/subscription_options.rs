@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-const FILTER: &str = r#"Which events it gets, by their data: {"location_id": [3, 4]}"#;
+const FILTER: &str = r#"Which events to deliver, by their data: {"location_id": [3, 4]}"#;
 const WINDOW: &str =
     r#"When attempts may start: {"days": ["mon"], "from": "06:00", "to": "20:00", "time_zone": "Europe/London"}"#;
 
@@ -17,16 +17,17 @@ pub struct SubscriptionOptions {
     /// Whether deliveries are sent (push) or read by the receiver (pull); cannot be changed later
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
-    /// Own headers: {"X-Site": "north"}
+    /// Custom headers: {"X-Site": "north"}
     #[arg(long, value_name = "JSON")]
     pub headers: Option<String>,
-    /// Login at the receiver (basic, bearer, OAuth2): {"type": "bearer", "token": "…"}; other users of this machine can see it unless it is in a file
+    /// Credentials for the receiver (basic, bearer, OAuth2): {"type": "bearer", "token": "…"}; visible to other users
+    /// of this machine unless read from a file
     #[arg(long, value_name = "JSON")]
     pub auth: Option<String>,
-    /// Name of a client certificate of the server that is shown to the endpoint
+    /// Name of a declared client certificate to present to the endpoint
     #[arg(long, value_name = "NAME")]
     pub client_certificate: Option<String>,
-    /// Form of the body: json, form or cloudevents
+    /// Format of the body: json, form or cloudevents
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Other names of headers and envelope keys: {"signature": "X-Hub-Signature-256"}

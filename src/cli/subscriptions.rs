@@ -80,7 +80,7 @@ pub enum SubscriptionsCommand {
         #[command(flatten)]
         options: Box<SubscriptionOptions>,
     },
-    /// Set a new signing secret; the current one stays valid for a while
+    /// Set a new signing secret; the current one stays valid for the overlap
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions rotate-secret 1 --overlap 48h")]
     RotateSecret {
         /// Account and output.
@@ -89,7 +89,7 @@ pub enum SubscriptionsCommand {
         /// Subscription number
         #[arg(value_parser = value_parsers::subscription)]
         id: u32,
-        /// How long the present secret stays valid, up to 7d; 0s ends it at once
+        /// How long the current secret stays valid, up to 7d; 0s invalidates it at once
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         overlap: String,
         /// Your own secret.
@@ -121,7 +121,7 @@ pub enum SubscriptionsCommand {
         /// Subscription number
         #[arg(value_parser = value_parsers::subscription)]
         id: u32,
-        /// Send another ping with a wrong signature, which must be refused
+        /// Also send a ping with a wrong signature, which must be refused
         #[arg(long)]
         verify: bool,
     },
@@ -135,7 +135,7 @@ pub enum SubscriptionsCommand {
         #[arg(value_parser = value_parsers::subscription)]
         id: u32,
     },
-    /// Enable a subscription: its pending deliveries are due now; also after the server disabled it
+    /// Enable a subscription, also one that the server disabled; its pending deliveries are due now
     #[command(after_help = "Example:\n  tempclock-webhooks subscriptions resume 1")]
     Resume {
         /// Account and output.

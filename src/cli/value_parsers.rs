@@ -68,7 +68,8 @@ impl Point {
 
 /// The number of a subscription.
 pub fn subscription(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "write its number, as in: tempclock-webhooks subscriptions list".to_owned())
+    text.parse()
+        .map_err(|_| "write the subscription's number, as shown by: tempclock-webhooks subscriptions list".to_owned())
 }
 
 /// A point in time; a date is its beginning.
@@ -99,10 +100,10 @@ pub fn lifetime(text: &str) -> Result<Duration, String> {
     duration(text)
         .ok()
         .filter(|lifetime| lifetime.as_secs() > 0)
-        .ok_or_else(|| "give a duration such as 12h or 90d; without --expires the key never expires".to_owned())
+        .ok_or_else(|| "write a duration such as 12h or 90d; without --expires the key never expires".to_owned())
 }
 
 /// Parses the size of a list.
 pub fn count(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a number from 1 on is needed".to_owned())
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "must be an integer from 1 on".to_owned())
 }

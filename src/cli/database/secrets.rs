@@ -15,7 +15,7 @@ pub enum SecretsCommand {
         /// Key file to create; set `storage.encryption_key_file` to it
         file: PathBuf,
     },
-    /// Encrypt all signing secrets with another key; the server must not run
+    /// Encrypt all signing secrets with a new key; the server must be stopped
     #[command(after_help = "Example:\n  tempclock-webhooks secrets rotate --new-key-file new.key")]
     Rotate {
         /// Configuration.
@@ -25,8 +25,8 @@ pub enum SecretsCommand {
         #[arg(long, value_name = "FILE")]
         new_key_file: PathBuf,
     },
-    /// Store signing secrets unencrypted from now on; the server must not run
-    #[command(after_help = "Example, which does it without asking:\n  tempclock-webhooks secrets decrypt --yes")]
+    /// Store signing secrets unencrypted from now on; the server must be stopped
+    #[command(after_help = "Example, which asks for no confirmation:\n  tempclock-webhooks secrets decrypt --yes")]
     Decrypt {
         /// Configuration.
         #[command(flatten)]

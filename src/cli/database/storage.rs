@@ -9,9 +9,9 @@ use crate::cli::ConfigArgs;
 /// Subcommands of `storage`.
 #[derive(Debug, Subcommand)]
 pub enum StorageCommand {
-    /// Copy the store from one engine to the other, and compare the two; the server must not run
+    /// Copy the store from one engine to the other and compare the two; the server must be stopped
     #[command(
-        after_help = "Example, from the file of config.toml to the PostgreSQL of postgres.toml:\n  tempclock-webhooks storage copy --config config.toml --to postgres.toml\n\nA store that is there already is never replaced, and a copy that was broken off\nbegins anew. Environment variables count for the first configuration alone."
+        after_help = "Example, from the file of config.toml to the PostgreSQL of postgres.toml:\n  tempclock-webhooks storage copy --config config.toml --to postgres.toml\n\nAn existing store is never replaced, and an interrupted copy starts over.\nEnvironment variables apply only to the first configuration."
     )]
     Copy {
         /// Configuration of the store that is copied.

@@ -25,12 +25,12 @@ Examples:
   tempclock-webhooks listen --api-key-file key.txt --format cloudevents \\
     --signatures standard,ed25519
 
-With an API key (scope webhooks:write) it creates a subscription for as long as it runs and deletes
-it at the end. With a secret as well, that subscription signs with it, so that a program behind
---forward-to can verify with a secret that it has already. The server must be allowed to send to
-this machine: delivery.allow_http, delivery.allow_networks.
+With an API key (scope webhooks:write), listen creates a subscription while it runs and deletes it
+at the end. If a secret is also given, that subscription uses it, so that the program at
+--forward-to can keep the secret that it already has. The server must be allowed to send to this
+machine: delivery.allow_http, delivery.allow_networks.
 
-Without an API key it checks what arrives: with each of the secrets, the public key, and --names."
+Without an API key, listen checks every request with the given secrets, public key and --names."
 )]
 pub struct ListenArgs {
     /// Configuration.
@@ -42,16 +42,16 @@ pub struct ListenArgs {
     /// What deliveries are signed with; with an API key the secret of the subscription [default: a new one].
     #[command(flatten)]
     pub secret: SecretArgs,
-    /// Public key (whpk_…) of Ed25519 signatures, for a subscription that was made before
+    /// Public key (whpk_…) of an existing subscription, for Ed25519 signatures
     #[arg(long, value_name = "KEY", conflicts_with_all = ["api_key", "api_key_file"])]
     pub public_key: Option<String>,
     /// Event types to subscribe to
     #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "*", value_parser = Names::of_event_types())]
     pub events: Vec<String>,
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 uses a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// URL to subscribe, if it differs from --listen, as behind a tunnel
+    /// URL to subscribe if it differs from --listen, such as that of a tunnel
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Forward each request with a valid signature to this URL and return its response

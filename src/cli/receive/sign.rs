@@ -13,7 +13,7 @@ pub struct SecretArgs {
     /// The signing secret; other users of this machine can see it while the command runs
     #[arg(long, value_name = "SECRET", conflicts_with = "secret_file")]
     pub secret: Vec<String>,
-    /// A file with the signing secret; give it again for each one that a rotation keeps valid, newest first
+    /// A file with the signing secret; during a rotation, repeat for each valid secret, newest first
     #[arg(long, value_name = "FILE")]
     pub secret_file: Vec<PathBuf>,
 }
@@ -28,28 +28,28 @@ Examples:
   tempclock-webhooks sign --secret-file secret.txt --file body.json \\
     --format form --names '{\"signature\": \"X-Hub-Signature-256\"}'
 
-With --format, or with other keys of the envelope in --names, the body is an envelope, as a delivery
-has it. What is sent of it follows the headers after an empty line.")]
+With --format, or with other envelope keys in --names, the input must be an envelope, as in a
+delivery. The resulting body is printed after the headers and an empty line.")]
 pub struct SignArgs {
     /// What to sign with.
     #[command(flatten)]
     pub secret: SecretArgs,
-    /// A file with a private key (whsk_…), for an Ed25519 signature as well
+    /// A file with a private key (whsk_…), to add an Ed25519 signature
     #[arg(long, value_name = "FILE", requires = "id")]
     pub private_key_file: Option<PathBuf>,
     /// The body [default: stdin]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Form of the body, as the subscription's option: json, form or cloudevents
+    /// Format of the body, as in the subscription's options: json, form or cloudevents
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
-    /// Other names of headers and envelope keys, as the subscription's option
+    /// Other names of headers and envelope keys, as in the subscription's options
     #[arg(long, value_name = "JSON")]
     pub names: Option<String>,
-    /// Signatures to make: tempclock, standard, ed25519 [default: all that can be made]
+    /// Signatures to create: tempclock, standard, ed25519 [default: all that the other options allow]
     #[arg(long, value_name = "KINDS")]
     pub signatures: Option<String>,
-    /// The webhook-id, for a webhook-signature as well
+    /// The webhook-id, to add a webhook-signature
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
     /// The webhook-timestamp in seconds since 1970 [default: now]
@@ -71,8 +71,8 @@ Examples:
     --signature \"$WEBHOOK_SIGNATURE\" --id \"$WEBHOOK_ID\" \\
     --timestamp \"$WEBHOOK_TIMESTAMP\" --file body.json
 
-It ends with 0 if all is right, and names the signatures that match. It ends with 1 if not, and
-names the cause if it can be found. Bodies of every format are known: give the body as it came.")]
+The exit code is 0 if the signature matches, and the output names the matching signatures. It is 1
+otherwise, with the cause if one was found. Pass the raw body as received, in whatever format.")]
 pub struct VerifyArgs {
     /// Backup or database to verify
     #[arg(value_name = "FILE", conflicts_with_all = ["secret", "secret_file", "public_key", "names"])]
@@ -86,7 +86,7 @@ pub struct VerifyArgs {
     /// Public key of the subscription (whpk_…), for its Ed25519 signatures
     #[arg(long, value_name = "KEY")]
     pub public_key: Option<String>,
-    /// Other names, as the subscription's option: {"signature": "X-Hub-Signature-256"}
+    /// Other names, as in the subscription's options: {"signature": "X-Hub-Signature-256"}
     #[arg(long, value_name = "JSON")]
     pub names: Option<String>,
     /// The value of webhook-id
@@ -95,7 +95,7 @@ pub struct VerifyArgs {
     /// The value of webhook-timestamp
     #[arg(long, value_name = "VALUE", requires_all = ["id", "signature"])]
     pub timestamp: Option<String>,
-    /// How far the timestamp may be from now
+    /// How far the timestamp may differ from now
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value_parsers::duration)]
     pub tolerance: Duration,
     /// The raw body, exactly as received [default: stdin]

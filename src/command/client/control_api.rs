@@ -77,7 +77,7 @@ pub fn require_store(config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     let place = app::place_of_data(config);
-    Err((Exit::NotFound, format!("there is no database in {place}; make one with: tempclock-webhooks init")))
+    Err((Exit::NotFound, format!("there is no database in {place}; create one with: tempclock-webhooks init")))
 }
 
 /// Runs work on the command line's store.
@@ -95,7 +95,7 @@ pub fn with_api<T>(args: &AccountArgs, work: impl FnOnce(&ControlApi) -> Result<
 /// Where a server listens that has to be running.
 pub fn running(args: &AccountArgs) -> Result<ControlSocket, Failure> {
     let socket = app::control_socket(&config::load(&args.config, Vec::new())?.config);
-    let absent = || (Exit::Failed, "no server is running, so nothing is sent that could be followed".to_owned());
+    let absent = || (Exit::Failed, "no server is running, so there are no attempts to follow".to_owned());
     client::connect(&socket).map(|_| socket).ok_or_else(absent)
 }
 
@@ -122,11 +122,11 @@ pub fn into_reply(answer: ControlResponse) -> Result<ApiReply, Failure> {
 }
 
 fn no_response(error: &std::io::Error) -> Failure {
-    (Exit::Failed, format!("the server did not answer: {error}"))
+    (Exit::Failed, format!("the server did not respond: {error}"))
 }
 
 fn failure_of(answer: &ControlResponse) -> Failure {
-    let message = answer.json["message"].as_str().unwrap_or("the server refused without saying why");
+    let message = answer.json["message"].as_str().unwrap_or("the server refused the request without a reason");
     let mut lines = vec![escape_controls(message)];
     let errors = answer.json["errors"].as_array().map_or(&[][..], Vec::as_slice);
     // With a single invalid field the message names it already.
@@ -173,7 +173,7 @@ impl ControlApi {
         } else if path.starts_with("/events/dlv_") {
             "; this is the id of a delivery: tempclock-webhooks deliveries show ID".to_owned()
         } else {
-            format!(" in account {}; give another one with --account NAME", escape_controls(&self.account))
+            format!(" in account {}; choose another account with --account NAME", escape_controls(&self.account))
         };
         (exit, message + &advice)
     }

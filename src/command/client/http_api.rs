@@ -32,7 +32,7 @@ pub enum HttpApiError {
         reason: String,
     },
     /// An error response.
-    #[error("the server answered {status}: {message}")]
+    #[error("the server responded with {status}: {message}")]
     ErrorStatus {
         /// The status.
         status: u16,

@@ -150,7 +150,8 @@ mod tests {
     use super::*;
 
     const PLAIN: Paint = Paint::NONE;
-    const DELIVERIES: [&str; 8] = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT", "ERROR"];
+    const DELIVERIES: [&str; 8] =
+        ["ID", "STATUS", "EVENT", "SUBSCRIPTION", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"];
 
     fn delivery(error: &str) -> Vec<String> {
         let id = "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001";
@@ -163,9 +164,9 @@ mod tests {
         let text = table(&DELIVERIES, &[delivery(""), delivery(long)], 80, PLAIN);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
-        assert_eq!(lines[0], "ID                                            STATUS     EVENT             FOR");
-        assert_eq!(lines[1], "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001  exhausted  document_expired  1");
-        assert_eq!(lines[2], "  tries: 10  answer: 404");
+        assert_eq!(lines[0], "ID                                            STATUS     EVENT");
+        assert_eq!(lines[1], "dlv_019cadc7b1c07ad1ea45cf36ac5ac54300000001  exhausted  document_expired");
+        assert_eq!(lines[2], "  subscription: 1  attempts: 10  response: 404");
         assert_eq!(lines[3], lines[1], "what is empty is left out");
         assert!(lines[5].starts_with("  error: the endpoint answered 404") && lines[5].ends_with('…'), "{text}");
         assert_eq!(lines.len(), 6, "{text}");

@@ -30,7 +30,7 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     let begun = Clock::start().wall();
     if output == "-" {
         let copied = copy_backup(&config, &mut io::stdout().lock());
-        copied.map_err(|(exit, error)| (exit, format!("the backup to stdout is not whole: {error}")))?;
+        copied.map_err(|(exit, error)| (exit, format!("the backup to stdout is incomplete: {error}")))?;
         note(&config, begun);
         return Ok(());
     }
@@ -44,7 +44,7 @@ pub fn back_up(args: &ConfigArgs, output: &str) -> Outcome {
     copy_backup(&config, &mut file)?;
     let finished = file.finish().map_err(not_written)?;
     if let Some(error) = finished.unsynced {
-        say(&format!("{error}; the backup is complete, and a power cut now may undo its name"));
+        say(&format!("{error}; the backup is complete, but a power cut now may lose its name"));
     }
     note(&config, begun);
     say(&format!("{output}: {} bytes, complete. Check it again with: verify {output}", finished.bytes));
@@ -56,7 +56,7 @@ fn note(config: &Config, at: Timestamp) {
     let body = json!({"at": at});
     let noted = with_store(config, |client| ask(client, "POST", "/control/backup/note", &[], Some(&body)));
     if let Err((_, error)) = noted {
-        say(&format!("The database does not know of this backup: {error}"));
+        say(&format!("The backup could not be recorded in the database: {error}"));
     }
 }
 
@@ -82,7 +82,7 @@ fn copy_backup(config: &Config, out: &mut impl Write) -> Outcome {
 }
 
 const BYTES: &str =
-    "{bar:30} {binary_bytes} of {binary_total_bytes} at most, {binary_bytes_per_sec}, {eta} left at most";
+    "{bar:30} {binary_bytes} of at most {binary_total_bytes}, {binary_bytes_per_sec}, at most {eta} left";
 const ROWS: &str = "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left";
 
 /// Verifies a database or a backup.
@@ -95,12 +95,14 @@ pub fn verify(file: &Path, json: bool) -> Outcome {
         Verified::Backup(head, manifest) => {
             let shown = file.display();
             let (created, version, format) = (head.created_at, head.version, head.format);
-            put(&format!("{shown} is a whole backup of {created}, made by version {version}, of format {format}.\n"))?;
+            put(&format!(
+                "{shown} is a complete backup of {created}, made by version {version}, with format {format}.\n"
+            ))?;
             let tables = manifest.rows.into_iter().map(|(table, rows)| vec![table, rows.to_string()]);
             put_table(&["TABLE", "ROWS"], &tables.collect::<Vec<_>>())
         }
         Verified::Older(format) => put(&format!(
-            "{} has format {format} and its pages are sound. The next start brings it to the present format; verify it again then.\n",
+            "{} has format {format}, and its pages are sound. The next start upgrades it to the current format; verify it again then.\n",
             file.display()
         )),
         Verified::Database(report) if report.faults.is_empty() => {
@@ -179,25 +181,23 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
     bar.finish_and_clear();
     let Restored { head, kept, kept_has_clear_secrets, has_clear_secrets } = restored.map_err(failed)?;
     put(&format!(
-        "{} holds what was stored at {}. Publish again what was published since: an event that is in the backup is known \
-         by its id.\n",
+        "{} holds what was stored at {}. Publish the events since then again: those in the backup are recognized by their ids.\n",
         folder.display(),
         head.created_at
     ))?;
     let is_sealed = config.storage.encryption_key_file.is_some();
     if is_sealed && has_clear_secrets {
         say(&format!(
-            "The signing secrets in {} are not encrypted. The next start encrypts them in the database; the backup \
-             stays as it is.",
+            "The signing secrets in {} are not encrypted. The next start encrypts them in the database, but not in the backup.",
             file.display()
         ));
     }
     let Some(kept) = kept else {
         return put("Now start the server.\n");
     };
-    put(&format!("The database before it is kept as {}.\nNow start the server.\n", kept.display()))?;
+    put(&format!("The previous database is kept as {}.\nNow start the server.\n", kept.display()))?;
     if is_sealed && kept_has_clear_secrets {
-        say("The signing secrets in it are not encrypted: remove it when it is not needed any more.");
+        say("The signing secrets in it are not encrypted: remove it when it is no longer needed.");
     }
     Ok(())
 }
@@ -205,7 +205,7 @@ pub fn restore(args: &ConfigArgs, file: &Path, yes: bool) -> Outcome {
 /// Compacts the database.
 pub fn compact(args: &ConfigArgs) -> Outcome {
     let config = config::load(args, Vec::new())?.config;
-    require_embedded(&config, "compact", "autovacuum does it; VACUUM FULL in psql gives space back to the disk")?;
+    require_embedded(&config, "compact", "autovacuum does this; VACUUM FULL in psql returns space to the disk")?;
     app::check_user(&config).map_err(|error| start_failure(&error))?;
     let (before, after) = Maintenance::of(&config.storage.data_dir).compact().map_err(failed)?;
     put(&format!("{} before, {} now.\n", ByteSize(before), ByteSize(after)))

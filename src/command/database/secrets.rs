@@ -26,7 +26,7 @@ pub fn run(command: &SecretsCommand) -> Outcome {
             let secrets = counted(count, "signing secret is", "signing secrets are");
             put(&format!(
                 "{secrets} now encrypted with the key in {}.\n\
-                 Set storage.encryption_key_file to it, or move it there, before the next start.\n",
+                 Before the next start, set storage.encryption_key_file to it, or move it there.\n",
                 new_key_file.display()
             ))
         }
@@ -60,19 +60,18 @@ fn make_key(file: &Path) -> Outcome {
     let shown = file.display();
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => failed(format!(
-            "{shown} is there already and was not touched: secrets may be encrypted with what is in it. Name another file"
+            "{shown} already exists and was not changed, because secrets may be encrypted with the key in it. Name another file"
         )),
         _ => failed(format!("{shown} cannot be written: {error}")),
     })?;
     put(&format!(
-        "{shown} holds a new key. Set storage.encryption_key_file to it and restart the server, which then encrypts the \
-         signing secrets. Keep a copy apart from the backups: without it they are of no use.\n"
+        "{shown} has a new key. Set storage.encryption_key_file to it and restart the server, which then encrypts the signing secrets. Keep a copy separate from the backups: without the key they are unusable.\n"
     ))
 }
 
 fn change_key(args: &ConfigArgs, to: &Seal) -> Result<u64, (Exit, String)> {
     let config = config::load(args, Vec::new())?.config;
-    let instead = "a first key is taken at the next start, and there is no command yet that changes it";
+    let instead = "a first key is applied at the next start; there is no command yet to change it";
     require_embedded(&config, "to change the key", instead)?;
     if client::connect(&app::control_socket(&config)).is_some() {
         return Err(failed("the server is running; stop it first, for example: systemctl stop tempclock-webhooks"));

@@ -36,15 +36,14 @@ fn copy_to(args: &ConfigArgs, to: &Path) -> Outcome {
     let counts = copied.map_err(|error| failure(&error))?;
     let rows = counted(counts.values().sum(), "row", "rows");
     let (from, into) = (app::place_of_data(&from), app::place_of_data(&target));
-    put(&format!("{into} has what {from} has: {rows}, each compared after it was copied.\n"))?;
+    put(&format!("Copied {from} to {into}: {rows}, each compared after it was copied.\n"))?;
     put_table(
         &["TABLE", "ROWS"],
         &counts.iter().map(|(table, rows)| vec![(*table).to_owned(), rows.to_string()]).collect::<Vec<_>>(),
     )?;
     put(&format!(
-        "Not copied: sessions of the dashboard, so everybody signs in again; the index of worker ids and tags, which the server \
-         makes anew; and which alerts were told, so one that lasts may come again.\n\
-         Now start the server with --config {}, and never again with the other one: two servers on two copies deliver twice.\n",
+        "Not copied: dashboard sessions, so everybody has to sign in again; the index of worker ids and tags, which the server rebuilds; and which alerts were sent, so one whose state lasts may be sent again.\n\
+         Now start the server with --config {}, and never again with the old configuration: two servers on two copies would deliver everything twice.\n",
         to.display()
     ))
 }

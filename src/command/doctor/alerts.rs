@@ -7,7 +7,7 @@ use crate::command::doctor::finding::Finding;
 
 const ALERTS: &str = "alerts";
 const FIX: &str =
-    "Try again with: tempclock-webhooks alerts test; correct [alerts] in the configuration, or the other side";
+    "Test it with: tempclock-webhooks alerts test; then correct [alerts] in the configuration, or the recipient's side";
 
 /// What is to say of alerts, if anybody is told.
 pub fn check(context: &DoctorContext) -> Vec<Finding> {
@@ -21,7 +21,7 @@ pub fn check(context: &DoctorContext) -> Vec<Finding> {
     let waiting = answer["data"]["waiting"].as_u64().unwrap_or_default();
     let failing: Vec<Finding> = ways.iter().filter_map(|way| failing(way, waiting)).collect();
     if failing.is_empty() {
-        return vec![Finding::ok(ALERTS, format!("{} ways, none failing, {waiting} alerts wait", ways.len()))];
+        return vec![Finding::ok(ALERTS, format!("{} channels, none failing, {waiting} alerts waiting", ways.len()))];
     }
     failing
 }
@@ -29,5 +29,5 @@ pub fn check(context: &DoctorContext) -> Vec<Finding> {
 fn failing(way: &Value, waiting: u64) -> Option<Finding> {
     let error = way["error"].as_str()?;
     let (name, since) = (way["way"].as_str().unwrap_or_default(), way["failing_since"].as_str().unwrap_or_default());
-    Some(Finding::problem(ALERTS, format!("{name} has failed since {since}: {error} ({waiting} alerts wait)"), FIX))
+    Some(Finding::problem(ALERTS, format!("{name} has failed since {since}: {error} ({waiting} alerts waiting)"), FIX))
 }

@@ -26,7 +26,7 @@ pub fn check(context: &DoctorContext) -> Vec<Finding> {
         // The connections of a server that runs are among those that are taken.
         Ok(looked) => assess(&looked, &settings.schema, context.control.is_some()),
         Err(error) => {
-            let fix = "Correct what it says; the server does not start without";
+            let fix = "Fix that; the server does not start otherwise";
             vec![Finding::problem(DATABASE, error.to_string(), fix)]
         }
     }
@@ -36,7 +36,7 @@ fn assess(looked: &DatabaseLook, schema: &str, is_up: bool) -> Vec<Finding> {
     let DatabaseLook { version, place, synchronous_names, standbys, .. } = looked;
     let waits = match (synchronous_names.as_str(), standbys.connected) {
         ("", 0) => "no synchronous standby".to_owned(),
-        ("", connected) => format!("no synchronous standby, {connected} of another kind"),
+        ("", connected) => format!("no synchronous standby, {connected} asynchronous"),
         _ => "commits wait for a standby".to_owned(),
     };
     let mut findings =
@@ -51,7 +51,7 @@ fn assess(looked: &DatabaseLook, schema: &str, is_up: bool) -> Vec<Finding> {
         add(Finding::warning, format!("schema {schema} has no store yet"), "Run: tempclock-webhooks init");
     }
     if !looked.is_synced {
-        let message = "fsync or full_page_writes is off: a power cut loses or damages what was acknowledged".to_owned();
+        let message = "fsync or full_page_writes is off: a power cut can lose or damage acknowledged data".to_owned();
         add(Finding::problem, message, "Set both to on in postgresql.conf, and reload it");
     }
     if let Some((message, fix)) = waits_in_vain(synchronous_names, standbys) {
@@ -59,47 +59,49 @@ fn assess(looked: &DatabaseLook, schema: &str, is_up: bool) -> Vec<Finding> {
     }
     if standbys.lag_bytes > LAG_BYTES {
         let message = format!("a standby is {} of the log behind", ByteSize(standbys.lag_bytes));
-        add(Finding::warning, message, "Look at its disk and network; until it has caught up it takes over late");
+        add(Finding::warning, message, "Check its disk and network; until it has caught up, a takeover is slow");
     }
     for (message, fix) in hosts(&looked.hosts) {
         add(Finding::warning, message, fix);
     }
     if let Some((slot, bytes)) = &looked.unused_slot {
-        let message =
-            format!("nobody reads the replication slot {slot}, and {} of the log are kept for it", ByteSize(*bytes));
+        let message = format!(
+            "no standby reads the replication slot {slot}, and {} of the log are kept for it",
+            ByteSize(*bytes)
+        );
         add(
             Finding::warning,
             message,
-            "Start its standby, or drop it with pg_drop_replication_slot: else the disk fills",
+            "Start its standby, or drop the slot with pg_drop_replication_slot: otherwise the disk fills up",
         );
     }
     if looked.clock_ahead_s.abs() > CLOCKS_APART_S {
         let (seconds, way) = (looked.clock_ahead_s.abs(), if looked.clock_ahead_s > 0 { "ahead of" } else { "behind" });
         let message = format!("the database server's clock is {seconds} s {way} this machine's");
-        add(Finding::warning, message, "Set the one that is wrong, for example with timedatectl set-ntp true");
+        add(Finding::warning, message, "Correct the clock that is wrong, for example with timedatectl set-ntp true");
     }
     if !is_up && looked.connections_left < CONNECTIONS_NEEDED {
         let message =
-            format!("{} connections are left, and a server takes {CONNECTIONS_NEEDED}", looked.connections_left.max(0));
+            format!("{} connections are left, and a server needs {CONNECTIONS_NEEDED}", looked.connections_left.max(0));
         add(Finding::warning, message, "Raise max_connections or the user's CONNECTION LIMIT, or close others");
     }
     if looked.oldest_transaction_s > OLD_TRANSACTION_S {
         let open_s = looked.oldest_transaction_s;
-        let message = format!("a transaction has been open for {open_s} s, and no dead row is removed meanwhile");
+        let message = format!("a transaction has been open for {open_s} s, and until it ends no dead row is removed");
         add(Finding::warning, message, "Find it in pg_stat_activity by its xact_start, and end it");
     }
     if !looked.has_autovacuum {
-        add(Finding::problem, "autovacuum is off: dead rows stay for good".to_owned(), "Set autovacuum to on");
+        add(Finding::problem, "autovacuum is off: dead rows are never removed".to_owned(), "Set autovacuum to on");
     }
     if let Some((table, dead, live)) = &looked.dead_rows
         && *dead > DEAD_ROWS
         && dead > live
     {
-        let message = format!("table {table} has {dead} dead rows beside {live}");
+        let message = format!("table {table} has {dead} dead rows and {live} live ones");
         add(
             Finding::warning,
             message,
-            "Run VACUUM on it, and look for what hinders autovacuum: an old transaction or slot",
+            "Run VACUUM on it, and check what blocks autovacuum: an old transaction or replication slot",
         );
     }
     findings
@@ -116,10 +118,9 @@ fn waits_in_vain(names: &str, standbys: &StandbysLook) -> Option<(String, &'stat
     let seen = standbys.synchronous + standbys.unseen;
     (seen < needed).then(|| {
         let message = format!(
-            "commits wait for {needed} standby of synchronous_standby_names = '{names}', and {seen} of them is there: nothing \
-             is acknowledged"
+            "commits wait for {needed} standby of synchronous_standby_names = '{names}', and {seen} of them is connected: nothing is acknowledged"
         );
-        (message, "Start the standby; without one, take it out of synchronous_standby_names and reload")
+        (message, "Start the standby; if there is none, remove it from synchronous_standby_names and reload")
     })
 }
 
@@ -127,8 +128,8 @@ fn hosts(hosts: &[HostLook]) -> Vec<(String, &'static str)> {
     let mut found = Vec::new();
     for HostLook { name, role } in hosts {
         if let HostRole::Fails(reason) = role {
-            let fix = "Start it, or take it out of storage.postgres.url_file";
-            found.push((format!("host {name} is of no use: {reason}"), fix));
+            let fix = "Start it, or remove it from storage.postgres.url_file";
+            found.push((format!("host {name} cannot be used: {reason}"), fix));
         }
     }
     let primary: Vec<&str> = hosts
@@ -137,11 +138,8 @@ fn hosts(hosts: &[HostLook]) -> Vec<(String, &'static str)> {
         .map(|host| host.name.as_str())
         .collect();
     if primary.len() > 1 {
-        let message = format!(
-            "{} all take writes, so one of them was the primary before another took over",
-            primary.join(" and ")
-        );
-        found.push((message, "Stop the earlier one, and make it a standby with pg_rewind or pg_basebackup"));
+        let message = format!("{} all accept writes, so one of them is a former primary", primary.join(" and "));
+        found.push((message, "Stop the former primary, and make it a standby with pg_rewind or pg_basebackup"));
     }
     found
 }

@@ -24,15 +24,15 @@ struct Kind {
 
 const LOCAL: &str = "Put storage.data_dir on a local disk with ext4, xfs or btrfs";
 const SEEN_TWICE: &str = "two servers that reach it by different paths or from different machines may not see each other's locks, and a sync may not reach the disk";
-const NO_LINKS: &str = "it has neither a journal nor rights of its own";
+const NO_LINKS: &str = "it has neither a journal nor file permissions";
 
 const KINDS: [Kind; 14] = [
-    kind(0x0102_1994, "tmpfs", "it is memory, and all of it is gone at the next boot", LOCAL, false),
-    kind(0x8584_58f6, "ramfs", "it is memory, and all of it is gone at the next boot", LOCAL, false),
+    kind(0x0102_1994, "tmpfs", "it is in memory, and everything is lost at the next boot", LOCAL, false),
+    kind(0x8584_58f6, "ramfs", "it is in memory, and everything is lost at the next boot", LOCAL, false),
     kind(
         0x794c_7630,
         "an overlay",
-        "in a container it is gone with the container, and a server that opens the folder below it does not see locks",
+        "in a container it is lost with the container, and a server that opens the folder below it does not see locks",
         "Put storage.data_dir on a volume of the container, or on a local disk",
         false,
     ),
@@ -78,11 +78,11 @@ pub fn check(context: &DoctorContext) -> Vec<Finding> {
     let mut findings: Vec<_> = refused(folder)
         .map(|error| {
             let fix = match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Make room there, or raise the quota",
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Free some space there, or raise the quota",
                 ErrorKind::ReadOnlyFilesystem => {
                     "Mount it read-write; if it became read-only by itself, its disk failed: see dmesg, and check it with fsck"
                 }
-                _ => "Look at its disk, and at dmesg",
+                _ => "Check its disk, and dmesg",
             };
             Finding::problem(FILE_SYSTEM, format!("{shown} cannot be written: {error}"), fix)
         })
@@ -94,7 +94,7 @@ pub fn check(context: &DoctorContext) -> Vec<Finding> {
             findings.push(Finding::warning(FILE_SYSTEM, message, kind.fix));
         }
         None if findings.is_empty() => {
-            findings.push(Finding::ok(FILE_SYSTEM, format!("{shown} is on a local disk, and writable")));
+            findings.push(Finding::ok(FILE_SYSTEM, format!("{shown} is on a local disk and writable")));
         }
         None => {}
     }

@@ -38,7 +38,7 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
         Ok(_) => {
             return vec![Finding::problem(
                 FOLDER,
-                format!("{shown} is no folder"),
+                format!("{shown} is not a folder"),
                 "Point storage.data_dir at a folder",
             )];
         }
@@ -49,13 +49,13 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
         }
         Err(error) => {
             let fix = "Run doctor as the user that the server runs as";
-            return vec![Finding::problem(FOLDER, format!("{shown} cannot be looked at: {error}"), fix)];
+            return vec![Finding::problem(FOLDER, format!("{shown} cannot be accessed: {error}"), fix)];
         }
     };
     let mut findings = Vec::new();
     if rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
         let fix = if found.uid() == rustix::process::geteuid().as_raw() {
-            format!("chmod u+rwx {shown}; if it stays so, its disk is mounted read-only")
+            format!("chmod u+rwx {shown}; if that does not help, its disk is mounted read-only")
         } else {
             let owner = app::user_name(found.uid());
             format!("Run it as the folder's owner: sudo -u {owner} tempclock-webhooks doctor")
@@ -68,7 +68,7 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
         let Ok(file) = fs::metadata(&path) else { continue };
         findings.extend(open_to_others(&path, &file, "600"));
         if file.uid() != found.uid() {
-            let message = format!("{} belongs to another user than the folder", path.display());
+            let message = format!("{} belongs to a different user than the folder", path.display());
             let fix = format!(
                 "chown --reference={shown} {}; run commands as the user that the server runs as",
                 path.display()
@@ -80,7 +80,7 @@ pub fn data_folder(context: &DoctorContext) -> Vec<Finding> {
         findings.extend(no_database(context, &files));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(FOLDER, format!("{shown}: present, writable, closed to other users")));
+        findings.push(Finding::ok(FOLDER, format!("{shown}: exists, is writable, and other users have no access")));
     }
     findings
 }
@@ -115,12 +115,12 @@ pub fn files(context: &DoctorContext) -> Vec<Finding> {
     let there = secrets.into_iter().flatten().chain(keys).filter_map(|path| Some((path, fs::metadata(path).ok()?)));
     let open = there.filter_map(|(path, file)| open_to_others(path, &file, "600"));
     let problems = app::check_files(config).into_iter();
-    let fix = "Correct the path or the file, or its rights";
+    let fix = "Correct the path, the file, or its permissions";
     let aging = app::certificate_warnings(config, context.now).into_iter();
     let unencrypted = config.storage.encryption_key_file.is_none().then(|| {
         Finding::ok("secrets", "signing secrets are stored unencrypted; storage.encryption_key_file would encrypt them")
     });
-    let renew = "Put a new one in its place, then: systemctl reload tempclock-webhooks";
+    let renew = "Replace it with a new one, then: systemctl reload tempclock-webhooks";
     open.chain(problems.map(|problem| Finding::problem("files", problem, fix)))
         .chain(aging.map(|warning| Finding::warning("files", warning, renew)))
         .chain(unencrypted)
@@ -130,9 +130,10 @@ pub fn files(context: &DoctorContext) -> Vec<Finding> {
 fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> {
     let bits = found.permissions().mode() & 0o777;
     (bits & 0o077 != 0).then(|| {
-        let message = format!("{} is open to other users (mode {bits:o})", path.display());
+        let message = format!("{} is accessible to other users (mode {bits:o})", path.display());
         let fix = if has_mount_rights(path) {
-            "chmod may do nothing on this file system: give its mount the options uid=, gid= and umask=077".to_owned()
+            "chmod may have no effect on this file system: mount it with the options uid=, gid= and umask=077"
+                .to_owned()
         } else {
             format!("chmod {mode} {}", path.display())
         };
@@ -148,16 +149,16 @@ pub fn disk(context: &DoctorContext) -> Vec<Finding> {
     }
     let Room { folder, free_bytes, occupied_bytes } = Maintenance::of(&storage.data_dir).room();
     let Some(free) = free_bytes else {
-        let fix = "Look at the file system with: df";
-        return vec![Finding::warning(DISK, format!("{} does not say how much is free", folder.display()), fix)];
+        let fix = "Check the file system with: df";
+        return vec![Finding::warning(DISK, format!("{} does not report its free space", folder.display()), fix)];
     };
     let reserve = storage.free_space_reserve_bytes;
     let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
-    let its_size = occupied_bytes.map_or_else(|| "a size that this user may not see".to_owned(), size);
+    let its_size = occupied_bytes.map_or_else(|| "a size that this user cannot see".to_owned(), size);
     let occupied = occupied_bytes.unwrap_or_default();
     let message = format!("{} free, {} reserved, the database takes up {its_size}", size(free), size(reserve));
     vec![if free < reserve {
-        let fix = "Publishing is refused until there is more: free some space, or lower storage.free_space_reserve";
+        let fix = "Publishing is refused: free some space, or lower storage.free_space_reserve";
         Finding::problem(DISK, message, fix)
     } else if free < reserve.saturating_add(occupied) {
         Finding::warning(
@@ -183,7 +184,7 @@ pub fn descriptors(context: &DoctorContext) -> Vec<Finding> {
     }
     let (callers, endpoints) = (config.server.max_connections, shares.endpoint_connections);
     let message = format!(
-        "the limit of {limit} open files is enough for {callers} connections of callers and {endpoints} to endpoints"
+        "the limit of {limit} open files is enough for {callers} client connections and {endpoints} connections to endpoints"
     );
     vec![Finding::ok(DESCRIPTORS, message)]
 }
@@ -208,10 +209,11 @@ pub fn clock(now: Timestamp, newest: Option<Timestamp>) -> Finding {
 /// Time that does not count for retention, if it is so much that disk space may be missed.
 pub fn left_out(span: Duration) -> Option<Finding> {
     let message = format!(
-        "{} do not count for retention, as the server was not at work or the clock was set",
+        "{} do not count for retention, because the server was stopped or the clock was set",
         span_in_words(span)
     );
-    let fix = "None is needed. If the clock is right and that time has to count: tempclock-webhooks clock confirm";
+    let fix =
+        "No action needed. If the clock is right and that time should count, run: tempclock-webhooks clock confirm";
     (span >= LEFT_OUT).then(|| Finding::warning(CLOCK, message, fix))
 }
 

@@ -43,17 +43,14 @@ pub fn run(args: &DoctorArgs) -> Outcome {
     let mut findings = Vec::new();
     match config::load(&args.config, Vec::new()) {
         Err((_, errors)) => findings.extend(
-            errors
-                .lines()
-                .map(|error| Finding::problem("configuration", error, "Correct it; the other checks need it")),
+            errors.lines().map(|error| Finding::problem("configuration", error, "Fix it; the other checks need it")),
         ),
         Ok(loaded) => {
             let file = config::file(&args.config);
             let source = file.map_or("the defaults".to_owned(), |path| path.display().to_string());
             findings.push(Finding::ok("configuration", format!("{source}: valid")));
             for warning in loaded.warnings {
-                let fix =
-                    format!("If it is not intended, change it in {source}; config show says where each value is from");
+                let fix = format!("If unintended, change it in {source}; config show shows the source of each value");
                 findings.push(Finding::warning("configuration", warning, fix));
             }
             let is_known = args.api.api_url.is_some() || loaded.config.server.listen.port() != 0;
@@ -135,8 +132,8 @@ fn within<T: Send + 'static>(name: &'static str, look: impl FnOnce() -> T + Send
     let started = std::thread::Builder::new().name("check".to_owned()).spawn(move || drop(sender.send(look())));
     let seconds = LIMIT.as_secs();
     started.ok().and_then(|_| result.recv_timeout(LIMIT).ok()).ok_or_else(|| {
-        let fix = "Something that it asks hangs: the disk, a network folder, the name server, or systemd";
-        Finding::problem(name, format!("the check did not end within {seconds} s"), fix)
+        let fix = "Something that the check uses hangs: the disk, a network folder, the name server, or systemd";
+        Finding::problem(name, format!("the check did not finish within {seconds} s"), fix)
     })
 }
 

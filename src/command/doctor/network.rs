@@ -41,7 +41,7 @@ pub fn targets(context: &DoctorContext, queue: Option<&QueueReport>, findings: &
         if target.is_none() {
             findings.push(Finding::problem(
                 DNS,
-                format!("{host} is no host"),
+                format!("{host} is not a host"),
                 "Write --host crm.example.com, --host crm.example.com:8443, or a URL",
             ));
         }
@@ -54,11 +54,12 @@ pub fn targets(context: &DoctorContext, queue: Option<&QueueReport>, findings: &
         }
     }
     if found.is_empty() {
-        let message = "not checked, as no subscription's host is known; --host HOST checks one";
+        let message = "not checked, because no subscription's host is known; --host HOST checks any host";
         findings.push(Finding::ok(DNS, message));
     }
     if found.len() > HOSTS {
-        let message = format!("{HOSTS} of {} hosts of subscriptions are tried; try any other with --host", found.len());
+        let message =
+            format!("{HOSTS} of {} hosts of subscriptions are checked; check any other with --host", found.len());
         findings.push(Finding::ok(DNS, message));
     }
     found.into_iter().take(HOSTS).collect()
@@ -92,7 +93,7 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
                 LookUpError::TooManyAddresses => {
                     "Deliveries to it fail: ask its owner to give the name fewer addresses"
                 }
-                LookUpError::Lacking(_) => "Close what keeps this machine busy, or raise its limits",
+                LookUpError::Lacking(_) => "Reduce the load on this machine, or raise its limits",
             };
             return vec![Finding::problem(DNS, format!("{host} has no address: {error}"), fix)];
         }
@@ -117,7 +118,7 @@ pub fn check(context: &DoctorContext, target: &Target) -> Vec<Finding> {
         Ok(()) if *is_tls => Finding::ok(TLS, format!("{place}: connected, its certificate is trusted")),
         Ok(()) => Finding::ok(CONNECTION, format!("{place}: connected, over plain http")),
         Err(ConnectError::Connect(error)) => {
-            let fix = "Check that the receiver runs, and that firewalls let this machine connect to it";
+            let fix = "Check that the receiver runs, and that firewalls allow this machine to connect to it";
             let error = error.to_string();
             let cause = error.split(" (os error").next().unwrap_or_default().to_lowercase();
             Finding::problem(CONNECTION, format!("{place} cannot be connected to: {cause}"), fix)
@@ -143,7 +144,7 @@ fn through_proxy(context: &DoctorContext, target: &Target, proxy: &Proxy) -> Fin
         }
     };
     if !is_tls {
-        let message = format!("{proxy} takes connections; over plain http, {host} port {port} is not tried");
+        let message = format!("{proxy} accepts connections; {host} port {port} uses plain http and was not checked");
         return Finding::ok(PROXY, message);
     }
     match handshake(context, target, stream) {
@@ -151,7 +152,7 @@ fn through_proxy(context: &DoctorContext, target: &Target, proxy: &Proxy) -> Fin
             Finding::ok(PROXY, format!("{host} port {port}: connected through {proxy}, its certificate is trusted"))
         }
         Err(ConnectError::Connect(error)) => {
-            let fix = "Check that the receiver runs, and see the proxy's log";
+            let fix = "Check that the receiver runs, and the proxy's log";
             Finding::problem(PROXY, format!("{host} port {port}: the connection through {proxy} failed: {error}"), fix)
         }
         Err(ConnectError::Tls(fault)) => {

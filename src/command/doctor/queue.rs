@@ -64,23 +64,23 @@ pub fn look(context: &DoctorContext, is_up: bool) -> Result<QueueReport, Finding
             let asked = queue.ask("", |path| api.call("GET", path, None));
             asked.map(|()| queue).map_err(|error| match error {
                 HttpApiError::ErrorStatus { status: 401 | 403, .. } => {
-                    Finding::problem(QUEUE, error.to_string(), "Give a key with the scope webhooks:read")
+                    Finding::problem(QUEUE, error.to_string(), "Use a key with the scope webhooks:read")
                 }
-                _ => Finding::problem(QUEUE, error.to_string(), "Look at the server's log"),
+                _ => Finding::problem(QUEUE, error.to_string(), "Check the server's log"),
             })
         }
         _ => match (&context.control, is_up) {
             (Some(client), _) => over_control(client).map_err(|error| {
                 Finding::problem(
                     QUEUE,
-                    format!("the control socket does not answer: {error}"),
-                    "Look at the server's log",
+                    format!("the control socket does not respond: {error}"),
+                    "Check the server's log",
                 )
             }),
             (None, true) => Err(Finding::warning(
                 QUEUE,
-                "not looked at: the server runs, and its control socket is not open to this user",
-                "Run doctor as the user that the server runs as, or give --api-key-file, with scope webhooks:read",
+                "not checked: the server runs, but this user cannot use its control socket",
+                "Run doctor as the user that the server runs as, or pass --api-key-file with a key that has the scope webhooks:read",
             )),
             (None, false) => in_file(context),
         },
@@ -89,26 +89,26 @@ pub fn look(context: &DoctorContext, is_up: bool) -> Result<QueueReport, Finding
 
 fn in_file(context: &DoctorContext) -> Result<QueueReport, Finding> {
     if context.config.storage.engine == StorageEngine::Postgres {
-        let message = "not looked at: no server runs here, and the queue is in PostgreSQL";
+        let message = "not checked: no server runs here, and the queue is in PostgreSQL";
         return Err(Finding::warning(QUEUE, message, "Start the server, or run doctor where it runs"));
     }
     match Maintenance::of(&context.config.storage.data_dir).inspect(context.now) {
         Ok(seen) => Ok(seen.map(of_file).unwrap_or_default()),
         Err(error @ InspectError::Denied(_)) => Err(Finding::warning(
             QUEUE,
-            format!("not looked at: {error}"),
+            format!("not checked: {error}"),
             "Run doctor as the user that the server runs as",
         )),
         Err(error @ InspectError::InUse(_)) => Err(Finding::warning(
             QUEUE,
-            format!("not looked at: {error}"),
-            "If that is the server, give its address with --api-url and a key with --api-key-file",
+            format!("not checked: {error}"),
+            "If that is the server, pass its address with --api-url and a key with --api-key-file",
         )),
         Err(error @ (InspectError::Unclean | InspectError::Older(_))) => {
             Err(Finding::warning(QUEUE, error.to_string(), "Start the server; nothing that was acknowledged is lost"))
         }
         Err(InspectError::Open(error @ OpenError::Full { .. })) => {
-            Err(Finding::problem(QUEUE, error.to_string(), "Make room on its disk, or raise the quota"))
+            Err(Finding::problem(QUEUE, error.to_string(), "Free some space on its disk, or raise the quota"))
         }
         Err(error @ InspectError::Open(_)) => Err(Finding::problem(
             QUEUE,
@@ -252,13 +252,13 @@ impl QueueReport {
         findings.push(match overdue {
             Some((due, _)) if is_up => Finding::problem(
                 QUEUE,
-                format!("{pending} pending deliveries, the oldest of them due since {due}"),
-                "See what its last attempts say (tempclock-webhooks deliveries list --status pending); raise delivery.threads if nothing fails",
+                format!("{pending} pending deliveries, the oldest due since {due}"),
+                "Check its last attempts (tempclock-webhooks deliveries list --status pending); raise delivery.threads if none failed",
             ),
             Some((due, _)) => Finding::warning(
                 QUEUE,
-                format!("{pending} pending deliveries, the oldest of them due since {due}"),
-                "They go out when the server runs",
+                format!("{pending} pending deliveries, the oldest due since {due}"),
+                "They are sent when the server runs",
             ),
             None => Finding::ok(QUEUE, format!("{pending} pending deliveries, none overdue")),
         });
@@ -294,7 +294,7 @@ impl QueueReport {
             count => Some(Finding::warning(
                 FEEDS,
                 format!("behind: {count} of {total}: {}", listed(&behind)),
-                "See whether their readers run: what they do not acknowledge expires after retention.held",
+                "Check that their readers run: events that they do not acknowledge expire after retention.held",
             )),
         }
     }

@@ -18,7 +18,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// The readiness checks and how to fix each.
 const READY: [(&str, &str); 3] = [
-    ("store", "Restart the server and look at its log; if the store fails again, verify it and restore a backup"),
+    ("store", "Restart the server and check its log; if the store fails again, verify it and restore a backup"),
     ("threads", "Restart the server, and report what its log says about the thread that ended"),
     ("disk_space", "Free some space, or lower storage.free_space_reserve"),
 ];
@@ -26,47 +26,48 @@ const READY: [(&str, &str); 3] = [
 /// Whether the server is up, and the findings.
 pub fn check(context: &DoctorContext) -> (bool, Vec<Finding>) {
     let Some(url) = &context.url else {
-        let fix = "Give --api-url, or set a port";
-        let message = "server.listen has port 0, so nobody knows where it listens; not checked";
+        let fix = "Pass --api-url, or set a port";
+        let message = "server.listen has port 0, so the server's port is unknown; not checked";
         return (false, vec![Finding::warning(SERVER, message, fix)]);
     };
     let agent = agent();
     let health = match get(&agent, &format!("{url}/healthz")) {
         Ok((_, health)) if health["version"].is_string() => health,
         Ok(_) => {
-            let fix = "Give another port to one of the two (server.listen), or the right --api-url";
-            return (false, vec![Finding::problem(SERVER, format!("another program answers at {url}"), fix)]);
+            let fix = "Change the port of one of the two (server.listen), or pass the right --api-url";
+            return (false, vec![Finding::problem(SERVER, format!("another program responds at {url}"), fix)]);
         }
         Err(_) if context.control.as_ref().is_some_and(is_stopping) => {
-            let message = "it is stopping: it takes no requests any more, and ends with the attempts in flight";
-            return (true, vec![Finding::problem(SERVER, message, "Wait for its end, then start it again")]);
+            let message =
+                "it is stopping: it accepts no more requests, and ends when the attempts in flight have finished";
+            return (true, vec![Finding::problem(SERVER, message, "Wait until it has ended, then start it again")]);
         }
         Err(error) => {
             let fix =
-                "Start it: systemctl start tempclock-webhooks, or tempclock-webhooks serve; its log says why it ends";
-            return (false, vec![Finding::problem(SERVER, format!("{url} does not answer: {error}"), fix)]);
+                "Start it: systemctl start tempclock-webhooks, or tempclock-webhooks serve; its log says why it ended";
+            return (false, vec![Finding::problem(SERVER, format!("{url} does not respond: {error}"), fix)]);
         }
     };
     let mut findings = Vec::new();
     let version = health["version"].as_str().unwrap_or_default();
     if version != env!("CARGO_PKG_VERSION") {
-        let message = format!("it runs version {version}, this command is {}", env!("CARGO_PKG_VERSION"));
+        let message = format!("it runs version {version}, but this command is version {}", env!("CARGO_PKG_VERSION"));
         findings.push(Finding::warning(SERVER, message, "Restart it: systemctl restart tempclock-webhooks"));
     }
     match get(&agent, &format!("{url}/readyz")) {
         Ok((200, _)) if has_another_folder(context) => {
             let folder = context.config.storage.data_dir.display();
             let message =
-                format!("{url} answers, but no server has {folder} open: it is a server with another data folder");
+                format!("{url} responds, but no server has {folder} open: it is a server with another data folder");
             let fix =
-                "Run doctor with that server's configuration, or give another port to one of the two (server.listen)";
+                "Run doctor with that server's configuration, or change the port of one of the two (server.listen)";
             findings.push(Finding::warning(SERVER, message, fix));
         }
-        Ok((200, _)) => findings.push(Finding::ok(SERVER, format!("{url} answers and is ready"))),
+        Ok((200, _)) => findings.push(Finding::ok(SERVER, format!("{url} responds and is ready"))),
         Ok((_, readiness)) => findings.extend(not_ready(&readiness)),
         Err(error) => {
-            let fix = "Look at its log; restart it if it hangs";
-            findings.push(Finding::problem(SERVER, format!("{url}/readyz does not answer: {error}"), fix));
+            let fix = "Check its log; restart it if it hangs";
+            findings.push(Finding::problem(SERVER, format!("{url}/readyz does not respond: {error}"), fix));
         }
     }
     (true, findings)
@@ -90,7 +91,7 @@ fn not_ready(readiness: &Value) -> Vec<Finding> {
         failed.map(|(name, fix)| Finding::problem(SERVER, format!("it is not ready: {name}"), *fix)).collect();
     if findings.is_empty() {
         let status = readiness["status"].as_str().unwrap_or("not ready").to_owned();
-        findings.push(Finding::problem(SERVER, format!("it is {status}"), "Wait, and look at its log"));
+        findings.push(Finding::problem(SERVER, format!("it is {status}"), "Wait, and check its log"));
     }
     findings
 }

@@ -72,7 +72,7 @@ fn assess(answer: &str) -> Vec<Finding> {
             return vec![Finding::warning(UNIT, format!("{NAME} is not installed"), fix)];
         }
         state => {
-            let fix = format!("Look at: systemctl status {NAME}");
+            let fix = format!("Check: systemctl status {NAME}");
             return vec![Finding::problem(UNIT, format!("{NAME} cannot be used: {state}"), fix)];
         }
     }
@@ -83,16 +83,16 @@ fn assess(answer: &str) -> Vec<Finding> {
     }
     if property("NeedDaemonReload") == "yes" {
         let fix = format!("systemctl daemon-reload, then: systemctl restart {NAME}");
-        findings.push(Finding::warning(UNIT, format!("{NAME} was changed after systemd had read it"), fix));
+        findings.push(Finding::warning(UNIT, format!("{NAME} was changed after systemd read it"), fix));
     }
     if matches!(property("User"), "" | "root") {
-        let fix = format!("Set User= and Group= as systemd/{NAME} has them");
+        let fix = format!("Set User= and Group= as in systemd/{NAME}");
         findings.push(Finding::warning(UNIT, format!("{NAME} runs as root"), fix));
     }
     let lacking = HARDENED.iter().filter(|(name, wanted)| property(name) != *wanted);
     let lacking = lacking.map(|(name, wanted)| format!("{name}={wanted}")).collect::<Vec<_>>().join(" ");
     if !lacking.is_empty() {
-        let fix = format!("Take it over from systemd/{NAME}");
+        let fix = format!("Copy it from systemd/{NAME}");
         findings.push(Finding::warning(UNIT, format!("{NAME} is not hardened; it lacks {lacking}"), fix));
     }
     findings
@@ -102,12 +102,12 @@ fn assess_state(active: &str, sub: &str, restarts: &str) -> Finding {
     match active {
         "active" | "reloading" if matches!(restarts, "" | "0") => Finding::ok(UNIT, format!("{NAME} runs")),
         "active" | "reloading" => {
-            let fix = format!("See why: journalctl -u {NAME} -p warning");
-            Finding::warning(UNIT, format!("{NAME} runs, and was started again {restarts} times after failures"), fix)
+            let fix = format!("Find the cause: journalctl -u {NAME} -p warning");
+            Finding::warning(UNIT, format!("{NAME} runs, but was restarted {restarts} times after failures"), fix)
         }
         "inactive" => Finding::warning(UNIT, format!("{NAME} does not run"), format!("systemctl start {NAME}")),
         _ => {
-            let fix = format!("See why: journalctl -u {NAME} -e");
+            let fix = format!("Find the cause: journalctl -u {NAME} -e");
             Finding::problem(UNIT, format!("{NAME} is {active} ({sub})"), fix)
         }
     }

@@ -14,7 +14,7 @@ pub fn run(command: &AlertsCommand) -> Outcome {
     let AlertsCommand::Test { config: args, json } = command;
     let config = config::load(args, Vec::new())?.config;
     if !config.alerts.is_on() {
-        let message = "nobody is told: set alerts.email_to, alerts.webhook_url or alerts.command";
+        let message = "no alerts are configured: set alerts.email_to, alerts.webhook_url or alerts.command";
         return Err((Exit::Usage, message.to_owned()));
     }
     let handed = test_alerts(&config).map_err(|error| start_failure(&error))?;
@@ -29,7 +29,7 @@ pub fn run(command: &AlertsCommand) -> Outcome {
                 error(result.as_ref()).map_or("sent".to_owned(), |error| escape_controls(&error)),
             ]
         };
-        put_table(&["WAY", "RESULT"], &handed.iter().map(row).collect::<Vec<_>>())
+        put_table(&["CHANNEL", "RESULT"], &handed.iter().map(row).collect::<Vec<_>>())
     };
     // The result counts even if the output cannot be written.
     if is_good { shown } else { Err((Exit::Failed, String::new())) }
@@ -39,6 +39,6 @@ fn error(result: Option<&Result<(), HandOverError>>) -> Option<String> {
     match result {
         Some(Ok(())) => None,
         Some(Err(error)) => Some(error.to_string()),
-        None => Some("it has not ended within a minute".to_owned()),
+        None => Some("it did not finish within a minute".to_owned()),
     }
 }

@@ -25,10 +25,10 @@ pub fn run(command: &ClockCommand) -> Outcome {
     let confirmed = &answer["data"];
     let counted = Duration::from_secs(confirmed["counted_s"].as_u64().unwrap_or_default());
     let change = if counted.is_zero() {
-        "All time counted for retention already.".to_owned()
+        "All time already counts for retention.".to_owned()
     } else {
         format!(
-            "{} that had been left out count for retention now; events that are too old are deleted.",
+            "{} of excluded time now count for retention; events that are too old are deleted.",
             span_in_words(counted)
         )
     };
@@ -37,7 +37,7 @@ pub fn run(command: &ClockCommand) -> Outcome {
     // Times in this form sort as text.
     if now < event_time {
         put(&format!(
-            "New events are dated {event_time} until the clock has reached that, because dates never go back.\n"
+            "New events get the time {event_time} until the clock has reached it, because event times never go back.\n"
         ))?;
     }
     Ok(())
@@ -45,8 +45,7 @@ pub fn run(command: &ClockCommand) -> Outcome {
 
 fn question(now: &str, left_out: Duration) -> String {
     format!(
-        "The clock says {now}. If that is right, {} more count for retention, and events that are then too old are \
-         deleted for good. Is it right?",
+        "The clock says {now}. If you confirm it, {} more count for retention, and events that are then too old are deleted for good. Is the clock right?",
         span_in_words(left_out)
     )
 }

@@ -60,7 +60,7 @@ pub fn run(command: DeliveriesCommand) -> Outcome {
         }),
         DeliveriesCommand::Retry { account, id: None, filter, dry_run, yes } => {
             if selection(&filter).is_empty() {
-                let wanted = "say which: an id, or a filter such as --subscription 1 or --since 1d";
+                let wanted = "specify an id, or a filter such as --subscription 1 or --since 1d";
                 return Err((Exit::Usage, wanted.to_owned()));
             }
             if !dry_run {
@@ -151,10 +151,9 @@ fn retry_all(api: &ControlApi, filter: DeliveryFilter, dry_run: bool, yes: bool,
     }
     match ended["data"]["done"].as_u64().unwrap_or_default() {
         0 => put(&none_matches(&status)),
-        done => put(&format!(
-            "{} due now, with the whole retry schedule.\n",
-            counted(done, "delivery is", "deliveries are")
-        )),
+        done => {
+            put(&format!("{} due now, with the full retry schedule.\n", counted(done, "delivery is", "deliveries are")))
+        }
     }
 }
 
@@ -170,7 +169,7 @@ fn note_pings(api: &ControlApi, filter: DeliveryFilter) -> Outcome {
     let answer = api.get(&path, &[&borrowed(&query)[..], &[("limit", "1")]].concat())?;
     let pings = answer["pagination"]["total"].as_u64().unwrap_or_default();
     if pings > 0 {
-        say(&format!("{} left out: a test is never redelivered.", counted(pings, "test ping", "test pings")));
+        say(&format!("{} skipped: test pings are not redelivered.", counted(pings, "test ping", "test pings")));
     }
     Ok(())
 }
@@ -198,7 +197,7 @@ pub fn put_table_of(deliveries: &[Value]) -> Outcome {
         let (error, next) = (text(found, "error"), time(found, "next_attempt_at"));
         vec![id, status(found), event, subscription, tries, code, next, parts_of(&error).0.to_owned()]
     };
-    let names = ["ID", "STATUS", "EVENT", "FOR", "TRIES", "ANSWER", "NEXT ATTEMPT", "ERROR"];
+    let names = ["ID", "STATUS", "EVENT", "SUBSCRIPTION", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"];
     put_table(&names, &deliveries.iter().map(row).collect::<Vec<_>>())
 }
 
@@ -231,7 +230,7 @@ fn put_one(delivery: &Value) -> Outcome {
             ("answer", text(attempt, "response_code")),
             ("cause", escape_controls(cause)),
             ("what to do", escape_controls(advice)),
-            ("answer's body", text(&attempt["response"], "body")),
+            ("response body", text(&attempt["response"], "body")),
         ])?;
     }
     Ok(())
@@ -240,7 +239,7 @@ fn put_one(delivery: &Value) -> Outcome {
 fn next_attempt(delivery: &Value) -> String {
     match delivery["status"].as_str() {
         Some("pending") if delivery["held"] == true => "none until the subscription is resumed".to_owned(),
-        Some(GIVEN_UP) if delivery["event"] == PING => "none; send another one with: subscriptions test".to_owned(),
+        Some(GIVEN_UP) if delivery["event"] == PING => "none; send another ping with: subscriptions test".to_owned(),
         Some(GIVEN_UP | "expired" | "cancelled") => "none; redeliver it with: deliveries retry".to_owned(),
         _ => time(delivery, "next_attempt_at"),
     }

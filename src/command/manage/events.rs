@@ -63,10 +63,10 @@ fn erase(api: &ControlApi, body: &Value, json: bool) -> Outcome {
     }
     match created["data"]["last_backup_at"].as_str() {
         Some(_) => say(&format!(
-            "The last backup before it was made at {}; it and earlier ones keep the events.",
+            "The last backup before the erasure is from {}; it and earlier ones still have the events.",
             time(&created["data"], "last_backup_at")
         )),
-        None => say("No backup is known of; one that was made otherwise keeps the events."),
+        None => say("No backup is known; backups made by other means still have the events."),
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ fn put_one(answer: &ApiReply) -> Outcome {
     ])?;
     let deliveries = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
     if deliveries.is_empty() {
-        say("It went to no subscription.");
+        say("It matched no subscription.");
         return Ok(());
     }
     put("\n")?;
@@ -134,5 +134,5 @@ fn put_types(catalogue: &Catalogue, json: bool) -> Result<(), Failure> {
         let required = text(&found.schema, "required");
         vec![found.name.to_string(), found.description.to_owned(), required.replace(',', " ")]
     };
-    put_table(&["NAME", "MEANING", "NEEDS IN DATA"], &types.iter().map(row).collect::<Vec<_>>())
+    put_table(&["NAME", "MEANING", "REQUIRED IN DATA"], &types.iter().map(row).collect::<Vec<_>>())
 }

@@ -25,7 +25,7 @@ pub fn run(args: EvidenceArgs) -> Outcome {
         copied.map_err(|error| match error.kind() {
             // As of every program in a pipe: who reads has what they want.
             io::ErrorKind::BrokenPipe => (Exit::Failed, String::new()),
-            _ => failed(format!("the evidence is not whole: {error}")),
+            _ => failed(format!("the evidence is incomplete: {error}")),
         })
     })
 }

@@ -30,7 +30,7 @@ pub fn run(command: KeysCommand) -> Outcome {
             let key = &answer["data"];
             put(&format!("{}\n", text(key, "key")))?;
             say(&format!(
-                "Key {} for account {} with scopes {}. Keep it: it is not shown again.",
+                "Key {} for account {} with scopes {}. Store it: it is not shown again.",
                 key["id"],
                 text(key, "account"),
                 text(key, "scopes")
@@ -53,7 +53,7 @@ pub fn run(command: KeysCommand) -> Outcome {
             put(&format!("{}\n", text(key, "key")))?;
             let until = time(key, "previous_valid_until");
             say(&format!(
-                "Key {} follows key {}, which is valid until {until}. Keep it: it is not shown again.",
+                "Key {} replaces key {}, which is valid until {until}. Store it: it is not shown again.",
                 key["id"], key["previous_id"]
             ));
             Ok(())

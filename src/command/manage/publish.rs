@@ -56,7 +56,7 @@ fn open(args: &PublishArgs) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> 
             Ok((Box::new(BufReader::new(file)), Some(length)))
         }
         (None, None) if io::stdin().is_terminal() => {
-            Err((Exit::Usage, "give the event with --data, --file or on stdin".to_owned()))
+            Err((Exit::Usage, "pass the event with --data, --file or on stdin".to_owned()))
         }
         _ => Ok((Box::new(BufReader::new(io::stdin())), None)),
     }
@@ -105,7 +105,7 @@ fn publish_one(api: &ControlApi, args: &PublishArgs, document: &RawValue) -> Out
     let published = &answer["data"];
     put(&format!("{}\n", text(published, "id")))?;
     if published["duplicate"] == true {
-        say("It was published before; nothing was added.");
+        say("It was published before; nothing was stored.");
     } else {
         match published["deliveries"].as_u64().unwrap_or(0) {
             0 => say(&format!("Published, but no subscription has the event type {}.", text(published, "event"))),
@@ -173,7 +173,7 @@ fn publish_all(
     })?;
     match sent.saturating_sub(events) {
         0 => Ok(()),
-        refused => Err((Exit::Usage, format!("{refused} of {sent} events were refused, and not published"))),
+        refused => Err((Exit::Usage, format!("{refused} of {sent} events were refused and not published"))),
     }
 }
 
@@ -269,7 +269,7 @@ impl Tally {
 
 fn refusal(answer: ControlResponse, refused: &[String]) -> Failure {
     if refused.is_empty() {
-        return into_reply(answer).err().unwrap_or_else(|| failed("the server refused without saying why"));
+        return into_reply(answer).err().unwrap_or_else(|| failed("the server refused the request without a reason"));
     }
     let shown = refused.get(..FIELDS).unwrap_or(refused);
     let more = refused.len() - shown.len();

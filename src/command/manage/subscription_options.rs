@@ -95,7 +95,7 @@ fn read(name: &str, written: Written, value: &str) -> Result<Value, (Exit, Strin
         Written::List | Written::Json => {
             let read = serde_json::from_str(value).map_err(|error| {
                 let flag = name.replace('_', "-");
-                (Exit::Usage, format!("--{flag} is not JSON: {error}; write it in single quotes, or give @FILE"))
+                (Exit::Usage, format!("--{flag} is not JSON: {error}; put it in single quotes, or use @FILE"))
             })?;
             // The request has one of the two alone.
             match fault_within(name, value) {

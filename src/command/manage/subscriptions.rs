@@ -47,7 +47,7 @@ pub fn run(command: SubscriptionsCommand) -> Outcome {
         SubscriptionsCommand::Update { account, id, url, events, description, options } => {
             let options = subscription_options::fields(&options)?;
             if url.is_none() && events.is_none() && description.is_none() && options.is_empty() {
-                let message = "say what to change: --url, --events or --description, or an option that --help lists";
+                let message = "specify what to change: --url, --events or --description, or an option listed in --help";
                 return Err((Exit::Usage, message.to_owned()));
             }
             let mut body = Value::from(options);
@@ -234,6 +234,6 @@ fn put_one(found: &Value) -> Outcome {
         vec![id, status, event, number, code, at, parts_of(&text(attempt, "error")).0.to_owned()]
     };
     put("\n")?;
-    let names = ["ID", "STATUS", "EVENT", "ATTEMPT", "ANSWER", "AT", "ERROR"];
+    let names = ["ID", "STATUS", "EVENT", "ATTEMPT", "RESPONSE", "AT", "ERROR"];
     put_table(&names, &recent.iter().map(row).collect::<Vec<_>>())
 }

@@ -39,7 +39,7 @@ const FIRST_DELIVERIES_TIMEOUT: Duration = Duration::from_secs(30);
 const TOLERANCE: Duration = Duration::from_mins(5);
 
 pub fn run(listen: Option<&str>) -> Outcome {
-    let failed = |error: &dyn std::fmt::Display| (Exit::Failed, format!("the demo cannot run: {error}"));
+    let failed = |error: &dyn std::fmt::Display| (Exit::Failed, format!("the demo cannot start: {error}"));
     log_output::warnings_only();
     let folder = tempfile::Builder::new().prefix("tempclock-demo-").tempdir().map_err(|error| failed(&error))?;
     let (address, received) = receiver::start(([127, 0, 0, 1], 0).into(), answer).map_err(|error| failed(&error))?;
@@ -111,9 +111,9 @@ impl Demo {
             &json!({"url": self.receiver, "events": ["clock_in", "clock_out"], "description": "Demo CRM"}),
         )?;
         let secret = subscription["data"]["secret"].as_str().and_then(SigningSecret::parse);
-        let secret = secret.ok_or_else(|| io::Error::other("the server gave no signing secret"))?;
+        let secret = secret.ok_or_else(|| io::Error::other("the server returned no signing secret"))?;
         writeln!(out, "The server listens on {}, the receiver on {}.", self.url, self.receiver)?;
-        writeln!(out, "Subscription {} wants clock_in and clock_out.\n", subscription["data"]["id"])?;
+        writeln!(out, "Subscription {} gets clock_in and clock_out.\n", subscription["data"]["id"])?;
         writeln!(out, "A morning of clock-ins:")?;
         let today = Clock::start().wall().to_string();
         let day = today.get(..10).unwrap_or("2026-03-02");
@@ -130,7 +130,7 @@ impl Demo {
                 Ok(_) => return Ok(()),
                 Err(_) => match received.recv_timeout(FIRST_DELIVERIES_TIMEOUT) {
                     Ok(delivery) => missing -= usize::from(print(out, &delivery, &secret)?),
-                    Err(_) => return Err(io::Error::other("not all deliveries came; see the log lines above")),
+                    Err(_) => return Err(io::Error::other("not all deliveries arrived; see the log lines above")),
                 },
             }
         }
@@ -156,7 +156,7 @@ impl Demo {
         if response.status().is_success() {
             Ok(serde_json::from_str(&text)?)
         } else {
-            Err(io::Error::other(format!("POST {path} was answered {}: {text}", response.status())))
+            Err(io::Error::other(format!("POST {path} returned {}: {text}", response.status())))
         }
     }
 
@@ -170,7 +170,7 @@ All delivered. See it in your browser; the link signs in once, within five minut
 
   {link}
 
-Try next, in another terminal; what arrives is printed here:
+Next, try these in another terminal; deliveries are printed here:
 
   export URL={url} KEY={key}
 
@@ -181,7 +181,7 @@ Try next, in another terminal; what arrives is printed here:
   # the subscription and its last attempts
   curl -s $URL/api/v1/webhooks/{id} -H \"Authorization: Bearer $KEY\"
 
-  # subscribe an endpoint of your own on this machine
+  # subscribe your own endpoint on this machine
   curl -s $URL/api/v1/webhooks -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\
     -d '{{\"url\":\"{receiver}\",\"events\":[\"worker_created\"]}}'
 
@@ -209,7 +209,7 @@ fn print(out: &mut impl Write, delivery: &Received, secret: &SigningSecret) -> i
         delivery.attempt(&expected.names),
         delivery.answer.status,
         if check.faults.is_empty() { "valid" } else { "of another subscription" },
-        if is_taken { "" } else { "  (busy: it is tried again in a second)" },
+        if is_taken { "" } else { "  (busy: it will be retried in a second)" },
     )?;
     out.flush()?;
     Ok(is_taken)

@@ -20,7 +20,7 @@ pub fn secrets(given: &SecretArgs) -> Result<Vec<Zeroizing<String>>, (Exit, Stri
     if secrets.len() > VALID_MAX {
         return Err((
             Exit::Usage,
-            format!("{} secrets are given; {VALID_MAX} at most are valid at once", secrets.len()),
+            format!("{} secrets were passed; at most {VALID_MAX} are valid at once", secrets.len()),
         ));
     }
     Ok(secrets)

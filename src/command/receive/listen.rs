@@ -45,12 +45,12 @@ pub fn run(args: ListenArgs) -> Outcome {
     let api = http_api::key(&args.api)?.map(|key| HttpApi::new(http_api::url(&args.api, &config), key, agent.clone()));
     let given = known::secrets(&args.secret)?;
     if api.is_some() && given.len() > 1 {
-        return Err(usage("with an API key, give one secret at most: that of the subscription that it creates"));
+        return Err(usage("with an API key, pass at most one secret: that of the subscription that listen creates"));
     }
     let fields = subscription_options::fields(&args.options)?;
     if let Some(name) = fields.keys().find(|name| api.is_none() && *name != "names") {
         let flag = name.replace('_', "-");
-        return Err(usage(&format!("--{flag} is for the subscription that it creates with an API key; leave it out")));
+        return Err(usage(&format!("--{flag} is for the subscription that listen creates with an API key; omit it")));
     }
     let names = known::options(&fields)?.names;
     let expected: Arc<OnceLock<Expected>> = Arc::default();
@@ -62,7 +62,7 @@ pub fn run(args: ListenArgs) -> Outcome {
     serve::watch_signals(ends, || {});
 
     if address.ip().is_unspecified() && args.url.is_none() && api.is_some() {
-        let message = format!("nobody can send to {address}: give the URL at which the server reaches it with --url");
+        let message = format!("nobody can send to {address}: pass the URL at which the server reaches it with --url");
         return Err(usage(&message));
     }
     let url = args.url.unwrap_or_else(|| format!("http://{address}/"));
@@ -90,7 +90,7 @@ pub fn run(args: ListenArgs) -> Outcome {
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program listens there. Give another --listen; port 0 takes a free one",
+        io::ErrorKind::AddrInUse => "; another program listens there. Choose another --listen; port 0 uses a free port",
         _ => "",
     };
     format!("cannot listen on {address}: {error}{advice}")
@@ -124,9 +124,9 @@ impl Responder {
         let refuse =
             |status, fault: String| ReceiverResponse { status, body: fault.clone().into_bytes(), fault: Some(fault) };
         if !request.check(expected.wait(), Clock::start().wall(), TOLERANCE).faults.is_empty() {
-            return refuse(401, format!("its signature is wrong, so it was not passed on to {url}"));
+            return refuse(401, format!("its signature is invalid, so it was not forwarded to {url}"));
         }
-        pass_on(agent, url, request).unwrap_or_else(|error| refuse(502, format!("{url} did not answer: {error}")))
+        pass_on(agent, url, request).unwrap_or_else(|error| refuse(502, format!("{url} did not respond: {error}")))
     }
 }
 
@@ -170,11 +170,11 @@ impl<'a> Registration<'a> {
         let wish = wish.into();
         let created = api.call("POST", "/webhooks", Some(&wish)).map_err(|error| {
             let advice = advice(&error).map(|advice| format!("\n{advice}")).unwrap_or_default();
-            (Exit::Failed, format!("no subscription was made: {}{advice}", escape_controls(&error.to_string())))
+            (Exit::Failed, format!("no subscription was created: {}{advice}", escape_controls(&error.to_string())))
         })?;
         let made = created["data"]["secret"].as_str().map(|secret| Zeroizing::new(secret.to_owned()));
         let secret = given.cloned().or(made);
-        let secret = secret.ok_or_else(|| (Exit::Failed, "the server gave no signing secret".to_owned()))?;
+        let secret = secret.ok_or_else(|| (Exit::Failed, "the server returned no signing secret".to_owned()))?;
         let public_key = created["data"]["public_key"].as_str().and_then(Ed25519PublicKey::parse);
         Ok(Self { api, id: created["data"]["id"].clone(), secret, public_key })
     }
@@ -188,7 +188,7 @@ impl<'a> Registration<'a> {
             Err(error) => Err((
                 Exit::Failed,
                 format!(
-                    "subscription {} is still there, because it could not be removed: {}\nRemove it on the server with: tempclock-webhooks subscriptions delete {0}",
+                    "subscription {} could not be deleted: {}\nDelete it on the server with: tempclock-webhooks subscriptions delete {0}",
                     self.id,
                     escape_controls(&error.to_string())
                 ),
@@ -200,16 +200,16 @@ impl<'a> Registration<'a> {
 /// Advice for a failed subscription, if the cause is clear.
 fn advice(error: &HttpApiError) -> Option<&'static str> {
     match error {
-        HttpApiError::Unreachable { .. } => Some("Start the server, or give its URL with --api-url"),
+        HttpApiError::Unreachable { .. } => Some("Start the server, or pass its URL with --api-url"),
         HttpApiError::ErrorStatus { status: 400, field: Some(field), .. } if field == "url" => Some(
             "The server must be allowed to send to this machine: set delivery.allow_http = true and \
-             delivery.allow_networks = [\"127.0.0.0/8\"] in its configuration, or give a URL that it may use with --url",
+             delivery.allow_networks = [\"127.0.0.0/8\"] in its configuration, or pass a URL that it may use with --url",
         ),
         HttpApiError::ErrorStatus { status: 401, .. } => {
-            Some("tempclock-webhooks keys list shows which keys there are, and keys create makes one")
+            Some("Run tempclock-webhooks keys list to list keys, and keys create to create one")
         }
         HttpApiError::ErrorStatus { status: 403, .. } => {
-            Some("Make a key with that scope: tempclock-webhooks keys create --name listen --scopes webhooks:write")
+            Some("Create a key with that scope: tempclock-webhooks keys create --name listen --scopes webhooks:write")
         }
         HttpApiError::ErrorStatus { .. } => None,
     }
@@ -246,7 +246,7 @@ impl Printer {
             if let Some(id) = id {
                 writeln!(
                     out,
-                    "Subscription {id} sends there until Ctrl-C. Its signing secret, for this URL alone: {secret}"
+                    "Subscription {id} delivers to it until Ctrl-C. Its signing secret, only for this URL: {secret}"
                 )?;
             }
         }

@@ -90,7 +90,7 @@ impl Received {
             check.faults.push(Cause {
                 code: "not_signed",
                 message: format!("the request has none of the headers {own}webhook-signature").into(),
-                fix: "It does not come from the server, or something on the way takes headers out".into(),
+                fix: "It does not come from the server, or something in between removes headers".into(),
             });
         }
         for header in tempclock.into_iter().chain(standard) {

@@ -26,14 +26,16 @@ pub fn run(args: &SignArgs) -> Outcome {
         signatures.ed25519 = keys.ed25519.is_some();
     }
     if signatures.ed25519 && keys.ed25519.is_none() {
-        return Err(usage("give the private key of ed25519 with --private-key-file"));
+        return Err(usage("pass the private key for ed25519 with --private-key-file"));
     }
     if args.id.as_deref().is_some_and(|id| id.is_empty() || id.chars().any(|c| c.is_control() || c.is_whitespace())) {
-        return Err(usage("--id cannot be empty or have spaces or control characters in it: it goes into a header"));
+        return Err(usage(
+            "--id must not be empty and must not have spaces or control characters, because it is sent in a header",
+        ));
     }
     let given = input::body(args.file.as_deref())?;
     let body = format.body(&given, &names, ACCOUNT).ok_or_else(|| {
-        usage("the body is no envelope to give another form: JSON with id, event, timestamp and data, as a delivery has it")
+        usage("the body is not an envelope, which other formats need: JSON with id, event, timestamp and data, as in a delivery")
     })?;
     let is_shaped = args.format.is_some() || matches!(body, Cow::Owned(_));
     let now = Clock::start().wall();
@@ -44,7 +46,7 @@ pub fn run(args: &SignArgs) -> Outcome {
     }
     let signed = keys.body_signature(&names, signatures, now, &body);
     if signed.is_none() && args.id.is_none() {
-        return Err(usage("give --id: webhook-signature covers it, and no other signature is to be made"));
+        return Err(usage("pass --id: webhook-signature covers it, and no other signature was requested"));
     }
     headers.extend(signed);
     if let Some(id) = &args.id {
@@ -72,15 +74,18 @@ fn keys(args: &SignArgs) -> Result<SigningKeys, (Exit, String)> {
     let mut secrets = Vec::new();
     for given in known::secrets(&args.secret)? {
         let secret = SigningSecret::parse(&given);
-        secrets
-            .push(secret.ok_or_else(|| usage(&format!("this is no signing secret, which {}", SigningSecret::WANTED)))?);
+        secrets.push(
+            secret.ok_or_else(|| {
+                usage(&format!("this is not a valid signing secret, which {}", SigningSecret::WANTED))
+            })?,
+        );
     }
     let mut secrets = secrets.into_iter();
-    let newest = secrets.next().ok_or_else(|| usage("give the signing secret with --secret-file or --secret"))?;
+    let newest = secrets.next().ok_or_else(|| usage("pass the signing secret with --secret-file or --secret"))?;
     let always = Timestamp::from_ms(u64::MAX);
     let previous = secrets.map(|secret| PreviousSecret { secret, valid_until: always }).collect();
     let private = input::text(None, args.private_key_file.as_deref())?;
-    let wanted = "the private key must be whsk_ and base64 of 32 or 64 bytes, as Standard Webhooks writes it";
+    let wanted = "the private key must be whsk_ and base64 of 32 or 64 bytes, as in Standard Webhooks";
     let ed25519 = private.map(|text| Ed25519Key::parse(&text).ok_or_else(|| usage(wanted))).transpose()?;
     Ok(SigningKeys { previous, ed25519, ..SigningKeys::of(newest) })
 }

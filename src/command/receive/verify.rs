@@ -20,7 +20,7 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         names: known::options(&names.into_iter().collect())?.names,
     };
     if expected.secrets.is_empty() && expected.public_key.is_none() {
-        let message = "give the signing secret with --secret-file or --secret, or the key with --public-key";
+        let message = "pass the signing secret with --secret-file or --secret, or the key with --public-key";
         return Err((Exit::Usage, message.to_owned()));
     }
     let signature = args.signature.as_deref().unwrap_or_default();

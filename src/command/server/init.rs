@@ -18,7 +18,7 @@ pub fn run(args: &ConfigArgs, data_dir: Option<String>, if_missing: bool, json: 
     })?;
     let Some(answer) = made else {
         let message = format!(
-            "{} is set up already and was not changed; create further keys with: tempclock-webhooks keys create",
+            "{} already has a database, which was not changed; create further keys with: tempclock-webhooks keys create",
             app::place_of_data(&config)
         );
         if if_missing {
@@ -37,8 +37,7 @@ pub fn run(args: &ConfigArgs, data_dir: Option<String>, if_missing: bool, json: 
             "Next: start the server (systemctl start tempclock-webhooks, or tempclock-webhooks serve), and send"
         };
         say(&format!(
-            "The database is in {}. The line above is the first API key; it is not shown again. It has every scope and never \
-             expires: create narrower keys for programs (tempclock-webhooks keys create), then revoke it.\n\
+            "The database is in {}. The line above is the first API key; it is not shown again. It has every scope but events:erase and never expires: create keys with fewer scopes for programs (tempclock-webhooks keys create), then revoke it.\n\
              {next} the key as \"Authorization: Bearer …\" to {}/api/v1/event-types.",
             app::place_of_data(&config),
             format_args!(

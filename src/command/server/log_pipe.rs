@@ -97,7 +97,7 @@ fn write_all(entries: &Receiver<Entry>, queue: &Queue) {
                 let waited = queue.waiting.fetch_sub(1, Ordering::AcqRel);
                 let left_out = if waited == 1 { queue.left_out.swap(0, Ordering::Relaxed) } else { 0 };
                 if left_out > 0 {
-                    log::warn!("{left_out} lines of the log were left out, because it is read too slowly");
+                    log::warn!("{left_out} lines of the log were dropped, because it is read too slowly");
                 }
             }
             Entry::Flush(done) => drop(done.send(())),

@@ -44,7 +44,7 @@ pub fn run(args: &ConfigArgs, listen: Option<String>, data_dir: Option<String>) 
         log::warn!("{warning}");
     }
     if let Some(error) = unbounded {
-        log::warn!("the server may keep more memory than it needs: MALLOC_ARENA_MAX could not be set: {error}");
+        log::warn!("the server may use more memory than needed: MALLOC_ARENA_MAX could not be set: {error}");
     }
     ignore_sigxfsz();
     forbid_core_dumps();
@@ -87,7 +87,7 @@ fn ignore_sigxfsz() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let heeded = runtime.and_then(|runtime| runtime.block_on(async { signal(SignalKind::from_raw(SIGXFSZ)) }));
     if let Err(error) = heeded {
-        log::warn!("a limit on file sizes would end the process at once: {error}");
+        log::warn!("a limit on file sizes would kill the process: {error}");
     }
 }
 
@@ -124,7 +124,7 @@ impl Reloads {
         service_manager::reloading();
         match config::load(&self.args, self.flags.clone()) {
             Err((_, message)) => {
-                log::error!("SIGHUP: the configuration is not valid, so it stays as it was: {message}");
+                log::error!("SIGHUP: the configuration is invalid, and the old one stays in use: {message}");
             }
             Ok(Loaded { config: wanted, .. }) => {
                 log_output::init(&wanted.log);
@@ -132,7 +132,7 @@ impl Reloads {
                     Some(Reloaded::Active(remote)) => reload_active(&self.present, wanted, remote),
                     Some(Reloaded::Standby(certificate)) => match certificate() {
                         Ok(()) => log::info!("SIGHUP: log level and certificate reloaded"),
-                        Err(error) => log::error!("SIGHUP: the certificate stays as it was: {error}"),
+                        Err(error) => log::error!("SIGHUP: the old certificate stays in use: {error}"),
                     },
                     None => {}
                 }
@@ -155,11 +155,11 @@ fn reload_active(present: &Config, wanted: Config, remote: &Remote) {
                 log::warn!("{aging}");
             }
         }
-        Err(error) => log::error!("SIGHUP: the certificates stay as they were: {error}"),
+        Err(error) => log::error!("SIGHUP: the old certificates stay in use: {error}"),
     }
     remote.note_reload(after);
     if (Config { log: present.log.clone(), catalogue: Arc::clone(&present.catalogue), ..wanted }) != *present {
-        log::warn!("SIGHUP: further changes of the configuration take effect at the next start");
+        log::warn!("SIGHUP: other changes of the configuration take effect at the next start");
     }
 }
 
@@ -223,7 +223,7 @@ pub fn watch_signals(ends: Sender<End>, reload: impl Fn() + Send + 'static) {
     let thread = std::thread::Builder::new().name("signals".to_owned());
     let watcher = thread.spawn(move || await_signals(&ends, reload, &watching));
     if watcher.is_err() || is_watching.recv().is_err() {
-        log::error!("signals cannot be watched, so the server can only be ended by force");
+        log::error!("signals cannot be handled, so the server can only be killed");
     }
 }
 
@@ -269,6 +269,6 @@ fn finish(app: App, end: &End) -> Outcome {
             Err((Exit::StoreFailed, "the store failed; see the log".to_owned()))
         }
         // Nor can what a fault has left half done.
-        End::Faulted => Err((Exit::Failed, "a fault in the program; see the log".to_owned())),
+        End::Faulted => Err((Exit::Failed, "an internal error; see the log".to_owned())),
     }
 }

@@ -12,7 +12,7 @@ use crate::storage::write::queue::Progress;
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        log::debug!("the service manager could not be told: {error}");
+        log::debug!("the service manager could not be notified: {error}");
     }
 }
 
@@ -46,7 +46,7 @@ pub fn starting() -> Starting {
         }
     });
     if let Err(error) = thread {
-        log::warn!("the service manager is not told how a long start goes on: {error}");
+        log::warn!("the service manager is not notified of the progress of the start: {error}");
     }
     Starting { _ends: ends }
 }
@@ -107,7 +107,7 @@ pub fn watch(remote: Arc<Remote>) {
         }
     });
     if let Err(error) = thread {
-        log::error!("the watchdog has no thread, so the service manager will end the process: {error}");
+        log::error!("the watchdog thread could not start, so the service manager will kill the process: {error}");
     }
 }
 

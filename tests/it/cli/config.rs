@@ -130,7 +130,10 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
         pipe.display()
     );
     let output = check(&text, &[]);
-    assert_invalid(&output, &["tls_certificate", "tls_key", "no regular file", "does not hold an encryption key"]);
+    assert_invalid(
+        &output,
+        &["tls_certificate", "tls_key", "not a regular file", "does not contain an encryption key"],
+    );
 }
 
 #[test]
@@ -169,11 +172,11 @@ fn a_certificate_of_another_key_or_at_its_end_is_told_in_plain_words() {
     let other = format!("'{}'", server.folder().join("soon.key").display());
     server.configure(&[("server.tls_key", &other)]);
     let output = server.cli(&["config", "check"]);
-    assert_invalid(&output, &["another private key than that of server.tls_key"]);
+    assert_invalid(&output, &["does not belong to the private key of server.tls_key"]);
     assert!(!output.stderr.contains("KeyMismatch"), "{output:?}");
     let certificate = format!("'{}'", server.folder().join("good.pem").display());
     server.configure(&[("server.tls_key", &certificate)]);
-    assert_invalid(&server.cli(&["config", "check"]), &["it holds no PEM private key"]);
+    assert_invalid(&server.cli(&["config", "check"]), &["it contains no PEM private key"]);
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_control_socket_that_cannot_be_is_told_with_another_place_for_it() {
     fs::write(server.folder().join("a file"), "").unwrap();
     server.configure(&[("server.control_socket", &format!("'{}'", server.folder().join("a file").display()))]);
     let refused = server.fail_to_start();
-    assert!(refused.stderr.contains("it was not touched"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("it was not changed"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("set server.control_socket"), "{}", refused.stderr);
 
     // A command that opens the store itself has a socket of its own.

@@ -37,7 +37,7 @@ fn a_failed_delivery_says_what_happened_what_to_do_and_when_the_next_attempt_com
         assert!(line("cause").contains("answered 404"), "{}", shown.stdout);
         assert!(line("what to do").contains("check the subscription's URL"), "{}", shown.stdout);
         assert!(line("next attempt").contains("20"), "{}", shown.stdout);
-        assert!(line("answer's body").contains(r"no \u{1b}[31msuch page"), "{}", shown.stdout);
+        assert!(line("response body").contains(r"no \u{1b}[31msuch page"), "{}", shown.stdout);
         let json = printed(&server.cli(&["deliveries", "show", &id, "--json"]));
         assert_has_fields(&json["data"], &["id", "event_id", "subscription_id", "status", "attempts", "body"]);
         let listed = printed(&server.cli(&["deliveries", "list", "--response-code", "404", "--json"]));
@@ -219,7 +219,7 @@ fn a_failed_test_ping_is_not_among_those_that_a_filter_sends_again() {
     let listed = server.cli(&["deliveries", "list", "--status", "exhausted"]);
     assert!(listed.stdout.contains(" failed ") && !listed.stdout.contains("exhausted"), "{listed:?}");
     let looked = server.cli(&["deliveries", "retry", "--since", "1h", "--dry-run"]);
-    assert!(looked.stderr.contains("1 test ping left out"), "{looked:?}");
+    assert!(looked.stderr.contains("1 test ping skipped"), "{looked:?}");
     assert!(looked.stdout.contains("No delivery matches with status exhausted"), "{looked:?}");
     let again = printed(&server.cli(&["deliveries", "retry", "--since", "1h", "--yes", "--json"]));
     assert_eq!(again["data"]["done"], 0, "{again}");

@@ -222,7 +222,7 @@ fn a_server_that_is_stopping_answers_commands_and_is_not_taken_for_one_that_is_d
     gate.open();
     assert!(server.wait_for_exit().success());
     let seen = findings(&server.cli(&["doctor", "--json"]));
-    assert!(worst(&seen, "server")["message"].as_str().unwrap().contains("does not answer"), "{seen:#?}");
+    assert!(worst(&seen, "server")["message"].as_str().unwrap().contains("does not respond"), "{seen:#?}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn an_event_with_an_id_of_its_own_is_stored_once_and_its_data_is_shown_as_it_was
     assert_eq!(none["data"], json!([]), "something was stored before today began");
     let zero = server.cli(&["events", "list", "--limit", "0"]);
     assert_eq!(zero.code, Some(2), "{zero:?}");
-    assert!(zero.stderr.contains("a number from 1 on is needed"), "{}", zero.stderr);
+    assert!(zero.stderr.contains("must be an integer from 1 on"), "{}", zero.stderr);
     let other = server.cli(&["events", "publish", "--event", "worker_created", "--data", "{}", "--id", "x"]);
     assert_eq!(other.code, Some(2), "{other:?}");
     assert!(other.stderr.contains("worker_id") && other.stderr.contains("worker_name"), "{}", other.stderr);

@@ -123,7 +123,7 @@ fn requests_are_passed_on_with_their_headers_and_the_answer_comes_back() {
         assert!(post(address, headers, b"{}").contains(" 401 "));
         let line = json_of(&process.wait_for_line("the request", |line| line.contains("verified")));
         assert_eq!(line["verified"], false, "{line}");
-        assert!(line["error"].as_str().is_some_and(|error| error.contains("not passed on")), "{line}");
+        assert!(line["error"].as_str().is_some_and(|error| error.contains("not forwarded")), "{line}");
     }
     assert_eq!(target.requests().len(), 1, "a forged request was passed on");
     let nobody = Nobody::new();
@@ -169,7 +169,7 @@ fn advice_is_given_only_for_the_cause_that_it_fits() {
         other.rule(move |_| Reply::with(status, &[], r#"{"error": true, "message": "not now"}"#));
         let refused = run(&["listen", "--api-url", other.url("").as_str(), "--api-key", &key], &[]);
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        let said = format!("no subscription was made: the server answered {status}: not now\n");
+        let said = format!("no subscription was created: the server responded with {status}: not now\n");
         assert_eq!(refused.stderr, said, "{refused:?}");
     }
 }
@@ -183,5 +183,5 @@ fn a_subscription_that_cannot_be_removed_is_named() {
     server.kill_9();
     let end = process.stop(Signal::TERM);
     assert_eq!(end.status.code(), Some(1), "{end:?}");
-    assert!(end.stderr.contains(&format!("subscription {id} is still there")), "{end:?}");
+    assert!(end.stderr.contains(&format!("subscription {id} could not be deleted")), "{end:?}");
 }

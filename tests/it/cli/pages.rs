@@ -293,7 +293,9 @@ fn there_is_a_manual_page_for_every_command() {
     assert_eq!(written.stdout.lines().count(), names.len(), "{}", written.stdout);
     for (name, (_, examples)) in names.iter().zip(commands()) {
         let page = fs::read_to_string(folder.path().join("man1").join(format!("{name}.1"))).expect(name);
-        for wanted in [".TH", ".SH NAME", ".SH SYNOPSIS", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", "not valid"] {
+        for wanted in
+            [".TH", ".SH NAME", ".SH SYNOPSIS", ".SH EXAMPLES", ".SH \"EXIT STATUS\"", "invalid configuration"]
+        {
             assert!(page.contains(wanted), "{name} has no {wanted}: {page}");
         }
         // Head and foot have the title twice beside other words, so a long one overlaps them.

@@ -33,7 +33,7 @@ fn a_disk_that_became_read_only_or_full_is_not_called_writable() {
         let Some(disk) = SmallDisk::under(&mut server, kind, 32 * MIB) else { return };
         assert_eq!(server.cli(&["init"]).code, Some(0));
         disk.fill();
-        assert_says(&server, "file system", "problem", &["No space left on device", "Make room"]);
+        assert_says(&server, "file system", "problem", &["No space left on device", "Free some space"]);
         disk.clear();
         assert!(says(&server, "file system").iter().all(|(level, _)| level != "problem"));
         // As the kernel does it after a fault.
@@ -62,7 +62,7 @@ fn a_folder_that_does_not_last_or_whose_locks_are_not_seen_is_named() {
     above.launch();
     assert_says(&above, "file system", "warning", &["overlay", "container", "volume"]);
     let who = format!("process {} on ", above.pid());
-    assert_says(&below, "queue", "warning", &["not looked at", &who]);
+    assert_says(&below, "queue", "warning", &["not checked", &who]);
 }
 
 #[test]

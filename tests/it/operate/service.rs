@@ -100,7 +100,7 @@ fn sighup_takes_over_a_new_certificate_and_drops_no_connection() {
     // A renewal that went wrong takes nothing away.
     fs::write(server.folder().join("server.pem"), "no certificate").unwrap();
     hang_up(&server);
-    logged(&server, "certificates stay as they were", 1);
+    logged(&server, "the old certificates stay in use", 1);
     let mut later = connect(&server, &[&second]);
     ask(&mut later);
     ask(&mut before);
@@ -127,7 +127,7 @@ fn sighup_takes_over_the_log_level_and_names_what_it_does_not_take_over() {
     logged(&server, "take effect at the next start", 1);
     server.configure(&[("delivery.threads", "\"many\"")]);
     hang_up(&server);
-    logged(&server, "the configuration is not valid", 1);
+    logged(&server, "the configuration is invalid", 1);
     assert!(server.terminate().success());
 }
 

@@ -119,8 +119,8 @@ impl Change {
     }
 
     fn cause(self) -> Cause {
-        let raw = "Check the bytes as they came, before anything reads them as text or lines";
-        let not_encoded = "Check the bytes as they came, before they are decoded";
+        let raw = "Verify the raw bytes, before anything reads them as text or lines";
+        let not_encoded = "Verify the raw bytes, before they are decoded";
         let (code, message, fix) = match self {
             Self::NewlineAdded => (
                 "newline_added",
@@ -142,40 +142,40 @@ impl Change {
             Self::BomLost => {
                 ("bom_removed", "the byte order mark that was signed at the front of the body is missing", raw)
             }
-            Self::Latin1Made => ("encoding_latin1", "the body was turned from UTF-8 into Latin-1", not_encoded),
+            Self::Latin1Made => ("encoding_latin1", "the body was converted from UTF-8 to Latin-1", not_encoded),
             Self::EncodedTwice => {
-                ("encoding_twice", "the body was read as Latin-1 and encoded in UTF-8 again", not_encoded)
+                ("encoding_twice", "the body was read as Latin-1 and encoded as UTF-8 again", not_encoded)
             }
-            Self::Utf16Made => ("encoding_utf16", "the body was turned from UTF-8 into UTF-16", not_encoded),
+            Self::Utf16Made => ("encoding_utf16", "the body was converted from UTF-8 to UTF-16", not_encoded),
             Self::Base64Made => (
                 "body_base64",
-                "the body is in base64, as some gateways hand it over",
-                "Decode it before the signature is checked",
+                "the body is in base64, as some gateways pass it on",
+                "Decode it before you check the signature",
             ),
             Self::JsonStringMade => (
                 "body_in_json_string",
                 "the body was put into a JSON string",
-                "Check the bytes as they came, before they are wrapped",
+                "Verify the raw bytes, before they are wrapped",
             ),
             Self::FormDecoded => (
                 "form_decoded",
-                "the body is the payload of a form; what was signed is the form as it came, payload= and all",
+                "the body is the payload of a form; the signed text is the whole form, including payload=",
                 "Verify the raw body, before the form is parsed",
             ),
             Self::FormReencoded => (
                 "form_reencoded",
-                "the form was parsed and encoded again, with other escapes than those that were signed",
+                "the form was parsed and re-encoded, with different escapes than the signed form",
                 "Verify the raw body, before the form is parsed",
             ),
             Self::NotRead => (
                 "body_not_read",
                 "the signature is that of an empty body",
-                "The signer saw nothing: something had read the request's body before. Keep the raw body and sign that",
+                "The signer got no data: something had read the request's body before. Keep the raw body and sign that",
             ),
             Self::JsonReserialized(style) => {
                 return Cause::new(
                     "json_reserialized",
-                    format!("the body was parsed and serialized again; what was signed is {style}"),
+                    format!("the body was parsed and serialized again; the signed text is {style}"),
                     "Verify the raw body, before it is parsed: serialized JSON may have other bytes",
                 );
             }
@@ -190,7 +190,7 @@ pub fn oddity(body: &[u8], names: &Names) -> Option<Cause> {
         return Some(Cause::new(
             "body_empty",
             "the body is empty",
-            "Something has read it before; keep the raw body of the request",
+            "Something has already read it; keep the raw body of the request",
         ));
     }
     let is_ours = payload(body).is_some_and(|payload| has_keys(payload.as_bytes(), &names.envelope))
@@ -203,11 +203,9 @@ pub fn oddity(body: &[u8], names: &Names) -> Option<Cause> {
         Cause::new(
             "body_foreign",
             format!(
-                "the body is not one of this server's, which are JSON with {id}, {event}, {timestamp} and {data}, such JSON \
-                 as the payload of a form, CloudEvents, batches or pages of a feed"
+                "the body is not one that this server sends: JSON with {id}, {event}, {timestamp} and {data}, that JSON as the payload of a form, CloudEvents, a batch or a page of a feed"
             ),
-            "Check the whole body of the request, not a part of it; if the subscription has other names of keys, give them \
-             with --names",
+            "Verify the whole body of the request, not a part of it; if the subscription has other names of keys, pass them with --names",
         )
     })
 }

@@ -71,10 +71,10 @@ impl fmt::Display for Style {
         f.write_str(match self.layout {
             Layout::Compact => "compact JSON",
             Layout::Spaced => "JSON with a space after each comma and colon",
-            Layout::DataSpaced => "JSON that is compact but for spaces after commas and colons in data",
-            Layout::Lines("\t") => "JSON in lines, indented with tabs",
-            Layout::Lines(indent) if indent.len() == 2 => "JSON in lines, indented by two spaces",
-            Layout::Lines(_) => "JSON in lines, indented by four spaces",
+            Layout::DataSpaced => "JSON that is compact except for spaces after commas and colons in data",
+            Layout::Lines("\t") => "JSON indented with tabs",
+            Layout::Lines(indent) if indent.len() == 2 => "JSON indented by two spaces",
+            Layout::Lines(_) => "JSON indented by four spaces",
         })?;
         f.write_str(match self.order {
             Order::AsIs => "",
@@ -83,9 +83,9 @@ impl fmt::Display for Style {
         })?;
         f.write_str(match self.escapes {
             Escapes::AsIs => "",
-            Escapes::None => ", with only those characters escaped that have to be",
-            Escapes::Ascii => ", with everything escaped that is not ASCII",
-            Escapes::AsciiAndSlash => ", with slashes escaped and everything that is not ASCII",
+            Escapes::None => ", with only the required characters escaped",
+            Escapes::Ascii => ", with all non-ASCII characters escaped",
+            Escapes::AsciiAndSlash => ", with slashes and all non-ASCII characters escaped",
         })
     }
 }

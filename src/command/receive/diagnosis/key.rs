@@ -67,15 +67,15 @@ pub fn other_prefixes(claim: &Claim<'_>) -> Vec<(Vec<u8>, Cause)> {
         let cause = Cause::new(
             "wrong_id",
             "the id is not the one that was signed",
-            "Take the value of webhook-id, which is the event's id; X-TempClock-Delivery is another",
+            "Use the value of webhook-id, which is the event's id; X-TempClock-Delivery has another id",
         );
         others.push((prefix(in_body, timestamp), cause));
     }
     if let Some(seconds) = other_timestamp(timestamp) {
         let cause = Cause::new(
             "timestamp_not_in_seconds",
-            "the timestamp is not written as it was signed, in whole seconds since 1970",
-            "Take the value of webhook-timestamp as it is",
+            "the timestamp is not in the signed form, whole seconds since 1970",
+            "Use the value of webhook-timestamp unchanged",
         );
         others.push((prefix(id, &seconds), cause));
     }
@@ -123,7 +123,7 @@ fn tempclock_recipes() -> Vec<Recipe> {
             Some(Cause::new(
                 "key_with_newline",
                 "the signer's key has a newline at its end, as a file or echo adds it",
-                "Take the newline off before the secret is used",
+                "Remove the newline before you use the secret",
             )),
         ),
         of(
@@ -139,8 +139,7 @@ fn tempclock_recipes() -> Vec<Recipe> {
 
 fn standard_recipes(claim: &Claim<'_>) -> Vec<Recipe> {
     let of = |key, cause| Recipe { key, prefix: prefix(&claim.header), cause };
-    let as_base64 =
-        "The key of webhook-signature is the secret without whsec_, read as base64; give it to the library as it is";
+    let as_base64 = "The key of webhook-signature is the secret without whsec_, decoded as base64; pass the secret to the library unchanged";
     let mut recipes = vec![
         of(standard_key, None),
         of(
@@ -157,7 +156,7 @@ fn standard_recipes(claim: &Claim<'_>) -> Vec<Recipe> {
             cause: Some(Cause::new(
                 "wrong_header",
                 "this is the value of X-TempClock-Signature, checked as if it were webhook-signature",
-                "Check it without webhook-id and webhook-timestamp, or take webhook-signature",
+                "Check it without webhook-id and webhook-timestamp, or use webhook-signature",
             )),
         },
         Recipe {
@@ -165,7 +164,7 @@ fn standard_recipes(claim: &Claim<'_>) -> Vec<Recipe> {
             prefix: Vec::new(),
             cause: Some(Cause::new(
                 "id_and_timestamp_not_signed",
-                "the body alone was signed, without webhook-id and webhook-timestamp",
+                "only the body was signed, without webhook-id and webhook-timestamp",
                 "Sign webhook-id, a dot, webhook-timestamp, a dot, and the body",
             )),
         },
@@ -217,19 +216,19 @@ fn cleanings() -> [(Cleaning, Cause); 5] {
             Cause::new(
                 "secret_spaces",
                 "the secret has spaces or a line break around it",
-                "Take them off where the secret is read: files and copied lines often end with one",
+                "Remove them where the secret is read: files and copied lines often end with one",
             ),
         ),
         (
             |secret| Some(secret.trim_matches(['"', '\'', '`']).to_owned()),
-            Cause::new("secret_quotes", "the secret has quotes around it", "Take them off where the secret is read"),
+            Cause::new("secret_quotes", "the secret has quotes around it", "Remove them where the secret is read"),
         ),
         (
             |secret| secret.strip_prefix("whsec_").map(str::to_owned),
             Cause::new(
                 "secret_prefix",
                 "the secret has whsec_ in front",
-                "The secret is the 64 characters without it; only some Standard Webhooks libraries take the prefix off",
+                "The secret is the 64 characters without it; only some Standard Webhooks libraries remove the prefix",
             ),
         ),
         (
@@ -240,7 +239,7 @@ fn cleanings() -> [(Cleaning, Cause); 5] {
             Cause::new(
                 "secret_base64_encoded",
                 "the secret was encoded in base64",
-                "Decode it once where it is read, as a secret of Kubernetes has to be",
+                "Decode it once where it is read, as Kubernetes secrets require",
             ),
         ),
         (
@@ -261,7 +260,7 @@ pub fn oddities(secret: &str) -> Vec<Cause> {
         return vec![Cause::new(
             "secret_is_an_api_key",
             "the secret is an API key",
-            "Take the subscription's signing secret, which was shown when the subscription was made",
+            "Use the subscription's signing secret, which was shown when the subscription was created",
         )];
     }
     // A secret that was given to the subscription has another form; one that the server made may be cut off.
@@ -272,10 +271,9 @@ pub fn oddities(secret: &str) -> Vec<Cause> {
     vec![Cause::new(
         "secret_malformed",
         format!(
-            "the secret has {} characters; one that the server made has 64 of 0-9 and a-f, and one that it was given has 16 \
-             to 128 without spaces",
+            "the secret has {} characters; a generated secret has 64 of 0-9 and a-f, and your own has 16 to 128 without spaces",
             cleaned.chars().count()
         ),
-        "Take the whole text that was shown when the subscription was made",
+        "Use the whole text that was shown when the subscription was created",
     )]
 }

@@ -114,15 +114,14 @@ fn judge_age(claim: &Claim<'_>, fits: Vec<Fit>, now: Timestamp, tolerance: Durat
         return Verdict::Explained(vec![Cause::new(
             "timestamp_too_old",
             format!("the signature is right, but its timestamp is {} old", shown(age)),
-            "A receiver refuses it as a replay, by default after 5 minutes. Check the clock of this machine; to look at \
-             a stored request, allow its age with --tolerance",
+            "Receivers refuse it as a replay, by default after 5 minutes. Check the clock of this machine; to verify a stored request, allow its age with --tolerance",
         )]);
     }
     if lead > tolerance {
         return Verdict::Explained(vec![Cause::new(
             "timestamp_in_the_future",
-            format!("the signature is right, but its timestamp lies {} in the future", shown(lead)),
-            "One of the two clocks is wrong; keep both right with NTP",
+            format!("the signature is right, but its timestamp is {} in the future", shown(lead)),
+            "One of the two clocks is wrong; synchronize both with NTP",
         )]);
     }
     Verdict::Matches(fits)
@@ -145,9 +144,8 @@ fn oddities(claim: &Claim<'_>, is_readable: bool) -> Vec<Cause> {
     if found.is_empty() {
         found.push(Cause::new(
             "unknown",
-            "neither the key as it is nor any usual change of the body makes the signature match",
-            "Check that the secret or public key is this subscription's (each has its own), and that the body is byte for \
-             byte what came, before anything parsed it",
+            "neither the key nor any common change of the body makes the signature match",
+            "Check that the secret or public key is this subscription's (each has its own), and that the body is byte for byte as received, before anything parsed it",
         ));
     }
     found

@@ -41,7 +41,7 @@ fn as_hex(text: &str, prefix: &str) -> Option<SignatureCandidate> {
     let bare = bare.strip_prefix(prefix).unwrap_or_else(|| {
         causes.push(Cause::new(
             "signature_prefix_missing",
-            format!("the signature lacks the prefix \"{prefix}\" that the option names gives it"),
+            format!("the signature lacks the prefix \"{prefix}\" that the option names sets"),
             "Pass the whole value of the header",
         ));
         bare
@@ -53,8 +53,8 @@ fn as_hex(text: &str, prefix: &str) -> Option<SignatureCandidate> {
     if is_marked {
         causes.push(Cause::new(
             "signature_prefix",
-            "the signature has a prefix such as sha256= in front, which it only has if the option names gives it one",
-            "Compare the 64 hexadecimal characters alone. If the subscription has names.signature_prefix, say so with --names",
+            "the signature has a prefix such as sha256=, which it should only have if the option names sets one",
+            "Compare only the 64 hexadecimal characters. If the subscription has names.signature_prefix, pass it with --names",
         ));
     }
     if let Some(mac) = hex_mac(bare) {
@@ -62,7 +62,7 @@ fn as_hex(text: &str, prefix: &str) -> Option<SignatureCandidate> {
             causes.push(Cause::new(
                 "signature_upper_case",
                 "the signature is in upper case",
-                "X-TempClock-Signature is lower-case hexadecimal: make yours lower case, or compare the bytes",
+                "X-TempClock-Signature is lower-case hexadecimal: use lower case, or compare the bytes",
             ));
         }
         return Some(SignatureCandidate { mac, causes });
@@ -71,7 +71,7 @@ fn as_hex(text: &str, prefix: &str) -> Option<SignatureCandidate> {
     causes.push(Cause::new(
         "signature_base64",
         "the signature is in base64",
-        "X-TempClock-Signature is lower-case hexadecimal: write yours in hexadecimal, or compare the bytes",
+        "X-TempClock-Signature is lower-case hexadecimal: use hexadecimal, or compare the bytes",
     ));
     Some(SignatureCandidate { mac, causes })
 }
@@ -100,14 +100,14 @@ fn as_standard(text: &str) -> Option<SignatureCandidate> {
         causes.push(Cause::new(
             "signature_hex",
             "the signature is in hexadecimal",
-            "webhook-signature is base64 after \"v1,\": write yours in base64, or compare the bytes",
+            "webhook-signature is base64 after \"v1,\": use base64, or compare the bytes",
         ));
         return Some(SignatureCandidate { mac, causes });
     }
     let mac = base64_mac(code)?;
     causes.push(Cause::new(
         "signature_base64_variant",
-        "the signature is in another kind of base64 (for URLs, or without = at the end)",
+        "the signature is in another variant of base64 (for URLs, or without = at the end)",
         "webhook-signature is standard base64 with padding",
     ));
     Some(SignatureCandidate { mac, causes })
@@ -147,8 +147,8 @@ pub fn malformed(header: &Header<'_>) -> Cause {
     let length = signature.chars().count();
     Cause::new(
         "signature_malformed",
-        format!("the signature has {length} characters and is none: {wanted} are expected"),
-        "Check that the whole value of the right header was taken",
+        format!("the signature has {length} characters and cannot be valid: {wanted} are expected"),
+        "Check that you pass the whole value of the right header",
     )
 }
 
@@ -158,7 +158,7 @@ pub fn wrong_header(header: &Header<'_>) -> Option<Cause> {
         Header::TempClock { signature } if signature.trim().starts_with("v1,") => Some(Cause::new(
             "wrong_header",
             "this looks like the value of webhook-signature, which also covers webhook-id and webhook-timestamp",
-            "Give these two as well (--id, --timestamp), or take X-TempClock-Signature",
+            "Pass these two as well (--id, --timestamp), or use X-TempClock-Signature",
         )),
         _ => None,
     }
@@ -172,14 +172,14 @@ pub fn other_key(claim: &Claim<'_>) -> Option<Cause> {
         return Some(Cause::new(
             "public_key_needed",
             "one of the signatures is Ed25519 (v1a), which a secret cannot verify",
-            "Give the subscription's public_key, which every response of the API shows, with --public-key",
+            "Pass the subscription's public_key, which every API response shows, with --public-key",
         ));
     }
     (is_of_secret && claim.expected.secrets.is_empty()).then(|| {
         Cause::new(
             "secret_needed",
             "one of the signatures is HMAC-SHA256, which a public key cannot verify",
-            "Give the signing secret with --secret-file",
+            "Pass the signing secret with --secret-file",
         )
     })
 }
