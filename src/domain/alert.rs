@@ -101,13 +101,13 @@ impl AlertKind {
     fn words(self) -> &'static str {
         match self {
             Self::EndpointFailing => "Endpoint failing",
-            Self::EndpointOff => "Endpoint turned off",
+            Self::EndpointOff => "Endpoint disabled",
             Self::EndpointRecovered => "Endpoint recovered",
-            Self::DeliveryExhausted => "Delivery given up",
+            Self::DeliveryExhausted => "Delivery exhausted",
             Self::DeliveryExpired => "Held deliveries expired",
             Self::DiskLow => "Disk nearly full",
             Self::BackupMissed => "Backup missed",
-            Self::CertificateEnds => "Certificate ends",
+            Self::CertificateEnds => "Certificate expires",
             Self::FeedBehind => "Feed behind",
             Self::StoreFailed => "Store failed",
             Self::Test => "Test",

@@ -20,7 +20,8 @@ const EVENT_DIGITS: usize = 32;
 impl FeedCursor {
     /// Reads a cursor of that feed; the error is a sentence.
     pub fn parse(text: &str, feed: SubscriptionId) -> Result<Self, String> {
-        let wrong = || "is not a cursor of a feed; take next_cursor as it was returned, or leave it out".to_owned();
+        let wrong =
+            || "is not a cursor of a feed; pass next_cursor exactly as it was returned, or omit cursor".to_owned();
         let (subscription, event) =
             text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or_else(wrong)?;
         let is_canonical = |digits: &str| digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -33,7 +34,7 @@ impl FeedCursor {
         match cursor {
             _ if cursor.to_string() != text => Err(wrong()),
             _ if cursor.subscription != feed => Err(format!(
-                "is a cursor of the feed of subscription {subscription}, and this is the feed of subscription {feed}"
+                "is a cursor of the feed of subscription {subscription}, but this is the feed of subscription {feed}"
             )),
             _ => Ok(cursor),
         }

@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use crate::domain::escape::{REPEATED_CHARS, shortened};
 
-/// One entry of an error answer's `errors` list.
+/// An invalid field, in the `errors` of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
-    /// Where: a field's name, with dots for nested ones and an index for list items (`data.worker_id`,
+    /// The field's name, with dots for nested fields and an index for list items (`data.worker_id`,
     /// `events[3].event`).
     pub field: String,
-    /// What is wrong and what would be right, for a person.
+    /// What is wrong and what is valid, for people.
     pub message: String,
 }
 

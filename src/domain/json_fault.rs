@@ -13,11 +13,11 @@ pub struct JsonFault {
 
 /// What other languages write for a value that JSON does not have.
 const FOREIGN: [(&str, &str); 9] = [
-    ("NaN", "give null, or leave the field out"),
-    ("nan", "give null, or leave the field out"),
-    ("Infinity", "give null, or leave the field out"),
-    ("-Infinity", "give null, or leave the field out"),
-    ("undefined", "give null, or leave the field out"),
+    ("NaN", "write null, or omit the field"),
+    ("nan", "write null, or omit the field"),
+    ("Infinity", "write null, or omit the field"),
+    ("-Infinity", "write null, or omit the field"),
+    ("undefined", "write null, or omit the field"),
     ("None", "write null"),
     ("True", "write true"),
     ("False", "write false"),
@@ -28,7 +28,7 @@ const FOREIGN: [(&str, &str); 9] = [
 #[must_use]
 pub fn explain(text: &str, error: &serde_json::Error) -> JsonFault {
     if text.starts_with('\u{feff}') {
-        let message = "the text begins with a byte order mark (U+FEFF): leave it out".to_owned();
+        let message = "the text begins with a byte order mark (U+FEFF): remove it".to_owned();
         return JsonFault { place: String::new(), message };
     }
     // The last byte that the parser has read may end the value before the fault is seen.
@@ -58,7 +58,7 @@ fn offset(text: &str, error: &serde_json::Error) -> usize {
 fn half_of_a_character(text: &str, before: &[u8]) -> String {
     let escape = before.windows(2).rposition(|pair| pair == b"\\u");
     let escape = escape.and_then(|start| text.get(start..start + 6)).unwrap_or("an escape");
-    format!("holds {escape}, half of a character such as an emoji: cut texts between characters")
+    format!("contains {escape}, half of a character such as an emoji: truncate texts between characters")
 }
 
 /// The word of another language at the end of what was read.
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_value_of_another_language_is_named_with_its_place() {
-        let null = |word: &str| format!("{word} is not JSON: give null, or leave the field out");
+        let null = |word: &str| format!("{word} is not JSON: write null, or omit the field");
         places(r#"{"events":[{"a":1},{"data":{"b":"x,[{","minutes":NaN}}]}"#, "events[1].data.minutes", &null("NaN"));
         places(r#"{"a": Infinity}"#, "a", &null("Infinity"));
         places(r#"{"a":[1,-Infinity]}"#, "a[1]", &null("-Infinity"));
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn half_of_a_character_is_named_with_its_place() {
         let half = |escape: &str| {
-            format!("holds {escape}, half of a character such as an emoji: cut texts between characters")
+            format!("contains {escape}, half of a character such as an emoji: truncate texts between characters")
         };
         places(r#"{"a":{"b":"Ana\ud83d"},"c":1}"#, "a.b", &half(r"\ud83d"));
         places(r#"{"a":["\u00e9","\ud83dx"]}"#, "a[1]", &half(r"\ud83d"));
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_else_is_wrong_is_said_in_the_words_of_the_parser() {
-        places("\u{feff}{}", "", "the text begins with a byte order mark (U+FEFF): leave it out");
+        places("\u{feff}{}", "", "the text begins with a byte order mark (U+FEFF): remove it");
         places("", "", "not JSON: EOF while parsing a value at line 1 column 0");
         places(r#"{"a":{"b":1}"#, "a", "not JSON: EOF while parsing an object at line 1 column 12");
         assert_eq!(fault(r#"{"a":[1,2"#).0, "a[1]");

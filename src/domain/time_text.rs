@@ -41,10 +41,10 @@ fn of_other_form(text: &str) -> &'static str {
         "" => "it is empty",
         text if text.trim() != text => "it begins or ends with a space",
         text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            "it is a number, as of seconds or milliseconds since 1970"
+            "it is a number, such as seconds or milliseconds since 1970"
         }
         text if text.len() > 10 && text.bytes().all(is_of_digits) => "it is a number",
-        _ => "it is of another form",
+        _ => "it has another format",
     }
 }
 
@@ -65,7 +65,7 @@ struct WrittenOffset {
 }
 
 impl Parts {
-    /// Reads RFC 3339 and its usual misspellings, which become `faults`. None: it is of another form.
+    /// Reads RFC 3339 and its usual misspellings, which become `faults`. None: it has another format.
     fn read(text: &str, faults: &mut Vec<&'static str>) -> Option<Self> {
         let mut rest = text;
         let date = date(&mut rest)?;
@@ -75,7 +75,7 @@ impl Parts {
             return Some(parts);
         }
         if take(&mut rest, ' ').is_some() {
-            faults.push("a space in place of the T");
+            faults.push("a space instead of the T");
         } else {
             take(&mut rest, 'T').or_else(|| take(&mut rest, 't'))?;
         }
@@ -88,7 +88,7 @@ impl Parts {
             faults.push(NO_SECONDS);
         }
         if rest.starts_with(',') {
-            faults.push("a comma in place of the decimal point");
+            faults.push("a comma instead of the decimal point");
         }
         if take(&mut rest, '.').or_else(|| take(&mut rest, ',')).is_some() {
             parts.nanosecond = fraction(&mut rest)?;
@@ -100,26 +100,27 @@ impl Parts {
     fn as_ms(&self) -> Result<u64, String> {
         let (year, month, day) = self.date;
         if !(1..=12).contains(&month) {
-            return Err("the month is 01 to 12".to_owned());
+            return Err("the month must be 01 to 12".to_owned());
         }
         let date = Date::new(year, month, day).map_err(|_| format!("{year:04}-{month:02} has no day {day:02}"))?;
         if self.hour > 23 {
-            return Err("the hour is 00 to 23; midnight is 00:00 of the next day".to_owned());
+            return Err("the hour must be 00 to 23; midnight is 00:00 of the next day".to_owned());
         }
         if self.minute > 59 {
-            return Err("the minute is 00 to 59".to_owned());
+            return Err("the minute must be 00 to 59".to_owned());
         }
         let is_leap = self.second == 60;
         if self.second > 60 {
-            return Err("the second is 00 to 59".to_owned());
+            return Err("the second must be 00 to 59".to_owned());
         }
-        let offset = self.offset.exact().ok_or("the offset is -23:59 to +23:59")?;
+        let offset = self.offset.exact().ok_or("the offset must be -23:59 to +23:59")?;
         // A leap second is the one before it, as on the clocks of most machines.
         let time = date.at(self.hour, self.minute, self.second.min(59), self.nanosecond);
-        let instant = offset.to_timestamp(time).map_err(|_| format!("the year is 1970 to 9999, not {year:04}"))?;
+        let instant = offset.to_timestamp(time).map_err(|_| format!("the year must be 1970 to 9999, not {year:04}"))?;
         if is_leap && !ends_a_month(instant) {
             return Err(
-                "a leap second is 23:59:60 in UTC on the last day of a month; else the second is 00 to 59".to_owned()
+                "a leap second is 23:59:60 in UTC on the last day of a month; otherwise the second must be 00 to 59"
+                    .to_owned(),
             );
         }
         u64::try_from(instant.as_millisecond()).map_err(|_| "it is before 1970".to_owned())
@@ -139,13 +140,13 @@ impl WrittenOffset {
             rest = rest.trim_start();
             if rest.as_bytes().first().is_some_and(u8::is_ascii_digit) {
                 // What remains of a plus in a URL, where it means a space.
-                faults.push("a space in place of the sign of its offset (a + in a URL is written %2B)");
+                faults.push("a space instead of the sign of its offset (write + as %2B in a URL)");
                 return Some(Self::UTC);
             }
             faults.push("a space before its offset");
         }
         if let Some((before, _)) = rest.split_once('[').filter(|_| rest.ends_with(']')) {
-            faults.push("the name of a zone at its end");
+            faults.push("the name of a time zone at its end");
             rest = before;
         }
         match rest {
@@ -154,14 +155,14 @@ impl WrittenOffset {
                 return Some(Self::UTC);
             }
             "UTC" | "GMT" | "utc" | "gmt" => {
-                faults.push("the name UTC or GMT in place of Z");
+                faults.push("the name UTC or GMT instead of Z");
                 return Some(Self::UTC);
             }
             "Z" | "z" => return Some(Self::UTC),
             _ => {}
         }
         if take(&mut rest, '\u{2212}').is_some() {
-            faults.push("another minus sign than - before its offset");
+            faults.push("a minus sign other than - before its offset");
             return Some(Self::UTC);
         }
         let sign = if take(&mut rest, '-').is_some() { -1 } else { take(&mut rest, '+').map(|()| 1)? };
@@ -175,7 +176,7 @@ impl WrittenOffset {
         }
         let minute = number(&mut rest, 2)?;
         if take(&mut rest, ' ').is_some() && !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-            faults.push("the name of a zone at its end");
+            faults.push("the name of a time zone at its end");
         } else if take(&mut rest, ':').is_some() && number::<i8>(&mut rest, 2).is_some() && rest.is_empty() {
             faults.push("seconds in its offset");
         } else if !rest.is_empty() {
@@ -254,52 +255,52 @@ mod tests {
         for (text, fault) in [
             ("2026-03-02T07:58:00", "it has no offset from UTC"),
             ("2026-03-02T07:58Z", &format!("it has {NO_SECONDS}")),
-            ("2026-03-02T07:58Z[UTC]", &format!("it has {NO_SECONDS} and the name of a zone at its end")),
-            ("2026-03-02 07:58:00Z", "it has a space in place of the T"),
-            ("2026-03-02 07:58:00", "it has a space in place of the T and no offset from UTC"),
-            ("2026-03-02 07:58", &format!("it has a space in place of the T, {NO_SECONDS} and no offset from UTC")),
+            ("2026-03-02T07:58Z[UTC]", &format!("it has {NO_SECONDS} and the name of a time zone at its end")),
+            ("2026-03-02 07:58:00Z", "it has a space instead of the T"),
+            ("2026-03-02 07:58:00", "it has a space instead of the T and no offset from UTC"),
+            ("2026-03-02 07:58", &format!("it has a space instead of the T, {NO_SECONDS} and no offset from UTC")),
             ("2026-03-02", "it has no time of day and no offset from UTC"),
             ("2026-03-02T07:58:00+0000", "it has an offset without a colon (write +01:00)"),
             ("2026-03-02T07:58:00+00", "it has an offset without minutes (write +01:00)"),
             ("2026-03-02T07:58:00+01:00:00", "it has seconds in its offset"),
-            ("2026-03-02T08:58:00+01:00[Europe/Berlin]", "it has the name of a zone at its end"),
+            ("2026-03-02T08:58:00+01:00[Europe/Berlin]", "it has the name of a time zone at its end"),
             (
                 "2026-03-02 07:58:00 +0000 UTC",
-                "it has a space in place of the T, a space before its offset, an offset without a colon (write +01:00) \
-                 and the name of a zone at its end",
+                "it has a space instead of the T, a space before its offset, an offset without a colon (write +01:00) \
+                 and the name of a time zone at its end",
             ),
             (
                 "2026-03-02 07:58:00 UTC",
-                "it has a space in place of the T, a space before its offset and the name UTC or GMT in place of Z",
+                "it has a space instead of the T, a space before its offset and the name UTC or GMT instead of Z",
             ),
-            (
-                "2026-03-02T08:58:00 01:00",
-                "it has a space in place of the sign of its offset (a + in a URL is written %2B)",
-            ),
-            ("2026-03-02T07:58:00,5Z", "it has a comma in place of the decimal point"),
-            ("2026-03-02T06:58:00\u{2212}01:00", "it has another minus sign than - before its offset"),
-            ("1772438280000", "it is a number, as of seconds or milliseconds since 1970"),
+            ("2026-03-02T08:58:00 01:00", "it has a space instead of the sign of its offset (write + as %2B in a URL)"),
+            ("2026-03-02T07:58:00,5Z", "it has a comma instead of the decimal point"),
+            ("2026-03-02T06:58:00\u{2212}01:00", "it has a minus sign other than - before its offset"),
+            ("1772438280000", "it is a number, such as seconds or milliseconds since 1970"),
             ("1772438280.25", "it is a number"),
             ("", "it is empty"),
             ("2026-03-02T07:58:00Z ", "it begins or ends with a space"),
-            ("Mon, 02 Mar 2026 07:58:00 GMT", "it is of another form"),
-            ("03/02/2026 07:58AM", "it is of another form"),
-            ("2026-W10-1T07:58:00Z", "it is of another form"),
-            ("20260302T075800Z", "it is of another form"),
-            ("+2026-03-02T07:58:00Z", "it is of another form"),
-            ("2026-03-02T07:58:00.Z", "it is of another form"),
-            ("2026-03-02T07:5\u{e9}:00Z", "it is of another form"),
-            ("2026-13-02T07:58:00Z", "it is out of range: the month is 01 to 12"),
+            ("Mon, 02 Mar 2026 07:58:00 GMT", "it has another format"),
+            ("03/02/2026 07:58AM", "it has another format"),
+            ("2026-W10-1T07:58:00Z", "it has another format"),
+            ("20260302T075800Z", "it has another format"),
+            ("+2026-03-02T07:58:00Z", "it has another format"),
+            ("2026-03-02T07:58:00.Z", "it has another format"),
+            ("2026-03-02T07:5\u{e9}:00Z", "it has another format"),
+            ("2026-13-02T07:58:00Z", "it is out of range: the month must be 01 to 12"),
             ("2026-02-30T07:58:00Z", "it is out of range: 2026-02 has no day 30"),
-            ("2026-03-02T24:00:00Z", "it is out of range: the hour is 00 to 23; midnight is 00:00 of the next day"),
-            ("2026-03-02T07:60:00Z", "it is out of range: the minute is 00 to 59"),
-            ("2026-03-02T07:58:61Z", "it is out of range: the second is 00 to 59"),
-            ("2026-03-02T08:58:00+24:00", "it is out of range: the offset is -23:59 to +23:59"),
-            ("2026-03-02T08:58:00-01:60", "it is out of range: the offset is -23:59 to +23:59"),
+            (
+                "2026-03-02T24:00:00Z",
+                "it is out of range: the hour must be 00 to 23; midnight is 00:00 of the next day",
+            ),
+            ("2026-03-02T07:60:00Z", "it is out of range: the minute must be 00 to 59"),
+            ("2026-03-02T07:58:61Z", "it is out of range: the second must be 00 to 59"),
+            ("2026-03-02T08:58:00+24:00", "it is out of range: the offset must be -23:59 to +23:59"),
+            ("2026-03-02T08:58:00-01:60", "it is out of range: the offset must be -23:59 to +23:59"),
             ("1969-12-31T23:59:59Z", "it is out of range: it is before 1970"),
             ("1970-01-01T00:30:00+01:00", "it is out of range: it is before 1970"),
             ("0001-01-01T00:00:00Z", "it is out of range: it is before 1970"),
-            ("9999-12-31T23:59:59Z", "it is out of range: the year is 1970 to 9999, not 9999"),
+            ("9999-12-31T23:59:59Z", "it is out of range: the year must be 1970 to 9999, not 9999"),
         ] {
             assert_eq!(read_ms(text), Err(fault.to_owned()), "{text}");
         }

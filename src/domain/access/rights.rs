@@ -23,16 +23,16 @@ pub struct Rights<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
     /// A scope.
-    #[error("it lacks the scope {0} itself")]
+    #[error("the creating key lacks the scope {0}")]
     Scope(&'static str),
     /// A later end, or none.
-    #[error("the other key would be valid after {0}, when this one expires")]
+    #[error("the other key would be valid after {0}, when the creating key expires")]
     Expiry(Timestamp),
     /// Other networks, or all.
-    #[error("the other key could be used from networks that this one cannot be used from")]
+    #[error("the other key could be used from networks that the creating key cannot be used from")]
     Networks,
     /// Other subscriptions, or all.
-    #[error("the other key would see subscriptions that this one does not see")]
+    #[error("the other key could access subscriptions that the creating key cannot")]
     Subscriptions,
 }
 

@@ -22,18 +22,16 @@ impl Attempt {
             Outcome::TlsFailed(text) => return Some(tls(text)),
             Outcome::TokenFailed(fault) => return Some(fault.in_words()),
             Outcome::ProxyFailed(text) => {
-                return Some(format!("no way out, which says nothing about the endpoint: {text}"));
+                return Some(format!("not sent to the endpoint, and not counted against it: {text}"));
             }
             Outcome::TokenDropped => (
-                "the endpoint answered 401, so the access token was dropped, and the next attempt followed at once with a \
-                 new one"
+                "the endpoint answered 401, so the access token was discarded, and the next attempt followed at once with a new one"
                     .to_owned(),
-                "this does not count against the retry schedule: a receiver that takes a token until its end avoids it",
+                "this does not count against the retry schedule: a receiver that accepts tokens until they expire avoids it",
             ),
             Outcome::TokenRefused => (
                 "the endpoint answered 401 to the access token".to_owned(),
-                "compare auth.scope and auth.audience with what the receiver wants, and the signing secret that it \
-                 verifies with",
+                "compare auth.scope and auth.audience with what the receiver requires, and the signing secret that it verifies with",
             ),
             Outcome::HttpError(status) => {
                 (format!("the endpoint answered {}", named(*status)), self.for_status(*status))
@@ -48,14 +46,12 @@ impl Attempt {
             ),
             Outcome::Redirected(status) => match self.target() {
                 None => (
-                    format!("the endpoint answered {status} without a new address, which is no response to an event"),
+                    format!("the endpoint answered {status} without a new address, which is not a valid response to an event"),
                     "check the subscription's URL, and a cache or proxy in front of the receiver",
                 ),
                 Some(target) => (
                     format!("the endpoint answered {status}, a redirect to {target}, which is not followed"),
-                    "set the subscription's URL to the final address, or, if that is a login page, let the receiver \
-                     accept deliveries without a login. A receiver that always redirects (Google Apps Script) may have \
-                     done its work",
+                    "set the subscription's URL to the final address, or, if that is a login page, let the receiver accept deliveries without a login. A receiver that always redirects (Google Apps Script) may have processed the event",
                 ),
             },
             Outcome::NameNotFound(host) => {
@@ -67,22 +63,20 @@ impl Attempt {
             ),
             Outcome::ConnectFailed(text) if text == NO_ROUTE => (
                 format!("no connection to the endpoint ({text})"),
-                "check this machine's network: an endpoint with IPv6 addresses alone needs IPv6 here",
+                "check this machine's network: an endpoint with only IPv6 addresses needs IPv6 here",
             ),
             Outcome::ConnectFailed(text) => (
                 format!("no connection to the endpoint ({text})"),
-                "check that it runs and that no firewall is in the way",
+                "check that it runs and that no firewall blocks it",
             ),
             Outcome::ConnectionLost(text) => {
                 (format!("the connection broke before the answer was complete ({text})"), AFTER_A_BREAK)
             }
             Outcome::KeptConnectionClosed(text) => (
                 format!(
-                    "the endpoint closed a connection that was kept open, before a byte of an answer came ({text}), so \
-                     the next attempt followed at once on a new one"
+                    "the endpoint closed a kept connection before it sent any byte of an answer ({text}), so the next attempt followed at once on a new one"
                 ),
-                "this does not count against the retry schedule: a receiver that closes each connection after its answer, \
-                 and says so with Connection: close, avoids it",
+                "this does not count against the retry schedule: a receiver that closes each connection after its answer, and announces that with Connection: close, avoids it",
             ),
             Outcome::TimedOut(phase) => {
                 let (doing, advice) = phase_in_words(*phase);
@@ -90,7 +84,7 @@ impl Attempt {
             }
             Outcome::LookupsBusy => (
                 "this server was busy looking up other host names, and too little time was left".to_owned(),
-                "this says nothing about the endpoint: if it lasts, check the server's name server",
+                "this is not caused by the endpoint: if it persists, check the server's name server",
             ),
             Outcome::BadResponse(_) | Outcome::HeadersTooLong | Outcome::BadHead(..) | Outcome::Incomplete(..) => {
                 return self.of_bad_answer();
@@ -110,9 +104,9 @@ impl Attempt {
         let (cause, advice) = match &self.outcome {
             Outcome::BadResponse(text) => {
                 let advice = if self.url.starts_with("http:") {
-                    "check what listens on that port: if it is TLS, the subscription's URL has to begin with https"
+                    "check what listens on that port: if it is TLS, the subscription's URL must begin with https"
                 } else {
-                    "check what listens on that port: a server that speaks HTTP/2 alone cannot be delivered to"
+                    "check what listens on that port: a server that only speaks HTTP/2 cannot receive deliveries"
                 };
                 (format!("the answer is not valid HTTP ({text})"), advice)
             }
@@ -127,7 +121,7 @@ impl Attempt {
             ),
             Outcome::BadHead(status, HeadFault::Invalid(text)) => (
                 format!("the endpoint answered {status}, but the answer is not valid HTTP: {text}"),
-                "correct that in the receiver, or in a proxy in front of it",
+                "fix that in the receiver, or in a proxy in front of it",
             ),
             Outcome::Incomplete(status, BodyError::TimedOut) => {
                 let (doing, advice) = phase_in_words(Phase::Read);
@@ -221,11 +215,10 @@ fn phase_in_words(phase: Phase) -> (&'static str, &'static str) {
         Phase::Resolve => {
             ("looking up the host name", "check the name server in /etc/resolv.conf, and those of the domain")
         }
-        Phase::Connect => ("connecting", "check the address, and for a firewall in the way"),
+        Phase::Connect => ("connecting", "check the address, and firewalls on the path"),
         Phase::Handshake => (
             "setting up TLS",
-            "check that TLS is spoken on that port, and that the receiver runs. If other machines reach it, the path from \
-             here may lose large packets: check its MTU",
+            "check that the port serves TLS, and that the receiver runs. If other machines reach it, the path from here may lose large packets: check its MTU",
         ),
         Phase::Send => (
             "sending the request",
@@ -238,7 +231,7 @@ fn phase_in_words(phase: Phase) -> (&'static str, &'static str) {
              serves one connection at a time may be busy with another one. If only large events time out, the path may \
              lose large packets: check its MTU",
         ),
-        Phase::Read => ("reading the answer", "end the response at once and do the work afterwards"),
+        Phase::Read => ("reading the answer", "complete the response at once and do the work afterwards"),
     }
 }
 

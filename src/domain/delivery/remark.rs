@@ -4,14 +4,11 @@ use crate::domain::delivery::attempt::{Attempt, Response};
 
 /// What servers say in a 2xx although they did nothing, in lower case, and what it means.
 const TEXTS: [(&str, &str); 3] = [
-    (
-        "rules were not satisfied",
-        "the text of the answer says that a rule of the receiver was not met, so it did nothing",
-    ),
-    ("not satisfied", "the text of the answer says that a rule of the receiver was not met, so it did nothing"),
+    ("rules were not satisfied", "the answer's text says that a rule of the receiver was not met, so it did nothing"),
+    ("not satisfied", "the answer's text says that a rule of the receiver was not met, so it did nothing"),
     (
         "workflow was started",
-        "the receiver answers before its workflow has run, so it cannot tell whether the workflow accepts the delivery",
+        "the receiver answers before its workflow runs, so the answer does not show whether the workflow accepts the delivery",
     ),
 ];
 
@@ -27,13 +24,11 @@ impl Attempt {
         }
         let is_page = response.content_type().is_some_and(|kind| kind.starts_with("text/html")) && !start.is_empty();
         if is_page || start.starts_with("<!doctype html") || start.starts_with("<html") {
-            return Some(
-                "the answer is an HTML page, which receivers of webhooks hardly send; check the path of the URL",
-            );
+            return Some("the answer is an HTML page, which webhook receivers rarely send; check the path of the URL");
         }
         if start.is_empty() && self.outcome.response_code() == Some(200) && response.content_type().is_none() {
             return Some(
-                "the answer is empty, as of servers that answer any path so; check the path of the URL, or test with verify",
+                "the answer is empty, as from servers that answer any path like that; check the path of the URL, or test with verify",
             );
         }
         None

@@ -84,7 +84,7 @@ impl TlsFault {
     pub fn in_words(&self) -> String {
         match self {
             Self::Expired(at) => {
-                format!("its certificate has expired{}; the receiver has to renew it", day(" on ", *at))
+                format!("its certificate has expired{}; the receiver must renew it", day(" on ", *at))
             }
             Self::NotValidYet(from) => format!(
                 "its certificate is not valid yet{}; compare the clocks of both machines",
@@ -96,9 +96,7 @@ impl TlsFault {
                 listed(names),
                 plain(wanted)
             ),
-            Self::UnknownIssuer => "its certificate is self-signed or from an authority that is not trusted here, or \
-                the certificates between are missing; let the receiver send its whole chain, or the operator add a \
-                private authority with delivery.ca_certificates"
+            Self::UnknownIssuer => "its certificate is self-signed or from an authority that is not trusted here, or intermediate certificates are missing; let the receiver send its whole chain, or the operator add a private authority with delivery.ca_certificates"
                 .to_owned(),
             Self::SelfSigned => {
                 "its certificate is self-signed, and marked as that of an authority; give the receiver \
@@ -112,8 +110,7 @@ impl TlsFault {
                 plain(wanted)
             ),
             Self::AddressAsName(address) => format!(
-                "its certificate has {address} as a name (DNS:{address}), where an address has to stand as one; give the \
-                 receiver a certificate with the alternative name IP:{address}",
+                "its certificate has {address} as a name (DNS:{address}), where an address must be an IP entry; give the receiver a certificate with the alternative name IP:{address}",
                 address = plain(address)
             ),
             Self::AuthorityExpired(name, at) => format!(
@@ -123,12 +120,9 @@ impl TlsFault {
                 day(" on ", Some(*at))
             ),
             Self::ShortKey(bits) => format!(
-                "an RSA key of its certificate or of its authority has {bits} bits, and fewer than 2048 are not safe; give \
-                 the receiver a certificate with a longer key"
+                "an RSA key of its certificate or of its authority has {bits} bits, and fewer than 2048 are insecure; give the receiver a certificate with a longer key"
             ),
-            Self::BadSignature => "a signature of its certificate or of the handshake is wrong, or made with an RSA key of \
-                fewer than 2048 bits; give the receiver a certificate that fits its key, from an authority with a longer \
-                one"
+            Self::BadSignature => "a signature of its certificate or of the handshake is wrong, or made with an RSA key of fewer than 2048 bits; give the receiver a certificate that matches its key, from an authority with a longer one"
             .to_owned(),
             Self::UnsupportedSignature(name) => format!(
                 "its certificate or one of its chain is signed with {name}, which is not accepted here; give the receiver a \
@@ -137,8 +131,7 @@ impl TlsFault {
             Self::OldVersion => "its certificate or one of its chain is of version 1, from before there were alternative \
                 names; give the receiver one of version 3"
                 .to_owned(),
-            Self::WrongPurpose => "its certificate is for another purpose than to be a server's; give the receiver one with \
-                the extended key usage serverAuth"
+            Self::WrongPurpose => "its certificate is not for servers; give the receiver one with the extended key usage serverAuth"
                 .to_owned(),
             Self::PathTooLong => "its chain is longer than one of its authorities permits (pathlen); get a certificate \
                 from an authority that may issue it"
@@ -146,20 +139,15 @@ impl TlsFault {
             Self::NameNotPermitted => "its authority may not issue certificates for this host (name constraints); get one \
                 from an authority that may"
                 .to_owned(),
-            Self::NoAuthority => "a certificate in its chain has signed another one and is not that of an authority; let \
-                the issuer mark it with basicConstraints=CA:TRUE"
+            Self::NoAuthority => "a certificate in its chain has signed another one, but is not that of an authority; let the issuer mark it with basicConstraints=CA:TRUE"
                 .to_owned(),
-            Self::AuthorityAsServer => "its certificate is marked as that of an authority (CA:TRUE), which no server's may \
-                be; give the receiver one with basicConstraints=CA:FALSE"
+            Self::AuthorityAsServer => "its certificate is marked as that of an authority (CA:TRUE), which is not allowed for a server; give the receiver one with basicConstraints=CA:FALSE"
                 .to_owned(),
-            Self::UnknownExtension => "its certificate has a critical extension that is not known here; give the receiver \
-                one without it"
+            Self::UnknownExtension => "its certificate has an unknown critical extension; give the receiver one without it"
                 .to_owned(),
-            Self::Damaged => "its certificate cannot be read, as a part of it is damaged or not as the standard has it; \
-                have it issued again"
+            Self::Damaged => "its certificate cannot be read, because a part of it is damaged or violates the standard; have it reissued"
                 .to_owned(),
-            Self::ChainTooLarge => "its certificates are too large or too many, beyond 64 KiB; let the receiver send its \
-                own certificate and those between, and no others"
+            Self::ChainTooLarge => "its certificates are too large or too many, beyond 64 KiB; let the receiver send only its own and the intermediate certificates"
                 .to_owned(),
             Self::ClientCertificateRefused(reason) => format!(
                 "it does not accept the client certificate{reason}; let the receiver trust the certificate's authority and \
@@ -174,30 +162,22 @@ impl TlsFault {
     fn of_handshake(&self) -> &'static str {
         match self {
             Self::ClientCertificateWanted => {
-                "it wants a client certificate, and none is shown; set the subscription's client_certificate to one that \
-                is declared for this host, or let the receiver take requests without one and verify their signature"
+                "it requires a client certificate, and none was presented; set the subscription's client_certificate to one that is declared for this host, or let the receiver accept requests without one and verify their signature"
             }
             Self::UnknownName => {
-                "it knows no host of this name; check the URL, and the host names that the receiver \
-                serves"
+                "it does not know this host name; check the URL, and the host names that the receiver serves"
             }
-            Self::NoTls => "it does not speak TLS on this port; check the port, plain http may listen there",
-            Self::NothingInCommon => {
-                "it offers no TLS 1.2 or 1.3 with a cipher that is still safe; update the receiver's TLS"
-            }
+            Self::NoTls => "it does not speak TLS on this port; check the port, which may serve plain http",
+            Self::NothingInCommon => "it offers no TLS 1.2 or 1.3 with a secure cipher; update the receiver's TLS",
             Self::HandshakeRefused => {
                 "it refused the TLS handshake, in which it was offered TLS 1.3, and TLS 1.2 with \
-                ECDHE and AES-GCM or ChaCha20, on X25519, P-256 and P-384; see in the receiver's log whether it has none \
-                of these (only CBC or RSA key exchange, say), or wants a client certificate or another host name"
+                ECDHE and AES-GCM or ChaCha20, on X25519, P-256 and P-384; check in the receiver's log whether it supports none of these (for example only CBC or RSA key exchange), or requires a client certificate or another host name"
             }
-            Self::NoAnswer => {
-                "it took the connection and did not answer in TLS; check the port, and that TLS is spoken there"
-            }
+            Self::NoAnswer => "it accepted the connection but did not answer in TLS; check that the port serves TLS",
             Self::Ended => {
-                "it ended the connection during the TLS handshake; check that TLS is spoken on this port, and see \
-                in the receiver's log why"
+                "it closed the connection during the TLS handshake; check that the port serves TLS, and the reason in the receiver's log"
             }
-            _ => "TLS failed; look at the receiver's TLS",
+            _ => "TLS failed; check the receiver's TLS configuration",
         }
     }
 }
@@ -253,7 +233,7 @@ mod tests {
             TlsFault::ChainTooLarge,
             TlsFault::OtherCertificate,
             TlsFault::ClientCertificateWanted,
-            TlsFault::ClientCertificateRefused(", as it has expired"),
+            TlsFault::ClientCertificateRefused(", because it has expired"),
             TlsFault::UnknownName,
             TlsFault::NoTls,
             TlsFault::NothingInCommon,

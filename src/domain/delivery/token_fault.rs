@@ -19,35 +19,33 @@ impl TokenFault {
     pub fn in_words(&self) -> String {
         match self {
             Self::Unreachable(text) => format!(
-                "no access token, as the token URL cannot be reached ({text}); check auth.token_url, and that the token \
+                "no access token, because the token URL cannot be reached ({text}); check auth.token_url, and that the token \
                  server runs"
             ),
             Self::Refused(status, Some(code)) => {
                 format!(
-                    "no access token, as the token server refused the client ({code}, status {status}); {}",
+                    "no access token, because the token server refused the client ({code}, status {status}); {}",
                     for_code(code)
                 )
             }
             Self::Refused(status @ 300..400, None) => format!(
-                "no access token, as the token URL answered {status}, a redirect, which is not followed; set \
-                 auth.token_url to the final address, in which often only a slash at the end is missing here"
+                "no access token, because the token URL answered {status}, a redirect, which is not followed; set auth.token_url to the final address, which often differs only in a slash at the end"
             ),
             Self::Refused(status @ (404 | 405), None) => {
-                format!("no access token, as the token URL answered {status}; check auth.token_url")
+                format!("no access token, because the token URL answered {status}; check auth.token_url")
             }
             Self::Refused(status @ (400 | 401 | 403), None) => format!(
-                "no access token, as the token server refused the client (status {status}); {}",
+                "no access token, because the token server refused the client (status {status}); {}",
                 for_code("invalid_client")
             ),
             Self::Refused(status, None) => {
-                format!("no access token, as the token URL answered {status}; see the token server's log")
+                format!("no access token, because the token URL answered {status}; check the token server's log")
             }
             Self::Unusable(text) => {
                 let advice = if text.contains("; ") { "" } else { "; check auth.token_url, and the token server" };
                 format!("no access token: {text}{advice}")
             }
-            Self::Awaited => "no access token yet, as another attempt was still waiting for one; this does not count \
-                against the retry schedule: if it lasts, see why the token server takes so long"
+            Self::Awaited => "no access token yet, because another attempt was still waiting for one; this does not count against the retry schedule: if it persists, check why the token server is slow"
                 .to_owned(),
         }
     }
@@ -61,11 +59,11 @@ fn for_code(code: &str) -> &'static str {
              try \"client_authentication\": \"body\""
         }
         "unauthorized_client" | "unsupported_grant_type" => {
-            "let the token server allow this client the grant client_credentials"
+            "allow this client the grant client_credentials on the token server"
         }
         "invalid_scope" => "check auth.scope",
         "invalid_target" => "check auth.audience",
-        _ => "the token server's log says why",
+        _ => "check the token server's log",
     }
 }
 

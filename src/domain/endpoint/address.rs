@@ -47,8 +47,7 @@ pub enum BlockedAddress {
     },
     /// The address is in a range that only an allowed network within it opens.
     #[error(
-        "{}, which is not allowed; only an entry of delivery.allow_networks \
-         within {} opens it, a wider one does not",
+        "{}, which is not allowed; only an entry of delivery.allow_networks within {} allows it, a wider one does not",
         HostAddress { host, address, inside, range },
         .range.network
     )]

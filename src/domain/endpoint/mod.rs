@@ -64,7 +64,7 @@ pub enum EndpointError {
         position: usize,
     },
     /// Not a URL at all.
-    #[error("the URL can not be read: {reason}")]
+    #[error("the URL cannot be parsed: {reason}")]
     Unreadable {
         /// The parser's error.
         reason: ParseError,
@@ -85,18 +85,17 @@ pub enum EndpointError {
     #[error("the URL must begin with https://; the operator can allow plain http with delivery.allow_http")]
     PlainHttp,
     /// Something before an `@` in front of the host.
-    #[error("the URL must not carry a user name or password; remove what stands before the @")]
+    #[error("the URL must not have a user name or password; remove the part before the @")]
     UserInfo,
     /// A `#` and what follows it, which a request never carries.
-    #[error("the URL must not have a fragment; remove the # and what follows it")]
+    #[error("the URL must not have a fragment; remove the # and everything after it")]
     Fragment,
     /// No host.
     #[error("the URL has no host")]
     NoHost,
     /// A host that is not a valid DNS name.
     #[error(
-        "the host {} is not a valid host name; it takes letters, digits, hyphens and dots, \
-         with no empty part and no number as the last one",
+        "the host {} is not a valid host name; use letters, digits, hyphens and dots, with no empty label and no number as the last label",
         shortened(host, REPEATED_CHARS)
     )]
     HostName {
@@ -104,7 +103,7 @@ pub enum EndpointError {
         host: String,
     },
     /// Port 0, which nothing can listen on.
-    #[error("the URL has port 0, which can not be connected to")]
+    #[error("the URL has port 0, which cannot be connected to")]
     PortZero,
     /// The host is an address or a local name that is not allowed.
     #[error(transparent)]

@@ -18,7 +18,7 @@ pub struct OptInType {
 pub const OPT_IN: [OptInType; 4] = [
     OptInType {
         name: "clock.blocked_by_survey",
-        description: "A worker could not clock in before a survey was answered.",
+        description: "A worker could not clock in because a survey was not answered.",
         example: r#"{"worker_id":52,"worker_name":"Ana Kowalska","survey":"Fit for work","location_id":3}"#,
     },
     OptInType {
@@ -28,12 +28,12 @@ pub const OPT_IN: [OptInType; 4] = [
     },
     OptInType {
         name: "clock.geofence_refused",
-        description: "A worker could not clock in outside of the area of the location.",
+        description: "A worker could not clock in outside the area of the location.",
         example: r#"{"worker_id":52,"location_id":3,"distance_m":1250}"#,
     },
     OptInType {
         name: "clock.low_gps_confidence",
-        description: "A worker clocked in or out with a position that is not precise.",
+        description: "A worker clocked in or out with an imprecise position.",
         example: r#"{"worker_id":52,"entry_id":4711,"accuracy_m":310}"#,
     },
 ];
@@ -89,11 +89,11 @@ impl EventType {
     pub fn description(&self) -> &'static str {
         match self {
             Self::ClockIn => "A worker clocked in at a location.",
-            Self::ClockOut => "A worker clocked out; the minutes worked are counted.",
+            Self::ClockOut => "A worker clocked out; the data has the minutes worked.",
             Self::WorkerCreated => "A worker was added.",
             Self::WorkerUpdated => "A worker's record was changed.",
             Self::ShiftCreated => "A shift was planned for a worker.",
-            Self::DocumentExpired => "A worker's document has run out.",
+            Self::DocumentExpired => "A worker's document has expired.",
             Self::Ping => "A test of the connection, sent by the server on request.",
             Self::Other(_) => "",
         }

@@ -61,18 +61,17 @@ impl Declaration {
         let event_type = match EventType::from_name(&name) {
             None => {
                 faults.push(format!(
-                    "name = {shown:?} is no name of a type; it has up to {NAME_CHARS} characters: lower-case words such as \
-                     \"timesheet_approved\", with dots between them where they belong together"
+                    "name = {shown:?} is not a valid name of a type; use up to {NAME_CHARS} characters: lower-case words such as \"timesheet_approved\", with dots to group types"
                 ));
                 None
             }
             Some(known) if Catalogue::built_in().get(&known).is_some() => {
-                faults.push(format!("name = {shown:?} is known already and cannot be declared"));
+                faults.push(format!("name = {shown:?} is a built-in type and cannot be declared"));
                 None
             }
             Some(_) if name == RESERVED => {
                 faults.push(format!(
-                    "name = {shown:?} is what a request with several events is called; choose another one"
+                    "name = {shown:?} is reserved for requests with several events; choose another name"
                 ));
                 None
             }
@@ -104,7 +103,7 @@ fn fault_of_example(required: &[(String, FieldKind)], example: &str) -> Option<S
     }
     let errors = data::check(required, example).err()?;
     let errors: Vec<_> = errors.into_iter().map(|error| format!("{} {}", error.field, error.message)).collect();
-    Some(format!("example does not fit: {}", errors.join("; ")))
+    Some(format!("example is invalid: {}", errors.join("; ")))
 }
 
 /// A `data` with all fields, each with a value that fits.
@@ -240,15 +239,15 @@ mod tests {
             declaration.check().unwrap_err().join(" | ")
         };
         for (change, words) in [
-            ((|one| one.name = "Timesheet".to_owned()) as fn(&mut Declaration), "is no name of a type"),
-            (|one| one.name = "ping".to_owned(), "is known already"),
-            (|one| one.name = "clock.geofence_breach".to_owned(), "is known already"),
-            (|one| one.name = "batch".to_owned(), "choose another one"),
+            ((|one| one.name = "Timesheet".to_owned()) as fn(&mut Declaration), "is not a valid name of a type"),
+            (|one| one.name = "ping".to_owned(), "is a built-in type"),
+            (|one| one.name = "clock.geofence_breach".to_owned(), "is a built-in type"),
+            (|one| one.name = "batch".to_owned(), "reserved for requests with several events"),
             (|one| one.description = "a\u{7}".to_owned(), "control characters"),
             (|one| one.required = vec![(String::new(), FieldKind::Id)], "1 to 64 characters"),
             (|one| one.required = vec![("a".to_owned(), FieldKind::Id); 33], "allowed is 0 to 32"),
             (|one| one.example = Some("{".to_owned()), "example is not JSON"),
-            (|one| one.example = Some("[]".to_owned()), "example does not fit: data must be an object"),
+            (|one| one.example = Some("[]".to_owned()), "example is invalid: data must be an object"),
             (|one| one.example = Some("{}".to_owned()), "data.timesheet_id is missing"),
         ] {
             assert!(wrong(change).contains(words), "{}", wrong(change));

@@ -77,7 +77,7 @@ impl<'a> Found<'a> {
             Self::Text(_) => "it is a string",
             Self::Array => "it is an array",
             Self::Object => "it is an object",
-            Self::Broken => "it holds half of a character such as an emoji",
+            Self::Broken => "it has half of a character such as an emoji",
         }
     }
 }
@@ -186,14 +186,14 @@ impl FieldKind {
             },
             (Self::TextList, Found::Array) => {
                 let is_of_texts = serde_json::from_str::<Vec<Text>>(raw).is_ok();
-                (!is_of_texts).then(|| "not all that it holds are strings".to_owned())
+                (!is_of_texts).then(|| "not all its entries are strings".to_owned())
             }
             (Self::Time, Found::Text(text)) => time_text::read_ms(&text).err(),
             (Self::Date, Found::Text(text)) => {
-                (!time_text::is_date(&text)).then(|| "it is of another form, or no day".to_owned())
+                (!time_text::is_date(&text)).then(|| "it has another format, or is not a day".to_owned())
             }
             (Self::TimeOfDay, Found::Text(text)) => {
-                (!is_time_of_day(&text)).then(|| "it is of another form, or beyond 23:59:59".to_owned())
+                (!is_time_of_day(&text)).then(|| "it has another format, or is beyond 23:59:59".to_owned())
             }
             (_, other) => Some(other.words().to_owned()),
         }
@@ -273,7 +273,7 @@ mod tests {
             (FieldKind::Count, "486.6", "must be an integer from 0 on; it has a fraction"),
             (FieldKind::Count, "\"485\"", "must be an integer from 0 on; it is a string"),
             (FieldKind::Text, "null", "must be a string; it is null"),
-            (FieldKind::TextList, "[\"a\",1]", "must be an array of strings; not all that it holds are strings"),
+            (FieldKind::TextList, "[\"a\",1]", "must be an array of strings; not all its entries are strings"),
             (
                 FieldKind::Time,
                 "1772438280",
@@ -282,7 +282,7 @@ mod tests {
             (
                 FieldKind::TimeOfDay,
                 "\"8:00\"",
-                "must be a time of day such as \"08:00\" or \"08:00:00\"; it is of another form, or beyond 23:59:59",
+                "must be a time of day such as \"08:00\" or \"08:00:00\"; it has another format, or is beyond 23:59:59",
             ),
         ] {
             assert_eq!(wrong(kind, raw), message);

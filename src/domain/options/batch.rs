@@ -29,7 +29,8 @@ impl Batch {
     /// Reads the option.
     pub fn read(value: &Value) -> Result<Self, Vec<FieldError>> {
         let Some(given) = value.as_object() else {
-            let message = "must be an object such as {\"max\": 100, \"wait\": \"5s\"}, or null for one event a request";
+            let message =
+                "must be an object such as {\"max\": 100, \"wait\": \"5s\"}, or null for one event per request";
             return Err(vec![FieldError::new("batch", message)]);
         };
         let mut errors = Vec::new();
@@ -40,7 +41,7 @@ impl Batch {
         let max = given.get("max").and_then(Value::as_u64).and_then(|max| usize::try_from(max).ok());
         let max = max.filter(|max| (1..=EVENTS_MAX).contains(max));
         if max.is_none() {
-            errors.push(FieldError::new("batch.max", format!("must be a number from 1 to {EVENTS_MAX}")));
+            errors.push(FieldError::new("batch.max", format!("must be an integer from 1 to {EVENTS_MAX}")));
         }
         let wait = Span::read(given.get("wait").unwrap_or(&Value::Null), &(SHORTEST_WAIT..=LONGEST_WAIT));
         let wait = wait.map_err(|message| errors.push(FieldError::new("batch.wait", message))).ok();

@@ -53,7 +53,7 @@ pub fn is_name(text: &str) -> bool {
 pub fn read(value: &Value) -> Result<Arc<str>, Vec<FieldError>> {
     let name = value.as_str().filter(|name| is_name(name));
     name.map(Arc::from).ok_or_else(|| {
-        let message = "must be the name of a client certificate of the server, or null for none";
+        let message = "must be the name of a client certificate that the operator has declared, or null for none";
         vec![FieldError::new(FIELD, message)]
     })
 }
@@ -62,8 +62,7 @@ pub fn read(value: &Value) -> Result<Arc<str>, Vec<FieldError>> {
 #[must_use]
 pub fn fault(name: &str, account: &str, endpoint: &Endpoint, all: &[CertificateUse]) -> Option<FieldError> {
     let Some(used) = all.iter().find(|used| used.name == name && used.is_of(account)) else {
-        let message = "names no client certificate that this account may use; the operator declares them in \
-                       [[delivery.client_certificate]]";
+        let message = "is not a client certificate that this account may use; the operator declares them in [[delivery.client_certificate]]";
         return Some(FieldError::new(FIELD, message));
     };
     if !endpoint.is_https() {
@@ -71,7 +70,7 @@ pub fn fault(name: &str, account: &str, endpoint: &Endpoint, all: &[CertificateU
     }
     (!used.has_host(endpoint.host())).then(|| {
         let hosts = used.hosts.join(", ");
-        FieldError::new(FIELD, format!("may be shown to {hosts} alone, and the url has another host"))
+        FieldError::new(FIELD, format!("may only be presented to {hosts}, and the url has another host"))
     })
 }
 

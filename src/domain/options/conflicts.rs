@@ -23,31 +23,31 @@ impl Options {
     pub(super) fn conflicts(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.is_pull() {
-            let message = "has no place in mode pull, where nothing is sent; leave it out";
+            let message = "does not apply in mode pull, where nothing is sent; omit it";
             errors.extend(self.options_of_push().map(|name| FieldError::new(name, message)));
         }
         for OwnHeader { name, .. } in &self.headers {
             if self.auth.is_some() && name.eq_ignore_ascii_case("authorization") {
-                let message = "cannot be given beside auth, which sets it; leave one of them out";
+                let message = "cannot be combined with auth, which sets it; omit one of them";
                 errors.push(FieldError::new(format!("headers.{name}"), message));
             }
             if self.names.headers().any(|taken| name.eq_ignore_ascii_case(taken)) {
                 errors.push(FieldError::new(
                     format!("headers.{name}"),
-                    "is the name of another header by the option names",
+                    "is the name that the option names gives to another header",
                 ));
             }
         }
         if self.format == Format::CloudEvents && !self.names.has_plain_envelope() {
-            let message = "has no place in the format cloudevents, whose keys are fixed; leave one of them out";
+            let message = "cannot be combined with the format cloudevents, whose keys are fixed; omit one of them";
             errors.push(FieldError::new("names.envelope", message));
         }
         if self.batch.is_some() && self.format != Format::Json {
-            let message = "goes with the format json alone; leave one of them out";
+            let message = "requires the format json; omit one of them";
             errors.push(FieldError::new("batch", message));
         }
         if self.batch.is_some() && self.order == Order::Worker {
-            let message = "cannot go in order by worker, as one request has events of many; choose the order subscription, or none";
+            let message = "cannot be combined with the order worker, because one request has events of many workers; choose the order subscription, or none";
             errors.push(FieldError::new("batch", message));
         }
         errors

@@ -107,13 +107,13 @@ impl Line {
             Some(value) => format!("is {}", shortened(&value.to_string(), REPEATED_CHARS)),
         };
         let wanted = match &self.test {
-            Test::Equals(values) => format!("wanted is {}", joined(values)),
-            Test::Not(values) => format!("wanted is anything but {}", joined(values)),
-            Test::Prefix(prefix) => format!("wanted is a text that begins with {}", Value::from(prefix.as_str())),
-            Test::Exists(true) => "wanted is that it is there".to_owned(),
-            Test::Exists(false) => "wanted is that it is missing".to_owned(),
+            Test::Equals(values) => format!("expected {}", joined(values)),
+            Test::Not(values) => format!("expected anything but {}", joined(values)),
+            Test::Prefix(prefix) => format!("expected a string that begins with {}", Value::from(prefix.as_str())),
+            Test::Exists(true) => "expected to be present".to_owned(),
+            Test::Exists(false) => "expected to be missing".to_owned(),
         };
-        let verdict = if fits { "fits" } else { "does not fit" };
+        let verdict = if fits { "matches" } else { "does not match" };
         (fits, format!("{} {is}, {wanted}: {verdict}", self.path))
     }
 }
@@ -215,7 +215,7 @@ fn read_values(value: &Value) -> Result<Vec<Value>, String> {
     };
     if values.is_empty() || values.len() > VALUES_MAX || !values.iter().all(is_plain) {
         return Err(format!(
-            "must be 1 to {VALUES_MAX} texts of up to {CHARS_MAX} characters, numbers, true, false or null"
+            "must be 1 to {VALUES_MAX} strings of up to {CHARS_MAX} characters, numbers, true, false or null"
         ));
     }
     Ok(values)
@@ -299,6 +299,6 @@ mod tests {
         let data = json!({"site": 1});
         let (fits, sentence) = filter(&json!({"site.name": "N"})).explain(|name| data.get(name)).remove(0);
         assert!(!fits);
-        assert_eq!(sentence, r#"site.name is missing, wanted is "N": does not fit"#);
+        assert_eq!(sentence, r#"site.name is missing, expected "N": does not match"#);
     }
 }

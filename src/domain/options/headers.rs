@@ -78,12 +78,12 @@ pub fn read(value: &Value, before: &[OwnHeader]) -> Result<Vec<OwnHeader>, Vec<F
         }
         if name.to_ascii_lowercase().starts_with("x-tempclock-") {
             let message =
-                "headers whose names begin with X-TempClock- are the server's; the option names gives them others";
+                "headers that begin with X-TempClock- belong to the server; use the option names to rename them";
             errors.push(FieldError::new(place, message));
             continue;
         }
         if let Some(other) = headers.iter().find(|other| other.name.eq_ignore_ascii_case(name)) {
-            let message = format!("is the same header as {}: the case of letters makes no difference", other.name);
+            let message = format!("is the same header as {}: header names are case-insensitive", other.name);
             errors.push(FieldError::new(place, message));
             continue;
         }
@@ -106,16 +106,18 @@ fn read_value(name: &str, value: &Value, before: &[OwnHeader]) -> Result<SecretT
         return Err(format!("may have at most {VALUE_BYTES} bytes; it has {}", text.len()));
     }
     if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err("may have printable ASCII characters alone: no control characters such as a line break".to_owned());
+        return Err(
+            "may only have printable ASCII characters, and no control characters such as a line break".to_owned()
+        );
     }
     if text.trim() != text {
-        return Err("must not begin or end with a space, which receivers take off".to_owned());
+        return Err("must not begin or end with a space, because receivers remove it".to_owned());
     }
     Ok(SecretText::new(text))
 }
 
 /// The refusal of `"set"` where there is nothing.
-pub const NOTHING_STORED: &str = "\"set\" stands for the stored value, and none is stored; give the value itself";
+pub const NOTHING_STORED: &str = "\"set\" keeps the stored value, but none is stored; send the value itself";
 
 /// The option as JSON, with the values or with what stands for them.
 #[must_use]

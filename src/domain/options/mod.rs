@@ -233,13 +233,13 @@ impl Options {
         let new_timeout = self.timeout.as_ref().filter(|timeout| before.timeout.as_ref() != Some(timeout));
         if new_timeout.is_some_and(|timeout| timeout.length > limits.timeout) {
             let message =
-                format!("may be at most the server's delivery.timeout, which is {}", in_words(limits.timeout));
+                format!("must be at most the server's delivery.timeout, which is {}", in_words(limits.timeout));
             errors.push(FieldError::new("timeout", message));
         }
         let new_cap = self.max_in_flight.filter(|cap| before.max_in_flight != Some(*cap));
         if new_cap.is_some_and(|cap| cap > limits.max_in_flight) {
             let limit = limits.max_in_flight;
-            let message = format!("may be at most the server's delivery.max_in_flight_per_endpoint, which is {limit}");
+            let message = format!("must be at most the server's delivery.max_in_flight_per_endpoint, which is {limit}");
             errors.push(FieldError::new("max_in_flight", message));
         }
         errors
@@ -261,7 +261,7 @@ fn unless_null<T>(
 
 fn read_in_flight(value: &Value) -> Result<usize, Vec<FieldError>> {
     let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
-    let message = format!("must be a number from 1 to {IN_FLIGHT_MAX}, and at most the server's");
+    let message = format!("must be an integer from 1 to {IN_FLIGHT_MAX}, and at most the server's limit");
     count
         .filter(|count| (1..=IN_FLIGHT_MAX).contains(count))
         .ok_or_else(|| vec![FieldError::new("max_in_flight", message)])

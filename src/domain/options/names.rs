@@ -111,7 +111,7 @@ impl Names {
                 }
             };
             let fault = match value.as_str() {
-                None => Some("must be the name of a header, or \"\" to leave it out".to_owned()),
+                None => Some("must be the name of a header, or \"\" to omit it".to_owned()),
                 Some("") => None,
                 Some(name) => fault_of_name(name).or_else(|| {
                     let is_authorization = name.eq_ignore_ascii_case("authorization");
@@ -137,7 +137,7 @@ impl Names {
             let mut sorted = names;
             sorted.sort_unstable();
             if let Some([name, _]) = sorted.windows(2).find(|pair| pair.first() == pair.last()) {
-                return Some(FieldError::new(place, format!("gives two of them the name {name}")));
+                return Some(FieldError::new(place, format!("gives two headers or keys the name {name}")));
             }
         }
         None

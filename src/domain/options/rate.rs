@@ -23,7 +23,7 @@ impl Rate {
     /// Reads the option.
     pub fn read(value: &Value) -> Result<Self, Vec<FieldError>> {
         let wanted =
-            format!("must be a number a second or a minute, such as \"10/s\" or \"600/m\", of up to {MOST_A_SECOND}/s");
+            format!("must be a number per second or minute, such as \"10/s\" or \"600/m\", of up to {MOST_A_SECOND}/s");
         let wrong = || vec![FieldError::new("rate_limit", wanted.clone())];
         let text = value.as_str().ok_or_else(wrong)?.trim();
         let (count, unit) = text.split_once('/').ok_or_else(wrong)?;

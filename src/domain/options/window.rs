@@ -52,13 +52,13 @@ impl Window {
         let mut time = |field: &str| {
             let time = given.get(field).and_then(Value::as_str).and_then(read_time);
             if time.is_none() {
-                wrong(field, "must be a time of the day from \"00:00\" to \"23:59\"".to_owned());
+                wrong(field, "must be a time of day from \"00:00\" to \"23:59\"".to_owned());
             }
             time
         };
         let (from, to) = (time("from"), time("to"));
         if from.is_some() && from == to {
-            wrong("to", "must differ from \"from\": a window of zero length is never open; for all day leave delivery_window out or span midnight by a minute".to_owned());
+            wrong("to", "must differ from \"from\": a window of zero length never opens; for all day, omit delivery_window or set it to null".to_owned());
         }
         let zone = given.get("time_zone").and_then(Value::as_str);
         let found =
@@ -179,12 +179,12 @@ fn find(name: &str) -> Result<(String, TimeZone), String> {
     }
     let names: Vec<String> = bundled().available().map(|name| name.as_str().to_owned()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut message = "is no time zone that is known".to_owned();
+    let mut message = "is not a known time zone".to_owned();
     if let Some(near) = near_place(name, &names) {
         // Writing to a string cannot fail.
         let _ = write!(message, "; did you mean \"{near}\"?");
     } else {
-        message.push_str("; give a name such as \"Europe/London\"");
+        message.push_str("; write a name such as \"Europe/London\"");
     }
     Err(message)
 }

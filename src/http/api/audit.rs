@@ -22,26 +22,26 @@ use crate::storage::read::reader::PAGE_BYTES;
 #[schemars(rename = "AuditRecord")]
 pub struct AuditView {
     id: AuditId,
-    /// What was done.
+    /// The action.
     #[schemars(example = &"subscription.updated")]
     action: String,
-    /// The id of what was changed; the action says what it is.
+    /// The id of the changed object; the action says what kind it is.
     #[schemars(example = &"1")]
     object: String,
     actor: ActorView,
-    /// The request's id, which the server's log has too.
+    /// The request id, as in the server's log.
     #[schemars(example = &"req_5f2b8c1d9e3a4f60718293a4")]
     request_id: String,
     /// The address that the request came from; null for a command on the server.
     #[schemars(with = "Option<String>", example = &"203.0.113.7")]
     source_address: Option<IpAddr>,
-    /// The fields that differ, as they were; null for what was created.
+    /// The changed fields before the change; null if something was created.
     #[schemars(with = "Option<Map<String, Value>>")]
     before: Option<Map<String, Value>>,
-    /// The fields that differ, as they are; null for what was deleted. Secrets are never among them.
+    /// The changed fields after the change, without secrets; null if something was deleted.
     #[schemars(with = "Option<Map<String, Value>>")]
     after: Option<Map<String, Value>>,
-    /// When it was.
+    /// When the change was made.
     created_at: Timestamp,
 }
 
@@ -52,10 +52,10 @@ struct ActorView {
     /// The number of the API key; null for a command on the server.
     #[schemars(example = 1)]
     key_id: Option<KeyId>,
-    /// The beginning of the key's text.
+    /// The visible beginning of the API key.
     #[schemars(example = &"tc_live_5d9e")]
     key_prefix: Option<String>,
-    /// The user of the server's machine; only for a command.
+    /// The user on the server's machine; only for a command.
     #[schemars(example = &"anna")]
     user: Option<String>,
 }

@@ -45,7 +45,7 @@ pub async fn post(
             let body = OptionalJson::from_request(&request, &mut payload.into_inner()).await?;
             test_ping::test_one(&state, account, id, query, &body).await
         }
-        Some(_) => Err(ApiError::invalid_field("action", "must be \"test\", or left out to make a subscription")),
+        Some(_) => Err(ApiError::invalid_field("action", "must be \"test\"; omit it to create a subscription")),
     }
 }
 

@@ -33,9 +33,9 @@ pub const HELD: &str = "held";
 /// Valid response codes.
 pub const STATUSES: RangeInclusive<u16> = 100..=999;
 /// What a person is told after a redelivery was asked for.
-pub const DUE_AGAIN: &str = "The delivery is due now, with the whole retry schedule.";
+pub const DUE_AGAIN: &str = "The delivery is due now, with the full retry schedule.";
 /// The same of a test ping.
-const PING_DUE_AGAIN: &str = "The ping is due now, once: a test is never retried.";
+const PING_DUE_AGAIN: &str = "The ping is due now, once: test pings are never retried.";
 
 pub async fn list(state: AppState, caller: Caller, mut query: Query) -> HandlerResult {
     let account = caller.require(Scope::WebhooksRead)?;
@@ -133,7 +133,7 @@ pub async fn retry(state: AppState, caller: Caller, path: web::Path<String>) -> 
         return Err(ApiError::is_a_feed(id.subscription));
     }
     state.change(caller.origin(), |reply| Command::Redeliver { account, id, reply }).await?;
-    log::info!("redelivery of {id} asked for");
+    log::info!("redelivery of {id} requested");
     let (view, memory) = view(&state, caller.counted_account(), account, id).await?;
     let message = if view.is_ping() { PING_DUE_AGAIN } else { DUE_AGAIN };
     Ok(memory.until_sent(respond::single_with_message(HttpResponse::Accepted(), &view, message)))

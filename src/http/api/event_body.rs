@@ -104,7 +104,7 @@ pub fn partial_batch(
         }
     })?;
     if batch.events.is_empty() || batch.events.len() > BATCH_EVENTS {
-        return Err(ApiError::invalid_field("events", format!("must hold 1 to {BATCH_EVENTS} events")));
+        return Err(ApiError::invalid_field("events", format!("must have 1 to {BATCH_EVENTS} events")));
     }
     let mut parsed = PartialBatch { count: batch.events.len(), ..PartialBatch::default() };
     for (index, raw) in batch.events.iter().enumerate() {
@@ -140,27 +140,27 @@ fn event_of_batch(
 #[must_use]
 pub fn schema(event_type: EventType, data: &Value) -> Value {
     json!({
-        "description": format!("A `{event_type}` to publish. `data` is delivered byte for byte, and is at most 32 levels deep."),
+        "description": format!("A `{event_type}` to publish. `data` is delivered byte for byte, and may be nested at most 32 levels deep."),
         "type": "object",
         "required": ["event", "data"],
         "properties": {
             "event": {"type": "string", "const": event_type.name()},
             "data": data,
             "id": {
-                "description": "Your own id of the event. A repeat gets the same response and adds nothing.",
+                "description": "Your own id of the event. A repeat gets the same response and stores nothing new.",
                 "type": ["string", "integer", "null"],
                 "minLength": 1,
                 "maxLength": ID_CHARS,
                 "examples": ["entry-4711"],
             },
             "occurred_at": {
-                "description": "When it happened, if that was not now; RFC 3339 with seconds and an offset, from 1970 on.",
+                "description": "When the event happened, if not now; RFC 3339 with seconds and an offset, from 1970 on.",
                 "type": ["string", "null"],
                 "format": "date-time",
                 "examples": [time_text::EXAMPLE],
             },
             "tags": {
-                "description": "Texts to find the event by, besides the ids in its data. Receivers do not get them.",
+                "description": "Texts for finding the event, in addition to the ids in its data. Receivers do not get them.",
                 "type": ["array", "null"],
                 "maxItems": TAGS,
                 "items": {"type": "string", "minLength": 1, "maxLength": TAG_CHARS},
@@ -342,7 +342,7 @@ fn tags(raw: &str) -> Result<Vec<Box<str>>, (String, String)> {
             match text.chars().count() {
                 0 => Err(wrong("it is empty".to_owned())),
                 count if count > TAG_CHARS => Err(wrong(format!("it has {count} characters"))),
-                _ if text.chars().any(char::is_control) => Err(wrong("it holds a control character".to_owned())),
+                _ if text.chars().any(char::is_control) => Err(wrong("it contains a control character".to_owned())),
                 _ => Ok(text),
             }
         })

@@ -29,16 +29,16 @@ pub async fn list(state: web::Data<HttpState>, _caller: Caller) -> Result<HttpRe
 pub struct EventTypeView<'a> {
     /// The type.
     pub name: EventType,
-    /// What has happened.
+    /// What happened.
     #[schemars(with = "String", example = EventType::ClockIn.description())]
     pub description: &'a str,
-    /// Only a subscription that names it, or its prefix such as `clock.*`, gets it; `*` does not stand for it.
+    /// Only subscriptions that name the type, or a prefix such as `clock.*`, get it; `*` does not include it.
     #[schemars(example = false)]
     pub opt_in: bool,
-    /// JSON Schema of `data`: what it must hold; more may follow.
+    /// JSON Schema of `data`, with the required fields; `data` may have others.
     #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [schema_of_clock_in()]))]
     pub schema: Value,
-    /// A valid `data`.
+    /// Example of a valid `data`.
     #[schemars(with = "serde_json::Map<String, Value>", extend("examples" = [clock_in()]))]
     pub example: Value,
 }
@@ -92,7 +92,7 @@ fn schema_of_clock_in() -> Value {
 /// JSON Schema of an entry of a list of event types.
 pub fn types_schema() -> Value {
     json!({
-        "description": "An event type, all whose names begin so (`clock.*`), or `*`.",
+        "description": "An event type, a prefix such as `clock.*`, or `*`.",
         "type": "string",
         "pattern": TYPES_PATTERN,
         "examples": EventType::BASE_NAMES,
@@ -112,13 +112,13 @@ fn described(name: &str, mut schema: Value) -> Value {
 fn field_schema(kind: FieldKind) -> Value {
     match kind {
         FieldKind::Id => json!({
-            "description": "Passed on as it came.",
+            "description": "Passed on unchanged.",
             "type": ["integer", "string"],
             "minLength": 1,
             "maxLength": ID_CHARS,
         }),
         FieldKind::OptionalId => json!({
-            "description": "Passed on as it came; may be null or missing.",
+            "description": "Passed on unchanged; may be null or missing.",
             "type": ["integer", "string", "null"],
             "minLength": 1,
             "maxLength": ID_CHARS,

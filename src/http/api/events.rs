@@ -32,16 +32,16 @@ const DELIVERY_BYTES: usize = 1024;
 type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
 
-/// What became of a published event.
+/// The result of publishing an event.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PublishedEvent")]
 pub struct PublishedView {
     id: EventId,
     event: EventType,
-    /// To how many subscriptions it goes.
+    /// Number of subscriptions that it goes to.
     #[schemars(example = 1)]
     deliveries: u32,
-    /// The same was published before; nothing was added.
+    /// Whether the same event was published before; then nothing was stored.
     #[schemars(example = false)]
     duplicate: bool,
 }
@@ -75,9 +75,9 @@ pub async fn publish(
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct BatchView {
-    /// Null in the place of an event that was refused, with `partial=true` alone.
+    /// Null for an event that was refused; only with `partial=true`.
     data: Vec<Option<PublishedView>>,
-    /// What is wrong with the events that were refused; only with `partial=true`.
+    /// The errors of the refused events; only with `partial=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<FieldError>")]
     errors: Option<Vec<FieldError>>,

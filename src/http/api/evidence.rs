@@ -49,7 +49,7 @@ const COLUMNS: [&str; 15] = [
     "error",
 ];
 
-/// An event with everything that was sent of it.
+/// An event with all its deliveries and attempts.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Evidence")]
 pub struct EvidenceView {
@@ -87,9 +87,9 @@ struct AttemptEvidence {
     attempt: u32,
     #[schemars(example = &"https://crm.example.com/hooks/tempclock")]
     url: String,
-    /// What was sent, signatures among it; secret values are redacted.
+    /// The request headers, including signatures; secret values are redacted.
     headers: Map<String, Value>,
-    /// HMAC-SHA256 of the body that was sent, under the subscription's secret.
+    /// HMAC-SHA256 of the body that was sent, with the subscription's secret.
     #[schemars(example = &"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     signature: String,
     /// When it began.
@@ -254,7 +254,7 @@ pub async fn stream(state: web::Data<HttpState>, caller: Caller, mut query: Quer
             let (written, next) = match page {
                 Ok((Written { bytes, next }, _memory)) => (Chunk::Bytes(bytes.into()), next),
                 Err(error) => {
-                    log::warn!("evidence was cut off: {error}");
+                    log::warn!("an export of evidence was aborted: {error}");
                     return;
                 }
             };
@@ -275,7 +275,7 @@ pub async fn stream(state: web::Data<HttpState>, caller: Caller, mut query: Quer
         Form::Lines => "application/x-ndjson",
         Form::Table => "text/csv; charset=utf-8",
     };
-    let body = Chunks::new(pages, "the evidence could not be read to its end");
+    let body = Chunks::new(pages, "the evidence could not be read completely");
     Ok(HttpResponse::Ok().content_type(content_type).insert_header(("Cache-Control", "no-store")).streaming(body))
 }
 

@@ -70,11 +70,11 @@ pub struct PageView {
     pagination: Place,
 }
 
-/// Where a page of a feed ends.
+/// The end of a page of a feed.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FeedPagination")]
 struct Place {
-    /// The `cursor` of the next page, and what to acknowledge once this page is dealt with.
+    /// The `cursor` of the next page. Acknowledge it once you have processed this page.
     #[schemars(example = &"cur_1_019cadc7b1c07ad1ea45cf36ac5ac543")]
     next_cursor: String,
     /// Whether there are more events now.
@@ -86,7 +86,7 @@ struct Place {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FeedPosition")]
 pub struct PositionView {
-    /// Up to where the feed is acknowledged. It is behind the cursor that was given if that was acknowledged before.
+    /// The position up to which the feed is acknowledged; later than the given cursor if more was acknowledged before.
     #[schemars(example = &"cur_1_019cadc7b1c07ad1ea45cf36ac5ac543")]
     cursor: String,
 }
@@ -98,7 +98,7 @@ pub fn schema() -> Value {
         "type": "object",
         "required": ACK_FIELDS,
         "properties": {"cursor": {
-            "description": "The `next_cursor` of the last page that you have dealt with.",
+            "description": "The `next_cursor` of the last page that you have processed.",
             "type": "string",
             "examples": ["cur_1_019cadc7b1c07ad1ea45cf36ac5ac543"],
         }},
@@ -165,7 +165,7 @@ fn wish(state: &HttpState, id: SubscriptionId, mut query: Query) -> Result<Wish,
 fn cursor(state: &HttpState, id: SubscriptionId, text: &str) -> Result<EventId, String> {
     let FeedCursor { after, .. } = FeedCursor::parse(text, id)?;
     if after.time() > state.reader.now(state.clock.read()).plus(Duration::from_secs(1)) {
-        return Err("is a cursor that this feed has not returned; it lies in the future".to_owned());
+        return Err("is not a cursor that this feed has returned: it is in the future".to_owned());
     }
     Ok(after)
 }

@@ -103,7 +103,7 @@ async fn views(
 pub async fn list(state: web::Data<HttpState>, caller: Caller, mut query: Query) -> Result<HttpResponse, ApiError> {
     let account = caller.require(Scope::WebhooksRead)?;
     let wanted = query.parse("subscription", "a subscription's number", |text| text.parse().ok().map(SubscriptionId));
-    let position = query.parse("position", "the position of an earlier answer", |text| text.parse().ok());
+    let position = query.parse("position", "the position of an earlier response", |text| text.parse().ok());
     query.finish()?;
     let Page { deliveries, missed, position, has_more } = state.recent_attempts.page(position);
     let mut seen = HashSet::new();

@@ -38,7 +38,7 @@ struct Checks {
     /// Every thread is alive.
     #[schemars(extend("enum" = WORDS))]
     threads: &'static str,
-    /// The disk has room beyond the reserve.
+    /// The disk has more free space than the reserve.
     #[schemars(extend("enum" = WORDS))]
     disk_space: &'static str,
 }

@@ -64,7 +64,7 @@ pub fn read(
     let expires = non_null(fields.get("expires")).map(lifetime).transpose();
     let expires = expires.map_err(|message| errors.add(|| FieldError::new("expires", message))).ok().flatten();
     let networks = items(fields, "networks", "an array of networks such as [\"10.0.0.0/8\"]", &mut errors, |item| {
-        network(item.as_str().ok_or("must be a text such as 10.0.0.0/8")?.trim())
+        network(item.as_str().ok_or("must be a string such as 10.0.0.0/8")?.trim())
     });
     let wanted = "an array of subscription numbers such as [1, 2]";
     let subscriptions = items(fields, "subscriptions", wanted, &mut errors, |item| {
@@ -116,19 +116,19 @@ pub fn schema() -> Value {
         "properties": {
             "name": {"description": "A name for people.", "type": "string", "minLength": 1, "maxLength": NAME_CHARS},
             "scopes": {
-                "description": "Scopes; `*` is every scope but `events:erase`. At most those of your own key.",
+                "description": "Scopes of the key, at most those of your own key; `*` is every scope but `events:erase`.",
                 "type": "array",
                 "minItems": 1,
                 "items": {"type": "string", "enum": scopes},
             },
-            "expires": {"description": "How long it is valid, such as `90d`; without it, it does not expire.", "type": ["string", "null"]},
+            "expires": {"description": "How long the key is valid, such as `90d`; if omitted, it does not expire.", "type": ["string", "null"]},
             "networks": {
-                "description": "Networks that it may be used from, in CIDR notation; none: any.",
+                "description": "Networks that the key may be used from, in CIDR notation; empty: any.",
                 "type": ["array", "null"],
                 "items": {"type": "string"},
             },
             "subscriptions": {
-                "description": "Numbers of the subscriptions that it sees; none: all of the account. Such a key creates no subscriptions.",
+                "description": "Numbers of the subscriptions that the key can access; empty: all of the account. A limited key cannot create subscriptions.",
                 "type": ["array", "null"],
                 "items": {"type": "integer"},
             },
@@ -144,7 +144,7 @@ pub fn rotation_schema() -> Value {
         "type": "object",
         "properties": {
             "overlap": {
-                "description": "How long the key is valid beside its successor: 7d at most, 24h unless given.",
+                "description": "How long the old key stays valid, up to 7d; 24h by default.",
                 "type": ["string", "null"],
             },
         },
@@ -208,5 +208,5 @@ fn network(text: &str) -> Result<IpNet, String> {
         }
         v4 @ IpNet::V4(_) => v4,
     };
-    if exact == network { Ok(network) } else { Err(format!("{text} has to be written {exact}")) }
+    if exact == network { Ok(network) } else { Err(format!("{text} must be written {exact}")) }
 }

@@ -20,9 +20,9 @@ type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
 
 /// Message after creating one.
-pub const CREATED: &str = "Key created. Keep its text: it is not shown again.";
+pub const CREATED: &str = "Key created. Store it: it is not shown again.";
 /// Message after rotating one.
-pub const ROTATED: &str = "Key rotated. Keep the text of its successor: it is not shown again.";
+pub const ROTATED: &str = "Key rotated. Store the new key: it is not shown again.";
 /// Message after revoking one.
 pub const REVOKED: &str = "Key revoked.";
 
@@ -31,42 +31,42 @@ pub const REVOKED: &str = "Key revoked.";
 #[schemars(rename = "Key")]
 pub struct KeyView {
     id: KeyId,
-    /// The name of its account.
+    /// Name of the account.
     #[schemars(example = &"default")]
     account: String,
     /// Its name.
     #[schemars(example = &"crm")]
     name: String,
-    /// The beginning of its text.
+    /// The visible beginning of the key.
     #[schemars(example = &"tc_live_5d9e")]
     prefix: String,
-    /// What it may do.
+    /// Its scopes.
     #[schemars(example = ["webhooks:read"])]
     scopes: Vec<&'static str>,
-    /// When it expires.
+    /// When it expires; null: never.
     expires_at: Option<Timestamp>,
-    /// Networks that it may be used from; none: any.
+    /// Networks that it may be used from; empty: any.
     #[schemars(example = ["10.0.0.0/8"])]
     networks: Vec<String>,
-    /// The numbers of the subscriptions that it sees; none: all of the account.
+    /// Numbers of the subscriptions that it can access; empty: all of the account.
     #[schemars(example = [1])]
     subscriptions: Vec<u32>,
     /// Creation time.
     created_at: Timestamp,
-    /// When it was last used, to the hour.
+    /// When it was last used, precise to the hour.
     last_used_at: Option<Timestamp>,
     /// When it was revoked.
     revoked_at: Option<Timestamp>,
-    /// Its text; only in the response to its creation.
+    /// The key itself; only in the response to its creation or rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("pattern" = "^tc_live_[0-9a-f]{40}$"))]
     #[schemars(example = &"tc_live_5d9e41b7c0a83f6256d1e97b04c8a2f3d7560e1b")]
     key: Option<String>,
-    /// The key that it follows; only in the response to a rotation.
+    /// The old key; only in the response to a rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "KeyId")]
     previous_id: Option<KeyId>,
-    /// Until when that key is valid; only in the response to a rotation.
+    /// Until when the old key is valid; only in the response to a rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     previous_valid_until: Option<Timestamp>,

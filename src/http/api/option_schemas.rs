@@ -59,7 +59,7 @@ fn of_requests() -> Vec<(&'static str, Value)> {
         (
             "mode",
             json!({
-                "description": "`push`, unless you say `pull`: nothing is sent, and the receiver reads its events with `GET /feeds/{id}`. Fixed when a subscription is made.",
+                "description": "`push` by default. With `pull` nothing is sent: the receiver reads its events with `GET /feeds/{id}`. Fixed at creation.",
                 "type": ["string", "null"],
                 "enum": [MODES[0], MODES[1], null],
             }),
@@ -67,7 +67,7 @@ fn of_requests() -> Vec<(&'static str, Value)> {
         (
             "headers",
             json!({
-                "description": "Sent with every attempt, spelled as given. Values are secret: they are returned as `set`, and `set` keeps what is stored.",
+                "description": "Custom headers, sent with every attempt as spelled. Values are secret: they are returned as `set`, and sending `set` keeps the stored value.",
                 "type": ["object", "null"],
                 "maxProperties": HEADERS_MAX,
                 "additionalProperties": {"type": "string", "maxLength": VALUE_BYTES},
@@ -76,7 +76,7 @@ fn of_requests() -> Vec<(&'static str, Value)> {
         (
             "auth",
             json!({
-                "description": "With what the server signs in at the receiver. `password`, `token` and `client_secret` are returned as `set`, and `set` keeps what is stored.",
+                "description": "Credentials for the receiver. `password`, `token` and `client_secret` are returned as `set`, and sending `set` keeps the stored value.",
                 "type": ["object", "null"],
                 "required": ["type"],
                 "properties": {
@@ -88,23 +88,23 @@ fn of_requests() -> Vec<(&'static str, Value)> {
                     "username": name("The user name."),
                     "password": name("The password."),
                     "token": name("The token."),
-                    "token_url": name("Where an access token is asked for, by the same rules as the endpoint."),
-                    "client_id": name("The id of the client."),
-                    "client_secret": name("Its secret."),
+                    "token_url": name("URL of the token server; the same rules as for the endpoint apply."),
+                    "client_id": name("The client id."),
+                    "client_secret": name("The client secret."),
                     "client_authentication": {
-                        "description": "Where they are sent: as a login in `Authorization` (the default), or in the body.",
+                        "description": "How client id and secret are sent: in `Authorization` (`basic`, the default) or in the body.",
                         "type": ["string", "null"],
                         "enum": [WAYS[0], WAYS[1], null],
                     },
-                    "scope": {"description": "What is asked for, with spaces between.", "type": ["string", "null"]},
-                    "audience": {"description": "For whom the token is.", "type": ["string", "null"]},
+                    "scope": {"description": "Requested scopes, separated by spaces.", "type": ["string", "null"]},
+                    "audience": {"description": "Requested audience of the token.", "type": ["string", "null"]},
                 },
             }),
         ),
         (
             "client_certificate",
             json!({
-                "description": "The name of a client certificate of the server, which is shown to the endpoint. The operator declares them, each for accounts and hosts.",
+                "description": "Name of a client certificate to present to the endpoint. The operator declares them, each for certain accounts and hosts.",
                 "type": ["string", "null"],
                 "maxLength": NAME_CHARS,
             }),
@@ -112,7 +112,7 @@ fn of_requests() -> Vec<(&'static str, Value)> {
         (
             "format",
             json!({
-                "description": "The form of the body: the envelope, a form with the envelope as `payload`, or CloudEvents 1.0.",
+                "description": "Format of the body: the envelope, a form with the envelope as `payload`, or CloudEvents 1.0.",
                 "type": ["string", "null"],
                 "enum": [FORMATS[0], FORMATS[1], FORMATS[2], null],
             }),
@@ -120,22 +120,22 @@ fn of_requests() -> Vec<(&'static str, Value)> {
         (
             "names",
             json!({
-                "description": "Other names of headers (`\"\"` leaves one out) and envelope keys, for a receiver that was written for another sender.",
+                "description": "Other names of headers (`\"\"` omits a header) and envelope keys, for a receiver that was written for another sender.",
                 "type": ["object", "null"],
                 "properties": {
-                    "signature": name("In place of `X-TempClock-Signature`."),
-                    "signature_prefix": name("Before the digits of that signature, such as `sha256=`."),
-                    "event": name("In place of `X-TempClock-Event`."),
-                    "delivery": name("In place of `X-TempClock-Delivery`."),
-                    "attempt": name("In place of `X-TempClock-Attempt`."),
+                    "signature": name("Replaces `X-TempClock-Signature`."),
+                    "signature_prefix": name("Prefix of that signature, such as `sha256=`."),
+                    "event": name("Replaces `X-TempClock-Event`."),
+                    "delivery": name("Replaces `X-TempClock-Delivery`."),
+                    "attempt": name("Replaces `X-TempClock-Attempt`."),
                     "envelope": {
                         "description": "Other keys of the body.",
                         "type": "object",
                         "properties": {
-                            "id": name("In place of `id`."),
-                            "event": name("In place of `event`."),
-                            "timestamp": name("In place of `timestamp`."),
-                            "data": name("In place of `data`."),
+                            "id": name("Replaces `id`."),
+                            "event": name("Replaces `event`."),
+                            "timestamp": name("Replaces `timestamp`."),
+                            "data": name("Replaces `data`."),
                         },
                     },
                 },
@@ -159,7 +159,7 @@ fn of_pace() -> Vec<(&'static str, Value)> {
         (
             "filter",
             json!({
-                "description": "Which events it gets, by their `data`; every line has to fit. A key is the path of a field, with dots between objects; a value is what it equals, a list of such, or an object with `not`, `prefix` or `exists`.",
+                "description": "Which events to deliver, by their `data`; every line must match. A key is the path of a field, with dots between objects. A value is the required value, a list of such values, or an object with `not`, `prefix` or `exists`.",
                 "type": ["object", "null"],
                 "maxProperties": 10,
                 "additionalProperties": true,
@@ -176,12 +176,12 @@ fn of_pace() -> Vec<(&'static str, Value)> {
         (
             "batch",
             json!({
-                "description": "Several events in one request, as `{\"id\": \"bat_…\", \"events\": [envelope, …]}`, at most 1 MiB unless one event alone is longer. With the format `json` alone, and not with the order `worker`.",
+                "description": "Several events in one request, as `{\"id\": \"bat_…\", \"events\": [envelope, …]}`, at most 1 MiB unless a single event is longer. Only with the format `json`, and not with the order `worker`.",
                 "type": ["object", "null"],
                 "required": ["max", "wait"],
                 "properties": {
-                    "max": {"description": "The most events.", "type": "integer", "minimum": 1, "maximum": EVENTS_MAX},
-                    "wait": name("How long the first one waits for others, such as `5s`."),
+                    "max": {"description": "Maximum number of events.", "type": "integer", "minimum": 1, "maximum": EVENTS_MAX},
+                    "wait": name("How long the first event waits for others, such as `5s`."),
                 },
             }),
         ),
@@ -196,7 +196,7 @@ fn of_pace() -> Vec<(&'static str, Value)> {
         (
             "max_in_flight",
             json!({
-                "description": "The most attempts at the same time, up to the server's.",
+                "description": "Maximum number of attempts at the same time, up to the server's limit.",
                 "type": ["integer", "null"],
                 "minimum": 1,
                 "maximum": 256,
@@ -204,12 +204,12 @@ fn of_pace() -> Vec<(&'static str, Value)> {
         ),
         (
             "timeout",
-            json!({"description": "The time of one attempt, up to the server's, such as `10s`.", "type": ["string", "null"]}),
+            json!({"description": "Time limit of one attempt, up to the server's, such as `10s`.", "type": ["string", "null"]}),
         ),
         (
             "retry_schedule",
             json!({
-                "description": "The waits before each retry, in place of the server's; an empty list makes one attempt.",
+                "description": "The waits before each retry, instead of the server's; an empty list means a single attempt.",
                 "type": ["array", "null"],
                 "maxItems": 50,
                 "items": {"type": "string"},
@@ -218,19 +218,19 @@ fn of_pace() -> Vec<(&'static str, Value)> {
         (
             "delivery_window",
             json!({
-                "description": "When attempts may start, by the local wall clock of a place; outside of it deliveries wait. `from` after `to` spans midnight.",
+                "description": "When attempts may start, in the local time of a zone; outside the window deliveries wait. `from` after `to` spans midnight.",
                 "type": ["object", "null"],
                 "required": ["days", "from", "to", "time_zone"],
                 "properties": {
                     "days": {
-                        "description": "The days on which it opens.",
+                        "description": "The days on which the window opens.",
                         "type": "array",
                         "minItems": 1,
                         "items": {"type": "string", "enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]},
                     },
-                    "from": name("The time of the day at which it opens, such as `06:00`."),
-                    "to": name("The time of the day at which it closes, such as `20:00`."),
-                    "time_zone": name("A name of the IANA database, such as `Europe/London`."),
+                    "from": name("The time of day at which it opens, such as `06:00`."),
+                    "to": name("The time of day at which it closes, such as `20:00`."),
+                    "time_zone": name("A zone of the IANA database, such as `Europe/London`."),
                 },
             }),
         ),

@@ -146,11 +146,11 @@ fn certificate_fault(
 fn fault_of_mode(options: &Options, purpose: Purpose<'_>, has_url: bool) -> Option<FieldError> {
     match purpose {
         Purpose::Change(before) if before.options.mode != options.mode => {
-            let message = "is fixed when a subscription is made; make another one with the mode that you want";
+            let message = "is fixed when a subscription is created; create another subscription with that mode";
             Some(FieldError::new("mode", message))
         }
         _ if options.is_pull() && has_url => {
-            Some(FieldError::new("url", "has no place in mode pull, where nothing is sent; leave it out"))
+            Some(FieldError::new("url", "does not apply in mode pull, where nothing is sent; omit it"))
         }
         Purpose::Create if !options.is_pull() && !has_url => Some(FieldError::new("url", "is missing")),
         _ => None,
@@ -167,7 +167,7 @@ fn parse_secret(value: &Value, purpose: Purpose<'_>) -> Result<Option<SigningSec
         },
         // As every secret, it stays when what stands for it is sent back.
         (Purpose::Change(_), value) if value.as_str() == Some(SecretText::SHOWN) => Ok(None),
-        (Purpose::Change(_), _) => wrong("is given when a subscription is made, and cannot be set here"),
+        (Purpose::Change(_), _) => wrong("can only be set when a subscription is created"),
     }
 }
 
@@ -176,13 +176,13 @@ fn parse_secret(value: &Value, purpose: Purpose<'_>) -> Result<Option<SigningSec
 pub fn schema(required: &[&str]) -> Value {
     let mut properties = json!({
         "url": {
-            "description": "The endpoint: an `https` URL of a public address, unless the server allows others. Needed, but in mode pull, where there is none.",
+            "description": "The endpoint: an `https` URL that resolves to public addresses, unless the server allows others. Required, except in mode pull, where it is not allowed.",
             "type": ["string", "null"],
             "format": "uri",
             "examples": ["https://crm.example.com/hooks/tempclock"],
         },
         "events": {
-            "description": "The event types to deliver. `*` stands for all that are not opt-in, `clock.*` for all whose name begins so.",
+            "description": "The event types to deliver. `*` includes all that are not opt-in, `clock.*` all whose names begin with `clock.`.",
             "type": "array",
             "minItems": 1,
             "maxItems": TYPES_MAX,
@@ -190,7 +190,7 @@ pub fn schema(required: &[&str]) -> Value {
             "examples": [["clock_in", "clock_out"]],
         },
         "active": {
-            "description": "Whether deliveries are sent; otherwise they are held. True unless you say false at creation.",
+            "description": "Whether deliveries are sent; otherwise they are held. True by default at creation.",
             "type": "boolean",
         },
         "description": {
@@ -202,7 +202,7 @@ pub fn schema(required: &[&str]) -> Value {
         },
     });
     properties["secret"] = json!({
-        "description": "At creation alone: your own signing secret, so that a move changes nothing at the receiver; otherwise the server makes one.",
+        "description": "Only at creation: your own signing secret, so that an existing receiver need not change; otherwise the server generates one.",
         "type": ["string", "null"],
         "minLength": 16,
         "maxLength": 128,
@@ -231,7 +231,10 @@ fn parse_events(value: &Value, catalogue: &Catalogue, had: Option<&EventTypes>) 
         errors.into_iter().map(|(index, message)| FieldError::new(format!("events[{index}]"), message)).collect()
     })?;
     if types.len() > TYPES_MAX {
-        return Err(vec![FieldError::new("events", format!("may name {TYPES_MAX} types at most; name their prefix"))]);
+        return Err(vec![FieldError::new(
+            "events",
+            format!("may have at most {TYPES_MAX} types; use a prefix such as \"clock.*\" instead"),
+        )]);
     }
     Ok(types)
 }
@@ -244,7 +247,7 @@ fn parse_description(value: &Value) -> Result<String, Vec<FieldError>> {
             Err(wrong(format!("may have at most {DESCRIPTION_CHARS} characters")))
         }
         Value::String(text) if text.chars().any(|character| character.is_control() && character != '\n') => {
-            Err(wrong("must not hold control characters".to_owned()))
+            Err(wrong("must not contain control characters".to_owned()))
         }
         Value::String(text) => Ok(text.clone()),
         _ => Err(wrong("must be a string".to_owned())),

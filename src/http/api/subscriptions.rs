@@ -29,11 +29,10 @@ type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
 
 /// Message after creating one.
-pub const CREATED: &str = "Subscription created. Keep the secret: it is not shown again.";
+pub const CREATED: &str = "Subscription created. Store the secret: it is not shown again.";
 const CREATED_TO_READ: &str =
-    "Subscription created. Read its events with GET /feeds/{id}. Keep the secret: it is not shown again.";
-const CREATED_WITH_SHORT_SECRET: &str = "Subscription created. Its secret has fewer than 24 characters, which may be \
-                                         guessed: change it when the receiver can take a longer one.";
+    "Subscription created. Read its events with GET /feeds/{id}. Store the secret: it is not shown again.";
+const CREATED_WITH_SHORT_SECRET: &str = "Subscription created. Its secret has fewer than 24 characters and could be guessed: rotate it once the receiver accepts a longer one.";
 /// Message after a change.
 pub const UPDATED: &str = "Subscription updated.";
 /// Message after deleting one.

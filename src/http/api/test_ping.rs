@@ -32,38 +32,37 @@ type AppState = web::Data<HttpState>;
 
 /// Message after a successful test.
 pub const ACCEPTED: &str = "The endpoint accepted the ping.";
-const VERIFIES: &str = "The endpoint accepted the ping, and refused one with a wrong signature.";
+const VERIFIES: &str = "The endpoint accepted the ping and refused one with a wrong signature.";
 const VERIFIES_NOTHING: &str =
-    "The endpoint accepted the ping, and one with a wrong signature too: it does not verify signatures.";
-const UNKNOWN: &str =
-    "The endpoint accepted the ping; whether it verifies signatures is not known, as it did not answer the second one.";
+    "The endpoint accepted the ping, but also one with a wrong signature: it does not verify signatures.";
+const UNKNOWN: &str = "The endpoint accepted the ping; whether it verifies signatures is unknown, because it did not respond to the second one.";
 const FAILED: &str = "The ping failed.";
 /// Maximum length of the shown start of a response, in characters.
 const START_CHARS: usize = 200;
 
-/// How a test ping went.
+/// The result of a test ping.
 #[derive(Serialize, JsonSchema)]
 pub struct TestResult {
-    /// The endpoint answered with a 2xx.
+    /// Whether the endpoint responded with a 2xx.
     #[schemars(example = true)]
     success: bool,
-    /// The HTTP status of the endpoint, if it answered.
+    /// The HTTP status of the response, if there was one.
     #[schemars(example = 204)]
     response_code: Option<u16>,
     #[schemars(example = 87)]
     duration_ms: u32,
-    /// What happened and, after a semicolon, what to do about it; only if it failed.
+    /// What happened and, after a semicolon, what to do; only if it failed.
     error: Option<String>,
-    /// Under which id the history shows it.
+    /// The id of the ping in the history.
     delivery_id: DeliveryId,
     /// The media type of the response, if it has one.
     response_content_type: Option<String>,
     /// The first 200 characters of the response's body, if there was a response.
     response_start: Option<String>,
-    /// Why it looks as if nobody took the ping in spite of the 2xx, if it does.
+    /// Why the 2xx probably does not come from the receiver's code, if so.
     remark: Option<&'static str>,
-    /// Whether a second ping with a wrong signature was refused; only with `verify`, if the first one was accepted and the
-    /// second one answered.
+    /// Whether a second ping with a wrong signature was refused; only with `verify`, if the first ping was accepted and
+    /// there was a response to the second.
     verifies_signatures: Option<bool>,
 }
 
@@ -74,7 +73,7 @@ pub fn schema() -> Value {
         "type": "object",
         "properties": {
             "verify": {
-                "description": "Whether a second ping follows, with a wrong signature, which the endpoint has to refuse.",
+                "description": "Whether to send a second ping with a wrong signature, which the endpoint must refuse.",
                 "type": "boolean",
             },
         },

@@ -29,24 +29,24 @@ pub use crate::http::api::view::context::ViewContext;
 pub struct SubscriptionView<'a> {
     /// Its number, never reused.
     id: SubscriptionId,
-    /// Where its deliveries go; absent in mode pull, where they are read.
+    /// URL that its deliveries are sent to; absent in mode pull.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = "https://crm.example.com/hooks/tempclock")]
     url: Option<&'a str>,
-    /// Its event types; `*` stands for all.
+    /// Its event types; `*` stands for all that are not opt-in.
     #[schemars(example = ["clock_in", "clock_out"])]
     events: Vec<String>,
-    /// Whether deliveries go out; otherwise they are held.
+    /// Whether deliveries are sent; otherwise they are held.
     #[schemars(example = true)]
     active: bool,
     /// The owner's description.
     #[schemars(example = "Time sheets to the CRM")]
     description: &'a str,
-    /// Why it is disabled; only if it is.
+    /// Why it is disabled; null otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     disabled_reason: Option<&'static str>,
-    /// Since when it is disabled; only if it is.
+    /// When it was disabled; null otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     disabled_at: Option<Timestamp>,
@@ -59,26 +59,26 @@ pub struct SubscriptionView<'a> {
     /// What differs from every other subscription.
     #[serde(flatten)]
     options: OptionsView,
-    /// The public key of the `ed25519` signatures; only if it has one.
+    /// The public key of its `ed25519` signatures, if it has these.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = "whpk_3sTLNUsRDAZdHkFTdG3H4bZp4xXw1bA5LRN8P8i5dqA=")]
     #[schemars(with = "String")]
     public_key: Option<String>,
     /// Creation time.
     created_at: Timestamp,
-    /// When its owner or the server last changed it.
+    /// When it was last changed, by its owner or the server.
     updated_at: Timestamp,
     /// Since when every attempt has failed; only when the last one did, and only where subscriptions
     /// are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     failing_since: Option<Timestamp>,
-    /// When the oldest event was stored that its reader has not acknowledged; only in mode pull, if there is one, and only
-    /// where subscriptions are read.
+    /// When the oldest event that the reader has not acknowledged was stored; only in mode pull, if there is such an
+    /// event, and only where subscriptions are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Timestamp")]
     unacknowledged_since: Option<Timestamp>,
-    /// How many events of its types did not fit its filter; only where one subscription is read.
+    /// Number of events of its types that did not match its filter; only where one subscription is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     filtered: Option<u64>,
@@ -140,29 +140,29 @@ impl<'a> SubscriptionView<'a> {
 #[schemars(rename = "Attempt")]
 pub struct AttemptView {
     id: AttemptId,
-    /// The delivery that it belongs to.
+    /// The delivery of the attempt.
     delivery_id: DeliveryId,
-    /// What was sent.
+    /// The event that was sent.
     event_id: EventId,
     event: EventType,
     /// Counted from 1 for each delivery.
     #[schemars(example = 1)]
     attempt: u32,
-    /// `delivered` after a 2xx, else `failed`.
+    /// `delivered` after a 2xx, otherwise `failed`.
     #[schemars(extend("enum" = ATTEMPT_STATUS))]
     status: &'static str,
-    /// The HTTP status of the endpoint, if it answered.
+    /// The HTTP status of the response, if there was one.
     #[schemars(example = 204)]
     response_code: Option<u16>,
-    /// What happened and, after a semicolon, what to do about it; only if it failed.
+    /// What happened and, after a semicolon, what to do; only if it failed.
     error: Option<String>,
     #[schemars(example = 87)]
     duration_ms: u32,
-    /// When it began.
+    /// When it started.
     created_at: Timestamp,
     /// When it ended.
     completed_at: Timestamp,
-    /// When the next one is due, if there is one.
+    /// When the next attempt is due, if there is one.
     next_attempt_at: Option<Timestamp>,
     #[serde(flatten)]
     exchange: Option<ExchangeView>,
@@ -171,13 +171,13 @@ pub struct AttemptView {
 /// The request and the response.
 #[derive(Serialize, JsonSchema)]
 struct ExchangeView {
-    /// What was sent; only where one delivery is read.
+    /// The request; only where one delivery is read.
     request: RequestView,
     /// The response, if there was one; only where one delivery is read.
     response: Option<ResponseView>,
 }
 
-/// The request of an attempt; its body is the delivery's, unless options of the subscription gave it another form.
+/// The request of an attempt. Its body is that of the delivery, unless options of the subscription changed its format.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SentRequest")]
 struct RequestView {
@@ -188,7 +188,7 @@ struct RequestView {
     /// Values by name; secret ones are redacted.
     #[schemars(with = "BTreeMap<String, String>")]
     headers: serde_json::Map<String, serde_json::Value>,
-    /// SHA-256 of the body that was sent, in hexadecimal; only if options of the subscription shaped the request.
+    /// SHA-256 of the body that was sent, in hexadecimal; only if options of the subscription changed the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("pattern" = "^[0-9a-f]{64}$"))]
     body_sha256: Option<String>,
@@ -198,11 +198,11 @@ struct RequestView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ReceivedResponse")]
 struct ResponseView {
-    /// The first 2 KiB of its headers: values by name in lower case, several of one name joined by commas.
+    /// The first 2 KiB of the headers: values by lower-case name; several values of one name are joined by commas.
     #[schemars(with = "BTreeMap<String, String>")]
     headers: serde_json::Map<String, serde_json::Value>,
-    /// The first 1 KiB of its body. Of attempts that ended in the same way only the last one's is kept, and null stands for
-    /// the others.
+    /// The first 1 KiB of the body. For attempts with the same outcome only the last body is kept; it is null for the
+    /// others.
     #[schemars(example = &"ok")]
     body: Option<String>,
 }
@@ -283,29 +283,29 @@ fn joined<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> serde_json::
 #[schemars(rename = "Delivery")]
 pub struct DeliveryView {
     id: DeliveryId,
-    /// What is delivered.
+    /// The event.
     event_id: EventId,
     event: EventType,
-    /// For whom.
+    /// The subscription.
     subscription_id: SubscriptionId,
     /// `exhausted`: its retry schedule is exhausted. `expired`: it was held for longer than `retention.held`. `cancelled`:
     /// its event type was removed from the subscription first, or its event erased.
     #[schemars(example = &"delivered", extend("enum" = DeliveryState::NAMES))]
     status: &'static str,
-    /// It is pending, and held until its subscription is enabled.
+    /// Whether it is pending and held until its subscription is enabled.
     #[schemars(example = false)]
     held: bool,
     /// Why it is not sent now, in one word; only if it is pending.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("enum" = Waiting::WORDS))]
     waiting_for: Option<&'static str>,
-    /// How many attempts there were.
+    /// Number of attempts so far.
     #[schemars(example = 1)]
     attempt_count: u32,
-    /// The HTTP status of the last attempt, if the endpoint answered.
+    /// The HTTP status of the last response, if there was one.
     #[schemars(example = 204)]
     response_code: Option<u16>,
-    /// What happened in the last attempt and, after a semicolon, what to do about it; only if it failed.
+    /// What happened in the last attempt and, after a semicolon, what to do; only if it failed.
     error: Option<String>,
     /// When the next attempt is due, if there is one.
     next_attempt_at: Option<Timestamp>,

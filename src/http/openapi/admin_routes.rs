@@ -27,24 +27,24 @@ fn key_routes() -> Vec<Resource> {
             operation(Method::GET, keys::list, "listKeys", "List the API keys of the account")
                 .needs(KeysAdmin)
                 .takes(take::page())
-                .answers(200, "A page of keys, in the order in which they were created.", list::<KeyView>),
+                .answers(200, "A page of keys, oldest first.", list::<KeyView>),
             operation(Method::POST, keys::create, "createKey", "Create an API key")
-                .details("Its text is in this response and in no other. It cannot have more rights than your own key.")
+                .details("The key itself is only in this response. It cannot have more rights than your own key.")
                 .needs(KeysAdmin)
                 .body("NewKey")
-                .answers(201, "The key, with its text.", single::<KeyView>)
+                .answers(201, "The new key, with its text.", single::<KeyView>)
                 .always_with(&["key"])
                 .with_message(keys::CREATED)
                 .may_conflict(),
         ]),
         at(HEADING, "/keys/{id}", [operation(Method::DELETE, keys::revoke, "revokeKey", "Revoke an API key")
-            .details("It is refused from now on, and listed for as long as events are kept.")
+            .details("The key is refused from now on. It stays listed for as long as events are kept.")
             .needs(KeysAdmin)
             .takes(take::key())
             .answers(200, "The key, with `revoked_at`.", single::<KeyView>)
             .with_message(keys::REVOKED)]),
         at(HEADING, "/keys/{id}/rotate", [operation(Method::POST, keys::rotate, "rotateKey", "Rotate an API key")
-            .details("Creates a key with the same rights and another text. The key itself is valid for the overlap, and no longer than before.")
+            .details("Creates a new key with the same rights. The old key stays valid for the overlap, but not longer than before.")
             .needs(KeysAdmin)
             .takes(take::key())
             .optional_body("KeyRotation")
@@ -67,13 +67,11 @@ fn audit_route() -> Resource {
 fn erasure_route() -> Resource {
     at("Events", "/erasures", [operation(Method::POST, erasure::create, "eraseEvents", "Erase the events of a worker")
         .details(
-            "A job removes body, tags and what receivers answered of every event of the worker that is stored by now. What is \
-             left is the event with the SHA-256 of its body and its deliveries, found by its id. Pending deliveries are \
-             cancelled unless `deliver_pending` is true. A backup keeps what it has.",
+            "A job removes the body, tags and receivers' responses of every event of the worker that is stored up to now. The event stays with the SHA-256 of its body and its deliveries, and can be read by its id. Pending deliveries are cancelled unless `deliver_pending` is true. Existing backups are not changed.",
         )
         .needs(EventsErase)
         .body("NewErasure")
-        .answers(202, "The job is stored.", single::<CreatedErasure>)
+        .answers(202, "The job was created.", single::<CreatedErasure>)
         .with_message(erasure::CREATED)
         .may_conflict()])
 }

@@ -14,7 +14,7 @@ fn samples() -> [ApiError; 32] {
     [
         ApiError::invalid_field("limit", "must be an integer from 1 on (above 100 it counts as 100)"),
         ApiError::invalid_json("not JSON: EOF while parsing an object at line 1 column 1"),
-        ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"),
+        ApiError::bad_request("this server only supports HTTP/1.1; send the request without Upgrade"),
         ApiError::unauthorized(),
         ApiError::forbidden(Scope::WebhooksWrite),
         ApiError::beyond_rights(Excess::Scope("events:write")),
@@ -49,18 +49,18 @@ fn samples() -> [ApiError; 32] {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        400 => "The request is not valid; every wrong field is named.",
-        401 => "The key is missing, wrong, revoked or expired, or not for this network.",
-        403 => "The key lacks the scope, which the message names, or would give more than it has.",
-        404 => "There is no such thing, or it belongs to another account.",
-        405 => "Another method than this path has; `Allow` names those that it has.",
+        400 => "The request is invalid; `errors` names every invalid field.",
+        401 => "The key is missing, unknown, revoked or expired, or not allowed from this network.",
+        403 => "The key lacks the scope that the message names, or would give more rights than it has.",
+        404 => "The resource does not exist, or belongs to another account.",
+        405 => "The path does not support this method; `Allow` lists the supported ones.",
         408 => "The request did not arrive in time.",
-        409 => "It is in conflict with what is there already.",
-        413 => "The body is longer than allowed, or its events make more deliveries than one request may.",
+        409 => "The request conflicts with the current state.",
+        413 => "The body is too large, or its events would create too many deliveries.",
         415 => "The body is not declared as JSON, or is compressed.",
         429 => "Too many requests within a minute, or too many test pings at once.",
-        500 => "Something failed that the caller can do nothing about.",
-        503 => "Busy, out of space, or the store failed. Send the request again later.",
+        500 => "An internal error; the server's log has the cause.",
+        503 => "The server is busy or out of space, or the store failed. Retry later.",
         _ => "",
     }
 }

@@ -14,8 +14,7 @@ pub fn feed_routes() -> Vec<Resource> {
     vec![
         at(HEADING, "/feeds/{id}", [operation(Method::GET, feeds::read, "readFeed", "Read events")
             .details(
-                "For a subscription with mode pull. `webhook-id`, `webhook-timestamp` and `webhook-signature` sign the whole \
-                 answer as they do a delivery. A page that was full stays as it was; a short one can grow.",
+                "For a subscription with mode pull. `webhook-id`, `webhook-timestamp` and `webhook-signature` sign the whole response, as they do a delivery. For the same cursor and limit, a full page never changes; a short one can grow.",
             )
             .needs(FeedRead)
             .takes(take::subscription())
@@ -23,11 +22,11 @@ pub fn feed_routes() -> Vec<Resource> {
             .answers(200, "A page of events, oldest first.", plain::<PageView>)
             .may_conflict()]),
         at(HEADING, "/feeds/{id}/ack", [operation(Method::POST, feeds::acknowledge, "acknowledgeFeed", "Acknowledge events")
-            .details("One stored position, which never goes back: everything up to it is delivered.")
+            .details("Stores one position, which never goes back: everything up to it is delivered.")
             .needs(FeedRead)
             .takes(take::subscription())
             .body("FeedAcknowledgement")
-            .answers(200, "The position now.", single::<PositionView>)
+            .answers(200, "The current position.", single::<PositionView>)
             .with_message(feeds::ACKNOWLEDGED)
             .may_conflict()]),
     ]
@@ -37,7 +36,7 @@ fn parameters() -> [Parameter; 3] {
     [
         take::query(
             "cursor",
-            "The `next_cursor` of the page before; without it, what was not acknowledged.",
+            "The `next_cursor` of the previous page. If omitted, the page starts after the last acknowledged event.",
             json!({"type": "string"}),
         ),
         take::query(
@@ -47,7 +46,7 @@ fn parameters() -> [Parameter; 3] {
         ),
         take::query(
             "wait",
-            "How long to wait for an event where there is none, up to 60s. The answer comes as soon as there is one.",
+            "How long to wait for an event if there is none, up to 60s. The response is sent as soon as there is one.",
             json!({"type": "string", "examples": [format!("{}s", LONGEST_WAIT.as_secs() / 2)]}),
         ),
     ]

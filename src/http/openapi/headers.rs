@@ -28,7 +28,7 @@ pub fn all() -> Value {
             json!(60),
         ),
         "X-RateLimit-Remaining": header("Requests left in the current minute.", number(), json!(59)),
-        "Retry-After": header("Seconds to wait before the next try.", number(), json!(12)),
+        "Retry-After": header("Seconds to wait before a retry.", number(), json!(12)),
         "Allow": header("The methods of this path.", text(), json!("GET, POST")),
         "WWW-Authenticate": header("The authentication scheme.", json!({"type": "string", "const": "Bearer"}), json!("Bearer")),
     })

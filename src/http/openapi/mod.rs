@@ -74,10 +74,9 @@ fn show_page(page: &HtmlPage) -> HttpResponse {
         .body(page.html.clone())
 }
 
-const INTRODUCTION: &str = "Takes the events of a staffing time clock and delivers them, signed, to every system that \
-    subscribed. Every route but the open ones needs an API key: `Authorization: Bearer tc_live_…`. A key belongs to one \
+const INTRODUCTION: &str = "Accepts the events of a staffing time clock and delivers them, signed, to every system that subscribed. All routes but the open ones need an API key: `Authorization: Bearer tc_live_…`. A key belongs to one \
     account; other accounts' resources return 404. Requests and responses are JSON in UTF-8; times are RFC 3339. \
-    An empty or unknown query parameter is ignored; one that is nearly a known one is misspelled, and gets 400. Malformed \
+    Empty and unknown query parameters are ignored, but one that looks like a misspelled known one gets 400. Malformed \
     HTTP requests get 400, 408 or 431 without a body, whatever their path, and the connection is closed.";
 
 const LICENSE: &str = env!("CARGO_PKG_LICENSE");
@@ -88,8 +87,8 @@ fn tag(name: &str) -> Value {
         "Subscriptions" => "Who gets which events, and where.",
         "Events" => "Publish events, and find published ones.",
         "Deliveries" => "One event for one subscription: its attempts, and redelivery.",
-        "Feeds" => "Events for a receiver that reads them, behind a firewall for example.",
-        "Jobs" => "Work on many deliveries that continues after the response: read its progress, or stop it.",
+        "Feeds" => "Events for a receiver that reads them, for example behind a firewall.",
+        "Jobs" => "Work on many deliveries that continues after the response: read its progress or stop it.",
         "Audit" => "Who changed what.",
         "API keys" => "Create, rotate and revoke the keys of your account.",
         "Server" => "Health, and this description. No key is needed.",
@@ -235,7 +234,7 @@ fn describe_operation(
 ) -> Value {
     let needs = match operation.access {
         Access::Open => "Needs no API key.".to_owned(),
-        Access::AnyKey => "Needs any API key.".to_owned(),
+        Access::AnyKey => "Needs an API key with any scope.".to_owned(),
         Access::Scope(scope) => format!("Needs the scope `{}`.", scope.name()),
     };
     let description = [operation.details, &needs].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();

@@ -172,7 +172,7 @@ fn operation_part(method: &str, path: &str, operation: &Value) -> String {
         code(&curl(method, path, &parameters, operation)),
         parameter_list("Parameters", &parameters),
         body,
-        format!("<h4>Answers</h4><dl>{answers}</dl><p class=\"soft\">Errors: {}</p>", errors.join(" ")),
+        format!("<h4>Responses</h4><dl>{answers}</dl><p class=\"soft\">Errors: {}</p>", errors.join(" ")),
     ]
     .concat()
 }
@@ -186,7 +186,7 @@ fn webhook(name: &str, operation: &Value) -> String {
         format!("<p>{}</p><p>{}</p>", prose(text(&operation["summary"])), prose(text(&operation["description"]))),
         format!("<h4>Body</h4><p>{}</p>{}", kind(&content["schema"]), pretty(&content["example"])),
         folded("Headers", &parameter_list("Headers", &parameters)),
-        folded("What your answer means", &format!("<dl>{responses}</dl>")),
+        folded("What your response means", &format!("<dl>{responses}</dl>")),
     ]
     .concat()
 }
@@ -247,8 +247,8 @@ fn kind(schema: &Value) -> String {
         let limit = schema.get(key).and_then(Value::as_u64);
         limit.map_or_else(String::new, |limit| format!(", {sign} {limit}"))
     };
-    let default = schema.get("default").map_or_else(String::new, |value| format!(", {} if left out", literal(value)));
-    [words, format, limit("minimum", "≥"), limit("maxLength", "at most this long:"), default].concat()
+    let default = schema.get("default").map_or_else(String::new, |value| format!(", default {}", literal(value)));
+    [words, format, limit("minimum", "≥"), limit("maxLength", "maximum length"), default].concat()
 }
 
 /// The curl command of the request.

@@ -34,8 +34,7 @@ pub fn page_by_cursor<Id: JsonSchema>() -> [Parameter; 3] {
     let schema = Id::json_schema(&mut SchemaGenerator::default()).to_value();
     let cursor = query(
         "cursor",
-        "The `next_cursor` of the page before. A page of long items ends before `limit`, and so does one whose filters \
-         match little of the 10,000 items that a request looks at; it may be empty.",
+        "The `next_cursor` of the previous page. A page may have fewer items than `limit`, or none, if items are long or the filters match few of the 10,000 items that a request reads.",
         schema,
     );
     [limit(), offset(MAX_OFFSET), cursor]
@@ -70,10 +69,10 @@ pub fn event_filters() -> [Parameter; 3] {
         query("event", "Filter by event type.", json!({"$ref": format!("{SCHEMAS}EventType")})),
         query(
             "since",
-            "Only what was stored at this time or later; RFC 3339, from 1970 on. Write `+` as `%2B`.",
+            "Only items that were stored at this time or later; RFC 3339, from 1970 on. Write `+` as `%2B`.",
             time(),
         ),
-        query("until", "Only what was stored before this time.", time()),
+        query("until", "Only items that were stored before this time.", time()),
     ]
 }
 
@@ -89,7 +88,7 @@ pub fn find_filters() -> [Parameter; 6] {
     [
         by(
             FindKind::Worker,
-            "Filter by the `worker_id` at the top of `data`. Ids are compared as text: `52` also finds `52.0` and `\"52\"`.",
+            "Filter by the top-level `worker_id` in `data`. Ids are compared as text: `52` also finds `52.0` and `\"52\"`.",
             ID_CHARS,
             "52",
         ),
@@ -105,7 +104,7 @@ pub fn find_filters() -> [Parameter; 6] {
 pub fn evidence() -> [Parameter; 2] {
     let worker = query("worker_id", "The worker, as in `data`.", json!({"type": "string", "examples": ["52"]}));
     let forms = json!({"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"});
-    [Parameter { is_required: true, ..worker }, query("format", "The form of the answer.", forms)]
+    [Parameter { is_required: true, ..worker }, query("format", "The format of the response.", forms)]
 }
 
 /// Filters of deliveries.
@@ -175,21 +174,19 @@ pub fn action() -> Parameter {
 
 /// Whether the valid events of a batch are stored although others are refused.
 pub fn partial() -> [Parameter; 1] {
-    let description = "With `true` the valid events are stored and the others named, in place of all or none. An \
-                       `Idempotency-Key` then counts for each event by its place alone.";
+    let description = "With `true`, the valid events are stored and the others reported, instead of all or none. An `Idempotency-Key` then applies to each event by its position.";
     [query("partial", description, json!({"type": "boolean", "examples": [false]}))]
 }
 
 /// What signs a test ping.
 pub fn newest_secret() -> [Parameter; 1] {
-    let description = "With `new` the ping is signed with the newest secret alone, to try it during a rotation.";
+    let description = "With `new`, the ping is signed with the newest secret only, to test it during a rotation.";
     [query("secret", description, json!({"type": "string", "enum": [NEWEST]}))]
 }
 
 /// The idempotency key.
 pub fn idempotency_key() -> [Parameter; 1] {
     let schema = json!({"type": "string", "minLength": 1, "maxLength": KEY_CHARS, "examples": ["entry-4711"]});
-    let description = "Your own key for this request, of visible ASCII characters. A repeat gets the same response and \
-                       adds nothing; another body with the same key is 409. It is kept as long as the event.";
+    let description = "Your own key for this request, of visible ASCII characters. A repeat gets the same response and stores nothing new; another body with the same key gets 409. The key is remembered for the time set in `retention.idempotency`, 72 hours by default.";
     [Parameter { place: "header", name: "Idempotency-Key", is_required: false, description, schema }]
 }

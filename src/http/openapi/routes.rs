@@ -114,9 +114,9 @@ fn subscription_routes() -> Vec<Resource> {
             operation(Method::GET, subscriptions::list, "listSubscriptions", "List subscriptions")
                 .needs(WebhooksRead)
                 .takes(take::page())
-                .answers(200, "A page of subscriptions, in the order in which they were made.", list::<SubscriptionView>),
-            operation(Method::POST, subscriptions::create, "createSubscription", "Make a subscription")
-                .details("The signing secret is in this answer and in no other.")
+                .answers(200, "A page of subscriptions, oldest first.", list::<SubscriptionView>),
+            operation(Method::POST, subscriptions::create, "createSubscription", "Create a subscription")
+                .details("The signing secret is only in this response.")
                 .needs(WebhooksWrite)
                 .body("NewSubscription")
                 .answers(201, "The subscription, with its secret.", single::<SubscriptionView>)
@@ -131,39 +131,39 @@ fn subscription_routes() -> Vec<Resource> {
                 .answers(200, "The subscription, with its last 10 attempts.", single::<SubscriptionView>)
                 .always_with(&["recent_deliveries"]),
             operation(Method::PUT, subscriptions::update, "updateSubscription", "Change a subscription")
-                .details("Omitted fields keep their values. Enabling it clears `disabled_reason`. Enabling it or a new URL makes its pending deliveries due now. A removed event type cancels its pending deliveries of that type.")
+                .details("Omitted fields keep their values. Enabling it clears `disabled_reason`. Enabling it or changing its URL makes its pending deliveries due now. Removing an event type cancels its pending deliveries of that type.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
                 .body("SubscriptionChange")
-                .answers(200, "The subscription as it is now.", single::<SubscriptionView>)
+                .answers(200, "The changed subscription.", single::<SubscriptionView>)
                 .with_message(subscriptions::UPDATED),
             operation(Method::DELETE, subscriptions::delete, "deleteSubscription", "Delete a subscription")
-                .details("Its delivery history is deleted too. Pending deliveries are dropped; attempts in flight end.")
+                .details("Its delivery history is deleted too. Pending deliveries are dropped; attempts in flight finish.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
-                .answers(200, "It is deleted.", single::<Deleted>)
+                .answers(200, "It was deleted.", single::<Deleted>)
                 .with_message(subscriptions::DELETED),
         ]),
         at(HEADING, "/webhooks/{id}/test", [
             operation(Method::POST, test_ping::test, "testSubscription", "Send a test ping")
-                .details("One signed `ping`, sent now and never retried; the response waits for it. A ping that fails is a 200 too. After a 2xx of the endpoint its pending deliveries are due now.")
+                .details("Sends one signed `ping` now, without retries, and waits for the result. The status is 200 even if the ping fails. If the endpoint responds with a 2xx, its pending deliveries are due now.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
                 .takes(take::newest_secret())
                 .optional_body("SubscriptionTest")
-                .answers(200, "How it went.", single::<TestResult>)
+                .answers(200, "The result.", single::<TestResult>)
                 .with_message(test_ping::ACCEPTED)
                 .may_conflict(),
         ]),
         at(HEADING, "/webhooks/{id}/replay", [
             operation(Method::POST, jobs::replay, "replayEvents", "Deliver stored events to a subscription")
-                .details("A job makes deliveries of stored events, a few at a time behind new ones; one for a subscription at a time. Pings are never among them.")
+                .details("A job creates deliveries of stored events, a few at a time and after new ones. A subscription has one replay at a time. Pings are not included.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
                 .body("NewReplay")
-                .answers(202, "The job is stored.", single::<CreatedView>)
+                .answers(202, "The job was created.", single::<CreatedView>)
                 .with_message(jobs::CREATED)
-                .answers(200, "With `dry_run`: how many deliveries that would be.", single::<SizeView>)
+                .answers(200, "With `dry_run`: the number of deliveries that would be due.", single::<SizeView>)
                 .may_conflict(),
         ]),
         at(HEADING, "/webhooks/{id}/deliveries", [
@@ -184,7 +184,7 @@ fn subscription_tool_routes() -> Vec<Resource> {
             HEADING,
             "/webhooks/{id}/secret",
             [operation(Method::POST, rotation::rotate, "rotateSecret", "Rotate the signing secret")
-                .details("The present one stays valid for the overlap. The new one is in this answer and in no other.")
+                .details("The current secret stays valid for the overlap. The new one is only in this response.")
                 .needs(WebhooksWrite)
                 .takes(take::subscription())
                 .optional_body("SecretRotation")
@@ -194,12 +194,17 @@ fn subscription_tool_routes() -> Vec<Resource> {
         at(
             HEADING,
             "/webhooks/{id}/match",
-            [operation(Method::POST, matching::match_event, "matchEvent", "Try an event on a subscription")
-                .details("Whether the subscription would get such an event, and why. Nothing is stored or sent.")
-                .needs(WebhooksRead)
-                .takes(take::subscription())
-                .body("EventToMatch")
-                .answers(200, "Whether it matches.", single::<MatchResult>)],
+            [operation(
+                Method::POST,
+                matching::match_event,
+                "matchEvent",
+                "Check whether an event matches a subscription",
+            )
+            .details("Returns whether the subscription would get such an event, and why. Nothing is stored or sent.")
+            .needs(WebhooksRead)
+            .takes(take::subscription())
+            .body("EventToMatch")
+            .answers(200, "Whether it matches.", single::<MatchResult>)],
         ),
     ]
 }
@@ -218,11 +223,11 @@ fn event_routes() -> Vec<Resource> {
                     .takes(take::find_filters())
                     .answers(200, "A page of events, newest first.", list::<EventView>),
                 operation(Method::POST, events::publish, "publishEvent", "Publish an event")
-                    .details("202 means that the event is on disk together with all its deliveries.")
+                    .details("202 means that the event and all its deliveries are on disk.")
                     .needs(EventsWrite)
                     .takes(take::idempotency_key())
                     .body("NewEvent")
-                    .answers(202, "The event is stored.", single::<PublishedView>)
+                    .answers(202, "The event was stored.", single::<PublishedView>)
                     .may_conflict(),
             ],
         ),
@@ -231,13 +236,13 @@ fn event_routes() -> Vec<Resource> {
             "/events/batch",
             [operation(Method::POST, events::publish_batch, "publishEvents", "Publish many events")
                 .details(
-                    "All of them or none, unless `partial` is true. An `Idempotency-Key` stands for the whole batch.",
+                    "All or none are stored, unless `partial` is true. An `Idempotency-Key` covers the whole batch.",
                 )
                 .needs(EventsWrite)
                 .takes(take::partial())
                 .takes(take::idempotency_key())
                 .body("NewEvents")
-                .answers(202, "The events are stored; one row for each, in order.", plain::<BatchView>)
+                .answers(202, "The events were stored; one row for each, in order.", plain::<BatchView>)
                 .may_conflict()],
         ),
         at(
@@ -254,7 +259,7 @@ fn event_routes() -> Vec<Resource> {
             "/event-types",
             [operation(Method::GET, event_types::list, "listEventTypes", "List event types").needs_a_key().answers(
                 200,
-                "Every event type with JSON Schema of its data and an example.",
+                "Every event type, with the JSON Schema of its data and an example.",
                 list::<EventTypeView<'static>>,
             )],
         ),
@@ -264,9 +269,7 @@ fn event_routes() -> Vec<Resource> {
 fn evidence_route() -> Resource {
     at("Events", "/evidence", [operation(Method::GET, evidence::stream, "streamEvidence", "Export a worker's events with every delivery attempt")
         .details(
-            "Every event of the worker with the SHA-256 of its body, and every delivery with its attempts: URL, headers with the \
-             signature, times and response. Newest first, and without end: one line of JSON for each event, or with \
-             `format=csv` one row for each attempt. A response that is cut off ends without the final chunk.",
+            "Every event of the worker with the SHA-256 of its body, and every delivery with its attempts: URL, headers with the signature, times and response. Newest first and without a limit: one line of JSON for each event, or with `format=csv` one row for each attempt. An incomplete response ends without the final chunk.",
         )
         .needs(EventsRead)
         .takes(take::evidence())
@@ -291,16 +294,16 @@ fn delivery_routes() -> Vec<Resource> {
         at(
             HEADING,
             "/deliveries/retry",
-            [operation(Method::POST, jobs::retry, "retryDeliveries", "Send many deliveries again")
+            [operation(Method::POST, jobs::retry, "retryDeliveries", "Redeliver many deliveries")
                 .details(
-                    "A job redelivers all that is selected and stored by now: due at once, with the whole retry schedule ahead. Test pings are never among them.",
+                    "A job redelivers all matching deliveries that are stored up to now: they are due at once, with the full retry schedule. Test pings are not included.",
                 )
                 .needs(WebhooksWrite)
                 .body("NewRetry")
                 .names_in_body()
-                .answers(202, "The job is stored.", single::<CreatedView>)
+                .answers(202, "The job was created.", single::<CreatedView>)
                 .with_message(jobs::CREATED)
-                .answers(200, "With `dry_run`: how many deliveries that would be.", single::<SizeView>)
+                .answers(200, "With `dry_run`: the number of deliveries that would be due.", single::<SizeView>)
                 .may_conflict()],
         ),
         at(
@@ -315,13 +318,13 @@ fn delivery_routes() -> Vec<Resource> {
         at(
             HEADING,
             "/deliveries/{id}/retry",
-            [operation(Method::POST, deliveries::retry, "retryDelivery", "Send a delivery again")
+            [operation(Method::POST, deliveries::retry, "retryDelivery", "Redeliver a delivery")
                 .details(
-                    "A redelivery: due now, with the whole retry schedule ahead; a test ping is attempted once. The id stays, attempt numbers go on.",
+                    "The delivery is due now, with the full retry schedule; a test ping is attempted once. It keeps its id, and attempt numbers continue.",
                 )
                 .needs(WebhooksWrite)
                 .takes(take::delivery())
-                .answers(202, "The delivery is due.", single::<DeliveryView>)
+                .answers(202, "The delivery is due now.", single::<DeliveryView>)
                 .always_with(&["attempts", "body"])
                 .with_message(deliveries::DUE_AGAIN)
                 .may_conflict()],
@@ -336,7 +339,7 @@ fn job_routes() -> Vec<Resource> {
             HEADING,
             "/jobs",
             [operation(Method::GET, jobs::list, "listJobs", "List jobs")
-                .details("The last 100 of the account are kept, no longer than events are.")
+                .details("The last 100 jobs of the account are kept, but not longer than events.")
                 .needs(WebhooksRead)
                 .takes(take::page())
                 .answers(200, "A page of jobs, newest first.", list::<JobView>)],
@@ -350,10 +353,10 @@ fn job_routes() -> Vec<Resource> {
                     .takes(take::job())
                     .answers(200, "The job with its progress.", single::<JobView>),
                 operation(Method::DELETE, jobs::stop, "stopJob", "Stop a job")
-                    .details("What it did stays. One that has ended stays as it is.")
+                    .details("What it has already done is kept. A job that has ended does not change.")
                     .needs(WebhooksWrite)
                     .takes(take::job())
-                    .answers(200, "The job as it is now.", single::<JobView>)
+                    .answers(200, "The job.", single::<JobView>)
                     .with_message(jobs::STOPPED),
             ],
         ),
@@ -361,50 +364,63 @@ fn job_routes() -> Vec<Resource> {
 }
 
 fn compat_route() -> Resource {
-    at("TempClock's own addresses", "/webhooks.php", [
-        operation(Method::GET, compat::get, "phpReadSubscriptions", "List subscriptions, or read one")
-            .details("With `id` as `GET /webhooks/{id}`, else as `GET /webhooks`.")
-            .needs(WebhooksRead)
-            .takes([take::subscription_in_query(false)])
-            .takes(take::page())
-            .answers(200, "A page of subscriptions.", list::<SubscriptionView>)
-            .answers(200, "One subscription, with its last 10 attempts.", single::<SubscriptionView>)
-            .always_with(&["recent_deliveries"]),
-        operation(Method::POST, compat::post, "phpCreateOrTestSubscription", "Make a subscription, or test one")
-            .details("With `id` and `action=test` as `POST /webhooks/{id}/test`, without a body; else as `POST /webhooks`.")
+    at(
+        "TempClock's own addresses",
+        "/webhooks.php",
+        [
+            operation(Method::GET, compat::get, "phpReadSubscriptions", "List subscriptions, or read one")
+                .details("With `id` like `GET /webhooks/{id}`, otherwise like `GET /webhooks`.")
+                .needs(WebhooksRead)
+                .takes([take::subscription_in_query(false)])
+                .takes(take::page())
+                .answers(200, "A page of subscriptions.", list::<SubscriptionView>)
+                .answers(200, "One subscription, with its last 10 attempts.", single::<SubscriptionView>)
+                .always_with(&["recent_deliveries"]),
+            operation(
+                Method::POST,
+                compat::post,
+                "phpCreateOrTestSubscription",
+                "Create a subscription, or send a test ping",
+            )
+            .details("With `id` and `action=test` like `POST /webhooks/{id}/test`, otherwise like `POST /webhooks`.")
             .needs(WebhooksWrite)
             .takes([take::subscription_in_query(false), take::action()])
             .optional_body("NewSubscription")
             .answers(201, "The subscription, with its secret.", single::<SubscriptionView>)
             .always_with(&["secret"])
             .with_message(subscriptions::CREATED)
-            .answers(200, "How the test went.", single::<TestResult>)
+            .answers(200, "The result of the test ping.", single::<TestResult>)
             .with_message(test_ping::ACCEPTED)
             .may_conflict(),
-        operation(Method::PUT, compat::put, "phpUpdateSubscription", "Change a subscription")
-            .details("As `PUT /webhooks/{id}`.")
-            .needs(WebhooksWrite)
-            .takes([take::subscription_in_query(true)])
-            .body("SubscriptionChange")
-            .answers(200, "The subscription as it is now.", single::<SubscriptionView>)
-            .with_message(subscriptions::UPDATED),
-        operation(Method::DELETE, compat::delete, "phpDeleteSubscription", "Delete a subscription")
-            .details("As `DELETE /webhooks/{id}`.")
-            .needs(WebhooksWrite)
-            .takes([take::subscription_in_query(true)])
-            .answers(200, "It is deleted.", single::<Deleted>)
-            .with_message(subscriptions::DELETED),
-    ])
+            operation(Method::PUT, compat::put, "phpUpdateSubscription", "Change a subscription")
+                .details("Like `PUT /webhooks/{id}`.")
+                .needs(WebhooksWrite)
+                .takes([take::subscription_in_query(true)])
+                .body("SubscriptionChange")
+                .answers(200, "The changed subscription.", single::<SubscriptionView>)
+                .with_message(subscriptions::UPDATED),
+            operation(Method::DELETE, compat::delete, "phpDeleteSubscription", "Delete a subscription")
+                .details("Like `DELETE /webhooks/{id}`.")
+                .needs(WebhooksWrite)
+                .takes([take::subscription_in_query(true)])
+                .answers(200, "It was deleted.", single::<Deleted>)
+                .with_message(subscriptions::DELETED),
+        ],
+    )
 }
 
 fn open_routes() -> Vec<Resource> {
     let health = |method, name| {
-        operation(method, health::healthz, name, "Is the process up?").answers(200, "It is.", plain::<Health>)
+        operation(method, health::healthz, name, "Check whether the process is up").answers(
+            200,
+            "The process is up.",
+            plain::<Health>,
+        )
     };
     let ready = |method, name| {
-        operation(method, health::readyz, name, "Is the server ready for work?")
-            .answers(200, "It is.", plain::<Readiness>)
-            .answers(503, "It is not; `checks` says why.", plain::<Readiness>)
+        operation(method, health::readyz, name, "Check whether the server is ready")
+            .answers(200, "The server is ready.", plain::<Readiness>)
+            .answers(503, "The server is not ready; `checks` says why.", plain::<Readiness>)
     };
     let description = |method, name| {
         operation(method, show_description, name, "This description").answers(
@@ -414,10 +430,10 @@ fn open_routes() -> Vec<Resource> {
         )
     };
     let page = |method, name| {
-        operation(method, show_page, name, "This description as a page").answers_in(
+        operation(method, show_page, name, "This description as a web page").answers_in(
             "text/html",
             200,
-            "A page that needs no script and nothing from elsewhere.",
+            "A page without scripts and external assets.",
             plain::<String>,
         )
     };

@@ -57,7 +57,7 @@ fn new_event(types: &NamedTypes<'_>) -> Value {
     let mapping: Map<String, Value> =
         types.0.iter().map(|named| (named.known.event_type.to_string(), reference(named).into())).collect();
     json!({
-        "description": "An event to publish; the required fields of `data` depend on `event`, and more may follow.",
+        "description": "An event to publish. The required fields of `data` depend on `event`; others are allowed.",
         "oneOf": choices,
         "discriminator": {"propertyName": "event", "mapping": mapping},
         "examples": [clock_in()],
@@ -71,7 +71,8 @@ pub fn schemas(types: &NamedTypes<'_>) -> Map<String, Value> {
         let NamedType { known, name } = named;
         let event_type = known.event_type;
         let mut data = event_types::schema(&known.fields);
-        data["description"] = format!("`data` of `{event_type}`: what it has at least. {}", known.description).into();
+        data["description"] =
+            format!("`data` of `{event_type}`, with its required fields. {}", known.description).into();
         data["examples"] = json!([event_types::example(&known.example)]);
         schemas.insert(format!("{name}Data"), data);
         schemas.insert(format!("{name}Webhook"), envelope(named));
@@ -122,16 +123,16 @@ fn entry(NamedType { known, name }: &NamedType<'_>) -> Value {
         "operationId": format!("receive{name}"),
         "summary": summary,
         "description": "Check a signature of the raw body, then respond with any 2xx within 30 s, and do the work \
-                        afterwards. The same event can arrive again: store each `webhook-id` and ignore duplicates.",
+                        afterwards. An event can arrive more than once: store each `webhook-id` and ignore duplicates.",
         "parameters": headers(event_type, time.as_seconds(), &body),
         "requestBody": {
             "required": true,
             "content": {"application/json": {"schema": {"$ref": schema}, "example": example}},
         },
         "responses": {
-            "2XX": {"description": "Delivered. The body is ignored, but it has to be complete."},
+            "2XX": {"description": "Delivered. The body is ignored, but must be complete."},
             "410": {"description": "Disables the subscription."},
-            "default": {"description": "Failed: retried by the schedule; `Retry-After` can make the wait longer. Redirects are not followed."},
+            "default": {"description": "Failed: retried on schedule; `Retry-After` can make the wait longer. Redirects are not followed."},
         },
         "security": [],
     }})
@@ -155,7 +156,7 @@ fn header(name: &str, example: &str, event_type: EventType) -> Value {
         }
         "X-TempClock-Attempt" => ("Counted from 1.", json!({"type": "string", "pattern": "^[1-9][0-9]*$"})),
         "X-TempClock-Signature" => (
-            "Hexadecimal HMAC-SHA256 of the raw body; the key is the secret's text as it was shown.",
+            "Hexadecimal HMAC-SHA256 of the raw body; the key is the text of the secret, as it was shown.",
             json!({"type": "string", "pattern": "^[0-9a-f]{64}$"}),
         ),
         "webhook-id" => ("The event's id (Standard Webhooks).", json!({"$ref": format!("{SCHEMAS}EventId")})),
@@ -164,8 +165,7 @@ fn header(name: &str, example: &str, event_type: EventType) -> Value {
             json!({"type": "string", "pattern": "^[0-9]+$"}),
         ),
         "webhook-signature" => (
-            "`v1,` and the Base64 of HMAC-SHA256 over `webhook-id.webhook-timestamp.body`; the key is the secret, read \
-             as Base64 (Standard Webhooks).",
+            "`v1,` and the Base64 of HMAC-SHA256 over `webhook-id.webhook-timestamp.body`; the key is the secret, decoded as Base64 (Standard Webhooks).",
             json!({"type": "string", "pattern": "^v1,[A-Za-z0-9+/]{43}=$"}),
         ),
         _ => ("", json!({"type": "string"})),

@@ -30,14 +30,14 @@ pub struct ApiError {
     is_delayed: bool,
 }
 
-/// Every error response.
+/// An error.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
 pub struct ErrorBody<'a> {
     /// Always true.
     #[schemars(example = true)]
     error: bool,
-    /// What is wrong, for people.
+    /// A message for people.
     message: &'a str,
     /// The HTTP status.
     status: u16,
@@ -56,7 +56,7 @@ const GUESS_DELAY: Duration = Duration::from_secs(1);
 pub const KEY_HEADER: &str = "Idempotency-Key";
 const IDEMPOTENCY_CONFLICT: &str = "idempotency_conflict";
 /// The message for an event that differs from the one stored under its key.
-pub const DIFFERS: &str = "differs from the event sent before";
+pub const DIFFERS: &str = "differs from the event that was published before";
 
 impl ApiError {
     pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
@@ -79,9 +79,9 @@ impl ApiError {
         let message = match (fields.kept(), fields.count()) {
             ([one], _) => format!("{}: {}", one.field, one.message),
             (kept, count) if kept.len() < count => {
-                format!("{count} fields are not valid; {} of them are named", kept.len())
+                format!("{count} fields are invalid; {} of them are listed", kept.len())
             }
-            (_, count) => format!("{count} fields are not valid"),
+            (_, count) => format!("{count} fields are invalid"),
         };
         Self { fields, ..Self::new(400, "invalid_input", message) }
     }
@@ -148,29 +148,31 @@ impl ApiError {
     #[must_use]
     pub fn forged_form() -> Self {
         let message =
-            "this form does not belong to your session, and nothing was done; open the page again and repeat it";
+            "this form does not belong to your session, and nothing was changed; open the page again and resubmit it";
         Self::new(403, "forged_form", message)
     }
 
     /// A request that a page of another site has sent.
     #[must_use]
     pub fn foreign_origin() -> Self {
-        let message = "this request comes from a page of another address, and nothing was done; behind a proxy, set \
-                       server.public_url to the address that people use";
+        let message = "this request comes from a page of another address, and nothing was changed; behind a proxy, set server.public_url to the address in people's browsers";
         Self::new(403, "foreign_origin", message)
     }
 
     /// The key would give more than it has.
     #[must_use]
     pub fn beyond_rights(excess: Excess) -> Self {
-        Self::new(403, "beyond_rights", format!("an API key gives no other key more than it has: {excess}"))
+        Self::new(
+            403,
+            "beyond_rights",
+            format!("a key cannot have more rights than the key that creates or rotates it: {excess}"),
+        )
     }
 
     /// The key is limited to some subscriptions.
     #[must_use]
     pub fn limited_to_subscriptions() -> Self {
-        let message =
-            "the API key is limited to the subscriptions that it was created for, and this concerns others, too";
+        let message = "the API key is limited to certain subscriptions, and this request concerns others too";
         Self::new(403, "limited_to_subscriptions", message)
     }
 
@@ -184,7 +186,7 @@ impl ApiError {
     #[must_use]
     pub fn no_account(name: &str) -> Self {
         let message = format!(
-            "there is no account named {name}; an account is made with its first key: tempclock-webhooks keys create \
+            "there is no account named {name}; an account is created with its first key: tempclock-webhooks keys create \
              --account NAME --name NAME --scopes SCOPES"
         );
         Self::new(404, "not_found", message)
@@ -219,14 +221,14 @@ impl ApiError {
     #[must_use]
     pub fn compressed(encoding: &str) -> Self {
         let shown = shortened(encoding, REPEATED_CHARS);
-        let message = format!("the body is compressed ({shown}): send it as it is, without Content-Encoding");
+        let message = format!("the body is compressed ({shown}): send it uncompressed, without Content-Encoding");
         Self::new(415, "unsupported_media_type", message)
     }
 
     /// Too many invalid keys from one source. The response is delayed.
     #[must_use]
     pub fn too_many_guesses(limit: u32, retry_after_s: u64) -> Self {
-        let message = format!("more than {limit} wrong API keys within a minute; try again in {retry_after_s} s");
+        let message = format!("more than {limit} invalid API keys within a minute; retry in {retry_after_s} s");
         let error = Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) };
         Self { is_delayed: true, ..error }
     }
@@ -234,7 +236,7 @@ impl ApiError {
     /// Too many requests.
     #[must_use]
     pub fn rate_limited(limit: u32, retry_after_s: u64) -> Self {
-        let message = format!("more than {limit} requests within a minute; try again in {retry_after_s} s");
+        let message = format!("more than {limit} requests within a minute; retry in {retry_after_s} s");
         Self { retry_after_s: Some(retry_after_s), ..Self::new(429, "rate_limited", message) }
     }
 
@@ -245,30 +247,26 @@ impl ApiError {
     /// What is being read has taken all threads or all memory that there is for it.
     #[must_use]
     pub fn too_many_reads() -> Self {
-        Self::unavailable(
-            "busy",
-            "too much is being read at once; try again in a moment, with fewer requests at a time",
-            1,
-        )
+        Self::unavailable("busy", "too many reads are in progress; retry in a moment, with fewer requests at a time", 1)
     }
 
     /// The maximum number of backups is in progress.
     #[must_use]
     pub fn too_many_backups() -> Self {
-        Self::unavailable("busy", "another backup is under way; try again when it is done", 60)
+        Self::unavailable("busy", "another backup is in progress; retry when it is done", 60)
     }
 
     /// The account's maximum number of test pings is in progress.
     #[must_use]
     pub fn too_many_pings_of_account(limit: usize) -> Self {
-        let message = format!("{limit} test pings of this account are under way; try again when one has ended");
+        let message = format!("{limit} test pings of this account are in progress; retry when one has ended");
         Self { retry_after_s: Some(5), ..Self::new(429, "too_many_pings", message) }
     }
 
     /// The maximum number of test pings is in progress.
     #[must_use]
     pub fn too_many_pings() -> Self {
-        Self::unavailable("busy", "too many test pings are under way; try again in a moment", 5)
+        Self::unavailable("busy", "too many test pings are in progress; retry in a moment", 5)
     }
 
     /// An internal error; the cause goes to the log only.
@@ -380,7 +378,7 @@ impl From<Rejection> for ApiError {
                     ..Self::new(
                         409,
                         IDEMPOTENCY_CONFLICT,
-                        "another event was published with this idempotency key or id before; nothing was stored",
+                        "another event was already published with this idempotency key or id; nothing was stored",
                     )
                 }
             }
@@ -389,14 +387,14 @@ impl From<Rejection> for ApiError {
                 Self::new(409, "too_many_subscriptions", message)
             }
             Rejection::TooManyJobs(limit) => {
-                let message =
-                    format!("{limit} jobs of the account wait or run, which is the limit; wait for one, or stop it");
+                let message = format!(
+                    "the account has {limit} waiting or running jobs, which is the limit; wait until one ends, or stop one"
+                );
                 Self::new(409, "too_many_jobs", message)
             }
             Rejection::TooManyKeys(limit) => {
                 let message = format!(
-                    "the account has {limit} API keys, which is the limit; one that was revoked or has expired counts for \
-                     as long as events are kept"
+                    "the account has {limit} API keys, which is the limit; revoked and expired keys count for as long as events are kept"
                 );
                 Self::new(409, "too_many_keys", message)
             }
@@ -404,33 +402,32 @@ impl From<Rejection> for ApiError {
                 Self::new(409, "key_ended", "the key was revoked or has expired; create another one instead")
             }
             Rejection::EventErased => {
-                Self::new(409, "event_erased", "the event was erased, and there is nothing left to send")
+                Self::new(409, "event_erased", "the event was erased, so there is nothing to send")
             }
             Rejection::ReplayUnderWay => {
-                let message = "a replay for this subscription waits or runs; wait for its end, or stop its job";
+                let message =
+                    "a replay for this subscription is waiting or running; wait until it ends, or stop its job";
                 Self::new(409, "replay_under_way", message)
             }
             Rejection::OutOfNumbers => {
-                let message = format!("{} of these were made here, and no number is left for another one", u32::MAX);
+                let message = format!("{} of these were created here, and no number is left for another one", u32::MAX);
                 Self::new(409, "out_of_numbers", message)
             }
             Rejection::TooManyDeliveries { deliveries, limit, events } => {
                 let message = format!(
-                    "the events of this request make {deliveries} deliveries, and one request may make {limit}: nothing \
-                     was stored, send at most {events} events in one request"
+                    "the events of this request would create {deliveries} deliveries, and the limit is {limit}: nothing was stored; send at most {events} events per request"
                 );
                 Self::new(413, "too_many_deliveries", message)
             }
             Rejection::OutOfSpace => Self::unavailable(
                 "out_of_space",
-                "the server's disk is nearly full: nothing was stored, send it again later; the operator has to make room",
+                "the server's disk is nearly full: nothing was stored; retry later, once the operator has freed space",
                 60,
             ),
             Rejection::Busy => Self::unavailable("busy", "the server is busy: nothing was stored; retry", 1),
             Rejection::StoreFailed => Self::unavailable(
                 "store_failed",
-                "the server's store failed and restarts; whether this took effect is unknown, so send it again with \
-                 the same idempotency key",
+                "the server's store failed and the server restarts; whether this took effect is unknown, so retry with the same idempotency key",
                 5,
             ),
         }

@@ -15,7 +15,7 @@ impl ApiError {
     #[must_use]
     pub fn is_a_feed(id: SubscriptionId) -> Self {
         let message = format!(
-            "subscription {id} has mode pull: nothing is sent; its events are read with GET /feeds/{id}, and again with an earlier cursor"
+            "subscription {id} has mode pull: nothing is sent; read its events with GET /feeds/{id}, and use an earlier cursor to read them again"
         );
         Self::new(409, "is_a_feed", message)
     }

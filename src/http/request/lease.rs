@@ -34,20 +34,20 @@ pub async fn may_answer(request: &ServiceRequest) -> bool {
 impl ApiError {
     /// The lease has run out, and could not be renewed.
     pub(in crate::http) fn no_lease() -> Self {
-        Self::unavailable("busy", "this server cannot reach its database; try again in a moment", RETRY_AFTER_S)
+        Self::unavailable("busy", "this server cannot reach its database; retry in a moment", RETRY_AFTER_S)
     }
 
     /// This server is on standby, and there is nobody to pass a request on to.
     pub(in crate::http) fn on_standby() -> Self {
         let message =
-            "this server is on standby, and no server over the same database is active; nothing was stored, try again";
+            "this server is on standby, and no server over the same database is active; nothing was stored; retry";
         Self::unavailable("busy", message, RETRY_AFTER_S)
     }
 
     /// This server is on standby, and passes on as much as it can.
     pub(in crate::http) fn too_many_passed_on() -> Self {
         let message =
-            "this server is on standby, and passes on as many requests as it can; nothing was stored, try again";
+            "this server is on standby, and passes on as many requests as it can; nothing was stored; retry";
         Self::unavailable("busy", message, RETRY_AFTER_S)
     }
 }

@@ -42,7 +42,9 @@ pub async fn finish_response<B: MessageBody + 'static>(
         shrink_headers(&mut request);
     }
     let response = if wants_websocket(&request) {
-        request.error_response(ApiError::bad_request("no other protocol is spoken here; send it without Upgrade"))
+        request.error_response(ApiError::bad_request(
+            "this server only supports HTTP/1.1; send the request without Upgrade",
+        ))
     } else if !may_answer(&request).await {
         request.error_response(ApiError::no_lease())
     } else {

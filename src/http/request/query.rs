@@ -91,7 +91,7 @@ impl Query {
     pub fn page<C>(&mut self, cursor: impl Fn(&str) -> Option<C>) -> PageRequest<C> {
         let offset = self.read("offset", |text| match offset(text)? {
             offset if offset <= MAX_OFFSET => Ok(offset),
-            _ => Err(format!("must be {MAX_OFFSET} at most; what lies deeper is reached by cursor")),
+            _ => Err(format!("must be at most {MAX_OFFSET}; use cursor for later pages")),
         });
         let after = self.parse("cursor", "the next_cursor of an earlier page", cursor);
         PageRequest { limit: self.limit(), offset: offset.unwrap_or(0), after }
@@ -111,5 +111,5 @@ impl Query {
 }
 
 fn offset(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "must be a number from 0 on".to_owned())
+    text.parse().map_err(|_| "must be an integer from 0 on".to_owned())
 }

@@ -24,7 +24,7 @@ pub const JSON: &str = "application/json; charset=utf-8";
 #[schemars(inline)]
 pub struct Single<'a, T> {
     data: &'a T,
-    /// A sentence for a person.
+    /// A message for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     message: Option<&'a str>,
@@ -38,13 +38,13 @@ pub struct List<'a, T> {
     pagination: &'a Pagination,
 }
 
-/// Where in a list a page lies.
+/// The position of a page in its list.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Pagination {
-    /// Number of items in the list; where not all of it was looked at, of those that were.
+    /// Number of items in the list; if not all of it was read, of those that were.
     #[schemars(example = 1)]
     pub total: usize,
-    /// `false` where a filter has matched `total` items so far and not all were looked at; absent otherwise.
+    /// `false` if `total` only counts matches among the rows read so far; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub total_is_exact: Option<bool>,

@@ -43,7 +43,7 @@ impl ConnectionLimit {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(source).or_default();
             if *count >= self.limit {
-                log::debug!("{source} has {} connections, which is the limit; one more was closed", self.limit);
+                log::debug!("{source} has {} connections, which is the limit; a further one was closed", self.limit);
                 return None;
             }
             *count += 1;

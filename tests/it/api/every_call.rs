@@ -166,7 +166,7 @@ fn at_every_call_of_an_upgrade(call: &str, what: &str) {
         let (database, backup) = (look("tempclock.redb"), look("before-format-3.bak"));
         assert!(database.stdout.contains("is sound"), "{fault:?}: {database:?}");
         assert!(database.stdout.contains("7 pending"), "{fault:?}: {database:?}");
-        assert!(backup.stdout.contains("of format 1"), "{fault:?}: {backup:?}");
+        assert!(backup.stdout.contains("with format 1"), "{fault:?}: {backup:?}");
         if !has_struck {
             assert!(left_as_it_was > 0, "{call} is never made before the commit: the fault proves little");
             return;

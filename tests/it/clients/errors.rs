@@ -290,7 +290,7 @@ fn an_error_names_a_hundred_fields_of_an_object_at_most_and_says_how_many_there_
         let answer = client.post_text(path, &body).expect(400);
         answer.expect_error("invalid_input");
         assert_eq!(answer.wrong_fields().len(), 100, "{path}");
-        let message = format!("{count} fields are not valid; 100 of them are named");
+        let message = format!("{count} fields are invalid; 100 of them are listed");
         assert_eq!(answer.json["message"], message.as_str(), "{path}");
         assert!(answer.text.len() < 32 * 1024, "{path}: {} bytes", answer.text.len());
     }
@@ -300,7 +300,7 @@ fn an_error_names_a_hundred_fields_of_an_object_at_most_and_says_how_many_there_
     let named = answer.wrong_fields();
     assert_eq!(named.len(), 1000 + 190);
     assert!((0..200).all(|index| named.iter().any(|field| field.starts_with(&format!("events[{index}].")))));
-    let message = format!("{} fields are not valid; 1190 of them are named", 200 * 2002);
+    let message = format!("{} fields are invalid; 1190 of them are listed", 200 * 2002);
     assert_eq!(answer.json["message"], message.as_str());
     assert!(answer.text.len() < 256 * 1024, "{} bytes", answer.text.len());
 }

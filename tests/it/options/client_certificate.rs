@@ -140,7 +140,7 @@ fn each_subscription_shows_its_own_and_no_connection_or_session_is_shared() {
     // One that shows none is asked for it, although others have connections there.
     let id = subscribe(&client, &receiver.url(), None);
     let said = tested(&client, id).unwrap();
-    assert!(said.contains("wants a client certificate") && said.contains("client_certificate"), "{said}");
+    assert!(said.contains("requires a client certificate") && said.contains("client_certificate"), "{said}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_certificate_that_is_not_accepted_is_told() {
     let client = server.client();
     let receiver = TlsReceiver::for_clients_of(&authority, &authority.identity("localhost", |_| {}));
     let url = format!("https://localhost:{}/", receiver.port());
-    for (name, words) in [("stranger", ""), ("expired", "as it has expired")] {
+    for (name, words) in [("stranger", ""), ("expired", "because it has expired")] {
         let said = tested(&client, subscribe(&client, &url, Some(name))).unwrap();
         assert!(said.contains("it does not accept the client certificate") && said.contains(words), "{said}");
     }
@@ -185,9 +185,9 @@ fn it_is_for_its_accounts_and_hosts_alone() {
     let wish = |url: &str, name: Value| json!({"url": url, "events": ["clock_in"], "client_certificate": name});
     let here = "https://localhost:9/";
     for (client, url, name, words) in [
-        (&other, here, json!("north"), "no client certificate that this account may use"),
-        (&north, here, json!("south"), "no client certificate that this account may use"),
-        (&north, "https://crm.example/", json!("north"), "may be shown to localhost alone"),
+        (&other, here, json!("north"), "not a client certificate that this account may use"),
+        (&north, here, json!("south"), "not a client certificate that this account may use"),
+        (&north, "https://crm.example/", json!("north"), "may only be presented to localhost"),
         (&north, "http://localhost:9/", json!("north"), "https"),
         (&north, here, json!("../north"), "must be the name"),
         (&north, here, json!(5), "must be the name"),
@@ -209,7 +209,10 @@ fn it_is_for_its_accounts_and_hosts_alone() {
     server.restart();
     let north = server.client_of("north");
     let said = tested(&north, id).unwrap();
-    assert!(said.contains("the client certificate north is not there") && said.contains("[[delivery."), "{said}");
+    assert!(
+        said.contains("the client certificate north is no longer declared") && said.contains("[[delivery."),
+        "{said}"
+    );
     assert_eq!(receiver.requests(), 0);
     north.change(id, &json!({"description": "still as it was"}));
 }
@@ -263,7 +266,7 @@ fn a_token_is_asked_for_with_the_certificate_where_that_may_be_shown() {
     client.change(id, &json!({"auth": login(format!("https://127.0.0.1:{}/", elsewhere.port))}));
     let said = tested(&client, id).unwrap();
     assert!(
-        said.starts_with("no access token: no trusted TLS connection to the token URL: it wants a client"),
+        said.starts_with("no access token: no trusted TLS connection to the token URL: it requires a client"),
         "{said}"
     );
     assert!(said.contains("declared for this host"), "{said}");
@@ -274,7 +277,7 @@ fn a_token_is_asked_for_with_the_certificate_where_that_may_be_shown() {
     // Without one as well, also where the receiver itself needs none.
     client.change(id, &json!({"url": receiver.url("/"), "client_certificate": null}));
     let said = tested(&client, id).unwrap();
-    assert!(said.starts_with("no access token: ") && said.contains("wants a client certificate"), "{said}");
+    assert!(said.starts_with("no access token: ") && said.contains("requires a client certificate"), "{said}");
     assert_eq!((tokens.requests().len(), elsewhere.requests().len(), receiver.requests().len()), (2, 0, 0));
 }
 
@@ -318,14 +321,17 @@ fn files_that_do_not_fit_are_refused_in_words() {
             format!("name = \"a\", certificate = {certificate}, key = {key}, hosts = [], accounts = [\"a\"]"),
             "list of 1 to",
         ),
-        (format!("name = \"a b\", certificate = {certificate}, key = {key}, {rest}"), "is no name"),
+        (format!("name = \"a b\", certificate = {certificate}, key = {key}, {rest}"), "is not a valid name"),
         (format!("name = \"a\", certificat = {certificate}, key = {key}, {rest}"), "did you mean \"certificate\"?"),
-        (format!("name = \"a\", certificate = {certificate}, key = {another_key}, {rest}"), "another private key"),
-        (format!("name = \"a\", certificate = {key}, key = {key}, {rest}"), "holds no PEM certificate"),
+        (
+            format!("name = \"a\", certificate = {certificate}, key = {another_key}, {rest}"),
+            "does not belong to the private key",
+        ),
+        (format!("name = \"a\", certificate = {key}, key = {key}, {rest}"), "contains no PEM certificate"),
         (format!("name = \"a\", certificate = {missing}, key = {key}, {rest}"), "No such file"),
         (
             format!("name = \"a\", certificate = {certificate}, key = {key}, ca = {key}, {rest}"),
-            "holds no PEM certificate",
+            "contains no PEM certificate",
         ),
     ] {
         server.configure(&[("delivery.client_certificate", &table(&fields))]);

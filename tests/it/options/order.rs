@@ -90,7 +90,7 @@ fn one_that_is_exhausted_lets_the_next_go_on_and_is_counted_and_logged() {
     let lost = client.settled(&first, "exhausted");
     assert_eq!(entries(&receiver), [1, 1, 1, 2]);
     let said = format!(
-        "delivery {} is exhausted; those that waited for it in order go on without it",
+        "delivery {} is exhausted; deliveries that waited for it in order continue without it",
         lost["id"].as_str().unwrap()
     );
     eventually("the log says so", || server.log().contains(&said).then_some(()));

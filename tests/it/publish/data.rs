@@ -104,10 +104,10 @@ fn a_time_is_taken_as_rfc_3339_has_it_and_else_told_what_is_wrong_with_it() {
     for (time, fault) in [
         (json!("2026-03-02T07:58:00"), "no offset from UTC"),
         (json!("2026-03-02T07:58Z"), "no seconds"),
-        (json!("2026-03-02 07:58:00Z"), "a space in place of the T"),
-        (json!("2026-03-02 07:58:00"), "a space in place of the T and no offset from UTC"),
+        (json!("2026-03-02 07:58:00Z"), "a space instead of the T"),
+        (json!("2026-03-02 07:58:00"), "a space instead of the T and no offset from UTC"),
         (json!("2026-03-02T07:58:00+0000"), "an offset without a colon"),
-        (json!("2026-03-02T08:58:12+01:00[Europe/Berlin]"), "the name of a zone"),
+        (json!("2026-03-02T08:58:12+01:00[Europe/Berlin]"), "the name of a time zone"),
         (json!(1_772_438_280), "it is a number"),
         (json!("1772438280000"), "it is a number"),
         (json!("2026-02-30T07:58:00Z"), "2026-02 has no day 30"),
@@ -115,7 +115,7 @@ fn a_time_is_taken_as_rfc_3339_has_it_and_else_told_what_is_wrong_with_it() {
         (json!("2026-03-02T07:58:60Z"), "out of range: a leap second"),
         (json!("2026-03-02T07:58:00+24:00"), "out of range: the offset"),
         (json!("0001-01-01T00:00:00Z"), "out of range: it is before 1970"),
-        (json!("Mon, 02 Mar 2026 07:58:00 GMT"), "it is of another form"),
+        (json!("Mon, 02 Mar 2026 07:58:00 GMT"), "it has another format"),
         (json!({"date": "2026-03-02 07:58:00.000000", "timezone": "UTC"}), "it is an object"),
     ] {
         let message = words(&answer(time.clone()).expect(400), "data.clock_in");
@@ -163,7 +163,7 @@ fn a_value_that_json_does_not_have_is_named_with_its_field() {
         ("NaN", "NaN is not JSON"),
         ("-Infinity", "-Infinity is not JSON"),
         ("None", "None is not JSON: write null"),
-        (r#""Ana Kowalsk\ud83d""#, r"holds \ud83d, half of a character"),
+        (r#""Ana Kowalsk\ud83d""#, r"contains \ud83d, half of a character"),
         ("1e400", "beyond the range of a double"),
     ] {
         let answer = send(&client, &[], with("note", value).as_bytes()).expect(400);
@@ -174,7 +174,7 @@ fn a_value_that_json_does_not_have_is_named_with_its_field() {
     }
     for (id, wanted) in [
         (format!("\"{}\"", "a".repeat(256)), "it has 256 characters"),
-        (r#""a\ud83d""#.to_owned(), r"holds \ud83d"),
+        (r#""a\ud83d""#.to_owned(), r"contains \ud83d"),
         ("1e400".to_owned(), "beyond the range of a double"),
         ("1.5".to_owned(), "it has a fraction"),
         ("true".to_owned(), "it is a boolean"),

@@ -234,6 +234,6 @@ fn a_reload_takes_new_event_types_and_leaves_the_old_ones_when_they_are_wrong() 
     assert!(client.get("/openapi.json").expect(200).json["webhooks"]["shift.swapped"].is_object());
     server.configure(&[("event_type", r#"[{ name = "Wrong" }]"#)]);
     hang_up(&server);
-    eventually("the refusal", || server.log().contains("is no name of a type").then_some(()));
+    eventually("the refusal", || server.log().contains("is not a valid name of a type").then_some(()));
     publish(&client, "shift.swapped", &json!({})).expect(202);
 }

@@ -283,7 +283,7 @@ fn a_log_that_is_not_read_for_a_while_stops_nothing_and_says_how_much_it_has_lef
     }
     bench.receiver.wait_until("the events", |came| bench.ledger.missing(came).is_empty());
     let lines = BufReader::new(reader).lines().map_while(Result::ok);
-    let said = lines.take(20_000).find(|line| line.contains("lines of the log were left out"));
+    let said = lines.take(20_000).find(|line| line.contains("lines of the log were dropped"));
     assert!(said.is_some_and(|line| line.contains("WARN")));
     assert_eq!(bench.server.terminate().code(), Some(0));
     bench.prove(EVENTS + 1);

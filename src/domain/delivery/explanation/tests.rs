@@ -97,7 +97,7 @@ fn codes_that_call_for_something_else_say_something_else() {
         (407, "a proxy or portal"),
         (419, "Laravel"),
         (502, "responds in time"),
-        (503, "finds no receiver behind it"),
+        (503, "in front cannot reach it"),
         (511, "a proxy or portal"),
         (520, "Cloudflare got no valid response"),
         (522, "Cloudflare timed out"),
@@ -113,7 +113,7 @@ fn a_tls_port_that_gets_plain_http_is_named_as_such() {
     for body in ["The plain HTTP request was sent to HTTPS port", "Client sent an HTTP request to an HTTPS server."] {
         let response = Some(Response { headers: Vec::new(), body: body.into() });
         let attempt = Attempt { url: "http://crm.example/".into(), response, ..attempt(Outcome::HttpError(400)) };
-        assert!(attempt.explanation().unwrap().ends_with("has to begin with https"), "{:?}", attempt.explanation());
+        assert!(attempt.explanation().unwrap().ends_with("must begin with https"), "{:?}", attempt.explanation());
     }
     let url = "http://crm.example/".into();
     let alert = Attempt { url, ..attempt(Outcome::BadResponse("invalid HTTP version".to_owned())) };

@@ -151,7 +151,7 @@ fn each_refusal_is_a_sentence_for_whoever_registers_the_url() {
         ("a.example", "the URL must begin with https:// and a host, as in https://crm.example.com/hooks"),
         ("https://a\tb", "the URL contains the character \\t at byte 9, which is not allowed there"),
         ("https://a\\b", "the URL contains the character \\\\ at byte 9, which is not allowed there"),
-        ("https://a:b@c", "the URL must not carry a user name or password; remove what stands before the @"),
+        ("https://a:b@c", "the URL must not have a user name or password; remove the part before the @"),
         (
             "https://10.0.0.1",
             "address 10.0.0.1 is in the private network 10.0.0.0/8, which is not allowed; the operator can allow it with delivery.allow_networks",

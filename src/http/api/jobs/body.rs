@@ -65,7 +65,7 @@ pub struct ReplayBody {
     pub events: Option<EventTypes>,
     /// Which of them.
     pub only: ReplayOnly,
-    /// Whether they are only counted.
+    /// Whether to only count them.
     pub is_dry_run: bool,
 }
 
@@ -95,7 +95,7 @@ pub fn replay(text: &str, catalogue: &Catalogue, wanted: &EventTypes) -> Result<
         }
     }
     if !has_since {
-        errors.add(|| FieldError::new("since", "is missing; say from which time on events are replayed"));
+        errors.add(|| FieldError::new("since", "is missing; set it to the time from which to replay events"));
     }
     if since.zip(until).is_some_and(|(since, until)| until <= since) {
         errors.add(|| FieldError::new("until", "must be later than since"));
@@ -127,7 +127,7 @@ fn subscription(value: &Value) -> Result<SubscriptionId, String> {
 fn status(value: &Value) -> Result<&'static str, String> {
     let text = value.as_str().unwrap_or_default();
     if text == HELD {
-        return Err("cannot be held: such deliveries go out when their subscription is enabled".to_owned());
+        return Err("cannot be held: held deliveries are sent when their subscription is enabled".to_owned());
     }
     let known = DeliveryState::NAMES.into_iter().find(|name| *name == text);
     known.ok_or_else(|| format!("must be one of {}", DeliveryState::NAMES.join(", ")))
@@ -166,18 +166,17 @@ pub fn replay_schema() -> Value {
                 "format": "date-time",
             },
             "events": {
-                "description": "Only these of the event types that the subscription wants.",
+                "description": "Only these of the subscription's event types.",
                 "type": ["array", "null"],
                 "minItems": 1,
                 "items": types_schema(),
             },
             "only": {
-                "description": "`missing`, unless you say another one: events that it never got a delivery for; `failed`: those \
-                                whose delivery was given up; `all`: these and those that were delivered.",
+                "description": "`missing` (the default): events that never had a delivery for the subscription; `failed`: those whose delivery was exhausted or expired; `all`: both of these and delivered ones.",
                 "type": ["string", "null"],
                 "enum": ReplayOnly::ALL.map(|only| only.name().into()).into_iter().chain([Value::Null]).collect::<Vec<_>>(),
             },
-            "dry_run": {"description": "Whether they are only counted.", "type": ["boolean", "null"]},
+            "dry_run": {"description": "Whether to only count them.", "type": ["boolean", "null"]},
         },
         "additionalProperties": false,
     })
@@ -198,8 +197,7 @@ pub fn retry_schema() -> Value {
                 "maximum": u32::MAX,
             },
             "status": {
-                "description": "Only deliveries with this status; `exhausted` unless you say another one. Deliveries that were \
-                                never attempted are due anyway, and are not among them.",
+                "description": "Only deliveries with this status; `exhausted` by default. Deliveries that were never attempted are due anyway and not included.",
                 "type": ["string", "null"],
                 "enum": DeliveryState::NAMES.map(Value::from).into_iter().chain([Value::Null]).collect::<Vec<_>>(),
             },
@@ -209,9 +207,9 @@ pub fn retry_schema() -> Value {
                 "pattern": NAME_PATTERN,
                 "maxLength": NAME_CHARS,
             },
-            "since": time("Only of events that were stored at this time or later."),
-            "until": time("Only of events that were stored before this time."),
-            "dry_run": {"description": "Whether they are only counted.", "type": ["boolean", "null"]},
+            "since": time("Only deliveries of events that were stored at this time or later."),
+            "until": time("Only deliveries of events that were stored before this time."),
+            "dry_run": {"description": "Whether to only count them.", "type": ["boolean", "null"]},
         },
         "additionalProperties": false,
     })

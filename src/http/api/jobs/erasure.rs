@@ -20,17 +20,18 @@ use crate::storage::command::Command;
 use crate::storage::read::reader::ReadView;
 
 /// Message after an erasure was created.
-pub const CREATED: &str = "The erasure is stored and runs by itself, also after a restart. Backups that were made before still have the events.";
+pub const CREATED: &str =
+    "The erasure runs in the background, and continues after a restart. Earlier backups still contain the events.";
 
 const FIELDS: [&str; 2] = ["worker_id", "deliver_pending"];
 
-/// What a request for an erasure answers.
+/// The response to a request for an erasure.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CreatedErasure")]
 pub struct CreatedErasure {
-    /// The job. `GET /jobs/{id}` tells how far it has come.
+    /// The job. `GET /jobs/{id}` shows its progress.
     job: JobView,
-    /// When the last backup before it was made, which still has the events; null if none is known of.
+    /// When the last backup before the erasure was made, which still has the events; null if none is known.
     last_backup_at: Option<Timestamp>,
 }
 
@@ -88,13 +89,12 @@ pub fn schema() -> Value {
         "required": ["worker_id"],
         "properties": {
             "worker_id": {
-                "description": "Of this worker, as `worker_id` is in the data of events: 52 and \"52\" are one worker.",
+                "description": "The worker, as `worker_id` in the data of events: 52 and \"52\" are the same worker.",
                 "type": ["integer", "string"],
                 "minLength": 1,
             },
             "deliver_pending": {
-                "description": "Whether an event is kept until its pending deliveries are settled. Otherwise these are \
-                                cancelled.",
+                "description": "Whether to keep an event until its pending deliveries are settled. Otherwise they are cancelled.",
                 "type": ["boolean", "null"],
             },
         },

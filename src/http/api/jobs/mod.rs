@@ -27,9 +27,9 @@ type HandlerResult = Result<HttpResponse, ApiError>;
 type AppState = web::Data<HttpState>;
 
 /// Message after a job was created.
-pub const CREATED: &str = "The job is stored and runs by itself, also after a restart.";
+pub const CREATED: &str = "The job runs in the background, and continues after a restart.";
 /// Message after a job was stopped.
-pub const STOPPED: &str = "The job is stopped; what it has done is kept.";
+pub const STOPPED: &str = "The job is stopped; what it has already done is kept.";
 const HAD_ENDED: &str = "The job had ended before.";
 
 /// How many rows are looked at in one read to count what a job would concern.
@@ -42,24 +42,24 @@ const COUNTING: Duration = Duration::from_secs(2);
 #[schemars(rename = "Job")]
 pub struct JobView {
     id: JobId,
-    /// What it does.
+    /// What the job does.
     #[schemars(example = &"retry", extend("enum" = JobTask::KINDS))]
     kind: &'static str,
-    /// `failed`: it could not go on, and `error` says why.
+    /// `failed`: the job could not continue, and `error` says why.
     #[schemars(example = &"running", extend("enum" = JobState::NAMES))]
     state: &'static str,
-    /// How many deliveries it has made due; of an erasure, how many events it has erased.
+    /// Number of deliveries that it has made due; for an erasure, of events that it has erased.
     #[schemars(example = 1200)]
     done: u64,
-    /// How many there are in all; null as long as that is not known.
+    /// Total number; null while that is not known.
     #[schemars(example = 20_000)]
     of: Option<u64>,
-    /// When it began; null while it waits for another job of the account.
+    /// When it started; null while it waits for another job of the account.
     #[schemars(example = DeliveryId::EXAMPLE.event.time())]
     started_at: Option<Timestamp>,
-    /// When it ended, in whichever state.
+    /// When it ended, in any state.
     finished_at: Option<Timestamp>,
-    /// Why it failed; only if it did.
+    /// Why it failed; null otherwise.
     error: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl From<Job> for JobView {
     }
 }
 
-/// What a request that makes a job answers.
+/// The response to a request that creates a job.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CreatedJob")]
 pub struct CreatedView {
@@ -86,14 +86,14 @@ pub struct CreatedView {
     job: JobView,
 }
 
-/// How much a job would do.
+/// What a job would do.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "JobSize")]
 pub struct SizeView {
-    /// How many deliveries would be made due.
+    /// Number of deliveries that would be made due.
     #[schemars(example = 20_000)]
     count: u64,
-    /// False if counting was ended early, after two seconds: there are more.
+    /// False if counting stopped early, after two seconds; there are then more.
     #[schemars(example = true)]
     is_exact: bool,
 }

@@ -22,10 +22,10 @@ const FIELDS: [&str; 2] = ["event", "data"];
 /// Whether a subscription gets an event.
 #[derive(Serialize, JsonSchema)]
 pub struct MatchResult {
-    /// It gets it.
+    /// Whether it would be delivered.
     #[schemars(example = true)]
     matches: bool,
-    /// A sentence about the type, each line of the filter, the mode and the state.
+    /// One sentence each about the type, every line of the filter, the mode and the state.
     #[schemars(example = ["clock_in is one of its event types"])]
     because: Vec<String>,
 }
@@ -70,7 +70,7 @@ fn read<'a>(text: &str, catalogue: &'a Catalogue) -> Result<(&'a TypeDescription
     let event_type = event_type.map_err(|message| errors.add(|| FieldError::new("event", message))).ok();
     let data = fields.remove("data").filter(Value::is_object);
     if data.is_none() {
-        errors.add(|| FieldError::new("data", "must be the data of an event, an object"));
+        errors.add(|| FieldError::new("data", "must be an object, the data of an event"));
     }
     match (event_type, data) {
         (Some(event_type), Some(data)) if errors.is_empty() => Ok((event_type, data)),
@@ -90,12 +90,16 @@ fn result(subscription: &Subscription, known: &TypeDescription, data: &Value) ->
         Some(lines) => because.extend(lines.into_iter().map(|(_, sentence)| sentence)),
         None => because.push("it has no filter".to_owned()),
     }
-    let mode = if subscription.is_pull() { "its mode is pull: it is read" } else { "its mode is push: it is sent" };
+    let mode = if subscription.is_pull() {
+        "its mode is pull: its events are read by the receiver"
+    } else {
+        "its mode is push: its events are sent"
+    };
     because.push(mode.to_owned());
     because.push(match subscription.state {
         SubscriptionState::Active => "it is active".to_owned(),
         SubscriptionState::Disabled { reason, .. } => {
-            format!("it is disabled ({}): what matches is held", reason.words())
+            format!("it is disabled ({}): matching events are held", reason.words())
         }
     });
     MatchResult { matches: has_type && fits, because }

@@ -25,18 +25,17 @@ const FIELDS: [&str; 2] = ["secret", "overlap"];
 const OVERLAPS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(7 * 24);
 const OVERLAP: Duration = Duration::from_hours(24);
 /// Message after a rotation.
-pub const ROTATED: &str = "Secret rotated. Keep it: it is not shown again. Until the earlier one ends, deliveries are \
-                           signed with both, and X-TempClock-Signature with the earlier one alone.";
+pub const ROTATED: &str = "Secret rotated. Store it: it is not shown again. Until the earlier secret expires, deliveries are signed with both, and X-TempClock-Signature with the earlier one only.";
 
 /// The new secret of a subscription.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RotatedSecret")]
 pub struct Rotated<'a> {
     id: SubscriptionId,
-    /// The secret that deliveries are signed with from now on; only in this response.
+    /// The new signing secret; only in this response.
     #[schemars(example = SigningSecret::EXAMPLE)]
     secret: &'a str,
-    /// Until when the one before is valid too.
+    /// Until when the earlier secret stays valid.
     previous_valid_until: Timestamp,
 }
 
@@ -47,14 +46,14 @@ pub fn schema() -> Value {
         "type": "object",
         "properties": {
             "secret": {
-                "description": "Your own secret; otherwise the server makes one.",
+                "description": "Your own secret; otherwise the server generates one.",
                 "type": ["string", "null"],
                 "minLength": 16,
                 "maxLength": 128,
                 "pattern": "^[!-~]*$",
             },
             "overlap": {
-                "description": "How long the present secret stays valid, up to 7 days; 24 hours unless you say otherwise. `0s` ends all earlier ones at once.",
+                "description": "How long the current secret stays valid, up to 7 days; 24 hours by default. `0s` invalidates all earlier secrets at once.",
                 "type": ["string", "null"],
                 "examples": ["24h"],
             },
@@ -90,7 +89,7 @@ fn read(text: &str, present: &SigningSecret) -> Result<(Option<SigningSecret>, D
         match name.as_str() {
             "secret" => match value.as_str().and_then(SigningSecret::parse) {
                 Some(given) if given == *present => {
-                    errors.add(|| FieldError::new("secret", "is the present secret already; give another one"));
+                    errors.add(|| FieldError::new("secret", "is already the current secret; choose another one"));
                 }
                 Some(given) => secret = Some(given),
                 None => errors.add(|| FieldError::new("secret", SigningSecret::WANTED)),

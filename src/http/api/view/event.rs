@@ -16,14 +16,14 @@ use crate::http::api::view::DeliveryView;
 pub struct EventView<'a> {
     id: EventId,
     event: EventType,
-    /// When it happened; null once it was erased.
+    /// When the event happened; null once it was erased.
     #[schemars(with = "Option<Timestamp>")]
     timestamp: Option<&'a str>,
-    /// As it was published; null once it was erased.
+    /// The data as published; null once it was erased.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     #[schemars(extend("examples" = [event_types::clock_in()]))]
     data: Option<&'a RawValue>,
-    /// What its publisher marked it with.
+    /// The tags set by the publisher.
     #[schemars(with = "Vec<String>", extend("examples" = [["north", "night"]]))]
     tags: Vec<Box<str>>,
     /// When it was stored.

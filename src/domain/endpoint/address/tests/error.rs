@@ -31,13 +31,13 @@ fn the_refusal_tells_what_is_wrong_and_who_can_open_it() {
     assert_eq!(
         sentence("127.0.0.1", "127.0.0.1"),
         "address 127.0.0.1 is in the loopback network 127.0.0.0/8, which is not allowed; \
-         only an entry of delivery.allow_networks within 127.0.0.0/8 opens it, a wider one does not"
+         only an entry of delivery.allow_networks within 127.0.0.0/8 allows it, a wider one does not"
     );
     assert_eq!(
         sentence("a.example", "::ffff:169.254.169.254"),
         "address ::ffff:169.254.169.254 of host a.example leads to 169.254.169.254, which is in the \
          cloud metadata and link-local network 169.254.0.0/16, which is not allowed; \
-         only an entry of delivery.allow_networks within 169.254.0.0/16 opens it, a wider one does not"
+         only an entry of delivery.allow_networks within 169.254.0.0/16 allows it, a wider one does not"
     );
     assert_eq!(
         sentence("a.example", "255.255.255.255"),
