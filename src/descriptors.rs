@@ -48,8 +48,7 @@ impl Shares {
         let has_all = self.api_connections >= max_connections && self.endpoint_connections >= threads;
         (!has_all).then(|| {
             format!(
-                "the limit of {limit} open files is too low: of the {max_connections} connections of \
-                 server.max_connections {} are served at a time, and {} connections to endpoints are open at a time",
+                "the limit of {limit} open files is too low: of the {max_connections} connections of server.max_connections, {} are served at a time, and {} connections to endpoints can be open",
                 self.api_connections, self.endpoint_connections
             )
         })

@@ -177,8 +177,10 @@ impl Metrics {
         let retrying = gauge("retrying_deliveries", "Pending deliveries that have failed at least once");
         let in_flight = gauge("attempts_in_flight", "Delivery attempts in flight");
         let threads = gauge("delivery_threads", "Live threads that send deliveries, including the dispatcher");
-        let unchecked_rows = gauge("unchecked_rows", "Stored rows that the check since the start has not come to yet");
-        let damaged_rows = gauge("damaged_rows", "Stored rows that the check since the start has found damaged");
+        let unchecked_rows =
+            gauge("unchecked_rows", "Stored rows that the background check after the start has yet to read");
+        let damaged_rows =
+            gauge("damaged_rows", "Stored rows that the background check after the start has found damaged");
         let oldest_pending = Gauge::default();
         let help = "Age of the oldest pending delivery that is not held; exact up to 10000 retries";
         registry.register_with_unit("oldest_pending", help, Unit::Seconds, oldest_pending.clone());

@@ -79,7 +79,7 @@ fn secret_text(key: &'static str, path: &Path) -> Result<String, StartError> {
 fn credentials(path: &Path) -> Result<Credentials, StartError> {
     let key = "alerts.smtp_credentials_file";
     let text = secret_text(key, path)?;
-    let wrong = || StartError::Alerts { key, reason: "the file must hold user:password in one line".to_owned() };
+    let wrong = || StartError::Alerts { key, reason: "the file must contain user:password on one line".to_owned() };
     let (user, password) = text.split_once(':').filter(|_| !text.contains(char::is_control)).ok_or_else(wrong)?;
     Ok(Credentials::new(user.to_owned(), password.to_owned()))
 }
@@ -159,15 +159,15 @@ impl LastWords {
             return;
         }
         if let Err(error) = fs::write(&self.file, now.to_string()) {
-            log::error!("that the store has failed is not told again after the next start: {error}");
+            log::error!("the alert of the failed store could not be kept for the next start: {error}");
         }
-        let message = format!("the store failed at {now}, and the server ended; its log says why");
+        let message = format!("the store failed at {now}, and the server exited; its log says why");
         let handed = hand_over_all(&self.ways, &alert(AlertKind::StoreFailed, message, now), LAST_WORDS);
         for (way, result) in &handed {
             match result {
                 Some(Ok(())) => {}
-                Some(Err(error)) => log::error!("that the store has failed was not told by {way}: {error}"),
-                None => log::error!("that the store has failed was not told by {way} in time"),
+                Some(Err(error)) => log::error!("the alert of the failed store could not be sent by {way}: {error}"),
+                None => log::error!("the alert of the failed store was not sent by {way} in time"),
             }
         }
         if handed.iter().any(|(_, result)| matches!(result, Some(Ok(())))) {

@@ -135,7 +135,7 @@ pub(super) fn join(
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            failed(setting, certificate, format!("it was made for another private key than that of {key_setting}"))
+            failed(setting, certificate, format!("it does not belong to the private key of {key_setting}"))
         }
         _ => failed(setting, certificate, error),
     })
@@ -150,7 +150,7 @@ pub(super) fn read_key(setting: &'static str, path: &Path) -> Result<PrivateKeyD
 /// Opening a pipe would block, on a reload even the thread that handles the stop signal.
 fn check_is_file(path: &Path) -> Result<(), String> {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err("it is no regular file".to_owned()),
+        Ok(found) if !found.is_file() => Err("it is not a regular file".to_owned()),
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
@@ -160,7 +160,7 @@ fn check_is_file(path: &Path) -> Result<(), String> {
 fn in_words(error: pem::Error, wanted: &str) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => format!("it holds no PEM {wanted}"),
+        pem::Error::NoItemsFound => format!("it contains no PEM {wanted}"),
         _ => "it is not PEM, or a part of it is missing".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use crate::storage::error::OpenError;
 fn advice_to_listen(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::AddrInUse => "; another program listens there: stop it, or configure another address",
-        ErrorKind::AddrNotAvailable => "; this machine has no such address: configure one that it has",
+        ErrorKind::AddrNotAvailable => "; this machine has no such address: configure one of its addresses",
         ErrorKind::PermissionDenied => {
             "; a port below 1024 needs CAP_NET_BIND_SERVICE, as docs/install.md shows; or configure another port"
         }
@@ -60,7 +60,7 @@ pub enum StartError {
         reason: String,
     },
     /// The control socket could not be made.
-    #[error("the control socket {path} cannot be made: {source}{advice}")]
+    #[error("the control socket {path} cannot be created: {source}{advice}")]
     Control {
         /// Where.
         path: PathBuf,
@@ -80,14 +80,14 @@ pub enum StartError {
         owner: String,
     },
     /// The data folder or the database is this user's, and closed to it.
-    #[error("{path} is closed to its own owner: Permission denied. Open it with: chmod u+rwX {path}")]
+    #[error("{path} is not accessible to its own owner: Permission denied. Allow access with: chmod u+rwX {path}")]
     Closed {
         /// The folder or file.
         path: PathBuf,
     },
     /// Deliveries wait and their outcomes could not be recorded, so that each start would send them again.
     #[error(
-        "{path} has {free_bytes} bytes free, and {pending} deliveries wait whose outcomes need more: No space left on device. Nothing was sent. Make room, and start the server again, as systemd does by itself"
+        "{path} has {free_bytes} bytes free, which is not enough to record the outcomes of {pending} pending deliveries: No space left on device. Nothing was sent. Free some space, and start the server again, as systemd does by itself"
     )]
     NoRoom {
         /// The data folder.

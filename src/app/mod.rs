@@ -248,7 +248,7 @@ impl App {
         let cut_off = self.pipeline.stop(deadline);
         if cut_off > 0 {
             log::warn!(
-                "{cut_off} attempts in flight did not finish within the drain time and are retried after the next start"
+                "{cut_off} attempts in flight did not finish within the drain time and will be retried after the next start"
             );
         }
         // Commands were served until here, since only this process can read the file.
@@ -266,7 +266,7 @@ impl App {
         // Delivery threads that did not finish still hold a writer handle, so the writer's end cannot be awaited; what
         // they reported is recorded all the same.
         if !self.writer.flush(FLUSH) {
-            log::warn!("not all outcomes could be recorded; these attempts are made again at the next start");
+            log::warn!("not all outcomes could be recorded; these attempts will be repeated after the next start");
         }
         drop(self.writer);
         if cut_off == 0 && self.writer_thread.join().is_err() {

@@ -35,7 +35,7 @@ pub(super) fn login(config: &Config) -> Result<Option<SecretText>, StartError> {
     // The path is not shown: the setting may hold the login itself.
     let failed = |reason: String| StartError::SecretFile { key: CREDENTIALS, reason };
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(failed("it is no regular file".to_owned()));
+        return Err(failed("it is not a regular file".to_owned()));
     }
     let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| failed(error.to_string()))?;
     let login = text.trim_end_matches(['\r', '\n']);
@@ -44,7 +44,7 @@ pub(super) fn login(config: &Config) -> Result<Option<SecretText>, StartError> {
         && login.len() <= LOGIN_BYTES
         && !login.chars().any(char::is_control);
     if !is_login {
-        return Err(failed("it holds no user:password in one line".to_owned()));
+        return Err(failed("it does not contain user:password on one line".to_owned()));
     }
     Ok(Some(SecretText::new(login)))
 }

@@ -50,7 +50,7 @@ impl Remote {
         let command =
             Box::new(Command::Server(ServerCommand::NoteChange { action: "configuration.reloaded", after, reply }));
         if let Err(error) = writer.try_send(Command::Audited { origin, command }) {
-            log::error!("the reload is not in the audit: {error}");
+            log::error!("the reload could not be recorded in the audit: {error}");
         }
     }
 

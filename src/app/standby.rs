@@ -109,7 +109,7 @@ impl Standby {
                 // The active server cannot reach it either, or it is this one's way to it.
                 Err(error) if error.is_of_the_database_server() => {
                     if self.has_active.swap(false, Ordering::Relaxed) {
-                        log::warn!("on standby, and the database cannot be looked at: {error}");
+                        log::warn!("on standby, but the database cannot be checked: {error}");
                     }
                 }
                 Err(error) => return Err(error.into()),

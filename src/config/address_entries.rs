@@ -29,9 +29,7 @@ pub(super) fn network(raw: &Raw) -> Result<IpNet, String> {
     let network: IpNet = text.parse().map_err(|_| not_a_block())?;
     let exact = network.trunc();
     if exact != network {
-        return Err(format!(
-            "= {text:?} has address bits behind its prefix; write {exact} if the whole block is meant"
-        ));
+        return Err(format!("= {text:?} has address bits after its prefix; write {exact} for the whole block"));
     }
     // Addresses are compared in their v4 form, so an entry in this form would never match.
     if let IpAddr::V6(address) = network.network()
@@ -49,7 +47,7 @@ pub(super) fn host(raw: &Raw) -> Result<String, String> {
     let name = text.to_ascii_lowercase();
     let address = name.trim_start_matches('[').trim_end_matches(']');
     if address.parse::<IpAddr>().is_ok() {
-        return Err(format!("= {text:?} is an address, not a host name; put it into delivery.allow_networks"));
+        return Err(format!("= {text:?} is an address, not a host name; list it in delivery.allow_networks"));
     }
     let labels_fit = name.split('.').all(|label| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -88,14 +86,14 @@ pub(super) fn proxy(raw: &Raw) -> Result<Option<(String, u16)>, String> {
     let Ok(url) = Url::parse(text) else { return wrong("is not a URL") };
     if url.scheme() != "http" {
         return wrong(
-            "is not a URL that begins with http://, which is how proxies are spoken to, for https endpoints too",
+            "is not a URL that begins with http://; the proxy itself is used over http, for https endpoints too",
         );
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return wrong("has a login, which belongs into the file of delivery.proxy_credentials_file");
+        return wrong("has a login; put that into the file of delivery.proxy_credentials_file");
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return wrong("has something behind the port");
+        return wrong("has something after the port");
     }
     let host = match url.host() {
         Some(Host::Domain(name)) => name.to_owned(),
@@ -105,7 +103,7 @@ pub(super) fn proxy(raw: &Raw) -> Result<Option<(String, u16)>, String> {
     };
     match url.port_or_known_default() {
         Some(port @ 1..) => Ok(Some((host, port))),
-        _ => wrong("has no port that can be connected to"),
+        _ => wrong("has no valid port"),
     }
 }
 
@@ -114,7 +112,7 @@ fn entry_text<'a>(raw: &'a Raw, hint: &str) -> Result<&'a str, String> {
         // No valid entry is longer, and an error repeats the entry.
         Raw::Text(text) if text.len() <= 300 => Ok(text),
         Raw::Text(_) => Err(format!("is too long; {hint}")),
-        _ => Err(format!("is not text in quotes; {hint}")),
+        _ => Err(format!("is not a string in quotes; {hint}")),
     }
 }
 

@@ -78,7 +78,7 @@ fn text<'a>(raw: &'a Raw, hint: &str) -> Result<&'a str, String> {
         // An error may repeat it.
         Raw::Text(text) if text.len() <= 2048 => Ok(text),
         Raw::Text(_) => Err(format!("is too long; {hint}")),
-        _ => Err(format!("is not text in quotes; {hint}")),
+        _ => Err(format!("is not a string in quotes; {hint}")),
     }
 }
 
@@ -89,7 +89,7 @@ fn address(raw: &Raw) -> Result<String, String> {
 }
 
 fn mail_server(raw: &Raw) -> Result<MailServer, String> {
-    const HINT: &str = r#"write for example "smtp+starttls://mail.example.com:587", "smtps://mail.example.com:465", or "smtp://127.0.0.1:25" for a server nearby; user and password go into alerts.smtp_credentials_file"#;
+    const HINT: &str = r#"write for example "smtp+starttls://mail.example.com:587", "smtps://mail.example.com:465", or "smtp://127.0.0.1:25" for a server in a private network; put user and password into alerts.smtp_credentials_file"#;
     // Not repeated: it may have a password in it.
     MailServer::parse(text(raw, HINT)?).ok_or_else(|| format!("is not a mail server; {HINT}"))
 }
@@ -103,7 +103,7 @@ fn url(raw: &Raw) -> Result<String, String> {
 
 fn command(raw: &Raw) -> Result<Option<PathBuf>, String> {
     match value::optional_path(raw)? {
-        Some(path) if !path.is_absolute() => Err("is not an absolute path; write it from / on".to_owned()),
+        Some(path) if !path.is_absolute() => Err("is not an absolute path; begin it with /".to_owned()),
         path => Ok(path),
     }
 }
@@ -111,7 +111,7 @@ fn command(raw: &Raw) -> Result<Option<PathBuf>, String> {
 fn time_of_day(raw: &Raw) -> Result<(i8, i8), String> {
     const HINT: &str = r#"write for example "07:00""#;
     let text = text(raw, HINT)?;
-    let wrong = || format!("is not a time of the day; {HINT}");
+    let wrong = || format!("is not a time of day; {HINT}");
     let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
     let part = |text: &str, end: i8| {
         let is_two = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -39,17 +39,17 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Vec<ClientCertificat
 
 fn parse(raw: &Raw) -> Result<Vec<ClientCertificateFiles>, Faults> {
     let Raw::List(tables) = raw else {
-        let message = "is not a list of tables; write [[delivery.client_certificate]], in two brackets, above each";
+        let message = "is not a list of tables; write [[delivery.client_certificate]], in double brackets, above each";
         return Err(vec![(None, message.to_owned())]);
     };
     if tables.len() > CERTIFICATES_MAX {
-        return Err(vec![(None, format!("has {} entries; allowed is 0 to {CERTIFICATES_MAX}", tables.len()))]);
+        return Err(vec![(None, format!("has {} entries; allowed are 0 to {CERTIFICATES_MAX}", tables.len()))]);
     }
     let (mut all, mut faults): (Vec<ClientCertificateFiles>, Faults) = (Vec::new(), Vec::new());
     for (place, table) in tables.iter().enumerate() {
         match declared(table) {
             Ok(declared) if all.iter().any(|known| known.used.name == declared.used.name) => {
-                faults.push((first_line(table), format!("declares {:?} a second time", declared.used.name)));
+                faults.push((first_line(table), format!("declares {:?} twice", declared.used.name)));
             }
             Ok(declared) => all.push(declared),
             Err(found) => {
@@ -108,7 +108,7 @@ fn certificate_name(raw: &Raw) -> Result<String, String> {
     if is_name(&name) {
         return Ok(name);
     }
-    Err(format!("is no name; write 1 to {NAME_CHARS} letters, digits, hyphens, dots or underscores"))
+    Err(format!("is not a valid name; use 1 to {NAME_CHARS} letters, digits, hyphens, dots or underscores"))
 }
 
 /// A list that is not empty.

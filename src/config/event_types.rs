@@ -25,11 +25,11 @@ fn parse(raw: &Raw) -> Result<Arc<Catalogue>, Faults> {
     let Raw::List(tables) = raw else {
         return Err(vec![(
             None,
-            "is not a list of tables; write [[event_type]], in two brackets, above each".to_owned(),
+            "is not a list of tables; write [[event_type]], in double brackets, above each".to_owned(),
         )]);
     };
     if tables.len() > DECLARED_MAX {
-        return Err(vec![(None, format!("has {} entries; allowed is 0 to {DECLARED_MAX}", tables.len()))]);
+        return Err(vec![(None, format!("has {} entries; allowed are 0 to {DECLARED_MAX}", tables.len()))]);
     }
     let mut faults: Faults = Vec::new();
     let mut types: Vec<TypeDescription> = Vec::new();
@@ -37,7 +37,7 @@ fn parse(raw: &Raw) -> Result<Arc<Catalogue>, Faults> {
         let line = first_line(table);
         match declared(table) {
             Ok(declared) if types.iter().any(|known| known.event_type == declared.event_type) => {
-                faults.push((line, format!("declares {:?} a second time", declared.event_type.name())));
+                faults.push((line, format!("declares {:?} twice", declared.event_type.name())));
             }
             Ok(declared) => types.push(declared),
             Err(found) => {
@@ -49,7 +49,7 @@ fn parse(raw: &Raw) -> Result<Arc<Catalogue>, Faults> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    Catalogue::with(types).ok_or_else(|| vec![(None, "declares a type a second time".to_owned())])
+    Catalogue::with(types).ok_or_else(|| vec![(None, "declares a type twice".to_owned())])
 }
 
 fn first_line(table: &Raw) -> Option<usize> {

@@ -13,7 +13,7 @@ pub(super) fn suggestion<'a>(
 ) -> String {
     match nearest(written, known) {
         Some((key, true)) => format!("did you mean {}?", spell(key)),
-        Some((key, false)) => format!("the nearest known one is {}, config.toml.example lists all", spell(key)),
+        Some((key, false)) => format!("the nearest known one is {}; config.toml.example lists all", spell(key)),
         None => "nothing is known".to_owned(),
     }
 }

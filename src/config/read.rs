@@ -43,7 +43,7 @@ impl<'a> ConfigReader<'a> {
             };
             if entries.len() > most {
                 let number = entries.len();
-                return Err(vec![format!("has {number} entries; allowed is 0 to {most}")]);
+                return Err(vec![format!("has {number} entries; allowed are 0 to {most}")]);
             }
             let mut taken = Vec::with_capacity(entries.len());
             let mut faults = Vec::new();

@@ -50,14 +50,14 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, e
     let (credentials, smtp) = ("alerts.smtp_credentials_file", "alerts.smtp");
     let is_plain = alerts.smtp.as_ref().is_some_and(|server| server.security == MailSecurity::Plain);
     rules.require(!(is_plain && alerts.smtp_credentials_file.is_some()), credentials, smtp, || {
-        format!("{credentials} is set, and {smtp} is not encrypted; use smtp+starttls:// or smtps://")
+        format!("{credentials} is set, but {smtp} is not encrypted; use smtp+starttls:// or smtps://")
     });
     let (most, threads) = ("delivery.max_in_flight_per_endpoint", "delivery.threads");
     let delivery = &config.delivery;
     // The default adapts to fewer threads.
     let is_given = origins.get(most).is_some_and(|origin| *origin != Origin::Default);
     rules.require(!is_given || delivery.max_in_flight_per_endpoint <= delivery.threads, most, threads, || {
-        format!("{most} is {}, and {threads} is only {}", delivery.max_in_flight_per_endpoint, delivery.threads)
+        format!("{most} is {}, but {threads} is only {}", delivery.max_in_flight_per_endpoint, delivery.threads)
     });
     let (credentials, proxy) = ("delivery.proxy_credentials_file", "delivery.proxy");
     rules.require(delivery.proxy_credentials_file.is_none() || delivery.proxy.is_some(), credentials, proxy, || {
@@ -70,7 +70,7 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<&'static str, Origin>, e
     });
     let events = "retention.events";
     rules.require(config.retention.events >= IDEMPOTENCY, events, events, || {
-        format!("{events} is shorter than 24h, for which repeated events must be recognised")
+        format!("{events} is shorter than 24h, the minimum for recognizing repeated events")
     });
 }
 
@@ -103,8 +103,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if !server.listen.ip().to_canonical().is_loopback() && server.tls_certificate.is_none() {
         warnings.push(
-            "server.listen is not on loopback and server.tls_certificate is not set: API keys and \
-             events can be read on the way, unless something in front speaks TLS"
+            "server.listen is not on loopback and server.tls_certificate is not set: API keys and events can be read on the network, unless a proxy in front terminates TLS"
                 .to_owned(),
         );
     }
@@ -117,13 +116,12 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if delivery.drain < delivery.timeout {
         warnings.push(
-            "delivery.drain is shorter than delivery.timeout: attempts under way when the server \
-             stops may be cut off and sent again"
+            "delivery.drain is shorter than delivery.timeout: attempts in flight when the server stops may be aborted and repeated"
                 .to_owned(),
         );
     }
     if delivery.allow_http {
-        warnings.push("delivery.allow_http is on: events sent to http endpoints can be read on the way".to_owned());
+        warnings.push("delivery.allow_http is on: events sent to http endpoints can be read on the network".to_owned());
     }
     for network in &delivery.allow_networks {
         if let Some(danger) = address_entries::danger(network) {
@@ -132,8 +130,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if !delivery.allow_hosts.is_empty() {
         warnings.push(format!(
-            "delivery.allow_hosts lets any address through for {}: whoever controls these names \
-             in DNS chooses what deliveries reach",
+            "delivery.allow_hosts allows any address for {}: whoever controls these names in DNS decides where deliveries go",
             delivery.allow_hosts.join(", ")
         ));
     }

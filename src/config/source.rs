@@ -111,7 +111,7 @@ fn add_entry(entry: TomlEntry, gathered: &mut Gathered, errors_found: &mut Error
         gathered.add(&key, origin, raw);
     } else if !in_section && gathered.sections().any(|section| section == key) {
         if !matches!(raw, Raw::Table(_)) {
-            let message = format!("{key:?} is a section; write [{key}] and its keys below");
+            let message = format!("{key:?} is a section; write [{key}] with its keys below it");
             errors_found.add(&origin, &key, message);
         }
     } else if !in_section && !gathered.of(&key).is_empty() {
@@ -154,7 +154,7 @@ fn add_environment(environment: &[(String, String)], gathered: &mut Gathered, er
         } else {
             let written = name.to_lowercase().replace("__", ".");
             let hint = suggestion(&written, gathered.keys(), variable_name);
-            errors_found.add(&origin, &written, format!("stands for no key; {hint}"));
+            errors_found.add(&origin, &written, format!("does not name a key; {hint}"));
         }
     }
 }
@@ -239,7 +239,7 @@ fn entries(text: &str) -> Result<Vec<TomlEntry>, SyntaxError> {
     let table = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         let hint = match error.message() {
-            "duplicate key" => "; it is there already, and a section or key can stand in the file only once",
+            "duplicate key" => "; a section or key may appear only once in the file",
             _ => "",
         };
         SyntaxError::at(text, offset, &format!("is not TOML: {}{hint}", error.message()))
@@ -281,7 +281,7 @@ fn raw(value: &DeValue<'_>, text: &str) -> Raw {
     match value {
         DeValue::String(text) => Raw::Text(text.to_string()),
         DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
-            .map_or(Raw::Other("a number beyond all bounds"), Raw::Whole),
+            .map_or(Raw::Other("a number out of range"), Raw::Whole),
         DeValue::Boolean(truth) => Raw::Truth(*truth),
         DeValue::Array(list) => Raw::List(list.iter().map(|value| raw(value.get_ref(), text)).collect()),
         DeValue::Table(table) => Raw::Table(

@@ -113,7 +113,7 @@ pub(super) fn plain_text(raw: &Raw) -> Result<String, String> {
 pub(super) fn truth(raw: &Raw) -> Result<bool, String> {
     match raw {
         Raw::Truth(truth) => Ok(*truth),
-        _ => Err(wrong(raw, "true or false", "write one of them, unquoted")),
+        _ => Err(wrong(raw, "true or false", "write one of them, without quotes")),
     }
 }
 
@@ -125,7 +125,7 @@ pub(super) fn duration(raw: &Raw, range: &RangeInclusive<Duration>) -> Result<Du
     };
     if let Some(unit) = calendar_unit(text) {
         let shown = quoted(text);
-        return Err(format!("= {shown} counts in {unit}, which are not all of one length; {HINT}"));
+        return Err(format!("= {shown} uses {unit}, whose length varies; {HINT}"));
     }
     let duration = humantime::parse_duration(text).map_err(|_| wrong(raw, "a duration", HINT))?;
     if range.contains(&duration) {
@@ -220,7 +220,7 @@ pub(super) fn optional_origin(raw: &Raw) -> Result<Option<Url>, String> {
     if is_bare && is_server && url.username().is_empty() && url.password().is_none() {
         return Ok(Some(url));
     }
-    Err(wrong(raw, "http or https and a host, with nothing behind it", HINT))
+    Err(wrong(raw, "http or https and a host, with nothing after it", HINT))
 }
 
 /// A path, or nothing when the text is empty.
@@ -236,7 +236,7 @@ pub(super) fn optional_path(raw: &Raw) -> Result<Option<PathBuf>, String> {
         return Ok(None);
     }
     if text.trim().is_empty() {
-        return Err("is not a path; it is nothing but spaces".to_owned());
+        return Err("is not a path; it is only spaces".to_owned());
     }
     Ok(Some(PathBuf::from(text)))
 }
@@ -248,7 +248,7 @@ pub(super) fn path(raw: &Raw) -> Result<PathBuf, String> {
 
 /// The name of a PostgreSQL schema that needs no quotes, so that it is the same in every tool.
 pub(super) fn schema(raw: &Raw) -> Result<String, String> {
-    let hint = "write up to 63 of a-z, 0-9 and _, the first no digit, and not pg_ in front";
+    let hint = "use up to 63 of a-z, 0-9 and _, not beginning with a digit or pg_";
     let Raw::Text(text) = raw else { return Err(wrong(raw, "a name", hint)) };
     let is_word = |text: &str| text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     let begins_well = text.bytes().next().is_some_and(|first| !first.is_ascii_digit()) && !text.starts_with("pg_");

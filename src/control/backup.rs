@@ -46,7 +46,7 @@ pub async fn stream(state: web::Data<HttpState>, permits: web::Data<BackupPermit
     let thread = std::thread::Builder::new().name("backup".to_owned());
     let spawned = thread.spawn(move || {
         if rustix::process::nice(NICE).is_err() {
-            log::debug!("the backup runs at the priority of everything else");
+            log::debug!("the backup runs at normal priority");
         }
         let begun = Instant::now();
         let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChunkWriter(sender));

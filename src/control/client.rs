@@ -124,9 +124,7 @@ struct WholeStream<R>(R);
 impl<R: Read> Read for WholeStream<R> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(into).map_err(|error| {
-            std::io::Error::other(format!(
-                "the server ended its response before it was whole; its log says why ({error})"
-            ))
+            std::io::Error::other(format!("the server's response was incomplete; its log says why ({error})"))
         })
     }
 }

@@ -26,7 +26,7 @@ pub async fn show(state: State) -> Answer {
 pub async fn confirm(state: State, OperatorOrigin(origin): OperatorOrigin) -> Answer {
     let counted = state.change(origin, |reply| Command::ConfirmClock { reply }).await?;
     let (now, event_time) = (state.clock.wall(), state.reader.now(state.clock.read()));
-    log::info!("clock confirmed; {} that had been left out count for retention now", span_in_words(counted));
+    log::info!("clock confirmed; {} of excluded time now count for retention", span_in_words(counted));
     Ok(respond::single(
         HttpResponse::Ok(),
         &json!({"now": now, "counted_s": counted.as_secs(), "event_time": event_time}),

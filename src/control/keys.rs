@@ -104,5 +104,5 @@ fn choice(wanted: &str, several: &[(AccountId, KeyId)], registry: &Registry) -> 
     let more = several.len().saturating_sub(NAMED);
     let more = (more > 0).then(|| format!("and {more} more"));
     let keys: Vec<_> = keys.chain(more).collect();
-    format!("{wanted} matches several keys, and none was changed; give one of: {}", keys.join(", "))
+    format!("{wanted} matches several keys, and none was changed; choose one of: {}", keys.join(", "))
 }

@@ -166,10 +166,10 @@ fn routes(config: &mut web::ServiceConfig) {
 fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() && UnixStream::connect(path).is_ok() => {
-            return Err(ControlError::Taken("another server listens there; give each a path of its own"));
+            return Err(ControlError::Taken("another server listens there; set a different path for each"));
         }
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(ControlError::Place)?,
-        Ok(_) => return Err(ControlError::Taken("something that is not a socket lies there; it was not touched")),
+        Ok(_) => return Err(ControlError::Taken("a file that is not a socket exists there; it was not changed")),
         Err(_) => {}
     }
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));

@@ -29,7 +29,7 @@ impl ControlSocket {
         if peer == ROOT || peer == rustix::process::geteuid().as_raw() || Some(peer) == owner {
             return Ok(stream);
         }
-        let message = format!("{} is served by user {peer}, whose database it is not", self.path.display());
+        let message = format!("{} is served by user {peer}, who does not own the database", self.path.display());
         Err(std::io::Error::new(ErrorKind::PermissionDenied, message))
     }
 

@@ -132,7 +132,7 @@ impl Dispatcher {
             if let Some(zone) = subscription.options.delivery_window.as_ref().and_then(|window| window.lost_zone()) {
                 let id = subscription.id;
                 log::error!(
-                    "subscription {id} has a delivery_window in the time zone {zone}, which is not known any more: its deliveries wait until it is given another one"
+                    "subscription {id} has a delivery_window in the time zone {zone}, which is no longer known: its deliveries wait until the subscription gets another one"
                 );
             }
             let mut state = self.lock();

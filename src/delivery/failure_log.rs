@@ -100,7 +100,7 @@ fn write_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
         write(&log::logger(), &line);
         let count = left_out.swap(0, Ordering::Relaxed);
         if count > 0 {
-            log::warn!("{count} failed attempts have no line here, because the log is read too slowly");
+            log::warn!("{count} failed attempts were not logged, because the log is read too slowly");
         }
     }
 }

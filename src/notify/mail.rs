@@ -57,7 +57,7 @@ impl Mail {
 
     fn message(&self, alerts: &[Alert]) -> Result<Message, HandOverError> {
         let wrong =
-            |what: &dyn std::fmt::Display| HandOverError::passing(format!("the mail could not be made: {what}"));
+            |what: &dyn std::fmt::Display| HandOverError::passing(format!("the mail could not be created: {what}"));
         let Some(first) = alerts.first() else { return Err(wrong(&"there is no alert")) };
         let host = &self.settings.host;
         let subject = match alerts {
@@ -133,7 +133,7 @@ impl Mail {
     /// What the mail server did, without control characters and in short.
     fn failed(&self, error: &SmtpError) -> HandOverError {
         let text = match error {
-            SmtpError::Late => format!("did not take the mail within {} s", self.limit.as_secs()),
+            SmtpError::Late => format!("did not accept the mail within {} s", self.limit.as_secs()),
             other => other.to_string(),
         };
         let plain = text.chars().map(|character| if character.is_control() { ' ' } else { character });
@@ -212,7 +212,7 @@ mod tests {
     fn an_answer_without_end_is_not_kept_in_memory() {
         let mail = mail_to(&endless_server(b"220 ", 64 * 1024, Duration::ZERO));
         let refused = mail.hand_over(&[alert(None, "long".to_owned())]).unwrap_err();
-        assert!(!refused.is_final && refused.text.contains("its answers are too long"), "{refused:?}");
+        assert!(!refused.is_final && refused.text.contains("sends answers that are too long"), "{refused:?}");
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         {
             let mail = Mail { limit: Duration::from_millis(300), ..mail_to(&dripping_server(begin)) };
             let refused = mail.hand_over(&[alert(None, "slow".to_owned())]).unwrap_err();
-            assert!(!refused.is_final && refused.text.contains("did not take the mail within"), "{refused:?}");
+            assert!(!refused.is_final && refused.text.contains("did not accept the mail within"), "{refused:?}");
         }
     }
 

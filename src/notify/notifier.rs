@@ -154,7 +154,7 @@ impl Running {
         if !feeds.is_empty()
             && let Err(error) = self.ask(|reply| ServerCommand::LookAtFeeds { feeds: feeds.clone(), reply })
         {
-            log::error!("feeds could not be looked at, and will be again: {error}");
+            log::error!("feeds could not be checked, and will be checked again: {error}");
             self.watch.forget_feeds();
         }
         for found in noticed {
@@ -185,7 +185,7 @@ impl Running {
         for (place, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(since) = lane.busy_since {
                 if now.duration_since(since) >= LATE {
-                    let text = format!("a hand-over has not ended for {} s", now.duration_since(since).as_secs());
+                    let text = format!("sending has not finished after {} s", now.duration_since(since).as_secs());
                     self.status.note(place, Some(text), wall);
                 }
                 continue;
@@ -223,12 +223,12 @@ impl Running {
         let name = lane.way.name().to_owned();
         match result {
             Err(error) if !error.is_final => {
-                log::warn!("alerts were not handed over by {name}, and will be later: {error}");
+                log::warn!("alerts could not be sent by {name}, and will be retried: {error}");
                 lane.failed(place, &self.status, &error.text, (now, wall));
                 return;
             }
             Err(error) => {
-                log::error!("alerts were refused by {name}, and are not sent again: {error}");
+                log::error!("alerts were refused by {name}, and will not be retried: {error}");
                 self.status.note(place, Some(error.text), wall);
             }
             Ok(()) => self.status.note(place, None, wall),
@@ -248,7 +248,9 @@ impl Running {
             reply,
         });
         if let Err(error) = confirmed {
-            log::error!("that alerts were handed over by {way} could not be noted, so they may be told again: {error}");
+            log::error!(
+                "alerts were sent by {way}, but that could not be recorded, so they may be sent again: {error}"
+            );
         }
     }
 

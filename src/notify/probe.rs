@@ -177,7 +177,7 @@ impl Running {
         let end = probed.ended(signal, self.clock.wall());
         log::info!(
             "subscription {id} was probed: {}",
-            if signal == EndpointSignal::Healthy { "it answers" } else { "it fails" }
+            if signal == EndpointSignal::Healthy { "the endpoint responds" } else { "the endpoint still fails" }
         );
         let Some(end) = end else { return };
         let (since, is_gone) = (probed.since, end == ProbeEnd::Gone);

@@ -55,7 +55,7 @@ impl Program {
                     drop(child.kill());
                     drop(child.wait());
                     let seconds = LIMIT.as_secs();
-                    return Err(HandOverError::passing(format!("{shown} did not end within {seconds} s")));
+                    return Err(HandOverError::passing(format!("{shown} did not finish within {seconds} s")));
                 }
                 None => std::thread::sleep(PAUSE),
             }

@@ -30,7 +30,7 @@ pub enum SmtpError {
     #[error("was too slow")]
     Late,
     /// The connection, or TLS on it, has failed.
-    #[error("cannot be talked to: {0}")]
+    #[error("connection failed: {0}")]
     Broken(io::Error),
     /// It refused.
     #[error("answered {code} {text}")]
@@ -94,7 +94,7 @@ impl SmtpSession {
     pub fn secure(self, config: &Arc<ClientConfig>, host: &str) -> Result<Self, SmtpError> {
         let Wire::Plain(stream) = self.wire else { return Ok(self) };
         let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|_| SmtpError::Unfit("has a name that is in no certificate"))?;
+        let name = name.map_err(|_| SmtpError::Unfit("has a name that no certificate can have"))?;
         let connection = ClientConnection::new(Arc::clone(config), name);
         let connection = connection.map_err(|error| SmtpError::Broken(io::Error::other(error)))?;
         // What it offered before TLS anybody can have said.
@@ -116,7 +116,7 @@ impl SmtpSession {
     /// Changes to TLS.
     pub fn start_tls(mut self, config: &Arc<ClientConfig>, host: &str, name: &ClientId) -> Result<Self, SmtpError> {
         if !self.offers("STARTTLS", None) {
-            return Err(SmtpError::Unfit("offers no STARTTLS"));
+            return Err(SmtpError::Unfit("does not offer STARTTLS"));
         }
         self.command(Starttls)?;
         let mut secured = self.secure(config, host)?;
@@ -137,8 +137,8 @@ impl SmtpSession {
     pub fn log_in(&mut self, credentials: &Credentials) -> Result<(), SmtpError> {
         let mut known = [Mechanism::Plain, Mechanism::Login].into_iter();
         let mechanism = known.find(|mechanism| self.offers("AUTH", Some(&mechanism.to_string())));
-        let mechanism = mechanism.ok_or(SmtpError::Unfit("offers no login by PLAIN or LOGIN"))?;
-        let unfit = |_| SmtpError::Unfit("asks at the login for what is not known here");
+        let mechanism = mechanism.ok_or(SmtpError::Unfit("does not offer a login with PLAIN or LOGIN"))?;
+        let unfit = |_| SmtpError::Unfit("asks for something unknown at the login");
         let first = Auth::new(mechanism, credentials.clone(), None).map_err(unfit)?;
         let mut answer = self.command(first)?;
         for _ in 0..CHALLENGES {
@@ -148,7 +148,7 @@ impl SmtpSession {
             let next = Auth::new_from_response(mechanism, credentials.clone(), &answer).map_err(unfit)?;
             answer = self.command(next)?;
         }
-        Err(SmtpError::Unfit("asks at the login without end"))
+        Err(SmtpError::Unfit("keeps asking at the login"))
     }
 
     /// Hands a mail over. Afterwards the server has it.
@@ -201,7 +201,7 @@ impl SmtpSession {
             }
         }
         let answer: Response =
-            String::from_utf8_lossy(&text).parse().map_err(|_| SmtpError::Unfit("says what is no SMTP"))?;
+            String::from_utf8_lossy(&text).parse().map_err(|_| SmtpError::Unfit("does not speak SMTP"))?;
         if answer.is_positive() {
             return Ok(answer);
         }
@@ -233,7 +233,7 @@ fn left_until(end: Instant) -> io::Result<Duration> {
 impl Read for TimedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 {
-            return Err(io::Error::other("its answers are too long"));
+            return Err(io::Error::other("sends answers that are too long"));
         }
         self.stream.set_read_timeout(Some(left_until(self.end)?))?;
         let count = self.stream.read(buffer)?;

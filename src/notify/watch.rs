@@ -91,7 +91,7 @@ impl Watch {
         self.asked.retain(|_, at| now.duration_since(*at) < ASKED_AGAIN);
         let failed = self.failed_at.take().map(|at| Noticed {
             kind: AlertKind::StoreFailed,
-            message: format!("the store failed at {at}, and the server ended; it has been started again"),
+            message: format!("the store failed at {at}, and the server exited; it has been restarted"),
             of: at,
         });
         let backup = self.backup(view, wall, now);
@@ -144,10 +144,10 @@ impl Watch {
             of: SERVER.to_owned(),
             message: match last {
                 Some(at) => format!(
-                    "the last backup was made at {at}, and alerts.backup_missed_after is {}; look at what makes them",
+                    "the last backup was made at {at}, and alerts.backup_missed_after is {}; check the timer that makes backups",
                     span_in_words(limit)
                 ),
-                None => "no backup was ever made; make one with: tempclock-webhooks backup --output FILE".to_owned(),
+                None => "there is no backup yet; make one with: tempclock-webhooks backup --output FILE".to_owned(),
             },
         })
     }

@@ -72,16 +72,16 @@ pub(super) fn is_full(error: &std::io::Error) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
     /// The store failed.
-    #[error("the store failed, and the process ends so that nothing is read from it again: {0}. {next}", next = next_start(.0))]
+    #[error("the store failed, and the process ends so that nothing more is read from it: {0}. {next}", next = next_start(.0))]
     Store(#[from] StorageError),
     /// A panic while a commit was made.
     #[error(
-        "a fault in the program broke off a commit, and the process ends; nothing of that commit was acknowledged. The line before this one has the cause"
+        "an internal error aborted a commit, and the process ends; nothing of that commit was acknowledged. The line before this one has the cause"
     )]
     Panicked,
     /// A panic in what was told of a commit.
     #[error(
-        "a fault in the program kept deliveries from hearing of a commit, and the process ends; the commit is stored, and the next start goes on from it. The line before this one has the cause"
+        "an internal error prevented deliveries of a commit from being scheduled, and the process ends; the commit is stored, and the next start continues from it. The line before this one has the cause"
     )]
     NotTold,
 }
@@ -91,9 +91,9 @@ fn next_start(error: &StorageError) -> &'static str {
         StorageError::Remote(_)
         | StorageError::Unknown(_)
         | StorageError::Lost(Loss::TakenOver(_) | Loss::Behind(_)) => {
-            "The next start goes on from what is stored; repeat what got no answer under its idempotency key"
+            "The next start continues from what is stored; repeat requests without a response with the same idempotency key"
         }
-        _ => "The next start checks the whole file, and says so if it is damaged",
+        _ => "The next start checks the whole file and reports any damage",
     }
 }
 
@@ -115,9 +115,7 @@ pub enum KeyFileError {
     #[error("the file with the encryption key cannot be read: {0}")]
     Unreadable(std::io::Error),
     /// It holds something else.
-    #[error(
-        "the file does not hold an encryption key: 32 bytes are needed, as 64 hexadecimal characters, as base64, or as they are"
-    )]
+    #[error("the file does not contain an encryption key: 32 bytes, as 64 hexadecimal characters, as base64, or raw")]
     NotAKey,
 }
 
@@ -139,7 +137,7 @@ pub enum OpenError {
     Postgres(#[from] PostgresError),
     /// Another process has it, which the lock does not show.
     #[error(
-        "{folder} is in use by {holder}, which is at work there. Its lock does not show here, because it reaches the folder by another path or from another machine, and two servers on one folder destroy the database. Stop that one first, or give this one a folder of its own"
+        "{folder} is in use by {holder}, which is running. Its lock is not visible here, because it uses the folder by another path or from another machine, and two servers on one folder destroy the database. Stop that server first, or use a separate folder for this one"
     )]
     HeldElsewhere {
         /// The data folder.
@@ -152,7 +150,7 @@ pub enum OpenError {
     Lost(#[from] Loss),
     /// Not a database of ours.
     #[error(
-        "{path} is not a tempclock-webhooks database ({found}); it was not touched. If it was one, restore a backup with: tempclock-webhooks restore FILE; else point storage.data_dir at another folder"
+        "{path} is not a tempclock-webhooks database ({found}); it was not changed. If it used to be one, restore a backup with: tempclock-webhooks restore FILE; otherwise point storage.data_dir at another folder"
     )]
     NotOurs {
         /// The file.
@@ -162,7 +160,7 @@ pub enum OpenError {
     },
     /// The file was written by a newer version of the program.
     #[error(
-        "{path} has format {found}, and this version reads formats up to {known}; it was not touched. Install the newer version again, or restore a backup made before the upgrade"
+        "{path} has format {found}, but this version only reads formats up to {known}; it was not changed. Install the newer version again, or restore a backup made before the upgrade"
     )]
     Newer {
         /// The file.
@@ -174,7 +172,7 @@ pub enum OpenError {
     },
     /// The file has an earlier format, and there is not enough space to upgrade it.
     #[error(
-        "{path} has format {format} and is to be brought to format {known}, for which about {needed_bytes} bytes have to be free beside it, and {free_bytes} are; nothing was changed. Make room, or install the earlier version again"
+        "{path} has format {format} and must be upgraded to format {known}, which needs about {needed_bytes} bytes of free space on its disk, but {free_bytes} are free; nothing was changed. Free some space, or install the earlier version again"
     )]
     NoRoom {
         /// The database file.
@@ -190,7 +188,7 @@ pub enum OpenError {
     },
     /// The file has an earlier format and could not be upgraded.
     #[error(
-        "{path} could not be brought from format {format} to format {known}: {reason}. It is whole in one of the two, and the next start goes on from there"
+        "{path} could not be upgraded from format {format} to format {known}: {reason}. It is intact in one of the two, and the next start continues from there"
     )]
     NotUpgraded {
         /// The database file.
@@ -212,7 +210,7 @@ pub enum OpenError {
     },
     /// There was a database and it is missing.
     #[error(
-        "{path} is missing, though {marker} says that there was a database here; nothing was created. Restore a backup, or remove {marker} to begin with an empty database"
+        "{path} is missing, although {marker} shows that there was a database here; nothing was created. Restore a backup, or remove {marker} to start with an empty database"
     )]
     Missing {
         /// The database file.
@@ -222,7 +220,7 @@ pub enum OpenError {
     },
     /// The database does not match the marker beside it.
     #[error(
-        "{path} is not the database that {marker} belongs to; nothing was touched. Put the right file back, or remove {marker} if the change was meant"
+        "{path} is not the database that {marker} belongs to; nothing was changed. Put the right file back, or remove {marker} if the change is intended"
     )]
     Swapped {
         /// The database file.
@@ -232,7 +230,7 @@ pub enum OpenError {
     },
     /// The file is damaged.
     #[error(
-        "{path} is damaged ({cause}); nothing that is stored in it was changed. Restore a backup with: tempclock-webhooks restore FILE"
+        "{path} is damaged ({cause}); its contents were not changed. Restore a backup with: tempclock-webhooks restore FILE"
     )]
     Damaged {
         /// The database file.
@@ -242,12 +240,12 @@ pub enum OpenError {
     },
     /// The key file cannot be used; no secret is encrypted yet.
     #[error(
-        "storage.encryption_key_file: {0}. A credential of systemd is there only while the service runs. If there is no key yet, make one with: tempclock-webhooks secrets make-key FILE"
+        "storage.encryption_key_file: {0}. A systemd credential exists only while the service runs. If there is no key yet, create one with: tempclock-webhooks secrets make-key FILE"
     )]
     KeyFile(KeyFileError),
     /// The key file cannot be used; the secrets are encrypted.
     #[error(
-        "storage.encryption_key_file: {cause}. The signing secrets in {path} are encrypted with it: put that very file back, because a new key does not open them. A credential of systemd is there only while the service runs. Nothing was touched"
+        "storage.encryption_key_file: {cause}. The signing secrets in {path} are encrypted with it: put the same file back, because a new key cannot decrypt them. A systemd credential exists only while the service runs. Nothing was changed"
     )]
     KeyLost {
         /// The database file.
@@ -257,7 +255,7 @@ pub enum OpenError {
     },
     /// The secrets are encrypted with another key.
     #[error(
-        "the signing secrets in {path} are encrypted with another key than the one in storage.encryption_key_file; nothing was touched. Put the right key file back"
+        "the signing secrets in {path} are encrypted with a different key than the one in storage.encryption_key_file; nothing was changed. Put the right key file back"
     )]
     WrongKey {
         /// The database file.
@@ -265,7 +263,7 @@ pub enum OpenError {
     },
     /// The secrets are encrypted and there is no key.
     #[error(
-        "the signing secrets in {path} are encrypted; set storage.encryption_key_file to the file with their key. Nothing was touched"
+        "the signing secrets in {path} are encrypted; set storage.encryption_key_file to the file with their key. Nothing was changed"
     )]
     KeyNeeded {
         /// The database file.
@@ -281,7 +279,7 @@ pub enum OpenError {
     },
     /// The data folder does not exist and cannot be created.
     #[error(
-        "the data folder {path} cannot be made: {source}. Point storage.data_dir at a folder that this user can make or write to"
+        "the data folder {path} cannot be created: {source}. Point storage.data_dir at a folder that this user can create or write to"
     )]
     Folder {
         /// The folder.
@@ -290,7 +288,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The disk is full, or what this user may have of it; some file systems need room to open a file.
-    #[error("{path} cannot be opened: {cause}. Make room on its disk, or raise the quota, and try again",
+    #[error("{path} cannot be opened: {cause}. Free some space on its disk, or raise the quota, and try again",
         cause = cause_text(.path, .source))]
     Full {
         /// The file.
@@ -300,7 +298,7 @@ pub enum OpenError {
     },
     /// Nothing can be written there.
     #[error(
-        "the store in {folder} cannot be opened, because its file system is read-only, and opening a store writes there: {cause}. Mount it read-write, or copy the folder to another disk; if it became read-only by itself, its disk failed: see dmesg. To check the database as it is: tempclock-webhooks verify FILE"
+        "the store in {folder} cannot be opened, because its file system is read-only, and opening a store writes there: {cause}. Mount it read-write, or copy the folder to another disk; if it became read-only by itself, its disk failed: see dmesg. To check the database without opening it for writing: tempclock-webhooks verify FILE"
     )]
     ReadOnly {
         /// The data folder.
@@ -335,7 +333,7 @@ impl OpenError {
                 redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } => {
                     damaged(&error.to_string())
                 }
-                redb::Error::Io(cause) if cause.kind() == ErrorKind::UnexpectedEof => damaged("it is cut short"),
+                redb::Error::Io(cause) if cause.kind() == ErrorKind::UnexpectedEof => damaged("it is truncated"),
                 redb::Error::Io(cause) if cause.kind() == ErrorKind::InvalidData => damaged(&cause.to_string()),
                 _ => Self::Failed { path: path.to_owned(), source },
             },
@@ -345,7 +343,7 @@ impl OpenError {
 
     /// The file is so damaged that redb panicked.
     pub(super) fn unreadable(path: &Path) -> Self {
-        Self::Damaged { path: path.to_owned(), cause: "its pages do not fit together".to_owned() }
+        Self::Damaged { path: path.to_owned(), cause: "its pages are inconsistent".to_owned() }
     }
 
     /// Whether it is a configuration error, which a restart cannot cure.

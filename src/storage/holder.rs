@@ -173,7 +173,11 @@ impl Holder {
         if self.has_ended() {
             return Life::Ended;
         }
-        log::info!("{} was {}; watching for {WATCH:?} whether that one is at work", path.display(), self.who);
+        log::info!(
+            "{} was in use by {}; watching for {WATCH:?} whether that process is running",
+            path.display(),
+            self.who
+        );
         let begun = Instant::now();
         while begun.elapsed() < WATCH {
             std::thread::sleep(LOOK);

@@ -113,7 +113,7 @@ impl Opened {
         for (account, front) in &mut fronts {
             if front.is_beyond(latest) {
                 log::error!(
-                    "the retention front of account {account} lies at {}, beyond all events; retention begins anew there",
+                    "the retention position of account {account} is {}, after all events; retention starts over there",
                     front.events.max(front.attempts)
                 );
                 *front = Front::default();

@@ -50,7 +50,7 @@ impl Seal {
             return Err(KeyFileError::NotAKey);
         }
         if found.permissions().mode() & OTHERS != 0 {
-            log::warn!("{} can be read by everybody on this machine; chmod 600 it", path.display());
+            log::warn!("{} can be read by all users of this machine; run chmod 600 on it", path.display());
         }
         let bytes = Zeroizing::new(fs::read(path).map_err(unreadable)?);
         let key = parse_key(&bytes).ok_or(KeyFileError::NotAKey)?;

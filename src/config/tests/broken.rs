@@ -170,12 +170,12 @@ fn unknown_names_are_told_with_line_and_nearest_name() {
         ),
         (
             "[delivery.retry]\nschedule = []",
-            r#"config.toml line 1: unknown key "delivery.retry"; the nearest known one is "delivery.proxy", config.toml.example lists all"#,
+            r#"config.toml line 1: unknown key "delivery.retry"; the nearest known one is "delivery.proxy"; config.toml.example lists all"#,
         ),
-        ("delivery = 5", r#"config.toml line 1: "delivery" is a section; write [delivery] and its keys below"#),
+        ("delivery = 5", r#"config.toml line 1: "delivery" is a section; write [delivery] with its keys below it"#),
         (
             "[[delivery]]\nthreads = 5",
-            r#"config.toml line 1: "delivery" is a section; write [delivery] and its keys below"#,
+            r#"config.toml line 1: "delivery" is a section; write [delivery] with its keys below it"#,
         ),
     ] {
         assert_eq!(lines(load(text, &[])), [expected]);
@@ -193,7 +193,7 @@ fn unknown_variables_are_told_with_the_nearest_one() {
         assert_eq!(
             lines(load("", &[(variable, "5")])),
             [format!(
-                "environment variable {variable}: stands for no key; \
+                "environment variable {variable}: does not name a key; \
                  did you mean TEMPCLOCK_WEBHOOKS_DELIVERY__THREADS?"
             )]
         );
@@ -318,11 +318,8 @@ fn a_wrong_event_type_is_told_with_its_line_and_all_at_once() {
     for (text, words) in [
         ("[event_type]\nname = \"a\"", "line 1: event_type is not a list of tables; write [[event_type]]"),
         ("event_type = [1]", "event_type number 1: is not a table"),
-        ("[[event_type]]\nname = \"ping\"", "is known already"),
-        (
-            "[[event_type]]\nname = \"a\"\n[[event_type]]\nname = \"a\"",
-            "line 4: event_type declares \"a\" a second time",
-        ),
+        ("[[event_type]]\nname = \"ping\"", "is a built-in type"),
+        ("[[event_type]]\nname = \"a\"\n[[event_type]]\nname = \"a\"", "line 4: event_type declares \"a\" twice"),
         ("[[event_type]]\nname = \"a\"\nrequired = { b = \"id\" }\nexample = \"{}\"", "data.b is missing"),
         ("[[event_types]]\nname = \"a\"", "did you mean \"event_type\"?"),
     ] {

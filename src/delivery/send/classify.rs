@@ -44,8 +44,7 @@ pub fn outcome(error: &ureq::Error, phase: Phase) -> Outcome {
             Some(GuardError::LookUp(host, LookUpError::NotFound)) => Outcome::NameNotFound(host.clone()),
             Some(GuardError::LookUp(host, LookUpError::NameServer)) => Outcome::NameServerFailed(host.clone()),
             Some(GuardError::LookUp(host, LookUpError::TooManyAddresses)) => Outcome::AddressNotAllowed(format!(
-                "the host name {host} has more than {ADDRESSES_MAX} addresses; let its owner give it fewer, or set the \
-                 subscription's URL to another name"
+                "the host name {host} has more than {ADDRESSES_MAX} addresses; ask its owner to give it fewer, or set the subscription's URL to another name"
             )),
             Some(GuardError::LookUp(_, LookUpError::Lacking(text))) => Outcome::Internal((*text).to_owned()),
             Some(GuardError::Busy) => Outcome::LookupsBusy,
@@ -89,14 +88,14 @@ fn of_io(error: &io::Error, phase: Phase) -> Outcome {
         return Outcome::Internal(NO_DESCRIPTORS.to_owned());
     }
     let no_connection = |text: &str| Outcome::ConnectFailed(text.to_owned());
-    let during = if phase == Phase::Handshake { " while TLS was set up" } else { "" };
+    let during = if phase == Phase::Handshake { " while setting up TLS" } else { "" };
     match error.kind() {
         ErrorKind::TimedOut => Outcome::TimedOut(phase),
         ErrorKind::ConnectionRefused => no_connection(REFUSED),
         ErrorKind::HostUnreachable => no_connection("the host cannot be reached"),
         ErrorKind::NetworkUnreachable => no_connection(NO_ROUTE),
         ErrorKind::NetworkDown => no_connection(NETWORK_DOWN),
-        ErrorKind::AddrNotAvailable => no_connection("this machine has no address or port left to connect from"),
+        ErrorKind::AddrNotAvailable => no_connection("this machine has no free address or port to connect from"),
         ErrorKind::PermissionDenied => no_connection("this machine does not permit it"),
         ErrorKind::ConnectionReset => Outcome::ConnectionLost(format!("the other side reset it{during}")),
         kind if was_ended(kind) => Outcome::ConnectionLost(format!("the other side closed it{during}")),

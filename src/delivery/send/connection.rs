@@ -25,13 +25,13 @@ use crate::domain::delivery::outcome::Phase;
 #[derive(Debug, thiserror::Error)]
 pub(in crate::delivery) enum ConnectionError {
     /// A kept one ended, or something came on it, before a byte of the request was sent.
-    #[error("the connection was no longer of use")]
+    #[error("the connection was no longer usable")]
     Unused,
     /// A kept one ended before a byte of an answer came: most likely it was closed while nothing was under way.
     #[error("the connection ended without an answer: {0}")]
     Unanswered(io::Error),
     /// Something came on a new one before a byte of the request was sent.
-    #[error("it came before the request was sent")]
+    #[error("it was sent before the request")]
     SpokeFirst,
     /// All connections that deliveries may have were in use until the time limit.
     #[error("all connections that deliveries may have are in use")]

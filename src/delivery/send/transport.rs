@@ -113,7 +113,7 @@ const STALE_CONNECTION: Duration = Duration::from_secs(1);
 
 /// While a token is valid, its renewal may take this part of an attempt's time.
 const RENEWAL_SHARE: u32 = 4;
-const NO_PLAIN_HTTP: &str = "plain http is not allowed; use https, or let the operator set delivery.allow_http";
+const NO_PLAIN_HTTP: &str = "plain http is not allowed; use https, or ask the operator to set delivery.allow_http";
 
 /// With what an attempt is made.
 #[derive(Clone, Copy)]
@@ -282,8 +282,7 @@ impl Transport {
         let found = self.tls.named(name).filter(|found| found.used.is_for(account, &subscription.endpoint));
         found.map(Some).ok_or_else(|| {
             Outcome::TlsFailed(format!(
-                "the client certificate {name} is not there for this account and host any more; let the operator declare \
-                 it in [[delivery.client_certificate]], or change the subscription's client_certificate"
+                "the client certificate {name} is no longer declared for this account and host; ask the operator to declare it in [[delivery.client_certificate]], or change the subscription's client_certificate"
             ))
         })
     }

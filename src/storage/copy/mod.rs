@@ -25,7 +25,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 pub enum CopyError {
     /// Both configurations name the same engine.
     #[error(
-        "both configurations have storage.engine = \"{0}\", and storage copy is for a move from one engine to the other; {instead}",
+        "both configurations have storage.engine = \"{0}\", but storage copy moves a store from one engine to the other; {instead}",
         instead = other_way(.0)
     )]
     SameEngine(&'static str),
@@ -33,31 +33,33 @@ pub enum CopyError {
     #[error("there is no store in {0}, so nothing was copied. Name the configuration of the store with --config")]
     NoSource(String),
     /// The source cannot be opened.
-    #[error("the store that is to be copied: {0}")]
+    #[error("the source store: {0}")]
     Source(#[source] OpenError),
     /// No file is begun.
-    #[error("the copy: {0}")]
+    #[error("the target store: {0}")]
     File(#[from] NewFileError),
     /// No schema is begun.
-    #[error("the copy: {0}")]
+    #[error("the target store: {0}")]
     Schema(#[from] NewSchemaError),
     /// The key file of the target.
-    #[error("the configuration of the copy: storage.encryption_key_file: {0}")]
+    #[error("the configuration of the target: storage.encryption_key_file: {0}")]
     KeyFile(KeyFileError),
     /// The secrets could not be opened there.
     #[error(
-        "the signing secrets of the store are encrypted, and the configuration of the copy names another key, or none. Set storage.encryption_key_file there to the same file; nothing was copied"
+        "the signing secrets of the source store are encrypted, but the configuration of the target has another key, or none. Set storage.encryption_key_file there to the same file; nothing was copied"
     )]
     OtherKey,
     /// A row cannot be read or written.
-    #[error("the copy was broken off: {0}. The store is as it was, and the same command begins anew")]
+    #[error("the copy was interrupted: {0}. The source store is unchanged; run the same command again to start over")]
     BrokenOff(#[source] StorageError),
     /// The copy cannot be finished.
-    #[error("the copy could not be finished: {0}. The store is as it was, and the same command begins anew")]
+    #[error(
+        "the copy could not be finished: {0}. The source store is unchanged; run the same command again to start over"
+    )]
     NotFinished(#[source] OpenError),
     /// They differ.
     #[error(
-        "the copy is not what the store has: they differ in {0}. It is not used; the store is as it was. Run the command again, and if they differ again, look for a fault of memory or disk"
+        "the copy differs from the source store in {0}. It is not used, and the source store is unchanged. Run the command again; if they differ again, check memory and disk for faults"
     )]
     Differs(&'static str),
 }

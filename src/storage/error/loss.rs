@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum Loss {
     /// Another file has the name of the database.
     #[error(
-        "{0} was replaced by another file while the server had it open. Nothing that is written to the one before would be found again, so nothing was acknowledged from then on. Stop the server before anything is copied over its files; the next start uses the file that is there now"
+        "{0} was replaced by another file while the server had it open. Nothing written to the old file would be found again, so nothing was acknowledged from then on. Stop the server before you copy anything over its files; the next start uses the current file"
     )]
     Replaced(PathBuf),
     /// No file has the name of the database.
@@ -17,12 +17,12 @@ pub enum Loss {
     Removed(PathBuf),
     /// The database was written to by somebody else.
     #[error(
-        "{0} was overwritten or cut off while the server had it open. Nothing was acknowledged from then on, and what was stored before may be damaged. Stop the server before anything is copied over its files; then check the file with: tempclock-webhooks verify FILE, or restore a backup"
+        "{0} was overwritten or truncated while the server had it open. Nothing was acknowledged from then on, and earlier data may be damaged. Stop the server before you copy anything over its files; then check the file with: tempclock-webhooks verify FILE, or restore a backup"
     )]
     Overwritten(PathBuf),
     /// Another process has put itself in the place of this one.
     #[error(
-        "the data folder was taken by {by}, as {holder} says, so nothing was acknowledged from then on. Two servers on one folder destroy the database: stop that one, or give each a folder of its own"
+        "the data folder was taken over by {by}, according to {holder}, so nothing was acknowledged from then on. Two servers on one folder destroy the database: stop that one, or use a separate folder for each"
     )]
     Taken {
         /// The file that says so.
@@ -32,7 +32,7 @@ pub enum Loss {
     },
     /// Nobody is named as the owner.
     #[error(
-        "{0} was removed or emptied while the server had the data folder, so others do not know any more that it has; start it again"
+        "{0} was removed or emptied while the server had the data folder, so other servers can no longer see that it is in use; start the server again"
     )]
     Gone(PathBuf),
     /// Another process has taken a schema.
@@ -42,10 +42,10 @@ pub enum Loss {
     TakenOver(String),
     /// The database server has lost commits.
     #[error(
-        "{0}. Nothing was acknowledged from then on. Acknowledged events may be lost if nothing has them but the server that failed: look there before you start again, and name synchronous standbys in synchronous_standby_names"
+        "{0}. Nothing was acknowledged from then on. Acknowledged events may be lost if only the failed database server has them: check it before you start again, and name synchronous standbys in synchronous_standby_names"
     )]
     Behind(String),
     /// The file system does not tell.
-    #[error("{0} cannot be looked at any more, so nothing was acknowledged from then on: {1}")]
+    #[error("{0} can no longer be checked, so nothing was acknowledged from then on: {1}")]
     Unseen(PathBuf, String),
 }

@@ -72,7 +72,7 @@ impl Found for FoundEvent {
     }
 
     fn item(&self) -> Result<EventRow> {
-        self.0.clone().ok_or_else(|| StorageError::Codec("an event is gone while it is read".to_owned()))
+        self.0.clone().ok_or_else(|| StorageError::Codec("an event was removed while it was read".to_owned()))
     }
 }
 
@@ -115,7 +115,7 @@ impl Found for FoundDelivery {
     }
 
     fn item(&self) -> Result<Delivery> {
-        self.0.clone().ok_or_else(|| StorageError::Codec("a delivery is gone while it is read".to_owned()))
+        self.0.clone().ok_or_else(|| StorageError::Codec("a delivery was removed while it was read".to_owned()))
     }
 }
 

@@ -80,7 +80,9 @@ fn run(reader: &Reader, progress: &CheckProgress, stopped: &Receiver<()>) -> Res
         let checked = reader.view().check_rows(&position, STEP_ROWS)?;
         for name in checked.damaged {
             if progress.damaged.fetch_add(1, Ordering::Relaxed) < NAMED_MAX {
-                log::error!("{name} is damaged; verify tells whether more is, and a backup has what it was");
+                log::error!(
+                    "{name} is damaged; verify shows whether there is more damage, and a backup has the original"
+                );
             }
         }
         rows += checked.rows;

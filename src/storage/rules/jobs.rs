@@ -86,7 +86,7 @@ impl Jobs {
     pub fn resume(unfinished: Vec<Job>) -> Self {
         let mut jobs = Self::default();
         for job in unfinished {
-            log::info!("job {} ({}) goes on", job.id, job.task.kind());
+            log::info!("job {} ({}) continues", job.id, job.task.kind());
             jobs.add(job);
         }
         jobs

@@ -124,9 +124,9 @@ impl<T: Tx> Batch<T> {
             return Ok(Ok(()));
         };
         let (found, name) = if is_gone {
-            (SubscriptionState::Disabled { reason: DisabledReason::Gone, since }, "its endpoint is gone")
+            (SubscriptionState::Disabled { reason: DisabledReason::Gone, since }, "the endpoint responded 410 Gone")
         } else {
-            (SubscriptionState::Active, "its endpoint answers again, and it is enabled")
+            (SubscriptionState::Active, "the endpoint responds again, and the subscription is enabled")
         };
         let account = state.registry.account_name(before.account);
         log::warn!("subscription {id} of account {account} was probed: {name}");

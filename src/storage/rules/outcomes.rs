@@ -108,7 +108,7 @@ impl<T: Tx> Batch<T> {
     /// Notes that others go on in order without what is exhausted.
     pub(in crate::storage) fn note_gap(&mut self, what: std::fmt::Arguments<'_>) {
         self.changes.order_gaps += 1;
-        log::warn!("{what} is exhausted; those that waited for it in order go on without it");
+        log::warn!("{what} is exhausted; deliveries that waited for it in order continue without it");
     }
 
     /// What an attempt of these events, and those before it that it followed at once, means for the subscription: the health

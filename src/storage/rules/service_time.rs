@@ -130,9 +130,7 @@ impl ServiceTime {
         } else if calendar.doubted_from().is_some() && before.doubted_from().is_none() {
             let (now, ahead) = (calendar.now(), span_in_words(wall.since(calendar.now())));
             log::warn!(
-                "the clock says {wall}, {ahead} after {now}, when this store was last at work. If that stays so for some \
-                 minutes it is believed; until then new events are dated from {now} on. If the clock is right, say so: \
-                 tempclock-webhooks clock confirm"
+                "the clock says {wall}, {ahead} after {now}, when this store was last used. If that persists for some minutes, it is accepted; until then new events get times from {now} on. If the clock is right, confirm it: tempclock-webhooks clock confirm"
             );
         }
         self.note_clock_behind(wall);
@@ -144,8 +142,7 @@ impl ServiceTime {
         let is_behind = behind > TOLERANCE;
         if is_behind && !self.is_behind {
             log::warn!(
-                "the clock says {wall}, {} before {now}, the newest date in this store. Until the clock reaches that date, \
-                 new events are dated {now}, and nothing gets older. If the clock is wrong, correct it; NTP keeps it right",
+                "the clock says {wall}, {} before {now}, the newest time in this store. Until the clock reaches it, new events get the time {now}, and nothing ages. If the clock is wrong, correct it; NTP keeps it right",
                 span_in_words(behind)
             );
         }
@@ -160,8 +157,7 @@ impl ServiceTime {
             (_, Some((from, to))) if to.since(from) > TOLERANCE => {
                 if before.is_none_or(|(from, to)| to.since(from) <= TOLERANCE) {
                     log::warn!(
-                        "no attempt has got through since {from}: without a route, a name server or an answer from anybody \
-                         the fault is on this side. This time counts neither against endpoints nor for retention"
+                        "no attempt has got a response since {from}: this machine has no route or name server, or no host responds, so the fault is on this side. This time counts neither against endpoints nor for retention"
                     );
                 }
                 let told = self.gaps.all().last().map(|gap| gap.to).unwrap_or_default();
@@ -171,7 +167,7 @@ impl ServiceTime {
                 }
             }
             (Some((from, to)), None) if to.since(from) > TOLERANCE => {
-                log::info!("attempts get through again; none did from {from} to {to}");
+                log::info!("attempts get responses again; none did from {from} to {to}");
             }
             _ => {}
         }
@@ -233,8 +229,7 @@ fn tell_leap(Leap { from, to }: Leap) {
     let level = if length >= WARNED_FROM { log::Level::Warn } else { log::Level::Info };
     log::log!(
         level,
-        "the {} from {from} to {to} count neither for retention nor against endpoints: the server was not at work, or the \
-         clock was set. If they shall count for retention: tempclock-webhooks clock confirm",
+        "the {} from {from} to {to} count neither for retention nor against endpoints: the server was stopped, or the clock was set. To count them for retention: tempclock-webhooks clock confirm",
         span_in_words(length)
     );
 }

@@ -63,7 +63,7 @@ impl SpaceGuard {
                 log::info!("enough free space again: publishing is accepted");
             } else {
                 log::error!(
-                    "only {free_bytes} bytes free: publishing is refused until there is more, deliveries go on"
+                    "only {free_bytes} bytes free: publishing is refused until there is more, deliveries continue"
                 );
             }
         }

@@ -432,6 +432,6 @@ mod tests {
         let store = open_with(folder.path(), Duration::MAX, listeners);
         publish(&store);
         let said = failed.recv().unwrap();
-        assert!(said.contains("a fault in the program") && !said.contains("the store failed"), "{said}");
+        assert!(said.contains("an internal error") && !said.contains("the store failed"), "{said}");
     }
 }

@@ -140,7 +140,7 @@ fn a_command_leaves_the_sealing_to_the_server_and_a_restore_says_which_files_sti
     let restored = server.cli(&["restore", "--yes", moment.to_str().unwrap()]);
     assert_eq!(restored.code, Some(0), "{restored:?}");
     assert!(restored.stderr.contains("moment.bak are not encrypted"), "{}", restored.stderr);
-    assert!(restored.stderr.contains("remove it when it is not needed any more"), "{}", restored.stderr);
+    assert!(restored.stderr.contains("remove it when it is no longer needed"), "{}", restored.stderr);
     server.launch();
     assert!(server.terminate().success());
     let shown = files_that_show(&server, &secret);
@@ -164,8 +164,8 @@ fn a_wrong_missing_or_unusable_key_file_is_said_at_the_start_and_changes_nothing
     let empty = server.folder().join("empty.key");
     fs::write(&empty, "").unwrap();
     for (path, words) in [
-        (quoted(&other), "another key"),
-        (quoted(&empty), "does not hold an encryption key"),
+        (quoted(&other), "a different key"),
+        (quoted(&empty), "does not contain an encryption key"),
         (quoted(&server.folder().join("nowhere.key")), "cannot be read"),
         (String::new(), "set storage.encryption_key_file"),
     ] {

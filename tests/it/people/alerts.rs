@@ -118,7 +118,7 @@ fn a_backup_that_is_missed_is_told_of_once_and_a_backup_ends_that() {
     server.key("*");
     let alert = told.wait_for(1, "the alert").remove(0);
     assert_eq!(alert.json()["event"], "alert.backup_missed");
-    assert!(alert.json()["data"]["message"].as_str().unwrap().contains("no backup was ever made"), "{}", alert.text());
+    assert!(alert.json()["data"]["message"].as_str().unwrap().contains("there is no backup yet"), "{}", alert.text());
     let file = server.folder().join("b.bak");
     assert_eq!(server.cli(&["backup", "--output", file.to_str().unwrap()]).code, Some(0));
     server.restart();
@@ -199,7 +199,7 @@ fn a_webhook_into_a_forbidden_network_and_wrong_settings_are_refused_at_the_star
         (vec![("alerts.email_to", "['ops@example.com']")], "alerts.smtp"),
         (vec![("alerts.smtp", "'smtp://u:pa55@mail.example:25'")], "alerts.smtp is not a mail server"),
         (vec![("alerts.command", "'tell'")], "alerts.command is not an absolute path"),
-        (vec![("alerts.digest", "'7'")], "alerts.digest is not a time of the day"),
+        (vec![("alerts.digest", "'7'")], "alerts.digest is not a time of day"),
         (
             vec![("alerts.smtp", "'smtp://127.0.0.1:25'"), ("alerts.smtp_credentials_file", "'/etc/hostname'")],
             "is not encrypted",

@@ -209,7 +209,7 @@ fn the_command_erases_and_names_the_last_backup() {
     assert_eq!((saved.code, saved.stderr.contains("does not know")), (Some(0), false), "{saved:?}");
     let erased = server.cli(&["events", "erase", "--worker", "52", "--yes"]);
     assert_eq!((erased.code, erased.stdout.as_str()), (Some(0), "1 event erased.\n"), "{erased:?}");
-    assert!(erased.stderr.contains("The last backup before it was made at"), "{erased:?}");
+    assert!(erased.stderr.contains("The last backup before the erasure is from"), "{erased:?}");
     let shown = server.cli(&["events", "show", &event]);
     assert!(shown.stdout.contains("sha256") && !shown.stdout.contains(NAME), "{shown:?}");
     let waits = server.cli(&["events", "erase", "--worker", "52", "--yes", "--deliver-pending"]);

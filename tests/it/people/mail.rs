@@ -33,7 +33,7 @@ fn each_recipient_gets_a_mail_of_their_own_that_names_the_endpoint_and_shows_no_
         let own: Vec<_> = taken.iter().filter(|mail| mail.to.contains(to)).collect();
         assert_eq!(own.len(), 2, "{taken:?}");
         assert!(own[0].text.contains("Endpoint failing: subscription 1 of account default"), "{own:?}");
-        assert!(own[1].text.contains("Delivery given up"), "{own:?}");
+        assert!(own[1].text.contains("Delivery exhausted"), "{own:?}");
         for mail in own {
             assert!(
                 mail.text.contains("From: clock@example.com") && mail.text.contains("Message-ID: <evt_"),
@@ -143,7 +143,7 @@ fn a_mail_that_is_refused_for_good_is_not_sent_again() {
         let seen: Value = serde_json::from_str(&answer.stdout).unwrap();
         let alerts: Vec<Value> =
             seen["data"].as_array().unwrap().iter().filter(|finding| finding["check"] == "alerts").cloned().collect();
-        let is_told = |finding: &Value| finding["message"].as_str().unwrap().contains("(0 alerts wait)");
+        let is_told = |finding: &Value| finding["message"].as_str().unwrap().contains("(0 alerts waiting)");
         (alerts.len() == 2 && alerts.iter().all(is_told)).then_some(alerts)
     });
     assert!(seen[0]["message"].as_str().unwrap().contains("nobody here"), "{seen:?}");

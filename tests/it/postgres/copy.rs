@@ -209,7 +209,7 @@ fn encrypted_secrets_are_copied_as_they_are_for_the_same_key() {
     let hook = file.client_with(&key).subscribe(&receiver.url("/hook"), &["clock_in"]);
     assert!(file.terminate().success());
     let mut database = Server::stopped_on_postgres(&[]);
-    refused(&copy(&file, &database), 3, &["names another key, or none"]);
+    refused(&copy(&file, &database), 3, &["has another key, or none"]);
     database.configure(&[("storage.encryption_key_file", &setting)]);
     copied(&file, &database);
     database.launch();

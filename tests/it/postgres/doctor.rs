@@ -50,7 +50,7 @@ fn a_database_that_loses_or_keeps_waiting_is_a_problem() {
             "problem database: fsync or full_page_writes is off",
             "problem database: autovacuum is off",
             "problem database: commits wait for 1 standby of synchronous_standby_names = 'nobody', and 0 of them",
-            "warning database: nobody reads the replication slot left_over",
+            "warning database: no standby reads the replication slot left_over",
         ],
     );
 }
@@ -64,12 +64,12 @@ fn hosts_that_are_of_no_use_or_take_writes_beside_the_primary_are_named() {
     server.move_to_postgres(&primary.url_with(&standby), "tempclock_webhooks");
     let sound = server.cli(&["doctor"]);
     says(&sound, &["commits wait for a standby"]);
-    says_nothing_of(&sound, &["host localhost", "all take writes", "of them is there"]);
+    says_nothing_of(&sound, &["host localhost", "all accept writes", "of them is connected"]);
     primary.kill_9();
     standby.promote();
     says(&server.cli(&["doctor"]), &["warning database: host localhost:", "is of no use", "no synchronous standby"]);
     primary.start_again();
-    says(&server.cli(&["doctor"]), &["all take writes, so one of them was the primary before another took over"]);
+    says(&server.cli(&["doctor"]), &["all accept writes, so one of them is a former primary"]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_user_with_few_connections_or_rights_and_dead_rows_and_a_wrong_clock_are_nam
     clock.set(60);
     says(
         &server.cli(&["doctor"]),
-        &["table find has", "dead rows beside 0", "the database server's clock is", "s behind this machine's"],
+        &["table find has", "dead rows and 0 live", "the database server's clock is", "s behind this machine's"],
     );
     clock.set(0);
     let role = format!("of_{schema}");

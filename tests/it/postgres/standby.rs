@@ -109,7 +109,7 @@ fn a_server_with_another_encryption_key_does_not_wait() {
     let setting = |index: usize| format!("'{}'", keys[index].display());
     first.configure(&[("storage.encryption_key_file", &setting(0))]);
     first.launch();
-    for (value, said) in [(setting(1), "another key"), (String::new(), "set storage.encryption_key_file")] {
+    for (value, said) in [(setting(1), "a different key"), (String::new(), "set storage.encryption_key_file")] {
         let refused = beside(&first, &[("storage.encryption_key_file", &value)]).fail_to_start();
         assert_eq!(refused.code, Some(3), "{refused:?}");
         assert!(refused.stderr.contains(said), "{refused:?}");

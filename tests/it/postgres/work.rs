@@ -76,7 +76,7 @@ fn secrets_are_encrypted_in_the_database_and_a_wrong_key_is_refused() {
     server.terminate();
     let other = server.folder().join("other.key");
     assert_eq!(server.command(&["secrets", "make-key", other.to_str().unwrap()]).code, Some(0));
-    for (path, said) in [(Some(&other), "another key"), (None, "set storage.encryption_key_file")] {
+    for (path, said) in [(Some(&other), "a different key"), (None, "set storage.encryption_key_file")] {
         let value = path.map_or(String::new(), |path| format!("'{}'", path.display()));
         server.configure(&[("storage.encryption_key_file", &value)]);
         let refused = server.fail_to_start();

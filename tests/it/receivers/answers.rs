@@ -130,7 +130,7 @@ fn an_answer_that_is_none_ends_soon_with_its_cause_and_its_connection() {
     let cases: [(Vec<u8>, &str); 8] = [
         (
             whole("Content-Length: 3\r\n"),
-            "the endpoint answered 200, but the answer is not valid HTTP: it has two different lengths, 3 and 2; ",
+            "the endpoint answered 200, but the answer is not valid HTTP: it has two different values of Content-Length, 3 and 2; ",
         ),
         (whole(&format!("X-Long: {}\r\n", "x".repeat(1_000_000))), TOO_LONG),
         (after(&"HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000), &whole("")), TOO_MANY),

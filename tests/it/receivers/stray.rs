@@ -174,7 +174,7 @@ fn an_answer_that_comes_before_the_first_request_of_a_connection_is_none() {
     let attempt = &delivery["attempts"][0];
     assert_eq!(attempt["response_code"], Value::Null, "{attempt:#}");
     let cause = attempt["error"].as_str().unwrap();
-    assert!(cause.contains("it came before the request was sent"), "{cause}");
+    assert!(cause.contains("it was sent before the request"), "{cause}");
 }
 
 /// What came of a second event, whose receiver does this for it, and how often its request came.
@@ -205,7 +205,7 @@ fn numbers_and_causes(delivery: &Value) -> Vec<(u64, &str)> {
     attempts.map(|attempt| (attempt["attempt"].as_u64().unwrap(), attempt["error"].as_str().unwrap_or(""))).collect()
 }
 
-const CLOSED: &str = "the endpoint closed a connection that was kept open, before a byte of an answer came";
+const CLOSED: &str = "the endpoint closed a kept connection before it sent any byte of an answer";
 
 #[test]
 fn a_kept_connection_that_ends_without_an_answer_is_an_attempt_and_the_next_follows_at_once() {

@@ -53,7 +53,7 @@ fn an_expired_certificate_is_refused() {
         params.not_after = date_time_ymd(2020, 1, 1);
     }));
     let cause = cause(&client, "localhost", receiver.port());
-    assert!(cause.contains("certificate has expired on 2020-01-01; the receiver has to renew it"), "{cause}");
+    assert!(cause.contains("certificate has expired on 2020-01-01; the receiver must renew it"), "{cause}");
     assert_eq!(receiver.requests(), 0);
 }
 
@@ -126,7 +126,7 @@ fn a_receiver_that_wants_a_client_certificate_is_told_from_others() {
     let (_server, client) = trusting(&authority);
     let receiver = TlsReceiver::for_clients_of(&authority, &authority.identity("localhost", |_| {}));
     let cause = cause(&client, "localhost", receiver.port());
-    assert!(cause.contains("wants a client certificate"), "{cause}");
+    assert!(cause.contains("requires a client certificate"), "{cause}");
     assert_eq!(receiver.requests(), 0);
 }
 

@@ -127,7 +127,7 @@ fn a_backup_follows_no_link_that_lies_in_its_way_and_replaces_what_an_earlier_on
     std::os::unix::fs::symlink(&victim, &unfinished).unwrap();
     let refused = server.cli(&["backup", "--output", file.to_str().unwrap()]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("moment.bak.part is in the way"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("moment.bak.part exists and is not an unfinished backup"), "{}", refused.stderr);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert!(unfinished.is_symlink() && !file.exists());
     fs::remove_file(&unfinished).unwrap();
@@ -308,7 +308,7 @@ fn a_backup_takes_the_place_of_an_earlier_one_and_of_nothing_else() {
         let before = fs::symlink_metadata(&path).unwrap();
         let refused = server.cli(&["backup", "--output", path.to_str().unwrap()]);
         assert_eq!(refused.code, Some(2), "{}: {refused:?}", path.display());
-        assert!(refused.stderr.contains("is there already and is no backup"), "{refused:?}");
+        assert!(refused.stderr.contains("already exists and is not a backup"), "{refused:?}");
         let after = fs::symlink_metadata(&path).unwrap();
         assert_eq!((before.ino(), before.file_type()), (after.ino(), after.file_type()), "{}", path.display());
     }

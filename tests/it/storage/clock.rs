@@ -264,9 +264,9 @@ fn a_leap_while_the_server_runs_takes_nothing_away_and_leaves_nothing_behind() {
 
 /// In the log, and to an operator who says that the clock is right.
 fn assert_clock_is_said_to_be_behind(server: &Server) {
-    eventually("the log says it", || server.log().contains("the newest date in this store").then_some(()));
+    eventually("the log says it", || server.log().contains("the newest time in this store").then_some(()));
     let confirmed = server.cli(&["clock", "confirm", "--yes"]);
-    assert!(confirmed.stdout.contains("New events are dated "), "{confirmed:?}");
+    assert!(confirmed.stdout.contains("New events get the time "), "{confirmed:?}");
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn what_was_down_for_sixty_days_keeps_everything_until_somebody_confirms_the_clo
     stored.assert_all_there();
     let confirmed = stored.server.cli(&["clock", "confirm", "--yes"]);
     assert_eq!(confirmed.code, Some(0), "{confirmed:?}");
-    assert!(confirmed.stdout.contains("60 days that had been left out count for retention now"), "{confirmed:?}");
+    assert!(confirmed.stdout.contains("60 days of excluded time now count for retention"), "{confirmed:?}");
     let (new, off_by_s) = stored.new_event_is_off_by();
     assert!(off_by_s.abs() < 30 * 60, "an event is dated {off_by_s} s off");
     let client = stored.client();

@@ -202,7 +202,7 @@ fn what_could_not_be_recorded_is_not_sent_by_one_start_after_another() {
     for _ in 0..3 {
         let refused = server.fail_to_start();
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.stderr.contains("3 deliveries wait"), "{refused:?}");
+        assert!(refused.stderr.contains("3 pending deliveries"), "{refused:?}");
     }
     assert_eq!(receiver.requests().len(), sent, "sent although nothing can be recorded");
     disk.clear();

@@ -55,7 +55,7 @@ fn while_another_works<T>(folder: &Path, text: &str, body: impl FnOnce() -> T) -
 #[track_caller]
 fn assert_refused(refused: &Output) {
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    for said in ["in use by process", " on ", "Stop that one first"] {
+    for said in ["in use by process", " on ", "Stop that server first"] {
         assert!(refused.stderr.contains(said), "{refused:?}");
     }
 }
@@ -212,12 +212,12 @@ fn nothing_is_acknowledged_into_a_database_that_was_overwritten_in_place_or_cut_
         client.wait_for_total("/deliveries?status=delivered", 52);
         File::options().write(true).open(&path).unwrap().write_all_at(&earlier, 0).unwrap();
     };
-    ends(overwritten, &["tempclock.redb was overwritten or cut off"]);
+    ends(overwritten, &["tempclock.redb was overwritten or truncated"]);
     for length in [0, 100, 4096] {
         let cut = |server: &Server, _: &Client| {
             File::options().write(true).open(server.data_dir().join(DATABASE)).unwrap().set_len(length).unwrap();
         };
-        ends(cut, &["tempclock.redb was overwritten or cut off"]);
+        ends(cut, &["tempclock.redb was overwritten or truncated"]);
     }
 }
 
@@ -246,7 +246,7 @@ fn a_server_whose_folder_another_one_has_taken_ends_and_names_it() {
         let holder = File::options().write(true).open(server.data_dir().join("holder")).unwrap();
         holder.write_all_at(b"process 7 on web-2 since 2026-03-02T08:00:00.000Z\n", 0).unwrap();
     };
-    ends(taken, &["taken by process 7 on web-2 since 2026-03-02T08:00:00.000Z"]);
+    ends(taken, &["taken over by process 7 on web-2 since 2026-03-02T08:00:00.000Z"]);
     ends(|server, _| fs::write(server.data_dir().join("holder"), "").unwrap(), &["holder was removed or emptied"]);
 }
 

@@ -105,7 +105,7 @@ fn a_restore_takes_the_room_that_it_needs_and_gives_it_back_when_there_is_less()
     disk.fill_up_to(size / 2);
     let refused = restore(&server, &large);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("nothing was done"), "{refused:?}");
+    assert!(refused.stderr.contains("nothing was changed"), "{refused:?}");
     disk.clear();
 
     // How much a database of so few rows takes is not known before.
@@ -113,7 +113,7 @@ fn a_restore_takes_the_room_that_it_needs_and_gives_it_back_when_there_is_less()
     let before = disk.free();
     let refused = restore(&server, &small);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("became full") && refused.stderr.contains("Make room"), "{refused:?}");
+    assert!(refused.stderr.contains("became full") && refused.stderr.contains("Free some space"), "{refused:?}");
     assert_eq!(disk.free(), before, "something is left of it");
     disk.clear();
 
@@ -145,7 +145,7 @@ fn a_backup_takes_the_room_that_it_needs_and_never_what_is_kept_for_the_server()
         disk.fill_up_to(RESERVE + size / 2);
         let refused = backup(&server, &beside);
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.stderr.contains("does not fit") && refused.stderr.contains("make room"), "{refused:?}");
+        assert!(refused.stderr.contains("does not fit") && refused.stderr.contains("free some space"), "{refused:?}");
         let names: Vec<_> = fs::read_dir(disk.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(!names.iter().any(|name| name.to_string_lossy().contains("bak")), "{names:?}");
         disk.clear();
@@ -173,7 +173,7 @@ fn a_full_disk_or_quota_that_keeps_the_database_from_being_opened_is_told_with_w
         for refused in [server.fail_to_start(), server.cli(&["compact"])] {
             assert!(was_injected(&trace));
             assert_eq!(refused.code, Some(1), "{refused:?}");
-            for said in [said, "tempclock.redb cannot be opened", "Make room on its disk, or raise the quota"] {
+            for said in [said, "tempclock.redb cannot be opened", "Free some space on its disk, or raise the quota"] {
                 assert!(refused.stderr.contains(said), "{said}: {refused:?}");
             }
         }

@@ -44,12 +44,12 @@ fn all_that_a_database_of_format_1_holds_is_there_and_goes_out() {
     let mut server = old_server();
     // Subscription 1 leads nowhere at first, for however long.
     server.configure(&[("delivery.retry_schedule", &format!("{:?}", ["1s"; 50]))]);
-    assert!(look(&server, "tempclock.redb").contains("has format 1 and its pages are sound"));
+    assert!(look(&server, "tempclock.redb").contains("has format 1, and its pages are sound"));
     server.launch();
-    for line in ["has format 1 and is brought to format 3", "writing a backup of format 1 to", "has format 3 now"] {
+    for line in ["from format 1 to format 3", "writing a backup of format 1 to", "now has format 3"] {
         assert!(server.log().contains(line), "{line} is not in: {}", server.log());
     }
-    assert!(look(&server, "before-format-3.bak").contains("of format 1"));
+    assert!(look(&server, "before-format-3.bak").contains("with format 1"));
 
     let client = server.client_with(&server.key(ALL_SCOPES));
     assert_eq!(client.total("/events"), 3);
@@ -92,7 +92,7 @@ fn all_that_a_database_of_format_1_holds_is_there_and_goes_out() {
     assert_eq!(attempts, BTreeMap::from(wanted));
 
     server.restart();
-    assert_eq!(server.log().matches("is brought to format").count(), 1, "{}", server.log());
+    assert_eq!(server.log().matches("upgrading ").count(), 1, "{}", server.log());
     assert!(server.terminate().success());
     assert!(look(&server, "tempclock.redb").contains("is sound"));
 }
@@ -110,7 +110,7 @@ fn commands_that_look_leave_the_format_to_the_server_and_compact_upgrades_it() {
         let command: Vec<_> =
             command.iter().map(|word| if *word == "FILE" { file.to_str().unwrap() } else { word }).collect();
         let seen = server.cli(&["doctor"]);
-        assert!(seen.stdout.contains("has format 1; the next start brings it to format 3"), "{seen:?}");
+        assert!(seen.stdout.contains("has format 1; the next start upgrades it to format 3"), "{seen:?}");
         assert!(look(&server, "tempclock.redb").contains("has format 1"));
         let done = server.cli(&command);
         if !upgrades {
@@ -122,7 +122,7 @@ fn commands_that_look_leave_the_format_to_the_server_and_compact_upgrades_it() {
         }
         assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
         assert!(look(&server, "tempclock.redb").contains("is sound"), "{command:?}");
-        assert!(look(&server, "before-format-3.bak").contains("of format 1"), "{command:?}");
+        assert!(look(&server, "before-format-3.bak").contains("with format 1"), "{command:?}");
     }
 }
 
@@ -135,14 +135,14 @@ fn without_room_for_the_backup_nothing_is_changed() {
     disk.fill_up_to(size * 2 - 4096);
     let failed = server.fail_to_start();
     assert_eq!(failed.code, Some(1), "{failed:?}");
-    let said = format!("has format 1 and is to be brought to format 3, for which about {} bytes", size * 2);
+    let said = format!("has format 1 and must be upgraded to format 3, which needs about {} bytes", size * 2);
     assert!(failed.stderr.contains(&said), "{}", failed.stderr);
     for name in ["before-format-3.bak", "before-format-3.part"] {
         assert!(!disk.path(name).exists(), "{name} was made");
     }
     let database = server.data_dir().join("tempclock.redb");
     let verified = server.command(&["verify", database.to_str().unwrap()]);
-    assert!(verified.stdout.contains("has format 1 and its pages are sound"), "{verified:?}");
+    assert!(verified.stdout.contains("has format 1, and its pages are sound"), "{verified:?}");
 
     disk.clear();
     server.launch();
@@ -160,10 +160,10 @@ fn all_that_a_database_of_format_2_holds_is_there_and_goes_out() {
         }
         let folder = server.data_dir();
         put_database_of_format_2(&mut server, &folder, kind);
-        assert!(look(&server, "tempclock.redb").contains("has format 2 and its pages are sound"));
+        assert!(look(&server, "tempclock.redb").contains("has format 2, and its pages are sound"));
         server.launch();
-        assert!(server.log().contains("has format 2 and is brought to format 3"), "{}", server.log());
-        assert!(look(&server, "before-format-3.bak").contains("of format 2"));
+        assert!(server.log().contains("from format 2 to format 3"), "{}", server.log());
+        assert!(look(&server, "before-format-3.bak").contains("with format 2"));
 
         let client = server.client_with(&server.key(ALL_SCOPES));
         let total = |query: &str| client.total(&format!("/deliveries{query}"));

@@ -32,7 +32,7 @@ pub enum GuardError {
     #[error("{0}: {1}")]
     LookUp(String, LookUpError),
     /// Too many look-ups are in progress.
-    #[error("too many look-ups are under way")]
+    #[error("too many look-ups are in progress")]
     Busy,
     /// The look-up timed out.
     #[error("the look-up took too long")]

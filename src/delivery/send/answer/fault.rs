@@ -29,7 +29,7 @@ pub(super) fn of(head: &[u8], text: String) -> AnswerError {
     match status(first) {
         Some(status) => AnswerError::Head(status, HeadFault::Invalid(text)),
         None if first.iter().take(TEXT_BYTES).any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace()) => {
-            AnswerError::Invalid("it begins with bytes that are no text".into())
+            AnswerError::Invalid("it begins with bytes that are not text".into())
         }
         None => AnswerError::Invalid(format!("its first line is {}", quoted(first)).into()),
     }

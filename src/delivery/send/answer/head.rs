@@ -157,13 +157,15 @@ impl<'a> Fields<'a> {
 
     /// The same length may be given several times.
     fn read_length(&mut self, value: &[u8]) -> Result<(), Fault> {
-        let no_length = || Fault::Meaning(format!("its Content-Length is no length: {}", quoted(value)));
+        let no_length = || Fault::Meaning(format!("its Content-Length is not a valid length: {}", quoted(value)));
         for token in tokens(value) {
             let digits = str::from_utf8(token).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
             let length = digits.and_then(|text| text.parse().ok());
             let length = length.ok_or_else(no_length)?;
             if let Some(before) = self.length.replace(length).filter(|before| *before != length) {
-                return Err(Fault::Meaning(format!("it has two different lengths, {before} and {length}")));
+                return Err(Fault::Meaning(format!(
+                    "it has two different values of Content-Length, {before} and {length}"
+                )));
             }
         }
         if self.length.is_none() { Err(no_length()) } else { Ok(()) }
@@ -205,7 +207,7 @@ fn check_framing(head: &[u8], read: usize) -> Result<(), Fault> {
     match ignored {
         _ if count == read => Ok(()),
         Some(line) => Err(Fault::Meaning(format!("a header line has a control character: {}", quoted(line)))),
-        None => Err(Fault::Meaning("where it ends is said in a header line that is not valid HTTP".to_owned())),
+        None => Err(Fault::Meaning("the header line that says where it ends is not valid HTTP".to_owned())),
     }
 }
 
@@ -319,10 +321,13 @@ mod tests {
             ("HTTP/1.1 099 OK\r\n\r\n", r#"its first line is "HTTP/1.1 099 OK""#),
             ("HTTP/2 200 OK\r\n\r\n", r#"its first line is "HTTP/2 200 OK""#),
             ("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", r#"its first line is "SSH-2.0-OpenSSH_9.2p1 Debian-2""#),
-            ("\u{15}\u{3}\u{1}\0\u{2}\u{2}(", "it begins with bytes that are no text"),
+            ("\u{15}\u{3}\u{1}\0\u{2}\u{2}(", "it begins with bytes that are not text"),
             ("HTTP/1.1 200 OK\r\nContent-Length 2\r\n\r\n", r#"200, a header line has no colon: "Content-Length 2""#),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n", "200, it has two different lengths, 2 and 3"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n", r#"200, its Content-Length is no length: "+2""#),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n",
+                "200, it has two different values of Content-Length, 2 and 3",
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n", r#"200, its Content-Length is not a valid length: "+2""#),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 2\u{1}\r\n\r\n",
                 r#"200, a header line has a control character: "Content-Length: 2\u{1}""#,

@@ -196,7 +196,7 @@ impl Proxy {
                 }
                 Ok(Beginning::Answer(length, head)) if (200..300).contains(&head.status) => {
                     // A TLS server waits to be spoken to.
-                    return if length == end { Ok(()) } else { Err(self.nonsense("something behind its answer")) };
+                    return if length == end { Ok(()) } else { Err(self.nonsense("data after its answer")) };
                 }
                 Ok(Beginning::Answer(_, head)) => return Err(self.refused(head.status, "CONNECT", &target)),
                 Err(error) => return Err(self.no_http(&error)),
@@ -235,15 +235,19 @@ impl Proxy {
         }
         let advice = match (status, self.login()) {
             (401 | 407, Some(_)) => "check the user and password in delivery.proxy_credentials_file".to_owned(),
-            (401 | 407, None) => "it wants a login: set delivery.proxy_credentials_file".to_owned(),
-            (403, _) => format!("let it allow connections to {target}, a port other than 443 too if that is one"),
-            _ => "check delivery.proxy: what listens there may be no forward proxy".to_owned(),
+            (401 | 407, None) => "it requires a login: set delivery.proxy_credentials_file".to_owned(),
+            (403, _) => {
+                format!("configure it to allow connections to {target} (many proxies allow only port 443 by default)")
+            }
+            _ => "check delivery.proxy: the program that listens there may not be a forward proxy".to_owned(),
         };
         ProxyError::Own(format!("{self} answered {status} to {what} for {target}; {advice}")).into()
     }
 
     fn nonsense(&self, what: &str) -> Error {
-        let text = format!("{self} sent {what}; check delivery.proxy: what listens there may be no forward proxy");
+        let text = format!(
+            "{self} sent {what}; check delivery.proxy: the program that listens there may not be a forward proxy"
+        );
         ProxyError::Own(text).into()
     }
 

@@ -79,10 +79,10 @@ pub(in crate::delivery) fn certificate_refused(error: Error) -> Error {
     };
     let Some(rustls::Error::AlertReceived(alert)) = received else { return error };
     let reason = match alert {
-        UnknownCA => ", as it does not trust its authority",
-        CertificateExpired => ", as it has expired",
-        CertificateRevoked => ", as it was revoked",
-        AccessDenied => ", as its owner has no access",
+        UnknownCA => ", because it does not trust its authority",
+        CertificateExpired => ", because it has expired",
+        CertificateRevoked => ", because it was revoked",
+        AccessDenied => ", because its owner has no access",
         BadCertificate | CertificateRequired | CertificateUnknown | DecryptError | UnsupportedCertificate => "",
         _ => return error,
     };

@@ -100,9 +100,7 @@ fn signature_name(id: &[u8]) -> &'static str {
     match (of(RSA).as_deref(), of(ECDSA).as_deref()) {
         (Some([4, ..]), _) => "RSA with MD5",
         (Some([5, ..]), _) => "RSA with SHA-1",
-        (Some([10, ..]), _) => {
-            "RSA-PSS with a salt of an unusual length, or with another hash than SHA-256, SHA-384 and SHA-512"
-        }
+        (Some([10, ..]), _) => "RSA-PSS with an unusual salt length, or a hash other than SHA-256, SHA-384 and SHA-512",
         (Some([14, ..]), _) => "RSA with SHA-224",
         (Some(_), _) => "RSA with a key of another kind",
         (_, Some([1] | [1, _])) => "ECDSA with SHA-1",
@@ -112,9 +110,9 @@ fn signature_name(id: &[u8]) -> &'static str {
         _ if id.starts_with(&[0x2a, 0x86, 0x48, 0xce, 0x38])
             || id.starts_with(&[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03]) =>
         {
-            "an algorithm that is not used any more or not yet, such as DSA or ML-DSA"
+            "an algorithm that is obsolete or too new, such as DSA or ML-DSA"
         }
-        _ => "an algorithm that is not known here",
+        _ => "an unknown algorithm",
     }
 }
 

@@ -45,13 +45,13 @@ pub(super) fn read(status: u16, body: &[u8]) -> Result<Given, TokenFault> {
         return unusable("the answer of the token URL has no access_token in JSON");
     };
     if token_type.as_ref().is_some_and(|kind| kind.as_str().is_none_or(|kind| !kind.eq_ignore_ascii_case("bearer"))) {
-        return unusable("the token server gave a token of another type than Bearer");
+        return unusable("the token server returned a token of a type other than Bearer");
     }
     if token.len() > TOKEN_BYTES {
-        return unusable("the token server gave a token that is longer than 8 KiB");
+        return unusable("the token server returned a token that is longer than 8 KiB");
     }
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return unusable("the token server gave a token with characters that no token has");
+        return unusable("the token server returned a token with invalid characters");
     }
     Ok(Given { token: SecretText::new(&token), life: expires_in.as_ref().and_then(seconds) })
 }

@@ -39,7 +39,7 @@ pub fn waiting(rows: &ReadTransaction) -> Result<Vec<Notice>> {
             let (id, row) = row?;
             match read(id.value(), row.value()) {
                 Ok(notice) => found.push(notice),
-                Err(error) => log::error!("an alert is not told: {error}"),
+                Err(error) => log::error!("an alert cannot be read and is not sent: {error}"),
             }
         }
     }

@@ -18,22 +18,22 @@ const UNCHECKED_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum BackupFileError {
     /// Another file could be the database itself, or a pipe.
-    #[error("{0} is there already and is no backup; give another --output")]
+    #[error("{0} already exists and is not a backup; choose another --output")]
     NoBackup(PathBuf),
     /// It could not be looked at.
     #[error(transparent)]
     Unread(#[from] BackupError),
     /// Two backups to one place.
-    #[error("{0} is being written by another backup; wait until that is done")]
+    #[error("{0} is being written by another backup; wait until that has finished")]
     BeingWritten(PathBuf),
     /// Something else has the temporary name.
     #[error(
-        "{0} is in the way, and is no unfinished backup of this user; it was not touched. Remove it, or name another --output"
+        "{0} exists and is not an unfinished backup of this user; it was not changed. Remove it, or choose another --output"
     )]
     InTheWay(PathBuf),
     /// There is no such folder, or this user may not write to it.
     #[error(
-        "{path}, which becomes the backup when it is whole, cannot be made: {source}. Give an --output in a folder that is there and that this user may write to"
+        "{path}, the temporary file for the backup, cannot be created: {source}. Choose an --output in an existing folder that this user can write to"
     )]
     NoFolder {
         /// The temporary name.
@@ -126,7 +126,7 @@ impl BackupFile {
         let shown = self.unfinished.display();
         let words = match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!(
-                "the backup does not fit on the disk of {shown}: {error}. It was removed; make room there, or give another --output"
+                "the backup does not fit on the disk of {shown}: {error}. It was removed; free some space there, or choose another --output"
             ),
             _ => format!("{shown}: {error}"),
         };

@@ -63,19 +63,21 @@ pub enum DumpError {
     )]
     NotOfThisEngine,
     /// Not a backup.
-    #[error("this is no backup of tempclock-webhooks")]
+    #[error("this is not a backup of tempclock-webhooks")]
     NotABackup,
     /// The stream is truncated.
-    #[error("the backup is cut short; it cannot be used")]
+    #[error("the backup is truncated and cannot be used")]
     CutShort,
     /// The stream is damaged.
-    #[error("the backup is damaged ({0}); it cannot be used")]
+    #[error("the backup is damaged ({0}) and cannot be used")]
     Damaged(String),
     /// A body does not match its digest.
     #[error("the body of event {0} is not what was published: the database that it was made from is damaged")]
     Body(EventId),
     /// The backup was made by a newer version.
-    #[error("the backup has format {found}, and this version reads formats up to {known}; install the newer version")]
+    #[error(
+        "the backup has format {found}, but this version only reads formats up to {known}; install the newer version"
+    )]
     Newer {
         /// Its format.
         found: u64,
@@ -312,7 +314,7 @@ impl<R: Read> BackupReader<R> {
             return Err(DumpError::Damaged("its tables do not have the rows that it lists".to_owned()));
         }
         if self.inner.by_ref().take(1).read_to_end(&mut Vec::new())? > 0 {
-            return Err(DumpError::Damaged("something stands behind its end".to_owned()));
+            return Err(DumpError::Damaged("there is data after its end".to_owned()));
         }
         Ok(())
     }

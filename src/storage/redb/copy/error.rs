@@ -13,7 +13,7 @@ pub enum BackupError {
     Open(#[from] OpenError),
     /// The file is neither.
     #[error(
-        "{path} is neither a database nor a backup of tempclock-webhooks ({found}). If it was one, it is damaged from its first bytes on: use an earlier backup"
+        "{path} is neither a database nor a backup of tempclock-webhooks ({found}). If it used to be one, it is damaged from its first bytes on: use an earlier backup"
     )]
     Neither {
         /// The file.
@@ -30,15 +30,15 @@ pub enum BackupError {
         source: DumpError,
     },
     /// The restored copy has errors, so nothing was switched.
-    #[error("the restored copy has faults, so the database was not touched; the first: {0}")]
+    #[error("the restored copy has faults, so the database was not changed; the first fault: {0}")]
     Faults(String),
     /// The database was created or removed meanwhile.
     #[error(
-        "{0} was made or removed while the backup was read; nothing was switched. Stop the server, and restore again"
+        "{0} was created or removed while the backup was read; nothing was replaced. Stop the server, and restore again"
     )]
     Meanwhile(PathBuf),
     /// There is not enough room.
-    #[error("{path} has {free_bytes} bytes free and about {needed_bytes} are needed; nothing was done")]
+    #[error("{path} has {free_bytes} bytes free, but about {needed_bytes} are needed; nothing was changed")]
     NoSpace {
         /// The folder.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum BackupError {
     },
     /// There was less room than was needed.
     #[error(
-        "{0} became full while the backup was read into it; what was written was removed, and nothing was switched. Make room there, or raise the quota"
+        "{0} became full while the backup was read into it; the new files were removed, and nothing was replaced. Free some space there, or raise the quota"
     )]
     Full(PathBuf),
 }

@@ -65,10 +65,10 @@ pub enum InspectError {
     #[error("{} has the database open", .0.as_deref().unwrap_or("another process"))]
     InUse(Option<String>),
     /// It was not closed properly; the next start checks it.
-    #[error("the database was not closed in order; the next start checks it")]
+    #[error("the database was not closed cleanly; the next start checks it")]
     Unclean,
     /// It has an earlier format.
-    #[error("the database has format {0}; the next start brings it to format {known}", known = tables::FORMAT_VERSION)]
+    #[error("the database has format {0}; the next start upgrades it to format {known}", known = tables::FORMAT_VERSION)]
     Older(u128),
     /// This user may not see it.
     #[error("{0}")]

@@ -35,7 +35,7 @@ pub(in crate::storage) struct NewFile {
 #[derive(Debug, thiserror::Error)]
 pub enum NewFileError {
     /// There is a database already, or there was one.
-    #[error("{0} is there already, and a copy replaces nothing. Name another folder in storage.data_dir")]
+    #[error("{0} already exists, and a copy never replaces a database. Set storage.data_dir to another folder")]
     NotEmpty(PathBuf),
     /// The file system refuses, or somebody else is at work there.
     #[error(transparent)]

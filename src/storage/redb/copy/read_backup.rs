@@ -30,7 +30,7 @@ pub fn is_backup(path: &Path) -> Result<bool, BackupError> {
 fn open_file(path: &Path) -> Result<fs::File, BackupError> {
     let failed = |error| file_error(path, error);
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(BackupError::Neither { path: path.to_owned(), found: "no regular file".to_owned() });
+        return Err(BackupError::Neither { path: path.to_owned(), found: "not a regular file".to_owned() });
     }
     Ok(fs::File::open(path).map_err(failed)?)
 }

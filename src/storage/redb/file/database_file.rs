@@ -34,7 +34,7 @@ pub(in crate::storage) fn check_magic(path: &Path) -> Result<(), OpenError> {
     let mut head = Vec::new();
     // Opening a pipe would block until something writes to it.
     if !fs::metadata(path).map_err(|source| file_error(path, source))?.is_file() {
-        return Err(not_ours("no regular file"));
+        return Err(not_ours("not a regular file"));
     }
     let file = fs::File::open(path).map_err(|source| file_error(path, source))?;
     let length = u64::try_from(MAGIC.len()).unwrap_or(0);
@@ -59,7 +59,7 @@ pub(in crate::storage) fn open_checked(path: &Path, cache_bytes: usize) -> Resul
             log::info!("checking every page of {}, {size_bytes} bytes", path.display());
         }
         if !check_pages(&mut open_file.db, path)? {
-            log::warn!("what {} says of its own free pages was not right; it was built again", path.display());
+            log::warn!("the list of free pages in {} was wrong; it was rebuilt", path.display());
         }
     }
     if !is_large {

@@ -114,7 +114,7 @@ pub(in crate::storage) fn check_or_write_marker(path: &Path, marker: &Path, stor
 pub(in crate::storage) fn remove_unfinished(path: &Path) {
     for unfinished in [RESTORING, SEALING, COPYING].map(|name| path.with_extension(name)) {
         if fs::remove_file(&unfinished).is_ok() {
-            log::info!("{} was never finished, and is removed", unfinished.display());
+            log::info!("{} was never finished and is removed", unfinished.display());
         }
     }
 }

@@ -27,9 +27,9 @@ pub(in crate::storage) fn upgrade(db: &Database, path: &Path, format: u128) -> R
     let kept = path.with_file_name(format!("before-format-{FORMAT_VERSION}.bak"));
     let is_begun = is_begun(db).map_err(|source| OpenError::failed(path, source))?;
     if is_begun {
-        log::info!("the upgrade of {} from format {format} to {FORMAT_VERSION} goes on", path.display());
+        log::info!("continuing the upgrade of {} from format {format} to {FORMAT_VERSION}", path.display());
     } else {
-        log::info!("{} has format {format} and is brought to format {FORMAT_VERSION}", path.display());
+        log::info!("upgrading {} from format {format} to format {FORMAT_VERSION}", path.display());
         check_free_space(path, format)?;
     }
     let not_upgraded =
@@ -43,7 +43,7 @@ pub(in crate::storage) fn upgrade(db: &Database, path: &Path, format: u128) -> R
     });
     done.unwrap_or_else(|| Err(OpenError::unreadable(path)))?;
     log::info!(
-        "{} has format {FORMAT_VERSION} now; {} is no longer needed once all is well",
+        "{} now has format {FORMAT_VERSION}; you can delete {} once everything works",
         path.display(),
         kept.display()
     );

@@ -36,11 +36,11 @@ pub(in crate::storage) fn select_newest(file: &File, path: &Path, cache_bytes: u
     file.sync_all()?;
     rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
     if is_whole(OverlayFile::new(file.try_clone()?, Some(flags))?, cache_bytes)? {
-        log::info!("{} was left amid a commit, which is whole and is taken over", path.display());
+        log::info!("{} was left during a commit, which is complete and is used", path.display());
         file.write_all_at(&[flags], FLAGS_AT as u64)?;
         file.sync_data()
     } else {
-        log::info!("{} was left amid a commit, which is not whole; the one before counts", path.display());
+        log::info!("{} was left during a commit, which is incomplete; the previous commit is used", path.display());
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::storage) fn open(settings: &StoreSettings, clock: Clock, as_it_is:
     let may_go_on = |format, step| match (format, step) {
         _ if !as_it_is => Ok(()),
         (format, _) if format != tables::FORMAT_VERSION => Err(format!(
-            "has format {format}, and the next start of the server brings it to format {}",
+            "has format {format}, and the next start of the server upgrades it to format {}",
             tables::FORMAT_VERSION
         )),
         (_, EncryptionStep::Rewrite) => {

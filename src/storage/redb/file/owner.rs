@@ -104,7 +104,7 @@ impl Drop for Owner {
         let emptied = if claim.check_holder().is_ok() { file.set_len(0) } else { Ok(()) };
         // Unlocked, not only closed: a process that was started just now still has the file open, and so locked.
         if let Err(error) = emptied.and(file.unlock()) {
-            log::debug!("{} could not be given back: {error}", claim.path.display());
+            log::debug!("{} could not be released: {error}", claim.path.display());
         }
     }
 }
@@ -144,7 +144,7 @@ impl Claim {
             return Err(self.taken());
         }
         if let Err(error) = file.write_all_at(self.holder.text(beat).as_bytes(), 0) {
-            log::debug!("the beat in {} could not be raised: {error}", self.path.display());
+            log::debug!("the heartbeat in {} could not be updated: {error}", self.path.display());
         }
         Ok(())
     }
@@ -204,7 +204,7 @@ fn take(folder: &Path, path: &Path, holder: &Holder) -> Result<Option<File>, Ope
             return Err(file_error(path, error));
         }
         // It only tells others, so a disk without a byte to spare must not keep deliveries from going on.
-        log::warn!("{} cannot tell other servers that this one has the folder: {error}", path.display());
+        log::warn!("{} cannot show other servers that this one uses the folder: {error}", path.display());
         Ok(None)
     };
     let file = match open(path) {

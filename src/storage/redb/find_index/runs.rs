@@ -51,7 +51,7 @@ fn decode(key: RowKey, row: &[u8]) -> Result<Vec<Entry>> {
 /// The same; a damaged row is told and taken for an empty one, as the writer goes on without it.
 fn decode_or_tell(key: RowKey, row: &[u8]) -> Vec<Entry> {
     decode(key, row).unwrap_or_else(|error| {
-        log::error!("{error}; what it has is not found by its ids any more");
+        log::error!("{error}; its events are no longer found by their ids");
         Vec::new()
     })
 }

@@ -126,8 +126,8 @@ fn an_outcome_without_its_event_and_a_front_beyond_the_end_are_named_and_lose_no
     });
     let found = faults(folder.path());
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].contains("beyond all events"), "{found:?}");
-    assert!(found[1].contains(&nobodys.to_string()[4..]) && found[1].contains("without its event"), "{found:?}");
+    assert!(found[0].contains("after all events"), "{found:?}");
+    assert!(found[1].contains(&nobodys.to_string()[4..]) && found[1].contains("its event is missing"), "{found:?}");
     let store = open(folder.path(), DAY);
     let view = store.reader.view();
     assert!(view.delivery(DeliveryId { event: nobodys, subscription }).unwrap().is_none());

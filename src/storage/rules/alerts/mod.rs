@@ -50,7 +50,7 @@ impl<T: Tx> Batch<T> {
         while state.alerts.waiting.len() > WAITING {
             let Some(oldest) = state.alerts.waiting.pop_first() else { break };
             self.tx.take_notice(oldest)?;
-            log::error!("alert {oldest} was dropped: {WAITING} others wait to be handed over");
+            log::error!("alert {oldest} was dropped: {WAITING} others are waiting to be sent");
         }
         self.changes.has_alert = true;
         Ok(true)
@@ -114,14 +114,13 @@ impl<T: Tx> Batch<T> {
             && state.time.now().since(since) >= rule.failing_after
         {
             let span = span_in_words(state.time.now().since(since));
-            let message = format!("every attempt has failed for {span}. The last one: {}", why());
+            let message = format!("every attempt has failed for {span}. The last attempt: {}", why());
             let about = Some(endpoint(state, subscription));
             self.alert(state, (AlertKind::EndpointFailing, &of), about, message)?;
         }
         if matches!(delivery.state, DeliveryState::Exhausted { .. }) && delivery.event_type != EventType::Ping {
             let message = format!(
-                "a delivery was given up after its last retry; once it works, send all of them again with: \
-                 tempclock-webhooks deliveries retry --subscription {of}. The last attempt: {}",
+                "a delivery is exhausted after its last retry; once the endpoint works, redeliver all of them with: tempclock-webhooks deliveries retry --subscription {of}. The last attempt: {}",
                 why()
             );
             let about = Some(endpoint(state, subscription));
@@ -141,7 +140,7 @@ impl<T: Tx> Batch<T> {
         if !states.iter().any(|kind| state.alerts.is_open(*kind, &of)) {
             return Ok(());
         }
-        let message = "it takes deliveries again".to_owned();
+        let message = "the endpoint accepts deliveries again".to_owned();
         let about = Some(endpoint(state, subscription));
         if self.alert(state, (AlertKind::EndpointRecovered, &of), about, message)? {
             for kind in states {
@@ -158,9 +157,9 @@ impl<T: Tx> Batch<T> {
         subscription: &Subscription,
     ) -> Result<(), StorageError> {
         let message = if subscription.is_pull() {
-            "events that its reader did not acknowledge within retention.held expired, and are not in its feed any more"
+            "events that the reader did not acknowledge within retention.held have expired and are no longer in the feed"
         } else {
-            "deliveries that were held for longer than retention.held expired, and are not sent"
+            "deliveries that were held for longer than retention.held have expired and will not be sent"
         };
         let of = subscription.id.to_string();
         let about = Some(endpoint(state, subscription));
@@ -183,8 +182,7 @@ impl<T: Tx> Batch<T> {
             return self.end_alert(state, AlertKind::FeedBehind, &of);
         };
         let message = format!(
-            "the oldest event that its reader has not acknowledged was stored at {since}, and alerts.feed_behind_after is {}; \
-             see whether the reader runs",
+            "the oldest event that the reader has not acknowledged was stored at {since}, and alerts.feed_behind_after is {}; check that the reader runs",
             span_in_words(limit)
         );
         let about = Some(endpoint(state, &subscription));
@@ -196,8 +194,7 @@ impl<T: Tx> Batch<T> {
         if is_enough {
             return self.end_alert(state, AlertKind::DiskLow, SERVER);
         }
-        let message = "less space is free than storage.free_space_reserve: publishing is refused until there is more, \
-                       deliveries go on"
+        let message = "free space is below storage.free_space_reserve: publishing is refused until there is more, deliveries continue"
             .to_owned();
         self.alert(state, (AlertKind::DiskLow, SERVER), None, message).map(drop)
     }

@@ -185,16 +185,16 @@ fn each_failure_is_told_with_the_proxys_name_and_apart_from_the_receivers() {
     let https = subscribe(&format!("https://localhost:{}/", secure.port()), Value::Null);
     let hasty = subscribe(&format!("https://localhost:{}/", secure.port()), json!("2s"));
     let http = subscribe(&plain.url("/"), Value::Null);
-    let own = "no way out, which says nothing about the endpoint: the proxy 127.0.0.1:";
+    let own = "not sent to the endpoint, and not counted against it: the proxy 127.0.0.1:";
     let not_reached = "no connection to the endpoint (";
     for (id, instead, kind, words) in [
-        (https, Instead::Answer("HTTP/1.1 407 x\r\n\r\n"), own, "it wants a login"),
-        (https, Instead::Answer("HTTP/1.1 403 x\r\n\r\n"), own, "let it allow connections to localhost:"),
-        (https, Instead::Answer("HTTP/1.1 405 x\r\n\r\n"), own, "no forward proxy"),
-        (https, Instead::Answer("HTTP/1.1 400 x\r\n\r\n"), own, "no forward proxy"),
-        (https, Instead::Answer("HTTP/1.1 401 x\r\n\r\n"), own, "it wants a login"),
+        (https, Instead::Answer("HTTP/1.1 407 x\r\n\r\n"), own, "it requires a login"),
+        (https, Instead::Answer("HTTP/1.1 403 x\r\n\r\n"), own, "configure it to allow connections to localhost:"),
+        (https, Instead::Answer("HTTP/1.1 405 x\r\n\r\n"), own, "not be a forward proxy"),
+        (https, Instead::Answer("HTTP/1.1 400 x\r\n\r\n"), own, "not be a forward proxy"),
+        (https, Instead::Answer("HTTP/1.1 401 x\r\n\r\n"), own, "it requires a login"),
         (https, Instead::Answer("220 mail.example ESMTP\r\n"), own, "not valid HTTP"),
-        (https, Instead::Answer("HTTP/1.1 200 x\r\n\r\n220 mail"), own, "behind its answer"),
+        (https, Instead::Answer("HTTP/1.1 200 x\r\n\r\n220 mail"), own, "data after its answer"),
         (https, Instead::Answer("HTTP/1.1 502 x\r\n\r\n"), not_reached, "answered 502 to CONNECT"),
         (https, Instead::Answer("HTTP/1.1 404 x\r\n\r\n"), not_reached, "answered 404 to CONNECT"),
         (https, Instead::Close, not_reached, "closed the connection without an answer"),
@@ -206,7 +206,7 @@ fn each_failure_is_told_with_the_proxys_name_and_apart_from_the_receivers() {
             own,
             "allow connections",
         ),
-        (http, Instead::Answer("HTTP/1.0 401 x\r\nServer: tinyproxy/1.11.1\r\n\r\n"), own, "it wants a login"),
+        (http, Instead::Answer("HTTP/1.0 401 x\r\nServer: tinyproxy/1.11.1\r\n\r\n"), own, "it requires a login"),
         (http, Instead::Answer("HTTP/1.1 504 x\r\nX-Squid-Error: ERR_READ_TIMEOUT 0\r\n\r\n"), not_reached, "504"),
         (http, Instead::Close, not_reached, "ended without an answer"),
         (http, Instead::Die(20), not_reached, "ended without an answer"),
@@ -285,7 +285,10 @@ fn a_proxy_that_cannot_be_used_is_refused_in_words_and_its_password_is_not_shown
     server.configure(&[("delivery.proxy", "\"http://127.0.0.1:9\"")]);
     for refused in [server.cli(&["config", "check"]), server.fail_to_start()] {
         assert_eq!(refused.code, Some(3), "{refused:?}");
-        assert!(refused.stderr.contains("no user:password") && !refused.stderr.contains("s3cret"), "{refused:?}");
+        assert!(
+            refused.stderr.contains("not contain user:password") && !refused.stderr.contains("s3cret"),
+            "{refused:?}"
+        );
     }
     server.configure(&[("delivery.proxy", "\"http://user:s3cret@127.0.0.1:9\"")]);
     let refused = server.cli(&["config", "check"]);

@@ -47,7 +47,7 @@ impl Batches {
                 let opened = tables::open::<BatchKey>(key.value(), row.value(), || format!("batch of delivery {id}"));
                 report.check("batch", opened);
                 if self.outbox.waiting(id)?.is_none_or(|row| row.batch != InBatch::Member(batch)) {
-                    report.fault(format!("delivery {id}: said to be in {batch}, and is not"));
+                    report.fault(format!("delivery {id}: recorded in {batch}, but not in it"));
                 }
                 continue;
             }
@@ -69,7 +69,7 @@ impl Batches {
     ) -> Result<(), StorageError> {
         let batch = BatchId(id.event.0);
         if subscriptions.contains_key(&id.subscription) && !self.has(id.subscription, batch, batches::HEAD)? {
-            report.fault(format!("{batch} of subscription {}: to be sent, and not there", id.subscription));
+            report.fault(format!("{batch} of subscription {}: to be sent, but missing", id.subscription));
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ fn beyond_the_end(rows: &ReadTransaction, report: &mut VerifyReport, found: &Fou
     let latest = newest.map_or(seen, |event| event.time().max(seen)).plus(Duration::from_mins(2));
     for (account, front) in found.fronts.iter().filter(|(_, front)| front.is_beyond(latest)) {
         let at = front.events.max(front.attempts);
-        report.fault(format!("the retention front of account {account} lies at {at}, beyond all events"));
+        report.fault(format!("the retention position of account {account} is {at}, after all events"));
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn events(
         let event = opened.and_then(|row| EventRow::decode(row, |number| sets.members(number)));
         let Some(event) = report.check(format_args!("event {id}"), event) else { continue };
         if !event.content.is_intact() {
-            report.fault(format!("event {id}: the body does not fit its digest"));
+            report.fault(format!("event {id}: the body does not match its digest"));
         }
         let head = tables::open::<EventKey>(key.value(), row.value(), digest::named("event", id));
         if let Ok(head) = head.and_then(EventHead::decode)
@@ -167,9 +167,9 @@ fn outcomes(
                 }
             }
             None if is_removing => {}
-            None => report.fault(format!("delivery {id}: an outcome without its event")),
+            None => report.fault(format!("delivery {id}: it has an outcome, but its event is missing")),
             Some(receivers) if receivers.binary_search(&id.subscription).is_err() => {
-                report.fault(format!("delivery {id}: an outcome, but its event goes to others"));
+                report.fault(format!("delivery {id}: it has an outcome, but its event goes to other subscriptions"));
             }
             Some(_) => {}
         }
@@ -191,7 +191,7 @@ fn compare_counts(rows: &ReadTransaction, report: &mut VerifyReport, found: &Fou
         if kept != found {
             let (account, subscription) = key;
             let whose = if subscription == 0 { String::new() } else { format!(", subscription {subscription}") };
-            report.fault(format!("the count of account {account}{whose} is {kept:?}, and there is {found:?}"));
+            report.fault(format!("the count of account {account}{whose} is {kept:?}, but {found:?} were found"));
         }
     }
     Ok(())
@@ -213,7 +213,7 @@ fn compare_sets(rows: &ReadTransaction, report: &mut VerifyReport, found: &Found
         let uses = report.check("uses", receiver_sets::decode_uses(number, row.value()));
         let there_are = found.set_uses.get(&number).copied().unwrap_or_default();
         if uses.is_some_and(|uses| uses != there_are) {
-            report.fault(format!("receiver set {number} is said to be used {uses:?} times, and is {there_are} times"));
+            report.fault(format!("receiver set {number} has {uses:?} recorded uses, but {there_are} actual ones"));
         }
     }
     Ok(())

@@ -54,7 +54,7 @@ impl<'a> Orders<'a> {
                 let opened = tables::open::<OutboxKey>(key.value(), row.value(), || format!("order of delivery {id}"));
                 report.check("order", opened);
                 if self.outbox.waiting(id)?.is_none() {
-                    report.fault(format!("delivery {id}: said to wait for its turn, and does not"));
+                    report.fault(format!("delivery {id}: recorded as waiting for its turn, but not waiting"));
                 }
                 continue;
             }
