@@ -46,8 +46,7 @@ impl ApiError {
 
     /// This server is on standby, and passes on as much as it can.
     pub(in crate::http) fn too_many_passed_on() -> Self {
-        let message =
-            "this server is on standby, and passes on as many requests as it can; nothing was stored; retry";
+        let message = "this server is on standby, and passes on as many requests as it can; nothing was stored; retry";
         Self::unavailable("busy", message, RETRY_AFTER_S)
     }
 }
