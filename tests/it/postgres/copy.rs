@@ -159,7 +159,7 @@ fn a_copy_replaces_nothing_and_needs_a_stopped_server_and_another_engine() {
     refused(&copy(&file, &on_a_file()), 2, &["one engine to the other", "backup and restore"]);
     copied(&file, &database);
     refused(&copy(&file, &database), 1, &["has a store already", "replaces nothing", "DROP SCHEMA"]);
-    refused(&copy(&database, &file), 1, &["tempclock.redb is there already", "storage.data_dir"]);
+    refused(&copy(&database, &file), 1, &["tempclock.redb already exists", "storage.data_dir"]);
     let mut other = Server::stopped_on_postgres(&[]);
     other.move_to_postgres("postgres://postgres:x@127.0.0.1:1/postgres", "nowhere");
     refused(&copy(&file, &other), 74, &["cannot be reached"]);

@@ -67,7 +67,7 @@ fn hosts_that_are_of_no_use_or_take_writes_beside_the_primary_are_named() {
     says_nothing_of(&sound, &["host localhost", "all accept writes", "of them is connected"]);
     primary.kill_9();
     standby.promote();
-    says(&server.cli(&["doctor"]), &["warning database: host localhost:", "is of no use", "no synchronous standby"]);
+    says(&server.cli(&["doctor"]), &["warning database: host localhost:", "cannot be used", "no synchronous standby"]);
     primary.start_again();
     says(&server.cli(&["doctor"]), &["all accept writes, so one of them is a former primary"]);
 }
@@ -100,6 +100,6 @@ fn a_user_with_few_connections_or_rights_and_dead_rows_and_a_wrong_clock_are_nam
     ));
     server.move_to_postgres(&database.url_of(&role, "few", "postgres", "sslmode=disable"), &schema);
     let output = server.cli(&["doctor"]);
-    says(&output, &["may not read and write", "Make it the owner", "connections are left, and a server takes 11"]);
+    says(&output, &["may not read and write", "Make it the owner", "connections are left, and a server needs 11"]);
     assert_eq!(output.code, Some(1), "{output:?}");
 }
