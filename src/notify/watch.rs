@@ -14,6 +14,9 @@ const EVERY: Duration = Duration::from_mins(1);
 const SOONEST: Duration = Duration::from_millis(100);
 /// The writer knows what was told; it is asked again after this time.
 const ASKED_AGAIN: Duration = Duration::from_hours(1);
+/// How many dates ahead of the clock are known, and for how long each; longer than any limit that can be set.
+const AHEAD_MAX: usize = 1000;
+const AHEAD_KEPT: Duration = Duration::from_hours(400 * 24);
 /// As in `storage`: what concerns the whole server.
 const SERVER: &str = "server";
 
@@ -48,6 +51,8 @@ pub struct Watch {
     asked: BTreeMap<String, Instant>,
     /// When the writer looked at all feeds last, and which of them are behind, with their oldest events since then.
     behind: Option<(Instant, BTreeSet<(SubscriptionId, Timestamp)>)>,
+    /// What is dated ahead of the clock, because that was ahead once: when it was seen first.
+    ahead: BTreeMap<Timestamp, Instant>,
     next: Instant,
 }
 
@@ -55,7 +60,8 @@ impl Watch {
     /// With these limits. `failed_at`: when the store failed, if nobody was told.
     #[must_use]
     pub fn new(limits: Limits, failed_at: Option<String>, certificates: Certificates) -> Self {
-        Self { limits, failed_at, certificates, asked: BTreeMap::new(), behind: None, next: Instant::now() }
+        let (asked, ahead) = (BTreeMap::new(), BTreeMap::new());
+        Self { limits, failed_at, certificates, asked, behind: None, ahead, next: Instant::now() }
     }
 
     /// When it is to be looked at next.
@@ -78,12 +84,25 @@ impl Watch {
 
     /// Whether something is due that waits for longer than a limit since then. If not yet, it is looked at when it will be.
     fn is_over(&mut self, since: Timestamp, limit: Duration, wall: Timestamp, now: Instant) -> bool {
-        let left = since.plus(limit).since(wall);
+        let left = self.seen_since(since, wall, now).plus(limit).since(wall);
         if limit.is_zero() || left.is_zero() {
             return !limit.is_zero();
         }
         self.next = self.next.min(now + left);
         false
+    }
+
+    /// Since when it waits by this clock. What seems to begin later has waited for as long as it was seen here.
+    fn seen_since(&mut self, since: Timestamp, wall: Timestamp, now: Instant) -> Timestamp {
+        if since <= wall {
+            return since;
+        }
+        self.ahead.retain(|seen, at| *seen > wall && now.duration_since(*at) < AHEAD_KEPT);
+        if self.ahead.len() >= AHEAD_MAX {
+            return since;
+        }
+        let first = *self.ahead.entry(since).or_insert(now);
+        wall.minus(now.duration_since(first))
     }
 
     /// What is to be told.
@@ -189,6 +208,23 @@ mod tests {
                 prop_assert_eq!(told, Some(since + limits[*which]), "of {} after {}", since, limits[*which]);
             }
         }
+    }
+
+    #[test]
+    fn what_is_dated_ahead_of_the_clock_is_over_when_it_was_seen_for_as_long_as_the_limit() {
+        let limits = Limits { backup_missed_after: Duration::from_secs(90), feed_behind_after: Duration::ZERO };
+        let mut watch = Watch::new(limits, None, Box::new(|_| Vec::new()));
+        let begun = watch.next_look();
+        let (mut now, mut over_at) = (begun, None);
+        while over_at.is_none() {
+            assert!(watch.is_due(now));
+            let ms = u64::try_from(now.duration_since(begun).as_millis()).unwrap();
+            if watch.is_over(at(5_184_000_000), limits.backup_missed_after, at(ms), now) {
+                over_at = Some(ms);
+            }
+            now = watch.next_look();
+        }
+        assert_eq!(over_at, Some(90_000));
     }
 
     #[test]

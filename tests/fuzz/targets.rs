@@ -214,8 +214,10 @@ pub fn configuration(data: &[u8]) {
 /// `Retry-After` of a receiver.
 pub fn retry_after(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for now_s in [0, 1_760_000_000, u64::MAX / 2] {
-        if let Some(wait) = parse_retry_after(text, now_s) {
+    let dates = [None, Some(text), Some("Thu, 01 Jan 1970 00:01:00 GMT")];
+    for (now_s, date) in [0, 1_760_000_000, u64::MAX / 2].into_iter().flat_map(|now_s| dates.map(|date| (now_s, date)))
+    {
+        if let Some(wait) = parse_retry_after(text, date, now_s) {
             let digits = text.trim();
             if let Ok(seconds) = digits.parse::<u64>() {
                 assert_eq!(wait, Duration::from_secs(seconds), "{text}");

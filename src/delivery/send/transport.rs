@@ -249,7 +249,8 @@ impl Transport {
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let now_s = self.clock.wall().as_seconds();
-        let asked = answer.retry_after.and_then(|value| parse_retry_after(&value, now_s));
+        let date = answer.response.as_ref().and_then(|response| response.header("date"));
+        let asked = answer.retry_after.and_then(|value| parse_retry_after(&value, date, now_s));
         let retry_after = asked.map(|wait| wait.min(self.settings.retry_after_max));
         let attempt = Attempt {
             number,

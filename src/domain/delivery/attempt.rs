@@ -49,6 +49,14 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+impl Response {
+    /// The first of its headers with that name, whatever its case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
 /// Bytes of a response's body that are kept.
 pub const KEPT_BODY_BYTES: usize = 1024;
 /// Bytes of a response's headers that are kept.

@@ -91,24 +91,30 @@ fn jitter_of(wait: Duration, jitter: u32) -> Duration {
     wait.mul_f64(f64::from(jitter) / f64::from(u32::MAX) / f64::from(JITTER_DIVISOR))
 }
 
-/// Parses a `Retry-After` header: seconds or a date. Beside the dates of HTTP, those of mail are read: a day of one digit
-/// (Java) and a numeric zone (PHP, Python). `now_s` is the wall clock in seconds. `None` if it is invalid; zero for a date
-/// in the past.
+/// Parses a `Retry-After` header: seconds or a date. `date` is the `Date` of the same response, by whose clock a date is
+/// meant (RFC 9110, sections 6.6.1 and 10.2.3), so that a clock that is wrong here makes no wait longer or shorter; without
+/// one it is `now_s`, the wall clock in seconds. `None` if it is invalid; zero for a date in the past.
 #[must_use]
-pub fn parse_retry_after(value: &str, now_s: u64) -> Option<Duration> {
+pub fn parse_retry_after(value: &str, date: Option<&str>, now_s: u64) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
+    let now_s = date.and_then(parse_date_s).or_else(|| i64::try_from(now_s).ok())?;
+    let wait_s = parse_date_s(value)?.saturating_sub(now_s);
+    Some(Duration::from_secs(u64::try_from(wait_s).unwrap_or_default()))
+}
+
+/// A date in seconds since 1970. Beside the dates of HTTP, those of mail are read: a day of one digit (Java) and a numeric
+/// zone (PHP, Python).
+fn parse_date_s(value: &str) -> Option<i64> {
+    let value = value.trim();
     if let Ok(date) = httpdate::parse_http_date(value) {
-        let now = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(now_s))?;
-        return Some(date.duration_since(now).unwrap_or_default());
+        return i64::try_from(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok();
     }
     // `UTC` is no zone of mail, but some write it.
     let value = value.strip_suffix("UTC").map_or(Cow::Borrowed(value), |date| Cow::Owned(format!("{date}GMT")));
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&*value).ok()?;
-    let wait_s = date.as_second().saturating_sub(i64::try_from(now_s).ok()?);
-    Some(Duration::from_secs(u64::try_from(wait_s).unwrap_or_default()))
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&*value).ok().map(jiff::Timestamp::as_second)
 }
 
 #[cfg(test)]
@@ -169,13 +175,23 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {
-        assert_eq!(parse_retry_after(" 120 ", 0), Some(Duration::from_mins(2)));
-        assert_eq!(parse_retry_after("99999999999999999999999", 0), Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 20), Some(Duration::from_secs(40)));
-        assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 90), Some(Duration::ZERO));
+        assert_eq!(parse_retry_after(" 120 ", None, 0), Some(Duration::from_mins(2)));
+        assert_eq!(parse_retry_after("99999999999999999999999", None, 0), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", None, 20), Some(Duration::from_secs(40)));
+        assert_eq!(parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", None, 90), Some(Duration::ZERO));
         for junk in ["", "-5", "1.5", "soon", "+3", "Thu, 1 Jan 1970", "Fri, 1 Jan 1970 00:01:00 GMT"] {
-            assert_eq!(parse_retry_after(junk, 0), None, "{junk}");
+            assert_eq!(parse_retry_after(junk, None, 0), None, "{junk}");
         }
+    }
+
+    #[test]
+    fn a_date_in_retry_after_is_meant_by_the_clock_of_its_response() {
+        let (said, asked) = ("Thu, 01 Jan 1970 00:01:00 GMT", "Thu, 01 Jan 1970 00:01:05 GMT");
+        for now_s in [0, 60, 65, 3600, 5_000_000_000] {
+            assert_eq!(parse_retry_after(asked, Some(said), now_s), Some(Duration::from_secs(5)), "{now_s}");
+            assert_eq!(parse_retry_after("7", Some(said), now_s), Some(Duration::from_secs(7)));
+        }
+        assert_eq!(parse_retry_after(asked, Some("once"), 60), Some(Duration::from_secs(5)));
     }
 
     #[test]
@@ -189,8 +205,8 @@ mod tests {
             "Thu, 01 Jan 1970 00:01:00 -0000",
             "Thu, 01 Jan 1970 00:01:00 UTC",
         ] {
-            assert_eq!(parse_retry_after(date, 20), Some(Duration::from_secs(40)), "{date}");
-            assert_eq!(parse_retry_after(date, 90), Some(Duration::ZERO), "{date}");
+            assert_eq!(parse_retry_after(date, None, 20), Some(Duration::from_secs(40)), "{date}");
+            assert_eq!(parse_retry_after(date, None, 90), Some(Duration::ZERO), "{date}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! same rules as `apply`: check first, then write, never commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::audit::Change;
 use crate::domain::event::event_type::EventType;
@@ -15,6 +16,10 @@ use crate::domain::{AccountId, SubscriptionId, Timestamp};
 use crate::storage::engine::{Numbered, Tx};
 use crate::storage::error::{Rejection, StorageError};
 use crate::storage::rules::apply::{Batch, CommandResult, State};
+
+/// For so long after its end, by the time in which the server was at work, a secret is kept: a clock that was ahead is noticed
+/// and set right meanwhile. As long as the longest overlap.
+const ENDED_SECRETS_KEPT: Duration = Duration::from_hours(7 * 24);
 
 impl<T: Tx> Batch<T> {
     /// Creates a subscription.
@@ -143,9 +148,10 @@ impl<T: Tx> Batch<T> {
         Ok(Ok(()))
     }
 
-    /// Wipes secrets that a rotation has kept and that are no longer valid.
+    /// Wipes secrets that a rotation has kept and that ended long enough ago. They sign nothing from their end on, but a clock
+    /// that is set right again makes them valid again.
     pub fn wipe_ended_secrets(&mut self, state: &mut State) -> Result<(), StorageError> {
-        let now = state.clock.wall();
+        let now = state.time.kept_from(ENDED_SECRETS_KEPT).min(state.clock.wall());
         let ended: Vec<_> = state.registry.subscriptions().filter(|found| found.keys.has_ended(now)).cloned().collect();
         for before in ended {
             let keys = before.keys.clone().without_ended(now);

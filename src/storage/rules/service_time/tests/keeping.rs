@@ -21,6 +21,25 @@ fn a_start_with_the_clock_sixty_days_ahead_takes_nothing_away() {
 }
 
 #[test]
+fn a_secret_outlives_a_clock_that_is_ahead_and_is_wiped_a_week_of_work_after_its_end() {
+    let mut machine = Machine::new();
+    let subscription = machine.subscribe("crm.example.com");
+    let secret = SigningSecret::from_random(&[2; 32]);
+    let previous_valid_until = START.plus(DAY);
+    machine.ask(|reply| Command::RotateSecret { account: OWN, id: subscription, secret, previous_valid_until, reply });
+    let kept = |machine: &Machine| machine.reader().registry().subscription(subscription).unwrap().keys.previous.len();
+    machine.killed_and_set_to(START.plus(SIXTY_DAYS));
+    machine.at_work_for(4 * MINUTE);
+    assert_eq!(kept(&machine), 1);
+    machine.killed_and_set_to(START.plus(4 * MINUTE));
+    machine.down_for(SIXTY_DAYS);
+    machine.at_work_for(6 * DAY);
+    assert_eq!(kept(&machine), 1, "what was down could not be mended");
+    machine.at_work_for(2 * DAY);
+    assert_eq!(kept(&machine), 0);
+}
+
+#[test]
 fn days_without_the_server_count_for_nothing_and_days_with_it_do() {
     let mut machine = Machine::new();
     let subscription = machine.subscribe("crm.example.com");
