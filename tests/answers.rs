@@ -92,7 +92,7 @@ fn deliver(kind: &Kind) {
     let (authority, tls) = certificates(kind.version);
     let mut peer = Peer::new(tls, Dice::new(!seed));
     let scheme = if kind.version.is_some() { "https" } else { "http" };
-    let subscription = subscription(&format!("{scheme}://{}/hook", peer.address()));
+    let mut receiving = subscription(&format!("{scheme}://{}/hook", peer.address()));
     let (give, plans) = mpsc::sync_channel::<Arc<Plan>>(0);
     let (report, reports) = mpsc::sync_channel::<Seen>(0);
     let (mut bell, rung) = UnixStream::pair().unwrap();
@@ -113,7 +113,7 @@ fn deliver(kind: &Kind) {
         give.send(Arc::clone(&plan)).unwrap();
         let body = vec![b'e'; if dice.one_in(10) { dice.below(20_000) } else { 200 }];
         let content = EventContent::new(EventType::ClockIn, body);
-        let sent = transport.send(&subscription, "own", &Sent::One(EventId(number.into()), &content), 1);
+        let sent = transport.send(&receiving, "own", &Sent::One(EventId(number.into()), &content), 1);
         bell.write_all(b"x").unwrap();
         let happened = reports.recv().unwrap();
 
@@ -125,6 +125,9 @@ fn deliver(kind: &Kind) {
         assert_eq!(counts.false_successes, 0, "delivery {number} of seed {seed}: {:?}", sent.attempt.outcome);
         assert_eq!(happened.fault, None, "delivery {number} of seed {seed}");
         plan.check(&sent.attempt, happened.requests, happened.has_spoken_first);
+        if let Some(address) = happened.moved_to {
+            receiving = subscription(&format!("{scheme}://{address}/hook"));
+        }
     }
     drop(give);
     receiver.join().unwrap();

@@ -27,6 +27,8 @@ pub struct Seen {
     pub connections: usize,
     /// What must not have happened.
     pub fault: Option<String>,
+    /// The next request has to go there, if that is elsewhere.
+    pub moved_to: Option<SocketAddr>,
 }
 
 pub struct Peer {
@@ -36,6 +38,8 @@ pub struct Peer {
     dice: Dice,
     marker: Marker,
     kept_at: Option<Instant>,
+    /// Something was sent that nobody asked for, after which nobody has to use a connection again.
+    has_strayed: bool,
 }
 
 struct Connection {
@@ -69,7 +73,8 @@ impl Marker {
 impl Peer {
     pub fn new(tls: Option<Arc<ServerConfig>>, dice: Dice) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { listener, tls, connections: Vec::new(), dice, marker: Marker::new(), kept_at: None }
+        let marker = Marker::new();
+        Self { listener, tls, connections: Vec::new(), dice, marker, kept_at: None, has_strayed: false }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -114,11 +119,23 @@ impl Peer {
         if is_quick && self.connections.iter().any(|connection| connection.must_be_used) {
             seen.fault.get_or_insert(format!("request {} did not come on a kept connection", plan.number));
         }
+        self.has_strayed |= seen.has_spoken_first || !plan.is_quiet();
         if let Some(used) = used {
             self.go_on(plan, used);
         }
         self.marker.pass();
+        if self.has_strayed && self.dice.one_in(2) {
+            seen.moved_to = Some(self.move_on());
+        }
         seen
+    }
+
+    /// Becomes another receiver, of which nothing is known.
+    fn move_on(&mut self) -> SocketAddr {
+        self.connections.clear();
+        self.listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.has_strayed = false;
+        self.address()
     }
 
     /// Which of bell, listener and connections have something, in this order.
@@ -169,7 +186,7 @@ impl Peer {
         if gone_on.is_err() {
             let mut connection = self.connections.swap_remove(index);
             connection.end(&mut self.dice);
-        } else if plan.must_be_kept {
+        } else if plan.must_be_kept && !self.has_strayed {
             connection.must_be_used = true;
             self.kept_at = Some(Instant::now());
         } else if !plan.may_be_kept {

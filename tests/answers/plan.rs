@@ -174,9 +174,14 @@ impl Plan {
             7 => Later::End,
             _ => Later::Nothing,
         };
-        let is_quiet = self.behind.is_empty() && matches!(self.later, Later::Nothing | Later::RenewKeys);
-        self.may_be_kept &= is_quiet;
-        self.must_be_kept &= is_quiet;
+        self.may_be_kept &= self.is_quiet();
+        self.must_be_kept &= self.is_quiet();
+    }
+
+    /// Whether nothing is sent that nobody asked for. An answer that is damaged may end sooner than its bytes.
+    pub fn is_quiet(&self) -> bool {
+        let is_whole = !matches!(self.truth, Truth::Damaged);
+        is_whole && self.behind.is_empty() && matches!(self.later, Later::Nothing | Later::RenewKeys)
     }
 
     /// How often the request may come: once, unless the connection ended without a byte of an answer.

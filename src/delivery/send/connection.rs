@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use ureq::Error;
 
 use crate::delivery::send::address::failed::FailedAddresses;
-use crate::delivery::send::answer::error::HEAD_BYTES;
+use crate::delivery::send::answer::stray::is_stray;
 use crate::delivery::send::budget::{Budget, Permit};
-use crate::delivery::send::kept::{KeptConnections, ServerName as Server, Waiting};
+use crate::delivery::send::input::Input;
+use crate::delivery::send::kept::{Idle, KeptConnections, ServerName as Server, Waiting};
 use crate::delivery::send::limit::Limit;
 use crate::delivery::send::tcp::{Socket, Unasked, was_ended};
 use crate::delivery::send::tls::stream::TlsStream;
@@ -54,9 +55,6 @@ impl From<ConnectionError> for Error {
     }
 }
 
-/// As much as most answers take.
-const INPUT_BYTES: usize = 1024;
-
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(in crate::delivery) struct Connection {
@@ -75,15 +73,6 @@ pub(in crate::delivery) struct Open {
     stream: Stream,
     input: Input,
     _permit: Permit,
-}
-
-/// What has come and was not read.
-#[derive(Debug, Default)]
-struct Input {
-    /// It grows, up to the length that a head may have, as more comes at once.
-    buffer: Vec<u8>,
-    begin: usize,
-    end: usize,
 }
 
 /// Where a connection is kept after its request.
@@ -106,26 +95,6 @@ pub(in crate::delivery) enum Stream {
     Tls(Box<TlsStream>),
 }
 
-impl Input {
-    fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.begin..self.end).unwrap_or_default()
-    }
-
-    /// Where more can be put.
-    fn room(&mut self) -> &mut [u8] {
-        if self.end == self.buffer.len() {
-            let length = self.buffer.len().saturating_mul(2).clamp(INPUT_BYTES, HEAD_BYTES);
-            self.buffer.resize(length, 0);
-        }
-        if self.begin > 0 {
-            self.buffer.copy_within(self.begin..self.end, 0);
-            self.end -= self.begin;
-            self.begin = 0;
-        }
-        self.buffer.get_mut(self.end..).unwrap_or_default()
-    }
-}
-
 impl Stream {
     /// Has everything been sent that it took?
     fn has_sent(&self) -> bool {
@@ -142,6 +111,33 @@ impl Open {
             Stream::Plain(socket) => socket,
             Stream::Tls(stream) => stream.socket(),
         }
+    }
+
+    /// What has come since the last answer ended. After bytes it is of no use any more.
+    fn unasked(&mut self) -> Result<Unasked, Error> {
+        let unasked = match &mut self.stream {
+            Stream::Plain(socket) => socket.unasked()?,
+            Stream::Tls(stream) => stream.unasked()?,
+        };
+        Ok(if unasked == Unasked::Bytes && self.has_stray() { Unasked::Stray } else { unasked })
+    }
+
+    /// Takes what has come by now behind what was not read. Does it belong to an answer that nobody asked for?
+    fn has_stray(&mut self) -> bool {
+        let room = self.input.room();
+        let taken = match &mut self.stream {
+            Stream::Plain(socket) => socket.receive_at_once(room),
+            Stream::Tls(stream) => stream.receive_at_once(room),
+        };
+        // On an error nothing more has come.
+        self.input.came(taken.unwrap_or_default());
+        is_stray(self.input.bytes())
+    }
+}
+
+impl Idle for Open {
+    fn unasked(&mut self) -> Unasked {
+        Self::unasked(self).unwrap_or(Unasked::End)
     }
 }
 
@@ -247,8 +243,7 @@ impl Connection {
 
     /// So much of it has been read.
     pub(in crate::delivery) fn consume(&mut self, count: usize) {
-        let input = &mut self.open.input;
-        input.begin = input.end.min(input.begin + count);
+        self.open.input.consume(count);
     }
 
     /// Waits for more input, for which there has to be room; `false` at the end.
@@ -274,7 +269,7 @@ impl Connection {
                     self.waiting = None;
                     limit.enter(Phase::Read);
                 }
-                self.open.input.end += count;
+                self.open.input.came(count);
                 Ok(count > 0)
             }
             Err(error) => Err(self.failed(error)),
@@ -291,6 +286,9 @@ impl Connection {
                 Stream::Tls(stream) => matches!(stream.held(), Ok(Unasked::Nothing)),
             };
         if !is_clean {
+            if self.open.has_stray() {
+                self.place.kept.distrust(&self.place.server);
+            }
             return;
         }
         // Of many servers each may have one that is kept.
@@ -305,14 +303,14 @@ impl Connection {
 
     /// Fails unless nothing has come since the last answer ended.
     fn check_silence(&mut self) -> Result<(), Error> {
-        let unasked = match &mut self.open.stream {
-            Stream::Plain(socket) => socket.unasked(),
-            Stream::Tls(stream) => stream.unasked(),
-        };
+        let unasked = self.open.unasked();
+        if matches!(unasked, Ok(Unasked::Stray)) {
+            self.place.kept.distrust(&self.place.server);
+        }
         match unasked {
             Ok(Unasked::Nothing) => Ok(()),
             _ if self.stage == Stage::Kept => Err(ConnectionError::Unused.into()),
-            Ok(Unasked::Bytes) => Err(ConnectionError::SpokeFirst.into()),
+            Ok(Unasked::Bytes | Unasked::Stray) => Err(ConnectionError::SpokeFirst.into()),
             Ok(Unasked::End) => Err(Error::Io(io::ErrorKind::UnexpectedEof.into())),
             Err(error) => Err(error),
         }
@@ -361,23 +359,6 @@ mod tests {
             advance(&mut parts, count);
             assert_eq!(parts, left.map(str::as_bytes));
         }
-    }
-
-    #[test]
-    fn input_has_room_for_a_whole_head_and_little_until_more_comes() {
-        let mut input = Input::default();
-        assert_eq!(input.room().len(), INPUT_BYTES);
-        let mut came = 0;
-        while came < HEAD_BYTES {
-            let room = input.room().len();
-            assert!(room > 0 && came + room <= HEAD_BYTES);
-            input.end += room;
-            came += room;
-        }
-        assert_eq!((input.bytes().len(), input.room().len()), (HEAD_BYTES, 0));
-        input.begin = HEAD_BYTES;
-        assert_eq!(input.room().len(), HEAD_BYTES);
-        assert!(input.bytes().is_empty());
     }
 
     #[test]

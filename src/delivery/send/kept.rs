@@ -5,6 +5,11 @@
 //! A receiver that serves one connection at a time, or a few, serves no new one while one is kept. So it is known which new
 //! ones wait for an answer: none is kept beside one that starves. A server that answered one soon after the kept ones were
 //! closed is remembered for a while, in which none is kept.
+//!
+//! HTTP/1.1 cannot show that a second answer to one request comes after the next request was sent, which then takes it for
+//! its own. But it is seen soon that there is one answer too many, and from then on no connection to that server is kept.
+
+mod remembered;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -16,6 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
+use crate::delivery::send::kept::remembered::Remembered;
+use crate::delivery::send::tcp::Unasked;
+
 /// How long a connection is kept without a request, unless the receiver says that it closes it sooner.
 const KEPT_FOR: Duration = Duration::from_secs(15);
 /// A connection is given up so long before the receiver closes it, so that no request meets its end.
@@ -26,9 +34,10 @@ const STARVES_AFTER: Duration = Duration::from_millis(500);
 const ANSWERS_MEANWHILE: u64 = 2;
 /// A new connection that is answered so soon after the kept ones were closed has waited for that.
 const SERVED_AFTER_CLOSING: Duration = Duration::from_millis(300);
-/// How long a server that serves no new connection beside a kept one is remembered, and how many such servers.
-const REMEMBERED_FOR: Duration = Duration::from_mins(1);
-const REMEMBERED: usize = 1024;
+/// How long a server that serves no new connection beside a kept one is remembered.
+const WITHOUT_KEPT_FOR: Duration = Duration::from_mins(1);
+/// How long a server that sent an answer that nobody asked for is remembered.
+const DISTRUSTED_FOR: Duration = Duration::from_hours(1);
 /// How many are looked at under one lock.
 const LOOKED_AT: usize = 256;
 
@@ -49,6 +58,12 @@ impl ServerName {
     }
 }
 
+/// A connection on which nothing is asked while it is kept.
+pub(in crate::delivery) trait Idle: AsFd {
+    /// What has come on it by now. If that is anything, it is of no use any more.
+    fn unasked(&mut self) -> Unasked;
+}
+
 /// The kept connections.
 #[derive(Debug)]
 pub(in crate::delivery) struct KeptConnections<T> {
@@ -64,8 +79,10 @@ struct State<T> {
     /// The one that was put in first in front.
     by_age: BTreeMap<u64, Kept<T>>,
     by_server: HashMap<ServerName, OfServer>,
-    /// Servers that serve no new connection beside a kept one, and until when that is remembered.
-    without_kept: HashMap<ServerName, Instant>,
+    /// Servers that serve no new connection beside a kept one.
+    without_kept: Remembered<ServerName>,
+    /// Servers that sent an answer that nobody asked for.
+    distrusted: Remembered<ServerName>,
 }
 
 /// What there is of one server.
@@ -139,17 +156,21 @@ impl<T> State<T> {
                 .any(|waiter| waiter.number == number && now.duration_since(waiter.since) >= STARVES_AFTER);
             of_server.waiting.retain(|waiter| waiter.number != number);
             if waited && of_server.closed_at.is_some_and(|at| now.duration_since(at) <= SERVED_AFTER_CLOSING) {
-                self.remember(server, now);
+                self.without_kept.note(server, now);
             }
         }
         self.forget_if_unused(server);
     }
 
-    fn remember(&mut self, server: &ServerName, now: Instant) {
-        self.without_kept.retain(|_, until| now < *until);
-        if self.without_kept.len() < REMEMBERED {
-            self.without_kept.insert(server.clone(), now + REMEMBERED_FOR);
-        }
+    /// Takes out all of a server.
+    fn remove_all_of(&mut self, server: &ServerName) -> Vec<Option<Kept<T>>> {
+        let numbers = self.by_server.get(server).map(|of_server| of_server.kept.clone()).unwrap_or_default();
+        numbers.into_iter().map(|number| self.remove(number)).collect()
+    }
+
+    /// May none of the server be kept?
+    fn is_without_kept(&self, server: &ServerName, now: Instant) -> bool {
+        self.without_kept.has(server, now) || self.distrusted.has(server, now)
     }
 
     fn forget_if_unused(&mut self, server: &ServerName) {
@@ -168,8 +189,14 @@ impl<T> State<T> {
 
 impl<T: AsFd> KeptConnections<T> {
     pub(in crate::delivery) fn new(per_server: usize) -> Self {
-        let (by_server, without_kept) = (HashMap::new(), HashMap::new());
-        let state = State { next: 0, generation: 0, by_age: BTreeMap::new(), by_server, without_kept };
+        let state = State {
+            next: 0,
+            generation: 0,
+            by_age: BTreeMap::new(),
+            by_server: HashMap::new(),
+            without_kept: Remembered::lasting(WITHOUT_KEPT_FOR),
+            distrusted: Remembered::lasting(DISTRUSTED_FOR),
+        };
         Self { per_server, state: Mutex::new(state) }
     }
 
@@ -212,8 +239,8 @@ impl<T: AsFd> KeptConnections<T> {
         Waiting { all: Arc::clone(self), server: server.clone(), number }
     }
 
-    /// Keeps a connection that was made in this generation, after an answer, unless another one of the server starves, or
-    /// did lately. `closed_after` is after what time without a request the receiver closes it, if it says so. Gives up the
+    /// Keeps a connection that was made in this generation, after an answer, unless another one of the server starves or
+    /// did lately, or the server is distrusted. `closed_after` is after what time without a request the receiver closes it, if it says so. Gives up the
     /// server's oldest if it has too many.
     pub(in crate::delivery) fn put(
         &self,
@@ -226,7 +253,7 @@ impl<T: AsFd> KeptConnections<T> {
         let kept_for = closed_after.map_or(KEPT_FOR, |after| after.saturating_sub(CLOSED_BEFORE).min(KEPT_FOR));
         let kept = Kept { server: server.clone(), peer, until: now + kept_for, connection };
         let mut state = self.lock();
-        let is_remembered = state.without_kept.get(server).is_some_and(|until| now < *until);
+        let is_remembered = state.is_without_kept(server, now);
         let of_server = state.by_server.entry(server.clone()).or_default();
         of_server.answers += 1;
         let starves = of_server.starves(ANSWERS_MEANWHILE, now);
@@ -258,10 +285,25 @@ impl<T: AsFd> KeptConnections<T> {
     /// Closes all of a server.
     pub(in crate::delivery) fn close_all_of(&self, server: &ServerName) {
         let mut state = self.lock();
-        let numbers = state.by_server.get(server).map(|of_server| of_server.kept.clone()).unwrap_or_default();
-        let closed: Vec<_> = numbers.into_iter().map(|number| state.remove(number)).collect();
+        let closed = state.remove_all_of(server);
         drop(state);
         drop(closed);
+    }
+
+    /// The server sent an answer that nobody asked for: none of its connections is kept for an hour.
+    pub(in crate::delivery) fn distrust(&self, server: &ServerName) {
+        let mut state = self.lock();
+        let is_new = state.distrusted.note(server, Instant::now());
+        let closed = state.remove_all_of(server);
+        drop(state);
+        drop(closed);
+        if is_new {
+            let ServerName { authority, .. } = server;
+            log::warn!(
+                "{authority} sent an answer that no request asked for, which the next request could take for its own: \
+                 for an hour each request to it gets a connection of its own"
+            );
+        }
     }
 
     /// Closes all, and begins a generation, so that none that is in use comes back.
@@ -285,9 +327,11 @@ impl<T: AsFd> KeptConnections<T> {
         drop(state);
         closed.is_some()
     }
+}
 
-    /// Closes what the other side has closed, what was kept for long enough, and what is kept while a new connection to the
-    /// same server starves.
+impl<T: Idle> KeptConnections<T> {
+    /// Closes what the other side has closed or sent something on, what was kept for long enough, and what is kept while a
+    /// new connection to the same server starves.
     pub(in crate::delivery) fn close_useless(&self, now: Instant) {
         let mut next = Some(0);
         while let Some(first) = next {
@@ -295,7 +339,21 @@ impl<T: AsFd> KeptConnections<T> {
             let looked_at: Vec<(&u64, &Kept<T>)> = state.by_age.range(first..).take(LOOKED_AT).collect();
             next = looked_at.last().map(|(number, _)| *number + 1);
             let starves = |kept: &Kept<T>| state.by_server.get(&kept.server).is_some_and(|of| of.starves(1, now));
-            let useless = useless(&looked_at, starves, now);
+            let is_over = |kept: &Kept<T>| kept.until <= now || starves(kept);
+            let ready = ready(&looked_at);
+            let mut useless: Vec<u64> =
+                looked_at.iter().filter(|(_, kept)| is_over(kept)).map(|(number, _)| **number).collect();
+            let mut distrusted = Vec::new();
+            for number in ready {
+                let Some(kept) = state.by_age.get_mut(&number) else { continue };
+                let unasked = kept.connection.unasked();
+                if unasked == Unasked::Stray {
+                    distrusted.push(kept.server.clone());
+                }
+                if unasked != Unasked::Nothing {
+                    useless.push(number);
+                }
+            }
             let closed: Vec<_> = useless.into_iter().map(|number| state.remove(number)).collect();
             for kept in closed.iter().flatten() {
                 // A waiter keeps the entry.
@@ -305,20 +363,19 @@ impl<T: AsFd> KeptConnections<T> {
             }
             drop(state);
             drop(closed);
+            distrusted.iter().for_each(|server| self.distrust(server));
         }
     }
 }
 
-fn useless<T: AsFd>(looked_at: &[(&u64, &Kept<T>)], starves: impl Fn(&Kept<T>) -> bool, now: Instant) -> Vec<u64> {
-    let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    let mut sockets: Vec<_> =
-        looked_at.iter().map(|(_, kept)| PollFd::new(&kept.connection, PollFlags::RDHUP)).collect();
-    // On an error nothing is known to have ended.
+/// Those that the other side has ended or sent something on.
+fn ready<T: AsFd>(looked_at: &[(&u64, &Kept<T>)]) -> Vec<u64> {
+    let wanted = PollFlags::IN | PollFlags::RDHUP;
+    let mut sockets: Vec<_> = looked_at.iter().map(|(_, kept)| PollFd::new(&kept.connection, wanted)).collect();
+    // On an error nothing is known to have come.
     let _ = poll(&mut sockets, Some(&Timespec::default()));
-    let is_useless =
-        |kept: &Kept<T>, socket: &PollFd<'_>| socket.revents().intersects(ended) || kept.until <= now || starves(kept);
     let pairs = looked_at.iter().zip(&sockets);
-    pairs.filter(|((_, kept), socket)| is_useless(kept, socket)).map(|((number, _), _)| **number).collect()
+    pairs.filter(|(_, socket)| !socket.revents().is_empty()).map(|((number, _), _)| **number).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub(super) mod connect;
 pub(super) mod connection;
 pub mod dial;
 pub(super) mod exchange;
+mod input;
 pub(super) mod kept;
 pub(super) mod limit;
 pub mod proxy;

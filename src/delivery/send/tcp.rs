@@ -50,6 +50,8 @@ pub(in crate::delivery) enum Unasked {
     Nothing,
     /// Bytes, or a part of what will be bytes.
     Bytes,
+    /// Bytes of an answer that nobody asked for.
+    Stray,
     /// The other side has ended it.
     End,
 }

@@ -24,6 +24,10 @@ pub enum Step {
     Together(Vec<Vec<u8>>),
     /// Sends these bytes; over TLS only the first half of their record, and the rest before whatever is sent next.
     Torn(Vec<u8>),
+    /// Keeps these bytes, and sends them in one write with what is sent next.
+    BeforeNext(Vec<u8>),
+    /// Waits until something more comes, and ends the connection if nothing does before the other side ends it.
+    AwaitMore,
     /// Renews the keys of the connection, if it is one over TLS.
     RenewKeys,
     /// Waits until the gate is open.
@@ -128,7 +132,7 @@ impl Shared {
         self.seen.lock().unwrap().connections += 1;
         stream.set_nodelay(true).unwrap();
         let mut peer = match &self.tls {
-            None => Peer::Plain(stream),
+            None => Peer::Plain(stream, Vec::new()),
             Some(config) => {
                 let mut session = ServerConnection::new(Arc::clone(config)).unwrap();
                 if config.send_half_rtt_data {
@@ -160,6 +164,11 @@ impl Shared {
             Step::Send(bytes) => peer.send(&[bytes], false),
             Step::Together(pieces) => peer.send(&pieces, false),
             Step::Torn(bytes) => peer.send(&[bytes], true),
+            Step::BeforeNext(bytes) => peer.keep(&bytes),
+            Step::AwaitMore => match peer.socket().peek(&mut [0])? {
+                0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(()),
+            },
             Step::RenewKeys => peer.renew_keys(),
             Step::Wait(gate) => {
                 gate.pass(&self.stopped);
@@ -170,18 +179,38 @@ impl Shared {
     }
 }
 
+/// A connection, with what is still to be sent.
 enum Peer {
-    Plain(TcpStream),
-    /// With what is still to be sent of a record.
+    Plain(TcpStream, Vec<u8>),
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>, Vec<u8>),
 }
 
 impl Peer {
     fn reader(&mut self) -> &mut dyn Read {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Plain(stream, _) => stream,
             Self::Tls(stream, _) => stream,
         }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream, _) => stream,
+            Self::Tls(stream, _) => &stream.sock,
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Plain(_, held) => held.extend_from_slice(bytes),
+            Self::Tls(stream, held) => {
+                stream.conn.writer().write_all(bytes)?;
+                while stream.conn.wants_write() {
+                    stream.conn.write_tls(held)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn is_resumed(&self) -> bool {
@@ -189,15 +218,12 @@ impl Peer {
     }
 
     fn send(&mut self, pieces: &[Vec<u8>], is_torn: bool) -> std::io::Result<()> {
+        for piece in pieces {
+            self.keep(piece)?;
+        }
         match self {
-            Self::Plain(stream) => stream.write_all(&pieces.concat()),
+            Self::Plain(stream, held) => stream.write_all(&std::mem::take(held)),
             Self::Tls(stream, held) => {
-                for piece in pieces {
-                    stream.conn.writer().write_all(piece)?;
-                }
-                while stream.conn.wants_write() {
-                    stream.conn.write_tls(held)?;
-                }
                 let now = if is_torn { held.len() / 2 } else { held.len() };
                 let now: Vec<u8> = held.drain(..now).collect();
                 stream.sock.write_all(&now)
@@ -209,6 +235,7 @@ impl Peer {
         if let Self::Tls(stream, _) = self {
             stream.conn.refresh_traffic_keys().unwrap();
         }
+        self.keep(&[])?;
         self.send(&[], false)
     }
 }

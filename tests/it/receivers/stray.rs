@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 
 use crate::harness::{Authority, Client, Gate, ScriptedReceiver, Server, Step, clock_in};
@@ -141,6 +142,86 @@ fn stray_answers_on_every_plain_connection_answer_nothing() {
 #[test]
 fn stray_answers_on_every_tls_connection_answer_nothing() {
     strays_on_all_connections_answer_nothing(true);
+}
+
+/// A receiver that answers one of a pair of requests twice, the second time when the next request is under way on the same
+/// connection, and refuses that one.
+fn second_answers_become_one_success_at_most(is_tls: bool) {
+    const EVENTS: u64 = 40;
+    let authority = Authority::new();
+    let (_server, client) = server(&authority);
+    let tls = is_tls.then(|| Arc::new(authority.identity("localhost", |_| {}).server_config()));
+    let receiver = ScriptedReceiver::start(tls, |entry| match entry % 2 {
+        1 => vec![Step::Send(answer("200 OK", 3)), Step::AwaitMore, Step::BeforeNext(answer("200 OK", 3))],
+        _ => vec![Step::Send(answer("500 No", 3))],
+    });
+    let subscription = client.subscribe(receiver.url(), &["clock_in"]);
+    client.change(subscription.id, &json!({"max_in_flight": 1})).expect(200);
+    let events: Vec<Value> = (1..=EVENTS).map(|entry| json!({"event": "clock_in", "data": clock_in(entry)})).collect();
+    client.post("/events/batch", &json!({"events": events})).expect(202);
+    client.wait_for_total("/deliveries?status=pending", 0);
+    let delivered = client.total("/deliveries?status=delivered");
+    assert!((EVENTS / 2..=EVENTS / 2 + 1).contains(&delivered), "{delivered} of {EVENTS} are delivered");
+}
+
+#[test]
+fn second_answers_over_plain_http_become_one_success_at_most() {
+    second_answers_become_one_success_at_most(false);
+}
+
+#[test]
+fn second_answers_over_tls_become_one_success_at_most() {
+    second_answers_become_one_success_at_most(true);
+}
+
+/// How many connections four deliveries take one after the other, if this comes behind the answer of the first.
+fn connections_for_four(client: &Client, tls: Option<Arc<ServerConfig>>, behind: impl Fn(Gate) -> Vec<Step>) -> usize {
+    let delivered = Gate::default();
+    let first = [vec![Step::Send(answer("200 OK", 3))], behind(delivered.clone())].concat();
+    let receiver = ScriptedReceiver::start(tls, move |entry| match entry {
+        1 => first.clone(),
+        _ => vec![Step::Send(answer("200 OK", 3))],
+    });
+    let subscription = client.subscribe(receiver.url(), &["clock_in"]);
+    for (entry, done) in (1..=4).zip(1..) {
+        client.settled(&client.publish("clock_in", &clock_in(entry)), "delivered");
+        delivered.open();
+        receiver.wait_until_done(done);
+    }
+    client.delete(&format!("/webhooks/{}", subscription.id)).expect(200);
+    receiver.connections()
+}
+
+#[test]
+fn after_an_answer_that_nobody_asked_for_each_request_has_a_connection_of_its_own() {
+    let authority = Authority::new();
+    let (_server, client) = server(&authority);
+    let tls = Arc::new(authority.identity("localhost", |_| {}).server_config());
+    for tls in [None, Some(tls)] {
+        let later = |delivered| vec![Step::Wait(delivered), Step::Send(answer("200 OK", 3))];
+        assert_eq!(connections_for_four(&client, tls.clone(), later), 4, "found before the next request");
+        // Which ends when the connection is closed.
+        let unused = |delivered| vec![Step::Wait(delivered), Step::Send(answer("500 No", 3)), Step::AwaitMore];
+        assert_eq!(connections_for_four(&client, tls, unused), 4, "found while nothing is sent");
+    }
+}
+
+#[test]
+fn what_a_receiver_may_well_send_between_two_answers_costs_one_connection_at_most() {
+    let authority = Authority::new();
+    let (_server, client) = server(&authority);
+    let tls = Arc::new(authority.identity("localhost", |_| {}).server_config());
+    let idle = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let early = b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n";
+    for tls in [None, Some(tls)] {
+        let connections = |step: Step| {
+            connections_for_four(&client, tls.clone(), |delivered| vec![Step::Wait(delivered), step.clone()])
+        };
+        for sent in [&b"\r\n"[..], &early[..], &idle[..]] {
+            assert_eq!(connections(Step::Send(sent.to_vec())), 2, "{}", String::from_utf8_lossy(sent));
+        }
+        assert_eq!((connections(Step::Close), connections(Step::RenewKeys)), (2, 1));
+    }
 }
 
 #[test]

@@ -1,9 +1,22 @@
 //! Which connections are kept, given up and remembered not to be kept.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use crate::delivery::send::kept::*;
+
+impl Idle for TcpStream {
+    fn unasked(&mut self) -> Unasked {
+        let mut first = [0];
+        self.set_nonblocking(true).unwrap();
+        match self.peek(&mut first) {
+            Ok(0) => Unasked::End,
+            Ok(_) if first == *b"s" => Unasked::Stray,
+            Ok(_) => Unasked::Bytes,
+            Err(_) => Unasked::Nothing,
+        }
+    }
+}
 
 fn server(name: &str) -> ServerName {
     ServerName::of(&format!("http://{name}/hook").parse().unwrap(), None).unwrap()
@@ -111,7 +124,7 @@ fn a_server_that_answers_once_the_kept_ones_are_closed_is_remembered_for_a_while
     assert!(kept.take(&name, &[peer]).is_none());
     kept.put(&server("b.example"), (peer, 0), None, near());
     assert!(kept.take(&server("b.example"), &[peer]).is_some());
-    kept.lock().without_kept.insert(name.clone(), now);
+    kept.lock().without_kept = Remembered::lasting(WITHOUT_KEPT_FOR);
     kept.put(&name, (peer, 0), None, near());
     assert!(kept.take(&name, &[peer]).is_some(), "it may serve more by now");
     assert!(kept.lock().by_server.is_empty());
@@ -165,5 +178,45 @@ fn what_the_other_side_closed_and_what_was_kept_long_enough_is_closed() {
     kept.close_useless(now);
     assert_eq!(kept.lock().by_age.len(), others.len());
     kept.close_useless(now + KEPT_FOR);
+    assert!(kept.lock().by_age.is_empty() && kept.lock().by_server.is_empty());
+}
+
+#[test]
+fn of_a_server_that_is_distrusted_none_is_kept_and_no_other_server_suffers() {
+    let kept = KeptConnections::new(4);
+    let (peer, name, other) = ("192.0.2.1:443".parse().unwrap(), server("a.example"), server("b.example"));
+    kept.put(&name, (peer, 0), None, pair().0);
+    kept.put(&other, (peer, 0), None, pair().0);
+    kept.distrust(&name);
+    assert_eq!(kept.lock().by_age.len(), 1);
+    kept.put(&name, (peer, 0), None, pair().0);
+    assert!(kept.take(&name, &[peer]).is_none());
+    assert!(kept.take(&other, &[peer]).is_some());
+    kept.lock().distrusted = Remembered::lasting(DISTRUSTED_FOR);
+    kept.put(&name, (peer, 0), None, pair().0);
+    assert!(kept.take(&name, &[peer]).is_some());
+    assert!(kept.lock().by_server.is_empty());
+}
+
+#[test]
+fn what_came_on_a_kept_one_closes_it_and_an_answer_to_nothing_is_remembered() {
+    let kept = KeptConnections::new(4);
+    let peer = "192.0.2.1:443".parse().unwrap();
+    let mut others = Vec::new();
+    for (name, sent, is_ended) in
+        [("quiet", "", false), ("idle", "x", false), ("stray", "s", false), ("end", "s", true)]
+    {
+        let (near, mut far) = pair();
+        let seen = near.try_clone().unwrap();
+        kept.put(&server(name), (peer, 0), None, near);
+        far.write_all(sent.as_bytes()).unwrap();
+        // Until it has arrived.
+        while !sent.is_empty() && seen.peek(&mut [0]).is_err() {}
+        others.extend((!is_ended).then_some(far));
+    }
+    kept.close_useless(Instant::now());
+    let is_distrusted = |name| kept.lock().distrusted.has(&server(name), Instant::now());
+    assert_eq!(["quiet", "idle", "stray", "end"].map(is_distrusted), [false, false, true, true]);
+    assert!(kept.take(&server("quiet"), &[peer]).is_some());
     assert!(kept.lock().by_age.is_empty() && kept.lock().by_server.is_empty());
 }
