@@ -1,13 +1,10 @@
-//! Bounds the arenas of glibc's memory allocator, and has threads keep more of what they free. glibc reads both at the start
-//! of a process and nowhere else: `serve` replaces its own process once with the same program and these settings. Runs on the
-//! main thread, before any other thread exists. It never overrides a setting of the operator, and never makes a start fail.
+//! Bounds the arenas of glibc's memory allocator, which reads their number at the start of a process and nowhere else:
+//! `serve` replaces its own process once with the same program and that setting. Runs on the main thread, before any
+//! other thread exists. It never overrides a setting of the operator, and never makes a start fail.
 //!
 //! By default glibc gives threads up to eight arenas for each processor. A page of the database is allocated by the
 //! thread that reads it and freed by the thread that evicts it, and its memory stays with the arena that it came from.
 //! So each arena can grow to the size of the page cache, and does not shrink.
-//!
-//! Most small allocations are made by one thread and freed by another: a request by the writer, an outcome likewise. A
-//! thread keeps up to seven freed ones of each size for itself, and beyond that takes the lock of their arena for each.
 
 use std::env;
 use std::ffi::OsStr;
@@ -20,9 +17,6 @@ const ARENA_MAX: &str = "MALLOC_ARENA_MAX";
 const ARENAS: &str = "2";
 /// Where else an operator can have set it.
 const TUNABLES: &str = "GLIBC_TUNABLES";
-/// How many freed allocations of each size up to a kilobyte a thread keeps. With the default of seven, threads waited for an
-/// arena about as often as a delivery was made.
-const KEPT_BY_THREADS: &str = "glibc.malloc.tcache_count=64";
 /// Set in the new process, because glibc can remove the setting from the environment (of a program with file
 /// capabilities), and the process must not be replaced again and again.
 const REPLACED: &str = "_TEMPCLOCK_ARENAS_BOUNDED";
@@ -38,5 +32,5 @@ pub fn bound_arenas() -> io::Result<()> {
     let name = arguments.next();
     let mut command = Command::new(env::current_exe()?);
     command.arg0(name.as_deref().unwrap_or(OsStr::new("tempclock-webhooks"))).args(arguments);
-    Err(command.env(ARENA_MAX, ARENAS).env(TUNABLES, KEPT_BY_THREADS).env(REPLACED, "1").exec())
+    Err(command.env(ARENA_MAX, ARENAS).env(REPLACED, "1").exec())
 }
