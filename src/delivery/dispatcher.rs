@@ -13,7 +13,7 @@ use crate::delivery::schedule::job::{AttemptResult, FinishedJob, Job};
 use crate::delivery::schedule::lane::Responsiveness;
 use crate::delivery::schedule::waiting::Waiting;
 use crate::domain::delivery::health::EndpointHealth;
-use crate::domain::{DeliveryId, Timestamp};
+use crate::domain::{DeliveryId, SubscriptionId, Timestamp};
 use crate::storage::catch_damage;
 use crate::storage::command::Committed;
 use crate::storage::error::StorageError;
@@ -168,6 +168,9 @@ impl Dispatcher {
         for (id, due) in committed.redelivered {
             state.schedule.retry_due_at(id, due);
         }
+        for id in committed.to_try {
+            state.schedule.try_now(id, self.clock.monotonic());
+        }
         self.wake(&state);
         if state.sleeps_too_long(self.clock.monotonic()) {
             self.pages.notify_one();
@@ -242,6 +245,12 @@ impl Dispatcher {
         let mut state = self.lock();
         let now = self.look_at_clocks(&mut state);
         state.schedule.waiting(delivery, now)
+    }
+
+    /// Until when the subscription's endpoint is left alone because it asked for that, on the monotonic clock.
+    #[must_use]
+    pub fn rests_until(&self, id: SubscriptionId) -> Option<Timestamp> {
+        self.lock().schedule.rests_until(id, self.clock.monotonic())
     }
 
     /// Number of deliveries in memory and bytes of their bodies.

@@ -351,6 +351,9 @@ pub struct Committed {
     pub in_batches: Vec<RecordedAttempt>,
     /// Deliveries that were redelivered by hand.
     pub redelivered: Vec<(SubscriptionId, Timestamp)>,
+    /// Subscriptions whose endpoint is to be tried now, however long it asked to be left alone: it was repaired, or somebody
+    /// asked for a redelivery.
+    pub to_try: Vec<SubscriptionId>,
     /// Subscriptions that were created, changed or deleted.
     pub changed: Vec<SubscriptionId>,
     /// Deliveries that expired.

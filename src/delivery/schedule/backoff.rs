@@ -157,6 +157,15 @@ impl Backoff {
         }
     }
 
+    /// Somebody expects the endpoint to take more: its rest is over, and one attempt finds out. Returns whether it rested.
+    pub fn end_rest(&mut self, now: Timestamp) -> bool {
+        let is_resting = self.rest.is_some_and(|until| until > now);
+        if is_resting {
+            self.rest = Some(now);
+        }
+        is_resting
+    }
+
     fn begin_rest(&mut self, now: Timestamp, asked_until: Option<Timestamp>) {
         let unasked = BACKOFF_MIN.saturating_mul(1 << self.backoffs.min(10)).min(BACKOFF_MAX);
         self.rest = Some(asked_until.unwrap_or(now.plus(unasked)).max(now.plus(BACKOFF_MIN)));

@@ -248,6 +248,23 @@ impl Lane {
         self.hold(now);
     }
 
+    /// Until when the endpoint is left alone because it asked for that.
+    pub(in crate::delivery) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.backoff.hold(now, self.in_flight) {
+            Some(Hold::Resting(until)) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Ends such a rest, so that one attempt finds out. Returns whether there was one.
+    pub(in crate::delivery) fn try_now(&mut self, now: Timestamp) -> bool {
+        let is_resting = self.backoff.end_rest(now);
+        if is_resting {
+            self.end_rest(now);
+        }
+        is_resting
+    }
+
     /// Keeps the lane to what the endpoint takes.
     fn hold(&mut self, now: Timestamp) {
         let held = self.backoff.hold(now, self.in_flight);

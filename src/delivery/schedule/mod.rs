@@ -19,6 +19,7 @@ pub mod lane;
 pub(super) mod limits;
 mod pages;
 pub(super) mod priority;
+mod rests;
 pub mod waiting;
 pub(super) mod window;
 
@@ -323,18 +324,6 @@ impl Schedule {
         self.requeue(subscription);
     }
 
-    /// Puts the end of a lane's rest among those that are waited for.
-    fn await_rest(&mut self, id: SubscriptionId) {
-        if let Some(until) = self.lanes.get(&id).and_then(|lane| lane.backoff_until) {
-            self.has_new_rest |= self.backoffs.insert((until, id));
-        }
-    }
-
-    /// Has a rest begun since this was asked last?
-    pub fn has_new_rest(&mut self) -> bool {
-        std::mem::take(&mut self.has_new_rest)
-    }
-
     /// Number of attempts in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -378,18 +367,6 @@ impl Schedule {
             });
         }
         None
-    }
-
-    /// Resumes lanes whose backoff is over.
-    pub fn end_backoffs(&mut self, now: Timestamp) {
-        while let Some((until, id)) = self.backoffs.first().copied().filter(|(until, _)| *until <= now) {
-            self.backoffs.remove(&(until, id));
-            if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.backoff_until == Some(until)) {
-                lane.end_rest(now);
-                self.await_rest(id);
-                self.requeue(id);
-            }
-        }
     }
 
     /// Whether a page has to be read now.

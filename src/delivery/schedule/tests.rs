@@ -33,7 +33,7 @@ pub(super) fn retry(due: Timestamp, event: u128) -> Retry {
     Retry { due, event: EventId(event), key: None, is_batch: false }
 }
 
-fn offer(schedule: &mut Schedule, event: u128) {
+pub(super) fn offer(schedule: &mut Schedule, event: u128) {
     schedule.add(NewDelivery { subscription: LANE, event: EventId(event), key: None, content: content() });
 }
 

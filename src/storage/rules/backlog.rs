@@ -29,6 +29,7 @@ impl<T: Tx> Batch<T> {
         history.repair = Some(Repair { monotonic, wall, is_open: true });
         state.backlogs.begin(id, history);
         self.changed_histories.insert(id);
+        self.changes.to_try.push(id);
     }
 
     /// Cancels what waits of what was removed.

@@ -153,6 +153,14 @@ impl Jobs {
         };
         batch.tx.put_job(&job)?;
         batch.note(Change::of_job("job.created", &job));
+        // Once for a job, not with each of its steps.
+        batch.changes.to_try.extend(match &job.task {
+            JobTask::Erase(_) => Vec::new(),
+            task => match task.subscription() {
+                Some(id) => vec![id],
+                None => state.registry.subscriptions_of(account).iter().map(|found| found.id).collect(),
+            },
+        });
         self.add(job.clone());
         Ok(Ok(job))
     }

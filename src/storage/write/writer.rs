@@ -313,6 +313,7 @@ impl Writer {
             Command::Redeliver { account, id, reply } => {
                 let result = batch.redeliver(state, account, id)?;
                 if result.is_ok() {
+                    batch.changes.to_try.push(id.subscription);
                     batch.note(Change::of(account, "delivery.retried", id.to_string()));
                 }
                 defer_reply(reply, result)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gate, Received, Receiver, Reply, Server, clock_in, eventually, sample};
+use crate::harness::{Client, Gate, Received, Receiver, Reply, Server, clock_in, eventually, sample, time};
 
 /// What rounding to milliseconds may take off a wait.
 const ROUNDING: Duration = Duration::from_millis(5);
@@ -206,4 +206,43 @@ fn faults_of_the_servers_own_use_up_nothing() {
     let attempts = delivery["attempts"].as_array().unwrap();
     assert!(attempts[0]["error"].as_str().unwrap().contains("too many files"), "{delivery:#}");
     assert_eq!(attempts.len() as u64, delivery["attempt_count"].as_u64().unwrap());
+}
+
+/// The deliveries without an attempt, once each of them shows that the endpoint rests.
+fn unattempted_in_a_rest(client: &Client) -> Vec<Value> {
+    eventually("the lane rests", || {
+        let pending = client.get("/deliveries?status=pending").expect(200);
+        let rows: Vec<Value> = pending.rows().iter().filter(|row| row["attempt_count"] == 0).cloned().collect();
+        let waits = |row: &Value| time(&row["next_attempt_at"]).duration_since(time(&row["created_at"]));
+        let rests = |row: &Value| row["waiting_for"] == "backoff" && waits(row).as_mins() >= 110;
+        (!rows.is_empty() && rows.iter().all(rests)).then_some(rows)
+    })
+}
+
+#[test]
+fn a_rest_is_shown_and_a_redelivery_or_a_successful_ping_ends_it() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let receiver = Receiver::answering(|_| Reply::with(503, &[("Retry-After", "7200")], ""));
+    let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
+    publish_many(&client, 12);
+    let rows = unattempted_in_a_rest(&client);
+    let requests = receiver.requests().len();
+    let one = rows[0]["id"].as_str().unwrap();
+
+    // Of one and of many: each has one attempt made, and the endpoint, which still pushes back, rests again.
+    client.post_nothing(&format!("/deliveries/{one}/retry")).expect(202);
+    receiver.wait_for(requests + 1, "the attempt after a redelivery");
+    unattempted_in_a_rest(&client);
+    assert_eq!(receiver.requests().len(), requests + 1);
+    client.post("/deliveries/retry", &json!({"status": "pending"})).expect(202);
+    receiver.wait_for(requests + 2, "the attempt after the redelivery of many");
+    unattempted_in_a_rest(&client);
+    assert_eq!(receiver.requests().len(), requests + 2);
+
+    receiver.rule(|_| Reply::status(200));
+    client.post_nothing(&format!("/webhooks/{id}/test")).expect(200);
+    eventually("a delivery arrives after the ping", || {
+        (client.total("/deliveries?status=delivered&event=clock_in") > 0).then_some(())
+    });
 }

@@ -46,13 +46,15 @@ impl ViewContext<'_> {
 
     /// When its next attempt is due, if that is known.
     pub fn next_attempt_at(self, id: DeliveryId, delivery: &Delivery) -> Option<Timestamp> {
-        match delivery.state {
+        let due = match delivery.state {
             // What was never attempted is due since its event was made, unless it expired and is sent again.
             DeliveryState::Pending { due } if delivery.attempt_count == 0 && due == id.event.time() => Some(due),
             DeliveryState::Pending { due } => Some(self.clocks.on_the_wall(due)),
-            _ => None,
-        }
-        .filter(|_| self.is_active && !self.is_read(id) && !self.is_in_turn(id))
+            _ => return None,
+        };
+        // Nothing is sent before the endpoint's rest ends.
+        let rests_until = self.dispatcher.rests_until(id.subscription).map(|until| self.clocks.on_the_wall(until));
+        due.max(rests_until).filter(|_| self.is_active && !self.is_read(id) && !self.is_in_turn(id))
     }
 
     /// Whether its receiver reads it.
