@@ -363,7 +363,9 @@ impl<T: Idle> KeptConnections<T> {
             }
             drop(state);
             drop(closed);
-            distrusted.iter().for_each(|server| self.distrust(server));
+            for server in &distrusted {
+                self.distrust(server);
+            }
         }
     }
 }
