@@ -101,6 +101,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_that_somebody_ends_is_followed_by_one_attempt_and_by_another_rest_if_that_is_pushed_back() {
+        let mut resting = Resting::new();
+        // The earliest of what was asked for.
+        assert_eq!(resting.rests_until(), Some(Timestamp::from_ms(1_000_000).plus(ASKED)));
+        assert!(resting.take().is_none());
+        for _ in 0..3 {
+            resting.now = resting.now.plus(Duration::from_secs(7));
+            resting.schedule.try_now(LANE, resting.now);
+            assert_eq!(resting.rests_until(), None);
+            resting.schedule.try_now(LANE, resting.now);
+            resting.push_back_one();
+            assert_eq!(resting.rests_until(), Some(resting.now.plus(ASKED)));
+            assert!(resting.take().is_none());
+        }
+    }
+
+    #[test]
     fn a_rest_that_somebody_ends_is_over_once_that_attempt_gets_through() {
         let mut resting = Resting::new();
         resting.schedule.try_now(LANE, resting.now);
