@@ -9,6 +9,7 @@ mod browser;
 mod child;
 mod driver;
 mod measure;
+mod postgres;
 mod receiver;
 mod redb_alone;
 mod report;

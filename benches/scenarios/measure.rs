@@ -42,6 +42,16 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// Processor time of a process and of its children that have ended, in microseconds.
+    pub fn with_ended_children(pid: u32) -> Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let fields = stat.rsplit_once(')').ok_or("odd stat")?.1.split_whitespace();
+        let ticks: u64 = fields.skip(11).take(4).filter_map(|text| text.parse::<u64>().ok()).sum();
+        Ok(ticks * TICK_US)
+    }
+}
+
 /// The number behind a label at the start of a line.
 fn value(text: &str, label: &str) -> u64 {
     text.lines()

@@ -12,6 +12,7 @@ mod memory;
 mod options;
 mod outage;
 mod pacing;
+mod postgres;
 mod pushback;
 mod rare;
 mod replay;
@@ -78,6 +79,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "workers", about: "10,000 workers in order, one of them failing", run: pacing::workers },
     Scenario { name: "replay", about: "200,000 events again, behind live traffic", run: replay::run },
     Scenario { name: "find", about: "one worker among 2,000,000 events", run: find::run },
+    Scenario { name: "postgres", about: "1 endpoint, PostgreSQL with a synchronous standby", run: postgres::run },
     Scenario { name: "feed", about: "10,000 readers that wait for a feed", run: feed::run },
     Scenario { name: "lists", about: "every list and page beside 10,000,000 deliveries", run: years::lists::run },
     Scenario { name: "start", about: "start on a large file, after a stop and after a kill", run: years::start::run },

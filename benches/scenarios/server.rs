@@ -60,7 +60,11 @@ impl Server {
         let data_dir = dir.join("data");
         let config = dir.join("config.toml");
         fs::create_dir_all(&data_dir)?;
-        fs::write(&config, settings::configuration(&data_dir, settings))?;
+        let url_file = dir.join("database_url");
+        if let Some(url) = &settings.postgres {
+            fs::write(&url_file, url)?;
+        }
+        fs::write(&config, settings::configuration(&data_dir, settings, &url_file))?;
         let through = settings.through;
         let clock = if settings.moves_clock { Some(WallClock::new(dir)?) } else { None };
         let (child, addr, started_in) = launch(command(binary, through, clock.as_ref()), &config, &data_dir)?;

@@ -125,6 +125,7 @@ impl Stand {
                 endpoints: groups.iter().flat_map(|group| receiver.urls(&group.name)).cloned().collect(),
                 authority,
                 data_dir: file("data"),
+                postgres: settings.postgres.clone(),
                 threads: THREADS,
             })?),
             System::Server(binary) => {
@@ -293,7 +294,7 @@ fn shown(files: &PemFiles, groups: &[Group], receiver: &Receiver) -> Vec<ShownCe
 }
 
 /// Where data goes: a real disk. A temporary folder is often memory, where a durable commit costs nothing.
-fn folder() -> Result<PathBuf> {
+pub fn folder() -> Result<PathBuf> {
     let folder = std::env::var_os("BENCH_DATA_DIR")
         .or_else(|| option_env!("CARGO_TARGET_TMPDIR").map(Into::into))
         .map_or_else(|| PathBuf::from("target/tmp"), PathBuf::from);

@@ -2,6 +2,7 @@
 //! durable commits, delivers them and notes the outcomes, and does nothing else: no accounts, no validation, no
 //! retries, no limits. What the server makes is judged as a share of this, measured in the same run.
 
+mod database;
 mod sender;
 mod writer;
 
@@ -38,6 +39,8 @@ pub struct Spec {
     pub authority: Option<PathBuf>,
     /// Where its file goes.
     pub data_dir: PathBuf,
+    /// The PostgreSQL that it goes to instead.
+    pub postgres: Option<String>,
     /// Delivery threads.
     pub threads: usize,
 }
@@ -80,7 +83,7 @@ pub fn run(spec: &str) -> Result<()> {
         let (endpoints, jobs, report) = (endpoints.clone(), handed_over.clone(), report.clone());
         std::thread::spawn(move || sender::run(&endpoints, &jobs, &report));
     }
-    let mut writer = writer::Writer::open(&spec.data_dir, spec.endpoints.len())?;
+    let mut writer = writer::Writer::open(&spec)?;
     std::thread::spawn(move || {
         if let Err(error) = writer.run(&publishes, &outcomes, &hand_off) {
             eprintln!("yardstick: {error}");

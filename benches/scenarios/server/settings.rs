@@ -22,6 +22,8 @@ pub struct Settings {
     pub moves_clock: bool,
     /// Where it serves its metrics.
     pub metrics: Option<SocketAddr>,
+    /// The PostgreSQL that it keeps everything in, instead of a file.
+    pub postgres: Option<String>,
     /// Further sections of its configuration.
     pub sections: &'static str,
     /// Words in front of the program, for what it is to run through.
@@ -41,13 +43,17 @@ pub struct ShownCertificate {
     pub host: String,
 }
 
-/// The configuration file of a server with these settings.
-pub fn configuration(data_dir: &Path, settings: &Settings) -> String {
+/// The configuration file of a server with these settings; the URL of its PostgreSQL is in that file, if it has one.
+pub fn configuration(data_dir: &Path, settings: &Settings, url_file: &Path) -> String {
     // A TOML string of the plain kind is written as JSON writes it.
     let text = |value: &dyn std::fmt::Display| json!(value.to_string()).to_string();
     let schedule = settings.retry_schedule.map(|waits| format!("retry_schedule = {}\n", json!(waits)));
     let authority = settings.authority.as_ref().map(|path| format!("ca_certificates = {}\n", text(&path.display())));
     let metrics = settings.metrics.map(|address| format!("metrics_listen = {}\n", text(&address)));
+    let postgres = settings
+        .postgres
+        .as_ref()
+        .map(|_| format!("engine = \"postgres\"\n\n[storage.postgres]\nurl_file = {}\n", text(&url_file.display())));
     let connections = settings
         .idle_connections
         .map(|count| format!("max_connections = {}\nrequest_timeout = \"10m\"\n", count + 100));
@@ -62,12 +68,13 @@ pub fn configuration(data_dir: &Path, settings: &Settings) -> String {
         )
     };
     format!(
-        "[server]\n{}{}\n[storage]\ndata_dir = {}\n\n[delivery]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\n\
+        "[server]\n{}{}\n[storage]\ndata_dir = {}\n{}\n[delivery]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n{}{}\n\
          {}{}\n[limits]\nsubscriptions_per_account = 10000\n\n\
          [rate_limit]\nmanagement_per_minute = 0\npublish_per_minute = 0\nwrong_keys_per_minute = 0\n",
         metrics.unwrap_or_default(),
         connections.unwrap_or_default(),
         text(&data_dir.display()),
+        postgres.unwrap_or_default(),
         schedule.unwrap_or_default(),
         authority.unwrap_or_default(),
         settings.certificates.iter().map(certificate).collect::<String>(),

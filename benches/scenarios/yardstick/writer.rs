@@ -1,7 +1,6 @@
 //! The yardstick's store: one thread, one transaction for all that is queued, two-phase and durable at once.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,8 @@ use redb::{Database, TableDefinition};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::Spec;
+use super::database;
 use super::sender::{Job, Outcome};
 use crate::Result;
 
@@ -59,8 +60,13 @@ struct OutboxRow {
 
 /// The thread's state.
 pub struct Writer {
-    database: Database,
+    store: Store,
     endpoints: u32,
+}
+
+enum Store {
+    File(Database),
+    Postgres(Box<database::Database>),
 }
 
 #[derive(Default)]
@@ -87,11 +93,15 @@ impl Share {
 }
 
 impl Writer {
-    /// Makes the file.
-    pub fn open(dir: &Path, endpoints: usize) -> Result<Self> {
-        fs::create_dir_all(dir)?;
-        let database = Database::builder().set_cache_size(CACHE).create(dir.join("yardstick.redb"))?;
-        Ok(Self { database, endpoints: u32::try_from(endpoints)? })
+    /// Makes the file or the tables.
+    pub fn open(spec: &Spec) -> Result<Self> {
+        let store = if let Some(url) = &spec.postgres {
+            Store::Postgres(Box::new(database::Database::open(url)?))
+        } else {
+            fs::create_dir_all(&spec.data_dir)?;
+            Store::File(Database::builder().set_cache_size(CACHE).create(spec.data_dir.join("yardstick.redb"))?)
+        };
+        Ok(Self { store, endpoints: u32::try_from(spec.endpoints.len())? })
     }
 
     /// Works until nobody publishes any more.
@@ -117,7 +127,10 @@ impl Writer {
                 }
                 share.fill(publishes, outcomes);
             }
-            self.commit(&share)?;
+            match &self.store {
+                Store::File(database) => self.commit(database, &share)?,
+                Store::Postgres(database) => database.commit(&self.rows(&share)?)?,
+            }
             for publish in share.publishes {
                 // A caller that hung up does not need the answer; its events are delivered all the same.
                 let _ = publish.reply.send(publish.events.len() * usize::try_from(self.endpoints)?);
@@ -130,8 +143,31 @@ impl Writer {
         }
     }
 
-    fn commit(&self, share: &Share) -> Result<()> {
-        let mut transaction = self.database.begin_write()?;
+    fn rows(&self, share: &Share) -> Result<database::Rows> {
+        let mut rows = database::Rows::default();
+        let received_us = crate::wire::now_us();
+        for event in share.publishes.iter().flat_map(|publish| &publish.events) {
+            let id = i64::try_from(event.id)?;
+            let row = EventRow { kind: &event.kind, received_us, body: &event.body };
+            rows.events.0.push(id);
+            rows.events.1.push(encode_to_vec(row, standard())?);
+            let row = encode_to_vec(OutboxRow { event: event.id, due_us: received_us, attempts: 0 }, standard())?;
+            for endpoint in 0..self.endpoints {
+                rows.outbox.0.push(endpoint.into());
+                rows.outbox.1.push(id);
+                rows.outbox.2.push(row.clone());
+            }
+        }
+        for outcome in &share.outcomes {
+            rows.attempts.0.push(outcome.endpoint.into());
+            rows.attempts.1.push(i64::try_from(outcome.id)?);
+            rows.attempts.2.push(encode_to_vec(outcome, standard())?);
+        }
+        Ok(rows)
+    }
+
+    fn commit(&self, database: &Database, share: &Share) -> Result<()> {
+        let mut transaction = database.begin_write()?;
         transaction.set_two_phase_commit(true);
         {
             let mut events = transaction.open_table(EVENTS)?;
