@@ -14,9 +14,8 @@ const EVERY: Duration = Duration::from_mins(1);
 const SOONEST: Duration = Duration::from_millis(100);
 /// The writer knows what was told; it is asked again after this time.
 const ASKED_AGAIN: Duration = Duration::from_hours(1);
-/// How many dates ahead of the clock are known, and for how long each; longer than any limit that can be set.
+/// How many dates ahead of the clock are known.
 const AHEAD_MAX: usize = 1000;
-const AHEAD_KEPT: Duration = Duration::from_hours(400 * 24);
 /// As in `storage`: what concerns the whole server.
 const SERVER: &str = "server";
 
@@ -97,8 +96,7 @@ impl Watch {
         if since <= wall {
             return since;
         }
-        self.ahead.retain(|seen, at| *seen > wall && now.duration_since(*at) < AHEAD_KEPT);
-        if self.ahead.len() >= AHEAD_MAX {
+        if self.ahead.len() >= AHEAD_MAX && !self.ahead.contains_key(&since) {
             return since;
         }
         let first = *self.ahead.entry(since).or_insert(now);
@@ -108,6 +106,7 @@ impl Watch {
     /// What is to be told.
     pub fn look(&mut self, view: &ReadView, wall: Timestamp, now: Instant) -> Vec<Noticed> {
         self.asked.retain(|_, at| now.duration_since(*at) < ASKED_AGAIN);
+        self.ahead.retain(|begun, _| *begun > wall);
         let failed = self.failed_at.take().map(|at| Noticed {
             kind: AlertKind::StoreFailed,
             message: format!("the store failed at {at}, and the server exited; it has been restarted"),

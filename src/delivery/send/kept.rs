@@ -240,8 +240,8 @@ impl<T: AsFd> KeptConnections<T> {
     }
 
     /// Keeps a connection that was made in this generation, after an answer, unless another one of the server starves or
-    /// did lately, or the server is distrusted. `closed_after` is after what time without a request the receiver closes it, if it says so. Gives up the
-    /// server's oldest if it has too many.
+    /// did lately, or the server is distrusted. `closed_after` is after what time without a request the receiver closes it,
+    /// if it says so. Gives up the server's oldest if it has too many.
     pub(in crate::delivery) fn put(
         &self,
         server: &ServerName,

@@ -169,7 +169,7 @@ impl Attempt {
     /// The target of a redirect without parts that may be secret.
     fn target(&self) -> Option<String> {
         let target = self.response.as_ref().and_then(|response| {
-            let (_, location) = response.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("location"))?;
+            let location = response.header("location")?;
             let mut target = Url::parse(&self.url).ok()?.join(location).ok()?;
             target.set_query(None);
             target.set_fragment(None);

@@ -39,7 +39,6 @@ impl Response {
     /// Its content type, in lower case.
     #[must_use]
     pub fn content_type(&self) -> Option<String> {
-        let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        found.map(|(_, value)| value.trim().to_ascii_lowercase())
+        self.header("content-type").map(|value| value.trim().to_ascii_lowercase())
     }
 }
