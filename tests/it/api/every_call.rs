@@ -290,6 +290,8 @@ fn a_publish_is_acknowledged_only_after_all_its_syncs() {
     for number in 1..MANY {
         bench.server.launch();
         let client = bench.client();
+        // What is due after a start is done in the commit of this one, or was done before.
+        client.publish("worker_created", &sample("worker_created"));
         // Nobody wants it, so that its commit is the only one.
         let tracer = Fault { call: "fdatasync", what: "delay_exit=300000", number }.arm(&bench.server);
         let begun = Instant::now();

@@ -107,7 +107,13 @@ fn refused(client: &Client, status: u16, method: &str, path: &str) -> Option<Ans
         (400, _) => send("1", "", json, "[]"),
         (404, _) if path.ends_with("/deliveries/retry") => send("1", "", json, r#"{"subscription": 999999}"#),
         (404, _) => send("999999", "?action=test", json, "{}"),
-        (413, _) => send("1", "", json, &"x".repeat(9 << 20)),
+        (413, _) => {
+            // The length that is announced is refused. Sent, so much may be cut off before the answer is read.
+            let asked = if path == PHP { format!("{path}?id=1") } else { path.replace("{id}", "1") };
+            let head = client.raw_head(method, &asked);
+            let head = format!("{head}Content-Type: {json}\r\nContent-Length: {}\r\n\r\n", 9 << 20);
+            Some(client.raw(head.as_bytes()).expect("an answer"))
+        }
         (415, _) => send("1", "", "text/plain", "{}"),
         _ => None,
     }
@@ -271,6 +277,8 @@ fn a_delivery_of_every_type_is_as_described() {
     for event in &described {
         client.publish(event, &sample(event));
     }
+    // The one that fails is an event: a test ping would not be sent again.
+    receiver.wait_for(1, "the first attempt");
     client.post_nothing(&format!("/webhooks/{}/test", subscription.id)).expect(200);
     let requests = receiver.wait_for(described.len() + 2, "every event, one of them twice, and the test");
     let mut seen = BTreeSet::new();

@@ -9,7 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    BINARY, Client, PATIENCE, Receiver, Reply, Server, Strace, assert_has_fields, clock_in, printed, wait_guarded,
+    BINARY, Client, PATIENCE, Receiver, Reply, Server, Strace, assert_has_fields, clock_in, printed, sample,
+    wait_guarded,
 };
 
 fn publish_batch(client: &Client, count: u64) {
@@ -183,6 +184,8 @@ fn tail_shows_every_attempt_of_new_and_old_deliveries_until_it_is_interrupted() 
     client.subscribe(&receiver.url("/"), &["clock_in"]);
     let event = client.publish("clock_in", &clock_in(1));
     let old = client.settled(&event, "delivered")["id"].as_str().unwrap().to_owned();
+    // Answered after all that the commit before has told others.
+    client.publish("worker_created", &sample("worker_created"));
 
     let (mut child, shown) = tail(&server);
     let next = || -> Value { serde_json::from_str(&shown.recv_timeout(PATIENCE).expect("a line")).unwrap() };

@@ -203,7 +203,7 @@ fn many_subscriptions_are_named_by_their_numbers_in_order_and_what_is_left_out_i
 
 #[test]
 fn a_server_that_is_stopping_answers_commands_and_is_not_taken_for_one_that_is_down() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&[("delivery.timeout", r#""10m""#), ("delivery.drain", r#""10m""#)]);
     write_listen(&mut server);
     let (gate, client) = (Gate::default(), server.client());
     let held = gate.clone();

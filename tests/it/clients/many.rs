@@ -134,7 +134,7 @@ fn a_byte_now_and_then_does_not_lengthen_the_time_limit() {
 
 #[test]
 fn a_slow_head_is_cut_off_behind_an_answered_request_too() {
-    let server = Server::start(&[("server.request_timeout", r#""1s""#), ("server.workers", "1")]);
+    let server = Server::start(&[("server.request_timeout", r#""5s""#), ("server.workers", "1")]);
     for interval in [None, Some(Duration::from_millis(50))] {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -160,7 +160,7 @@ fn a_slow_head_is_cut_off_behind_an_answered_request_too() {
 
 #[test]
 fn half_a_head_that_came_with_a_whole_request_is_cut_off_too() {
-    let server = Server::start(&[("server.request_timeout", r#""1s""#)]);
+    let server = Server::start(&[("server.request_timeout", r#""5s""#)]);
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nX-Slow: ").unwrap();
     assert_eq!(rest(&mut stream).matches("HTTP/1.1 200 ").count(), 1);
@@ -168,7 +168,7 @@ fn half_a_head_that_came_with_a_whole_request_is_cut_off_too() {
 
 #[test]
 fn an_answer_that_takes_longer_than_a_head_may_is_waited_for() {
-    let server = Server::start(&[("delivery.timeout", r#""3s""#), ("server.request_timeout", r#""1s""#)]);
+    let server = Server::start(&[("delivery.timeout", r#""10s""#), ("server.request_timeout", r#""5s""#)]);
     let client = server.client();
     let receiver = Receiver::first([Reply::Hang]);
     let id = client.subscribe(&receiver.url("/"), &["clock_in"]).id;
@@ -292,7 +292,7 @@ fn whoever_never_reads_is_cut_off() {
 
 #[test]
 fn whoever_never_reads_over_tls_is_cut_off_too() {
-    let mut server = Server::stopped(&[("server.request_timeout", r#""1s""#)]);
+    let mut server = Server::stopped(&[("server.request_timeout", r#""5s""#)]);
     let certificate = exchange(&server);
     with_tls(&mut server);
     server.launch();

@@ -112,7 +112,7 @@ fn an_endpoint_that_timed_out_gets_one_attempt_at_a_time() {
     client.subscribe(&receiver.url("/"), &["clock_in"]);
     let first = client.publish("clock_in", &clock_in(1));
     let delivery = client.delivery_ids(&first).remove(0);
-    client.wait_for_delivery(&delivery, "timed out", |d| d["attempt_count"] == 1);
+    client.wait_for_delivery(&delivery, "timed out", |d| d["attempt_count"] != 0);
     publish_many(&client, "clock_in", 20);
 
     let deliveries = client.get("/deliveries").expect(200);

@@ -128,7 +128,7 @@ fn held_replay(server: &Server, key: &str, gate: &Gate) -> (Receiver, i64, Answe
 
 #[test]
 fn a_new_event_passes_all_of_a_replay_but_a_few_and_one_replay_of_a_subscription_runs_at_a_time() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[("delivery.timeout", r#""10m""#)]);
     let key = server.key("*");
     let client = server.client_with(&key);
     let gate = Gate::default();
@@ -154,7 +154,7 @@ fn a_new_event_passes_all_of_a_replay_but_a_few_and_one_replay_of_a_subscription
 
 #[test]
 fn a_replay_goes_on_after_a_kill() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&[("delivery.timeout", r#""10m""#)]);
     let key = server.key("*");
     let gate = Gate::default();
     let (receiver, _, created) = held_replay(&server, &key, &gate);

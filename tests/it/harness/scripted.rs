@@ -151,11 +151,16 @@ impl Shared {
             drop(seen);
             self.changed.notify_all();
             let is_open = steps.into_iter().all(|step| self.take(&mut peer, step).is_ok());
-            self.seen.lock().unwrap().done += 1;
-            self.changed.notify_all();
+            let note_done = || {
+                self.seen.lock().unwrap().done += 1;
+                self.changed.notify_all();
+            };
             if !is_open {
-                return;
+                // Whoever waits for that finds the connection ended.
+                drop(peer);
+                return note_done();
             }
+            note_done();
         }
     }
 

@@ -154,9 +154,7 @@ impl TlsReceiver {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-                if answer_one(StreamOwned::new(connection, stream)) {
-                    count.fetch_add(1, Ordering::SeqCst);
-                }
+                answer_one(StreamOwned::new(connection, stream), &count);
             }
         });
         Self { port, requests }
@@ -172,8 +170,8 @@ impl TlsReceiver {
     }
 }
 
-/// Whether a request came.
-fn answer_one(mut stream: StreamOwned<ServerConnection, TcpStream>) -> bool {
+/// Counts the request that comes, if one does, and answers it.
+fn answer_one(mut stream: StreamOwned<ServerConnection, TcpStream>, requests: &AtomicUsize) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -181,17 +179,17 @@ fn answer_one(mut stream: StreamOwned<ServerConnection, TcpStream>) -> bool {
             // Closed with something unread, the system would throw away the alert that says why.
             let _ = stream.sock.shutdown(Shutdown::Write);
             let _ = stream.sock.read_to_end(&mut Vec::new());
-            return false;
+            return;
         }
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
     let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
     let mut body = vec![0; length.parse().unwrap()];
-    let is_whole = stream.read_exact(&mut body).is_ok();
+    // Before the answer, so that whoever hears of that finds the request counted.
+    requests.fetch_add(usize::from(stream.read_exact(&mut body).is_ok()), Ordering::SeqCst);
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let _ = stream.flush();
     stream.conn.send_close_notify();
     let _ = stream.flush();
-    is_whole
 }

@@ -50,6 +50,8 @@ fn metrics_are_not_on_the_public_listener() {
 fn a_disk_that_hangs_is_asked_once_however_many_ask_and_holds_up_nobody_else() {
     const CALLERS: usize = 20;
     let server = Server::start(&[("server.workers", "1")]);
+    // The writer asks the disk with its first commit, which is this one at the latest.
+    server.key("*");
     // Much longer than everything below takes; taking strace off ends it.
     let hangs = ["-e", "trace=statfs,fstatfs", "-e", "inject=statfs,fstatfs:delay_enter=300000000"];
     let strace = Strace::attach(&server, &hangs);

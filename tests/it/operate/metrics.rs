@@ -24,7 +24,9 @@ const NEWER: &str = "application/openmetrics-text;version=1.0.0,application/open
 
 /// Reads the page over a connection of its own: one that was kept may be closed by the page just now.
 fn read(page: &Client) -> String {
-    let answer = Client::elsewhere(page.address()).send("GET", "/metrics", &[("Accept", NEWER)], None).expect(200);
+    // Whoever has not asked within two seconds is cut off.
+    let ask = || Client::elsewhere(page.address()).try_send("GET", "/metrics", &[("Accept", NEWER)], None);
+    let answer = eventually("the page answers", || ask().ok().filter(|answer| answer.status != 408)).expect(200);
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(answer.header("content-type"), Some(media_type));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));

@@ -235,6 +235,7 @@ fn a_token_server_that_hangs_holds_one_thread_and_no_other_endpoint() {
     }
     // All of them arrive at the other one over the second thread.
     other.wait_for(20, "the deliveries of the other endpoint");
+    tokens.wait_for(1, "the request for a token");
     assert_eq!((tokens.requests().len(), receiver.requests().len()), (1, 0));
     gate.open();
     receiver.wait_for(20, "the deliveries after the token server answers again");

@@ -51,7 +51,7 @@ fn a_batch_ends_with_its_last_event_or_when_the_first_has_waited_and_keeps_the_o
     subscribe(&client, &receiver, &json!({"batch": {"max": 3, "wait": "300ms"}}));
     let events = publish(&client, 1..=7);
     let last = client.settled(&events[6], "delivered");
-    let requests = receiver.requests();
+    let requests = receiver.wait_for(3, "three batches");
     requests.iter().for_each(check);
     let mut sent: Vec<_> = requests.iter().map(entries).collect();
     sent.sort_unstable();

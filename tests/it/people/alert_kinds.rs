@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::alerts::server_that_tells;
+use super::alerts::{nothing_waits, server_that_tells};
 use super::mail_server::{MailServer, Manner, Protection};
 use crate::harness::{Identity, Receiver, Server, clock_in, eventually, hosts, on_an_island, printed};
 
@@ -14,11 +14,6 @@ const FULL: (&str, &str) = ("storage.free_space_reserve", r#""1TiB""#);
 
 fn message(alert: &Value) -> &str {
     alert["data"]["message"].as_str().unwrap()
-}
-
-/// Waits until no alert waits any more: what was not told by then is not told.
-fn nothing_waits(server: &Server) {
-    eventually("nothing waits", || server.cli(&["doctor", "--json"]).stdout.contains(" 0 alerts wait").then_some(()));
 }
 
 #[test]
@@ -54,6 +49,7 @@ fn a_disk_without_room_is_told_of_once_and_again_neither_after_a_restart_nor_whe
     assert!(message(&alert).contains("storage.free_space_reserve"), "{alert}");
     assert_eq!(alert["data"]["subscription_id"], Value::Null);
     assert_eq!(client.try_publish(&[1]).unwrap().status, 503);
+    nothing_waits(&server);
     for reserve in [FULL.1, r#""0""#] {
         server.configure(&[("storage.free_space_reserve", reserve)]);
         server.restart();
@@ -113,6 +109,7 @@ fn a_certificate_of_the_server_or_for_a_receiver_that_ends_within_two_weeks_is_t
     }
     let about = |words: &str| alerts.iter().filter(|alert| message(alert).contains(words)).count();
     assert_eq!((about("server.tls_certificate"), about("ends.pem"), about("lasts.pem")), (1, 1, 0), "{alerts:?}");
+    nothing_waits(&server);
     server.restart();
     nothing_waits(&server);
     assert_eq!(told.requests().len(), 2);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Reply, Server, WallClock, clock_in, eventually, signature_standard};
+use crate::harness::{Receiver, Reply, Server, WallClock, clock_in, eventually, printed, signature_standard};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
@@ -22,6 +22,11 @@ pub fn server_that_tells(told: &Receiver, further: &[(&str, &str)]) -> Server {
         ("alerts.webhook_secret_file", &format!("'{}'", secret.display())),
     ]);
     server
+}
+
+/// Waits until no alert waits any more: what was not told by then is not told.
+pub fn nothing_waits(server: &Server) {
+    eventually("nothing waits", || server.cli(&["doctor", "--json"]).stdout.contains(" 0 alerts wait").then_some(()));
 }
 
 fn kinds(told: &Receiver) -> Vec<Value> {
@@ -66,6 +71,7 @@ fn an_endpoint_that_fails_and_recovers_is_told_of_once_each_signed_and_without_i
     client.publish("clock_in", &clock_in(10));
     told.wait_for(4, "that it is off");
     assert_eq!(kinds(&told)[3], "alert.endpoint_off");
+    nothing_waits(&server);
     server.restart();
     let again = server.client();
     again.change(id, &json!({"active": true})).expect(200);
@@ -121,6 +127,7 @@ fn a_backup_that_is_missed_is_told_of_once_and_a_backup_ends_that() {
     assert!(alert.json()["data"]["message"].as_str().unwrap().contains("there is no backup yet"), "{}", alert.text());
     let file = server.folder().join("b.bak");
     assert_eq!(server.cli(&["backup", "--output", file.to_str().unwrap()]).code, Some(0));
+    nothing_waits(&server);
     server.restart();
     assert_eq!(told.requests().len(), 1, "within the hour it is not told again");
 }
@@ -149,6 +156,7 @@ fn a_feed_whose_reader_is_behind_is_told_of_once_and_again_when_it_had_caught_up
     assert!(data["message"].as_str().unwrap().contains("alerts.feed_behind_after"), "{data}");
     // The reader catches up with one of two events, and then with both.
     client.publish("clock_in", &clock_in(2));
+    nothing_waits(&server);
     server.restart();
     let client = server.client_with(&server.key("*"));
     for _ in 0..2 {
@@ -170,6 +178,11 @@ fn a_store_that_fails_is_told_of_at_once_or_after_the_next_start() {
     server.launch();
     let client = server.client();
     client.subscribe("http://127.0.0.1:9/", &["clock_in"]);
+    // That the key was used has a commit of its own, and the file is to be damaged while there is none.
+    eventually("the use of the key is stored", || {
+        let keys = printed(&server.cli(&["keys", "list", "--json"]));
+        keys["data"][0]["last_used_at"].is_string().then_some(())
+    });
     let database = server.data_dir().join("tempclock.redb");
     let kept = fs::read(&database).unwrap();
     fs::File::options().write(true).open(&database).unwrap().write_all_at(&[0; 512], 0).unwrap();

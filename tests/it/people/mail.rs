@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use super::alerts::nothing_waits;
 use super::mail_server::{MailServer, Manner, Protection};
 use crate::harness::{Authority, Receiver, Reply, Server, clock_in, eventually, printed};
 
@@ -122,6 +123,7 @@ fn a_mail_server_that_hangs_or_refuses_holds_up_nothing_and_doctor_tells() {
     server.configure(&[("alerts.smtp", &mail.url("smtp"))]);
     server.launch();
     mail.wait_for(4);
+    nothing_waits(&server);
     server.restart();
     let status = eventually("nothing waits", || {
         let seen = server.cli(&["doctor", "--json"]);

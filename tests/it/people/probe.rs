@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::harness::{Client, Receiver, Reply, Server, WallClock, clock_in, eventually};
+use crate::operate::service::logged;
 
 const HALF_AN_HOUR: i64 = 31 * 60;
 
@@ -37,6 +38,8 @@ fn two_probes_in_a_row_that_are_taken_turn_it_on_and_what_was_held_goes_out() {
     let first = receiver.wait_until("a probe", |all| all.iter().any(|sent| sent.json()["event"] == "ping"));
     let ping = first.iter().find(|sent| sent.json()["event"] == "ping").unwrap();
     assert!(ping.header("webhook-signature").starts_with("v1,"));
+    // The next one is half an hour after this one has ended.
+    logged(&server, "was probed: the endpoint responds", 1);
     let seen = client.subscription(id);
     assert_eq!((&seen["active"], &seen["recent_deliveries"]), (&json!(false), &before), "one is not enough, nor shown");
     clock.set(2 * HALF_AN_HOUR);

@@ -80,9 +80,11 @@ fn a_user_with_few_connections_or_rights_and_dead_rows_and_a_wrong_clock_are_nam
     let schema = server.schema().to_owned();
     says_nothing_of(&server.cli(&["doctor"]), &["dead rows", "connections are left", "may not read", "clock is"]);
     database.sql(&format!("ALTER TABLE {schema}.find SET (autovacuum_enabled = off)"));
-    database
-        .sql(&format!("INSERT INTO {schema}.find SELECT n, gen_random_uuid(), '' FROM generate_series(1, 120000) n"));
-    database.sql(&format!("DELETE FROM {schema}.find"));
+    // In one transaction, so that both are counted in this order.
+    database.sql(&format!(
+        "INSERT INTO {schema}.find SELECT n, gen_random_uuid(), '' FROM generate_series(1, 120000) n; \
+         DELETE FROM {schema}.find"
+    ));
     let seen = format!(
         "SELECT n_dead_tup > 100000 FROM pg_stat_user_tables WHERE schemaname = '{schema}' AND relname = 'find'"
     );
