@@ -1,6 +1,7 @@
 //! Probes endpoints whose subscription was disabled because they failed for too long: a signed ping every 30 minutes for 7
-//! days. Two in a row that are taken enable the subscription, and a 410 ends the probing. One thread looks, a few more send.
-//! Nothing of a probe is stored but what it leads to; after a restart two in a row are needed anew.
+//! days. Two in a row that are taken enable the subscription, and a 410 ends the probing. Time that does not count against
+//! an endpoint does not end the probing either. One thread looks, a few more send. Nothing of a probe is stored but what it
+//! leads to; after a restart two in a row are needed anew.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,30 +43,46 @@ enum Heard {
     Stop,
 }
 
+/// A moment by both clocks: the first can leap ahead, and stands still while the machine's clock is set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    calendar: Timestamp,
+    monotonic: Timestamp,
+}
+
+impl Moment {
+    /// How long ago that was, by the clock that says longer.
+    fn since(self, earlier: Self) -> Duration {
+        self.calendar.since(earlier.calendar).max(self.monotonic.since(earlier.monotonic))
+    }
+}
+
 /// An endpoint that is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Probed {
     /// Since when its subscription is disabled; with another time it is another row of probes.
     since: Timestamp,
-    next: Timestamp,
+    /// When the last probe ended, or the subscription was disabled.
+    last: Moment,
     successes: u32,
     is_under_way: bool,
 }
 
 impl Probed {
     /// The first probe is half an hour after it was disabled, or now, if that has passed.
-    fn new(since: Timestamp) -> Self {
-        Self { since, next: since.plus(EVERY), successes: 0, is_under_way: false }
+    fn new(since: Timestamp, now: Moment) -> Self {
+        let last = Moment { calendar: since, monotonic: now.monotonic.minus(now.calendar.since(since)) };
+        Self { since, last, successes: 0, is_under_way: false }
     }
 
-    fn is_due(self, now: Timestamp) -> bool {
-        !self.is_under_way && now >= self.next && now.since(self.since) <= FOR
+    fn is_due(self, now: Moment) -> bool {
+        !self.is_under_way && now.since(self.last) >= EVERY
     }
 
     /// Notes what came of a probe. Gives whether the probing ends, and how.
-    fn ended(&mut self, signal: EndpointSignal, now: Timestamp) -> Option<ProbeEnd> {
+    fn ended(&mut self, signal: EndpointSignal, now: Moment) -> Option<ProbeEnd> {
         self.is_under_way = false;
-        self.next = now.plus(EVERY);
+        self.last = now;
         match signal {
             EndpointSignal::Healthy => self.successes += 1,
             EndpointSignal::Gone => return Some(ProbeEnd::Gone),
@@ -136,9 +153,14 @@ impl Running {
         }
     }
 
+    fn now(&self) -> Moment {
+        let readings = self.clock.read();
+        Moment { calendar: self.reader.now(readings), monotonic: readings.monotonic }
+    }
+
     fn begin(&mut self) {
         let registry = self.reader.registry();
-        let now = self.clock.wall();
+        let now = self.now();
         let mut found = BTreeMap::new();
         for subscription in registry.subscriptions() {
             let SubscriptionState::Disabled { reason: DisabledReason::FailedTooLong, since } = subscription.state
@@ -146,19 +168,32 @@ impl Running {
                 continue;
             };
             let known = self.probed.get(&subscription.id).copied().filter(|known| known.since == since);
-            found.insert(subscription.id, known.unwrap_or_else(|| Probed::new(since)));
+            found.insert(subscription.id, known.unwrap_or_else(|| Probed::new(since, now)));
         }
         self.probed = found;
+        if !self.probed.values().any(|probed| probed.is_due(now)) {
+            return;
+        }
+        let first = match self.reader.view().endpoint_cutoff(now.calendar, FOR) {
+            Ok(first) => first,
+            Err(error) => return log::warn!("no endpoint is probed now: {error}"),
+        };
         let mut under_way = self.probed.values().filter(|probed| probed.is_under_way).count();
         for (id, probed) in &mut self.probed {
             if under_way >= AT_ONCE || !probed.is_due(now) {
                 continue;
             }
+            if probed.since < first {
+                // It is looked at again in half an hour, as more time may turn out not to count.
+                probed.last = now;
+                continue;
+            }
             let Some(subscription) = registry.subscription(*id).cloned() else { continue };
             let account = registry.account_name(subscription.account).to_owned();
             let (transport, heard, id) = (Arc::clone(&self.transport), self.heard.clone(), *id);
+            let wall = self.clock.wall();
             let spawned = std::thread::Builder::new().name("probe-ping".to_owned()).spawn(move || {
-                let sent = AssertUnwindSafe(|| ping(&transport, &subscription, &account, now));
+                let sent = AssertUnwindSafe(|| ping(&transport, &subscription, &account, wall));
                 let signal = catch_unwind(sent).unwrap_or(EndpointSignal::Unknown);
                 drop(heard.send(Heard::Ended(id, signal)));
             });
@@ -173,8 +208,9 @@ impl Running {
     }
 
     fn ended(&mut self, id: SubscriptionId, signal: EndpointSignal) {
+        let now = self.now();
         let Some(probed) = self.probed.get_mut(&id) else { return };
-        let end = probed.ended(signal, self.clock.wall());
+        let end = probed.ended(signal, now);
         log::info!(
             "subscription {id} was probed: {}",
             if signal == EndpointSignal::Healthy { "the endpoint responds" } else { "the endpoint still fails" }
@@ -207,23 +243,33 @@ mod tests {
         Timestamp::from_ms(minutes * 60_000)
     }
 
+    fn both(minutes: u64) -> Moment {
+        Moment { calendar: at(minutes), monotonic: at(minutes) }
+    }
+
     #[test]
-    fn probes_are_half_an_hour_apart_and_end_after_seven_days() {
-        let probed = Probed::new(at(0));
-        assert!(!probed.is_due(at(29)) && probed.is_due(at(30)));
-        assert!(!Probed { is_under_way: true, ..probed }.is_due(at(30)));
-        assert!(probed.is_due(at(95)), "after a restart");
-        assert!(probed.is_due(at(7 * 24 * 60)) && !probed.is_due(at(7 * 24 * 60 + 1)));
+    fn probes_are_half_an_hour_apart_by_the_clock_that_goes_on() {
+        let probed = Probed::new(at(100), both(110));
+        assert!(!probed.is_due(both(129)) && probed.is_due(both(130)));
+        assert!(!Probed { is_under_way: true, ..probed }.is_due(both(130)));
+        assert!(Probed::new(at(100), both(195)).is_due(both(195)), "after a restart");
+        assert!(probed.is_due(Moment { calendar: at(110), monotonic: at(130) }), "the machine's clock was set back");
+        assert!(probed.is_due(Moment { calendar: at(130), monotonic: at(111) }), "and ahead");
+        let ahead = Probed::new(at(500), both(110));
+        assert!(
+            !ahead.is_due(both(139)) && ahead.is_due(both(140)),
+            "what is dated ahead was disabled when it was seen"
+        );
     }
 
     #[test]
     fn two_successes_in_a_row_end_it_and_a_410_does_at_once() {
-        let mut probed = Probed::new(at(0));
-        assert_eq!(probed.ended(EndpointSignal::Healthy, at(30)), None);
-        assert_eq!(probed.next, at(60));
-        assert_eq!(probed.ended(EndpointSignal::Failing, at(60)), None);
-        assert_eq!(probed.ended(EndpointSignal::Healthy, at(90)), None);
-        assert_eq!(probed.ended(EndpointSignal::Healthy, at(120)), Some(ProbeEnd::Works));
-        assert_eq!(Probed::new(at(0)).ended(EndpointSignal::Gone, at(30)), Some(ProbeEnd::Gone));
+        let mut probed = Probed::new(at(0), both(0));
+        assert_eq!(probed.ended(EndpointSignal::Healthy, both(30)), None);
+        assert_eq!(probed.last, both(30));
+        assert_eq!(probed.ended(EndpointSignal::Failing, both(60)), None);
+        assert_eq!(probed.ended(EndpointSignal::Healthy, both(90)), None);
+        assert_eq!(probed.ended(EndpointSignal::Healthy, both(120)), Some(ProbeEnd::Works));
+        assert_eq!(Probed::new(at(0), both(0)).ended(EndpointSignal::Gone, both(30)), Some(ProbeEnd::Gone));
     }
 }

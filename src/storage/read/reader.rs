@@ -11,6 +11,7 @@ use crate::domain::delivery::Delivery;
 use crate::domain::delivery::history::History;
 use crate::domain::event::content::EventContent;
 use crate::domain::event::find::FindKey;
+use crate::domain::gaps::Purpose;
 use crate::domain::job::{DeliverySelection, Job, Replay};
 use crate::domain::subscription::Subscription;
 use crate::domain::{AccountId, AuditId, BatchId, DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -127,6 +128,11 @@ impl ReadView {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.snapshot.registry
+    }
+
+    /// What is from before this time is older than `age` at that time, without what does not count against endpoints.
+    pub fn endpoint_cutoff(&self, now: Timestamp, age: Duration) -> Result<Timestamp, StorageError> {
+        Ok(self.view.seen()?.gaps.cutoff(now, age, Purpose::Health))
     }
 
     /// How much of the time until then does not count for retention.

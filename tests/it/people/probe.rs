@@ -52,6 +52,23 @@ fn two_probes_in_a_row_that_are_taken_turn_it_on_and_what_was_held_goes_out() {
 }
 
 #[test]
+fn time_that_does_not_count_against_an_endpoint_does_not_end_its_probing() {
+    const SIXTY_HOURS: i64 = 60 * 3600;
+    let receiver = Receiver::start();
+    let mut server = Server::stopped(&[]);
+    let (client, _, clock) = turned_off(&mut server, &receiver);
+    // Together these are more than the seven days of probing, and no server was there in them.
+    for leap in 1..=4 {
+        clock.set(leap * SIXTY_HOURS);
+        client.publish("clock_in", &clock_in(2));
+        receiver.wait_until("a probe", |all| {
+            all.iter().filter(|sent| sent.json()["event"] == "ping").count() == usize::try_from(leap).unwrap()
+        });
+        logged(&server, "was probed: the endpoint still fails", usize::try_from(leap).unwrap());
+    }
+}
+
+#[test]
 fn a_410_ends_the_probing_and_what_its_owner_disabled_is_never_probed() {
     let receiver = Receiver::start();
     let mut server = Server::stopped(&[]);
