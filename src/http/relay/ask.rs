@@ -90,7 +90,7 @@ pub async fn relay(request: HttpRequest, body: web::Payload, relay: web::Data<Re
     // Not as an error, which would be logged each time.
     answered.unwrap_or_else(|error| {
         // Nothing has counted it.
-        request.extensions_mut().insert(Allowance { limit: u32::MAX, remaining: u32::MAX });
+        request.extensions_mut().insert(Allowance::UNCOUNTED);
         error.response(&request_id(&request))
     })
 }

@@ -46,6 +46,7 @@ pub async fn finish_response<B: MessageBody + 'static>(
             "this server only supports HTTP/1.1; send the request without Upgrade",
         ))
     } else if !may_answer(&request).await {
+        request.extensions_mut().insert(Allowance::UNCOUNTED);
         request.error_response(ApiError::no_lease())
     } else {
         next.call(request).await?.map_into_boxed_body()

@@ -33,6 +33,11 @@ pub struct Allowance {
     pub remaining: u32,
 }
 
+impl Allowance {
+    /// Of a request that counts towards no limit, as nobody has looked whose it is.
+    pub const UNCOUNTED: Self = Self { limit: u32::MAX, remaining: u32::MAX };
+}
+
 impl<K: Eq + Hash> RateLimit<K> {
     /// A limit in requests per minute; 0: unlimited.
     #[must_use]

@@ -209,6 +209,12 @@ impl Claim {
                     self.tell(Loss::TakenOver(self.schema.clone()));
                     return;
                 }
+                // To try again gives no commit back.
+                Err(Fault::Behind(words)) => {
+                    self.lease.end();
+                    self.tell(Loss::Behind(words));
+                    return;
+                }
                 // The lock of each commit decides. It is tried again in a second.
                 Err(fault) => {
                     log::warn!("the lease on schema {} could not be renewed: {}", self.schema, fault.words());

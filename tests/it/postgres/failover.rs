@@ -99,33 +99,36 @@ fn no_acknowledged_event_is_lost_when_the_primary_is_killed_and_its_standby_take
 
 #[test]
 fn a_standby_that_lacks_acknowledged_commits_is_not_gone_on_with() {
-    let mut primary = Postgres::start();
-    let mut standby = primary.standby(None);
-    let mut server = Server::stopped(&[]);
-    server.move_to_postgres(&primary.url_with(&standby), "tempclock_webhooks");
-    server.launch();
-    let client = server.client();
-    client.publish("clock_in", &clock_in(1));
-    // It is not synchronous: it has the first event after a while, and hears nothing of what follows.
-    let events_there = || standby.sql("SELECT count(*) FROM tempclock_webhooks.events");
-    eventually("the standby has the first event", || (events_there() == "1").then_some(()));
-    standby.pause();
-    client.publish("clock_in", &clock_in(2));
-    primary.kill_9();
-    standby.start_again();
-    standby.promote();
-    let body = json!({"event": "clock_in", "data": clock_in(3)}).to_string();
-    let headers = [("Content-Type", "application/json")];
-    // It may have ended before it could answer.
-    if let Ok(answer) = client.try_send("POST", "/api/v1/events", &headers, Some(body.as_bytes())) {
-        assert_eq!(answer.status, 503, "{answer:?}");
+    // With nothing to store, too.
+    for is_published in [true, false] {
+        let mut primary = Postgres::start();
+        let mut standby = primary.standby(None);
+        let mut server = Server::stopped(&[]);
+        server.move_to_postgres(&primary.url_with(&standby), "tempclock_webhooks");
+        server.launch();
+        let client = server.client();
+        client.publish("clock_in", &clock_in(1));
+        // It is not synchronous: it has the first event after a while, and hears nothing of what follows.
+        let events_there = || standby.sql("SELECT count(*) FROM tempclock_webhooks.events");
+        eventually("the standby has the first event", || (events_there() == "1").then_some(()));
+        standby.pause();
+        client.publish("clock_in", &clock_in(2));
+        primary.kill_9();
+        standby.start_again();
+        standby.promote();
+        let body = json!({"event": "clock_in", "data": clock_in(3)}).to_string();
+        let headers = [("Content-Type", "application/json")];
+        // It may have ended before it could answer.
+        if is_published && let Ok(answer) = client.try_send("POST", "/api/v1/events", &headers, Some(body.as_bytes())) {
+            assert_eq!(answer.status, 503, "{answer:?}");
+        }
+        let status = server.wait_for_exit();
+        assert_eq!(status.code(), Some(74), "{}", server.log());
+        for said in ["was acknowledged", "synchronous_standby_names"] {
+            assert!(server.log().contains(said), "{}", server.log());
+        }
+        assert_eq!(standby.sql("SELECT count(*) FROM tempclock_webhooks.events"), "1");
     }
-    let status = server.wait_for_exit();
-    assert_eq!(status.code(), Some(74), "{}", server.log());
-    for said in ["was acknowledged", "synchronous_standby_names"] {
-        assert!(server.log().contains(said), "{}", server.log());
-    }
-    assert_eq!(standby.sql("SELECT count(*) FROM tempclock_webhooks.events"), "1");
 }
 
 #[test]
