@@ -1,10 +1,9 @@
 //! Figures that were fitted by measurement, in one place, each with what it was measured on. Constants alone; nothing
 //! here decides. Bounds of memory and limits of the protocol stand with the code that keeps them.
 //!
-//! All were set with `cargo bench --bench scenarios` on two processors and a disk that commits in 0.4 to 3 ms
-//! (docs/performance.md names the machine). What follows from the machine itself is measured while running instead: how
-//! long a commit takes (`storage/write/batching.rs`), how fast an endpoint responds (`delivery/schedule/window.rs`), and
-//! how much a receiver takes (`delivery/schedule/limits.rs`).
+//! All were set with `cargo bench --bench scenarios` on two processors and a disk that commits in 0.4 to 3 ms. What follows
+//! from the machine itself is measured while running instead: how long a commit takes (`storage/write/batching.rs`), how
+//! fast an endpoint responds (`delivery/schedule/window.rs`), and how much a receiver takes (`delivery/schedule/limits.rs`).
 
 /// When the writer commits; used by `storage/write/batching.rs`.
 pub mod commit {
