@@ -32,7 +32,7 @@ pub enum Loss {
     },
     /// Nobody is named as the owner.
     #[error(
-        "{0} was removed or emptied while the server had the data folder, so other servers can no longer see that it is in use; start the server again"
+        "{0} was removed, emptied or replaced while the server had the data folder, so other servers can no longer see that it is in use; start the server again"
     )]
     Gone(PathBuf),
     /// Another process has taken a schema.

@@ -247,7 +247,14 @@ fn a_server_whose_folder_another_one_has_taken_ends_and_names_it() {
         holder.write_all_at(b"process 7 on web-2 since 2026-03-02T08:00:00.000Z\n", 0).unwrap();
     };
     ends(taken, &["taken over by process 7 on web-2 since 2026-03-02T08:00:00.000Z"]);
-    ends(|server, _| fs::write(server.data_dir().join("holder"), "").unwrap(), &["holder was removed or emptied"]);
+    let gone = &["holder was removed, emptied or replaced"];
+    ends(|server, _| fs::write(server.data_dir().join("holder"), "").unwrap(), gone);
+    // Until the next beat, which sees it, its database is still its own.
+    let mut server = Server::start(&[]);
+    fs::remove_file(server.data_dir().join("holder")).unwrap();
+    fs::create_dir(server.data_dir().join("holder")).unwrap();
+    assert_eq!(server.wait_for_exit().code(), Some(74), "{}", server.log());
+    assert!(server.log().contains(gone[0]), "{}", server.log());
 }
 
 #[test]

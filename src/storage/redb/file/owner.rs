@@ -132,6 +132,8 @@ impl Claim {
         let file = match open_there(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.gone()),
+            // A folder or a link.
+            Err(_) if fs::symlink_metadata(&self.path).is_ok_and(|found| !found.is_file()) => return Err(self.gone()),
             // Too many open files, for one: then this beat is left out.
             Err(_) => return Ok(()),
         };
