@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{ALL_SCOPES, BINARY, Process, Server, run};
+use crate::harness::{ALL_SCOPES, BINARY, Process, Server, run, write_program};
 
 #[test]
 fn who_calls_over_tcp_is_never_taken_for_the_operator() {
@@ -215,7 +215,7 @@ fn a_command_of_another_user_says_whose_the_database_is() {
     server.key("*");
     fs::set_permissions(server.folder(), Permissions::from_mode(0o755)).unwrap();
     let reachable = server.folder().join("program");
-    fs::copy(BINARY, &reachable).unwrap();
+    write_program(&reachable, &fs::read(BINARY).unwrap());
     for is_running in [false, true] {
         if is_running {
             server.launch();
@@ -274,7 +274,7 @@ fn a_folder_that_is_closed_to_its_owner_is_named_with_the_remedy() {
     fs::set_permissions(server.data_dir(), Permissions::from_mode(0o500)).unwrap();
     fs::set_permissions(server.folder(), Permissions::from_mode(0o755)).unwrap();
     let reachable = server.folder().join("program");
-    fs::copy(BINARY, &reachable).unwrap();
+    write_program(&reachable, &fs::read(BINARY).unwrap());
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).arg(&reachable).arg("init").arg("--config").arg(server.config_file());
     let output = command.output().unwrap();

@@ -9,7 +9,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gate, Nobody, Output, Receiver, Reply, Server, WallClock, clock_in, eventually, run};
+use crate::harness::{
+    Gate, Nobody, Output, Receiver, Reply, Server, WallClock, clock_in, eventually, run, write_program,
+};
 
 /// The findings, after looking at their form.
 #[track_caller]
@@ -390,8 +392,7 @@ fn the_unit_is_judged_by_what_systemd_says_of_it() {
         ("", 1, "ok", "systemd does not run"),
     ] {
         let systemctl = server.folder().join("systemctl");
-        fs::write(&systemctl, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\nexit {code}\n")).unwrap();
-        fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
+        write_program(&systemctl, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\nexit {code}\n").as_bytes());
         let path = format!("{}:/usr/bin:/bin", server.folder().display());
         let config = server.config_file();
         let output = run(&["doctor", "--json", "--config", config.to_str().unwrap()], &[("PATH", &path)]);

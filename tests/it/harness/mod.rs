@@ -33,7 +33,7 @@ pub use machine::{
     Strace, WallClock, hosts, on_an_island,
 };
 pub use process::Process;
-pub use program::{BINARY, Output, run, run_with, wait_guarded};
+pub use program::{BINARY, Output, run, run_with, wait_guarded, write_program};
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use scripted::{ScriptedReceiver, Step};
 pub use server::{Failure, Server};

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write as _},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -11,6 +12,17 @@ use super::{PATIENCE, eventually};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tempclock-webhooks");
+
+/// Writes a program that is started soon, with another one: a program cannot be started while somebody has it open for
+/// writing, as each child has every open file of this process until it runs.
+#[track_caller]
+pub fn write_program(path: &Path, content: &[u8]) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", r#"cat >"$0" && chmod 755 "$0""#]).arg(path).stdin(Stdio::piped());
+    let mut child = writer.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(child.wait().unwrap().success(), "{} could not be written", path.display());
+}
 
 /// What a command left behind.
 #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! Those who run the server are told of what goes wrong: once, whatever happens to the server meanwhile, and of nothing that
 //! an event says.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::fs;
+use std::os::unix::fs::FileExt as _;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Reply, Server, WallClock, clock_in, eventually, printed, signature_standard};
+use crate::harness::{
+    Receiver, Reply, Server, WallClock, clock_in, eventually, printed, signature_standard, write_program,
+};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const ONCE: (&str, &str) = ("delivery.retry_schedule", "[]");
@@ -85,8 +87,7 @@ fn an_alert_outlasts_a_kill_and_is_told_by_each_way() {
     let told = Receiver::answering(|_| Reply::status(503));
     let mut server = server_that_tells(&told, &[ONCE, AT_ONCE]);
     let (program, file) = (server.folder().join("tell"), server.folder().join("told.json"));
-    fs::write(&program, format!("#!/bin/sh\n/bin/cat >> '{}'\n", file.display())).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    write_program(&program, format!("#!/bin/sh\n/bin/cat >> '{}'\n", file.display()).as_bytes());
     server.configure(&[("alerts.command", &format!("'{}'", program.display()))]);
     server.launch();
     let client = server.client();

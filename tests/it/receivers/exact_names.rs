@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::interop::in_repository;
-use crate::harness::{PATIENCE, Process, Server, clock_in};
+use crate::harness::{PATIENCE, Process, Server, clock_in, write_program};
 
 const SECRET: &str = "a-secret-that-the-receiver-has";
 
@@ -60,7 +60,7 @@ fn a_dictionary_in_python_finds_the_signature_by_its_exact_name() {
 fn a_program_of_raw_cgi_finds_the_signature() {
     let folder = tempfile::tempdir().unwrap();
     let cgi = folder.path().join("receiver.cgi");
-    fs::copy(program("receiver.cgi"), &cgi).unwrap();
+    write_program(&cgi, &fs::read(program("receiver.cgi")).unwrap());
     fs::write(folder.path().join("secret.txt"), SECRET).unwrap();
     assert_program_verifies(Command::new("ruby").arg(program("cgi_server.rb")).arg(cgi), "/cgi");
 }
