@@ -43,14 +43,14 @@ enum Heard {
     Stop,
 }
 
-/// A moment by both clocks: the first can leap ahead, and stands still while the machine's clock is set back.
+/// One time by two clocks: the first can leap ahead, and stands still while the machine's clock is set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
+struct ClockPair {
     calendar: Timestamp,
     monotonic: Timestamp,
 }
 
-impl Moment {
+impl ClockPair {
     /// How long ago that was, by the clock that says longer.
     fn since(self, earlier: Self) -> Duration {
         self.calendar.since(earlier.calendar).max(self.monotonic.since(earlier.monotonic))
@@ -63,24 +63,29 @@ struct Probed {
     /// Since when its subscription is disabled; with another time it is another row of probes.
     since: Timestamp,
     /// When the last probe ended, or the subscription was disabled.
-    last: Moment,
+    last: ClockPair,
     successes: u32,
     is_under_way: bool,
 }
 
 impl Probed {
     /// The first probe is half an hour after it was disabled, or now, if that has passed.
-    fn new(since: Timestamp, now: Moment) -> Self {
-        let last = Moment { calendar: since, monotonic: now.monotonic.minus(now.calendar.since(since)) };
+    fn new(since: Timestamp, now: ClockPair) -> Self {
+        let last = ClockPair { calendar: since, monotonic: now.monotonic.minus(now.calendar.since(since)) };
         Self { since, last, successes: 0, is_under_way: false }
     }
 
-    fn is_due(self, now: Moment) -> bool {
+    fn is_due(self, now: ClockPair) -> bool {
         !self.is_under_way && now.since(self.last) >= EVERY
     }
 
+    /// Whether the probing is over, where what is from before `first` is older than it lasts.
+    fn is_over(self, first: Timestamp) -> bool {
+        self.since < first
+    }
+
     /// Notes what came of a probe. Gives whether the probing ends, and how.
-    fn ended(&mut self, signal: EndpointSignal, now: Moment) -> Option<ProbeEnd> {
+    fn ended(&mut self, signal: EndpointSignal, now: ClockPair) -> Option<ProbeEnd> {
         self.is_under_way = false;
         self.last = now;
         match signal {
@@ -153,9 +158,9 @@ impl Running {
         }
     }
 
-    fn now(&self) -> Moment {
+    fn now(&self) -> ClockPair {
         let readings = self.clock.read();
-        Moment { calendar: self.reader.now(readings), monotonic: readings.monotonic }
+        ClockPair { calendar: self.reader.now(readings), monotonic: readings.monotonic }
     }
 
     fn begin(&mut self) {
@@ -183,7 +188,7 @@ impl Running {
             if under_way >= AT_ONCE || !probed.is_due(now) {
                 continue;
             }
-            if probed.since < first {
+            if probed.is_over(first) {
                 // It is looked at again in half an hour, as more time may turn out not to count.
                 probed.last = now;
                 continue;
@@ -238,13 +243,14 @@ fn ping(transport: &Transport, subscription: &Subscription, account: &str, now: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::gaps::{Gaps, Purpose};
 
     fn at(minutes: u64) -> Timestamp {
         Timestamp::from_ms(minutes * 60_000)
     }
 
-    fn both(minutes: u64) -> Moment {
-        Moment { calendar: at(minutes), monotonic: at(minutes) }
+    fn both(minutes: u64) -> ClockPair {
+        ClockPair { calendar: at(minutes), monotonic: at(minutes) }
     }
 
     #[test]
@@ -253,13 +259,23 @@ mod tests {
         assert!(!probed.is_due(both(129)) && probed.is_due(both(130)));
         assert!(!Probed { is_under_way: true, ..probed }.is_due(both(130)));
         assert!(Probed::new(at(100), both(195)).is_due(both(195)), "after a restart");
-        assert!(probed.is_due(Moment { calendar: at(110), monotonic: at(130) }), "the machine's clock was set back");
-        assert!(probed.is_due(Moment { calendar: at(130), monotonic: at(111) }), "and ahead");
+        assert!(probed.is_due(ClockPair { calendar: at(110), monotonic: at(130) }), "the machine's clock was set back");
+        assert!(probed.is_due(ClockPair { calendar: at(130), monotonic: at(111) }), "and ahead");
         let ahead = Probed::new(at(500), both(110));
         assert!(
             !ahead.is_due(both(139)) && ahead.is_due(both(140)),
             "what is dated ahead was disabled when it was seen"
         );
+    }
+
+    #[test]
+    fn probing_ends_after_seven_days_that_count_against_endpoints() {
+        let (probed, seven_days) = (Probed::new(at(100), both(100)), 7 * 24 * 60);
+        let is_over = |gaps: &Gaps, minutes| probed.is_over(gaps.cutoff(at(minutes), FOR, Purpose::Health));
+        let mut gaps = Gaps::default();
+        assert!(!is_over(&gaps, 100 + seven_days) && is_over(&gaps, 101 + seven_days));
+        gaps.add(at(500), at(1500));
+        assert!(!is_over(&gaps, 1100 + seven_days) && is_over(&gaps, 1101 + seven_days));
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn time_that_does_not_count_against_an_endpoint_does_not_end_its_probing() {
     let receiver = Receiver::start();
     let mut server = Server::stopped(&[]);
     let (client, _, clock) = turned_off(&mut server, &receiver);
-    // Together these are more than the seven days of probing, and no server was there in them.
+    // Together these are more than the seven days of probing, and the server seems to have been off meanwhile.
     for leap in 1..=4 {
         clock.set(leap * SIXTY_HOURS);
         client.publish("clock_in", &clock_in(2));
